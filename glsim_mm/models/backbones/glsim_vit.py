@@ -1,0 +1,123 @@
+"""mmpretrain's Vision Transformer as a GLSim encoder."""
+
+import torch
+from mmpretrain.models.backbones import VisionTransformer
+from mmpretrain.models.utils import resize_pos_embed
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..utils import check_image_size
+
+
+@MODELS.register_module()
+class GLSimViT(VisionTransformer):
+    """Vision Transformer that returns raw tokens and can encode crops with a CLS token of their own.
+
+    Parameter names are those of mmpretrain's :class:`VisionTransformer`, so every checkpoint that loads there loads
+    here. Position embeddings are interpolated to the image, so any height and width of at least one patch work; sides
+    that the patch size does not divide are zero-padded at the bottom and right.
+
+    Differences from the parent: ``out_type`` defaults to ``'raw'``, frozen stages stay in eval mode when the model is
+    put into train mode, and the two arguments below. ``arch`` takes the parent's names and dictionaries, and the
+    ``'vit-*'`` names, because the parent's ``'small'`` is not the ViT-S (384 channels, 6 heads) of the literature.
+
+    Args:
+        *args: Arguments of mmpretrain's :class:`VisionTransformer`.
+        crop_cls_token (bool): Give crops a learnable CLS token of their own, as the authors' timm variant does. It
+            starts as a copy of the CLS token whenever a checkpoint without it is loaded. Defaults to False.
+        with_cp (bool): Recompute each layer in the backward pass to save activation memory. Defaults to False.
+        out_type (str): As in the parent; ``'raw'`` returns (B, 1 + N, C). Defaults to ``'raw'``.
+        **kwargs: Keyword arguments of the parent.
+    """
+
+    arch_zoo = {
+        **VisionTransformer.arch_zoo,
+        'vit-tiny': VisionTransformer.arch_zoo['deit-tiny'],
+        'vit-small': VisionTransformer.arch_zoo['deit-small'],
+        'vit-base': VisionTransformer.arch_zoo['base'],
+        'vit-large': VisionTransformer.arch_zoo['large'],
+        'vit-huge': VisionTransformer.arch_zoo['huge'],
+    }
+
+    def __init__(
+        self, *args, crop_cls_token: bool = False, with_cp: bool = False, out_type: str = 'raw', **kwargs
+    ) -> None:
+        super().__init__(*args, out_type=out_type, **kwargs)
+        if crop_cls_token and self.cls_token is None:
+            raise ValueError('crop_cls_token=True needs with_cls_token=True')
+        for module in self.layers.modules():
+            if hasattr(module, 'drop_prob'):
+                # The parent passes numpy floats, which torch.compile takes for tensors to branch on.
+                module.drop_prob = float(module.drop_prob)
+        self.with_cp = with_cp
+        self.patch_size = tuple(self.patch_embed.projection.stride)
+        self.crop_cls_token = nn.Parameter(torch.zeros_like(self.cls_token)) if crop_cls_token else None
+        if crop_cls_token and self.frozen_stages > 0:
+            self.crop_cls_token.requires_grad = False
+        self._register_load_state_dict_pre_hook(self._copy_cls_token_for_crops)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Encode images.
+
+        Args:
+            images (Tensor): Normalised images, shape (B, 3, H, W).
+
+        Returns:
+            tuple[Tensor]: One item per ``out_indices``; for ``out_type='raw'`` each is (B, 1 + N, C) with the CLS
+            token first and the patches row by row, N = ceil(H / P) * ceil(W / P).
+
+        Raises:
+            GLSimError: If the image is smaller than one patch.
+        """
+        return self._encode(images, self.cls_token)
+
+    def encode_crops(self, crops: Tensor) -> Tensor:
+        """CLS token of each crop (arXiv 2407.12891, section 3.3), with the crops' own CLS token where there is one.
+
+        Args:
+            crops (Tensor): Shape (B, 3, H, W).
+
+        Returns:
+            Tensor: Shape (B, C).
+        """
+        cls_token = self.cls_token if self.crop_cls_token is None else self.crop_cls_token
+        return self._encode(crops, cls_token)[-1][:, 0]
+
+    def train(self, mode: bool = True) -> 'GLSimViT':
+        """Set the mode; frozen stages stay in eval mode, so that stochastic depth does not act in them."""
+        super().train(mode)
+        if mode and self.frozen_stages > 0:
+            self._freeze_stages()
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning rate decay; see the parent."""
+        if param_name == f'{prefix}crop_cls_token':
+            return 0, self.num_layers + 2
+        return super().get_layer_depth(param_name, prefix)
+
+    def _encode(self, images: Tensor, cls_token: Tensor | None) -> tuple[Tensor, ...]:
+        check_image_size(images.shape[-2:], self.patch_size)
+        x, grid = self.patch_embed(images)
+        if cls_token is not None:
+            x = torch.cat((cls_token.expand(x.shape[0], -1, -1), x), dim=1)
+        x = x + resize_pos_embed(
+            self.pos_embed, self.patch_resolution, grid, self.interpolate_mode, self.num_extra_tokens
+        )
+        x = self.pre_norm(self.drop_after_pos(x))
+        outputs = []
+        for i, layer in enumerate(self.layers):
+            recompute = self.with_cp and self.training and torch.is_grad_enabled()
+            x = checkpoint(layer, x, use_reentrant=False) if recompute else layer(x)
+            if i == len(self.layers) - 1 and self.final_norm:
+                x = self.ln1(x)
+            if i in self.out_indices:
+                outputs.append(self._format_output(x, grid))
+        return tuple(outputs)
+
+    def _copy_cls_token_for_crops(self, state_dict: dict, prefix: str, *args) -> None:
+        """Start the crops' CLS token from the image's when a checkpoint lacks it."""
+        source, target = f'{prefix}cls_token', f'{prefix}crop_cls_token'
+        if self.crop_cls_token is not None and target not in state_dict and source in state_dict:
+            state_dict[target] = state_dict[source].clone()

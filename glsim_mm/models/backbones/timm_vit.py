@@ -1,0 +1,195 @@
+"""Any plain ViT of timm as a GLSim encoder."""
+
+import pickle
+import sys
+
+import torch
+from mmpretrain.models.backbones.base_backbone import BaseBackbone
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from glsim_mm.errors import GLSimError
+
+from ..utils import check_image_size
+
+_NOT_PLAIN = '{!r} is not a plain ViT with patch tokens; see timm.list_models("*vit*").'
+_STEM_PARAMETERS = ('cls_token', 'reg_token', 'pos_embed', 'patch_embed', 'norm_pre')
+
+
+@MODELS.register_module()
+class TimmViT(BaseBackbone):
+    """Raw tokens of a plain ViT of timm: DINOv2, DINOv3, registers, CLIP, SigLIP, EVA-02, DeiT-3 and the like.
+
+    Tokens are normalised by the model's final LayerNorm, also where timm keeps that norm behind its pooling
+    (``fc_norm``). A model without a CLS token gets the mean of its patch tokens as first token. Sides that the patch
+    size does not divide are zero-padded at the bottom and right.
+
+    Args:
+        model_name (str): A name of ``timm.list_models('*vit*')``, for example ``'vit_small_patch14_dinov2.lvd142m'``.
+        pretrained (bool): Fetch timm's weights of that name from the hub. Defaults to False.
+        checkpoint_path (str): Local file with timm's key names (``.safetensors``, ``.pth``, ``.npz``), used instead
+            of the hub. Position embeddings are resized to ``img_size``. Defaults to ''.
+        img_size (int | tuple[int, int], optional): Usual input height and width, for which the position embedding is
+            stored; other sizes are interpolated at run time. Defaults to the model's own.
+        out_type (str): ``'raw'`` for all tokens, ``'cls_token'`` for the first one. Defaults to ``'raw'``.
+        frozen_stages (int): Freeze the stem and this many blocks, as in mmpretrain. Defaults to -1, none.
+        with_cp (bool): Recompute each block in the backward pass to save memory. Defaults to False.
+        init_cfg (dict, optional): Initialization config of mmengine.
+        **kwargs: Arguments of ``timm.create_model``, for example ``drop_path_rate``.
+
+    Raises:
+        GLSimError: If timm has no such plain ViT, or the weights do not fit it.
+    """
+
+    OUT_TYPES = ('raw', 'cls_token')
+
+    def __init__(
+        self,
+        model_name: str,
+        pretrained: bool = False,
+        checkpoint_path: str = '',
+        img_size: int | tuple[int, int] | None = None,
+        out_type: str = 'raw',
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(init_cfg)
+        if out_type not in self.OUT_TYPES:
+            raise ValueError(f'out_type must be one of {self.OUT_TYPES}, got {out_type!r}')
+        self.out_type = out_type
+        self.model = _create_plain_vit(model_name, pretrained, checkpoint_path, img_size, kwargs)
+        self.model.set_grad_checkpointing(with_cp)
+        self.embed_dims = self.model.embed_dim
+        self.num_layers = len(self.model.blocks)
+        self.patch_size = tuple(self.model.patch_embed.patch_size)
+        self.has_cls_token = getattr(self.model, 'cls_token', None) is not None
+        self.num_extra_tokens = self.model.num_prefix_tokens + (0 if self.has_cls_token else 1)
+        self.frozen_stages = frozen_stages
+        if frozen_stages > 0:
+            self._freeze_stages()
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        """Encode images.
+
+        Args:
+            images (Tensor): Normalised images, shape (B, 3, H, W).
+
+        Returns:
+            tuple[Tensor]: One item: (B, P0 + N, C), CLS token (or mean patch token) first, then any registers, then
+            the patches row by row; or (B, C) for ``out_type='cls_token'``.
+
+        Raises:
+            GLSimError: If the image is smaller than one patch.
+        """
+        check_image_size(images.shape[-2:], self.patch_size)
+        # fc_norm is the identity wherever norm is not, so each token passes exactly one final norm.
+        tokens = self.model.fc_norm(self.model.forward_features(images))
+        if not self.has_cls_token:
+            mean_token = tokens[:, self.model.num_prefix_tokens :].mean(dim=1, keepdim=True)
+            tokens = torch.cat((mean_token, tokens), dim=1)
+        return (tokens,) if self.out_type == 'raw' else (tokens[:, 0],)
+
+    def init_weights(self) -> None:
+        """Load ``init_cfg``'s checkpoint; without one keep what timm initialised or loaded at construction."""
+        # mmengine would otherwise call timm's own init_weights and wipe the pretrained ones.
+        if self.init_cfg:
+            super().init_weights()
+
+    def train(self, mode: bool = True) -> 'TimmViT':
+        """Set the mode; frozen stages stay in eval mode, so that dropout does not act in them."""
+        super().train(mode)
+        if mode and self.frozen_stages > 0:
+            self._freeze_stages()
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning rate decay, 0 for the stem; see mmpretrain's ViT.
+
+        Args:
+            param_name (str): Full parameter name.
+            prefix (str): What precedes this backbone's own names, for example ``'backbone.'``.
+
+        Returns:
+            tuple[int, int]: The depth and the number of depths.
+        """
+        num_depths = self.num_layers + 2
+        prefix = f'{prefix}model.'
+        if not param_name.startswith(prefix):
+            return num_depths - 1, num_depths
+        name = param_name[len(prefix) :]
+        if name.startswith(_STEM_PARAMETERS):
+            return 0, num_depths
+        if name.startswith('blocks.'):
+            return int(name.split('.')[1]) + 1, num_depths
+        return num_depths - 1, num_depths
+
+    def _freeze_stages(self) -> None:
+        frozen = [self.model.patch_embed, self.model.norm_pre, self.model.pos_drop]
+        frozen += list(self.model.blocks[: self.frozen_stages])
+        if self.frozen_stages >= self.num_layers:
+            frozen += [self.model.norm, self.model.fc_norm]
+        for module in frozen:
+            module.eval().requires_grad_(False)
+        for name, parameter in self.model.named_parameters(recurse=False):
+            if name in _STEM_PARAMETERS:
+                parameter.requires_grad = False
+
+
+def _create_plain_vit(
+    model_name: str, pretrained: bool, checkpoint_path: str, img_size: int | tuple[int, int] | None, kwargs: dict
+) -> nn.Module:
+    """timm model without classifier whose position embedding follows the image size."""
+    import timm
+
+    options = dict(kwargs, num_classes=0, dynamic_img_size=True)
+    if img_size is not None:
+        options['img_size'] = img_size
+    try:
+        model = timm.create_model(model_name, pretrained=pretrained and not checkpoint_path, **options)
+    except TypeError as error:
+        if 'dynamic_img_size' not in str(error):
+            raise
+        raise GLSimError(_NOT_PLAIN.format(model_name)) from error
+    except OSError as error:
+        raise GLSimError(
+            f'TimmViT cannot fetch the weights of {model_name!r} from the hub; check the connection, or give a local '
+            'file as backbone.checkpoint_path and set backbone.pretrained=False.'
+        ) from error
+    except RuntimeError as error:
+        raise GLSimError(f'TimmViT cannot build {model_name!r}: {_one_line(error)}') from error
+    if not all(hasattr(model, name) for name in ('blocks', 'patch_embed', 'num_prefix_tokens', 'fc_norm')):
+        raise GLSimError(_NOT_PLAIN.format(model_name))
+    # Pooling by attention is not used, and parameters without gradient break distributed training.
+    if getattr(model, 'attn_pool', None) is not None:
+        model.attn_pool = None
+    model.patch_embed.dynamic_img_pad = True
+    if checkpoint_path:
+        _load_local_weights(model, model_name, checkpoint_path)
+    return model
+
+
+def _load_local_weights(model: nn.Module, model_name: str, path: str) -> None:
+    """Fill the model from a local file; timm's own ``pretrained`` path would pass over missing tensors in silence."""
+    from timm.models import load_state_dict
+
+    if path.endswith('.npz'):
+        model.load_pretrained(path)
+        return
+    try:
+        state_dict = load_state_dict(path, weights_only=True)
+        # Converts other projects' key names and resizes position embeddings.
+        state_dict = sys.modules[type(model).__module__].checkpoint_filter_fn(state_dict, model)
+        missing = model.load_state_dict(state_dict, strict=False).missing_keys
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise GLSimError(f'TimmViT cannot load {path} into {model_name!r}: {_one_line(error)}') from error
+    if missing:
+        raise GLSimError(
+            f'TimmViT cannot load {path} into {model_name!r}: the file lacks {len(missing)} of '
+            f'{len(model.state_dict())} tensors, for example {missing[0]!r}.'
+        )
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split())[:300]

@@ -1,0 +1,108 @@
+"""Base of all region selectors: from scores per patch to one crop per image."""
+
+from abc import abstractmethod
+from typing import NamedTuple
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from glsim_mm.errors import GLSimError
+from glsim_mm.ops import check_box_end, crop_and_resize, patch_grid, patches_to_boxes, top_patches
+
+from ..utils import TokenLayout, check_image_size
+
+
+class SelectedRegions(NamedTuple):
+    """Where a selector looked in each image.
+
+    Attributes:
+        scores (Tensor): float32, (B, N), row-major over the grid; the largest are selected.
+        grid (tuple[int, int]): Rows and columns of patches, N = rows * columns.
+        indices (Tensor): int64, (B, O), selected patches, best first.
+        boxes (Tensor): int64, (B, 4), ``x0, y0, x1, y1`` in pixels of the network input, end exclusive.
+        crops (Tensor): (B, 3, S_h, S_w), the boxes resized, dtype of the images.
+    """
+
+    scores: Tensor
+    grid: tuple[int, int]
+    indices: Tensor
+    boxes: Tensor
+    crops: Tensor
+
+
+class RegionSelector(BaseModule):
+    """Crops the bounding box of the best patches; a subclass says which patches are best.
+
+    Selection and cropping carry no gradient, loop over no image and never wait for the device.
+
+    Args:
+        top_o (int): How many patches to select (the paper's O: 8, and 16 for Stanford Dogs). More than the image has
+            selects all. Defaults to 8.
+        box_end (str): ``'exclusive'`` leaves out the last selected row and column, as the authors' code does;
+            ``'inclusive'`` keeps them. Defaults to ``'exclusive'``.
+        crop_size (int | tuple[int, int], optional): Height and width to which crops are resized, in pixels. Defaults
+            to None, the size of the image.
+        init_cfg (dict, optional): Initialization config of mmengine.
+
+    Raises:
+        ValueError: If ``top_o`` is not positive or ``box_end`` is unknown.
+    """
+
+    def __init__(
+        self,
+        top_o: int = 8,
+        box_end: str = 'exclusive',
+        crop_size: int | tuple[int, int] | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if top_o < 1:
+            raise ValueError(f'top_o must be at least 1, got {top_o}')
+        check_box_end(box_end)
+        self.top_o = top_o
+        self.box_end = box_end
+        self.crop_size = (crop_size, crop_size) if isinstance(crop_size, int) else crop_size
+
+    @abstractmethod
+    def score_patches(self, tokens: Tensor, num_extra_tokens: int) -> Tensor:
+        """Score every patch.
+
+        Args:
+            tokens (Tensor): Raw tokens, (B, num_extra_tokens + N, C), CLS token first.
+            num_extra_tokens (int): Tokens before the first patch token.
+
+        Returns:
+            Tensor: float32, (B, N); the largest will be selected.
+        """
+
+    @torch.no_grad()
+    def forward(self, tokens: Tensor, images: Tensor, layout: TokenLayout) -> SelectedRegions:
+        """Select and crop one region of every image.
+
+        Args:
+            tokens (Tensor): Raw tokens of the images, (B, P0 + N, C), CLS token first.
+            images (Tensor): The images that were encoded, (B, 3, H, W).
+            layout (TokenLayout): Patch size and number of leading tokens P0 of the encoder.
+
+        Returns:
+            SelectedRegions: Scores, grid, indices, boxes and crops.
+
+        Raises:
+            GLSimError: If the number of tokens does not belong to this image and patch size.
+        """
+        image_size = (images.shape[-2], images.shape[-1])
+        check_image_size(image_size, layout.patch_size)
+        grid = patch_grid(image_size, layout.patch_size)
+        num_patches = tokens.shape[1] - layout.num_extra_tokens
+        if grid[0] * grid[1] != num_patches:
+            raise GLSimError(
+                f'The backbone returned {num_patches} patch tokens, but a {image_size[0]}x{image_size[1]} image has '
+                f'{grid[0]}x{grid[1]} patches of {layout.patch_size[0]}x{layout.patch_size[1]}: the backbone must '
+                'return every patch token of its last layer.'
+            )
+        scores = self.score_patches(tokens, layout.num_extra_tokens)
+        indices = top_patches(scores, self.top_o)
+        boxes = patches_to_boxes(indices, grid, layout.patch_size, image_size, self.box_end)
+        crops = crop_and_resize(images, boxes, self.crop_size or image_size)
+        return SelectedRegions(scores, grid, indices, boxes, crops)

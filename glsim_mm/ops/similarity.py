@@ -1,0 +1,74 @@
+"""Global-local similarity: how close the CLS token is to every patch token (arXiv 2407.12891, section 3.2)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SIMILARITIES = ('cos', 'l1', 'l2')
+
+
+def global_local_similarity(global_token: Tensor, local_tokens: Tensor, similarity: str = 'cos') -> Tensor:
+    """Compare one global token with every local token of the same image.
+
+    The arithmetic is done in float32 whatever the input, because bfloat16 cannot separate patches whose
+    similarity differs in the third decimal, which is where the top patches of a trained encoder lie.
+
+    Args:
+        global_token (Tensor): CLS token of each image, shape (B, C), any float dtype.
+        local_tokens (Tensor): Patch tokens of each image, shape (B, N, C), any float dtype.
+        similarity (str): ``'cos'`` (cosine, in [-1, 1]), ``'l1'`` (mean absolute difference over channels, >= 0)
+            or ``'l2'`` (mean squared difference over channels, >= 0).
+
+    Returns:
+        Tensor: float32, shape (B, N). For ``'cos'`` the LARGEST value marks the most similar patch, for ``'l1'`` and
+        ``'l2'`` the SMALLEST; :func:`selection_scores` brings them to one direction.
+
+    Raises:
+        ValueError: If ``similarity`` is not one of the three names.
+    """
+    check_similarity(similarity)
+    # Autocast would run the matrix product in half precision again, hence an elementwise form.
+    global_token = global_token.float().unsqueeze(1)
+    local_tokens = local_tokens.float()
+    if similarity == 'cos':
+        return F.cosine_similarity(global_token, local_tokens, dim=-1, eps=1e-8)
+    difference = global_token - local_tokens
+    if similarity == 'l1':
+        return difference.abs().mean(dim=-1)
+    return difference.square().mean(dim=-1)
+
+
+def selection_scores(similarities: Tensor, similarity: str = 'cos') -> Tensor:
+    """Turn similarities into scores of which the largest are selected.
+
+    Args:
+        similarities (Tensor): Output of :func:`global_local_similarity`, shape (B, N).
+        similarity (str): The measure that made them.
+
+    Returns:
+        Tensor: Same shape and dtype; unchanged for ``'cos'``, negated for the two distances.
+
+    Raises:
+        ValueError: If ``similarity`` is unknown.
+    """
+    check_similarity(similarity)
+    return similarities if similarity == 'cos' else -similarities
+
+
+def check_similarity(similarity: str) -> None:
+    """Raise ``ValueError`` unless ``similarity`` names one of :data:`SIMILARITIES`."""
+    if similarity not in SIMILARITIES:
+        raise ValueError(f'similarity must be one of {", ".join(SIMILARITIES)}, got {similarity!r}')
+
+
+def top_patches(scores: Tensor, top_o: int) -> Tensor:
+    """Indices of the patches with the largest scores.
+
+    Args:
+        scores (Tensor): Shape (B, N), larger is better.
+        top_o (int): How many patches to take (the paper's O), >= 1; more than N takes all N.
+
+    Returns:
+        Tensor: int64, shape (B, min(top_o, N)), best first.
+    """
+    return torch.topk(scores, k=min(top_o, scores.shape[1]), dim=1).indices

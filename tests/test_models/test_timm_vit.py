@@ -1,0 +1,127 @@
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from glsim_mm.errors import GLSimError
+from glsim_mm.models import TimmViT
+
+# name, leading tokens (a mean token counts as one), options that make the model small
+FAMILIES = [
+    ('vit_small_patch14_dinov2', 1, {}),
+    ('vit_small_patch14_reg4_dinov2', 5, {}),
+    ('vit_small_patch16_dinov3', 5, {}),
+    ('vit_base_patch32_clip_224', 1, dict(embed_dim=96, num_heads=3)),
+    ('eva02_tiny_patch14_224', 1, {}),
+    ('deit3_small_patch16_224', 1, {}),
+    ('deit_tiny_distilled_patch16_224', 2, {}),
+    ('vit_base_patch16_siglip_224', 1, dict(embed_dim=96, num_heads=3)),
+    ('vit_medium_patch16_reg4_gap_256', 5, dict(embed_dim=96, num_heads=3)),
+]
+
+
+@pytest.mark.parametrize(('name', 'num_extra_tokens', 'options'), FAMILIES)
+def test_every_family_gives_raw_tokens_of_any_size(name, num_extra_tokens, options):
+    vit = TimmViT(name, depth=2, **options)
+    patch = vit.patch_size[0]
+    (tokens,) = vit(torch.randn(2, 3, 3 * patch, 4 * patch + 1))
+    assert vit.num_extra_tokens == num_extra_tokens
+    assert tokens.shape == (2, num_extra_tokens + 3 * 5, vit.embed_dims)
+    # Every parameter gets a gradient; an unused one would stop distributed training.
+    tokens.square().mean().backward()
+    unused = [n for n, p in vit.named_parameters() if p.grad is None and not n.endswith('mask_token')]
+    assert not unused
+
+
+def test_tokens_are_those_of_timm():
+    vit = TimmViT('vit_small_patch14_reg4_dinov2', depth=2, img_size=56).eval()
+    plain = timm.create_model('vit_small_patch14_reg4_dinov2', depth=2, img_size=56, num_classes=0).eval()
+    plain.load_state_dict(vit.model.state_dict())
+    images = torch.randn(2, 3, 56, 56)
+    torch.testing.assert_close(vit(images)[-1], plain.forward_features(images))
+
+
+def test_mean_token_stands_in_for_a_missing_cls_token():
+    vit = TimmViT('vit_base_patch16_siglip_224', depth=1, embed_dim=96, num_heads=3).eval()
+    tokens = vit(torch.randn(1, 3, 32, 48))[-1]
+    torch.testing.assert_close(tokens[:, 0], tokens[:, 1:].mean(dim=1))
+
+
+def test_local_checkpoint_is_loaded_and_resized(tmp_path):
+    big = timm.create_model('vit_tiny_patch16_224', depth=1, num_classes=5)
+    path = tmp_path / 'weights.safetensors'
+    save_file({name: tensor.half() for name, tensor in big.state_dict().items()}, path)
+    vit = TimmViT('vit_tiny_patch16_224', depth=1, img_size=64, checkpoint_path=str(path))
+    assert vit.model.pos_embed.shape == (1, 17, 192) and vit.model.pos_embed.dtype == torch.float32
+    expected = big.blocks[0].attn.qkv.weight.half().float()
+    assert torch.equal(vit.model.blocks[0].attn.qkv.weight, expected)
+    vit.init_weights()  # as mmengine's Runner does before training
+    assert torch.equal(vit.model.blocks[0].attn.qkv.weight, expected)
+
+
+def test_supplied_dinov2_weights_equal_timms_forward(shared_root):
+    path = str(shared_root / 'weights' / 'vit_small_patch14_saliency_timm_fp16.safetensors')
+    vit = TimmViT('vit_small_patch14_dinov2.lvd142m', img_size=112, checkpoint_path=path).eval()
+    plain = timm.create_model(
+        'vit_small_patch14_dinov2', img_size=112, num_classes=0, pretrained=True, pretrained_cfg_overlay=dict(file=path)
+    ).eval()
+    images = torch.randn(1, 3, 112, 112)
+    with torch.no_grad():
+        torch.testing.assert_close(vit(images)[-1], plain.forward_features(images))
+
+
+def test_checkpoint_that_does_not_fit(tmp_path):
+    path = tmp_path / 'weights.safetensors'
+    save_file({'something.else': torch.zeros(3)}, path)
+    with pytest.raises(GLSimError, match='weights.safetensors into .vit_tiny_patch16_224'):
+        TimmViT('vit_tiny_patch16_224', depth=1, checkpoint_path=str(path))
+    with pytest.raises(GLSimError, match='missing.safetensors'):
+        TimmViT('vit_tiny_patch16_224', depth=1, checkpoint_path=str(tmp_path / 'missing.safetensors'))
+
+
+@pytest.mark.parametrize('name', ['resnet18', 'beit_base_patch16_224'])
+def test_models_without_flexible_patch_tokens_are_refused(name):
+    with pytest.raises(GLSimError, match='not a plain ViT'):
+        TimmViT(name)
+
+
+def test_unknown_name_and_unknown_option():
+    with pytest.raises(GLSimError, match='no_such_model'):
+        TimmViT('no_such_model')
+    with pytest.raises(TypeError, match='not_an_option'):
+        TimmViT('vit_tiny_patch16_224', not_an_option=1)
+    with pytest.raises(ValueError, match='out_type'):
+        TimmViT('vit_tiny_patch16_224', depth=1, out_type='featmap')
+
+
+def test_frozen_stages_and_layer_depths():
+    vit = TimmViT('vit_tiny_patch16_224', depth=3, img_size=32, frozen_stages=2, drop_path_rate=0.5).train()
+    assert [block.training for block in vit.model.blocks] == [False, False, True]
+    trained = {name for name, parameter in vit.named_parameters() if parameter.requires_grad}
+    assert all(name.startswith(('model.blocks.2.', 'model.norm.')) for name in trained) and trained
+    assert vit.get_layer_depth('backbone.model.pos_embed', 'backbone.') == (0, 5)
+    assert vit.get_layer_depth('backbone.model.blocks.2.norm1.weight', 'backbone.') == (3, 5)
+    assert vit.get_layer_depth('backbone.model.norm.weight', 'backbone.') == (4, 5)
+    assert vit.get_layer_depth('head.fc.weight', 'backbone.') == (4, 5)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients():
+    gradients = []
+    images = torch.randn(2, 3, 32, 32)
+    state = None
+    for with_cp in (False, True):
+        vit = TimmViT('vit_tiny_patch16_224', depth=2, img_size=32, with_cp=with_cp).train()
+        state = state or vit.state_dict()
+        vit.load_state_dict(state)
+        vit(images)[-1].square().mean().backward()
+        gradients.append([parameter.grad for parameter in vit.parameters()])
+    for one, other in zip(*gradients):
+        torch.testing.assert_close(one, other)
+
+
+def test_cls_token_output():
+    vit = TimmViT('vit_small_patch16_dinov3', depth=1).eval()
+    images = torch.randn(2, 3, 32, 32)
+    tokens = vit(images)[-1]
+    vit.out_type = 'cls_token'
+    assert torch.equal(vit(images)[-1], tokens[:, 0])
