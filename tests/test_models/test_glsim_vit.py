@@ -119,3 +119,13 @@ def test_image_smaller_than_a_patch():
 def test_crop_cls_token_needs_a_cls_token():
     with pytest.raises(ValueError, match='with_cls_token'):
         small_vit(crop_cls_token=True, with_cls_token=False, out_type='raw')
+
+
+def test_pretrained_checkpoint_must_fit_the_backbone(tmp_path):
+    def init_cfg(**arch):
+        torch.save({'state_dict': small_vit(arch={**ARCH, **arch}).state_dict()}, tmp_path / 'weights.pth')
+        return dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'))
+
+    small_vit(init_cfg=init_cfg()).init_weights()
+    with pytest.raises(GLSimError, match='another architecture'):
+        small_vit(init_cfg=init_cfg(embed_dims=64)).init_weights()

@@ -7,6 +7,8 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from glsim_mm.errors import GLSimError
+
 from ..utils import check_image_size
 
 
@@ -90,6 +92,23 @@ class GLSimViT(VisionTransformer):
         if mode and self.frozen_stages > 0:
             self._freeze_stages()
         return self
+
+    def init_weights(self) -> None:
+        """Initialise, or load ``init_cfg``'s checkpoint.
+
+        Raises:
+            GLSimError: If the checkpoint holds no weights for this backbone, which mmengine would only log.
+        """
+        probe = self.layers[-1].attn.qkv.weight
+        before = probe.detach().clone()
+        super().init_weights()
+        is_pretrained = isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained'
+        if is_pretrained and torch.equal(before, probe):
+            raise GLSimError(
+                f'{self.init_cfg["checkpoint"]} was made by another architecture: it holds no '
+                f'{tuple(probe.shape)} weights under the prefix {self.init_cfg.get("prefix") or ""!r}; give another '
+                'model.backbone.init_cfg.checkpoint or prefix.'
+            )
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning rate decay; see the parent."""

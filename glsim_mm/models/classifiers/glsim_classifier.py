@@ -33,9 +33,7 @@ class GLSimClassifier(ImageClassifier):
         super().__init__(backbone, neck or dict(type='GLSimSelector'), head, **kwargs)
         self.layout = token_layout(self.backbone)
 
-    def extract_feat(
-        self, inputs: Tensor, stage: str = 'neck'
-    ) -> tuple[Tensor, ...] | SelectedRegions | Tensor:
+    def extract_feat(self, inputs: Tensor, stage: str = 'neck') -> tuple[Tensor, ...] | SelectedRegions | Tensor:
         """Features of one stage.
 
         Args:
@@ -77,9 +75,7 @@ class GLSimClassifier(ImageClassifier):
             return None, regions
         return torch.stack([tokens[:, 0], self._encode_crops(regions.crops)], dim=1), regions
 
-    def predict(
-        self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs
-    ) -> list[DataSample]:
+    def predict(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> list[DataSample]:
         """Classify images and say where the model looked.
 
         Args:

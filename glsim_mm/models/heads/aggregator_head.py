@@ -45,7 +45,7 @@ class AggregatorHead(ClsHead):
         drop_rate: float = 0.0,
         norm_cfg: dict = dict(type='LN', eps=1e-12),
         loss: dict = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
-        init_cfg: dict | list[dict] | None = dict(type='Normal', layer='Linear', std=0.01, override=dict(name='fc')),
+        init_cfg: dict | list[dict] | None = dict(type='Normal', std=0.01, override=dict(name='fc')),
         **kwargs,
     ) -> None:
         super().__init__(loss=loss, init_cfg=init_cfg, **kwargs)

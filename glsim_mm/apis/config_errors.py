@@ -1,0 +1,121 @@
+"""Mistakes in a config, told in one sentence instead of a library's traceback."""
+
+import difflib
+import inspect
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+
+from mmengine.dataset import BaseDataset
+from mmengine.registry import build_from_cfg, build_scheduler_from_cfg
+from mmengine.runner import Runner
+from mmpretrain.datasets import CustomDataset
+
+from ..errors import GLSimError
+
+# Functions that call a class with a config, and their names for the class.
+_BUILDERS = {build_from_cfg.__code__: 'obj_cls', build_scheduler_from_cfg.__code__: 'scheduler_cls'}
+# Functions that fail without images, or where folders and classes differ.
+_LISTERS = (BaseDataset._serialize_data.__code__, CustomDataset._find_samples.__code__)
+_CONSTRUCTORS = ('__init__', 'build_iter_from_epoch')
+_UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
+_MISSING_ARGUMENT = re.compile(r'missing \d+ required (?:positional|keyword-only) arguments?: (.+)')
+_UNKNOWN_TYPE = re.compile(r"'?([\w.]+) is not in the ([\w.]+)::([\w ]+) registry")
+
+
+@contextmanager
+def explain_config_errors() -> Iterator[None]:
+    """Turn errors that a config caused into :class:`GLSimError`; all others, bugs among them, pass as they are.
+
+    Yields:
+        None: Runs the block.
+
+    Raises:
+        GLSimError: For an argument or type that a module does not know, an argument that it misses, a file or folder
+            of data that is not there, and a folder without images.
+    """
+    try:
+        yield
+    except (TypeError, KeyError, ValueError, RuntimeError, AssertionError, OSError) as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        raise GLSimError(sentence) from error
+
+
+def explain(error: Exception) -> str | None:
+    """One sentence for an error that a config caused, None for any other error.
+
+    Args:
+        error (Exception): A caught error, with its traceback.
+
+    Returns:
+        str | None: What is wrong and how to mend it.
+    """
+    frames = list(_frames(error.__traceback__))
+    if isinstance(error, OSError):
+        return _explain_missing_file(error, frames)
+    if frames[-1].f_code in _LISTERS:
+        return f'the data set has no images, or other classes: {" ".join(str(error).split())}; check its folders'
+    if not isinstance(error, (TypeError, KeyError)):
+        return None
+    built = _innermost_build(frames)
+    if built is None:
+        return None
+    build, below = built
+    if isinstance(error, KeyError):
+        return _explain_unknown_type(error) if not below else None
+    # Errors of the call itself are raised in the caller's frame; arguments handed on by constructors add theirs.
+    if any(frame.f_code.co_name not in _CONSTRUCTORS for frame in below):
+        return None
+    return _explain_argument(error, build.f_locals['cfg'], build.f_locals[_BUILDERS[build.f_code]])
+
+
+def _explain_argument(error: TypeError, fields: dict, module: Callable) -> str | None:
+    unknown, missing = _UNKNOWN_ARGUMENT.search(str(error)), _MISSING_ARGUMENT.search(str(error))
+    name = getattr(module, '__name__', str(module))
+    if unknown and unknown[1] in fields:
+        return f'{name} has no field {unknown[1]!r}{_suggest(unknown[1], module)}; correct the config'
+    if missing:
+        return f'{name} needs the field {missing[1]}; add it to the config'
+    return None
+
+
+def _explain_unknown_type(error: KeyError) -> str | None:
+    unknown = _UNKNOWN_TYPE.search(str(error))
+    if unknown is None:
+        return None
+    return (
+        f'there is no {unknown[3]} of type {unknown[1]!r}; correct the config, or name the package that registers '
+        'it in custom_imports'
+    )
+
+
+def _explain_missing_file(error: OSError, frames: list[FrameType]) -> str | None:
+    """Only files asked for while data loaders are built are the config's."""
+    missing = isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError))
+    if not missing or not any(frame.f_code is Runner.build_dataloader.__code__ for frame in frames):
+        return None
+    what = error.filename or str(error)
+    return f'the data is not there: {what}; set data_root of the data sets, or prepare the data'
+
+
+def _innermost_build(frames: list[FrameType]) -> tuple[FrameType, list[FrameType]] | None:
+    """Frame in which the innermost module was being built from its config, and the frames inside its construction."""
+    for position in reversed(range(len(frames))):
+        if frames[position].f_code in _BUILDERS:
+            return frames[position], frames[position + 1 :]
+    return None
+
+
+def _frames(trace: TracebackType | None) -> Iterator[FrameType]:
+    return (frame for frame, _ in traceback.walk_tb(trace))
+
+
+def _suggest(field: str, module: Callable) -> str:
+    functions = [base.__init__ for base in module.__mro__] if inspect.isclass(module) else [module]
+    known = [name for function in functions for name in inspect.signature(function).parameters]
+    close = difflib.get_close_matches(field, known, n=1)
+    return f', did you mean {close[0]!r}?' if close else ''

@@ -1,0 +1,49 @@
+"""A config's model with trained weights."""
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import CheckpointLoader
+from mmpretrain.registry import DATASETS, MODELS
+from torch import nn
+
+from ..compat import apply_runtime_fixes
+from ..engine.hooks.checkpoint_guard import check_complete, match_tensors, weights_of
+
+
+def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None = None) -> nn.Module:
+    """Build a config's model and fill it with the weights of a checkpoint, without running code from the file.
+
+    Args:
+        cfg (Config): Config of the model.
+        checkpoint (str): Path, URL or another address that mmengine knows.
+        device (str | torch.device, optional): Where to put the model. Defaults to the GPU if there is one.
+
+    Returns:
+        nn.Module: The model in evaluation mode, with ``_config`` and ``_dataset_meta`` (class names) as mmpretrain's
+        inferencers want them.
+
+    Raises:
+        GLSimError: If the checkpoint cannot be read or is of another model.
+    """
+    apply_runtime_fixes()
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
+        settings = dict(cfg.model)
+        settings.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+        model = MODELS.build(settings)
+        content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+        weights = weights_of(content)
+        check_complete(match_tensors(model.state_dict(), weights), checkpoint)
+        model.load_state_dict(weights, strict=False)  # whatever else the file holds is not this model's
+        model._config = cfg
+        model._dataset_meta = _dataset_meta(cfg, content.get('meta', {}))
+    return model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
+
+
+def _dataset_meta(cfg: Config, meta: dict) -> dict:
+    """What the checkpoint knows of its data, else what the class of the test set knows."""
+    known = meta.get('dataset_meta')
+    if known:
+        return known
+    dataset_class = DATASETS.get(cfg.test_dataloader.dataset.type) if cfg.get('test_dataloader') else None
+    return getattr(dataset_class, 'METAINFO', {})

@@ -1,0 +1,175 @@
+"""Options of the command lines, merged into a config; the meaning of each is that of mmpretrain's tools."""
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+from mmengine.config.utils import ConfigParsingError
+from mmengine.runner import Runner
+
+from ..compat.devices import DATALOADERS, use_mixed_precision
+from ..errors import GLSimError
+
+# Fields that mmengine and this package read besides the arguments of Runner.
+_EXTRA_FIELDS = ('compile', 'custom_imports', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn', 'work_dir')
+_EXTRA_FIELDS += ('activation_checkpointing', 'efficient_conv_bn_eval', 'runner_type', 'tta_model', 'tta_pipeline')
+
+
+def load_config(path: str | Path, overrides: Mapping | None = None) -> Config:
+    """Read a config file.
+
+    Args:
+        path (str | Path): Config file.
+        overrides (Mapping, optional): Values by dotted names, as ``--cfg-options`` gives them.
+
+    Returns:
+        Config: The config with its overrides.
+
+    Raises:
+        GLSimError: If the file does not exist or is no config, or an override names an unknown field.
+    """
+    if not Path(path).is_file():
+        raise GLSimError(f'config file {path} does not exist; check the path')
+    try:
+        cfg = Config.fromfile(str(path))
+    except (SyntaxError, FileNotFoundError, ConfigParsingError, OSError) as error:
+        raise GLSimError(f'config file {path} cannot be read: {_one_line(error)}') from error
+    return override(cfg, overrides or {})
+
+
+def override(cfg: Config, overrides: Mapping) -> Config:
+    """Set fields of a config in place.
+
+    Args:
+        cfg (Config): A config.
+        overrides (Mapping): Values by dotted names.
+
+    Returns:
+        Config: ``cfg``.
+
+    Raises:
+        GLSimError: If an override names an unknown field or a place in a value that holds no fields.
+    """
+    known = [*cfg, *inspect.signature(Runner).parameters, *_EXTRA_FIELDS]
+    for name in overrides:
+        field = name.split('.')[0]
+        if field not in known:
+            close = difflib.get_close_matches(field, known, n=1)
+            hint = f'did you mean {close[0]}?' if close else 'see the config for its fields'
+            raise GLSimError(f'--cfg-options {name}: there is no config field {field}; {hint}')
+    try:
+        cfg.merge_from_dict(dict(overrides))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise GLSimError(f'--cfg-options do not fit the config: {_one_line(error)}') from error
+    return cfg
+
+
+def set_work_dir(cfg: Config, config_path: str | Path, work_dir: str | None = None) -> None:
+    """Choose the folder of logs and checkpoints: the option, the config's ``work_dir``, or ``work_dirs/NAME``."""
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(config_path).stem))
+
+
+def set_training_options(
+    cfg: Config,
+    resume: str | None = None,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+    validate: bool = True,
+) -> None:
+    """Merge the options of training into a config, in place.
+
+    Args:
+        cfg (Config): Config of a run.
+        resume (str, optional): ``'auto'`` for the latest checkpoint in the work directory, or a checkpoint.
+        amp (bool): Mixed precision: float16 on GPU, bfloat16 on CPU. Defaults to False.
+        auto_scale_lr (bool): Scale the learning rate with the total batch size. Defaults to False.
+        validate (bool): Validate during training. Defaults to True.
+
+    Raises:
+        GLSimError: If the learning rate shall be scaled and the config does not say from which batch size.
+    """
+    if resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if resume == 'auto' else resume
+    if amp:
+        use_mixed_precision(cfg)
+    if auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise GLSimError('--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config; add it')
+        cfg.auto_scale_lr.enable = True
+    if not validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+
+
+def set_test_options(
+    cfg: Config,
+    checkpoint: str,
+    amp: bool = False,
+    tta: bool = False,
+    visualization: Mapping | None = None,
+) -> None:
+    """Merge the options of testing into a config, in place.
+
+    Args:
+        cfg (Config): Config of a run.
+        checkpoint (str): Path or URL of the weights.
+        amp (bool): Mixed precision. Defaults to False.
+        tta (bool): Test-time augmentation by the config's ``tta_model`` and ``tta_pipeline``, by default the mean
+            of the scores of an image and its mirror image. Defaults to False.
+        visualization (Mapping, optional): Options of ``PredictionPictureHook``, to draw predictions.
+
+    Raises:
+        GLSimError: If pictures are asked for with test-time augmentation, which mmpretrain's hook cannot draw.
+    """
+    if tta and visualization is not None:
+        raise GLSimError('--tta tests several views of an image and cannot be combined with --show or --show-dir')
+    cfg.load_from, cfg.resume = checkpoint, False
+    if amp:
+        cfg.test_cfg = dict(cfg.get('test_cfg') or {}, fp16=True)
+    if visualization is not None:
+        hooks = cfg.setdefault('default_hooks', ConfigDict())
+        hooks.visualization = dict(hooks.get('visualization') or dict(type='PredictionPictureHook'), **visualization)
+        hooks.visualization['enable'] = True
+    if tta:
+        _set_test_time_augmentation(cfg)
+
+
+def set_dataloader_options(cfg: Config, pin_memory: bool = True, persistent_workers: bool = True) -> None:
+    """Give data loaders mmpretrain's defaults where the config is silent, in place.
+
+    Args:
+        cfg (Config): Config of a run.
+        pin_memory (bool): False switches the option off in all data loaders. Defaults to True.
+        persistent_workers (bool): Likewise. Defaults to True.
+    """
+    for name in DATALOADERS:
+        if cfg.get(name) is None:
+            continue
+        # A config may use one object for validation and test.
+        loader = deepcopy(cfg[name])
+        loader.setdefault('pin_memory', True)
+        loader.setdefault('persistent_workers', True)
+        loader.setdefault('collate_fn', dict(type='default_collate'))
+        loader.update(
+            pin_memory=loader.pin_memory and pin_memory,
+            persistent_workers=loader.persistent_workers and persistent_workers,
+        )
+        cfg[name] = loader
+
+
+def _set_test_time_augmentation(cfg: Config) -> None:
+    dataset = cfg.test_dataloader.dataset
+    cfg.setdefault('tta_model', ConfigDict(type='mmpretrain.AverageClsScoreTTA'))
+    if 'tta_pipeline' not in cfg:
+        *loading, packing = deepcopy(dataset.pipeline)
+        mirrored = [[dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)], [packing]]
+        cfg.tta_pipeline = [*loading, dict(type='TestTimeAug', transforms=mirrored)]
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    dataset.pipeline = cfg.tta_pipeline
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split())

@@ -1,0 +1,118 @@
+"""Training and testing of a config, with the work-arounds that today's libraries need."""
+
+import copy
+from pathlib import Path
+
+import mmengine
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.evaluator import DumpResults
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from ..compat import apply_runtime_fixes
+from ..compat.compilation import compile_backbone, pop_compile_options
+from ..compat.devices import fit_dataloaders, fit_mixed_precision
+from ..compat.distributed import use_cpu_distributed
+from ..compat.known_warnings import ignore_known_warnings
+from ..errors import GLSimError
+from .config_errors import explain_config_errors
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner of a config; the config is not changed.
+
+    Besides what mmengine does: checkpoints are read without running code from them, mixed precision and distributed
+    runs work on CPU, ``num_workers=0`` works, and ``compile`` compiles the backbone, not the training step.
+
+    Args:
+        cfg (Config): Config with all fields of a run, ``work_dir`` among them.
+
+    Returns:
+        Runner: A runner that is ready to train or test.
+
+    Raises:
+        GLSimError: If a field of the config is unknown.
+    """
+    apply_runtime_fixes()
+    cfg = copy.deepcopy(cfg)
+    fit_dataloaders(cfg)
+    fit_mixed_precision(cfg)
+    use_cpu_distributed(cfg)
+    compile_options = pop_compile_options(cfg)
+    with explain_config_errors(), ignore_known_warnings():
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if compile_options is not None:
+        compile_backbone(runner, compile_options)
+    return runner
+
+
+def run_training(cfg: Config) -> Runner:
+    """Train the model of a config.
+
+    Args:
+        cfg (Config): Config of a run.
+
+    Returns:
+        Runner: The runner after training.
+
+    Raises:
+        GLSimError: If the config, its data or its checkpoints cannot be used, or the loss is NaN.
+    """
+    _check_load_from(cfg)
+    runner = build_runner(cfg)
+    try:
+        with explain_config_errors(), ignore_known_warnings():
+            runner.train()
+    finally:
+        _leave_process_group()
+    return runner
+
+
+def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred') -> dict:
+    """Test the model of a config.
+
+    Args:
+        cfg (Config): Config of a run; ``load_from`` names the checkpoint.
+        out (str, optional): File for the results, .pkl, .json or .yml as mmengine writes them.
+        out_item (str): ``'pred'`` for predictions (.pkl only) or ``'metrics'``. Defaults to ``'pred'``.
+
+    Returns:
+        dict: Metrics by name.
+
+    Raises:
+        GLSimError: If the config, its data or its checkpoint cannot be used.
+    """
+    _check_out(out, out_item)
+    _check_load_from(cfg)
+    runner = build_runner(cfg)
+    try:
+        with explain_config_errors():
+            if out and out_item == 'pred':
+                runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+            metrics = runner.test()
+            if out and out_item == 'metrics' and runner.rank == 0:
+                mmengine.dump(metrics, out)
+    finally:
+        _leave_process_group()
+    return metrics
+
+
+def _check_load_from(cfg: Config) -> None:
+    """A missing file is told before minutes are spent on data."""
+    path = cfg.get('load_from')
+    if path and '://' not in path and not Path(path).expanduser().is_file():
+        raise GLSimError(f'checkpoint {path} does not exist; check the path')
+
+
+def _check_out(out: str | None, out_item: str) -> None:
+    if not out:
+        return
+    allowed = ('.pkl', '.pickle') if out_item == 'pred' else ('.json', '.yml', '.yaml', '.pkl', '.pickle')
+    if Path(out).suffix not in allowed:
+        raise GLSimError(f'--out {out}: {out_item} can be written as {", ".join(allowed)}; choose another name')
+
+
+def _leave_process_group() -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

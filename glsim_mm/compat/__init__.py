@@ -1,0 +1,15 @@
+"""Work-arounds for bugs of dependencies, one function each, with its link and the condition under which it can go.
+
+Importing this package changes nothing; :func:`apply_runtime_fixes` does.
+"""
+
+from .imports import import_mmpretrain
+
+__all__ = ['apply_runtime_fixes', 'import_mmpretrain']
+
+
+def apply_runtime_fixes() -> None:
+    """Work-arounds that concern the whole process, for whoever builds models or loads checkpoints; may be repeated."""
+    from .checkpoints import use_safe_checkpoint_loading
+
+    use_safe_checkpoint_loading()

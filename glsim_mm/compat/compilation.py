@@ -1,0 +1,35 @@
+"""``compile`` in a config compiles the model, not the training step."""
+
+from mmengine.config import Config
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+
+def pop_compile_options(cfg: Config) -> dict | None:
+    """Take ``compile`` out of a config.
+
+    mmengine compiles the whole training step with the optimiser and the log inside, which recompiles until torch's
+    limit (https://github.com/pytorch/pytorch/issues/120934). Expires when mmengine compiles ``forward`` only.
+
+    Args:
+        cfg (Config): Config of a run; ``compile`` is True, False, or keyword arguments of ``torch.compile``.
+
+    Returns:
+        dict | None: Keyword arguments of ``torch.compile``, None without compilation.
+    """
+    options = cfg.pop('compile', None)
+    if not options:
+        return None
+    return dict() if options is True else dict(options)
+
+
+def compile_backbone(runner: Runner, options: dict) -> None:
+    """Compile the backbone in place, where nearly all time goes; names of weights stay as they are.
+
+    Args:
+        runner (Runner): A built runner.
+        options (dict): Keyword arguments of ``torch.compile``.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model.backbone.compile(**options)
+    runner.logger.info('The backbone is compiled; the first iterations take longer.')

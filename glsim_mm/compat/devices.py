@@ -1,0 +1,69 @@
+"""Options of a config that stop a run on a machine without an accelerator, or without worker processes."""
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
+
+DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def fit_dataloaders(cfg: Config) -> None:
+    """Take back data loader options that torch refuses or warns about.
+
+    ``persistent_workers`` and ``prefetch_factor`` are errors without workers, ``pin_memory`` warns without an
+    accelerator (https://github.com/open-mmlab/mmsegmentation/issues/2514). Expires when mmengine fits them itself.
+
+    Args:
+        cfg (Config): Config of a run, changed in place.
+    """
+    for name in DATALOADERS:
+        loader = cfg.get(name)
+        if loader is None:
+            continue
+        if not loader.get('num_workers'):
+            loader.update(num_workers=0, persistent_workers=False)
+            loader.pop('prefetch_factor', None)
+        if get_device() == 'cpu':
+            loader.update(pin_memory=False)
+
+
+def use_mixed_precision(cfg: Config) -> None:
+    """Train in mixed precision, as ``--amp`` asks for: float16 on GPU, bfloat16 autocast on CPU.
+
+    mmengine's ``AmpOptimWrapper`` asserts a CUDA, NPU, MLU or MUSA device
+    (https://github.com/open-mmlab/mmpretrain/issues/1556). Expires when it works on CPU.
+
+    Args:
+        cfg (Config): Config of a run, changed in place.
+    """
+    if get_device() == 'cpu':
+        _set_wrapper(cfg, 'CPUAmpOptimWrapper')
+        return
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def fit_mixed_precision(cfg: Config) -> None:
+    """Train in float32 where a recipe made for GPU asks for mmengine's ``AmpOptimWrapper``, which refuses to work.
+
+    Not in bfloat16: processors without instructions for it, most of today's, are several times slower in it.
+    The link and the expiry are those of :func:`use_mixed_precision`.
+
+    Args:
+        cfg (Config): Config of a run, changed in place.
+    """
+    device = get_device()
+    if device in ('cpu', 'mps') and _is_amp((cfg.get('optim_wrapper') or {}).get('type')):
+        _set_wrapper(cfg, 'OptimWrapper')
+        print_log(f'AmpOptimWrapper is for GPUs; training in float32 on {device}', logger='current')
+
+
+def _set_wrapper(cfg: Config, name: str) -> None:
+    for option in ('loss_scale', 'dtype', 'use_fsdp'):
+        cfg.optim_wrapper.pop(option, None)
+    cfg.optim_wrapper['type'] = name
+
+
+def _is_amp(wrapper_type: object) -> bool:
+    name = wrapper_type if isinstance(wrapper_type, str) else getattr(wrapper_type, '__name__', '')
+    return name.rpartition('.')[2] == 'AmpOptimWrapper'

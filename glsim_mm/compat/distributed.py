@@ -1,0 +1,59 @@
+"""Distributed runs on machines without an accelerator.
+
+mmengine selects a CUDA device before it starts the process group, and wraps the model for one
+(https://github.com/open-mmlab/mmengine/blob/v0.10.7/mmengine/dist/utils.py). Expires when mmengine's ``init_dist``
+and ``Runner.wrap_model`` work on CPU.
+"""
+
+import os
+import subprocess
+
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.device import get_device
+
+_MASTER_PORT = '29500'  # default of torch.distributed
+
+
+def use_cpu_distributed(cfg: Config) -> None:
+    """Start a gloo process group and have the model wrapped for CPU, if ``cfg`` asks for a launcher on a CPU machine.
+
+    Args:
+        cfg (Config): Config of a run; its ``model_wrapper_cfg`` is filled in place.
+    """
+    if cfg.get('launcher', 'none') == 'none' or get_device() != 'cpu':
+        return
+    if not dist.is_initialized():
+        set_rank_environment(cfg.launcher)
+        dist.init_process_group('gloo')
+    wrapper = cfg.get('model_wrapper_cfg') or dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    wrapper.update(device_ids=None)
+    cfg.model_wrapper_cfg = wrapper
+
+
+def set_rank_environment(launcher: str) -> None:
+    """Translate the launcher's environment variables to those that torch reads.
+
+    Args:
+        launcher (str): ``'pytorch'`` (torchrun, nothing to translate), ``'slurm'`` or ``'mpi'``.
+    """
+    environment = os.environ
+    if launcher == 'slurm':
+        ranks = ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID')
+        environment.setdefault('MASTER_ADDR', _first_slurm_host(environment['SLURM_NODELIST']))
+    elif launcher == 'mpi':
+        ranks = ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK')
+    else:
+        return
+    environment.setdefault('MASTER_PORT', _MASTER_PORT)
+    for target, source in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), ranks):
+        environment[target] = environment[source]
+
+
+def _first_slurm_host(nodes: str) -> str:
+    command = ['scontrol', 'show', 'hostname', nodes]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]

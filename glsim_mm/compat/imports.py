@@ -1,0 +1,39 @@
+"""Import mmpretrain without its noise, and say in one line what to install when that fails."""
+
+import warnings
+
+_INSTALL_MMCV = 'pip install "glsim_mm[mmcv-lite]" (or install full mmcv, never both: they share one import name)'
+
+
+def import_mmpretrain() -> None:
+    """Import mmpretrain, or explain in one line what is missing.
+
+    mmcv-lite warns on import that it lacks ``MultiScaleDeformableAttention``, although mmpretrain never uses mmcv's
+    compiled operators (https://github.com/open-mmlab/mmcv/issues/1975). Expires when mmcv warns on use.
+
+    Raises:
+        ImportError: If mmpretrain or mmcv is missing, or their versions exclude each other.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
+            import mmcv.cnn.bricks.transformer  # noqa: F401  (warns once, on its first import)
+            import mmpretrain  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ImportError(_explain_missing(error)) from error
+    except AssertionError as error:  # mmpretrain and mmcv assert each other's versions on import
+        raise ImportError(f'{_one_line(error)} To mend it: {_INSTALL_MMCV}') from error
+
+
+def _explain_missing(error: ModuleNotFoundError) -> str:
+    """One line for a package that cannot be imported."""
+    package = (error.name or '').partition('.')[0]
+    if package == 'mmcv':
+        return f'glsim_mm needs mmcv: {_INSTALL_MMCV}'
+    if package == 'mmpretrain':
+        return 'glsim_mm needs mmpretrain: pip install "mmpretrain>=1.2"'
+    return f'mmpretrain cannot be imported, it needs {package or error}: pip install {package}'
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split())

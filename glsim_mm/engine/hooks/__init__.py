@@ -1,0 +1,19 @@
+"""Hooks that guard a run, registered in mmpretrain's registry on import."""
+
+from .checkpoint_guard import CheckpointGuardHook
+from .epoch_seed import EpochSeedHook
+from .non_finite_loss import NonFiniteLossHook
+from .num_classes import NumClassesCheckHook
+from .prediction_picture import PredictionPictureHook
+from .progress import ProgressHook
+from .unreadable_image import UnreadableImageHook
+
+__all__ = [
+    'CheckpointGuardHook',
+    'EpochSeedHook',
+    'NonFiniteLossHook',
+    'NumClassesCheckHook',
+    'PredictionPictureHook',
+    'ProgressHook',
+    'UnreadableImageHook',
+]

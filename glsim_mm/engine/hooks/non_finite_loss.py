@@ -1,0 +1,94 @@
+"""Stops a training run whose loss or weights are no longer numbers."""
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+from ...errors import GLSimError
+
+
+@HOOKS.register_module()
+class NonFiniteLossHook(Hook):
+    """Stops training at NaN or infinite loss or weights, before they reach a checkpoint.
+
+    The loss is looked at on its device in every iteration, and read, which waits for the device, every ``interval``
+    iterations and before validation and every checkpoint. mmengine's :class:`CheckInvalidLossHook` reads it less
+    often and lets checkpoints of a broken model take the place of good ones.
+
+    Args:
+        interval (int): Iterations between two readings. Defaults to 50.
+
+    Raises:
+        GLSimError: Names the iteration at which the loss was first found broken, and the last good checkpoint.
+    """
+
+    priority = 'HIGH'  # before the hooks that save checkpoints and remove older ones
+
+    def __init__(self, interval: int = 50) -> None:
+        self.interval = interval
+        self._first_bad: torch.Tensor | None = None  # iteration, or -1
+
+    def before_train(self, runner: Runner) -> None:
+        """Forget an earlier run."""
+        self._first_bad = None
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: dict | None = None
+    ) -> None:
+        """Look at the loss of an iteration."""
+        loss = outputs.get('loss') if outputs else None
+        if isinstance(loss, torch.Tensor):
+            self._note(loss.detach(), runner.iter + 1)
+        if self.every_n_train_iters(runner, self.interval) or self._checkpoint_is_due(runner):
+            self._stop_if_broken(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Check loss and weights before the epoch's checkpoint and validation."""
+        self._stop_if_broken(runner)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Check before validation inside an iteration-based training, which may save the best checkpoint."""
+        if self._first_bad is not None:
+            self._stop_if_broken(runner)
+
+    def _note(self, loss: torch.Tensor, iteration: int) -> None:
+        """Remember the first iteration with a broken loss without waiting for the device."""
+        if self._first_bad is None:
+            self._first_bad = torch.full((), -1, dtype=torch.int64, device=loss.device)
+        is_new = ~torch.isfinite(loss).all() & (self._first_bad < 0)
+        self._first_bad = torch.where(is_new, iteration, self._first_bad)
+
+    def _checkpoint_is_due(self, runner: Runner) -> bool:
+        """Whether a checkpoint is saved after this very iteration."""
+        return any(
+            isinstance(hook, CheckpointHook)
+            and not hook.by_epoch
+            and (
+                self.every_n_train_iters(runner, hook.interval, hook.save_begin)
+                or (hook.save_last and self.is_last_train_iter(runner))
+            )
+            for hook in runner.hooks
+        )
+
+    def _stop_if_broken(self, runner: Runner) -> None:
+        if self._first_bad is None:
+            return
+        first_bad = self._first_bad.clone()
+        all_reduce(first_bad, 'max')  # ranks stop together
+        broken_weights = not weights_are_finite(runner.model)
+        if first_bad < 0 and not broken_weights:
+            return
+        what = f'the loss became NaN or infinite in iteration {int(first_bad)}'
+        if first_bad < 0:
+            what = f'weights became NaN or infinite by iteration {runner.iter + 1}'
+        last = runner.message_hub.runtime_info.get('last_ckpt')
+        kept = f'the last good checkpoint is {last}' if last else 'no checkpoint was written yet'
+        raise GLSimError(f'{what}; {kept}; lower the learning rate or train in float32')
+
+
+def weights_are_finite(model: torch.nn.Module) -> bool:
+    """Whether all weights are finite numbers; one reading of the device, whatever the number of tensors."""
+    finite = [torch.isfinite(weight.detach()).all() for weight in model.parameters()]
+    return bool(torch.stack(finite).all()) if finite else True

@@ -1,0 +1,85 @@
+"""Do the data and the head agree on the classes?"""
+
+import numpy as np
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+from torch import nn
+
+from ...errors import GLSimError
+from .datasets import leaf_datasets
+
+
+@HOOKS.register_module()
+class NumClassesCheckHook(Hook):
+    """Stops a run before its first iteration if ``head.num_classes`` does not fit the data.
+
+    Raises:
+        GLSimError: If the number of class names, or a label, does not fit.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self._checked: set[int] = set()
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the training data, and the validation data before an epoch is spent."""
+        self._check(runner, runner.train_dataloader.dataset)
+        if runner.val_loop is not None:
+            self._check(runner, runner.val_dataloader.dataset)
+
+    def before_val(self, runner: Runner) -> None:
+        """Check the validation data."""
+        self._check(runner, runner.val_dataloader.dataset)
+
+    def before_test(self, runner: Runner) -> None:
+        """Check the test data."""
+        self._check(runner, runner.test_dataloader.dataset)
+
+    def _check(self, runner: Runner, dataset: object) -> None:
+        head = getattr(unwrap_model(runner.model), 'head', None)
+        num_classes = getattr(head, 'num_classes', None)
+        if not num_classes or id(dataset) in self._checked:
+            return
+        for leaf in leaf_datasets(dataset):
+            check_class_names(leaf, num_classes)
+            check_labels(leaf, num_classes)
+        self._checked.add(id(dataset))
+
+
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """The model inside distributed wrappers and test-time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+def check_class_names(dataset: object, num_classes: int) -> None:
+    """Raise :class:`GLSimError` if the dataset names another number of classes; without names there is no check."""
+    names = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    if names is not None and len(names) != num_classes:
+        raise GLSimError(
+            f'{_describe(dataset)} has {len(names)} classes but the head has {num_classes}; '
+            f'set --cfg-options model.head.num_classes={len(names)}'
+        )
+
+
+def check_labels(dataset: object, num_classes: int) -> None:
+    """Raise :class:`GLSimError` if a label is not in [0, num_classes)."""
+    if not hasattr(dataset, 'get_data_info'):
+        return
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        labels = np.atleast_1d(info.get('gt_label', ()))
+        if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
+            raise GLSimError(
+                f'{_describe(dataset)} labels {info.get("img_path", f"image {index}")} as {labels.max()}, but the head '
+                f'has {num_classes} classes from 0; mend the labels or set model.head.num_classes'
+            )
+
+
+def _describe(dataset: object) -> str:
+    where = getattr(dataset, 'ann_file', '') or getattr(dataset, 'data_root', '')
+    return f'the data set {type(dataset).__name__}' + (f' in {where}' if where else '')

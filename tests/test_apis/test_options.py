@@ -1,0 +1,108 @@
+"""Options of the command lines in a config."""
+
+import pytest
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from glsim_mm.apis import (
+    load_config,
+    override,
+    set_dataloader_options,
+    set_test_options,
+    set_training_options,
+    set_work_dir,
+)
+from glsim_mm.errors import GLSimError
+
+
+def test_config_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(GLSimError, match=r'nowhere\.py does not exist'):
+        load_config('nowhere.py')
+    broken = tmp_path / 'broken.py'
+    broken.write_text('model = dict(\n')
+    with pytest.raises(GLSimError, match=r'broken\.py cannot be read'):
+        load_config(broken)
+    broken.write_text("_base_ = ['nowhere.py']\n")
+    with pytest.raises(GLSimError, match=r'broken\.py cannot be read: .*nowhere\.py'):
+        load_config(broken)
+    (tmp_path / 'config.txt').write_text('')
+    with pytest.raises(GLSimError, match=r'config\.txt cannot be read'):
+        load_config(tmp_path / 'config.txt')
+
+
+def test_overrides(tmp_path):
+    path = tmp_path / 'good.py'
+    path.write_text("model = dict(type='A', head=dict(num_classes=3))\nhelpers = [dict(a=1)]\n")
+    cfg = load_config(path, {'model.head.num_classes': 5, 'randomness.seed': 1, 'compile': True})
+    assert cfg.model.head.num_classes == 5
+    assert cfg.model.type == 'A'
+    assert cfg.randomness.seed == 1
+    with pytest.raises(GLSimError, match='no config field modle; did you mean model'):
+        override(cfg, {'modle.head': 1})
+    for name in ('helpers.9.a', 'helpers.0.a.b', 'model.type.name'):
+        with pytest.raises(GLSimError, match='do not fit'):
+            override(cfg, {name: 1})
+
+
+def test_work_dir():
+    cfg = Config(dict())
+    set_work_dir(cfg, 'configs/a_b.py')
+    assert cfg.work_dir == 'work_dirs/a_b'
+    cfg.work_dir = 'mine'
+    set_work_dir(cfg, 'configs/a_b.py')
+    assert cfg.work_dir == 'mine'
+    set_work_dir(cfg, 'configs/a_b.py', 'yours')
+    assert cfg.work_dir == 'yours'
+
+
+def test_training_options():
+    cfg = Config(dict(optim_wrapper=dict(), auto_scale_lr=dict(base_batch_size=8), val_cfg=dict(), load_from='a.pth'))
+    set_training_options(cfg)
+    assert 'resume' not in cfg
+    assert cfg.val_cfg == dict()
+    set_training_options(cfg, 'auto', amp=True, auto_scale_lr=True, validate=False)
+    assert cfg.resume is True
+    assert cfg.load_from is None
+    assert cfg.optim_wrapper.type == ('CPUAmpOptimWrapper' if get_device() == 'cpu' else 'AmpOptimWrapper')
+    assert cfg.auto_scale_lr.enable is True
+    assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
+    set_training_options(cfg, 'b.pth')
+    assert cfg.load_from == 'b.pth'
+
+
+def test_auto_scale_lr_needs_a_base():
+    with pytest.raises(GLSimError, match='base_batch_size'):
+        set_training_options(Config(dict()), auto_scale_lr=True)
+
+
+def test_test_options():
+    cfg = Config(dict(model=dict(type='A'), test_cfg=dict(), default_hooks=dict()))
+    set_test_options(cfg, 'a.pth', amp=True, visualization=dict(out_dir='pictures', interval=2))
+    assert cfg.load_from == 'a.pth'
+    assert cfg.test_cfg.fp16 is True
+    expected = dict(type='PredictionPictureHook', out_dir='pictures', interval=2, enable=True)
+    assert cfg.default_hooks.visualization == expected
+
+
+def test_test_time_augmentation_mirrors_by_default():
+    pipeline = [dict(type='LoadImage'), dict(type='PackInputs')]
+    cfg = Config(dict(model=dict(type='A'), test_dataloader=dict(dataset=dict(pipeline=pipeline))))
+    set_test_options(cfg, 'a.pth', tta=True)
+    assert cfg.model == dict(type='mmpretrain.AverageClsScoreTTA', module=dict(type='A'))
+    loading, views = cfg.test_dataloader.dataset.pipeline
+    assert loading.type == 'LoadImage'
+    assert [view.prob for view in views.transforms[0]] == [1.0, 0.0]
+    assert views.transforms[1][0].type == 'PackInputs'
+    with pytest.raises(GLSimError, match='--tta .*cannot be combined'):
+        set_test_options(cfg, 'a.pth', tta=True, visualization=dict())
+
+
+def test_data_loader_options():
+    loader = dict(num_workers=2, pin_memory=False)
+    cfg = Config(dict(train_dataloader=loader, val_dataloader=None, test_dataloader=dict(num_workers=1)))
+    set_dataloader_options(cfg, persistent_workers=False)
+    assert cfg.train_dataloader.pin_memory is False
+    assert cfg.train_dataloader.persistent_workers is False
+    assert cfg.train_dataloader.collate_fn.type == 'default_collate'
+    assert cfg.test_dataloader.pin_memory is True
+    assert cfg.val_dataloader is None

@@ -1,0 +1,34 @@
+"""``compile`` in a config."""
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from glsim_mm.compat.compilation import pop_compile_options
+
+
+@pytest.mark.parametrize(
+    'value, expected', [(None, None), (False, None), (True, {}), (dict(backend='eager'), dict(backend='eager'))]
+)
+def test_options(value, expected):
+    cfg = Config(dict(compile=value, model=dict()))
+    assert pop_compile_options(cfg) == expected
+    assert 'compile' not in cfg
+
+
+def test_compiled_runner_keeps_names_of_weights_and_results(tmp_path):
+    from tiny_run import write_config, write_images
+
+    from glsim_mm.apis import build_runner, load_config
+
+    config = write_config(tmp_path / 'tiny_compiled.py', write_images(tmp_path / 'images'))
+    options = dict(work_dir=str(tmp_path / 'work'))
+    plain = build_runner(load_config(config, options))
+    compiled = build_runner(load_config(config, {**options, 'compile': dict(backend='eager')}))
+    compiled.model.load_state_dict(plain.model.state_dict())
+    images = torch.rand(2, 3, 32, 32)
+    for runner in (plain, compiled):
+        runner.model.eval()
+    expected = plain.model.extract_feat(images, 'pre_logits')
+    torch.testing.assert_close(compiled.model.extract_feat(images, 'pre_logits'), expected)
+    assert compiled.model.backbone._compiled_call_impl is not None

@@ -1,0 +1,242 @@
+"""Checkpoints are read completely, and never run code."""
+
+import contextlib
+import functools
+import http.server
+import io
+import os
+import pickle
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.runner import CheckpointLoader
+from safetensors.torch import save_file
+
+from glsim_mm.compat import apply_runtime_fixes
+from glsim_mm.compat.checkpoints import load_checkpoint_file
+from glsim_mm.errors import GLSimError
+
+
+@pytest.fixture(autouse=True)
+def _safe_loaders():
+    apply_runtime_fixes()
+
+
+class RunsCommand:
+    """Pickles as a call of os.system."""
+
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self):
+        return os.system, (f'touch {self.witness}',)
+
+
+class GetAttribute:
+    """Pickles as getattr(owner, name), the one builtin that mmengine's checkpoints ask for."""
+
+    def __init__(self, owner: object, name: str) -> None:
+        self.owner, self.name = owner, name
+
+    def __reduce__(self):
+        return getattr, (self.owner, self.name)
+
+    def __call__(self):
+        """pickle wants something callable."""
+
+
+class Constructs:
+    """Pickles as a call of a function."""
+
+    def __init__(self, function: object, *arguments: object) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self):
+        return self.function, self.arguments
+
+    def __call__(self):
+        """pickle wants something callable."""
+
+
+def gets_eval(witness: Path) -> Constructs:
+    """Pickles as a way from an allowed method to eval, attribute by attribute."""
+    names = GetAttribute(GetAttribute(HistoryBuffer, 'mean'), '__globals__')
+    builtins = Constructs(GetAttribute(names, 'get'), '__builtins__')
+    return Constructs(Constructs(GetAttribute(builtins, 'get'), 'eval'), f"open({str(witness)!r}, 'w')")
+
+
+def test_checkpoint_of_mmengine_is_read_completely(tmp_path):
+    hub = MessageHub('test_safe_checkpoints')
+    hub.update_scalar('train/loss', 0.5)
+    hub.update_info('best_score', np.float64(0.25))
+    hub.update_info('last_ckpt', 'epoch_1.pth')
+    meta = dict(epoch=1, classes=np.array(['wren', 'tit']), counts=np.arange(3, dtype=np.int32), ok=np.bool_(True))
+    path = tmp_path / 'epoch_1.pth'
+    torch.save(dict(meta=meta, message_hub=hub.state_dict(), state_dict=dict(weight=torch.ones(2))), path)
+
+    checkpoint = CheckpointLoader.load_checkpoint(str(path), 'cpu')
+    history = checkpoint['message_hub']['log_scalars']['train/loss']
+    assert isinstance(history, HistoryBuffer)
+    assert history.mean() == 0.5
+    assert history.statistics('max') == 0.5
+    assert checkpoint['message_hub']['runtime_info']['best_score'] == 0.25
+    assert list(checkpoint['meta']['classes']) == ['wren', 'tit']
+    assert checkpoint['meta']['counts'].tolist() == [0, 1, 2]
+    assert checkpoint['state_dict']['weight'].sum() == 2
+
+
+@pytest.mark.parametrize('attack', [RunsCommand, gets_eval])
+@pytest.mark.parametrize('protocol', [2, 4])
+def test_code_in_a_checkpoint_is_refused(tmp_path, monkeypatch, attack, protocol):
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    witness, path = tmp_path / 'witness', tmp_path / 'evil.pth'
+    torch.save(dict(state_dict={}, meta=attack(witness)), path, pickle_protocol=protocol)
+    with pytest.raises(GLSimError) as error:
+        CheckpointLoader.load_checkpoint(str(path), 'cpu')
+    assert not witness.exists()
+    assert '\n' not in str(error.value)
+    assert str(path) in str(error.value)
+    with contextlib.suppress(TypeError, AttributeError, pickle.UnpicklingError):
+        torch.load(path, weights_only=False)  # the attack is real
+    assert witness.exists()
+
+
+@pytest.mark.parametrize(
+    'wish',
+    [
+        GetAttribute(HistoryBuffer, '__init__'),
+        GetAttribute(HistoryBuffer, '__class__'),
+        GetAttribute(np.ndarray, 'tofile'),
+        GetAttribute(torch.Tensor, 'apply_'),
+        Constructs(np.dtype, 'O'),
+        Constructs(np.dtype, [('name', 'O')]),
+        Constructs(getattr, HistoryBuffer, 'mean', None),
+    ],
+)
+def test_only_what_mmengine_pickles_can_be_reached(tmp_path, wish):
+    path = tmp_path / 'evil.pth'
+    torch.save(dict(state_dict={}, meta=wish), path)
+    with pytest.raises(GLSimError):
+        load_checkpoint_file(path)
+
+
+def test_statistics_methods_cannot_be_replaced_by_code(tmp_path):
+    buffer, path = HistoryBuffer([1.0], [1]), tmp_path / 'evil.pth'
+    state = {'statistics_methods': {'mean': os.system}, 'max_length': 1}
+    torch.save(dict(state_dict={}, meta=_WithState(buffer, state)), path)
+    with pytest.raises(GLSimError, match='asks to run code'):
+        load_checkpoint_file(path)
+    assert buffer.statistics('mean') == 1
+
+
+class _WithState:
+    """Pickles as a HistoryBuffer with a state of the attacker's making."""
+
+    def __init__(self, buffer: HistoryBuffer, state: dict) -> None:
+        self.buffer, self.state = buffer, state
+
+    def __reduce__(self):
+        return HistoryBuffer, (), self.state
+
+
+@pytest.mark.parametrize('content', [b'', b'no checkpoint', b'PK\x03\x04 cut short'])
+def test_damaged_file(tmp_path, content):
+    path = tmp_path / 'damaged.pth'
+    path.write_bytes(content)
+    with pytest.raises(GLSimError, match='damaged or no checkpoint'):
+        load_checkpoint_file(path)
+
+
+def test_file_cut_short(tmp_path):
+    path = tmp_path / 'short.pth'
+    torch.save(dict(state_dict=dict(weight=torch.rand(1000))), path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(GLSimError, match='damaged or no checkpoint'):
+        load_checkpoint_file(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(GLSimError, match='does not exist'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'missing.pth'))
+
+
+def test_safetensors(tmp_path):
+    path = tmp_path / 'weights.safetensors'
+    save_file(dict(weight=torch.arange(3.0)), path)
+    assert CheckpointLoader.load_checkpoint(str(path), 'cpu')['weight'].tolist() == [0, 1, 2]
+    path.write_bytes(b'damaged')
+    with pytest.raises(GLSimError, match='damaged or no checkpoint'):
+        load_checkpoint_file(path)
+
+
+def test_every_scheme_of_mmengine_is_replaced():
+    for prefix, loader in CheckpointLoader._schemes.items():
+        assert loader.__module__ == 'glsim_mm.compat.checkpoints', prefix
+
+
+def test_names_of_model_zoos():
+    with pytest.raises(GLSimError, match='torchvision://nothing'):
+        CheckpointLoader.load_checkpoint('torchvision://nothing')
+    with pytest.raises(GLSimError, match='open-mmlab://nothing'):
+        CheckpointLoader.load_checkpoint('open-mmlab://nothing')
+    with pytest.raises(GLSimError, match='mmcls://nothing'):
+        CheckpointLoader.load_checkpoint('mmcls://nothing')
+    with pytest.raises(GLSimError, match='pavi:// is not supported'):
+        CheckpointLoader.load_checkpoint('pavi://nothing')
+
+
+class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Keep test output clean."""
+
+
+@pytest.fixture
+def server(tmp_path: Path):
+    """A web server on the loopback interface for the files of a folder, and its address."""
+    folder = tmp_path / 'served'
+    folder.mkdir()
+    handler = functools.partial(_QuietHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        yield folder, f'http://127.0.0.1:{service.server_port}'
+        service.shutdown()
+
+
+def test_checkpoint_from_a_url(tmp_path, monkeypatch, server):
+    folder, address = server
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
+    torch.save(dict(state_dict=dict(weight=torch.ones(1))), folder / 'good.pth')
+    witness = tmp_path / 'witness'
+    torch.save(dict(state_dict={}, meta=RunsCommand(witness)), folder / 'evil.pth')
+
+    assert CheckpointLoader.load_checkpoint(f'{address}/good.pth', 'cpu')['state_dict']['weight'] == 1
+    (folder / 'good.pth').unlink()  # the second time it comes from the cache
+    assert CheckpointLoader.load_checkpoint(f'{address}/good.pth', 'cpu')['state_dict']['weight'] == 1
+    with pytest.raises(GLSimError, match='asks to run code'):
+        CheckpointLoader.load_checkpoint(f'{address}/evil.pth', 'cpu')
+    assert not witness.exists()
+    with pytest.raises(GLSimError, match='cannot download'):
+        CheckpointLoader.load_checkpoint(f'{address}/missing.pth', 'cpu')
+
+
+def test_in_memory_file_and_more_safe_globals():
+    buffer = io.BytesIO()
+    torch.save(dict(path=Constructs(Path, 'a')), buffer)
+    buffer.seek(0)
+    with pytest.raises(GLSimError, match='checkpoint upload asks to run code'):
+        load_checkpoint_file(buffer, name='upload')
+    buffer.seek(0)
+    assert load_checkpoint_file(buffer, safe_globals=[Path])['path'] == Path('a')
+
+
+def test_nothing_stays_allowed_for_others(tmp_path):
+    """Allowing is confined to our loads: torch's own list is as before."""
+    path = tmp_path / 'history.pth'
+    torch.save(dict(history=HistoryBuffer([1.0], [1])), path)
+    load_checkpoint_file(path)
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)

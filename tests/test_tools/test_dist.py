@@ -1,0 +1,97 @@
+"""Distributed runs of two processes on CPU, through the scripts."""
+
+import socket
+from pathlib import Path
+
+import mmengine
+import pytest
+import torch
+from tiny_run import ROOT, call_tool, run_command, write_config
+
+from glsim_mm.compat.checkpoints import load_checkpoint_file
+
+# One step of plain gradient descent on all eight images, without randomness: the change of weights is the gradient.
+ONE_STEP = {
+    'train_cfg.max_epochs': 1,
+    'optim_wrapper.optimizer.lr': 1.0,
+    'optim_wrapper.optimizer.momentum': 0.0,
+    'param_scheduler': None,
+    'model.backbone.drop_path_rate': 0.0,
+    'train_pipeline.2.prob': 0.0,
+    'train_dataloader.dataset.pipeline.2.prob': 0.0,
+    'default_hooks.checkpoint.save_best': None,
+}
+
+
+def options(batch_size: int) -> list[str]:
+    values = {**ONE_STEP, 'train_dataloader.batch_size': batch_size}
+    return ['--cfg-options', *(f'{name}={value}' for name, value in values.items())]
+
+
+@pytest.fixture
+def port() -> str:
+    """A port on the loopback interface that is free."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return str(probe.getsockname()[1])
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint_file(path)['state_dict']
+
+
+def test_two_processes_take_the_step_of_one(tiny_images, tmp_path, port):
+    config = write_config(tmp_path / 'tiny_dist.py', tiny_images)
+    call_tool('train', config, '--work-dir', tmp_path / 'start', '--cfg-options', 'train_cfg.max_epochs=1')
+    start = tmp_path / 'start' / 'epoch_1.pth'
+    single, double = ([*options(size), f'load_from={start}'] for size in (8, 4))
+    call_tool('train', config, '--work-dir', tmp_path / 'single', *single)
+    command = ['bash', ROOT / 'tools' / 'dist_train.sh', config.name, 2, '--work-dir', 'two of them', *double]
+    result = run_command(*command, cwd=tmp_path, PORT=port)
+    assert result.returncode == 0, result.stderr
+    assert 'Warning' not in result.stderr
+
+    before = weights(start)
+    expected, found = weights(tmp_path / 'single' / 'epoch_1.pth'), weights(tmp_path / 'two of them' / 'epoch_1.pth')
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name] - before[name], value - before[name], rtol=1e-4, atol=1e-6, msg=name)
+    gradient = {name: (value - before[name]).abs().max() for name, value in expected.items()}
+    assert max(gradient.values()) > 1e-3
+    assert sum(value > 0 for value in gradient.values()) > len(gradient) * 0.9
+
+
+def test_two_processes_find_the_metrics_of_one(tiny_images, tmp_path, port):
+    config = write_config(tmp_path / 'tiny_dist_test.py', tiny_images)
+    call_tool('train', config, '--work-dir', tmp_path / 'work', '--cfg-options', 'train_cfg.max_epochs=1')
+    checkpoint = tmp_path / 'work' / 'epoch_1.pth'
+    call_tool('test', config, checkpoint, '--out', tmp_path / 'single.json', '--out-item', 'metrics')
+    command = ['bash', ROOT / 'tools' / 'dist_test.sh', config.name, checkpoint, 2]
+    result = run_command(*command, '--out', 'double.json', '--out-item', 'metrics', cwd=tmp_path, PORT=port)
+    assert result.returncode == 0, result.stderr
+    single, double = (mmengine.load(tmp_path / f'{name}.json') for name in ('single', 'double'))
+    assert double['accuracy/top1'] == single['accuracy/top1']
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+def test_scripts_say_how_to_be_used(script, tmp_path):
+    result = run_command('bash', ROOT / 'tools' / script, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith('usage: ')
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_slurm_passes_options_on(tmp_path):
+    srun = tmp_path / 'bin' / 'srun'
+    srun.parent.mkdir()
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$PYTHONPATH" "$@"\n')
+    srun.chmod(0o755)
+    command = ['bash', ROOT / 'tools' / 'slurm_train.sh', 'gpu', 'a job', 'my config.py', 'work dir', '--amp']
+    path = f'{srun.parent}:/usr/bin:/bin'
+    result = run_command(*command, cwd=tmp_path, PATH=path, GPUS='4', GPUS_PER_NODE='2', SRUN_ARGS='--time 10 --mem=8G')
+    assert result.returncode == 0, result.stderr
+    python_path, *arguments = result.stdout.splitlines()
+    assert Path(python_path).resolve() == ROOT
+    assert arguments[:2] == ['--partition=gpu', '--job-name=a job']
+    assert {'--gres=gpu:2', '--ntasks=4', '--time', '10', '--mem=8G'} <= set(arguments)
+    assert arguments[-5:] == ['my config.py', '--work-dir=work dir', '--launcher', 'slurm', '--amp']

@@ -1,0 +1,43 @@
+"""What every command line here shares: finding the package, and errors of one line."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Options of all command lines that run a config."""
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints; default: work_dirs/NAME_OF_CONFIG')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='config fields to override, as name=value; nested: a.b=1, lists: a="[1,2]" or a=1,2, without spaces',
+    )
+    parser.add_argument('--no-pin-memory', action='store_true', help='switch pin_memory off in all data loaders')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Call ``main``; a user's mistake ends in one line on stderr and exit code 2, GLSIM_TRACEBACK=1 shows it all."""
+    sys.path.insert(0, str(ROOT))
+    os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
+    try:
+        from glsim_mm.compat import import_mmpretrain
+
+        import_mmpretrain()
+        from glsim_mm.apis import report_user_errors
+    except ImportError as error:
+        if os.environ.get('GLSIM_TRACEBACK') == '1':
+            raise
+        sys.stderr.write(f'error: {error}\n')
+        sys.exit(2)
+    with report_user_errors():
+        main(args)

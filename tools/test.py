@@ -1,0 +1,44 @@
+"""Test the model of a config: python tools/test.py CONFIG CHECKPOINT."""
+
+import argparse
+from collections.abc import Sequence
+
+from command_line import add_config_options, run
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(description='Test a model')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint: path or URL')
+    add_config_options(parser)
+    parser.add_argument('--out', help='file for the results')
+    parser.add_argument('--out-item', choices=['metrics', 'pred'], help='what --out gets; default: pred')
+    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on GPU, bfloat16 on CPU')
+    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
+    parser.add_argument('--show', action='store_true', help='show pictures of the predictions in a window')
+    parser.add_argument('--interval', type=int, default=1, help='draw every n-th image')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds to show each picture')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation, by default mirroring')
+    args = parser.parse_args(argv)
+    if args.out_item and not args.out:
+        parser.error('--out-item needs --out')
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    """Test."""
+    from glsim_mm import apis
+
+    pictures = dict(out_dir=args.show_dir, show=args.show, interval=args.interval, wait_time=args.wait_time)
+    cfg = apis.load_config(args.config)
+    apis.set_work_dir(cfg, args.config, args.work_dir)
+    wants_pictures = args.show or args.show_dir is not None
+    apis.set_test_options(cfg, args.checkpoint, args.amp, args.tta, pictures if wants_pictures else None)
+    apis.set_dataloader_options(cfg, not args.no_pin_memory)
+    cfg.launcher = args.launcher
+    apis.run_testing(apis.override(cfg, args.cfg_options or {}), args.out, args.out_item or 'pred')
+
+
+if __name__ == '__main__':
+    run(main, parse_args())

@@ -1,0 +1,41 @@
+"""Train the model of a config: python tools/train.py CONFIG."""
+
+import argparse
+from collections.abc import Sequence
+
+from command_line import add_config_options, run
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(description='Train a model')
+    parser.add_argument('config', help='config file')
+    add_config_options(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a path, from the latest one in the work directory',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on GPU, bfloat16 on CPU')
+    parser.add_argument('--no-validate', action='store_true', help='do not validate during training')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    parser.add_argument('--no-persistent-workers', action='store_true', help='restart data workers every epoch')
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Train."""
+    from glsim_mm import apis
+
+    cfg = apis.load_config(args.config)
+    apis.set_work_dir(cfg, args.config, args.work_dir)
+    apis.set_training_options(cfg, args.resume, args.amp, args.auto_scale_lr, not args.no_validate)
+    apis.set_dataloader_options(cfg, not args.no_pin_memory, not args.no_persistent_workers)
+    cfg.launcher = args.launcher
+    apis.run_training(apis.override(cfg, args.cfg_options or {}))
+
+
+if __name__ == '__main__':
+    run(main, parse_args())
