@@ -11,10 +11,12 @@ from .options import (
     set_training_options,
     set_work_dir,
 )
+from .predictions import draw_test_set
 from .runner import build_runner, run_testing, run_training
 
 __all__ = [
     'GLSimInferencer',
+    'draw_test_set',
     'find_images',
     'format_prediction',
     'load_model',

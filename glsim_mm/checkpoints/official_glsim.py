@@ -71,7 +71,7 @@ def _rename(name: str) -> str | None:
             new_name = re.sub(pattern, replacement, name)
             break
     else:
-        raise ValueError(f'{name!r} is not a tensor of the authors\' GLSim model')
+        raise ValueError(f"{name!r} is not a tensor of the authors' GLSim model")
     if '.layers.' in new_name:
         for pattern, layer_replacement in _LAYER_RENAMES:
             new_name = re.sub(pattern, layer_replacement, new_name, count=1)

@@ -1,0 +1,6 @@
+# A folder of images at 224 px with the paper's "medium" augmentation.
+_base_ = ['custom.py', 'pipelines/medium_224.py']
+
+train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
+test_dataloader = val_dataloader

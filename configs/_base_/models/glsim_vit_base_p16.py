@@ -1,0 +1,39 @@
+# GLSim with ViT-B/16, the model of the paper (arXiv 2407.12891).
+model = dict(
+    type='GLSimClassifier',
+    backbone=dict(
+        type='GLSimViT',
+        arch='vit-base',
+        img_size=224,
+        patch_size=16,
+        drop_path_rate=0.1,
+        norm_cfg=dict(type='LN', eps=1e-12),
+        interpolate_mode='bilinear',
+        crop_cls_token=False,  # True: crops get a learnable CLS token of their own
+        frozen_stages=-1,
+        with_cp=False,  # True: less memory, about a third more time
+        # ImageNet-21k weights (augreg). Other weights: --cfg-options model.backbone.init_cfg.checkpoint=FILE,
+        # none: --cfg-options model.backbone.init_cfg=None
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://download.openmmlab.com/mmclassification/v0/vit/pretrain/'
+            'vit-base-p16_3rdparty_pt-64xb64_in1k-224_20210928-02284250.pth',
+            prefix='backbone',
+        ),
+    ),
+    neck=dict(
+        type='GLSimSelector',
+        similarity='cos',  # 'cos', 'l1' or 'l2'
+        top_o=8,  # patches that span the crop; the paper takes 16 for Stanford Dogs
+        box_end='exclusive',  # as the authors' code, which leaves out the last row and column; or 'inclusive'
+        crop_size=None,  # side of the crop in pixels; None: the input size
+    ),
+    head=dict(
+        type='AggregatorHead',
+        num_classes=1000,
+        in_channels=768,
+        num_layers=1,
+        norm_cfg=dict(type='LN', eps=1e-12),
+        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
+    ),
+)

@@ -1,0 +1,9 @@
+# Plain ViT-B/16 under the recipe of glsim_vit_cub.py, for a fair comparison (published: 90.11 % top-1).
+_base_ = [
+    '_base_/models/vit_base_p16.py',
+    '_base_/datasets/cub_224.py',
+    '_base_/schedules/sgd_50e.py',
+    '_base_/default_runtime.py',
+]
+
+model = dict(head=dict(num_classes=200))

@@ -1,0 +1,9 @@
+# Plain ViT-B/16 under the recipe of glsim_vit_cub_448.py, for a fair comparison.
+_base_ = [
+    '_base_/models/vit_base_p16.py',
+    '_base_/datasets/cub_448.py',
+    '_base_/schedules/sgd_50e.py',
+    '_base_/default_runtime.py',
+]
+
+model = dict(backbone=dict(img_size=448), head=dict(num_classes=200))

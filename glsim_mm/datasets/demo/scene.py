@@ -1,0 +1,217 @@
+"""One picture: a fish with a mark on its flank among weed, pebbles and bubbles.
+
+Everything but the mark is drawn from the seeds alone, so that nothing else can tell the class.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .drawing import Dice, disc, ellipse, hsv, outline, paint, polygon, stick, union
+from .marks import Mark
+
+
+class Scene(NamedTuple):
+    """A rendered picture.
+
+    Attributes:
+        image (np.ndarray): (S, S, 3) uint8, RGB.
+        box (tuple): ``x, y, width, height`` of the fish, integers in pixels.
+        mark (tuple): ``x, y, radius`` of the disc that holds the mark, in pixels.
+    """
+
+    image: np.ndarray
+    box: tuple[int, int, int, int]
+    mark: tuple[float, float, float]
+
+
+class _Fish(NamedTuple):
+    """Place and shape; lengths in units of the image's side, ``length`` from nose to the root of the tail."""
+
+    center: tuple[float, float]
+    length: float
+    height: float
+    angle: float
+    mirrored: bool
+    bend: float
+    mark_at: tuple[float, float]
+    mark_radius: float
+
+    def local(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points as the fish sees them: x to the head, y to the belly."""
+        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        dx, dy = x - self.center[0], y - self.center[1]
+        along, across = cos * dx + sin * dy, cos * dy - sin * dx
+        along = -along if self.mirrored else along
+        return along, across - self.bend * along**2 / self.length
+
+    def mark_in_image(self) -> tuple[float, float]:
+        """Centre of the mark in the image."""
+        along, across = self.mark_at
+        across += self.bend * along**2 / self.length
+        along = -along if self.mirrored else along
+        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        return self.center[0] + cos * along - sin * across, self.center[1] + sin * along + cos * across
+
+
+def render_scene(mark: Mark, size: int, *seeds: int) -> Scene:
+    """Render one picture.
+
+    Args:
+        mark (Mark): Distance function of the mark.
+        size (int): Side of the picture in pixels, at least 16.
+        *seeds (int): Non-negative numbers that fix all but the mark.
+
+    Returns:
+        Scene: The picture and where things are in it.
+    """
+    dice = Dice(*seeds)
+    centers = (np.arange(size) + 0.5) / size
+    x, y = np.meshgrid(centers, centers)
+    fish = _throw_fish(dice)
+    canvas = _water(dice, x, y)
+    _clutter(canvas, dice, x, y)
+    silhouette = _draw_fish(canvas, dice, fish, mark, x, y)
+    _weed_in_front(canvas, dice, fish, x, y)
+    canvas *= 1 - 0.25 * disc(x - 0.5, y - 0.5, 0)[..., None] ** 2
+    canvas += 0.03 * dice.noise(canvas.shape)
+    rows, cols = np.nonzero(silhouette < 0)
+    box = (int(cols.min()), int(rows.min()), int(np.ptp(cols)) + 1, int(np.ptp(rows)) + 1)
+    mark_x, mark_y = fish.mark_in_image()
+    pixels = np.round(np.clip(canvas, 0, 1) * 255).astype(np.uint8)
+    return Scene(pixels, box, (mark_x * size, mark_y * size, fish.mark_radius * size))
+
+
+def _throw_fish(dice: Dice) -> _Fish:
+    length = dice.uniform(0.45, 0.7)
+    height = length * dice.uniform(0.48, 0.6)
+    reach = 0.62 * length
+    center = dice.uniform(min(reach, 0.45), max(1 - reach, 0.55)), dice.uniform(0.3, 0.7)
+    return _Fish(
+        center=center,
+        length=length,
+        height=height,
+        angle=dice.uniform(-0.45, 0.45),
+        mirrored=dice.chance(0.5),
+        bend=dice.uniform(-0.25, 0.25),
+        mark_at=(length * dice.uniform(-0.14, 0.08), height * dice.uniform(-0.1, 0.06)),
+        mark_radius=length * dice.uniform(0.17, 0.2),
+    )
+
+
+def _water(dice: Dice, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Two colours, one above the other, and soft light."""
+    hue = dice.uniform(0.3, 0.75)
+    top = hsv(hue, dice.uniform(0.25, 0.6), dice.uniform(0.55, 0.85))
+    bottom = hsv(hue + dice.uniform(-0.12, 0.12), dice.uniform(0.35, 0.7), dice.uniform(0.2, 0.5))
+    light = np.zeros_like(x)
+    for _ in range(3):
+        fx, fy = dice.uniform(-9, 9), dice.uniform(-5, 5)
+        light += np.sin(fx * x + fy * y + dice.uniform(0, 6.28))
+    return top + y[..., None] * (bottom - top) + 0.035 * light[..., None]
+
+
+def _clutter(canvas: np.ndarray, dice: Dice, x: np.ndarray, y: np.ndarray) -> None:
+    """Weed, pebbles on the ground, bubbles: different in number, place, size and colour."""
+    for _ in range(3 + dice.below(4)):
+        color = hsv(dice.uniform(0, 1), dice.uniform(0.3, 0.75), dice.uniform(0.3, 0.75))
+        _paint_frond(canvas, _throw_frond(dice), color, x, y)
+    for _ in range(4 + dice.below(5)):
+        a, b = dice.uniform(0.04, 0.13), dice.uniform(0.03, 0.08)
+        center = dice.uniform(0, 1), dice.uniform(0.86, 1.02)
+        color = hsv(dice.uniform(0, 1), dice.uniform(0.05, 0.35), dice.uniform(0.35, 0.75))
+        columns = _columns(x, center[0] - a, center[0] + a)
+        px, py = x[:, columns] - center[0], y[:, columns] - center[1]
+        shade = 1 - 0.6 * np.clip(py / b, -0.6, 1)
+        paint(canvas[:, columns], ellipse(px, py, a, b), color * shade[..., None])
+    for _ in range(2 + dice.below(5)):
+        radius = dice.uniform(0.012, 0.035)
+        center = dice.uniform(0, 1), dice.uniform(0, 0.8)
+        columns = _columns(x, center[0] - radius, center[0] + radius)
+        bubble = disc(x[:, columns] - center[0], y[:, columns] - center[1], radius)
+        paint(canvas[:, columns], bubble, np.ones(3), 0.18)
+        paint(canvas[:, columns], outline(bubble, 0.008), np.ones(3), 0.55)
+
+
+def _columns(x: np.ndarray, left: float, right: float) -> slice:
+    """Columns of pixels that a shape between two x can touch: small shapes need not look at the whole picture."""
+    size = x.shape[1]
+    return slice(max(int((left - 0.01) * size) - 2, 0), max(int((right + 0.01) * size) + 3, 0))
+
+
+def _throw_frond(dice: Dice) -> list[tuple[float, float]]:
+    """Joints of a stalk of weed, from the ground up."""
+    joint = dice.uniform(0, 1), 1.05
+    lean, sway, pace = dice.uniform(-0.06, 0.06), dice.uniform(0.02, 0.06), dice.uniform(0.6, 1.4)
+    step, phase = dice.uniform(0.07, 0.15), dice.uniform(0, 6.28)
+    joints = [joint]
+    for index in range(6):
+        joint = joint[0] + lean + sway * np.sin(phase + pace * index), joint[1] - step
+        joints.append(joint)
+    return joints
+
+
+def _frond(joints: list[tuple[float, float]], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    widths = np.linspace(0.03, 0.008, len(joints) - 1)
+    return union(*(stick(x, y, *ends, width) for *ends, width in zip(joints, joints[1:], widths)))
+
+
+def _paint_frond(
+    canvas: np.ndarray, joints: list[tuple[float, float]], color: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> None:
+    across = [joint[0] for joint in joints]
+    columns = _columns(x, min(across) - 0.03, max(across) + 0.03)
+    distance = _frond(joints, x[:, columns], y[:, columns])
+    paint(canvas[:, columns], distance, 0.7 * color)
+    paint(canvas[:, columns], distance + 0.009, color)
+
+
+def _weed_in_front(canvas: np.ndarray, dice: Dice, fish: _Fish, x: np.ndarray, y: np.ndarray) -> None:
+    """Stalks across the fish, but not across its mark, which the class hangs on."""
+    mark_x, mark_y = (np.array([value]) for value in fish.mark_in_image())
+    for _ in range(2):
+        joints = _throw_frond(dice)
+        color = hsv(dice.uniform(0.2, 0.5), dice.uniform(0.4, 0.7), dice.uniform(0.25, 0.5))
+        if _frond(joints, mark_x, mark_y)[0] > fish.mark_radius + 0.02:
+            _paint_frond(canvas, joints, color, x, y)
+
+
+def _draw_fish(canvas: np.ndarray, dice: Dice, fish: _Fish, mark: Mark, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Paint the fish; its silhouette as a distance (S, S)."""
+    u, v = fish.local(x, y)
+    a, b = fish.length / 2, fish.height / 2
+    hue = dice.uniform(0, 1)
+    skin = hsv(hue, dice.uniform(0.35, 0.75), dice.uniform(0.35, 0.6))
+    fin_color = hsv(hue + dice.uniform(-0.15, 0.15), dice.uniform(0.5, 0.8), dice.uniform(0.35, 0.75))
+    ink = hsv(dice.uniform(0, 1), dice.uniform(0, 0.15), 1.0)
+
+    body = ellipse(u, v, a, b)
+    fins = _fins(dice, u, v, a, b)
+    paint(canvas, fins, fin_color)
+    paint(canvas, np.maximum(fins, outline(np.sin(55 * (v + 0.4 * u)), 0.5) / 55), 0.8 * fin_color)
+    shade = 1 - 0.16 * np.clip(v / b, -1, 1) - 0.12 * np.clip(body / b + 0.3, 0, 0.3)
+    for _ in range(2):  # a faint pattern of scales
+        frequency, direction, phase = dice.uniform(25, 60), dice.uniform(0, 3.14), dice.uniform(0, 6.28)
+        wave = np.sin(frequency * (np.cos(direction) * u + np.sin(direction) * v) + phase)
+        shade = shade + 0.035 * wave
+    paint(canvas, body, skin * shade[..., None])
+    paint(canvas, np.maximum(body, outline(disc(u - 1.02 * a, v, 0.52 * a), 0.012)), 0.6 * skin)
+    _draw_eye(canvas, u - 0.74 * a, v + 0.22 * b, 0.17 * b + 0.006)
+    mark_u, mark_v = (u - fish.mark_at[0]) / fish.mark_radius, (v - fish.mark_at[1]) / fish.mark_radius
+    paint(canvas, mark(mark_u, mark_v) * fish.mark_radius, ink)
+    return union(body, fins)
+
+
+def _fins(dice: Dice, u: np.ndarray, v: np.ndarray, a: float, b: float) -> np.ndarray:
+    spread, tail = b * dice.uniform(0.75, 1.1), a * dice.uniform(0.4, 0.55)
+    upper = polygon(u, v, (-0.8 * a, 0.15 * b), (-a - tail, -spread), (-a - 0.5 * tail, 0.0))
+    lower = polygon(u, v, (-0.8 * a, -0.15 * b), (-a - tail, spread), (-a - 0.5 * tail, 0.0))
+    crest = b * dice.uniform(1.25, 1.6)
+    dorsal = polygon(u, v, (0.35 * a, -0.7 * b), (-0.5 * a, -0.6 * b), (-0.45 * a, -crest))
+    anal = polygon(u, v, (0.0, 0.8 * b), (-0.5 * a, b * dice.uniform(1.2, 1.45)), (-0.55 * a, 0.6 * b))
+    return union(upper, lower, dorsal, anal)
+
+
+def _draw_eye(canvas: np.ndarray, u: np.ndarray, v: np.ndarray, radius: float) -> None:
+    paint(canvas, disc(u, v, radius), np.full(3, 0.95))
+    paint(canvas, disc(u - 0.1 * radius, v, 0.6 * radius), np.full(3, 0.05))

@@ -1,0 +1,5 @@
+"""Transforms that mmpretrain lacks."""
+
+from .loading import LoadImage
+
+__all__ = ['LoadImage']

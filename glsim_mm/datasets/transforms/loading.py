@@ -1,0 +1,108 @@
+"""Loading of photos among which some may be unreadable."""
+
+import logging
+
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmengine import fileio
+from mmengine.logging import print_log
+from mmpretrain.registry import TRANSFORMS
+
+from ...errors import GLSimError
+from .decoding import UnreadableImageError, decode_image
+from .shared_counter import SharedCounter
+
+CHOICES = ('skip', 'blank', 'error')
+
+
+@TRANSFORMS.register_module()
+class LoadImage(LoadImageFromFile):
+    """Loads an image as 8-bit BGR; an unreadable file (missing, empty, damaged) does not end a run.
+
+    Required key: ``img_path``. Added keys: ``img`` (H, W, 3), ``img_shape`` and ``ori_shape``, both (H, W). A sample
+    without ``img_path`` that has its ``img`` already, as mmpretrain's inferencers make them, passes unchanged.
+
+    Each unreadable path is logged once per process and every meeting counted in :attr:`num_unreadable`.
+
+    Args:
+        on_unreadable (str): ``'skip'``: return None, upon which mmengine's data sets take another sample at random,
+            for training. ``'blank'``: an image of the mean colour of ImageNet in its place, so that the photo stays in
+            the evaluation set, for testing. ``'error'``: raise. Defaults to ``'skip'``.
+        to_float32 (bool): Give float32 of the same values. Defaults to False.
+        backend_args (dict, optional): mmengine's file backend. Defaults to None, which goes by the path.
+
+    Raises:
+        GLSimError: If ``on_unreadable`` is unknown, if it is ``'error'`` and an image is unreadable, or if it is
+            ``'skip'`` and none of the first 100 images is readable.
+    """
+
+    BLANK_SHAPE = (224, 224)
+    BLANK_COLOR = (104, 116, 124)  # BGR
+    MAX_FIRST_MISSES = 100
+
+    def __init__(
+        self, on_unreadable: str = 'skip', *, to_float32: bool = False, backend_args: dict | None = None
+    ) -> None:
+        super().__init__(to_float32=to_float32, backend_args=backend_args)
+        if on_unreadable not in CHOICES:
+            raise GLSimError(f'LoadImage: on_unreadable must be one of {", ".join(CHOICES)}, got {on_unreadable!r}')
+        self.on_unreadable = on_unreadable
+        self._counter = SharedCounter()
+        self._told: set[str] = set()
+        self._first_misses = 0
+        self._found_one = False
+
+    @property
+    def num_unreadable(self) -> int:
+        """How often an unreadable image was met so far, in all worker processes together."""
+        return self._counter.total
+
+    def transform(self, results: dict) -> dict | None:
+        """Load the image of a sample.
+
+        Args:
+            results (dict): With ``img_path``, or with ``img``.
+
+        Returns:
+            dict | None: ``results`` with the image; None if it is unreadable and shall be skipped.
+        """
+        if 'img' in results and 'img_path' not in results:
+            return results
+        path = results['img_path']
+        try:
+            image = decode_image(fileio.get(path, backend_args=self.backend_args))
+            self._found_one = True
+        except (OSError, UnreadableImageError) as error:
+            image = self._replace(path, error)
+        if image is None:
+            return None
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def _replace(self, path: str, error: Exception) -> np.ndarray | None:
+        if self.on_unreadable == 'error':
+            raise GLSimError(f'image {path} cannot be read ({error}); replace or remove it') from error
+        self._counter.add_one()
+        if path not in self._told:
+            self._told.add(path)
+            print_log(f'image {path} cannot be read: {error}', logger='current', level=logging.WARNING)
+        if self.on_unreadable == 'blank':
+            return np.full((*self.BLANK_SHAPE, 3), self.BLANK_COLOR, np.uint8)
+        self._give_up_if_all_miss(path)
+        return None
+
+    def _give_up_if_all_miss(self, path: str) -> None:
+        """A wrong folder is told as such, rather than searched for a readable image a thousand times."""
+        self._first_misses += 1
+        if not self._found_one and self._first_misses >= self.MAX_FIRST_MISSES:
+            raise GLSimError(
+                f'none of the first {self.MAX_FIRST_MISSES} images can be read, the last being {path}; '
+                "check the data set's data_root and data_prefix"
+            )
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(on_unreadable={self.on_unreadable!r}, to_float32={self.to_float32}, '
+            f'backend_args={self.backend_args})'
+        )

@@ -1,0 +1,58 @@
+"""A short table of test results for people."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..errors import GLSimError
+
+# Names of metrics and the columns that show them.
+_COLUMNS = {
+    'accuracy/top1': 'top-1 %',
+    'class/mean_accuracy': 'class mean %',
+    'class/deviation': 'class deviation',
+}
+
+
+def read_metrics(path: str | Path) -> dict[str, float]:
+    """Read the metrics that ``tools/test.py --out FILE.json --out-item metrics`` wrote.
+
+    Args:
+        path (str | Path): A JSON file.
+
+    Returns:
+        dict[str, float]: Values by name.
+
+    Raises:
+        GLSimError: If the file is missing or holds something else.
+    """
+    try:
+        metrics = json.loads(Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise GLSimError(f'cannot read the metrics in {path} ({error}); write them with tools/test.py') from error
+    if not isinstance(metrics, dict) or not all(isinstance(value, int | float) for value in metrics.values()):
+        raise GLSimError(f'{path} holds no metrics; write them with tools/test.py --out-item metrics')
+    return metrics
+
+
+def format_results(results: Mapping[str, Mapping[str, float]], num_classes: int | None = None) -> str:
+    """Accuracy, and how evenly it spreads over classes, of several models below each other.
+
+    Args:
+        results (Mapping[str, Mapping[str, float]]): Metrics of each model, by the name to show.
+        num_classes (int, optional): Adds a line for guessing among so many classes. Defaults to None.
+
+    Returns:
+        str: Lines with aligned columns; a metric that a model lacks is a dash.
+    """
+    rows = [['', *_COLUMNS.values()]]
+    for name, metrics in results.items():
+        rows.append([name, *(f'{metrics[key]:.1f}' if key in metrics else '-' for key in _COLUMNS)])
+    if num_classes:
+        rows.append(['guessing', f'{100 / num_classes:.1f}', *['-'] * (len(_COLUMNS) - 1)])
+    return '\n'.join(_align(rows))
+
+
+def _align(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ['  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]

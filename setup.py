@@ -1,0 +1,81 @@
+"""Build script; tool settings are in pyproject.toml."""
+
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+
+
+def read_version() -> str:
+    """Version of the package, without importing it."""
+    namespace: dict = {}
+    exec((ROOT / 'glsim_mm' / 'version.py').read_text(encoding='utf-8'), namespace)
+    return namespace['__version__']
+
+
+def read_requirements(*names: str) -> list[str]:
+    """Requirements of files in requirements/, comments left out."""
+    lines = [line for name in names for line in (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()]
+    return [line for line in lines if line and not line.startswith('#')]
+
+
+def find_mim_files() -> list[Path]:
+    """Configs and command lines; scripts that only serve a checkout are left out."""
+    files = [
+        path
+        for pattern in ('*.py', '*.sh')
+        for folder in ('configs', 'tools')
+        for path in ROOT.glob(f'{folder}/**/{pattern}')
+    ]
+    return [path for path in files if path.parent.name != 'lib' and path.name not in ('quickstart.sh', 'run_tests.sh')]
+
+
+class BuildWithConfigs(build_py):
+    """Ships configs and command lines as ``glsim_mm/.mim``, where OpenMMLab's packages keep theirs."""
+
+    def run(self) -> None:
+        if self.editable_mode:  # the package then lies beside configs/ and tools/
+            return super().run()
+        # What an earlier build left there would be shipped too.
+        shutil.rmtree(self.build_lib, ignore_errors=True)
+        super().run()
+        for source in find_mim_files():
+            target = Path(self.build_lib) / 'glsim_mm' / '.mim' / source.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
+
+test_requirements = read_requirements('test')
+
+setup(
+    name='glsim-mm',
+    version=read_version(),
+    description='GLSim (global-local similarity) for OpenMMLab: fine-grained image recognition and search with ViTs',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8') if (ROOT / 'README.md').exists() else '',
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    keywords=['fine-grained recognition', 'vision transformer', 'image retrieval', 'OpenMMLab', 'FAISS'],
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'Operating System :: OS Independent',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+    packages=find_packages(include=['glsim_mm', 'glsim_mm.*', 'retrieval', 'retrieval.*']),
+    package_data={'glsim_mm': ['py.typed'], 'retrieval': ['py.typed']},
+    python_requires='>=3.10',
+    install_requires=read_requirements('runtime', 'openmmlab'),
+    extras_require={
+        'mmcv-lite': read_requirements('mmcv_lite'),
+        'pretrained': read_requirements('pretrained'),
+        'test': test_requirements,
+        'dev': test_requirements + read_requirements('dev'),
+    },
+    cmdclass={'build_py': BuildWithConfigs},
+    zip_safe=False,
+)

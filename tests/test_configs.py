@@ -1,0 +1,224 @@
+"""Every file under configs/: it loads, its pipelines run, its model trains, and it says what the paper says."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine import Config, ConfigDict
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS, PARAM_SCHEDULERS, TRANSFORMS
+from timm.scheduler import CosineLRScheduler
+
+from glsim_mm.apis import build_runner
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted(path.relative_to(ROOT / 'configs').as_posix() for path in (ROOT / 'configs').rglob('*.py'))
+CONFIGS = [name for name in FILES if not name.startswith('_base_/')]
+TWINS = [(name, name.replace('glsim_', '')) for name in CONFIGS if name.replace('glsim_', '') in CONFIGS]
+TWINS = [(glsim, plain) for glsim, plain in TWINS if glsim != plain]
+CLASSES = [f'00{i}.class_{i}' for i in range(5)]
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
+
+
+@pytest.fixture
+def image(tmp_path) -> Path:
+    """A file with a red image of 90 x 70 px."""
+    path = tmp_path / 'red.png'
+    cv2.imwrite(str(path), np.full((70, 90, 3), (0, 0, 255), np.uint8))
+    return path
+
+
+def load(name: str) -> Config:
+    return Config.fromfile(ROOT / 'configs' / name)
+
+
+def shrink(model: ConfigDict) -> ConfigDict:
+    """The same model with two narrow layers and random weights."""
+    backbone = model['backbone']
+    if backbone['type'] == 'TimmViT':
+        backbone.update(pretrained=False, embed_dim=32, depth=2, num_heads=1)
+    else:
+        backbone['arch'] = dict(embed_dims=32, num_layers=2, num_heads=1, feedforward_channels=64)
+        backbone['init_cfg'] = None
+    model['head']['in_channels'] = 32
+    return model
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory) -> Path:
+    """Five classes of noise, a photo to train and one to test each: in CUB's layout and as train/ and val/."""
+    folder, generator = tmp_path_factory.mktemp('data'), np.random.default_rng(0)
+    images, labels, splits = [], [], []
+    for label, name in enumerate(CLASSES):
+        for i, split in enumerate(('train', 'val')):
+            images.append(f'{name}/{i}.jpg')
+            labels.append(label + 1)
+            splits.append(int(split == 'train'))
+            pixels = generator.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            for path in (folder / 'images' / name / f'{i}.jpg', folder / split / name / f'{i}.jpg'):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), pixels)
+    contents = dict(images=images, image_class_labels=labels, train_test_split=splits, classes=CLASSES)
+    contents['bounding_boxes'] = ['1 1 20 20'] * len(images)
+    for name, lines in contents.items():
+        (folder / f'{name}.txt').write_text(''.join(f'{i} {line}\n' for i, line in enumerate(lines, 1)))
+    return folder
+
+
+def test_there_are_configs_and_twins():
+    assert 'glsim_vit_cub.py' in CONFIGS
+    assert ('glsim_dinov2s_cub.py', 'dinov2s_cub.py') in TWINS
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_file_loads_on_its_own(name):
+    assert load(name)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_config_trains_tests_and_predicts(name, data, tmp_path):
+    """As it stands, but for a smaller encoder, tiny data and one epoch."""
+    config = load(name)
+    shrink(config.model).head.num_classes = len(CLASSES)
+    config.train_cfg.update(max_epochs=1, val_interval=1)
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        loader.update(num_workers=0, batch_size=3)
+        loader.dataset.data_root = str(data)
+    config.work_dir = str(tmp_path)
+
+    runner = build_runner(config)
+    runner.train()
+
+    assert runner.epoch == 1
+    assert np.isfinite(runner.message_hub.get_scalar('train/loss').current())
+    metrics = runner.test()
+    # The classes are equally large.
+    assert metrics['accuracy/top1'] == pytest.approx(metrics['class/mean_accuracy'])
+    sample = runner.model.test_step(next(iter(runner.test_dataloader)))[0]
+    assert sample.pred_score.shape == (len(CLASSES),)
+    assert ('selected_box' in sample) == (config.model.type == 'GLSimClassifier')
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_encoder_is_built_for_the_size_that_the_pipelines_make(name, image):
+    config = load(name)
+    for loader in (config.train_dataloader, config.test_dataloader):
+        sample = Compose([TRANSFORMS.build(step) for step in loader.dataset.pipeline])(
+            dict(img_path=str(image), gt_label=0)
+        )
+        assert sample['inputs'].shape == (3, config.model.backbone.img_size, config.model.backbone.img_size)
+
+
+@pytest.mark.parametrize('glsim, plain', TWINS)
+def test_plain_twin_differs_in_the_model_only(glsim, plain):
+    glsim, plain = load(glsim), load(plain)
+    twin_backbone = dict(plain.model.backbone)
+    assert twin_backbone.pop('out_type') == 'cls_token'
+    assert twin_backbone == glsim.model.backbone
+    assert plain.model.head.loss == glsim.model.head.loss
+    assert plain.model.head.num_classes == glsim.model.head.num_classes
+    for key in set(glsim) | set(plain):
+        if key not in ('model', 'work_dir'):
+            assert glsim.get(key) == plain.get(key), key
+
+
+def test_larger_images_are_the_only_change_at_448_px():
+    small, large = load('glsim_vit_cub.py'), load('glsim_vit_cub_448.py')
+    for config, size in ((small, 224), (large, 448)):
+        resize, crop = config.train_dataloader.dataset.pipeline[1:3]
+        assert (resize.pop('scale'), crop.pop('crop_size')) == (int(1.34 * size), size)
+        resize, crop = config.test_dataloader.dataset.pipeline[1:3]
+        assert (resize.pop('scale'), crop.pop('crop_size')) == (int(1.34 * size), size)
+        assert config.model.backbone.pop('img_size') == size
+    for key in ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'train_dataloader', 'test_dataloader'):
+        assert small[key] == large[key], key
+
+
+def test_official_settings_are_config_fields():
+    config = load('glsim_vit_cub.py')
+    assert config.model.neck == dict(
+        type='GLSimSelector', similarity='cos', top_o=8, box_end='exclusive', crop_size=None
+    )
+    assert config.optim_wrapper.optimizer == dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0)
+    assert config.optim_wrapper.clip_grad == dict(max_norm=1.0)
+    assert config.train_dataloader.batch_size == 8
+    assert config.train_cfg.max_epochs == 50
+    assert config.model.backbone.norm_cfg.eps == config.model.head.norm_cfg.eps == 1e-12
+
+
+def test_learning_rate_follows_the_authors_scheduler():
+    """The authors use timm's cosine schedule, stepped every iteration; 5994 training images of CUB, batches of 8."""
+    epochs, epoch_length = 50, 750
+    config = load('glsim_vit_cub.py')
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=config.optim_wrapper.optimizer.lr)
+    reference_optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.01)
+    schedulers = []
+    for scheduler in config.param_scheduler:
+        scheduler_type = PARAM_SCHEDULERS.get(scheduler['type'])
+        if scheduler.pop('convert_to_iter_based', False):
+            arguments = {key: value for key, value in scheduler.items() if key != 'type'}
+            schedulers.append(
+                scheduler_type.build_iter_from_epoch(optimizer=optimizer, epoch_length=epoch_length, **arguments)
+            )
+        else:
+            schedulers.append(PARAM_SCHEDULERS.build(scheduler, default_args=dict(optimizer=optimizer)))
+    reference = CosineLRScheduler(
+        reference_optimizer,
+        t_initial=epochs * epoch_length,
+        lr_min=1e-5,
+        warmup_lr_init=1e-6,
+        warmup_t=500,
+        cycle_limit=1,
+        t_in_epochs=False,
+    )
+    for iteration in range(epochs * epoch_length):
+        reference.step_update(iteration)
+        expected = reference_optimizer.param_groups[0]['lr']
+        if iteration % 50 == 0 or iteration < 10:
+            assert optimizer.param_groups[0]['lr'] == pytest.approx(expected, rel=0.01, abs=1e-6), iteration
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+
+
+def test_trivial_augment_sees_rgb_and_the_network_gets_bgr(image):
+    """TrivialAugment's colour operations weigh channels, and the preprocessor expects BGR behind them."""
+    pipeline = load('glsim_vit_cub.py').train_dataloader.dataset.pipeline
+    augment = next(i for i, step in enumerate(pipeline) if step['type'] == 'torchvision/TrivialAugmentWide')
+    before = Compose([TRANSFORMS.build(step) for step in pipeline[:augment]])(dict(img_path=str(image), gt_label=1))
+    assert before['img'].mode == 'RGB'
+    assert before['img'].getpixel((100, 100)) == (255, 0, 0)
+    pipeline[augment + 2].erase_prob = 0.0
+    after = Compose([TRANSFORMS.build(step) for step in pipeline[augment + 1 :]])(before)
+    assert after['inputs'][:, 100, 100].tolist() == [0, 0, 255]
+
+
+def test_erased_pixels_are_zero_after_normalisation(image):
+    """As in the authors' pipeline, where erasing comes after normalisation; to half a grey level, 0.01."""
+    config = load('glsim_vit_cub.py')
+    erasing = next(step for step in config.train_dataloader.dataset.pipeline if step['type'] == 'RandomErasing')
+    color = torch.tensor(erasing.fill_color, dtype=torch.uint8)[:, None, None].expand(3, 8, 8)
+    preprocessor = MODELS.build(config.data_preprocessor)
+    normalised = preprocessor(dict(inputs=[color]))['inputs']
+    assert normalised.abs().max() < 0.01
+
+
+def test_custom_folder_needs_two_lines(tmp_path, image):
+    """A user's copy of the file with another folder and another number of classes is a complete config."""
+    text = (ROOT / 'configs' / 'glsim_vit_custom.py').read_text()
+    changed = text.replace("'data/custom'", "'/my/birds'").replace('num_classes = 10', 'num_classes = 3')
+    changed = changed.replace("'_base_/", f"'{ROOT}/configs/_base_/")
+    assert sum(a != b for a, b in zip(text.splitlines(), changed.splitlines()) if '_base_/' not in a) == 2
+    (tmp_path / 'mine.py').write_text(changed)
+    config = Config.fromfile(tmp_path / 'mine.py')
+    assert config.model.head.num_classes == 3
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        assert loader.dataset.data_root == '/my/birds'

@@ -1,0 +1,126 @@
+"""What the wheel, the source distribution and the editable install contain."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from email import message_from_string
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from glsim_mm.version import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ['glsim_mm', 'retrieval', 'configs', 'tools', 'tests', 'requirements']
+CHECKOUT_ONLY = {'quickstart.sh', 'run_tests.sh', 'environment.sh'}
+
+
+def run(*command, cwd) -> str:
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def build_wheel(source: Path, target: Path) -> Path:
+    options = ['--quiet', '--no-deps', '--no-build-isolation', '--disable-pip-version-check']
+    run(sys.executable, '-m', 'pip', 'wheel', *options, '--wheel-dir', str(target), str(source), cwd=target.parent)
+    (wheel,) = target.glob('*.whl')
+    return wheel
+
+
+@pytest.fixture(scope='module')
+def checkout(tmp_path_factory) -> Path:
+    """A copy of the project with what an earlier build and other programs may leave behind."""
+    target = tmp_path_factory.mktemp('project') / 'a checkout'
+    target.mkdir()
+    for path in ROOT.iterdir():
+        if path.is_file() and path.name != '.git':
+            shutil.copy(path, target)
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns('__pycache__'))
+    for stale in ('build/lib/glsim_mm/removed.py', 'configs/.ruff_cache/x', 'data/photo.py', 'work_dirs/a/config.py'):
+        (target / stale).parent.mkdir(parents=True)
+        (target / stale).write_text('')
+    return target
+
+
+@pytest.fixture(scope='module')
+def wheel(checkout, tmp_path_factory) -> Path:
+    return build_wheel(checkout, tmp_path_factory.mktemp('wheel'))
+
+
+def expected_files() -> set[str]:
+    packages = {path.relative_to(ROOT) for name in ('glsim_mm', 'retrieval') for path in (ROOT / name).rglob('*.py')}
+    packages |= {Path('glsim_mm/py.typed'), Path('retrieval/py.typed')}
+    shipped = [
+        path for name in ('configs', 'tools') for path in (ROOT / name).rglob('*') if path.suffix in ('.py', '.sh')
+    ]
+    mim = {Path('glsim_mm/.mim') / path.relative_to(ROOT) for path in shipped if path.name not in CHECKOUT_ONLY}
+    return {path.as_posix() for path in packages | mim if '__pycache__' not in path.parts}
+
+
+def test_wheel_contains_packages_configs_and_tools_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name for name in names if '.dist-info/' not in name} == expected_files()
+    assert 'glsim_mm/.mim/configs/glsim_vit_cub.py' in names
+    assert [name for name in names if name.endswith('LICENSE')] == [
+        f'glsim_mm-{__version__}.dist-info/licenses/LICENSE'
+    ]
+
+
+def test_metadata_states_the_requirements(wheel):
+    text = zipfile.ZipFile(wheel).read(f'glsim_mm-{__version__}.dist-info/METADATA').decode()
+    metadata = message_from_string(text)
+    assert metadata['Version'] == __version__
+    assert metadata['Requires-Python'] == '>=3.10'
+    assert set(metadata.get_all('Provides-Extra')) == {'dev', 'mmcv-lite', 'pretrained', 'test'}
+    requirements = [Requirement(line) for line in metadata.get_all('Requires-Dist')]
+    linux = dict(platform_system='Linux', platform_machine='x86_64', extra='')
+    mac = dict(platform_system='Darwin', platform_machine='arm64', extra='')
+    on_linux, on_mac = (
+        {item.name for item in requirements if item.marker is None or item.marker.evaluate(platform)}
+        for platform in (linux, mac)
+    )
+    common = {'torch', 'torchvision', 'timm', 'numpy', 'mmengine', 'mmpretrain'}
+    assert on_linux == common | {'faiss-gpu'}
+    assert on_mac == common | {'faiss-cpu'}
+    (mmcv_lite,) = [item for item in requirements if item.name == 'mmcv-lite']
+    assert mmcv_lite.marker.evaluate(dict(extra='mmcv-lite'))
+    assert not mmcv_lite.specifier.contains('2.2.0')
+
+
+def test_unpacked_wheel_imports_and_its_configs_load(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / 'site')
+    code = (
+        'import glsim_mm, retrieval, pathlib; from mmengine import Config\n'
+        'package = pathlib.Path(glsim_mm.__file__).parent\n'
+        'for path in sorted((package / ".mim" / "configs").glob("*.py")): Config.fromfile(path).model\n'
+        'print(package.parent); print(glsim_mm.__version__)'
+    )
+    bootstrap = f'import sys; sys.path.insert(0, {str(tmp_path / "site")!r})\n'
+    output = run(sys.executable, '-c', bootstrap + code, cwd=tmp_path)
+    assert output.split('\n')[-3:] == [str(tmp_path / 'site'), __version__, '']
+
+
+def test_source_distribution_builds_the_same_wheel(checkout, wheel, tmp_path):
+    run(sys.executable, 'setup.py', '--quiet', 'sdist', '--dist-dir', str(tmp_path), cwd=checkout)
+    (archive,) = tmp_path.glob('*.tar.gz')
+    shutil.unpack_archive(archive, tmp_path / 'unpacked')
+    (source,) = (tmp_path / 'unpacked').iterdir()
+    assert not (source / 'tests').exists()
+    (tmp_path / 'wheel').mkdir()
+    rebuilt = build_wheel(source, tmp_path / 'wheel')
+    assert set(zipfile.ZipFile(rebuilt).namelist()) == set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_editable_install_imports_from_the_checkout(checkout, tmp_path):
+    code = 'import sys; from setuptools import build_meta; build_meta.build_editable(sys.argv[1])'
+    run(sys.executable, '-c', code, str(tmp_path), cwd=checkout)
+    (wheel,) = tmp_path.glob('*.whl')
+    zipfile.ZipFile(wheel).extractall(tmp_path / 'site')
+    code = 'import site, sys; site.addsitedir(sys.argv[1]); import retrieval; print(retrieval.__file__)'
+    output = run(sys.executable, '-c', code, str(tmp_path / 'site'), cwd=tmp_path)
+    assert Path(output.strip()) == checkout / 'retrieval' / '__init__.py'
+    assert not list((checkout / 'glsim_mm').glob('.mim'))

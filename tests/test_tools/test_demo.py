@@ -1,0 +1,109 @@
+"""The demo's configs and command lines: render, predict, draw."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine import Config
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS
+from PIL import Image
+
+import glsim_mm  # noqa: F401  (registers the modules)
+from glsim_mm.apis import draw_test_set
+from glsim_mm.apis.predictions import SHEET
+from glsim_mm.datasets.demo import DemoSettings, render_demo
+from glsim_mm.errors import GLSimError
+
+CONFIGS = ['glsim_vit_demo.py', 'vit_demo.py']
+
+
+def run(root: Path, *command: object) -> subprocess.CompletedProcess:
+    environment = dict(os.environ, OMP_NUM_THREADS='1')
+    return subprocess.run(
+        [sys.executable, *map(str, command)], cwd=root, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('demo') / 'small demo'
+    render_demo(folder, DemoSettings(train_per_class=1, test_per_class=2))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def trained(root, tmp_path_factory):
+    """Configs and checkpoints of fresh models, by config name."""
+    made = {}
+    for name in CONFIGS:
+        cfg = Config.fromfile(root / 'configs' / name)
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+        path = tmp_path_factory.mktemp('weights') / 'model.pth'
+        torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+        made[name] = cfg, path
+    return made
+
+
+def test_make_demo_twice(root, tmp_path):
+    command = ['tools/datasets/make_demo.py', tmp_path / 'a demo', '--classes', 2, '--train', 1, '--test', 1]
+    first, second = run(root, *command), run(root, *command)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert first.stdout == f'4 pictures of 2 classes rendered in {tmp_path / "a demo"}\n'
+    assert second.stdout == f'4 pictures of 2 classes are in {tmp_path / "a demo"}\n'
+
+
+def test_make_demo_refuses_a_users_folder_in_one_line(root, tmp_path):
+    (tmp_path / 'photo.jpg').touch()
+    result = run(root, 'tools/datasets/make_demo.py', tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith(f'error: {tmp_path} holds files that are not of the demo set')
+    assert 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_pictures_of_a_checkpoint(demo, trained, tmp_path, name):
+    cfg, checkpoint = trained[name]
+    cfg.test_dataloader.dataset.data_root = str(demo)
+    sheet, *others = draw_test_set(cfg, str(checkpoint), tmp_path / 'a' / 'b', 5)
+    assert sheet.name == SHEET and len(others) == 5
+    sizes = {Image.open(path).size for path in others}
+    assert sizes == {(3 * 192 + 12 if 'glsim' in name else 192, 224)}
+    assert Image.open(sheet).size[1] > 3 * 224
+
+
+def test_no_more_pictures_than_test_images(demo, trained, tmp_path):
+    cfg, checkpoint = trained['vit_demo.py']
+    cfg.test_dataloader.dataset.data_root = str(demo)
+    assert len(draw_test_set(cfg, str(checkpoint), tmp_path, 99)) == 1 + 16
+
+
+def test_checkpoint_of_another_model_is_told(demo, trained, tmp_path):
+    cfg = trained['glsim_vit_demo.py'][0]
+    cfg.test_dataloader.dataset.data_root = str(demo)
+    with pytest.raises(GLSimError, match='was made by another model'):
+        draw_test_set(cfg, str(trained['vit_demo.py'][1]), tmp_path, 1)
+
+
+def test_visualize_from_the_command_line(root, demo, trained, tmp_path):
+    command = ['tools/visualize.py', root / 'configs/glsim_vit_demo.py', trained['glsim_vit_demo.py'][1]]
+    config = tmp_path / 'mine.py'
+    config.write_text(f'_base_ = {str(command[1])!r}\ntest_dataloader = dict(dataset=dict(data_root={str(demo)!r}))\n')
+    result = run(root, command[0], config, command[2], '--out-dir', tmp_path / 'out', '--num', 2)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith(f'2 pictures in {tmp_path / "out"}, all of them in {tmp_path / "out" / SHEET}\n')
+    assert len(list((tmp_path / 'out').glob('*.png'))) == 3
+
+
+def test_missing_files_are_told_in_one_line(root, tmp_path):
+    result = run(root, 'tools/visualize.py', 'configs/glsim_vit_demo.py', tmp_path / 'no.pth', '--cfg-options')
+    assert result.returncode == 2
+    config = root / 'configs' / 'glsim_vit_demo.py'
+    result = run(root, 'tools/visualize.py', config, tmp_path / 'no.pth', '--out-dir', tmp_path / 'out')
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith('error: ')
+    assert 'Traceback' not in result.stderr

@@ -1,0 +1,142 @@
+"""The quick start and what it shares with run_tests.sh: options, set-up, and one short run from an odd place."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+QUICKSTART = 'tools/quickstart.sh'
+BASH_SCRIPTS = ['tools/quickstart.sh', 'tools/run_tests.sh', 'tools/lib/environment.sh', '.ci/run']
+
+
+def run_bash(*command, cwd=None, **environment) -> subprocess.CompletedProcess:
+    environment = {**os.environ, **{name: str(value) for name, value in environment.items()}}
+    return subprocess.run(
+        ['bash', *map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=500
+    )
+
+
+@pytest.mark.parametrize('script', BASH_SCRIPTS)
+def test_script_is_valid(root, script):
+    assert run_bash('-n', root / script).returncode == 0
+
+
+def test_help_needs_nothing_installed(root, tmp_path):
+    result = run_bash(root / QUICKSTART, '--help', cwd=tmp_path, GLSIM_VENV=tmp_path / 'venv')
+    assert result.returncode == 0
+    assert result.stdout.startswith('usage: ')
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+    assert not (tmp_path / 'venv').exists()
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [(['--pretraind'], 'unknown option --pretraind; see --help'), (['--work-dir'], '--work-dir needs a folder')],
+)
+def test_wrong_options_are_one_line(root, tmp_path, arguments, message):
+    result = run_bash(root / QUICKSTART, *arguments, cwd=tmp_path, GLSIM_VENV=tmp_path / 'venv')
+    assert result.returncode == 2
+    assert result.stderr == f'error: {message}\n'
+
+
+def test_no_suitable_python_is_one_line(root, tmp_path):
+    """A machine whose only Python is too old: PATH has the few commands that the script needs, and that Python."""
+    for name in ('dirname', 'tr'):
+        (tmp_path / name).symlink_to(f'/usr/bin/{name}')
+    old = tmp_path / 'python3'
+    old.write_text('#!/bin/sh\nexit 1\n')
+    old.chmod(0o755)
+    result = subprocess.run(
+        ['/bin/bash', str(root / QUICKSTART)],
+        env=dict(PATH=str(tmp_path), GLSIM_VENV=str(tmp_path / 'venv')),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith('error: no Python 3.10 or newer was found; ')
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_virtual_environment_is_made_once_and_installed_into_when_requirements_change(root, tmp_path):
+    """With a stand-in project without dependencies, in a folder with a space, so that nothing is fetched."""
+    project = tmp_path / 'a project'
+    (project / 'requirements').mkdir(parents=True)
+    (project / 'requirements' / 'runtime.txt').write_text('')
+    (project / 'pyproject.toml').write_text('')
+    setup = "from setuptools import setup; setup(name='stand-in', extras_require={'test': []}, py_modules=[])"
+    (project / 'setup.py').write_text(setup)
+    # No network, and the build tools of the environment that runs this test.
+    build_tools = Path(next(path for path in sys.path if Path(path, 'setuptools').is_dir()))
+    command = (
+        f'source "{root}/tools/lib/environment.sh"; set -eu; prepare_environment "{project}" test; '
+        'command -v python; python -c "import importlib.metadata as m; print(m.version(\'stand-in\'))"'
+    )
+    options = dict(PYTHON=sys.executable, PIP_NO_INDEX=1, PYTHONPATH=build_tools, cwd=tmp_path)
+
+    first = run_bash('-c', command, **options)
+    assert first.returncode == 0, first.stderr
+    assert 'Installing into' in first.stdout
+    assert first.stdout.splitlines()[-2] == f'{project}/.venv/bin/python'
+
+    second = run_bash('-c', command, **options)
+    assert 'Installing into' not in second.stdout
+
+    (project / 'requirements' / 'runtime.txt').write_text('# changed\n')
+    assert 'Installing into' in run_bash('-c', command, **options).stdout
+
+
+@pytest.fixture(scope='module')
+def quick_run(root, tmp_path_factory):
+    """The smoke run, called from elsewhere, into a folder with a space in its name."""
+    folder = tmp_path_factory.mktemp('a place')
+    return folder / 'my results', _quickstart(root, folder)
+
+
+def _quickstart(root, folder):
+    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
+    arguments = ['--smoke', '--work-dir', 'my results']
+    return run_bash(root / QUICKSTART, *arguments, cwd=folder, PATH=path, GLSIM_NO_INSTALL=1)
+
+
+def test_run_ends_with_a_table_and_pictures(quick_run):
+    results, result = quick_run
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines[-3:])
+    assert lines[-3].split() == ['top-1', '%', 'class', 'mean', '%', 'class', 'deviation']
+    assert lines[-2].startswith('GLSim ')
+    assert lines[-1].startswith('plain ViT ')
+    pictures = results / 'glsim_vit_demo' / 'pictures'
+    assert f'where GLSim looked: {pictures}' in lines
+    assert list(pictures.iterdir())
+
+
+def test_progress_reaches_the_terminal_and_the_log_does_not(quick_run):
+    _, result = quick_run
+    assert '100%  epoch 1  loss' in result.stderr
+    assert 'mmengine - INFO' not in result.stdout + result.stderr
+
+
+def test_second_run_repeats_nothing_and_says_the_same(root, quick_run):
+    results, first = quick_run
+    checkpoint = results / 'glsim_vit_demo' / 'epoch_1.pth'
+    written = checkpoint.stat().st_mtime_ns
+    second = _quickstart(root, results.parent)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.count('finished before') == 2
+    assert second.stdout.splitlines()[-3:] == first.stdout.splitlines()[-3:]
+    assert checkpoint.stat().st_mtime_ns == written
+
+
+def test_interrupted_run_goes_on_from_its_checkpoint(root, quick_run):
+    results, _ = quick_run
+    metrics = json.loads((results / 'vit_demo' / 'metrics.json').read_text())
+    (results / 'vit_demo' / 'metrics.json').unlink()
+    again = _quickstart(root, results.parent)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count('finished before') == 1
+    assert 'epoch 1  loss' not in again.stderr
+    assert json.loads((results / 'vit_demo' / 'metrics.json').read_text()) == pytest.approx(metrics)

@@ -1,0 +1,28 @@
+"""Print test results below each other: python tools/compare.py NAME=METRICS.json [NAME=METRICS.json ...]."""
+
+import argparse
+
+from command_line import run
+
+
+def parse_args() -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(description='Print test results below each other')
+    parser.add_argument('results', nargs='+', metavar='NAME=FILE', help='name to show, and metrics of tools/test.py')
+    parser.add_argument('--num-classes', type=int, help='show the accuracy of guessing among so many classes too')
+    args = parser.parse_args()
+    if not all('=' in result for result in args.results):
+        parser.error('each result must be NAME=FILE')
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    """Print the table."""
+    from glsim_mm.evaluation import format_results, read_metrics
+
+    files = dict(result.split('=', 1) for result in args.results)
+    print(format_results({name: read_metrics(path) for name, path in files.items()}, args.num_classes))
+
+
+if __name__ == '__main__':
+    run(main, parse_args())

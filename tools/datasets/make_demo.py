@@ -1,0 +1,38 @@
+"""Render the demo data set: python tools/datasets/make_demo.py FOLDER."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from command_line import run
+
+
+def parse_args() -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        description='Render a data set of look-alike fish that one small mark tells apart, in the layout of '
+        'CUB-200-2011. Does nothing if the same set is there.'
+    )
+    parser.add_argument('root', nargs='?', default='data/demo', help='folder to make; default: data/demo')
+    parser.add_argument('--classes', type=int, default=8, help='number of classes, 2 to 12; default: 8')
+    parser.add_argument('--train', type=int, default=300, help='training pictures per class; default: 300')
+    parser.add_argument('--test', type=int, default=50, help='test pictures per class; default: 50')
+    parser.add_argument('--size', type=int, default=96, help='side of the pictures in pixels; default: 96')
+    parser.add_argument('--seed', type=int, default=0, help='other seeds give other pictures; default: 0')
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    """Render."""
+    from glsim_mm.datasets.demo import DemoSettings, render_demo
+
+    settings = DemoSettings(args.classes, args.train, args.test, args.size, args.seed)
+    rendered = render_demo(args.root, settings)
+    print(
+        f'{settings.num_images} pictures of {args.classes} classes {"rendered" if rendered else "are"} in {args.root}'
+    )
+
+
+if __name__ == '__main__':
+    run(main, parse_args())

