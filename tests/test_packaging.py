@@ -120,7 +120,9 @@ def test_editable_install_imports_from_the_checkout(checkout, tmp_path):
     run(sys.executable, '-c', code, str(tmp_path), cwd=checkout)
     (wheel,) = tmp_path.glob('*.whl')
     zipfile.ZipFile(wheel).extractall(tmp_path / 'site')
-    code = 'import site, sys; site.addsitedir(sys.argv[1]); import retrieval; print(retrieval.__file__)'
-    output = run(sys.executable, '-c', code, str(tmp_path / 'site'), cwd=tmp_path)
+    # Without site-packages (-S), where the project may be installed from another checkout already.
+    code = 'import importlib.util, site, sys; site.addsitedir(sys.argv[1]); '
+    code += 'print(importlib.util.find_spec("retrieval").origin)'
+    output = run(sys.executable, '-S', '-c', code, str(tmp_path / 'site'), cwd=tmp_path)
     assert Path(output.strip()) == checkout / 'retrieval' / '__init__.py'
     assert not list((checkout / 'glsim_mm').glob('.mim'))

@@ -115,7 +115,9 @@ def _frames(trace: TracebackType | None) -> Iterator[FrameType]:
 
 
 def _suggest(field: str, module: Callable) -> str:
-    functions = [base.__init__ for base in module.__mro__] if inspect.isclass(module) else [module]
+    bases = inspect.getmro(module) if inspect.isclass(module) else ()
+    own = [vars(base)['__init__'] for base in bases if '__init__' in vars(base)]
+    functions = own or [module]
     known = [name for function in functions for name in inspect.signature(function).parameters]
     close = difflib.get_close_matches(field, known, n=1)
     return f', did you mean {close[0]!r}?' if close else ''

@@ -14,8 +14,10 @@ from ..compat.devices import DATALOADERS, use_mixed_precision
 from ..errors import GLSimError
 
 # Fields that mmengine and this package read besides the arguments of Runner.
-_EXTRA_FIELDS = ('compile', 'custom_imports', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn', 'work_dir')
-_EXTRA_FIELDS += ('activation_checkpointing', 'efficient_conv_bn_eval', 'runner_type', 'tta_model', 'tta_pipeline')
+_EXTRA_FIELDS = [
+    *('compile', 'custom_imports', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn', 'work_dir'),
+    *('activation_checkpointing', 'efficient_conv_bn_eval', 'runner_type', 'tta_model', 'tta_pipeline'),
+]
 
 
 def load_config(path: str | Path, overrides: Mapping | None = None) -> Config:

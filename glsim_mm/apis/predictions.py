@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
+from mmpretrain.structures import DataSample
 from PIL import Image
 from torch import nn
 
@@ -78,7 +79,7 @@ def _run_pipeline(dataset: BaseDataset, index: int) -> tuple[dict, dict | None]:
     return results, pack(dict(results))
 
 
-def _to_prediction(inputs: torch.Tensor, sample: object, results: dict, classes: tuple[str, ...]) -> Prediction:
+def _to_prediction(inputs: torch.Tensor, sample: DataSample, results: dict, classes: tuple[str, ...]) -> Prediction:
     label = int(sample.pred_score.argmax())
     boxes = results.get('gt_bboxes')
     return Prediction(

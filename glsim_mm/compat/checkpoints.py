@@ -166,7 +166,8 @@ def _can_allow_by_name() -> bool:
 
 def _mmengine_globals() -> Iterator[type | tuple[Callable, str]]:
     """What the pickle of a ``HistoryBuffer`` and of numpy numbers names, with stand-ins for the risky ones."""
-    reconstruct, scalar = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+    reconstruct: Any = np.zeros(0).__reduce__()[0]
+    scalar: Any = np.float64(0).__reduce__()[0]
     for module in _NUMPY_MULTIARRAY:
         yield reconstruct, f'{module}._reconstruct'
         yield scalar, f'{module}.scalar'

@@ -1,8 +1,9 @@
-"""``compile`` in a config compiles the model, not the training step."""
+"""``torch.compile`` of models and of configs with ``compile``."""
 
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 
 def pop_compile_options(cfg: Config) -> dict | None:
@@ -33,3 +34,18 @@ def compile_backbone(runner: Runner, options: dict) -> None:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     model.backbone.compile(**options)
     runner.logger.info('The backbone is compiled; the first iterations take longer.')
+
+
+def use_python_drop_probabilities(module: nn.Module) -> None:
+    """Turn stochastic depth rates into Python floats, in place.
+
+    mmpretrain's ViT passes numpy floats, which torch.compile takes for tensors whose value decides a branch, so that
+    the graph breaks (https://github.com/open-mmlab/mmpretrain/blob/v1.2.0/mmpretrain/models/backbones/
+    vision_transformer.py). Expires when mmpretrain passes Python floats.
+
+    Args:
+        module (nn.Module): A model, or a part of one.
+    """
+    for child in module.modules():
+        if hasattr(child, 'drop_prob'):
+            child.drop_prob = float(child.drop_prob)

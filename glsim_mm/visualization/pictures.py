@@ -123,8 +123,8 @@ def draw_prediction(prediction: Prediction, side: int = 192) -> np.ndarray:
         panels.append(overlay_heatmap(image, prediction.similarity_map))
     if box is not None:
         panels.append(crop_box(image, np.multiply(box, scale), side))
-    panels = _join([framed, *panels])
-    return np.concatenate([panels, _caption(prediction, panels.shape[1])])
+    row = _join([framed, *panels])
+    return np.concatenate([row, _caption(prediction, row.shape[1])])
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 2) -> np.ndarray:

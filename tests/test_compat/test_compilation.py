@@ -32,3 +32,15 @@ def test_compiled_runner_keeps_names_of_weights_and_results(tmp_path):
     expected = plain.model.extract_feat(images, 'pre_logits')
     torch.testing.assert_close(compiled.model.extract_feat(images, 'pre_logits'), expected)
     assert compiled.model.backbone._compiled_call_impl is not None
+
+
+def test_drop_probabilities_become_python_floats():
+    from mmpretrain.models.backbones import VisionTransformer
+
+    from glsim_mm.compat.compilation import use_python_drop_probabilities
+
+    arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
+    vit = VisionTransformer(arch=arch, img_size=32, patch_size=8, drop_path_rate=0.2)
+    use_python_drop_probabilities(vit)
+    rates = [module.drop_prob for module in vit.modules() if hasattr(module, 'drop_prob')]
+    assert all(type(rate) is float for rate in rates) and max(rates) == 0.2

@@ -153,7 +153,7 @@ def _throw_frond(dice: Dice) -> list[tuple[float, float]]:
 
 def _frond(joints: list[tuple[float, float]], x: np.ndarray, y: np.ndarray) -> np.ndarray:
     widths = np.linspace(0.03, 0.008, len(joints) - 1)
-    return union(*(stick(x, y, *ends, width) for *ends, width in zip(joints, joints[1:], widths)))
+    return union(*(stick(x, y, start, end, width) for start, end, width in zip(joints, joints[1:], widths)))
 
 
 def _paint_frond(

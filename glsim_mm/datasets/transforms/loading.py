@@ -70,7 +70,7 @@ class LoadImage(LoadImageFromFile):
             return results
         path = results['img_path']
         try:
-            image = decode_image(fileio.get(path, backend_args=self.backend_args))
+            image: np.ndarray | None = decode_image(fileio.get(path, backend_args=self.backend_args))
             self._found_one = True
         except (OSError, UnreadableImageError) as error:
             image = self._replace(path, error)

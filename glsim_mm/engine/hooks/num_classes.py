@@ -1,5 +1,7 @@
 """Do the data and the head agree on the classes?"""
 
+from typing import Any
+
 import numpy as np
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -66,7 +68,7 @@ def check_class_names(dataset: object, num_classes: int) -> None:
         )
 
 
-def check_labels(dataset: object, num_classes: int) -> None:
+def check_labels(dataset: Any, num_classes: int) -> None:
     """Raise :class:`GLSimError` if a label is not in [0, num_classes)."""
     if not hasattr(dataset, 'get_data_info'):
         return

@@ -7,6 +7,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from glsim_mm.compat.compilation import use_python_drop_probabilities
 from glsim_mm.errors import GLSimError
 
 from ..utils import check_image_size
@@ -48,10 +49,7 @@ class GLSimViT(VisionTransformer):
         super().__init__(*args, out_type=out_type, **kwargs)
         if crop_cls_token and self.cls_token is None:
             raise ValueError('crop_cls_token=True needs with_cls_token=True')
-        for module in self.layers.modules():
-            if hasattr(module, 'drop_prob'):
-                # The parent passes numpy floats, which torch.compile takes for tensors to branch on.
-                module.drop_prob = float(module.drop_prob)
+        use_python_drop_probabilities(self.layers)
         self.with_cp = with_cp
         self.patch_size = tuple(self.patch_embed.projection.stride)
         self.crop_cls_token = nn.Parameter(torch.zeros_like(self.cls_token)) if crop_cls_token else None

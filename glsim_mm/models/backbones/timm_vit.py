@@ -26,9 +26,9 @@ class TimmViT(BaseBackbone):
 
     Args:
         model_name (str): A name of ``timm.list_models('*vit*')``, for example ``'vit_small_patch14_dinov2.lvd142m'``.
-        pretrained (bool): Fetch timm's weights of that name from the hub. Defaults to False.
-        checkpoint_path (str): Local file with timm's key names (``.safetensors``, ``.pth``, ``.npz``), used instead
-            of the hub. Position embeddings are resized to ``img_size``. Defaults to ''.
+        pretrained (bool): Let :meth:`init_weights` fetch timm's weights of that name from the hub. Defaults to False.
+        checkpoint_path (str): Local file with timm's key names (``.safetensors``, ``.pth``, ``.npz``), for
+            :meth:`init_weights` instead of the hub. Position embeddings are resized to ``img_size``. Defaults to ''.
         img_size (int | tuple[int, int], optional): Usual input height and width, for which the position embedding is
             stored; other sizes are interpolated at run time. Defaults to the model's own.
         out_type (str): ``'raw'`` for all tokens, ``'cls_token'`` for the first one. Defaults to ``'raw'``.
@@ -38,7 +38,7 @@ class TimmViT(BaseBackbone):
         **kwargs: Arguments of ``timm.create_model``, for example ``drop_path_rate``.
 
     Raises:
-        GLSimError: If timm has no such plain ViT, or the weights do not fit it.
+        GLSimError: If timm has no such plain ViT.
     """
 
     OUT_TYPES = ('raw', 'cls_token')
@@ -59,7 +59,11 @@ class TimmViT(BaseBackbone):
         if out_type not in self.OUT_TYPES:
             raise ValueError(f'out_type must be one of {self.OUT_TYPES}, got {out_type!r}')
         self.out_type = out_type
-        self.model = _create_plain_vit(model_name, pretrained, checkpoint_path, img_size, kwargs)
+        self._model_name = model_name
+        self._checkpoint_path = checkpoint_path
+        self._options = kwargs if img_size is None else dict(kwargs, img_size=img_size)
+        self._pretrained = pretrained
+        self.model = _create_plain_vit(model_name, self._options)
         self.model.set_grad_checkpointing(with_cp)
         self.embed_dims = self.model.embed_dim
         self.num_layers = len(self.model.blocks)
@@ -92,9 +96,21 @@ class TimmViT(BaseBackbone):
         return (tokens,) if self.out_type == 'raw' else (tokens[:, 0],)
 
     def init_weights(self) -> None:
-        """Load ``init_cfg``'s checkpoint; without one keep what timm initialised or loaded at construction."""
-        # mmengine would otherwise call timm's own init_weights and wipe the pretrained ones.
-        if self.init_cfg:
+        """Load pretrained weights: those of ``checkpoint_path``, of ``pretrained``, or of ``init_cfg``.
+
+        mmengine's Runner calls this before training. Testing and prediction, whose weights come from a checkpoint of
+        the whole model, need neither file nor hub. Without pretrained weights the model keeps timm's initialisation.
+
+        Raises:
+            GLSimError: If the weights cannot be had or do not fit.
+        """
+        # mmengine would otherwise call timm's own init_weights on the child.
+        if self._checkpoint_path:
+            _load_local_weights(self.model, self._model_name, self._checkpoint_path)
+        elif self._pretrained:
+            source = _create_plain_vit(self._model_name, self._options, pretrained=True)
+            self.model.load_state_dict(source.state_dict())
+        elif self.init_cfg:
             super().init_weights()
 
     def train(self, mode: bool = True) -> 'TimmViT':
@@ -137,17 +153,12 @@ class TimmViT(BaseBackbone):
                 parameter.requires_grad = False
 
 
-def _create_plain_vit(
-    model_name: str, pretrained: bool, checkpoint_path: str, img_size: int | tuple[int, int] | None, kwargs: dict
-) -> nn.Module:
+def _create_plain_vit(model_name: str, options: dict, pretrained: bool = False) -> nn.Module:
     """timm model without classifier whose position embedding follows the image size."""
     import timm
 
-    options = dict(kwargs, num_classes=0, dynamic_img_size=True)
-    if img_size is not None:
-        options['img_size'] = img_size
     try:
-        model = timm.create_model(model_name, pretrained=pretrained and not checkpoint_path, **options)
+        model = timm.create_model(model_name, pretrained=pretrained, num_classes=0, dynamic_img_size=True, **options)
     except TypeError as error:
         if 'dynamic_img_size' not in str(error):
             raise
@@ -165,8 +176,6 @@ def _create_plain_vit(
     if getattr(model, 'attn_pool', None) is not None:
         model.attn_pool = None
     model.patch_embed.dynamic_img_pad = True
-    if checkpoint_path:
-        _load_local_weights(model, model_name, checkpoint_path)
     return model
 
 
