@@ -1,15 +1,9 @@
 # Plain ViT-S/14 under the recipe of glsim_dinov2s_demo.py, for comparison.
-_base_ = 'glsim_dinov2s_demo.py'
+_base_ = ['glsim_dinov2s_demo.py', '_base_/models/linear_head.py']
 
 model = dict(
     _delete_=True,
     type='ImageClassifier',
     backbone=dict(out_type='cls_token', **_base_.model.backbone),
-    neck=None,
-    head=dict(
-        type='LinearClsHead',
-        num_classes=8,
-        in_channels=384,
-        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
-    ),
+    head=dict(num_classes=8, in_channels=384, **_base_.linear_head),
 )
