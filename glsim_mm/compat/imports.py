@@ -1,6 +1,8 @@
 """Import mmpretrain without its noise, and say in one line what to install when that fails."""
 
+import io
 import warnings
+from contextlib import redirect_stdout
 
 _INSTALL_MMCV = 'pip install "glsim_mm[mmcv-lite]" (or install full mmcv, never both: they share one import name)'
 
@@ -11,14 +13,17 @@ def import_mmpretrain() -> None:
     mmcv-lite warns on import that it lacks ``MultiScaleDeformableAttention``, although mmpretrain never uses mmcv's
     compiled operators (https://github.com/open-mmlab/mmcv/issues/1975). Expires when mmcv warns on use.
 
+    The OneDL fork prints that it lacks OneDL's own package when its data sets are imported (``print_log`` without a
+    logger prints at every level). Expires when onedl-mmpretrain logs it.
+
     Raises:
         ImportError: If mmpretrain or mmcv is missing, or their versions exclude each other.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
             import mmcv.cnn.bricks.transformer  # noqa: F401  (warns once, on its first import)
-            import mmpretrain  # noqa: F401
+            import mmpretrain.datasets  # noqa: F401  (imported with glsim_mm anyway)
     except ModuleNotFoundError as error:
         raise ImportError(_explain_missing(error)) from error
     except AssertionError as error:  # mmpretrain and mmcv assert each other's versions on import
