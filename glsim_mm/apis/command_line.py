@@ -24,11 +24,11 @@ def report_user_errors() -> Iterator[None]:
     except GLSimError as error:
         if os.environ.get('GLSIM_TRACEBACK') == '1':
             raise
-        sys.stderr.write(f'error: {one_line(error)}\n')
+        sys.stderr.write(f'error: {message_of(error)}\n')
         sys.exit(EXIT_CODE)
 
 
-def one_line(error: GLSimError) -> str:
+def message_of(error: GLSimError) -> str:
     """The sentence of an error, also of one that a data loader's worker process raised and torch wrapped.
 
     Args:

@@ -1,11 +1,13 @@
 """Predictions for images outside any data set."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine import fileio
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
@@ -49,6 +51,14 @@ class GLSimInferencer(ImageClassificationInferencer):
         steps = cfg.test_dataloader.dataset.pipeline
         return Compose([TRANSFORMS.build(step) for step in steps if not step['type'].endswith(_LOADERS)])
 
+    def preprocess(self, inputs: Sequence[str | np.ndarray], batch_size: int = 1) -> Iterator[tuple]:
+        """Decode files as training does (EXIF, transparency, 16 bits) and run the test pipeline.
+
+        Raises:
+            GLSimError: If a file cannot be read.
+        """
+        yield from super().preprocess(map(_decoded, inputs), batch_size)
+
     def postprocess(
         self, preds: list[DataSample], visualization: list[np.ndarray] | None, return_datasamples: bool = False
     ) -> list:
@@ -61,6 +71,16 @@ class GLSimInferencer(ImageClassificationInferencer):
                 result['selected_box'] = sample.selected_box.tolist()
                 result['similarity_map'] = sample.similarity_map.cpu().numpy()
         return results
+
+
+def _decoded(image: str | np.ndarray) -> np.ndarray:
+    """An image as BGR (H, W, 3) uint8, from its path or as it is."""
+    if isinstance(image, np.ndarray):
+        return image
+    try:
+        return decode_image(fileio.get(image))
+    except (OSError, UnreadableImageError) as error:
+        raise GLSimError(f'image {image} cannot be read ({error}); replace it or leave it out') from error
 
 
 def find_images(paths: Sequence[str | Path]) -> list[Path]:
@@ -109,9 +129,9 @@ def predict_files(inferencer: GLSimInferencer, files: Sequence[Path], batch_size
 def _readable(files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray]]:
     for path in files:
         try:
-            yield path, decode_image(path.read_bytes())
-        except (OSError, UnreadableImageError) as error:
-            print_log(f'{path} is left out, it cannot be read: {error}', logger='current', level=30)
+            yield path, _decoded(str(path))
+        except GLSimError as error:
+            print_log(f'left out: {error}', logger='current', level=logging.WARNING)
 
 
 def format_prediction(result: dict) -> str:

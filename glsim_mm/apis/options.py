@@ -11,7 +11,7 @@ from mmengine.config.utils import ConfigParsingError
 from mmengine.runner import Runner
 
 from ..compat.devices import DATALOADERS, use_mixed_precision
-from ..errors import GLSimError
+from ..errors import GLSimError, one_line
 
 # Fields that mmengine and this package read besides the arguments of Runner.
 _EXTRA_FIELDS = [
@@ -38,7 +38,7 @@ def load_config(path: str | Path, overrides: Mapping | None = None) -> Config:
     try:
         cfg = Config.fromfile(str(path))
     except (SyntaxError, FileNotFoundError, ConfigParsingError, OSError) as error:
-        raise GLSimError(f'config file {path} cannot be read: {_one_line(error)}') from error
+        raise GLSimError(f'config file {path} cannot be read: {one_line(error)}') from error
     return override(cfg, overrides or {})
 
 
@@ -65,7 +65,7 @@ def override(cfg: Config, overrides: Mapping) -> Config:
     try:
         cfg.merge_from_dict(dict(overrides))
     except (TypeError, KeyError, AttributeError) as error:
-        raise GLSimError(f'--cfg-options do not fit the config: {_one_line(error)}') from error
+        raise GLSimError(f'--cfg-options do not fit the config: {one_line(error)}') from error
     return cfg
 
 
@@ -171,7 +171,3 @@ def _set_test_time_augmentation(cfg: Config) -> None:
         cfg.tta_pipeline = [*loading, dict(type='TestTimeAug', transforms=mirrored)]
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     dataset.pipeline = cfg.tta_pipeline
-
-
-def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split())

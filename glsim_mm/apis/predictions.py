@@ -13,7 +13,7 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 from torch import nn
 
-from ..visualization import Prediction, contact_sheet, draw_prediction
+from ..visualization import Prediction, contact_sheet, draw_prediction, to_rgb_image
 from .model import load_model
 
 SHEET = 'contact_sheet.png'
@@ -83,7 +83,7 @@ def _to_prediction(inputs: torch.Tensor, sample: DataSample, results: dict, clas
     label = int(sample.pred_score.argmax())
     boxes = results.get('gt_bboxes')
     return Prediction(
-        image=np.ascontiguousarray(inputs.numpy().transpose(1, 2, 0)[..., ::-1]),  # BGR as loaded
+        image=to_rgb_image(inputs),
         predicted=classes[label],
         score=float(sample.pred_score[label]),
         truth=classes[int(results['gt_label'])] if 'gt_label' in results else None,

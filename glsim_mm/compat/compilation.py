@@ -10,7 +10,7 @@ def pop_compile_options(cfg: Config) -> dict | None:
     """Take ``compile`` out of a config.
 
     mmengine compiles the whole training step with the optimiser and the log inside, which recompiles until torch's
-    limit (https://github.com/pytorch/pytorch/issues/120934). Expires when mmengine compiles ``forward`` only.
+    limit (https://github.com/open-mmlab/mmengine/pull/976). Expires when mmengine compiles ``forward`` only.
 
     Args:
         cfg (Config): Config of a run; ``compile`` is True, False, or keyword arguments of ``torch.compile``.
@@ -25,7 +25,7 @@ def pop_compile_options(cfg: Config) -> dict | None:
 
 
 def compile_backbone(runner: Runner, options: dict) -> None:
-    """Compile the backbone in place, where nearly all time goes; names of weights stay as they are.
+    """Compile the backbone in place, where nearly all time goes, for both passes; names of weights stay as they are.
 
     Args:
         runner (Runner): A built runner.

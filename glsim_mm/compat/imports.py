@@ -4,6 +4,8 @@ import io
 import warnings
 from contextlib import redirect_stdout
 
+from ..errors import one_line
+
 _INSTALL_MMCV = 'pip install "glsim_mm[mmcv-lite]" (or install full mmcv, never both: they share one import name)'
 
 
@@ -27,7 +29,7 @@ def import_mmpretrain() -> None:
     except ModuleNotFoundError as error:
         raise ImportError(_explain_missing(error)) from error
     except AssertionError as error:  # mmpretrain and mmcv assert each other's versions on import
-        raise ImportError(f'{_one_line(error)} To mend it: {_INSTALL_MMCV}') from error
+        raise ImportError(f'{one_line(error)} To mend it: {_INSTALL_MMCV}') from error
 
 
 def _explain_missing(error: ModuleNotFoundError) -> str:
@@ -38,7 +40,3 @@ def _explain_missing(error: ModuleNotFoundError) -> str:
     if package == 'mmpretrain':
         return 'glsim_mm needs mmpretrain: pip install "mmpretrain>=1.2"'
     return f'mmpretrain cannot be imported, it needs {package or error}: pip install {package}'
-
-
-def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split())

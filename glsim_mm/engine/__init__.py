@@ -1,23 +1,6 @@
 """Parts of the training engine, registered in mmpretrain's registries on import."""
 
-from .hooks import (
-    CheckpointGuardHook,
-    EpochSeedHook,
-    NonFiniteLossHook,
-    NumClassesCheckHook,
-    PredictionPictureHook,
-    ProgressHook,
-    UnreadableImageHook,
-)
+from . import hooks
 from .optim_wrapper import CPUAmpOptimWrapper
 
-__all__ = [
-    'CPUAmpOptimWrapper',
-    'CheckpointGuardHook',
-    'EpochSeedHook',
-    'NonFiniteLossHook',
-    'NumClassesCheckHook',
-    'PredictionPictureHook',
-    'ProgressHook',
-    'UnreadableImageHook',
-]
+__all__ = ['CPUAmpOptimWrapper', 'hooks']

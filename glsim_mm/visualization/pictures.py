@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 Box = Sequence[float] | np.ndarray
 
@@ -43,6 +44,18 @@ class Prediction:
     selected_box: Box | None = None
     similarity_map: np.ndarray | None = None
     annotated_box: Box | None = None
+
+
+def to_rgb_image(inputs: Tensor) -> np.ndarray:
+    """Network input before the data preprocessor as an image.
+
+    Args:
+        inputs (Tensor): (3, H, W) BGR as OpenMMLab's pipelines pack it, values 0..255.
+
+    Returns:
+        np.ndarray: (H, W, 3) uint8 RGB.
+    """
+    return np.ascontiguousarray(inputs.flip(0).permute(1, 2, 0).cpu().numpy().astype(np.uint8))
 
 
 def draw_box(image: np.ndarray, box: Box, color: tuple[int, int, int], width: int = 2) -> np.ndarray:

@@ -77,3 +77,6 @@ def test_mistakes(run, tmp_path):
     torch.save({'state_dict': {'head.fc.bias': torch.zeros(2)}}, tmp_path / 'other.pth')
     with pytest.raises(GLSimError, match='another model'):
         GLSimInferencer(config, str(tmp_path / 'other.pth'))
+    (tmp_path / 'empty.jpg').write_bytes(b'')
+    with pytest.raises(GLSimError, match=r'empty\.jpg cannot be read'):
+        GLSimInferencer(config, str(checkpoint), 'cpu')(str(tmp_path / 'empty.jpg'))

@@ -1,5 +1,7 @@
 """``compile`` in a config."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -32,6 +34,28 @@ def test_compiled_runner_keeps_names_of_weights_and_results(tmp_path):
     expected = plain.model.extract_feat(images, 'pre_logits')
     torch.testing.assert_close(compiled.model.extract_feat(images, 'pre_logits'), expected)
     assert compiled.model.backbone._compiled_call_impl is not None
+
+
+@pytest.mark.parametrize('crop_cls_token', [False, True])
+def test_compiled_backbone_serves_both_passes(tmp_path, crop_cls_token):
+    from tiny_run import write_config, write_images
+
+    from glsim_mm.apis import build_runner, load_config
+
+    calls = []
+
+    def counting(graph: torch.fx.GraphModule, example_inputs: list) -> Callable:
+        def run(*inputs: torch.Tensor) -> tuple:
+            calls.append(graph)
+            return graph(*inputs)
+
+        return run
+
+    config = write_config(tmp_path / f'tiny_counted_{crop_cls_token}.py', write_images(tmp_path / 'images'))
+    options = {'work_dir': str(tmp_path / 'work'), 'model.backbone.crop_cls_token': crop_cls_token}
+    runner = build_runner(load_config(config, {**options, 'compile': dict(backend=counting, fullgraph=True)}))
+    runner.model.eval().extract_feat(torch.rand(2, 3, 32, 32))
+    assert len(calls) == 2
 
 
 def test_drop_probabilities_become_python_floats():

@@ -45,7 +45,7 @@ def torch_load_weights(path):
 def test_first_broken_iteration_is_named_when_it_is_read_later(tmp_path, images):
     config = write_config(tmp_path / 'tiny_first_broken.py', images)
     runner = build_runner(load_config(config, dict(work_dir=str(tmp_path / 'work'))))
-    runner.train_loop  # noqa: B018  (a property that builds the loop)
+    assert runner.train_loop.max_iters > 0  # builds the loop
     hook = NonFiniteLossHook(interval=3)
     hook.before_train(runner)
     for iteration, loss in enumerate([1.0, float('inf'), 1.0]):
@@ -59,7 +59,7 @@ def test_first_broken_iteration_is_named_when_it_is_read_later(tmp_path, images)
 def test_broken_weights_behind_a_finite_loss(tmp_path, images):
     config = write_config(tmp_path / 'tiny_broken_weights.py', images)
     runner = build_runner(load_config(config, dict(work_dir=str(tmp_path / 'work'))))
-    runner.train_loop  # noqa: B018
+    assert runner.train_loop.max_iters > 0
     hook = NonFiniteLossHook()
     hook.before_train(runner)
     hook.after_train_iter(runner, 0, outputs=dict(loss=torch.tensor(1.0)))

@@ -1,6 +1,7 @@
 """Distributed runs of two processes on CPU, through the scripts."""
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mmengine
@@ -71,6 +72,21 @@ def test_two_processes_find_the_metrics_of_one(tiny_images, tmp_path, port):
     assert result.returncode == 0, result.stderr
     single, double = (mmengine.load(tmp_path / f'{name}.json') for name in ('single', 'double'))
     assert double['accuracy/top1'] == single['accuracy/top1']
+
+
+def test_two_nodes_take_the_step_of_one_process(tiny_images, tmp_path, port):
+    config = write_config(tmp_path / 'tiny_nodes.py', tiny_images)
+    single, node = (options(size) for size in (8, 4))
+    call_tool('train', config, '--work-dir', tmp_path / 'single', *single, 'randomness.seed=3')
+    script, environment = ROOT / 'tools' / 'dist_train.sh', dict(NNODES='2', MASTER_ADDR='127.0.0.1', PORT=port)
+    command = ['bash', script, config, 1, '--work-dir', tmp_path / 'nodes', *node, 'randomness.seed=3']
+    with ThreadPoolExecutor() as pool:
+        runs = [pool.submit(run_command, *command, cwd=tmp_path, NODE_RANK=rank, **environment) for rank in '01']
+    for run in runs:
+        assert run.result().returncode == 0, run.result().stderr
+    expected, found = (weights(tmp_path / name / 'epoch_1.pth') for name in ('single', 'nodes'))
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])

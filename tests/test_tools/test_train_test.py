@@ -1,6 +1,5 @@
 """tools/train.py and tools/test.py, run as users run them."""
 
-import pickle
 import re
 import shutil
 import sys
@@ -78,7 +77,7 @@ def test_testing_writes_predictions_and_pictures(trained, tiny_images, tmp_path)
     result = run_command(*command, '--out', 'predictions.pkl', '--show-dir', 'pictures', cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ''
-    predictions = pickle.loads((tmp_path / 'predictions.pkl').read_bytes())  # noqa: S301  (made a second ago)
+    predictions = mmengine.load(tmp_path / 'predictions.pkl')
     assert len(predictions) == NUM_IMAGES
     assert predictions[0]['pred_score'].shape == (len(CLASSES),)
     assert predictions[0]['selected_box'].shape == (4,)

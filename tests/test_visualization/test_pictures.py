@@ -2,10 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glsim_mm.visualization import Prediction, contact_sheet, crop_box, draw_box, draw_prediction, overlay_heatmap
+from glsim_mm.visualization import (
+    Prediction,
+    contact_sheet,
+    crop_box,
+    draw_box,
+    draw_prediction,
+    overlay_heatmap,
+    to_rgb_image,
+)
 
 RED = (255, 0, 0)
 COORDINATES = st.floats(-100, 200, allow_nan=False)
@@ -15,6 +24,13 @@ BOXES = st.tuples(COORDINATES, COORDINATES, COORDINATES, COORDINATES)
 def gradient(height: int = 48, width: int = 64) -> np.ndarray:
     rows, columns = np.mgrid[:height, :width]
     return np.stack([rows * 2, columns * 2, rows + columns], axis=-1).astype(np.uint8)
+
+
+def test_blue_comes_first_in_network_input():
+    inputs = torch.zeros(3, 2, 4)
+    inputs[0] = 255
+    assert to_rgb_image(inputs).shape == (2, 4, 3)
+    assert to_rgb_image(inputs)[0, 0].tolist() == [0, 0, 255]
 
 
 def test_frame_lies_within_the_box():

@@ -14,7 +14,7 @@ class NonFiniteLossHook(Hook):
     """Stops training at NaN or infinite loss or weights, before they reach a checkpoint.
 
     The loss is looked at on its device in every iteration, and read, which waits for the device, every ``interval``
-    iterations and before validation and every checkpoint. mmengine's :class:`CheckInvalidLossHook` reads it less
+    iterations and before validation and every checkpoint. mmdetection's ``CheckInvalidLossHook`` reads it less
     often and lets checkpoints of a broken model take the place of good ones.
 
     Args:

@@ -5,17 +5,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
 from mmengine.runner import Runner
 from mmpretrain.engine import VisualizationHook
 from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
-from torch import Tensor
 
+from ...visualization import SELECTED_COLOR, draw_box, to_rgb_image
 from .datasets import leaf_datasets
-
-_BOX_COLOUR = (255, 221, 0)  # RGB
 
 
 @HOOKS.register_module()
@@ -51,7 +47,9 @@ class PredictionPictureHook(VisualizationHook):
             sample = samples[index]
             name = picture_name(sample.get('img_path') or str(start + index), dataset, step)
             out_file = None if self.out_dir is None else os.path.join(self.out_dir, f'{name}.png')
-            image = frame_region(to_rgb_image(data_batch['inputs'][index]), sample.get('selected_box'))
+            image = to_rgb_image(data_batch['inputs'][index])
+            if 'selected_box' in sample:
+                image = draw_box(image, sample.selected_box.tolist(), SELECTED_COLOR)
             self._visualizer.visualize_cls(
                 image, sample, step=step, name=name, **{**self.draw_args, 'out_file': out_file}
             )
@@ -73,25 +71,3 @@ def picture_name(image_path: str, dataset: object, step: int) -> str:
     root = next((root for root in roots if root and path.is_relative_to(root)), path.parent)
     name = str(path.relative_to(root).with_suffix(''))
     return f'{name}_{step}' if step else name
-
-
-def to_rgb_image(image: Tensor) -> np.ndarray:
-    """Network input before the data preprocessor, BGR (3, H, W), as an RGB image (H, W, 3) of 8 bits."""
-    return np.ascontiguousarray(image.flip(0).permute(1, 2, 0).cpu().numpy().astype(np.uint8))
-
-
-def frame_region(image: np.ndarray, box: Tensor | None) -> np.ndarray:
-    """Frame a box.
-
-    Args:
-        image (np.ndarray): RGB image (H, W, 3) of 8 bits; drawn upon.
-        box (Tensor, optional): ``x0, y0, x1, y1`` in pixels.
-
-    Returns:
-        np.ndarray: ``image``.
-    """
-    if box is None:
-        return image
-    thickness = max(1, round(max(image.shape[:2]) / 200))
-    left, top, right, bottom = (round(value) for value in box.tolist())
-    return cv2.rectangle(image, (left, top), (right - 1, bottom - 1), _BOX_COLOUR, thickness)

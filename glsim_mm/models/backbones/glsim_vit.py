@@ -57,11 +57,12 @@ class GLSimViT(VisionTransformer):
             self.crop_cls_token.requires_grad = False
         self._register_load_state_dict_pre_hook(self._copy_cls_token_for_crops)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor, is_crop: bool = False) -> tuple[Tensor, ...]:
         """Encode images.
 
         Args:
             images (Tensor): Normalised images, shape (B, 3, H, W).
+            is_crop (bool): Use the crops' own CLS token where there is one. Defaults to False.
 
         Returns:
             tuple[Tensor]: One item per ``out_indices``; for ``out_type='raw'`` each is (B, 1 + N, C) with the CLS
@@ -70,7 +71,8 @@ class GLSimViT(VisionTransformer):
         Raises:
             GLSimError: If the image is smaller than one patch.
         """
-        return self._encode(images, self.cls_token)
+        use_own_token = is_crop and self.crop_cls_token is not None
+        return self._encode(images, self.crop_cls_token if use_own_token else self.cls_token)
 
     def encode_crops(self, crops: Tensor) -> Tensor:
         """CLS token of each crop (arXiv 2407.12891, section 3.3), with the crops' own CLS token where there is one.
@@ -81,8 +83,8 @@ class GLSimViT(VisionTransformer):
         Returns:
             Tensor: Shape (B, C).
         """
-        cls_token = self.cls_token if self.crop_cls_token is None else self.crop_cls_token
-        return self._encode(crops, cls_token)[-1][:, 0]
+        # Through __call__, so that a compiled backbone and forward hooks serve this pass too.
+        return self(crops, is_crop=True)[-1][:, 0]
 
     def train(self, mode: bool = True) -> 'GLSimViT':
         """Set the mode; frozen stages stay in eval mode, so that stochastic depth does not act in them."""

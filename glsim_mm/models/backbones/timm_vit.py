@@ -8,7 +8,7 @@ from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from glsim_mm.errors import GLSimError
+from glsim_mm.errors import GLSimError, one_line
 
 from ..utils import check_image_size
 
@@ -169,7 +169,7 @@ def _create_plain_vit(model_name: str, options: dict, pretrained: bool = False) 
             'file as backbone.checkpoint_path and set backbone.pretrained=False.'
         ) from error
     except RuntimeError as error:
-        raise GLSimError(f'TimmViT cannot build {model_name!r}: {_one_line(error)}') from error
+        raise GLSimError(f'TimmViT cannot build {model_name!r}: {one_line(error, 300)}') from error
     if not all(hasattr(model, name) for name in ('blocks', 'patch_embed', 'num_prefix_tokens', 'fc_norm')):
         raise GLSimError(_NOT_PLAIN.format(model_name))
     # Pooling by attention is not used, and parameters without gradient break distributed training.
@@ -192,13 +192,9 @@ def _load_local_weights(model: nn.Module, model_name: str, path: str) -> None:
         state_dict = sys.modules[type(model).__module__].checkpoint_filter_fn(state_dict, model)
         missing = model.load_state_dict(state_dict, strict=False).missing_keys
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        raise GLSimError(f'TimmViT cannot load {path} into {model_name!r}: {_one_line(error)}') from error
+        raise GLSimError(f'TimmViT cannot load {path} into {model_name!r}: {one_line(error, 300)}') from error
     if missing:
         raise GLSimError(
             f'TimmViT cannot load {path} into {model_name!r}: the file lacks {len(missing)} of '
             f'{len(model.state_dict())} tensors, for example {missing[0]!r}.'
         )
-
-
-def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split())[:300]
