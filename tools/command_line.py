@@ -5,10 +5,21 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-
-from mmengine.config import DictAction
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def fail(message: object) -> NoReturn:
+    """One line on stderr, then exit code 2."""
+    sys.stderr.write(f'error: {message}\n')
+    sys.exit(2)
+
+
+try:
+    from mmengine.config import DictAction
+except ModuleNotFoundError as missing:
+    fail(f'{missing}; install the project: pip install -e ".[mmcv-lite]"')
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

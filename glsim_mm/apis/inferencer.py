@@ -121,7 +121,9 @@ def predict_files(inferencer: GLSimInferencer, files: Sequence[Path], batch_size
     """
     images = _readable(files)
     while batch := list(islice(images, batch_size)):
-        results = inferencer([image for _, image in batch], batch_size=batch_size)
+        # Not through __call__, which draws a progress bar on standard output for each batch.
+        (data,) = inferencer.preprocess([image for _, image in batch], batch_size)
+        results = inferencer.postprocess(inferencer.forward(data), None)
         for (path, _), result in zip(batch, results):
             yield {'path': str(path), **result}
 

@@ -230,3 +230,16 @@ def test_user_mistake_of_a_real_command(tiny_images, tmp_path):
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1
     assert 'Traceback' not in result.stdout + result.stderr
+
+
+def test_missing_package_is_told_in_one_line(tmp_path):
+    for missing in ('mmengine', 'mmcv'):
+        folder = tmp_path / missing
+        folder.mkdir()
+        (folder / f'{missing}.py').write_text(
+            f'raise ModuleNotFoundError("No module named {missing!r}", name="{missing}")'
+        )
+        result = run_command(sys.executable, ROOT / 'tools' / 'train.py', 'c.py', cwd=tmp_path, PYTHONPATH=str(folder))
+        assert result.returncode == 2, result.stderr
+        (line,) = result.stderr.splitlines()
+        assert line.startswith('error: ') and 'pip install' in line and 'mmcv-lite' in line
