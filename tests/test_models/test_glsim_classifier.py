@@ -167,3 +167,14 @@ def test_overfits_a_handful_of_images():
         optimizer.step()
     predictions = model.eval().predict(images)
     assert [int(p.pred_label) for p in predictions] == labels
+
+
+def test_mixup_and_cutmix():
+    augments = [dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]
+    model = build(train_cfg=dict(augments=augments), data_preprocessor=dict(num_classes=5)).train()
+    batch = {'inputs': list(torch.rand(4, 3, 32, 32) * 255), 'data_samples': samples_of([0, 1, 2, 3])}
+    data = model.data_preprocessor(batch, training=True)
+    assert data['data_samples'][0].gt_score.max() < 1
+    loss = model(**data, mode='loss')['loss']
+    loss.backward()
+    assert torch.isfinite(loss)
