@@ -1,6 +1,6 @@
 """Data sets and transforms that mmpretrain lacks."""
 
 from .cub_format import CUBFormat
-from .transforms import LoadImage
+from .transforms import LoadImage, RandomCropWithBoxes
 
-__all__ = ['CUBFormat', 'LoadImage']
+__all__ = ['CUBFormat', 'LoadImage', 'RandomCropWithBoxes']

@@ -65,10 +65,11 @@ def top_patches(scores: Tensor, top_o: int) -> Tensor:
     """Indices of the patches with the largest scores.
 
     Args:
-        scores (Tensor): Shape (B, N), larger is better.
+        scores (Tensor): Shape (B, N), larger is better; NaN counts as the least.
         top_o (int): How many patches to take (the paper's O), >= 1; more than N takes all N.
 
     Returns:
         Tensor: int64, shape (B, min(top_o, N)), best first.
     """
+    scores = torch.nan_to_num(scores, nan=float('-inf'), posinf=float('inf'), neginf=float('-inf'))
     return torch.topk(scores, k=min(top_o, scores.shape[1]), dim=1).indices

@@ -1,5 +1,6 @@
 """Transforms that mmpretrain lacks."""
 
+from .cropping import RandomCropWithBoxes
 from .loading import LoadImage
 
-__all__ = ['LoadImage']
+__all__ = ['LoadImage', 'RandomCropWithBoxes']

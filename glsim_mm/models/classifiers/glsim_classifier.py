@@ -7,7 +7,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from ..necks import SelectedRegions
-from ..utils import token_layout
+from ..utils import check_attention, record_attention, token_layout
 
 
 @MODELS.register_module()
@@ -19,7 +19,8 @@ class GLSimClassifier(ImageClassifier):
     Args:
         backbone (dict): Encoder that returns raw tokens: ``GLSimViT``, ``TimmViT`` or any ViT of mmpretrain with
             ``out_type='raw'`` and a CLS token.
-        neck (dict): Region selector, ``GLSimSelector`` by default.
+        neck (dict): Region selector, ``GLSimSelector`` by default. The encoder's attention is recorded only for
+            selectors that ask for it.
         head (dict): ``AggregatorHead`` or another head over class tokens (B, V, C).
         **kwargs: ``train_cfg``, ``data_preprocessor``, ``pretrained`` and ``init_cfg`` of the parent.
 
@@ -58,22 +59,48 @@ class GLSimClassifier(ImageClassifier):
             return regions
         return (class_tokens,) if stage == 'neck' else self.head.pre_logits((class_tokens,))
 
-    def encode(self, inputs: Tensor, crop: bool = True) -> tuple[Tensor | None, SelectedRegions]:
+    def encode(
+        self, inputs: Tensor, crop: bool = True, data_samples: list[DataSample] | None = None
+    ) -> tuple[Tensor | None, SelectedRegions]:
         """Both passes of the encoder.
 
         Args:
             inputs (Tensor): Normalised images, (B, 3, H, W).
             crop (bool): Encode the crop too. Defaults to True.
+            data_samples (list[DataSample], optional): One per image; only for selectors that need annotated boxes,
+                which they take from ``gt_bboxes``.
 
         Returns:
             tuple[Tensor | None, SelectedRegions]: Class tokens (B, 2, C) of image and crop (None without ``crop``)
             and the selected regions.
+
+        Raises:
+            GLSimError: If the selector needs attention or boxes that are not there.
         """
-        tokens = self.backbone(inputs)[-1]
-        regions = self.neck(tokens, inputs, self.layout)
+        boxes = _annotated_boxes(data_samples, inputs.device) if self.neck.needs_boxes else None
+        if self.neck.needs_attention:
+            with record_attention() as attention:
+                tokens = self.backbone(inputs)[-1]
+            check_attention(attention, self.backbone, tokens, type(self.neck).__name__)
+        else:
+            attention, tokens = None, self.backbone(inputs)[-1]
+        regions = self.neck(tokens, inputs, self.layout, attention, boxes)
         if not crop:
             return None, regions
         return torch.stack([tokens[:, 0], self._encode_crops(regions.crops)], dim=1), regions
+
+    def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            inputs (Tensor): Normalised images, (B, 3, H, W).
+            data_samples (list[DataSample]): One per image, with labels.
+
+        Returns:
+            dict[str, Tensor]: Losses of the head by name.
+        """
+        class_tokens, _ = self.encode(inputs, data_samples=data_samples)
+        return self.head.loss((class_tokens,), data_samples)
 
     def predict(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> list[DataSample]:
         """Classify images and say where the model looked.
@@ -88,7 +115,7 @@ class GLSimClassifier(ImageClassifier):
             ``x0, y0, x1, y1`` in pixels of the network input, and ``similarity_map`` (h, w) float32 scores, the
             largest of which were selected.
         """
-        class_tokens, regions = self.encode(inputs)
+        class_tokens, regions = self.encode(inputs, data_samples=data_samples)
         samples = self.head.predict((class_tokens,), data_samples, **kwargs)
         maps = regions.scores.unflatten(1, regions.grid)
         for sample, box, similarity_map in zip(samples, regions.boxes.float(), maps):
@@ -101,3 +128,14 @@ class GLSimClassifier(ImageClassifier):
         if hasattr(self.backbone, 'encode_crops'):
             return self.backbone.encode_crops(crops)
         return self.backbone(crops)[-1][:, 0]
+
+
+def _annotated_boxes(data_samples: list[DataSample] | None, device: torch.device) -> Tensor | None:
+    """Box around each image's annotated boxes, float32 (B, 4); None if an image has none."""
+    if not data_samples or not all('gt_bboxes' in sample for sample in data_samples):
+        return None
+    boxes = [torch.as_tensor(sample.gt_bboxes, dtype=torch.float32).reshape(-1, 4) for sample in data_samples]
+    if any(len(box) == 0 for box in boxes):
+        return None
+    enclosing = [torch.cat([box[:, :2].amin(dim=0), box[:, 2:].amax(dim=0)]) for box in boxes]
+    return torch.stack(enclosing).to(device)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from glsim_mm.ops import check_similarity, global_local_similarity, selection_scores
 
-from .region_selector import RegionSelector
+from .region_selector import RegionSelector, SelectionInputs
 
 
 @MODELS.register_module()
@@ -28,7 +28,8 @@ class GLSimSelector(RegionSelector):
         check_similarity(similarity)
         self.similarity = similarity
 
-    def score_patches(self, tokens: Tensor, num_extra_tokens: int) -> Tensor:
+    def score_patches(self, inputs: SelectionInputs) -> Tensor:
         """Similarity of every patch token to the CLS token, larger is more similar; see the base class."""
-        similarities = global_local_similarity(tokens[:, 0], tokens[:, num_extra_tokens:], self.similarity)
+        patches = inputs.tokens[:, inputs.layout.num_extra_tokens :]
+        similarities = global_local_similarity(inputs.tokens[:, 0], patches, self.similarity)
         return selection_scores(similarities, self.similarity)

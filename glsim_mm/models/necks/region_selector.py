@@ -10,7 +10,28 @@ from torch import Tensor
 from glsim_mm.errors import GLSimError
 from glsim_mm.ops import check_box_end, crop_and_resize, patch_grid, patches_to_boxes, top_patches
 
-from ..utils import TokenLayout, check_image_size
+from ..utils import AttentionRecord, TokenLayout, check_image_size
+
+
+class SelectionInputs(NamedTuple):
+    """What a selector may read to score patches.
+
+    Attributes:
+        tokens (Tensor): Raw tokens, (B, P0 + N, C), CLS token first; P0 is ``layout.num_extra_tokens``.
+        layout (TokenLayout): Patch size and number of leading tokens of the encoder.
+        grid (tuple[int, int]): Rows and columns of patches, N = rows * columns.
+        image_size (tuple[int, int]): Height and width of the images in pixels.
+        attention (AttentionRecord, optional): Of the encoder's layers, for selectors with ``needs_attention``.
+        boxes (Tensor, optional): Annotated boxes, float32 (B, 4), ``x0, y0, x1, y1`` in pixels of the images, for
+            selectors with ``needs_boxes``.
+    """
+
+    tokens: Tensor
+    layout: TokenLayout
+    grid: tuple[int, int]
+    image_size: tuple[int, int]
+    attention: AttentionRecord | None = None
+    boxes: Tensor | None = None
 
 
 class SelectedRegions(NamedTuple):
@@ -34,7 +55,8 @@ class SelectedRegions(NamedTuple):
 class RegionSelector(BaseModule):
     """Crops the bounding box of the best patches; a subclass says which patches are best.
 
-    Selection and cropping carry no gradient, loop over no image and never wait for the device.
+    Selection and cropping carry no gradient, loop over no image and never wait for the device. Where no patch stands
+    out, because all scores of an image are equal or NaN, the whole image is the region.
 
     Args:
         top_o (int): How many patches to select (the paper's O: 8, and 16 for Stanford Dogs). More than the image has
@@ -48,6 +70,12 @@ class RegionSelector(BaseModule):
     Raises:
         ValueError: If ``top_o`` is not positive or ``box_end`` is unknown.
     """
+
+    needs_attention = False
+    """Whether :meth:`score_patches` reads ``inputs.attention``; only then is attention recorded."""
+
+    needs_boxes = False
+    """Whether it reads ``inputs.boxes``."""
 
     def __init__(
         self,
@@ -65,25 +93,55 @@ class RegionSelector(BaseModule):
         self.crop_size = (crop_size, crop_size) if isinstance(crop_size, int) else crop_size
 
     @abstractmethod
-    def score_patches(self, tokens: Tensor, num_extra_tokens: int) -> Tensor:
+    def score_patches(self, inputs: SelectionInputs) -> Tensor:
         """Score every patch.
 
         Args:
-            tokens (Tensor): Raw tokens, (B, num_extra_tokens + N, C), CLS token first.
-            num_extra_tokens (int): Tokens before the first patch token.
+            inputs (SelectionInputs): Tokens and what goes with them.
 
         Returns:
             Tensor: float32, (B, N); the largest will be selected.
         """
 
+    def locate(self, scores: Tensor, indices: Tensor, inputs: SelectionInputs) -> Tensor:
+        """Box of the selected patches of each image.
+
+        Args:
+            scores (Tensor): float32, (B, N).
+            indices (Tensor): int64, (B, O), selected patches.
+            inputs (SelectionInputs): What the scores were made of.
+
+        Returns:
+            Tensor: int64, (B, 4), ``x0, y0, x1, y1`` in pixels, end exclusive.
+        """
+        boxes = patches_to_boxes(indices, inputs.grid, inputs.layout.patch_size, inputs.image_size, self.box_end)
+        height, width = inputs.image_size
+        scores = torch.nan_to_num(scores, nan=float('-inf'))
+        is_flat = scores.amax(dim=1) == scores.amin(dim=1)
+        x0, y0, x1, y1 = boxes.unbind(dim=1)
+        # One masked_fill each: a tensor made of Python numbers would have to be copied to the device.
+        corners = [
+            corner.masked_fill(is_flat, whole) for corner, whole in ((x0, 0), (y0, 0), (x1, width), (y1, height))
+        ]
+        return torch.stack(corners, dim=1)
+
     @torch.no_grad()
-    def forward(self, tokens: Tensor, images: Tensor, layout: TokenLayout) -> SelectedRegions:
+    def forward(
+        self,
+        tokens: Tensor,
+        images: Tensor,
+        layout: TokenLayout,
+        attention: AttentionRecord | None = None,
+        boxes: Tensor | None = None,
+    ) -> SelectedRegions:
         """Select and crop one region of every image.
 
         Args:
             tokens (Tensor): Raw tokens of the images, (B, P0 + N, C), CLS token first.
             images (Tensor): The images that were encoded, (B, 3, H, W).
             layout (TokenLayout): Patch size and number of leading tokens P0 of the encoder.
+            attention (AttentionRecord, optional): Of the encoder's layers; see :attr:`needs_attention`.
+            boxes (Tensor, optional): Annotated boxes, (B, 4); see :attr:`needs_boxes`.
 
         Returns:
             SelectedRegions: Scores, grid, indices, boxes and crops.
@@ -92,17 +150,23 @@ class RegionSelector(BaseModule):
             GLSimError: If the number of tokens does not belong to this image and patch size.
         """
         image_size = (images.shape[-2], images.shape[-1])
-        check_image_size(image_size, layout.patch_size)
-        grid = patch_grid(image_size, layout.patch_size)
-        num_patches = tokens.shape[1] - layout.num_extra_tokens
-        if grid[0] * grid[1] != num_patches:
-            raise GLSimError(
-                f'The backbone returned {num_patches} patch tokens, but a {image_size[0]}x{image_size[1]} image has '
-                f'{grid[0]}x{grid[1]} patches of {layout.patch_size[0]}x{layout.patch_size[1]}: the backbone must '
-                'return every patch token of its last layer.'
-            )
-        scores = self.score_patches(tokens, layout.num_extra_tokens)
+        inputs = SelectionInputs(tokens, layout, _grid(tokens, image_size, layout), image_size, attention, boxes)
+        scores = self.score_patches(inputs)
         indices = top_patches(scores, self.top_o)
-        boxes = patches_to_boxes(indices, grid, layout.patch_size, image_size, self.box_end)
-        crops = crop_and_resize(images, boxes, self.crop_size or image_size)
-        return SelectedRegions(scores, grid, indices, boxes, crops)
+        located = self.locate(scores, indices, inputs)
+        crops = crop_and_resize(images, located, self.crop_size or image_size)
+        return SelectedRegions(scores, inputs.grid, indices, located, crops)
+
+
+def _grid(tokens: Tensor, image_size: tuple[int, int], layout: TokenLayout) -> tuple[int, int]:
+    """Rows and columns of patches, checked against the number of tokens."""
+    check_image_size(image_size, layout.patch_size)
+    grid = patch_grid(image_size, layout.patch_size)
+    num_patches = tokens.shape[1] - layout.num_extra_tokens
+    if grid[0] * grid[1] != num_patches:
+        raise GLSimError(
+            f'The backbone returned {num_patches} patch tokens, but a {image_size[0]}x{image_size[1]} image has '
+            f'{grid[0]}x{grid[1]} patches of {layout.patch_size[0]}x{layout.patch_size[1]}: the backbone must '
+            'return every patch token of its last layer.'
+        )
+    return grid

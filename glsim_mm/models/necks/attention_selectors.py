@@ -1,0 +1,110 @@
+"""Region selectors of GLSim's peers, which read the encoder's attention.
+
+The encoder keeps its fused attention: its queries and keys are recorded, and of the attention matrices only what a
+selector needs is made of them afterwards.
+"""
+
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+from glsim_mm.errors import GLSimError
+from glsim_mm.ops import AttentionInputs, attention_rollout, class_attention, head_products, mutual_attention
+
+from ..utils import AttentionRecord
+from .region_selector import RegionSelector, SelectionInputs
+
+
+class AttentionSelector(RegionSelector):
+    """Base of selectors that read attention."""
+
+    needs_attention = True
+
+    def record_of(self, inputs: SelectionInputs) -> AttentionRecord:
+        """The encoder's attention.
+
+        Raises:
+            GLSimError: If it was not recorded.
+        """
+        if inputs.attention is None:
+            raise GLSimError(
+                f'{type(self).__name__} needs the attention of the encoder: run the encoder within record_attention() '
+                'and pass the record, as GLSimClassifier does.'
+            )
+        return inputs.attention
+
+
+class LayerAttentionSelector(AttentionSelector):
+    """Base of selectors that read one layer.
+
+    Args:
+        layer (int): Which layer; negative counts from the last. Defaults to -1.
+        **kwargs: Arguments of :class:`RegionSelector`.
+    """
+
+    def __init__(self, layer: int = -1, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.layer = layer
+
+    def layer_of(self, inputs: SelectionInputs) -> AttentionInputs:
+        """Queries and keys of the layer.
+
+        Raises:
+            GLSimError: If the encoder has no such layer.
+        """
+        record = self.record_of(inputs)
+        if not -len(record) <= self.layer < len(record):
+            raise GLSimError(
+                f'{type(self).__name__}: layer={self.layer}, but the encoder has {len(record)} layers; set '
+                f'model.neck.layer between {-len(record)} and {len(record) - 1}.'
+            )
+        return record.inputs[self.layer]
+
+
+@MODELS.register_module()
+class ClassAttentionSelector(LayerAttentionSelector):
+    """Selects the patches to which the CLS token of one layer attends most, heads averaged.
+
+    See :class:`LayerAttentionSelector` for arguments and :func:`glsim_mm.ops.class_attention` for the scores.
+    """
+
+    def score_patches(self, inputs: SelectionInputs) -> Tensor:
+        """Attention of the CLS token; see the base class."""
+        return class_attention(self.layer_of(inputs), inputs.layout.num_extra_tokens)
+
+
+@MODELS.register_module()
+class MAWSSelector(LayerAttentionSelector):
+    """Mutual attention weight selection of FFVT (arXiv 2107.02341, section 3.2).
+
+    See :class:`LayerAttentionSelector` for arguments and :func:`glsim_mm.ops.mutual_attention` for the scores. FFVT
+    selects in every layer but the last; as a region selector the last layer serves by default.
+    """
+
+    def score_patches(self, inputs: SelectionInputs) -> Tensor:
+        """Mutual attention of CLS token and patches; see the base class."""
+        return mutual_attention(self.layer_of(inputs), inputs.layout.num_extra_tokens)
+
+
+@MODELS.register_module()
+class RolloutSelector(AttentionSelector):
+    """Attention rollout over all layers (arXiv 2005.00928), the selection of RAMS-Trans and DCAL.
+
+    See :class:`RegionSelector` for arguments and :func:`glsim_mm.ops.attention_rollout` for the scores.
+    """
+
+    def score_patches(self, inputs: SelectionInputs) -> Tensor:
+        """Rolled out attention of the CLS token; see the base class."""
+        return attention_rollout(self.record_of(inputs), inputs.layout.num_extra_tokens)
+
+
+@MODELS.register_module()
+class PSMSelector(AttentionSelector):
+    """Part selection module of TransFG (arXiv 2103.07976, section 3.3): product of all layers' attention per head.
+
+    TransFG takes the best patch of each head; for ``top_o`` patches the heads' products are summed. See
+    :class:`RegionSelector` for arguments and :func:`glsim_mm.ops.head_products`.
+    """
+
+    def score_patches(self, inputs: SelectionInputs) -> Tensor:
+        """CLS row of the heads' products, summed over heads; see the base class."""
+        return head_products(self.record_of(inputs), inputs.layout.num_extra_tokens).sum(dim=1)

@@ -1,0 +1,91 @@
+"""Selectors that look at nothing, or at the answer: the bounds between which the others lie."""
+
+import torch
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+from glsim_mm.errors import GLSimError
+
+from .region_selector import RegionSelector, SelectionInputs
+
+
+@MODELS.register_module()
+class RandomSelector(RegionSelector):
+    """Selects patches at random, from torch's generator of the images' device; the lower bound.
+
+    See :class:`RegionSelector` for arguments. Scattered patches span a large box: with O = 8 most of the image.
+    """
+
+    def score_patches(self, inputs: SelectionInputs) -> Tensor:
+        """Uniform random numbers in [0, 1); see the base class."""
+        tokens = inputs.tokens
+        return torch.rand(tokens.shape[0], inputs.grid[0] * inputs.grid[1], device=tokens.device)
+
+
+@MODELS.register_module()
+class CenterSelector(RegionSelector):
+    """Selects the patches nearest to the centre of the image: what a photographer's habit alone gives.
+
+    See :class:`RegionSelector` for arguments.
+    """
+
+    def score_patches(self, inputs: SelectionInputs) -> Tensor:
+        """Negative distance of each patch's centre to the image's centre, in pixels; see the base class."""
+        device = inputs.tokens.device
+        (rows, cols), (height, width) = inputs.grid, inputs.layout.patch_size
+        y = (torch.arange(rows, device=device) + 0.5) * height - inputs.image_size[0] / 2
+        x = (torch.arange(cols, device=device) + 0.5) * width - inputs.image_size[1] / 2
+        scores = -torch.hypot(y[:, None], x[None, :]).flatten()
+        return scores.expand(inputs.tokens.shape[0], -1)
+
+
+@MODELS.register_module()
+class OracleSelector(RegionSelector):
+    """Crops the annotated box: the upper bound of what localisation can give. An empty box stands for the whole image.
+
+    Scores are the share of each patch that lies in the box; ``top_o`` and ``box_end`` do not matter. Boxes come from
+    the data samples' ``gt_bboxes``, which a pipeline hands on with
+    ``dict(type='PackInputs', algorithm_keys=('gt_bboxes',))``; random crops that move them are
+    :class:`glsim_mm.datasets.RandomCropWithBoxes`. See :class:`RegionSelector` for arguments.
+    """
+
+    needs_boxes = True
+
+    def score_patches(self, inputs: SelectionInputs) -> Tensor:
+        """Share of each patch inside the annotated box, in [0, 1]; see the base class."""
+        boxes = self._boxes(inputs)
+        shares = [
+            _overlap(boxes[:, low], boxes[:, low + 2], inputs.grid[axis], inputs.layout.patch_size[axis])
+            for axis, low in ((0, 1), (1, 0))
+        ]
+        return (shares[0][:, :, None] * shares[1][:, None, :]).flatten(1)
+
+    def locate(self, scores: Tensor, indices: Tensor, inputs: SelectionInputs) -> Tensor:
+        """The annotated box in whole pixels within the image, at least one; see the base class."""
+        x0, y0, x1, y1 = self._boxes(inputs).unbind(dim=1)
+        height, width = inputs.image_size
+        is_empty = (x1 <= x0) | (y1 <= y0)
+        (x0, x1), (y0, y1) = _whole_pixels(x0, x1, width, is_empty), _whole_pixels(y0, y1, height, is_empty)
+        return torch.stack([x0, y0, x1, y1], dim=1)
+
+    def _boxes(self, inputs: SelectionInputs) -> Tensor:
+        if inputs.boxes is None:
+            raise GLSimError(
+                'OracleSelector needs annotated boxes: use a data set with boxes and PackInputs with algorithm_keys='
+                "('gt_bboxes',) in its pipeline."
+            )
+        return inputs.boxes.float()
+
+
+def _overlap(start: Tensor, end: Tensor, patches: int, size: int) -> Tensor:
+    """Share of each patch along one axis that lies within [start, end), (B, patches)."""
+    first = torch.arange(patches, device=start.device) * size
+    inside = torch.minimum(end[:, None], first + size) - torch.maximum(start[:, None], first)
+    return inside.clamp(min=0) / size
+
+
+def _whole_pixels(start: Tensor, end: Tensor, extent: int, is_empty: Tensor) -> tuple[Tensor, Tensor]:
+    """First and end pixel along one axis, int64 (B,), within the image and not empty."""
+    first = start.floor().long().clamp(min=0, max=extent - 1)
+    end = end.ceil().long().clamp(max=extent).maximum(first + 1)
+    return first.masked_fill(is_empty, 0), end.masked_fill(is_empty, extent)

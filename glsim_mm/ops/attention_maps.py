@@ -1,0 +1,143 @@
+"""Scores of patches from a ViT's attention: what peers of GLSim select regions with.
+
+A layer's attention enters as queries and keys, which a fused attention reads, and not as its S x S matrix, which it
+never makes. Scores that need one row or column of the matrix are computed without it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class AttentionInputs(NamedTuple):
+    """What one attention layer multiplies.
+
+    Attributes:
+        queries (Tensor): (B, heads, S, d), any float dtype; S = leading tokens + N patches, CLS token first.
+        keys (Tensor): (B, heads, S, d).
+        bias (Tensor, optional): Added to the logits, broadcastable to (B, heads, S, S).
+        scale (float): Multiplies the products of queries and keys, usually ``d ** -0.5``.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    bias: Tensor | None
+    scale: float
+
+
+def attention_matrix(inputs: AttentionInputs) -> Tensor:
+    """Attention weights of a layer.
+
+    Args:
+        inputs (AttentionInputs): Queries and keys.
+
+    Returns:
+        Tensor: float32, (B, heads, S, S); rows sum to 1.
+    """
+    return _logits(inputs, slice(None), slice(None)).softmax(dim=-1)
+
+
+def class_attention(inputs: AttentionInputs, num_extra_tokens: int) -> Tensor:
+    """How much the CLS token attends to each patch, mean over heads. Needs one row of the matrix, O(S d).
+
+    Args:
+        inputs (AttentionInputs): Queries and keys of one layer.
+        num_extra_tokens (int): Tokens before the first patch token, >= 1.
+
+    Returns:
+        Tensor: float32, (B, N), in [0, 1].
+    """
+    row = _logits(inputs, slice(1), slice(None)).softmax(dim=-1)
+    return row[:, :, 0, num_extra_tokens:].mean(dim=1)
+
+
+def mutual_attention(inputs: AttentionInputs, num_extra_tokens: int) -> Tensor:
+    """What CLS attends to and what attends to CLS: MAWS of FFVT (arXiv 2107.02341, section 3.2).
+
+    The CLS row, normalised over keys, times the CLS column, normalised over queries, each averaged over heads before.
+    Needs one row and one column of the matrix, O(S d).
+
+    Args:
+        inputs (AttentionInputs): Queries and keys of one layer.
+        num_extra_tokens (int): Tokens before the first patch token, >= 1.
+
+    Returns:
+        Tensor: float32, (B, N), in [0, 1].
+    """
+    column = _logits(inputs, slice(None), slice(1)).softmax(dim=-2)[:, :, num_extra_tokens:, 0].mean(dim=1)
+    return class_attention(inputs, num_extra_tokens) * column
+
+
+def attention_rollout(matrices: Sequence[Tensor], num_extra_tokens: int) -> Tensor:
+    """Attention rollout (arXiv 2005.00928, section 3), with which RAMS-Trans and DCAL select regions.
+
+    Heads are averaged, the identity is mixed in for the residual connection, 0.5 A + 0.5 I, and the layers are
+    multiplied. Only the CLS row of the product is wanted, so a row vector runs from the last layer to the first: the
+    same numbers in O(L S^2) in place of O(L S^3).
+
+    Args:
+        matrices (Sequence[Tensor]): Attention weights (B, heads, S, S) of each layer, first layer first.
+        num_extra_tokens (int): Tokens before the first patch token, >= 1.
+
+    Returns:
+        Tensor: float32, (B, N), in [0, 1].
+
+    Raises:
+        ValueError: If there is no layer.
+    """
+    row: Tensor | None = None
+    for index in reversed(range(len(matrices))):
+        attention = matrices[index].mean(dim=1)
+        if row is None:
+            row = torch.zeros_like(attention[:, :1])
+            row[..., 0] = 1
+        # v (0.5 A + 0.5 I) without making the sum; rows of A sum to 1, so no renormalisation is left to do.
+        row = 0.5 * _matmul(row, attention) + 0.5 * row
+    return _checked(row)[:, 0, num_extra_tokens:]
+
+
+def head_products(matrices: Sequence[Tensor], num_extra_tokens: int) -> Tensor:
+    """CLS row of the product of all layers' attention, head by head (TransFG's PSM, arXiv 2103.07976, section 3.3).
+
+    TransFG takes each head's best patch; the sum over heads is a score for :func:`top_patches`. A row vector runs from
+    the last layer to the first, as in :func:`attention_rollout`.
+
+    Args:
+        matrices (Sequence[Tensor]): Attention weights (B, heads, S, S) of each layer, first layer first.
+        num_extra_tokens (int): Tokens before the first patch token, >= 1.
+
+    Returns:
+        Tensor: float32, (B, heads, N), in [0, 1].
+
+    Raises:
+        ValueError: If there is no layer.
+    """
+    row: Tensor | None = None
+    for index in reversed(range(len(matrices))):
+        attention = matrices[index]
+        row = attention[:, :, :1] if row is None else _matmul(row, attention)
+    return _checked(row)[:, :, 0, num_extra_tokens:]
+
+
+def _logits(inputs: AttentionInputs, rows: slice, columns: slice) -> Tensor:
+    """The wanted part of the logits, float32 (B, heads, rows, columns)."""
+    products = _matmul(inputs.queries[:, :, rows].float(), inputs.keys[:, :, columns].float().transpose(-2, -1))
+    logits = products * inputs.scale
+    if inputs.bias is None:
+        return logits
+    sizes = inputs.queries.shape[-2], inputs.keys.shape[-2]
+    return logits + inputs.bias.float().expand(*inputs.bias.shape[:-2], *sizes)[..., rows, columns]
+
+
+def _matmul(a: Tensor, b: Tensor) -> Tensor:
+    """Product in float32: autocast would lower it, and bfloat16 cannot rank patches."""
+    with torch.autocast(device_type=a.device.type, enabled=False):
+        return a.float() @ b.float()
+
+
+def _checked(row: Tensor | None) -> Tensor:
+    if row is None:
+        raise ValueError('attention of at least one layer is needed')
+    return row

@@ -1,0 +1,258 @@
+"""What all region selectors share, and what each of them looks at; GLSim's own is in test_selector_and_head.py."""
+
+import numpy as np
+import pytest
+import torch
+from golden_files import build_golden_model, load_golden
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+
+from glsim_mm.errors import GLSimError
+from glsim_mm.models import (
+    CenterSelector,
+    ClassAttentionSelector,
+    GLSimSelector,
+    GLSimViT,
+    MAWSSelector,
+    OracleSelector,
+    PSMSelector,
+    RandomSelector,
+    RegionSelector,
+    RolloutSelector,
+    TokenLayout,
+    record_attention,
+)
+
+LAYOUT = TokenLayout((8, 8), 1)
+ARCH = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
+BOX = [3.0, 5.0, 19.5, 31.0]
+SELECTORS = (
+    GLSimSelector,
+    ClassAttentionSelector,
+    RolloutSelector,
+    PSMSelector,
+    MAWSSelector,
+    RandomSelector,
+    CenterSelector,
+    OracleSelector,
+)
+GOLDEN = {
+    'attention_last': ClassAttentionSelector,
+    'rollout': RolloutSelector,
+    'psm_head_sum': PSMSelector,
+    'maws_last': MAWSSelector,
+    'gls_cos': GLSimSelector,
+}
+
+
+def build_model(selector, backbone=None, width=32, **neck):
+    torch.manual_seed(0)
+    backbone = backbone or dict(type='GLSimViT', arch=ARCH, img_size=32, patch_size=8)
+    head = dict(type='AggregatorHead', num_classes=3, in_channels=width, num_heads=1)
+    neck = dict(type=selector.__name__, top_o=3, **neck)
+    return MODELS.build(dict(type='mmpretrain.GLSimClassifier', backbone=backbone, neck=neck, head=head))
+
+
+def samples_with_boxes(count, box=BOX):
+    samples = [DataSample().set_gt_label(index % 3) for index in range(count)]
+    for sample in samples:
+        sample.set_field(np.array([box], np.float32), 'gt_bboxes')
+    return samples
+
+
+def select(selector, height=32, width=48, seed=0, boxes=None, **kwargs):
+    """Regions that a selector finds with a small random encoder."""
+    torch.manual_seed(seed)
+    encoder, images = GLSimViT(arch=ARCH, img_size=32, patch_size=8).eval(), torch.randn(2, 3, height, width)
+    with torch.no_grad(), record_attention() as attention:
+        tokens = encoder(images)[-1]
+    boxes = torch.tensor([BOX, BOX]) if boxes is None else boxes
+    return selector(**kwargs)(tokens, images, LAYOUT, attention, boxes)
+
+
+@pytest.mark.parametrize('name', GOLDEN)
+def test_scores_are_the_golden_ones(name, shared_root):
+    model = build_golden_model(golden := load_golden(shared_root / 'golden', 'cos_96px_p16_top8'))
+    model.neck = GOLDEN[name]()
+    with np.load(shared_root / 'golden' / 'selectors_96px.npz', allow_pickle=False) as file:
+        expected = torch.from_numpy(file[name])
+    regions = model.extract_feat(golden.arrays['images'], stage='selector')
+    torch.testing.assert_close(regions.scores, expected, atol=1e-5, rtol=0)
+    assert torch.equal(regions.indices, expected.topk(8, dim=1).indices)
+
+
+@pytest.mark.parametrize('selector', SELECTORS)
+def test_contract(selector):
+    regions = select(selector, top_o=5)
+    assert regions.scores.shape == (2, 24) and regions.scores.dtype == torch.float32
+    assert regions.grid == (4, 6) and regions.indices.shape == (2, 5)
+    assert regions.boxes.shape == (2, 4) and regions.boxes.dtype == torch.int64
+    assert regions.crops.shape == (2, 3, 32, 48) and torch.isfinite(regions.crops).all()
+    for scores, chosen in zip(regions.scores, regions.indices):
+        rest = torch.ones(24, dtype=torch.bool)
+        rest[chosen] = False
+        assert scores[chosen].min() >= scores[rest].max()
+
+
+@pytest.mark.parametrize('selector', SELECTORS)
+def test_more_patches_than_the_grid_has(selector):
+    regions = select(selector, top_o=1000, box_end='inclusive')
+    assert regions.indices.shape == (2, 24)
+    expected = [3, 5, 20, 31] if selector is OracleSelector else [0, 0, 48, 32]
+    assert regions.boxes.tolist() == [expected] * 2
+
+
+@pytest.mark.parametrize('selector', SELECTORS)
+def test_trains_and_predicts_in_a_classifier(selector):
+    model, images = build_model(selector).train(), torch.randn(3, 3, 32, 32)
+    model.loss(images, samples_with_boxes(3))['loss'].backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    samples = model.eval().predict(images, samples_with_boxes(3))
+    assert samples[0].similarity_map.shape == (4, 4) and samples[0].selected_box.shape == (4,)
+
+
+def test_only_selectors_that_need_attention_have_it_recorded():
+    seen = []
+
+    class Spy(GLSimSelector):
+        def score_patches(self, inputs):
+            seen.append(inputs.attention)
+            return super().score_patches(inputs)
+
+    model = build_model(GLSimSelector)
+    for needs_attention in (False, True):
+        model.neck = Spy()
+        model.neck.needs_attention = needs_attention
+        model.predict(torch.randn(1, 3, 32, 32))
+    assert seen[0] is None and len(seen[1]) == 2
+
+
+@pytest.mark.parametrize(
+    'selector', [GLSimSelector, ClassAttentionSelector, RolloutSelector, PSMSelector, MAWSSelector]
+)
+def test_registers_are_no_patches(selector):
+    backbone = dict(type='TimmViT', model_name='vit_small_patch14_reg4_dinov2', depth=2, img_size=28)
+    model = build_model(selector, backbone, width=384).eval()
+    regions = model.extract_feat(torch.randn(1, 3, 28, 42), stage='selector')
+    assert regions.grid == (2, 3) and regions.scores.shape == (1, 6)
+
+
+@pytest.mark.parametrize('selector', [ClassAttentionSelector, RolloutSelector, PSMSelector, MAWSSelector])
+def test_encoder_without_attention_to_read(selector):
+    backbone = dict(type='VisionTransformer', arch=ARCH, img_size=32, patch_size=8, out_type='raw')
+    model = build_model(selector, backbone).eval()
+    for layer in model.backbone.layers:
+        layer.attn.scaled_dot_product_attention = lambda q, k, v, dropout_p: (q @ k.mT).softmax(-1) @ v
+    with pytest.raises(GLSimError, match=f'{selector.__name__} needs the attention of every layer'):
+        model.predict(torch.randn(1, 3, 32, 32))
+    model.neck = GLSimSelector()
+    assert model.predict(torch.randn(1, 3, 32, 32))
+
+
+def test_attention_that_was_not_recorded():
+    with pytest.raises(GLSimError, match='within record_attention'):
+        MAWSSelector()(torch.randn(1, 5, 8), torch.rand(1, 3, 16, 16), LAYOUT)
+
+
+def test_layer():
+    first, last = select(ClassAttentionSelector, layer=0).scores, select(ClassAttentionSelector).scores
+    assert torch.equal(first, select(ClassAttentionSelector, layer=-2).scores)
+    assert torch.equal(last, select(ClassAttentionSelector, layer=1).scores) and not torch.allclose(first, last)
+    with pytest.raises(
+        GLSimError, match='layer=2, but the encoder has 2 layers; set model.neck.layer between -2 and 1'
+    ):
+        select(MAWSSelector, layer=2)
+
+
+def test_random_follows_the_seed():
+    assert torch.equal(select(RandomSelector, seed=1).scores, select(RandomSelector, seed=1).scores)
+    regions = select(RandomSelector)
+    assert not torch.equal(regions.scores[0], regions.scores[1])
+
+
+def test_center_is_the_middle_of_the_image():
+    regions = select(CenterSelector, top_o=4, box_end='inclusive', width=32)
+    assert sorted(regions.indices[0].tolist()) == [5, 6, 9, 10] and regions.boxes[0].tolist() == [8, 8, 24, 24]
+    # The last column is padding but for 2 pixels: the middle is that of the image, not of the grid.
+    regions = select(CenterSelector, top_o=1, box_end='inclusive', height=8, width=34)
+    assert regions.boxes[0].tolist() == [16, 0, 24, 8]
+
+
+def test_oracle_crops_the_annotated_box():
+    boxes = torch.tensor([[3.0, 5.0, 19.5, 31.0], [-4.0, 8.0, 16.0, 90.0]])
+    regions = select(OracleSelector, boxes=boxes)
+    assert regions.boxes.tolist() == [[3, 5, 20, 31], [0, 8, 16, 32]]
+    shares = regions.scores[0].view(4, 6)
+    torch.testing.assert_close(shares[1], torch.tensor([5 / 8, 1, 3.5 / 8, 0, 0, 0]))
+    torch.testing.assert_close(shares[:, 1], torch.tensor([3 / 8, 1, 1, 7 / 8]))
+
+
+@pytest.mark.parametrize('box', [[5.0, 5.0, 5.0, 9.0], [48.0, 0.0, 48.0, 32.0]])
+def test_oracle_takes_the_whole_image_for_an_empty_box(box):
+    assert select(OracleSelector, boxes=torch.tensor([box, BOX])).boxes.tolist() == [[0, 0, 48, 32], [3, 5, 20, 31]]
+
+
+def test_oracle_without_boxes():
+    model, images = build_model(OracleSelector), torch.randn(1, 3, 32, 32)
+    for samples in (None, [DataSample().set_gt_label(0)], samples_with_boxes(1, np.zeros((0, 4)))):
+        with pytest.raises(GLSimError, match="algorithm_keys=\\('gt_bboxes',\\)"):
+            model.predict(images, samples)
+
+
+def test_oracle_takes_the_box_around_several_boxes():
+    model, images = build_model(OracleSelector).eval(), torch.randn(1, 3, 32, 32)
+    (sample,) = samples_with_boxes(1)
+    sample.set_field(torch.tensor([[2.0, 4.0, 8.0, 9.0], [5.0, 3.0, 20.0, 7.0]]), 'gt_bboxes')
+    assert model.predict(images, [sample])[0].selected_box.tolist() == [2, 3, 20, 9]
+
+
+class ConstantSelector(RegionSelector):
+    """Scores that single out nothing, or one patch among NaN."""
+
+    def __init__(self, scores):
+        super().__init__(top_o=1, box_end='inclusive')
+        self.scores = torch.tensor(scores)
+
+    def score_patches(self, inputs):
+        return self.scores
+
+
+NAN = float('nan')
+
+
+@pytest.mark.parametrize(
+    ('scores', 'box'),
+    [
+        ([0.5] * 4, [0, 0, 16, 16]),
+        ([NAN] * 4, [0, 0, 16, 16]),
+        ([float('-inf')] * 4, [0, 0, 16, 16]),
+        ([NAN, NAN, -1.0, NAN], [0, 8, 8, 16]),
+        ([0.1, 0.2, NAN, 0.1], [8, 0, 16, 8]),
+    ],
+)
+def test_where_nothing_stands_out_the_whole_image_is_taken(scores, box):
+    regions = ConstantSelector([scores])(torch.randn(1, 5, 8), torch.rand(1, 3, 16, 16), LAYOUT)
+    assert regions.boxes.tolist() == [box]
+    assert torch.isfinite(regions.crops).all()
+
+
+@pytest.mark.parametrize('selector', [GLSimSelector, MAWSSelector, RolloutSelector])
+def test_image_of_one_colour(selector):
+    model = build_model(selector).eval()
+    sample = model.predict(torch.zeros(1, 3, 32, 32))[0]
+    assert torch.isfinite(sample.pred_score).all() and torch.isfinite(sample.selected_box).all()
+
+
+@pytest.mark.parametrize('selector', [GLSimSelector, MAWSSelector, PSMSelector, OracleSelector, CenterSelector])
+def test_compiles_without_breaks(selector):
+    model, images = build_model(selector).eval(), torch.randn(2, 3, 32, 32)
+    boxes = torch.tensor([BOX, BOX])
+
+    def forward(images):
+        with record_attention() as attention:
+            tokens = model.backbone(images)[-1]
+        return model.neck(tokens, images, LAYOUT, attention, boxes)[3:]
+
+    with torch.no_grad():
+        compiled = torch.compile(forward, fullgraph=True, backend='aot_eager')
+        torch.testing.assert_close(compiled(images), forward(images))
