@@ -1,14 +1,11 @@
 """Data sets in the file layout of CUB-200-2011."""
 
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
 from mmengine import fileio
 from mmpretrain.datasets import CUB
 from mmpretrain.registry import DATASETS
 
 from ..errors import GLSimError
+from .annotation_files import check_ids, read_table, xywh_to_xyxy
 
 CLASSES_FILE = 'classes.txt'
 IMAGES_FILE = 'images.txt'
@@ -58,15 +55,15 @@ class CUBFormat(CUB):
 
     def load_data_list(self) -> list[dict]:
         """Read the annotation files; :meth:`full_init` calls it."""
-        paths = _read_table(self.ann_file, str)
-        labels = _read_table(self.image_class_labels_file, int)
-        is_train = _read_table(self.train_test_split_file, int)
+        paths = read_table(self.ann_file)
+        labels = read_table(self.image_class_labels_file, int)
+        is_train = read_table(self.train_test_split_file, int)
         boxes_file = fileio.join_path(self.data_root, BOXES_FILE)
-        boxes = _read_table(boxes_file, _to_xyxy) if fileio.exists(boxes_file) else None
-        _check_ids(self.ann_file, paths, self.image_class_labels_file, labels)
-        _check_ids(self.ann_file, paths, self.train_test_split_file, is_train)
+        boxes = read_table(boxes_file, xywh_to_xyxy) if fileio.exists(boxes_file) else None
+        check_ids(self.ann_file, paths, self.image_class_labels_file, labels)
+        check_ids(self.ann_file, paths, self.train_test_split_file, is_train)
         if boxes is not None:
-            _check_ids(self.ann_file, paths, boxes_file, boxes)
+            check_ids(self.ann_file, paths, boxes_file, boxes)
         _check_labels(self.image_class_labels_file, labels, len(self.CLASSES))
         wanted = [key for key in paths if (is_train[key] == 1) == (self.split == 'train')]
         if not wanted:
@@ -92,44 +89,10 @@ def read_class_names(path: str) -> tuple[str, ...]:
     Raises:
         GLSimError: If the file is not there, cannot be read, or its ids are not 1, 2, 3, ...
     """
-    names = _read_table(path, str)
+    names = read_table(path)
     if sorted(names) != list(range(1, len(names) + 1)):
         raise GLSimError(f'the ids in {path} must be 1, 2, 3, ... without gaps; renumber the classes')
     return tuple(names[key] for key in sorted(names))
-
-
-def _read_table(path: str, parse: Callable[[str], Any]) -> dict[int, Any]:
-    """Lines ``ID VALUE`` as a dict; empty lines are passed over."""
-    if not fileio.exists(path):
-        raise GLSimError(f'{path} is not there; data_root must be a folder in the layout of CUB-200-2011')
-    table: dict[int, Any] = {}
-    for number, line in enumerate(fileio.list_from_file(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            key, value = line.strip().split(maxsplit=1)
-            parsed = int(key), parse(value)
-        except ValueError as error:
-            raise GLSimError(f'line {number} of {path} cannot be read ({line.strip()!r}); correct it') from error
-        if parsed[0] in table:
-            raise GLSimError(f'line {number} of {path} has the id {key} again; ids must differ')
-        table[parsed[0]] = parsed[1]
-    return table
-
-
-def _to_xyxy(text: str) -> np.ndarray:
-    """``x y width height`` as float32 ``x0, y0, x1, y1`` (4,)."""
-    x, y, width, height = (float(part) for part in text.split())
-    return np.array([x, y, x + width, y + height], np.float32)
-
-
-def _check_ids(first_path: str, first: dict, second_path: str, second: dict) -> None:
-    odd = sorted(first.keys() ^ second.keys())
-    if odd:
-        raise GLSimError(
-            f'{first_path} and {second_path} do not list the same images (id {odd[0]} is in one of them only); '
-            'correct the files'
-        )
 
 
 def _check_labels(path: str, labels: dict[int, int], num_classes: int) -> None:

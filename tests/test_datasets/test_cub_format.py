@@ -78,7 +78,7 @@ def test_unknown_split_is_told(folder):
 @pytest.mark.parametrize('name', [name for name in TABLES if name != 'bounding_boxes.txt'])
 def test_missing_file_is_told(folder, name):
     (folder / name).unlink()
-    with pytest.raises(GLSimError, match=f'{name} is not there; data_root must be'):
+    with pytest.raises(GLSimError, match=f'{name} is not there; check data_root'):
         CUBFormat(folder)
 
 

@@ -1,0 +1,105 @@
+"""Tiny data sets in the file layouts of the published ones: two or three classes, a noise image each."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+from PIL import Image
+
+SIZE = (50, 40)  # width, height
+
+
+def write_image(path: Path) -> None:
+    """An image of noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def write_lines(path: Path, lines: Sequence[str]) -> None:
+    """A text file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
+
+
+def write_nabirds(folder: Path) -> Path:
+    """Birds (0) > Ducks (1) > Teal (7) and Teal, female (9); Birds > Owls (2) > Snowy Owl (8)."""
+    images = [('a-1', 7, 1), ('a-2', 7, 0), ('b-1', 9, 1), ('b-2', 9, 0), ('c-1', 8, 1), ('c-2', 8, 0)]
+    for key, label, _ in images:
+        write_image(folder / 'images' / f'{label:04d}' / f'{key}.jpg')
+    write_lines(folder / 'images.txt', [f'{key} {label:04d}/{key}.jpg' for key, label, _ in images])
+    write_lines(folder / 'image_class_labels.txt', [f'{key} {label}' for key, label, _ in images])
+    write_lines(folder / 'train_test_split.txt', [f'{key} {is_train}' for key, _, is_train in images])
+    write_lines(folder / 'bounding_boxes.txt', [f'{key} 5 6 20 30' for key, _, _ in images])
+    names = {0: 'Birds', 1: 'Ducks', 2: 'Owls', 7: 'Teal', 8: 'Snowy Owl', 9: 'Teal (Female)'}
+    write_lines(folder / 'classes.txt', [f'{key} {name}' for key, name in names.items()])
+    write_lines(folder / 'hierarchy.txt', ['1 0', '2 0', '7 1', '9 1', '8 2'])
+    return folder
+
+
+def write_stanford_dogs(folder: Path) -> Path:
+    """Two breeds."""
+    breeds = ('n02085620-Chihuahua', 'n02085782-Japanese_spaniel')
+    voc = '<bndbox><xmin>5</xmin><ymin>6</ymin><xmax>25</xmax><ymax>36</ymax></bndbox>'
+    for number, split in enumerate(('train', 'test')):
+        paths = [f'{breed}/{breed.split("-")[0]}_{number}.jpg' for breed in breeds]
+        for path in paths:
+            write_image(folder / 'Images' / path)
+            write_lines(folder / 'Annotation' / path.removesuffix('.jpg'), [f'<annotation>{voc}</annotation>'])
+        files = np.array([[path] for path in paths], dtype=object)
+        scipy.io.savemat(folder / f'{split}_list.mat', dict(file_list=files, labels=np.array([[1], [2]])))
+    return folder
+
+
+def write_inaturalist2017(folder: Path) -> Path:
+    """Two birds and a fungus; one photo has two boxes, another none."""
+    categories = [
+        dict(id=4, name='Accipiter cooperii', supercategory='Aves'),
+        dict(id=2, name='Amanita muscaria', supercategory='Fungi'),
+        dict(id=9, name='Anas crecca', supercategory='Aves'),
+    ]
+    for start, split in ((0, 'train'), (10, 'val')):
+        images, annotations = [], []
+        for index, category in enumerate(categories):
+            name = f'train_val_images/{category["supercategory"]}/{category["name"]}/{start + index}.jpg'
+            write_image(folder / name)
+            images.append(dict(id=start + index, file_name=name))
+            annotations.append(dict(id=100 + start + index, image_id=start + index, category_id=category['id']))
+        content = dict(images=images, annotations=annotations, categories=categories)
+        (folder / f'{split}2017.json').write_text(json.dumps(content))
+        boxes = [dict(image_id=start, bbox=[5, 6, 20, 30]), dict(image_id=start, bbox=[0, 0, 4, 4])]
+        boxes.append(dict(image_id=start + 2, bbox=[1, 2, 3, 4]))
+        (folder / f'{split}_2017_bboxes.json').write_text(json.dumps(dict(annotations=boxes)))
+    return folder
+
+
+def write_vegfru(folder: Path) -> Path:
+    """Two vegetables and a fruit."""
+    halves = dict(
+        veg=('veg200', [('Chinese_cabbage', 'v_05_01'), ('lotus root', 'v_14_02')]),
+        fru=('fru92', [('apple', 'f_01_01')]),
+    )
+    for number, split in enumerate(('train', 'val', 'test')):
+        for prefix, (half, classes) in halves.items():
+            lines = []
+            for label, (name, code) in enumerate(classes):
+                file = f'{name}/{code}_{number:04d}.jpg'
+                write_image(folder / f'{half}_images' / file)
+                lines.append(f'{file} {label}')
+            write_lines(folder / f'{half}_lists' / f'{prefix}_{split}.txt', lines)
+    return folder
+
+
+def write_anime(folder: Path, image_folder: str = 'data') -> Path:
+    """Two characters, as GLSim's authors list them."""
+    names = ('103_reinforce_zwei', 'sakura, "the" one')
+    write_lines(
+        folder / 'classid_classname.csv', ['class_id,class_name', '0,103_reinforce_zwei', '1,"sakura, ""the"" one"']
+    )
+    for split in ('train', 'val', 'test'):
+        for label in range(len(names)):
+            write_image(folder / image_folder / f'{label}' / f'{split}.png')
+        write_lines(folder / f'{split}.csv', ['class_id,dir', *(f'{label},{label}/{split}.png' for label in (0, 1))])
+    return folder

@@ -1,0 +1,187 @@
+import pytest
+from mmpretrain.registry import DATASETS
+from published_layouts import (
+    write_anime,
+    write_inaturalist2017,
+    write_nabirds,
+    write_stanford_dogs,
+    write_vegfru,
+)
+
+from glsim_mm.datasets import DAFB, INaturalist2017, Moe, NABirds, StanfordDogs, VegFru
+from glsim_mm.errors import GLSimError
+
+WRITERS = {
+    NABirds: write_nabirds,
+    StanfordDogs: write_stanford_dogs,
+    INaturalist2017: write_inaturalist2017,
+    VegFru: write_vegfru,
+    DAFB: lambda folder: write_anime(folder, 'fullMin256'),
+    Moe: write_anime,
+}
+EVERY_SPLIT = [(kind, split) for kind in WRITERS for split in kind.SIZES]
+
+
+@pytest.fixture
+def folder(request, tmp_path):
+    """A folder in the layout of a data set."""
+    return WRITERS[request.param](tmp_path)
+
+
+def samples(dataset):
+    return [dataset.get_data_info(index) for index in range(len(dataset))]
+
+
+@pytest.mark.parametrize('kind, split', EVERY_SPLIT)
+def test_every_split_loads_its_images(kind, split, tmp_path):
+    config = dict(type=f'mmpretrain.{kind.__name__}', data_root=str(WRITERS[kind](tmp_path)), split=split)
+    config['pipeline'] = [dict(type='LoadImage'), dict(type='PackInputs')]
+    dataset = DATASETS.build(config)
+    assert len(dataset) == len(dataset.CLASSES) * (2 if split == 'trainval' else 1)
+    assert sorted(set(dataset.get_gt_labels())) == list(range(len(dataset.CLASSES)))
+    assert dataset[0]['inputs'].shape == (3, 40, 50)
+    assert dataset.metainfo['sizes'] == kind.SIZES
+    assert dataset.test_mode == (split in ('val', 'test'))
+    assert split in repr(dataset)
+
+
+@pytest.mark.parametrize('kind', WRITERS)
+def test_splits_share_classes_but_no_image(kind, tmp_path):
+    folder = WRITERS[kind](tmp_path)
+    train, held_out = (kind(folder, split=split) for split in (list(kind.SIZES)[0], list(kind.SIZES)[-1]))
+    assert train.CLASSES == held_out.CLASSES
+    assert not {s['img_path'] for s in samples(train)} & {s['img_path'] for s in samples(held_out)}
+
+
+@pytest.mark.parametrize('kind', WRITERS)
+def test_unknown_split_and_missing_folder(kind, tmp_path):
+    with pytest.raises(GLSimError, match=f'{kind.__name__}: split must be one of train, .* got .holdout.'):
+        kind(tmp_path, split='holdout')
+    with pytest.raises(GLSimError, match='nowhere does not exist; set data_root'):
+        kind(tmp_path / 'nowhere')
+    with pytest.raises(GLSimError, match='is not there'):
+        kind(tmp_path)
+
+
+def test_nabirds_numbers_the_nodes_that_have_images(tmp_path):
+    dataset = NABirds(write_nabirds(tmp_path))
+    assert dataset.CLASSES == ('Teal', 'Snowy Owl', 'Teal (Female)')
+    assert dataset.metainfo['ancestors'] == (('Ducks',), ('Owls',), ('Ducks',))
+    assert [(s['img_path'][-12:], s['gt_label']) for s in samples(dataset)] == [
+        ('0007/a-1.jpg', 0),
+        ('0009/b-1.jpg', 2),
+        ('0008/c-1.jpg', 1),
+    ]
+    assert samples(dataset)[0]['gt_bboxes'].tolist() == [[5, 6, 25, 36]]
+
+
+@pytest.mark.parametrize(
+    'file, text, message',
+    [
+        ('hierarchy.txt', '1 0\n7 1\n8 1\n9 99\n', 'the class 99, which is unknown'),
+        ('hierarchy.txt', '7 8\n8 7\n9 7\n', 'above itself'),
+        ('image_class_labels.txt', 'a-1 7\n', 'do not list the same images'),
+        ('image_class_labels.txt', 'a-1 55\n', 'has the class 55, which classes.txt has not'),
+        ('bounding_boxes.txt', 'a-1 5 6 20\n', 'line 1 of .*bounding_boxes.txt cannot be read'),
+    ],
+)
+def test_nabirds_files_that_do_not_fit(tmp_path, file, text, message):
+    (write_nabirds(tmp_path) / file).write_text(text)
+    with pytest.raises(GLSimError, match=message):
+        NABirds(tmp_path)
+
+
+def test_stanford_dogs_reads_lists_and_boxes(tmp_path):
+    folder = write_stanford_dogs(tmp_path)
+    dataset = StanfordDogs(folder, split='test', with_boxes=True)
+    assert dataset.CLASSES == ('Chihuahua', 'Japanese spaniel')
+    assert [s['gt_label'] for s in samples(dataset)] == [0, 1]
+    assert samples(dataset)[0]['gt_bboxes'].tolist() == [[5, 6, 25, 36]]
+    (folder / 'lists').mkdir()
+    for name in ('train_list.mat', 'test_list.mat'):
+        (folder / name).rename(folder / 'lists' / name)
+    assert len(StanfordDogs(folder)) == 2 and 'gt_bboxes' not in samples(StanfordDogs(folder))[0]
+
+
+def test_stanford_dogs_damaged_files(tmp_path):
+    folder = write_stanford_dogs(tmp_path)
+    next((folder / 'Annotation').rglob('*_0')).write_text('<annotation><bndbox>')
+    with pytest.raises(GLSimError, match='unpack annotation.tar again'):
+        StanfordDogs(folder, with_boxes=True)
+    content = (folder / 'train_list.mat').read_bytes()
+    for damaged in (content[:150], content[:300], b'no mat file at all'):
+        (folder / 'train_list.mat').write_bytes(damaged)
+        with pytest.raises(GLSimError, match='train_list.mat cannot be read'):
+            StanfordDogs(folder)
+
+
+def test_inaturalist_orders_species_by_id(tmp_path):
+    dataset = INaturalist2017(write_inaturalist2017(tmp_path), split='val', with_boxes=True)
+    assert dataset.CLASSES == ('Amanita muscaria', 'Accipiter cooperii', 'Anas crecca')
+    assert dataset.metainfo['ancestors'] == (('Fungi',), ('Aves',), ('Aves',))
+    assert [s['gt_label'] for s in samples(dataset)] == [1, 0, 2]
+    assert [s['gt_bboxes'].tolist() for s in samples(dataset)] == [[[5, 6, 25, 36], [0, 0, 4, 4]], [], [[1, 2, 4, 6]]]
+    assert samples(dataset)[1]['gt_bboxes'].shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('{"images": [', 'cannot be read .* damaged or incomplete'),
+        ('{"images": []}', "has no list 'annotations'"),
+        ('[]', "has no list 'annotations'"),
+        (
+            '{"images": [{"id": 1, "file_name": "x"}], "annotations": [{"image_id": 1, "category_id": 77}]}',
+            'image 1 has',
+        ),
+    ],
+)
+def test_inaturalist_damaged_files(tmp_path, text, message):
+    (write_inaturalist2017(tmp_path) / 'train2017.json').write_text(text)
+    with pytest.raises(GLSimError, match=message):
+        INaturalist2017(tmp_path)
+
+
+def test_vegfru_counts_fruits_on_from_vegetables(tmp_path):
+    dataset = VegFru(write_vegfru(tmp_path), split='trainval')
+    assert dataset.CLASSES == ('Chinese cabbage', 'lotus root', 'apple')
+    assert dataset.metainfo['ancestors'] == (
+        ('vegetable', 'vegetable 05'),
+        ('vegetable', 'vegetable 14'),
+        ('fruit', 'fruit 01'),
+    )
+    assert [s['gt_label'] for s in samples(dataset)] == [0, 1, 2, 0, 1, 2]
+    (tmp_path / 'veg200_lists' / 'veg_val.txt').write_text('just-a-name.jpg\n')
+    with pytest.raises(GLSimError, match='line 1 of .*veg_val.txt cannot be read'):
+        VegFru(tmp_path, split='val')
+
+
+def test_anime_reads_the_authors_lists(tmp_path):
+    dataset = Moe(write_anime(tmp_path), split='test')
+    assert dataset.CLASSES == ('103_reinforce_zwei', 'sakura, "the" one')
+    write_anime(tmp_path, 'faces')
+    assert '/faces/' in samples(DAFB(tmp_path, image_folder='faces'))[0]['img_path']
+
+
+@pytest.mark.parametrize(
+    'file, text, message',
+    [
+        ('train.csv', 'class_id,dir\n7,a.png\n', 'line 2 of .*train.csv has class 7, but there are 2'),
+        ('train.csv', 'class_id,dir\nx,a.png\n', "line 2 of .*train.csv has class_id 'x'"),
+        ('train.csv', 'class_id,dir\n1\n', "line 2 of .*train.csv has no 'dir'"),
+        ('train.csv', 'label,dir\n1,a.png\n', "has no column 'class_id' .its columns: label, dir."),
+        ('train.csv', '', "has no column 'class_id'"),
+        ('train.csv', 'class_id,dir\n', 'belongs to the train split'),
+        ('classid_classname.csv', 'class_id,class_name\n0,a\n2,b\n', 'without gaps'),
+    ],
+)
+def test_anime_damaged_files(tmp_path, file, text, message):
+    (write_anime(tmp_path) / file).write_text(text)
+    with pytest.raises(GLSimError, match=message):
+        Moe(tmp_path)
+
+
+def test_file_that_is_no_text(tmp_path):
+    (write_anime(tmp_path) / 'train.csv').write_bytes(b'\xff\xfe\x00class_id')
+    with pytest.raises(GLSimError, match='no UTF-8 text'):
+        Moe(tmp_path)
