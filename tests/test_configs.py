@@ -45,10 +45,17 @@ def shrink(model: ConfigDict) -> ConfigDict:
     backbone = model['backbone']
     if backbone['type'] == 'TimmViT':
         backbone.update(pretrained=False, embed_dim=32, depth=2, num_heads=1)
+    elif backbone['type'] == 'ResNet':
+        backbone.update(depth=18, stem_channels=8, base_channels=4, init_cfg=None)
+        model['neck'].update(in_channels=32, num_attentions=4)
+        model['head']['in_channels'] = 4 * 32
+        return model
     else:
         backbone['arch'] = dict(embed_dims=32, num_layers=2, num_heads=1, feedforward_channels=64)
         backbone['init_cfg'] = None
     model['head']['in_channels'] = 32
+    if model.get('neck', {}).get('type') == 'PIMSelector':
+        model['neck'].update(in_channels=32, num_classes=len(CLASSES))
     return model
 
 
@@ -104,7 +111,7 @@ def test_config_trains_tests_and_predicts(name, data, tmp_path):
     assert metrics['accuracy/top1'] == pytest.approx(metrics['class/mean_accuracy'])
     sample = runner.model.test_step(next(iter(runner.test_dataloader)))[0]
     assert sample.pred_score.shape == (len(CLASSES),)
-    assert ('selected_box' in sample) == (config.model.type == 'GLSimClassifier')
+    assert ('selected_box' in sample) == (config.model.type in ('GLSimClassifier', 'CALClassifier'))
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -114,7 +121,8 @@ def test_encoder_is_built_for_the_size_that_the_pipelines_make(name, image):
         sample = Compose([TRANSFORMS.build(step) for step in loader.dataset.pipeline])(
             dict(img_path=str(image), gt_label=0)
         )
-        assert sample['inputs'].shape == (3, config.model.backbone.img_size, config.model.backbone.img_size)
+        size = config.model.backbone.get('img_size', sample['inputs'].shape[-1])  # a ResNet has no size of its own
+        assert sample['inputs'].shape == (3, size, size)
 
 
 @pytest.mark.parametrize('glsim, plain', TWINS)

@@ -1,18 +1,22 @@
 """Models, registered in mmpretrain's registry on import."""
 
 from .backbones import GLSimViT, TimmViT
-from .classifiers import GLSimClassifier
-from .heads import AggregatorHead
+from .classifiers import CALClassifier, GLSimClassifier
+from .heads import AggregatorHead, CounterfactualHead
 from .necks import (
+    BilinearAttentionPooling,
     CenterSelector,
     ClassAttentionSelector,
     GLSimSelector,
     MAWSSelector,
     OracleSelector,
+    PIMSelector,
+    PooledAttention,
     PSMSelector,
     RandomSelector,
     RegionSelector,
     RolloutSelector,
+    SACMSelector,
     SelectedRegions,
     SelectionInputs,
 )
@@ -21,17 +25,23 @@ from .utils import AttentionRecord, TokenLayout, record_attention, token_layout
 __all__ = [
     'AggregatorHead',
     'AttentionRecord',
+    'BilinearAttentionPooling',
+    'CALClassifier',
     'CenterSelector',
     'ClassAttentionSelector',
+    'CounterfactualHead',
     'GLSimClassifier',
     'GLSimSelector',
     'GLSimViT',
     'MAWSSelector',
     'OracleSelector',
+    'PIMSelector',
     'PSMSelector',
+    'PooledAttention',
     'RandomSelector',
     'RegionSelector',
     'RolloutSelector',
+    'SACMSelector',
     'SelectedRegions',
     'SelectionInputs',
     'TimmViT',

@@ -7,26 +7,51 @@ from .attention_maps import (
     class_attention,
     head_products,
     mutual_attention,
+    selective_attention,
+)
+from .attention_pooling import (
+    attention_crop_boxes,
+    bilinear_attention_pooling,
+    drop_attended,
+    sample_attention_maps,
 )
 from .crops import crop_and_resize
-from .regions import BOX_ENDS, check_box_end, patch_grid, patches_to_boxes
+from .localisation import box_overlap, clip_boxes, energy_inside, patch_shares, pointing_hit
+from .multi_region import REGION_METHODS, check_region_method, component_masks, region_boxes, window_masks
+from .regions import BOX_ENDS, check_box_end, masks_to_boxes, patch_grid, patches_to_boxes
 from .similarity import SIMILARITIES, check_similarity, global_local_similarity, selection_scores, top_patches
 
 __all__ = [
     'BOX_ENDS',
+    'REGION_METHODS',
     'SIMILARITIES',
     'AttentionInputs',
+    'attention_crop_boxes',
     'attention_matrix',
     'attention_rollout',
+    'bilinear_attention_pooling',
+    'box_overlap',
     'check_box_end',
+    'check_region_method',
     'check_similarity',
     'class_attention',
+    'clip_boxes',
+    'component_masks',
     'crop_and_resize',
+    'drop_attended',
+    'energy_inside',
     'global_local_similarity',
     'head_products',
+    'masks_to_boxes',
     'mutual_attention',
     'patch_grid',
+    'patch_shares',
     'patches_to_boxes',
+    'pointing_hit',
+    'region_boxes',
+    'sample_attention_maps',
     'selection_scores',
+    'selective_attention',
     'top_patches',
+    'window_masks',
 ]

@@ -53,6 +53,35 @@ def patches_to_boxes(
     return torch.stack([x0, y0, x1, y1], dim=1)
 
 
+def masks_to_boxes(
+    masks: Tensor,
+    grid: tuple[int, int],
+    patch_size: tuple[int, int],
+    image_size: tuple[int, int],
+    box_end: str = 'exclusive',
+) -> Tensor:
+    """Smallest pixel box around the marked patches; :func:`patches_to_boxes` for any number of patches.
+
+    Args:
+        masks (Tensor): bool, (B, N), row-major, at least one patch marked each.
+        grid (tuple[int, int]): Rows and columns of patches.
+        patch_size (tuple[int, int]): Patch height and width in pixels.
+        image_size (tuple[int, int]): Image height and width in pixels; boxes are clamped to it.
+        box_end (str): As for :func:`patches_to_boxes`.
+
+    Returns:
+        Tensor: int64, (B, 4), ``x0, y0, x1, y1`` in pixels, end exclusive.
+
+    Raises:
+        ValueError: If ``box_end`` is unknown.
+    """
+    check_box_end(box_end)
+    numbers = torch.arange(grid[0] * grid[1], device=masks.device)
+    # A patch that is not marked stands for the first that is, which moves no corner.
+    first = masks.long().argmax(dim=1, keepdim=True)
+    return patches_to_boxes(torch.where(masks, numbers, first), grid, patch_size, image_size, box_end)
+
+
 def check_box_end(box_end: str) -> None:
     """Raise ``ValueError`` unless ``box_end`` names one of :data:`BOX_ENDS`."""
     if box_end not in BOX_ENDS:

@@ -19,6 +19,7 @@ from glsim_mm.models import (
     RandomSelector,
     RegionSelector,
     RolloutSelector,
+    SACMSelector,
     TokenLayout,
     record_attention,
 )
@@ -32,6 +33,7 @@ SELECTORS = (
     RolloutSelector,
     PSMSelector,
     MAWSSelector,
+    SACMSelector,
     RandomSelector,
     CenterSelector,
     OracleSelector,
@@ -128,7 +130,7 @@ def test_only_selectors_that_need_attention_have_it_recorded():
 
 
 @pytest.mark.parametrize(
-    'selector', [GLSimSelector, ClassAttentionSelector, RolloutSelector, PSMSelector, MAWSSelector]
+    'selector', [GLSimSelector, ClassAttentionSelector, RolloutSelector, PSMSelector, MAWSSelector, SACMSelector]
 )
 def test_registers_are_no_patches(selector):
     backbone = dict(type='TimmViT', model_name='vit_small_patch14_reg4_dinov2', depth=2, img_size=28)
@@ -137,7 +139,7 @@ def test_registers_are_no_patches(selector):
     assert regions.grid == (2, 3) and regions.scores.shape == (1, 6)
 
 
-@pytest.mark.parametrize('selector', [ClassAttentionSelector, RolloutSelector, PSMSelector, MAWSSelector])
+@pytest.mark.parametrize('selector', [ClassAttentionSelector, RolloutSelector, PSMSelector, MAWSSelector, SACMSelector])
 def test_encoder_without_attention_to_read(selector):
     backbone = dict(type='VisionTransformer', arch=ARCH, img_size=32, patch_size=8, out_type='raw')
     model = build_model(selector, backbone).eval()
@@ -243,7 +245,9 @@ def test_image_of_one_colour(selector):
     assert torch.isfinite(sample.pred_score).all() and torch.isfinite(sample.selected_box).all()
 
 
-@pytest.mark.parametrize('selector', [GLSimSelector, MAWSSelector, PSMSelector, OracleSelector, CenterSelector])
+@pytest.mark.parametrize(
+    'selector', [GLSimSelector, MAWSSelector, PSMSelector, SACMSelector, OracleSelector, CenterSelector]
+)
 def test_compiles_without_breaks(selector):
     model, images = build_model(selector).eval(), torch.randn(2, 3, 32, 32)
     boxes = torch.tensor([BOX, BOX])
@@ -256,3 +260,70 @@ def test_compiles_without_breaks(selector):
     with torch.no_grad():
         compiled = torch.compile(forward, fullgraph=True, backend='aot_eager')
         torch.testing.assert_close(compiled(images), forward(images))
+
+
+@pytest.mark.parametrize('method', ['components', 'windows'])
+@pytest.mark.parametrize('selector', SELECTORS)
+def test_several_regions(selector, method):
+    regions = select(selector, top_o=6, num_regions=3, region_method=method)
+    assert regions.boxes.shape == (2, 3, 4) and regions.crops.shape == (2, 3, 3, 32, 48)
+    assert (regions.boxes[..., 2:] > regions.boxes[..., :2]).all()
+    assert torch.isfinite(regions.crops).all() and regions.indices.shape == (2, 6)
+
+
+def test_several_scales_nest_and_the_first_is_that_of_one_region():
+    regions = select(GLSimSelector, top_o=(3, 8, 24), box_end='inclusive')
+    for index, top_o in enumerate((3, 8, 24)):
+        single = select(GLSimSelector, top_o=top_o, box_end='inclusive')
+        assert torch.equal(regions.boxes[:, index], single.boxes)
+        torch.testing.assert_close(regions.crops[:, index], single.crops)
+    low, high = regions.boxes[..., :2], regions.boxes[..., 2:]
+    assert (low[:, 1:] <= low[:, :-1]).all() and (high[:, 1:] >= high[:, :-1]).all()
+    assert select(GLSimSelector, top_o=(3, 8), num_regions=2).boxes.shape == (2, 4, 4)
+
+
+def test_several_regions_of_a_batch_are_those_of_each_image():
+    model = build_model(GLSimSelector, num_regions=3, region_method='windows').eval()
+    images = torch.randn(4, 3, 32, 48)
+    together = model.predict(images)
+    for image, sample in zip(images, together):
+        alone = model.predict(image[None])[0]
+        assert torch.equal(sample.selected_boxes, alone.selected_boxes)
+        torch.testing.assert_close(sample.pred_score, alone.pred_score, atol=1e-5, rtol=1e-4)
+
+
+def test_several_regions_train_and_predict():
+    model, images = build_model(GLSimSelector, num_regions=2).train(), torch.randn(6, 3, 32, 32)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = model.loss(images, samples_with_boxes(6))['loss']
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    assert losses[-1] < 0.7 * losses[0]
+    sample = model.eval().predict(images)[0]
+    assert sample.selected_boxes.shape == (2, 4) and torch.equal(sample.selected_box, sample.selected_boxes[0])
+    (class_tokens,) = model.extract_feat(images)
+    assert class_tokens.shape == (6, 3, 32)
+
+
+def test_one_region_leaves_no_list_of_boxes():
+    assert 'selected_boxes' not in build_model(GLSimSelector).eval().predict(torch.randn(1, 3, 32, 32))[0]
+
+
+def test_flat_scores_make_every_region_the_whole_image():
+    selector = ConstantSelector([[0.5] * 4])
+    selector.num_regions = 3
+    regions = selector(torch.randn(1, 5, 8), torch.rand(1, 3, 16, 16), LAYOUT)
+    assert regions.boxes.tolist() == [[[0, 0, 16, 16]] * 3]
+
+
+@pytest.mark.parametrize(
+    'settings', [dict(num_regions=0), dict(region_method='grid'), dict(top_o=()), dict(top_o=(4, 0))]
+)
+def test_settings_of_regions_out_of_range(settings):
+    with pytest.raises(ValueError, match='|'.join(settings)):
+        GLSimSelector(**settings)

@@ -11,6 +11,7 @@ from glsim_mm.ops import (
     class_attention,
     head_products,
     mutual_attention,
+    selective_attention,
 )
 
 PARITY = 1e-5
@@ -96,7 +97,23 @@ def test_half_precision_is_computed_in_float32(dtype):
         assert torch.equal(head_products(matrices, 1), head_products([attention_matrix(w) for w in wide], 1))
 
 
-@pytest.mark.parametrize('function', [attention_rollout, head_products])
+@pytest.mark.parametrize('function', [attention_rollout, head_products, selective_attention])
 def test_no_layer_at_all(function):
     with pytest.raises(ValueError, match='at least one layer'):
         function([], 1)
+
+
+def test_selective_attention_weighs_layers_by_the_agreement_of_their_heads():
+    matrices = [attention_matrix(layer) for layer in random_layers(layers=2, batch=2, heads=3, extra=2)]
+    agreement = [(m[:, 0] * m[:, 1] * m[:, 2]) ** (1 / 3) for m in matrices]
+    means = [a.mean(dim=(1, 2)) for a in agreement]
+    expected = sum(m[:, None] * a[:, 0, 2:] for m, a in zip(means, agreement)) / sum(means)[:, None]
+    torch.testing.assert_close(selective_attention(matrices, 2), expected)
+
+
+def test_selective_attention_neither_underflows_nor_keeps_what_one_head_masks():
+    even = torch.full((1, 12, 400, 400), 1 / 400)
+    torch.testing.assert_close(selective_attention([even, even], 1), torch.full((1, 399), 1 / 400))
+    even[:, 5, :, 3] = 0.0
+    scores = selective_attention([even], 1)
+    assert scores[0, 2] == 0 and scores[0, 3] == pytest.approx(1 / 400)

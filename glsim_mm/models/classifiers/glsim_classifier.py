@@ -1,10 +1,12 @@
-"""The two passes of GLSim: image, selected region, both."""
+"""The two passes of GLSim: image, selected region (or several), both."""
 
 import torch
 from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from torch import Tensor
+from torch import Tensor, nn
+
+from glsim_mm.errors import GLSimError
 
 from ..necks import SelectedRegions
 from ..utils import check_attention, record_attention, token_layout
@@ -25,7 +27,8 @@ class GLSimClassifier(ImageClassifier):
         **kwargs: ``train_cfg``, ``data_preprocessor``, ``pretrained`` and ``init_cfg`` of the parent.
 
     Raises:
-        GLSimError: If the backbone does not return raw tokens with a CLS token.
+        GLSimError: If the backbone does not return raw tokens with a CLS token, or the selector classifies other
+            classes than the head.
     """
 
     STAGES = ('backbone', 'selector', 'neck', 'pre_logits')
@@ -33,6 +36,7 @@ class GLSimClassifier(ImageClassifier):
     def __init__(self, backbone: dict, neck: dict | None = None, head: dict | None = None, **kwargs) -> None:
         super().__init__(backbone, neck or dict(type='GLSimSelector'), head, **kwargs)
         self.layout = token_layout(self.backbone)
+        _check_num_classes(self.neck, self.head)
 
     def extract_feat(self, inputs: Tensor, stage: str = 'neck') -> tuple[Tensor, ...] | SelectedRegions | Tensor:
         """Features of one stage.
@@ -40,7 +44,7 @@ class GLSimClassifier(ImageClassifier):
         Args:
             inputs (Tensor): Normalised images, (B, 3, H, W), both sides at least one patch.
             stage (str): ``'backbone'``: the encoder's tuple, last item raw tokens (B, P0 + N, C); ``'selector'``:
-                :class:`SelectedRegions`; ``'neck'``: tuple with the class tokens (B, 2, C) of image and crop;
+                :class:`SelectedRegions`; ``'neck'``: tuple with the class tokens (B, 1 + R, C) of image and crops;
                 ``'pre_logits'``: aggregated CLS token (B, C). Defaults to ``'neck'``.
 
         Returns:
@@ -71,23 +75,31 @@ class GLSimClassifier(ImageClassifier):
                 which they take from ``gt_bboxes``.
 
         Returns:
-            tuple[Tensor | None, SelectedRegions]: Class tokens (B, 2, C) of image and crop (None without ``crop``)
-            and the selected regions.
+            tuple[Tensor | None, SelectedRegions]: Class tokens (B, 1 + R, C) of image and crops (None without
+            ``crop``), R = 1 unless the selector is told otherwise, and the selected regions.
 
         Raises:
             GLSimError: If the selector needs attention or boxes that are not there.
         """
-        boxes = _annotated_boxes(data_samples, inputs.device) if self.neck.needs_boxes else None
+        tokens, regions = self._select(inputs, data_samples)
+        return (self._class_tokens(tokens, regions) if crop else None), regions
+
+    def _select(self, inputs: Tensor, data_samples: list[DataSample] | None) -> tuple[Tensor, SelectedRegions]:
+        """Tokens (B, P0 + N, C) of the images, and what the selector selects by them."""
+        boxes = annotated_boxes(data_samples, inputs.device) if self.neck.needs_boxes else None
         if self.neck.needs_attention:
             with record_attention() as attention:
                 tokens = self.backbone(inputs)[-1]
             check_attention(attention, self.backbone, tokens, type(self.neck).__name__)
         else:
             attention, tokens = None, self.backbone(inputs)[-1]
-        regions = self.neck(tokens, inputs, self.layout, attention, boxes)
-        if not crop:
-            return None, regions
-        return torch.stack([tokens[:, 0], self._encode_crops(regions.crops)], dim=1), regions
+        return tokens, self.neck(tokens, inputs, self.layout, attention, boxes)
+
+    def _class_tokens(self, tokens: Tensor, regions: SelectedRegions) -> Tensor:
+        """Class tokens (B, 1 + R, C) of images and the crops of their R regions."""
+        crops = regions.crops if regions.crops.dim() == 5 else regions.crops[:, None]
+        of_crops = self._encode_crops(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
+        return torch.cat([tokens[:, :1], of_crops], dim=1)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """Losses of a batch.
@@ -97,10 +109,13 @@ class GLSimClassifier(ImageClassifier):
             data_samples (list[DataSample]): One per image, with labels.
 
         Returns:
-            dict[str, Tensor]: Losses of the head by name.
+            dict[str, Tensor]: Losses of the head by name, and those of a selector that learns.
         """
-        class_tokens, _ = self.encode(inputs, data_samples=data_samples)
-        return self.head.loss((class_tokens,), data_samples)
+        tokens, regions = self._select(inputs, data_samples)
+        losses = self.head.loss((self._class_tokens(tokens, regions),), data_samples)
+        if hasattr(self.neck, 'loss'):
+            losses.update(self.neck.loss(tokens, regions, data_samples))
+        return losses
 
     def predict(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> list[DataSample]:
         """Classify images and say where the model looked.
@@ -112,15 +127,21 @@ class GLSimClassifier(ImageClassifier):
 
         Returns:
             list[DataSample]: With ``pred_score`` (K,), ``pred_label`` (1,), ``selected_box`` (4,) float32
-            ``x0, y0, x1, y1`` in pixels of the network input, and ``similarity_map`` (h, w) float32 scores, the
-            largest of which were selected.
+            ``x0, y0, x1, y1`` in pixels of the network input, ``similarity_map`` (h, w) float32 scores, the largest of
+            which were selected, and ``patch_size`` (height, width) in pixels. A selector of R > 1 regions leaves the
+            first of them there and all in ``selected_boxes`` (R, 4).
         """
         class_tokens, regions = self.encode(inputs, data_samples=data_samples)
         samples = self.head.predict((class_tokens,), data_samples, **kwargs)
         maps = regions.scores.unflatten(1, regions.grid)
-        for sample, box, similarity_map in zip(samples, regions.boxes.float(), maps):
-            sample.set_field(box, 'selected_box')
+        boxes = regions.boxes.float()
+        boxes = boxes[:, None] if boxes.dim() == 2 else boxes
+        for sample, of_image, similarity_map in zip(samples, boxes, maps):
+            sample.set_field(of_image[0], 'selected_box')
             sample.set_field(similarity_map, 'similarity_map')
+            sample.set_field(self.layout.patch_size, 'patch_size', field_type='metainfo')
+            if len(of_image) > 1:
+                sample.set_field(of_image, 'selected_boxes')
         return samples
 
     def _encode_crops(self, crops: Tensor) -> Tensor:
@@ -130,8 +151,25 @@ class GLSimClassifier(ImageClassifier):
         return self.backbone(crops)[-1][:, 0]
 
 
-def _annotated_boxes(data_samples: list[DataSample] | None, device: torch.device) -> Tensor | None:
-    """Box around each image's annotated boxes, float32 (B, 4); None if an image has none."""
+def _check_num_classes(neck: nn.Module, head: nn.Module) -> None:
+    """Refuse a selector that learns other classes than the head."""
+    found, expected = (getattr(module, 'num_classes', None) for module in (neck, head))
+    if None not in (found, expected) and found != expected:
+        raise GLSimError(
+            f'The selector has {found} classes, the head {expected}: set model.neck.num_classes={expected}.'
+        )
+
+
+def annotated_boxes(data_samples: list[DataSample] | None, device: torch.device) -> Tensor | None:
+    """Box around each image's annotated boxes.
+
+    Args:
+        data_samples (list[DataSample], optional): With ``gt_bboxes`` (n, 4), ``x0, y0, x1, y1`` in pixels.
+        device (torch.device): Where to put the boxes.
+
+    Returns:
+        Tensor | None: float32, (B, 4); None if an image has no box.
+    """
     if not data_samples or not all('gt_bboxes' in sample for sample in data_samples):
         return None
     boxes = [torch.as_tensor(sample.gt_bboxes, dtype=torch.float32).reshape(-1, 4) for sample in data_samples]

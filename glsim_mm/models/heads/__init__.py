@@ -1,5 +1,6 @@
-"""Heads that read the CLS tokens of images and crops."""
+"""Heads that classify images with the help of what was selected in them."""
 
 from .aggregator_head import AggregatorHead
+from .counterfactual_head import CounterfactualHead
 
-__all__ = ['AggregatorHead']
+__all__ = ['AggregatorHead', 'CounterfactualHead']

@@ -8,7 +8,14 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from glsim_mm.errors import GLSimError
-from glsim_mm.ops import AttentionInputs, attention_rollout, class_attention, head_products, mutual_attention
+from glsim_mm.ops import (
+    AttentionInputs,
+    attention_rollout,
+    class_attention,
+    head_products,
+    mutual_attention,
+    selective_attention,
+)
 
 from ..utils import AttentionRecord
 from .region_selector import RegionSelector, SelectionInputs
@@ -108,3 +115,16 @@ class PSMSelector(AttentionSelector):
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
         """CLS row of the heads' products, summed over heads; see the base class."""
         return head_products(self.record_of(inputs), inputs.layout.num_extra_tokens).sum(dim=1)
+
+
+@MODELS.register_module()
+class SACMSelector(AttentionSelector):
+    """Selective attention collection of AF-Trans (arXiv 2110.01240): where the heads agree, all layers weighed.
+
+    See :class:`RegionSelector` for arguments and :func:`glsim_mm.ops.selective_attention` for the scores and where they
+    differ from the paper.
+    """
+
+    def score_patches(self, inputs: SelectionInputs) -> Tensor:
+        """Weighted sum of the layers' CLS rows; see the base class."""
+        return selective_attention(self.record_of(inputs), inputs.layout.num_extra_tokens)

@@ -5,6 +5,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from glsim_mm.errors import GLSimError
+from glsim_mm.ops import patch_shares
 
 from .region_selector import RegionSelector, SelectionInputs
 
@@ -53,12 +54,7 @@ class OracleSelector(RegionSelector):
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
         """Share of each patch inside the annotated box, in [0, 1]; see the base class."""
-        boxes = self._boxes(inputs)
-        shares = [
-            _overlap(boxes[:, low], boxes[:, low + 2], inputs.grid[axis], inputs.layout.patch_size[axis])
-            for axis, low in ((0, 1), (1, 0))
-        ]
-        return (shares[0][:, :, None] * shares[1][:, None, :]).flatten(1)
+        return patch_shares(self._boxes(inputs), inputs.grid, inputs.layout.patch_size)
 
     def locate(self, scores: Tensor, indices: Tensor, inputs: SelectionInputs) -> Tensor:
         """The annotated box in whole pixels within the image, at least one; see the base class."""
@@ -66,7 +62,8 @@ class OracleSelector(RegionSelector):
         height, width = inputs.image_size
         is_empty = (x1 <= x0) | (y1 <= y0)
         (x0, x1), (y0, y1) = _whole_pixels(x0, x1, width, is_empty), _whole_pixels(y0, y1, height, is_empty)
-        return torch.stack([x0, y0, x1, y1], dim=1)
+        box = torch.stack([x0, y0, x1, y1], dim=1)[:, None]
+        return box.expand(-1, len(self.scales) * self.num_regions, -1)
 
     def _boxes(self, inputs: SelectionInputs) -> Tensor:
         if inputs.boxes is None:
@@ -75,13 +72,6 @@ class OracleSelector(RegionSelector):
                 "('gt_bboxes',) in its pipeline."
             )
         return inputs.boxes.float()
-
-
-def _overlap(start: Tensor, end: Tensor, patches: int, size: int) -> Tensor:
-    """Share of each patch along one axis that lies within [start, end), (B, patches)."""
-    first = torch.arange(patches, device=start.device) * size
-    inside = torch.minimum(end[:, None], first + size) - torch.maximum(start[:, None], first)
-    return inside.clamp(min=0) / size
 
 
 def _whole_pixels(start: Tensor, end: Tensor, extent: int, is_empty: Tensor) -> tuple[Tensor, Tensor]:

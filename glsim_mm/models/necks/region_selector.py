@@ -1,6 +1,7 @@
-"""Base of all region selectors: from scores per patch to one crop per image."""
+"""Base of all region selectors: from scores per patch to one crop per image, or several."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,15 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from glsim_mm.errors import GLSimError
-from glsim_mm.ops import check_box_end, crop_and_resize, patch_grid, patches_to_boxes, top_patches
+from glsim_mm.ops import (
+    check_box_end,
+    check_region_method,
+    crop_and_resize,
+    patch_grid,
+    patches_to_boxes,
+    region_boxes,
+    top_patches,
+)
 
 from ..utils import AttentionRecord, TokenLayout, check_image_size
 
@@ -41,8 +50,10 @@ class SelectedRegions(NamedTuple):
         scores (Tensor): float32, (B, N), row-major over the grid; the largest are selected.
         grid (tuple[int, int]): Rows and columns of patches, N = rows * columns.
         indices (Tensor): int64, (B, O), selected patches, best first.
-        boxes (Tensor): int64, (B, 4), ``x0, y0, x1, y1`` in pixels of the network input, end exclusive.
-        crops (Tensor): (B, 3, S_h, S_w), the boxes resized, dtype of the images.
+        boxes (Tensor): int64, (B, 4), ``x0, y0, x1, y1`` in pixels of the network input, end exclusive. With R > 1
+            regions (B, R, 4).
+        crops (Tensor): (B, 3, S_h, S_w), the boxes resized, dtype of the images. With R > 1 regions
+            (B, R, 3, S_h, S_w).
     """
 
     scores: Tensor
@@ -58,17 +69,23 @@ class RegionSelector(BaseModule):
     Selection and cropping carry no gradient, loop over no image and never wait for the device. Where no patch stands
     out, because all scores of an image are equal or NaN, the whole image is the region.
 
+    GLSim crops one region. Several cost one more pass of the encoder each: ``num_regions`` of every value in ``top_o``.
+
     Args:
-        top_o (int): How many patches to select (the paper's O: 8, and 16 for Stanford Dogs). More than the image has
-            selects all. Defaults to 8.
+        top_o (int | Sequence[int]): How many patches to select (the paper's O: 8, and 16 for Stanford Dogs). More than
+            the image has selects all. Several values make a region, or ``num_regions``, each. Defaults to 8.
         box_end (str): ``'exclusive'`` leaves out the last selected row and column, as the authors' code does;
             ``'inclusive'`` keeps them. Defaults to ``'exclusive'``.
         crop_size (int | tuple[int, int], optional): Height and width to which crops are resized, in pixels. Defaults
             to None, the size of the image.
+        num_regions (int): Regions for each value of ``top_o``. Defaults to 1, the box around all selected patches.
+        region_method (str): How several regions are found: ``'components'``, boxes around the largest groups of
+            selected patches that touch, or ``'windows'``, the best squares that do not overlap; see
+            :mod:`glsim_mm.ops.multi_region`. Defaults to ``'components'``.
         init_cfg (dict, optional): Initialization config of mmengine.
 
     Raises:
-        ValueError: If ``top_o`` is not positive or ``box_end`` is unknown.
+        ValueError: If ``top_o`` or ``num_regions`` is not positive, or ``box_end`` or ``region_method`` is unknown.
     """
 
     needs_attention = False
@@ -79,17 +96,25 @@ class RegionSelector(BaseModule):
 
     def __init__(
         self,
-        top_o: int = 8,
+        top_o: int | Sequence[int] = 8,
         box_end: str = 'exclusive',
         crop_size: int | tuple[int, int] | None = None,
+        num_regions: int = 1,
+        region_method: str = 'components',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if top_o < 1:
+        self.scales = (top_o,) if isinstance(top_o, int) else tuple(top_o)
+        if not self.scales or min(self.scales) < 1:
             raise ValueError(f'top_o must be at least 1, got {top_o}')
+        if num_regions < 1:
+            raise ValueError(f'num_regions must be at least 1, got {num_regions}')
         check_box_end(box_end)
+        check_region_method(region_method)
         self.top_o = top_o
         self.box_end = box_end
+        self.num_regions = num_regions
+        self.region_method = region_method
         self.crop_size = (crop_size, crop_size) if isinstance(crop_size, int) else crop_size
 
     @abstractmethod
@@ -104,26 +129,32 @@ class RegionSelector(BaseModule):
         """
 
     def locate(self, scores: Tensor, indices: Tensor, inputs: SelectionInputs) -> Tensor:
-        """Box of the selected patches of each image.
+        """Boxes of the regions of each image.
 
         Args:
             scores (Tensor): float32, (B, N).
-            indices (Tensor): int64, (B, O), selected patches.
+            indices (Tensor): int64, (B, O), the best patches, best first; O is the largest of ``top_o``.
             inputs (SelectionInputs): What the scores were made of.
 
         Returns:
-            Tensor: int64, (B, 4), ``x0, y0, x1, y1`` in pixels, end exclusive.
+            Tensor: int64, (B, R, 4), ``x0, y0, x1, y1`` in pixels, end exclusive; R is the number of values in
+            ``top_o`` times ``num_regions``.
         """
-        boxes = patches_to_boxes(indices, inputs.grid, inputs.layout.patch_size, inputs.image_size, self.box_end)
-        height, width = inputs.image_size
+        place = inputs.grid, inputs.layout.patch_size, inputs.image_size
+        if self.num_regions == 1:
+            found = [patches_to_boxes(indices[:, :top_o], *place, self.box_end)[:, None] for top_o in self.scales]
+        else:
+            settings = self.box_end, self.num_regions, self.region_method
+            found = [region_boxes(scores, indices[:, :top_o], *place, *settings) for top_o in self.scales]
         scores = torch.nan_to_num(scores, nan=float('-inf'))
-        is_flat = scores.amax(dim=1) == scores.amin(dim=1)
-        x0, y0, x1, y1 = boxes.unbind(dim=1)
+        is_flat = scores.amax(dim=1, keepdim=True) == scores.amin(dim=1, keepdim=True)
+        x0, y0, x1, y1 = torch.cat(found, dim=1).unbind(dim=2)
+        height, width = inputs.image_size
         # One masked_fill each: a tensor made of Python numbers would have to be copied to the device.
         corners = [
             corner.masked_fill(is_flat, whole) for corner, whole in ((x0, 0), (y0, 0), (x1, width), (y1, height))
         ]
-        return torch.stack(corners, dim=1)
+        return torch.stack(corners, dim=2)
 
     @torch.no_grad()
     def forward(
@@ -134,7 +165,7 @@ class RegionSelector(BaseModule):
         attention: AttentionRecord | None = None,
         boxes: Tensor | None = None,
     ) -> SelectedRegions:
-        """Select and crop one region of every image.
+        """Select and crop one region of every image, or several.
 
         Args:
             tokens (Tensor): Raw tokens of the images, (B, P0 + N, C), CLS token first.
@@ -152,8 +183,10 @@ class RegionSelector(BaseModule):
         image_size = (images.shape[-2], images.shape[-1])
         inputs = SelectionInputs(tokens, layout, _grid(tokens, image_size, layout), image_size, attention, boxes)
         scores = self.score_patches(inputs)
-        indices = top_patches(scores, self.top_o)
+        indices = top_patches(scores, max(self.scales))
         located = self.locate(scores, indices, inputs)
+        if located.shape[1] == 1:
+            located = located[:, 0]
         crops = crop_and_resize(images, located, self.crop_size or image_size)
         return SelectedRegions(scores, inputs.grid, indices, located, crops)
 

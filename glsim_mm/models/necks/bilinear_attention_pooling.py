@@ -1,0 +1,65 @@
+"""Pools a convolutional feature map by learned attention maps, and by random ones for comparison."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from glsim_mm.ops import bilinear_attention_pooling
+
+
+class PooledAttention(NamedTuple):
+    """What attention pooling makes of a batch; the last item classifies, as with every neck of mmpretrain.
+
+    Attributes:
+        attention (Tensor): Attention maps, (B, M, h, w), not negative.
+        counterfactual (Tensor): Features pooled by maps that were not learned, float32 (B, M * C), rows of norm 1.
+        features (Tensor): Features pooled by the attention maps, float32 (B, M * C), rows of norm 1.
+    """
+
+    attention: Tensor
+    counterfactual: Tensor
+    features: Tensor
+
+
+@MODELS.register_module()
+class BilinearAttentionPooling(BaseModule):
+    """Attention maps by a 1x1 convolution, and the features averaged under each of them.
+
+    Source: WS-DAN (arXiv 1901.09891) with the counterfactual of CAL (arXiv 2108.08728): maps drawn
+    uniformly from [0, 2) in training, maps of ones, which is average pooling, otherwise. The convolution has batch
+    normalisation (eps 1e-3) and ReLU behind it, as in CAL's code.
+
+    Args:
+        in_channels (int): Channels C of the feature map.
+        num_attentions (int): Attention maps M. Defaults to 32, as in the paper.
+        init_cfg (dict, optional): Initialization config of mmengine.
+    """
+
+    def __init__(self, in_channels: int, num_attentions: int = 32, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        self.attend = nn.Sequential(
+            nn.Conv2d(in_channels, num_attentions, kernel_size=1, bias=False),
+            nn.BatchNorm2d(num_attentions, eps=1e-3),
+            nn.ReLU(),
+        )
+
+    def forward(self, feats: Sequence[Tensor]) -> PooledAttention:
+        """Pool the last feature map.
+
+        Args:
+            feats (Sequence[Tensor]): The last item is (B, C, h, w).
+
+        Returns:
+            PooledAttention: Attention maps and features pooled by them and by the counterfactual.
+        """
+        attention = self.attend(feats[-1])
+        unlearned = torch.rand_like(attention) * 2 if self.training else torch.ones_like(attention)
+        return PooledAttention(
+            attention=attention,
+            counterfactual=bilinear_attention_pooling(feats[-1], unlearned),
+            features=bilinear_attention_pooling(feats[-1], attention),
+        )

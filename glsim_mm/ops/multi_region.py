@@ -1,0 +1,168 @@
+"""Several regions of one image, from the scores of its patches.
+
+GLSim crops one region (arXiv 2407.12891, section 3.3). Where an object's telling parts lie apart, one box around all of
+them holds much that tells nothing; these functions give several boxes instead. None loops over images, waits for the
+device, or has shapes that depend on data.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .regions import masks_to_boxes
+
+REGION_METHODS = ('components', 'windows')
+
+
+def component_masks(scores: Tensor, indices: Tensor, grid: tuple[int, int], num_regions: int) -> Tensor:
+    """Connected components of the selected patches, the largest first.
+
+    Patches that touch, also at a corner, belong together. Components are ordered by their number of patches, equal ones
+    by their best patch. Where there are fewer than wanted, the rest are all selected patches together.
+
+    Args:
+        scores (Tensor): (B, N), larger is better; NaN counts as the least.
+        indices (Tensor): int64, (B, O), selected patches.
+        grid (tuple[int, int]): Rows and columns of patches, N = rows * columns.
+        num_regions (int): Regions R per image, >= 1.
+
+    Returns:
+        Tensor: bool, (B, R, N), patches of each region; none is empty.
+
+    Raises:
+        ValueError: If ``num_regions`` is not positive.
+    """
+    _check_num_regions(num_regions)
+    num_patches, num_selected = grid[0] * grid[1], indices.shape[1]
+    selected = torch.zeros_like(scores, dtype=torch.bool).scatter(1, indices, True)
+    # The number of a component is the largest of its patches' numbers, counted by rank of score: 1 for the worst.
+    ranks = _ranks(scores)
+    labels = torch.where(selected, ranks, 0).float().unflatten(1, grid)[:, None]
+    inside = selected.unflatten(1, grid)[:, None]
+    for _ in range(num_selected - 1):  # no path between selected patches is longer
+        labels = torch.where(inside, F.max_pool2d(labels, 3, stride=1, padding=1), 0)
+    flat = labels.flatten(1).long()
+    sizes = torch.zeros(len(flat), num_patches + 1, device=flat.device, dtype=torch.int64)
+    sizes = sizes.scatter_add(1, flat, selected.long())
+    # Size first, then rank of the best patch: both fit into one whole number.
+    order = sizes * (num_patches + 1) + torch.arange(num_patches + 1, device=flat.device)
+    order = torch.where(sizes > 0, order, 0)
+    wanted = torch.topk(order, min(num_regions, num_patches + 1), dim=1)
+    masks = (flat[:, None] == wanted.indices[:, :, None]) & selected[:, None] & (wanted.values > 0)[:, :, None]
+    masks = torch.where(masks.any(dim=2, keepdim=True), masks, selected[:, None])
+    missing = num_regions - masks.shape[1]
+    return torch.cat([masks, selected[:, None].expand(-1, missing, -1)], dim=1) if missing > 0 else masks
+
+
+def window_masks(scores: Tensor, grid: tuple[int, int], top_o: int, num_regions: int) -> Tensor:
+    """Square windows that do not overlap, taken greedily by their mean score, best first.
+
+    Windows have ``ceil(sqrt(top_o))`` patches a side, at most the grid's. After each choice all windows that overlap it
+    drop out. Where none is left, the first is repeated.
+
+    Args:
+        scores (Tensor): (B, N), larger is better; NaN counts as the least finite score of its image.
+        grid (tuple[int, int]): Rows and columns of patches, N = rows * columns.
+        top_o (int): Patches that a window holds at least, >= 1.
+        num_regions (int): Windows R per image, >= 1.
+
+    Returns:
+        Tensor: bool, (B, R, N), patches of each window.
+
+    Raises:
+        ValueError: If ``num_regions`` is not positive.
+    """
+    _check_num_regions(num_regions)
+    side = math.isqrt(max(top_o, 1) - 1) + 1
+    height, width = min(side, grid[0]), min(side, grid[1])
+    means = F.avg_pool2d(_finite(scores).unflatten(1, grid)[:, None], (height, width), stride=1)
+    rows, columns = means.shape[-2:]
+    means = means.flatten(1)
+    row = torch.arange(rows, device=scores.device).repeat_interleave(columns)
+    column = torch.arange(columns, device=scores.device).repeat(rows)
+    first: Tensor | None = None
+    masks = []
+    for _ in range(num_regions):
+        best = means.max(dim=1, keepdim=True)
+        first = best.indices if first is None else first
+        chosen = torch.where(best.values == float('-inf'), first, best.indices)
+        top, left = row[chosen], column[chosen]
+        masks.append(_window(top, left, (height, width), grid))
+        overlaps = ((row - top).abs() < height) & ((column - left).abs() < width)
+        means = means.masked_fill(overlaps, float('-inf'))
+    return torch.stack(masks, dim=1)
+
+
+def region_boxes(
+    scores: Tensor,
+    indices: Tensor,
+    grid: tuple[int, int],
+    patch_size: tuple[int, int],
+    image_size: tuple[int, int],
+    box_end: str = 'exclusive',
+    num_regions: int = 1,
+    method: str = 'components',
+) -> Tensor:
+    """Pixel boxes of several regions of each image.
+
+    Args:
+        scores (Tensor): (B, N), larger is better.
+        indices (Tensor): int64, (B, O), the selected patches; O is also the size of windows.
+        grid (tuple[int, int]): Rows and columns of patches.
+        patch_size (tuple[int, int]): Patch height and width in pixels.
+        image_size (tuple[int, int]): Image height and width in pixels.
+        box_end (str): See :func:`glsim_mm.ops.patches_to_boxes`. Windows always end after their last patch.
+        num_regions (int): Regions R per image, >= 1. Defaults to 1.
+        method (str): ``'components'`` or ``'windows'``. Defaults to ``'components'``.
+
+    Returns:
+        Tensor: int64, (B, R, 4), ``x0, y0, x1, y1`` in pixels, end exclusive.
+
+    Raises:
+        ValueError: If ``method``, ``box_end`` or ``num_regions`` is out of range.
+    """
+    check_region_method(method)
+    if method == 'windows':
+        masks, box_end = window_masks(scores, grid, indices.shape[1], num_regions), 'inclusive'
+    else:
+        masks = component_masks(scores, indices, grid, num_regions)
+    boxes = masks_to_boxes(masks.flatten(0, 1), grid, patch_size, image_size, box_end)
+    return boxes.unflatten(0, (-1, num_regions))
+
+
+def check_region_method(method: str) -> None:
+    """Raise ``ValueError`` unless ``method`` names one of :data:`REGION_METHODS`."""
+    if method not in REGION_METHODS:
+        raise ValueError(f'region_method must be one of {", ".join(REGION_METHODS)}, got {method!r}')
+
+
+def _check_num_regions(num_regions: int) -> None:
+    if num_regions < 1:
+        raise ValueError(f'num_regions must be at least 1, got {num_regions}')
+
+
+def _ranks(scores: Tensor) -> Tensor:
+    """1 for the lowest score of an image to N for the highest, int64 (B, N), all different."""
+    order = torch.nan_to_num(scores.float(), nan=float('-inf')).argsort(dim=1, stable=True)
+    numbers = torch.arange(1, scores.shape[1] + 1, device=scores.device).expand_as(order)
+    return torch.zeros_like(order).scatter(1, order, numbers)
+
+
+def _finite(scores: Tensor) -> Tensor:
+    """float32 scores whose NaN and infinities are the image's least and largest finite score, 0 if it has none."""
+    scores = scores.float()
+    is_finite = scores.isfinite()
+    low = scores.masked_fill(~is_finite, float('inf')).amin(dim=1, keepdim=True)
+    high = scores.masked_fill(~is_finite, float('-inf')).amax(dim=1, keepdim=True)
+    filled = torch.where(is_finite, scores, torch.where(scores == float('inf'), high, low))
+    return torch.where(is_finite.any(dim=1, keepdim=True), filled, 0.0)
+
+
+def _window(top: Tensor, left: Tensor, size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """Patches of the window at row ``top`` and column ``left``, each (B, 1), as bool (B, N)."""
+    rows, columns = torch.arange(grid[0], device=top.device), torch.arange(grid[1], device=top.device)
+    in_rows = (rows >= top) & (rows < top + size[0])
+    in_columns = (columns >= left) & (columns < left + size[1])
+    return (in_rows[:, :, None] & in_columns[:, None, :]).flatten(1)
