@@ -33,7 +33,7 @@ def read_lines(path: str) -> list[str]:
 
 def read_table(
     path: str, parse: Callable[[str], Any] = str, parse_id: Callable[[str], Hashable] = int
-) -> dict[Hashable, Any]:
+) -> dict[Any, Any]:
     """Lines ``ID VALUE`` of a text file, in order; empty lines are passed over.
 
     Args:
@@ -47,7 +47,7 @@ def read_table(
     Raises:
         GLSimError: If the file is not there, a line cannot be read, or an id comes twice.
     """
-    table: dict[Hashable, Any] = {}
+    table: dict[Any, Any] = {}
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue

@@ -45,12 +45,14 @@ class NABirds(FineGrainedDataset):
 
     def read_samples(self) -> list[dict]:
         """Images of the split in the order of ``images.txt``; see the base class."""
-        files = ('images.txt', 'image_class_labels.txt', 'train_test_split.txt', 'bounding_boxes.txt')
-        paths, labels, is_train, boxes = (
-            read_table(self.path(file), parse, str) for file, parse in zip(files, (str, int, int, xywh_to_xyxy))
-        )
-        for file, table in zip(files[1:], (labels, is_train, boxes)):
-            check_ids(self.path(files[0]), paths, self.path(file), table)
+        paths_file = self.path('images.txt')
+        paths = read_table(paths_file, str, str)
+        labels = read_table(self.path('image_class_labels.txt'), int, str)
+        is_train = read_table(self.path('train_test_split.txt'), int, str)
+        boxes = read_table(self.path('bounding_boxes.txt'), xywh_to_xyxy, str)
+        others = {'image_class_labels.txt': labels, 'train_test_split.txt': is_train, 'bounding_boxes.txt': boxes}
+        for file, table in others.items():
+            check_ids(paths_file, paths, self.path(file), table)
         label_of = {class_id: label for label, class_id in enumerate(self._class_ids)}
         return [
             dict(img_path=f'images/{paths[key]}', gt_label=label_of[labels[key]], gt_bboxes=boxes[key][None])

@@ -1,8 +1,8 @@
 """Models, registered in mmpretrain's registry on import."""
 
-from .backbones import GLSimViT, TimmViT
+from .backbones import FeatureFusionViT, GLSimViT, PartSelectionViT, TimmViT
 from .classifiers import CALClassifier, GLSimClassifier
-from .heads import AggregatorHead, CounterfactualHead
+from .heads import AggregatorHead, CounterfactualHead, PartContrastiveHead
 from .necks import (
     BilinearAttentionPooling,
     CenterSelector,
@@ -30,6 +30,7 @@ __all__ = [
     'CenterSelector',
     'ClassAttentionSelector',
     'CounterfactualHead',
+    'FeatureFusionViT',
     'GLSimClassifier',
     'GLSimSelector',
     'GLSimViT',
@@ -37,6 +38,8 @@ __all__ = [
     'OracleSelector',
     'PIMSelector',
     'PSMSelector',
+    'PartContrastiveHead',
+    'PartSelectionViT',
     'PooledAttention',
     'RandomSelector',
     'RegionSelector',

@@ -54,7 +54,7 @@ def class_attention(inputs: AttentionInputs, num_extra_tokens: int) -> Tensor:
 
 
 def mutual_attention(inputs: AttentionInputs, num_extra_tokens: int) -> Tensor:
-    """What CLS attends to and what attends to CLS: MAWS of FFVT (arXiv 2107.02341, section 3.2).
+    """What CLS attends to and what attends to CLS: MAWS of FFVT (arXiv 2107.02341).
 
     The CLS row, normalised over keys, times the CLS column, normalised over queries, each averaged over heads before.
     Needs one row and one column of the matrix, O(S d).
@@ -71,7 +71,7 @@ def mutual_attention(inputs: AttentionInputs, num_extra_tokens: int) -> Tensor:
 
 
 def attention_rollout(matrices: Sequence[Tensor], num_extra_tokens: int) -> Tensor:
-    """Attention rollout (arXiv 2005.00928, section 3), with which RAMS-Trans and DCAL select regions.
+    """Attention rollout (arXiv 2005.00928), with which RAMS-Trans and DCAL select regions.
 
     Heads are averaged, the identity is mixed in for the residual connection, 0.5 A + 0.5 I, and the layers are
     multiplied. Only the CLS row of the product is wanted, so a row vector runs from the last layer to the first: the
@@ -99,7 +99,7 @@ def attention_rollout(matrices: Sequence[Tensor], num_extra_tokens: int) -> Tens
 
 
 def head_products(matrices: Sequence[Tensor], num_extra_tokens: int) -> Tensor:
-    """CLS row of the product of all layers' attention, head by head (TransFG's PSM, arXiv 2103.07976, section 3.3).
+    """CLS row of the product of all layers' attention, head by head (TransFG's PSM, arXiv 2103.07976).
 
     TransFG takes each head's best patch; the sum over heads is a score for :func:`top_patches`. A row vector runs from
     the last layer to the first, as in :func:`attention_rollout`.

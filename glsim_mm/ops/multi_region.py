@@ -44,7 +44,7 @@ def component_masks(scores: Tensor, indices: Tensor, grid: tuple[int, int], num_
     for _ in range(num_selected - 1):  # no path between selected patches is longer
         labels = torch.where(inside, F.max_pool2d(labels, 3, stride=1, padding=1), 0)
     flat = labels.flatten(1).long()
-    sizes = torch.zeros(len(flat), num_patches + 1, device=flat.device, dtype=torch.int64)
+    sizes = torch.zeros(flat.shape[0], num_patches + 1, device=flat.device, dtype=torch.int64)
     sizes = sizes.scatter_add(1, flat, selected.long())
     # Size first, then rank of the best patch: both fit into one whole number.
     order = sizes * (num_patches + 1) + torch.arange(num_patches + 1, device=flat.device)

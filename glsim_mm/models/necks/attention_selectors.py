@@ -81,7 +81,7 @@ class ClassAttentionSelector(LayerAttentionSelector):
 
 @MODELS.register_module()
 class MAWSSelector(LayerAttentionSelector):
-    """Mutual attention weight selection of FFVT (arXiv 2107.02341, section 3.2).
+    """Mutual attention weight selection of FFVT (arXiv 2107.02341).
 
     See :class:`LayerAttentionSelector` for arguments and :func:`glsim_mm.ops.mutual_attention` for the scores. FFVT
     selects in every layer but the last; as a region selector the last layer serves by default.
@@ -106,7 +106,7 @@ class RolloutSelector(AttentionSelector):
 
 @MODELS.register_module()
 class PSMSelector(AttentionSelector):
-    """Part selection module of TransFG (arXiv 2103.07976, section 3.3): product of all layers' attention per head.
+    """Part selection module of TransFG (arXiv 2103.07976): product of all layers' attention per head.
 
     TransFG takes the best patch of each head; for ``top_o`` patches the heads' products are summed. See
     :class:`RegionSelector` for arguments and :func:`glsim_mm.ops.head_products`.

@@ -1,0 +1,87 @@
+"""What TransFG and FFVT share: the last layer sees CLS and selected tokens only."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.models.utils import resize_pos_embed
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ..utils import AttentionRecord, check_image_size, record_attention
+from .glsim_vit import GLSimViT
+
+
+class TokenSelectionViT(GLSimViT):
+    """Base class: a ViT whose last layer runs on a sequence that :meth:`fuse` makes from the layers before.
+
+    Parameters are those of :class:`GLSimViT`, so ViT checkpoints load unchanged. Selecting carries no gradient; the
+    selected tokens do.
+
+    Args:
+        *args: Arguments of :class:`GLSimViT`.
+        out_type (str): ``'cls_token'`` or ``'raw'``, the fused sequence. Defaults to ``'cls_token'``.
+        **kwargs: Keyword arguments of :class:`GLSimViT`. Patches overlap with ``patch_cfg=dict(stride=12, padding=0)``.
+
+    Raises:
+        ValueError: If there are fewer than two layers, or ``out_type`` or ``out_indices`` ask for patches or layers
+            that the fused sequence does not have.
+    """
+
+    def __init__(self, *args, out_type: str = 'cls_token', **kwargs) -> None:
+        super().__init__(*args, out_type=out_type, **kwargs)
+        if out_type not in ('cls_token', 'raw'):
+            raise ValueError(f"out_type must be 'cls_token' or 'raw', got {out_type!r}")
+        if self.num_layers < 2:
+            raise ValueError(f'at least two layers are needed, got {self.num_layers}')
+        if list(self.out_indices) != [self.num_layers - 1]:
+            raise ValueError(f'only the last layer can be returned, got out_indices={self.out_indices}')
+
+    @abstractmethod
+    def fuse(self, hidden: Sequence[Tensor], record: AttentionRecord) -> Tensor:
+        """Sequence for the last layer.
+
+        Args:
+            hidden (Sequence[Tensor]): Output (B, 1 + N, C) of each layer before the last, first layer first.
+            record (AttentionRecord): Attention of the same layers.
+
+        Returns:
+            Tensor: (B, 1 + K, C), the last hidden CLS token first.
+        """
+
+    def _encode(self, images: Tensor, cls_token: Tensor) -> tuple[Tensor, ...]:
+        # The stride is smaller than the kernel where patches overlap.
+        check_image_size(images.shape[-2:], tuple(self.patch_embed.projection.kernel_size))
+        x, grid = self.patch_embed(images)
+        x = torch.cat((cls_token.expand(x.shape[0], -1, -1), x), dim=1)
+        x = x + resize_pos_embed(
+            self.pos_embed, self.patch_resolution, grid, self.interpolate_mode, self.num_extra_tokens
+        )
+        x = self.pre_norm(self.drop_after_pos(x))
+        *inner, last = self.layers
+        hidden = []
+        with record_attention() as record:
+            for layer in inner:
+                x = self._run(layer, x)
+                hidden.append(x)
+        x = self._run(last, self.fuse(hidden, record))
+        if self.final_norm:
+            x = self.ln1(x)
+        return (self._format_output(x, grid),)
+
+    def _run(self, layer: torch.nn.Module, x: Tensor) -> Tensor:
+        recompute = self.with_cp and self.training and torch.is_grad_enabled()
+        return checkpoint(layer, x, use_reentrant=False) if recompute else layer(x)
+
+
+def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
+    """Tokens at positions.
+
+    Args:
+        tokens (Tensor): (B, S, C).
+        indices (Tensor): int64 (B, K), in [0, S).
+
+    Returns:
+        Tensor: (B, K, C).
+    """
+    return tokens.gather(1, indices[:, :, None].expand(-1, -1, tokens.shape[-1]))

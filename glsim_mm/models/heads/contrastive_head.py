@@ -1,0 +1,53 @@
+"""Linear classifier that is also trained to separate the CLS tokens of classes."""
+
+import torch
+from mmpretrain.models.heads import VisionTransformerClsHead
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from glsim_mm.errors import GLSimError
+
+from ..losses import contrastive_loss
+
+
+@MODELS.register_module()
+class PartContrastiveHead(VisionTransformerClsHead):
+    """mmpretrain's ViT head with TransFG's contrastive loss on the CLS token (arXiv 2103.07976).
+
+    Pairs are formed within a process's batch.
+
+    Args:
+        *args: Arguments of mmpretrain's :class:`VisionTransformerClsHead`.
+        margin (float): See :func:`contrastive_loss`. Defaults to 0.4.
+        contrastive_weight (float): Weight of the contrastive loss. Defaults to 1.
+        **kwargs: Keyword arguments of the parent, for example ``loss`` for label smoothing.
+    """
+
+    def __init__(self, *args, margin: float = 0.4, contrastive_weight: float = 1.0, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.margin = margin
+        self.contrastive_weight = contrastive_weight
+
+    def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:
+        """Classification and contrastive loss.
+
+        Args:
+            feats (tuple[Tensor]): The last item holds the CLS tokens, (B, C).
+            data_samples (list[DataSample]): B samples with one label each.
+            **kwargs: Passed to the classification loss.
+
+        Returns:
+            dict[str, Tensor]: ``loss`` and the weighted ``loss_contrastive``.
+
+        Raises:
+            GLSimError: If labels are mixed.
+        """
+        if 'gt_score' in data_samples[0]:
+            raise GLSimError(
+                'PartContrastiveHead needs one label per image: remove mixup and cutmix from train_cfg.augments.'
+            )
+        losses = super().loss(feats, data_samples, **kwargs)
+        labels = torch.cat([sample.gt_label for sample in data_samples])
+        losses['loss_contrastive'] = self.contrastive_weight * contrastive_loss(feats[-1], labels, self.margin)
+        return losses
