@@ -16,6 +16,6 @@ if find_spec('mmpretrain') is not None:
 
     import_mmpretrain()
 
-    from . import datasets, engine, evaluation, models
+    from . import checkpoints, datasets, engine, evaluation, models
 
-    __all__ += ['datasets', 'engine', 'evaluation', 'models']
+    __all__ += ['checkpoints', 'datasets', 'engine', 'evaluation', 'models']

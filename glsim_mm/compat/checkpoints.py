@@ -7,6 +7,7 @@ with ``weights_only=True``.
 """
 
 import io
+import json
 import os
 import pickle
 import re
@@ -29,6 +30,12 @@ from ..errors import GLSimError
 
 _STATISTICS = ('min', 'max', 'current', 'mean')
 _NUMERIC_KINDS = 'biufcSU'
+SAFETENSORS_META = 'glsim_mm'
+"""Entry in the header of a ``.safetensors`` file that holds the ``meta`` of a checkpoint as JSON."""
+
+SAFETENSORS_UNREAD = 'unread/'
+"""Prefix, in such a file, of tensors that no forward pass reads."""
+
 _NUMPY_MULTIARRAY = ('numpy.core.multiarray', 'numpy._core.multiarray')  # numpy 1 and numpy 2
 
 
@@ -146,13 +153,21 @@ def _download(url: str, target: Path) -> None:
 
 
 def _load_safetensors(path: Path, map_location: Any) -> dict:
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     try:
-        return load_file(path, device=str(map_location or 'cpu'))
-    except SafetensorError as error:
+        with safe_open(path, framework='pt') as file:
+            header = file.metadata() or {}
+        tensors = load_file(path, device=str(map_location or 'cpu'))
+        if SAFETENSORS_META not in header:
+            return tensors
+        meta = json.loads(header[SAFETENSORS_META])
+    except (SafetensorError, OSError, ValueError) as error:
         raise GLSimError(f'checkpoint {path} is damaged or no checkpoint; get the file again') from error
+    unread = {name: tensors.pop(name) for name in list(tensors) if name.startswith(SAFETENSORS_UNREAD)}
+    plain_names = {name.removeprefix(SAFETENSORS_UNREAD): tensor for name, tensor in unread.items()}
+    return dict(state_dict=tensors, meta=meta if isinstance(meta, dict) else {}, unread=plain_names)
 
 
 def _allow(names: Sequence) -> AbstractContextManager:

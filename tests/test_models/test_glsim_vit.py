@@ -1,7 +1,10 @@
 import pytest
+import timm
 import torch
 from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.selfsup import MAEViT
+from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from glsim_mm.errors import GLSimError
@@ -129,3 +132,18 @@ def test_pretrained_checkpoint_must_fit_the_backbone(tmp_path):
     small_vit(init_cfg=init_cfg()).init_weights()
     with pytest.raises(GLSimError, match='another architecture'):
         small_vit(init_cfg=init_cfg(embed_dims=64)).init_weights()
+
+
+def test_pretrained_weights_of_timm_are_resized_to_a_grid_of_as_many_patches(tmp_path):
+    """4 x 4 patches become 2 x 8, which mmpretrain would take for the same."""
+    source = timm.create_model('vit_tiny_patch16_224', embed_dim=32, depth=2, num_heads=2, patch_size=8, img_size=32)
+    path = tmp_path / 'vit.safetensors'
+    save_file({name: tensor.clone() for name, tensor in source.state_dict().items()}, path)
+    for address in (str(path), f'timm://{path}', f'vit://{path}'):
+        init_cfg = dict(type='Pretrained', checkpoint=address, prefix='backbone.')
+        arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=128)
+        vit = small_vit(arch=arch, img_size=(16, 64), init_cfg=init_cfg)
+        vit.init_weights()
+        expected = resample_abs_pos_embed(source.pos_embed, new_size=(2, 8), old_size=(4, 4))
+        torch.testing.assert_close(vit.pos_embed, expected)
+        torch.testing.assert_close(vit.layers[1].attn.qkv.bias, source.blocks[1].attn.qkv.bias)

@@ -1,7 +1,7 @@
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from glsim_mm.errors import GLSimError
 from glsim_mm.models import TimmViT
@@ -64,12 +64,15 @@ def test_building_a_model_needs_no_weights(tmp_path):
     assert vit(torch.randn(1, 3, 32, 32))[-1].shape == (1, 5, 192)
 
 
-def test_supplied_dinov2_weights_equal_timms_forward(shared_root):
+def test_supplied_dinov2_weights_equal_timms_forward(shared_root, tmp_path):
     path = str(shared_root / 'weights' / 'vit_small_patch14_saliency_timm_fp16.safetensors')
     vit = TimmViT('vit_small_patch14_dinov2.lvd142m', img_size=112, checkpoint_path=path).eval()
     vit.init_weights()
+    # timm would round the resized position embedding of a float16 file to float16, which is 9e-4 in the tokens.
+    full = str(tmp_path / 'full.safetensors')
+    save_file({name: tensor.float() for name, tensor in load_file(path).items()}, full)
     plain = timm.create_model(
-        'vit_small_patch14_dinov2', img_size=112, num_classes=0, pretrained=True, pretrained_cfg_overlay=dict(file=path)
+        'vit_small_patch14_dinov2', img_size=112, num_classes=0, pretrained=True, pretrained_cfg_overlay=dict(file=full)
     ).eval()
     images = torch.randn(1, 3, 112, 112)
     with torch.no_grad():
@@ -131,3 +134,23 @@ def test_cls_token_output():
     tokens = vit(images)[-1]
     vit.out_type = 'cls_token'
     assert torch.equal(vit(images)[-1], tokens[:, 0])
+
+
+def test_layouts_of_other_projects(tmp_path):
+    """Registers under the names of DINOv2's authors, by path, by address and by ``init_cfg``."""
+    name, tiny = 'vit_small_patch14_reg4_dinov2', dict(depth=1, embed_dim=32, num_heads=2, img_size=28)
+    source = timm.create_model(name, num_classes=0, **tiny)
+    state = dict(source.state_dict(), mask_token=torch.zeros(1, 32))
+    state['register_tokens'] = state.pop('reg_token')
+    state['pos_embed'] = torch.cat([torch.zeros(1, 1, 32), state['pos_embed']], dim=1)
+    path = str(tmp_path / 'dinov2.pth')
+    torch.save(state, path)
+    for options in (
+        dict(checkpoint_path=path),
+        dict(checkpoint_path=f'dinov2://{path}'),
+        dict(init_cfg=dict(type='Pretrained', checkpoint=f'dinov2://{path}', prefix='backbone.')),
+    ):
+        vit = TimmViT(name, **tiny, **options)
+        vit.init_weights()
+        for key, tensor in source.state_dict().items():
+            assert torch.equal(vit.model.state_dict()[key], tensor), key

@@ -1,14 +1,15 @@
 """mmpretrain's Vision Transformer as a GLSim encoder."""
 
 import torch
+from mmengine.model.weight_init import update_init_info
 from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.utils import resize_pos_embed
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from glsim_mm.checkpoints.loading import load_glsim_vit
 from glsim_mm.compat.compilation import use_python_drop_probabilities
-from glsim_mm.errors import GLSimError
 
 from ..utils import check_image_size
 
@@ -94,21 +95,17 @@ class GLSimViT(VisionTransformer):
         return self
 
     def init_weights(self) -> None:
-        """Initialise, or load ``init_cfg``'s checkpoint.
+        """Initialise, or load ``init_cfg``'s checkpoint, of any layout that :mod:`glsim_mm.checkpoints` reads.
 
         Raises:
-            GLSimError: If the checkpoint holds no weights for this backbone, which mmengine would only log.
+            GLSimError: If the checkpoint cannot be read or does not fill this backbone.
         """
-        probe = self.layers[-1].attn.qkv.weight
-        before = probe.detach().clone()
-        super().init_weights()
-        is_pretrained = isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained'
-        if is_pretrained and torch.equal(before, probe):
-            raise GLSimError(
-                f'{self.init_cfg["checkpoint"]} was made by another architecture: it holds no '
-                f'{tuple(probe.shape)} weights under the prefix {self.init_cfg.get("prefix") or ""!r}; give another '
-                'model.backbone.init_cfg.checkpoint or prefix.'
-            )
+        if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
+            load_glsim_vit(self, self.init_cfg['checkpoint'], self.init_cfg.get('prefix'))
+            if hasattr(self, '_params_init_info'):  # the record that mmengine writes to the log
+                update_init_info(self, f'PretrainedInit: load from {self.init_cfg["checkpoint"]}')
+        else:
+            super().init_weights()
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning rate decay; see the parent."""

@@ -1,13 +1,11 @@
 """Any plain ViT of timm as a GLSim encoder."""
 
-import pickle
-import sys
-
 import torch
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from glsim_mm.checkpoints.loading import load_timm_vit
 from glsim_mm.errors import GLSimError, one_line
 
 from ..utils import check_image_size
@@ -27,8 +25,9 @@ class TimmViT(BaseBackbone):
     Args:
         model_name (str): A name of ``timm.list_models('*vit*')``, for example ``'vit_small_patch14_dinov2.lvd142m'``.
         pretrained (bool): Let :meth:`init_weights` fetch timm's weights of that name from the hub. Defaults to False.
-        checkpoint_path (str): Local file with timm's key names (``.safetensors``, ``.pth``, ``.npz``), for
-            :meth:`init_weights` instead of the hub. Position embeddings are resized to ``img_size``. Defaults to ''.
+        checkpoint_path (str): File of weights in any layout that :mod:`glsim_mm.checkpoints` reads, or an address such
+            as ``'dinov2://FILE'``, for :meth:`init_weights` instead of the hub. Position embeddings are resized to
+            ``img_size``. Defaults to ''.
         img_size (int | tuple[int, int], optional): Usual input height and width, for which the position embedding is
             stored; other sizes are interpolated at run time. Defaults to the model's own.
         out_type (str): ``'raw'`` for all tokens, ``'cls_token'`` for the first one. Defaults to ``'raw'``.
@@ -110,6 +109,8 @@ class TimmViT(BaseBackbone):
         elif self._pretrained:
             source = _create_plain_vit(self._model_name, self._options, pretrained=True)
             self.model.load_state_dict(source.state_dict())
+        elif isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
+            load_timm_vit(self.model, self.init_cfg['checkpoint'], self.init_cfg.get('prefix'))
         elif self.init_cfg:
             super().init_weights()
 
@@ -180,21 +181,8 @@ def _create_plain_vit(model_name: str, options: dict, pretrained: bool = False) 
 
 
 def _load_local_weights(model: nn.Module, model_name: str, path: str) -> None:
-    """Fill the model from a local file; timm's own ``pretrained`` path would pass over missing tensors in silence."""
-    from timm.models import load_state_dict
-
-    if path.endswith('.npz'):
-        model.load_pretrained(path)
-        return
+    """Fill the model from a file; timm's own ``pretrained`` path would pass over missing tensors in silence."""
     try:
-        state_dict = load_state_dict(path, weights_only=True)
-        # Converts other projects' key names and resizes position embeddings.
-        state_dict = sys.modules[type(model).__module__].checkpoint_filter_fn(state_dict, model)
-        missing = model.load_state_dict(state_dict, strict=False).missing_keys
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        raise GLSimError(f'TimmViT cannot load {path} into {model_name!r}: {one_line(error, 300)}') from error
-    if missing:
-        raise GLSimError(
-            f'TimmViT cannot load {path} into {model_name!r}: the file lacks {len(missing)} of '
-            f'{len(model.state_dict())} tensors, for example {missing[0]!r}.'
-        )
+        load_timm_vit(model, path)
+    except GLSimError as error:
+        raise GLSimError(f'TimmViT cannot load {path} into {model_name!r}: {error}') from error

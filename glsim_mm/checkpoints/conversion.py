@@ -1,0 +1,170 @@
+"""Files of weights from one project's names to another's."""
+
+import argparse
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from glsim_mm.errors import GLSimError
+
+from .exporting import export_to_glsim, official_settings
+from .position_embedding import resize_position_embedding
+from .schemes import load_whole
+from .sources import parse_address, read_backbone
+from .vit_weights import position_tokens
+from .writing import check_target, replace_with, write_checkpoint
+
+TARGETS = ('mmpretrain', 'timm', 'glsim')
+
+
+class Converted(NamedTuple):
+    """What a conversion did.
+
+    Attributes:
+        file (Path): The file that was written.
+        layout (str): Layout of the source.
+        num_tensors (int): Tensors in the file.
+        left_out (list[str]): Names of the source's tensors that are not in the file.
+        meta (dict): What was written beside the tensors.
+    """
+
+    file: Path
+    layout: str
+    num_tensors: int
+    left_out: list[str]
+    meta: dict[str, Any]
+
+
+def convert_file(
+    source: str,
+    target: str | Path,
+    to: str = 'mmpretrain',
+    layout: str | None = None,
+    img_size: tuple[int, int] | None = None,
+    mode: str = 'bicubic',
+    keep_head: bool = True,
+    model: Mapping[str, Any] | None = None,
+) -> Converted:
+    """Read weights of any layout and write them under other names, float32.
+
+    Args:
+        source (str): A path, ``SCHEME://FILE`` or ``timm://NAME``.
+        target (str | Path): ``.pth`` or ``.safetensors``.
+        to (str): ``'mmpretrain'``: names of ``GLSimClassifier`` with ``GLSimViT``; ``'timm'``: the encoder, for timm
+            and ``TimmViT``; ``'glsim'``: the authors' code. Defaults to ``'mmpretrain'``.
+        layout (str, optional): Layout of the source. Defaults to None, told by its names.
+        img_size (tuple[int, int], optional): Height and width in pixels to resize the position embedding for.
+        mode (str): How: ``'bicubic'`` with anti-aliasing as timm, or ``'bilinear'`` as ``GLSimViT``. Defaults to
+            ``'bicubic'``.
+        keep_head (bool): Keep a linear classifier on the CLS token, if there is one. Defaults to True.
+        model (Mapping[str, Any], optional): ``model`` of the config, which the authors' layout needs for O and
+            similarity; not needed where the source came from the authors.
+
+    Returns:
+        Converted: What was done.
+
+    Raises:
+        GLSimError: If the source cannot be read, or there is no place for it in the target's layout.
+    """
+    if to not in TARGETS:
+        raise ValueError(f'to must be one of {", ".join(TARGETS)}, got {to!r}')
+    target = check_target(target)
+    address = _with_layout(source, layout)
+    if to == 'timm':
+        return _convert_to_timm(address, target, img_size, mode, keep_head)
+    checkpoint = load_whole(address)
+    state_dict, meta = dict(checkpoint['state_dict']), dict(checkpoint['meta'])
+    if img_size is not None:
+        state_dict = _resized(
+            state_dict, 'backbone.pos_embed', 'backbone.patch_embed.projection.weight', img_size, mode
+        )
+    left_out = list(meta.pop('left_out', ()))
+    if not keep_head:
+        left_out += [name for name in state_dict if name.startswith('head.')]
+        state_dict = {name: tensor for name, tensor in state_dict.items() if not name.startswith('head.')}
+    if to == 'glsim':
+        return _write_glsim(dict(checkpoint, state_dict=state_dict), target, meta, left_out, model)
+    write_checkpoint(target, state_dict, meta, checkpoint['unread'])
+    return Converted(target, meta['layout'], len(state_dict), left_out, meta)
+
+
+def _with_layout(source: str, layout: str | None) -> str:
+    """The address with the layout in it."""
+    if layout is None:
+        return source
+    parsed = parse_address(source)
+    if parsed is None:
+        raise GLSimError(f'{source} has a scheme already; download the file and give its path')
+    return f'{layout}://{parsed.target}'
+
+
+def _convert_to_timm(
+    address: str, target: Path, img_size: tuple[int, int] | None, mode: str, keep_head: bool
+) -> Converted:
+    weights = read_backbone(address)
+    tensors = dict(weights.tensors)
+    if img_size is not None:
+        if 'pos_embed' not in tensors:
+            raise GLSimError(f'{address} has no position embedding to resize; leave the image size out')
+        tensors = _resized(tensors, 'pos_embed', 'patch_embed.proj.weight', img_size, mode)
+    dropped = [] if keep_head else [name for name in tensors if name.startswith('head.')]
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in dropped}
+    meta = dict(layout=weights.layout, source=address)
+    if target.suffix == '.pth':  # timm's own files hold nothing but tensors
+        replace_with(target, lambda partial: partial.write_bytes(_saved(tensors)))
+    else:
+        write_checkpoint(target, tensors)
+    return Converted(target, weights.layout, len(tensors), [*weights.left_out, *dropped], meta)
+
+
+def _write_glsim(
+    checkpoint: Mapping[str, Any], target: Path, meta: dict, left_out: list[str], model: Mapping[str, Any] | None
+) -> Converted:
+    tensors = export_to_glsim(checkpoint)
+    settings = meta.get('settings')
+    model = model or meta.get('model')
+    if not settings:
+        if not isinstance(model, Mapping):
+            raise GLSimError(
+                "the authors' layout needs O and similarity, which weights do not tell; give the config of the model"
+            )
+        settings = official_settings(model, tensors)
+    meta = dict(layout=meta['layout'], source=meta['source'], settings=dict(settings))
+    if target.suffix == '.pth':
+        content = dict(config=argparse.Namespace(**settings), model=tensors)
+        replace_with(target, lambda partial: partial.write_bytes(_saved(content)))
+    else:
+        write_checkpoint(target, tensors, meta)
+    return Converted(target, meta['layout'], len(tensors), left_out, meta)
+
+
+def _saved(content: Mapping[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({name: _contiguous(value) for name, value in content.items()}, buffer)
+    return buffer.getvalue()
+
+
+def _contiguous(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone().contiguous()  # a view would be saved with all of its storage
+    return {name: _contiguous(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def _resized(
+    tensors: dict[str, Tensor], name: str, patches: str, img_size: tuple[int, int], mode: str
+) -> dict[str, Tensor]:
+    """The tensors with the position embedding of another image size."""
+    positions, (height, width) = tensors[name], tensors[patches].shape[-2:]
+    if img_size[0] % height or img_size[1] % width:
+        raise GLSimError(
+            f'{img_size[0]}x{img_size[1]} pixels are no whole number of patches of {height}x{width}; choose multiples'
+        )
+    num_leading, grid = position_tokens(positions.shape[1], True, 0)
+    if grid is None:
+        raise GLSimError(f'{name} has {positions.shape[1]} entries, no square grid; it cannot be resized')
+    new_grid = (img_size[0] // height, img_size[1] // width)
+    return dict(tensors, **{name: resize_position_embedding(positions, grid, new_grid, num_leading, mode)})

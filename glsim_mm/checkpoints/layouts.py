@@ -1,0 +1,146 @@
+"""Which project's names a file has, told by the names."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from glsim_mm.errors import GLSimError
+
+from .clip import read_clip
+from .dinov2 import read_dinov2
+from .dinov3 import read_dinov3, read_hf_dinov3
+from .google_npz import read_google_npz
+from .huggingface import read_hf_clip, read_hf_dinov2, read_hf_vit
+from .mmpretrain_vit import from_mmpretrain
+from .official_glsim import read_official_backbone
+from .renaming import Renamed, rename_one
+from .timm_names import read_timm
+from .vit_weights import VitWeights, check_blocks
+
+# Names of a linear classifier on the CLS token, which stand outside the encoder's prefix.
+_HEADS = (
+    (r'classifier\.(weight|bias)', r'head.\1'),
+    (r'head\.fc\.(weight|bias)', r'head.\1'),
+    (r'head\.layers\.head\.(weight|bias)', r'head.\1'),
+)
+_NUM_NAMED = 3
+
+
+class Layout(NamedTuple):
+    """The names of one kind of model.
+
+    Attributes:
+        kind (str): What it is called in reports; starts with its key in :data:`LAYOUTS`.
+        markers (tuple[str, ...]): Names that together only files of this layout have, without prefix.
+        read (Callable): Gives the encoder timm's names.
+    """
+
+    kind: str
+    markers: tuple[str, ...]
+    read: Callable[[Mapping[str, Tensor]], Renamed]
+
+
+# In order: the first whose markers are all there is taken.
+LAYOUTS: dict[str, tuple[Layout, ...]] = {
+    'glsim': (Layout('glsim', ('encoder.blocks.0.attn.proj_q.weight', 'class_token'), read_official_backbone),),
+    'vit-npz': (Layout('vit-npz', ('Transformer/encoder_norm/scale',), read_google_npz),),
+    'clip': (Layout('clip', ('conv1.weight', 'transformer.resblocks.0.ln_1.weight'), read_clip),),
+    'hf': (
+        Layout('hf-clip', ('embeddings.class_embedding', 'encoder.layers.0.self_attn.q_proj.weight'), read_hf_clip),
+        Layout('hf-vit', ('embeddings.cls_token', 'encoder.layer.0.layernorm_before.weight'), read_hf_vit),
+        Layout('hf-dinov2', ('embeddings.cls_token', 'encoder.layer.0.norm1.weight'), read_hf_dinov2),
+        Layout('hf-dinov3', ('embeddings.cls_token', 'layer.0.attention.q_proj.weight'), read_hf_dinov3),
+        Layout('hf-dinov3', ('embeddings.cls_token', 'model.layer.0.attention.q_proj.weight'), read_hf_dinov3),
+    ),
+    'mmpretrain': (Layout('mmpretrain', ('patch_embed.projection.weight', 'layers.0.ln1.weight'), from_mmpretrain),),
+    'dinov3': (Layout('dinov3', ('storage_tokens', 'blocks.0.attn.qkv.weight'), read_dinov3),),
+    'dinov2': (
+        Layout('dinov2', ('mask_token', 'pos_embed', 'blocks.0.ls1.gamma'), read_dinov2),
+        Layout('dinov2', ('mask_token', 'pos_embed', 'blocks.0.0.ls1.gamma'), read_dinov2),
+        Layout('dinov2', ('register_tokens', 'pos_embed', 'blocks.0.norm1.weight'), read_dinov2),
+    ),
+    'timm': (Layout('timm', ('patch_embed.proj.weight', 'blocks.0.norm1.weight'), read_timm),),
+}
+
+
+def find_layout(names: Mapping[str, Tensor], among: str | None = None) -> tuple[Layout, str] | None:
+    """Tell a file's layout by its names.
+
+    Args:
+        names (Mapping[str, Tensor]): Names in the file.
+        among (str, optional): The only layout to consider, a key of :data:`LAYOUTS`. Defaults to None, all.
+
+    Returns:
+        tuple[Layout, str] | None: The layout, and the prefix of the encoder's names in the file (``''`` for none);
+        None if no layout fits.
+    """
+    for name in LAYOUTS if among is None else [among]:
+        for layout in LAYOUTS[name]:
+            prefixes = _prefixes(names, layout.markers)
+            if prefixes:
+                return layout, prefixes[0]
+    return None
+
+
+def read_vit(tensors: Mapping[str, Tensor], source: str, layout: str | None = None) -> VitWeights:
+    """Weights of an encoder under timm's names, whatever names a file has.
+
+    Args:
+        tensors (Mapping[str, Tensor]): What the file holds.
+        source (str): What errors call the file.
+        layout (str, optional): A key of :data:`LAYOUTS`. Defaults to None: told by the names.
+
+    Returns:
+        VitWeights: The encoder, and its linear classifier if it has one.
+
+    Raises:
+        GLSimError: If the layout is unknown or not the one that was asked for, or tensors are missing.
+    """
+    check_layout(layout)
+    found = find_layout(tensors, layout)
+    if found is None:
+        some = ', '.join(list(tensors)[:_NUM_NAMED]) or 'none'
+        wanted = 'any layout that is known' if layout is None else f'the layout {layout!r}'
+        hint = f'known are {", ".join(LAYOUTS)}' if layout is None else 'leave the layout out to have it detected'
+        raise GLSimError(f'{source} does not hold a ViT in {wanted} (its first names are {some}); {hint}')
+    reader, prefix = found
+    inside = {key[len(prefix) :]: tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+    outside = {key: tensor for key, tensor in tensors.items() if not key.startswith(prefix)}
+    try:
+        encoder, left_out = reader.read(inside)
+        check_blocks(encoder)
+    except GLSimError as error:
+        raise GLSimError(f'{source}: {error}') from error
+    others = [*(prefix + key for key in left_out), *outside]
+    head = _linear_head({key: tensors[key] for key in others}, encoder)
+    kept = {key for key in others if rename_one(key, _HEADS) in head}
+    return VitWeights({**encoder, **head}, reader.kind, [key for key in others if key not in kept])
+
+
+def _linear_head(others: Mapping[str, Tensor], encoder: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The classifier on the CLS token alone, if there is one: no aggregator's, and as wide as the encoder."""
+    head = {rename_one(name, _HEADS): tensor for name, tensor in others.items()}
+    weight = head.get('head.weight')
+    width = encoder['patch_embed.proj.weight'].shape[0]
+    if weight is None or weight.shape[-1] != width or 'head.norm.weight' in others:
+        return {}
+    return {name: head[name] for name in ('head.weight', 'head.bias') if name in head}
+
+
+def check_layout(layout: str | None) -> None:
+    """Raise :class:`GLSimError` for a layout that is not known."""
+    if layout is not None and layout not in LAYOUTS:
+        raise GLSimError(f'there is no layout {layout!r}; choose one of {", ".join(LAYOUTS)}')
+
+
+def _prefixes(names: Mapping[str, Tensor], markers: tuple[str, ...]) -> list[str]:
+    """Prefixes under which all markers are in the file; a teacher's before a student's, short ones before long ones."""
+    marker = markers[0]
+    found = [name[: -len(marker)] for name in names if name.endswith(marker)]
+    whole = [
+        prefix
+        for prefix in found
+        if (not prefix or prefix[-1] in './') and all(prefix + other in names for other in markers)
+    ]
+    return sorted(whole, key=lambda prefix: (bool(prefix), 'teacher' not in prefix, len(prefix)))

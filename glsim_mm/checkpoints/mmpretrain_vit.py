@@ -1,0 +1,102 @@
+"""mmpretrain's ViT names (those of ``GLSimViT``) from timm's, and back.
+
+Sources: the modules' own ``state_dict`` in mmpretrain 1.2 (``VisionTransformer``) and timm 1.0.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from glsim_mm.errors import GLSimError
+
+from .renaming import Renamed, Rules, rename
+from .vit_weights import with_cls_position
+
+# timm's name, mmpretrain's name. Read both ways, so that a round trip gives the very same names.
+_PAIRS = (
+    ('cls_token', 'cls_token'),
+    ('crop_cls_token', 'crop_cls_token'),
+    ('pos_embed', 'pos_embed'),
+    ('patch_embed.proj.#', 'patch_embed.projection.#'),
+    ('norm_pre.#', 'pre_norm.#'),
+    ('blocks.*.norm1.#', 'layers.*.ln1.#'),
+    ('blocks.*.attn.qkv.#', 'layers.*.attn.qkv.#'),
+    ('blocks.*.attn.proj.#', 'layers.*.attn.proj.#'),
+    ('blocks.*.ls1.gamma', 'layers.*.attn.gamma1.weight'),
+    ('blocks.*.norm2.#', 'layers.*.ln2.#'),
+    ('blocks.*.mlp.fc1.#', 'layers.*.ffn.layers.0.0.#'),
+    ('blocks.*.mlp.fc2.#', 'layers.*.ffn.layers.1.#'),
+    ('blocks.*.ls2.gamma', 'layers.*.ffn.gamma2.weight'),
+    ('norm.#', 'ln1.#'),
+)
+_GATED_PAIRS = (
+    ('blocks.*.mlp.fc1.#', 'layers.*.ffn.w12.#'),
+    ('blocks.*.mlp.fc2.#', 'layers.*.ffn.w3.#'),
+)
+_ONLY_TIMM: Rules = ((r'fc_norm\.(weight|bias)', r'ln1.\1'),)
+
+
+def to_mmpretrain(tensors: Mapping[str, Tensor]) -> Renamed:
+    """Names of mmpretrain's ``VisionTransformer`` and of ``GLSimViT``, without a prefix.
+
+    ``fc_norm``, timm's final norm of models that pool patch tokens, becomes the final norm. A position embedding
+    without the CLS token's entry (DeiT-3) gets one of zeros, which computes the same.
+
+    Args:
+        tensors (Mapping[str, Tensor]): Weights under timm's names.
+
+    Returns:
+        Renamed: The encoder; classifiers and the like are left out.
+
+    Raises:
+        GLSimError: If the encoder computes what ``GLSimViT`` cannot; the sentence names ``TimmViT``.
+    """
+    _check_plain(tensors)
+    pairs = [*(_GATED_PAIRS if _is_gated(tensors) else ()), *_PAIRS]
+    renamed, left_out = rename(tensors, [*_rules(pairs), *_ONLY_TIMM])
+    stuck = [name for name in left_out if name.startswith('blocks.')]
+    if stuck:
+        raise _needs_timm(f'the tensor {stuck[0]}')
+    renamed['pos_embed'] = with_cls_position(tensors)
+    return Renamed(renamed, left_out)
+
+
+def from_mmpretrain(tensors: Mapping[str, Tensor]) -> Renamed:
+    """timm's names for an encoder under mmpretrain's.
+
+    Args:
+        tensors (Mapping[str, Tensor]): Weights of mmpretrain's ``VisionTransformer``, without a prefix.
+
+    Returns:
+        Renamed: The encoder.
+    """
+    return rename(tensors, _rules([(new, old) for old, new in (*_PAIRS, *_GATED_PAIRS)]))
+
+
+def _check_plain(tensors: Mapping[str, Tensor]) -> None:
+    if 'reg_token' in tensors:
+        raise _needs_timm(f'{tensors["reg_token"].shape[1]} register tokens (reg_token)')
+    if 'pos_embed' not in tensors:
+        raise _needs_timm('no learned position embedding (pos_embed), but rotary or none')
+    if 'dist_token' in tensors:
+        raise _needs_timm('a distillation token (dist_token)')
+    if 'cls_token' not in tensors:
+        raise _needs_timm('no CLS token (cls_token)')
+
+
+def _needs_timm(what: str) -> GLSimError:
+    return GLSimError(f'the weights have {what}, for which GLSimViT has no place; use the backbone TimmViT')
+
+
+def _is_gated(tensors: Mapping[str, Tensor]) -> bool:
+    first = tensors.get('blocks.0.mlp.fc1.weight')
+    return first is not None and first.shape[0] == 2 * tensors['blocks.0.mlp.fc2.weight'].shape[1]
+
+
+def _rules(pairs: list[tuple[str, str]]) -> Rules:
+    """Patterns for pairs of names in which ``*`` is a number and ``#`` is weight or bias, kept as they are."""
+    rules = []
+    for old, new in pairs:
+        pattern = old.replace('.', r'\.').replace('*', r'(?P<i>\d+)').replace('#', '(?P<part>weight|bias)')
+        rules.append((pattern, new.replace('*', r'\g<i>').replace('#', r'\g<part>')))
+    return rules

@@ -1,0 +1,188 @@
+"""Config of the model in one of the authors' checkpoints, from their settings and the shapes of their tensors."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.logging import print_log
+from torch import Tensor
+
+from glsim_mm.errors import GLSimError
+
+_EPS = 1e-12  # the authors' default
+_TOP_O = 8  # their command line's default
+_CHANNELS_PER_HEAD = 64
+# Mean and deviation in pixel values, red first (glsim/data_utils/build_transform.py).
+_MEAN_STD = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+_CUSTOM_MEAN_STD = {
+    'cub': dict(mean=[93.317862, 107.12555, 105.98320], std=[19.443900, 11.729297, 15.487429]),
+    **dict.fromkeys(('cifar10', 'cifar100', 'svhn', 'tinyin')),
+}
+_HALF = dict(mean=[127.5] * 3, std=[127.5] * 3)
+# Settings that change what the model computes, and the value that this project's modules stand for.
+_FIXED = {
+    'classifier': ('cls',),
+    'classifier_aux': (None, False),
+    'hidden_act': ('gelu',),
+    'pos_embedding_type': ('learned',),
+    'encoder_norm': (True,),
+    'anchor_conv_stem': (None, False),
+    'anchor_conv_stride': (None, False),
+    'shared_patchifier': (None, False),
+}
+_FIXED_GLSIM = {'reducer': ('cls',), 'aggregator': (True,), 'aggregator_norm': (True,)}
+
+
+def official_model_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict:
+    """Config of a ``GLSimClassifier``, or of a plain ``ImageClassifier`` if the authors trained a plain ViT.
+
+    Patch size, width, depth and classes are read off the tensors; O, similarity, image size, heads and epsilon come
+    from the settings. O is read there because the authors double it for Stanford Dogs.
+
+    Args:
+        settings (Mapping[str, Any]): The attributes of their ``argparse.Namespace``.
+        tensors (Mapping[str, Tensor]): Names as in the authors' checkpoints, without the leading ``model.``.
+
+    Returns:
+        dict: ``model`` of a config.
+
+    Raises:
+        GLSimError: If the settings ask for what this project's modules do not compute, contradict the tensors, or the
+            classifier is missing.
+    """
+    has_crops = any(name.startswith('aggregator.') for name in tensors)
+    _check(settings, {**_FIXED, **(_FIXED_GLSIM if has_crops else {})})
+    norm_cfg = dict(type='LN', eps=float(settings.get('layer_norm_eps') or _EPS))
+    backbone = _backbone(settings, tensors, norm_cfg)
+    if 'head.weight' not in tensors:
+        raise GLSimError('the checkpoint lacks head.weight, the classifier; get the complete file')
+    num_classes, width = tensors['head.weight'].shape
+    head = dict(num_classes=int(num_classes), in_channels=int(width))
+    if not has_crops:
+        return dict(
+            type='ImageClassifier',
+            backbone=dict(backbone, out_type='cls_token'),
+            head=dict(type='LinearClsHead', **head),
+        )
+    return dict(
+        type='GLSimClassifier',
+        backbone=backbone,
+        neck=_selector(settings),
+        head=dict(type='AggregatorHead', **head, num_layers=_count(tensors, 'aggregator.blocks.'), norm_cfg=norm_cfg),
+    )
+
+
+def official_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict:
+    """A whole config for predicting with one of the authors' checkpoints: model, normalisation and test pipeline.
+
+    Args:
+        settings (Mapping[str, Any]): As :func:`official_model_config`.
+        tensors (Mapping[str, Tensor]): As :func:`official_model_config`.
+
+    Returns:
+        dict: Fields of a config; the data set is one of folders per class, to be changed for testing.
+
+    Raises:
+        GLSimError: As :func:`official_model_config`.
+    """
+    model = official_model_config(settings, tensors)
+    side = model['backbone']['img_size']
+    pipeline = [dict(type='LoadImage'), *_resizing(settings, side), dict(type='PackInputs')]
+    return dict(
+        default_scope='mmpretrain',
+        custom_imports=dict(imports=['glsim_mm'], allow_failed_imports=False),
+        model=model,
+        data_preprocessor=dict(
+            type='ClsDataPreprocessor',
+            num_classes=model['head']['num_classes'],
+            to_rgb=True,
+            **_normalisation(settings),
+        ),
+        test_dataloader=dict(
+            batch_size=16,
+            num_workers=2,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=dict(type='CustomDataset', data_root='data/test', pipeline=pipeline),
+        ),
+        test_evaluator=[dict(type='Accuracy', topk=(1,))],
+        test_cfg=dict(),
+    )
+
+
+def _backbone(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], norm_cfg: dict) -> dict:
+    patches = tensors['patch_embedding.weight']
+    width, patch_size = int(patches.shape[0]), (int(patches.shape[-2]), int(patches.shape[-1]))
+    num_patches = tensors['positional_embedding.pos_embedding'].shape[1] - 1
+    side = int(settings.get('image_size') or round(num_patches**0.5) * patch_size[0])
+    if (side // patch_size[0]) * (side // patch_size[1]) != num_patches:
+        raise GLSimError(
+            f'the settings say image_size={side}, but positional_embedding.pos_embedding is for {num_patches} patches '
+            f'of {patch_size[0]}x{patch_size[1]}; get the checkpoint again'
+        )
+    return dict(
+        type='GLSimViT',
+        arch=dict(
+            embed_dims=width,
+            num_layers=_count(tensors, 'encoder.blocks.'),
+            num_heads=int(settings.get('num_attention_heads') or max(1, width // _CHANNELS_PER_HEAD)),
+            feedforward_channels=int(tensors['encoder.blocks.0.pwff.fc1.weight'].shape[0]),
+        ),
+        img_size=side,
+        patch_size=patch_size[0] if patch_size[0] == patch_size[1] else patch_size,
+        norm_cfg=norm_cfg,
+        interpolate_mode='bilinear',
+    )
+
+
+def _resizing(settings: Mapping[str, Any], side: int) -> list[dict]:
+    """Steps from a decoded photo to the network's input, as the authors test."""
+    bicubic = dict(backend='pillow', interpolation='bicubic')
+    crop = dict(type='CenterCrop', crop_size=side)
+    if settings.get('deit_recipe'):
+        return [dict(type='ResizeEdge', scale=int(256 / 224 * side), edge='short', **bicubic), crop]
+    if settings.get('test_resize_directly'):
+        return [dict(type='Resize', scale=(side, side), **bicubic)]
+    resized = int(settings.get('test_resize_size') or settings.get('resize_size') or 1.34 * side)
+    return [dict(type='Resize', scale=(resized, resized), **bicubic), crop]
+
+
+def _normalisation(settings: Mapping[str, Any]) -> dict:
+    if not settings.get('custom_mean_std'):
+        return _MEAN_STD
+    name = settings.get('dataset_name')
+    values = _CUSTOM_MEAN_STD.get(str(name), _HALF)
+    if values is None:
+        raise GLSimError(f'the normalisation of {name} is not known here; write the config by hand')
+    return values
+
+
+def _selector(settings: Mapping[str, Any]) -> dict:
+    top_o = settings.get('dynamic_top')
+    if top_o is None:
+        print_log(f'the checkpoint does not say how many patches it selects; O = {_TOP_O} is assumed', 'current')
+    if settings.get('anchor_random'):
+        return dict(type='RandomSelector', top_o=int(top_o or _TOP_O), box_end='exclusive')
+    return dict(
+        type='GLSimSelector',
+        similarity=str(settings.get('sim_metric') or 'cos'),
+        top_o=int(top_o or _TOP_O),
+        box_end='exclusive',
+    )
+
+
+def _check(settings: Mapping[str, Any], wanted: Mapping[str, tuple]) -> None:
+    for name, values in wanted.items():
+        value = settings.get(name, values[0])
+        if value not in values and value is not None:
+            raise GLSimError(
+                f'the settings say {name}={value!r}, which is not built here (only {values[0]!r}); choose another '
+                'checkpoint'
+            )
+
+
+def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
+    """Number of blocks under a prefix."""
+    indices = {name[len(prefix) :].split('.')[0] for name in tensors if name.startswith(prefix)}
+    missing = [i for i in range(len(indices)) if str(i) not in indices]
+    if missing:
+        raise GLSimError(f'the checkpoint lacks {prefix}{missing[0]}; get the complete file')
+    return len(indices)

@@ -1,0 +1,183 @@
+"""A Vision Transformer's weights under timm's names, the form in which all layouts meet."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from glsim_mm.errors import GLSimError
+
+_BLOCK = re.compile(r'blocks\.(\d+)\.(.+)')
+_STEM = ('patch_embed.proj.weight',)
+_IN_EVERY_BLOCK = ('norm1.weight', 'attn.proj.weight', 'norm2.weight', 'mlp.fc2.weight')
+_CHANNELS_PER_HEAD = 64
+_HEADS = {1280: 16, 1408: 16}  # ViT-H and ViT-g, the two of the literature whose heads are not 64 wide
+
+
+class VitWeights(NamedTuple):
+    """Weights of one encoder.
+
+    Attributes:
+        tensors (dict[str, Tensor]): float32, names of timm's ``VisionTransformer`` (or ``Eva``, for DINOv3); a linear
+            classifier as ``head.weight`` (K, C) and ``head.bias`` (K,).
+        layout (str): Where the names came from, for example ``'dinov2'``.
+        left_out (list[str]): Names in the file that are no part of the encoder.
+    """
+
+    tensors: dict[str, Tensor]
+    layout: str
+    left_out: list[str]
+
+
+class VitDescription(NamedTuple):
+    """What the shapes of an encoder's weights say about it.
+
+    Attributes:
+        embed_dims (int): Width C.
+        num_layers (int): Number of blocks.
+        num_heads (int): Attention heads, a guess: C / 64 (16 for ViT-H and ViT-g), which weights cannot tell.
+        feedforward_channels (int): Width of the MLP's hidden layer.
+        patch_size (tuple[int, int]): Height and width in pixels.
+        grid (tuple[int, int], optional): Rows and columns of the position embedding; None if it has none, or if its
+            length is no square.
+        num_registers (int): Register tokens.
+        has_cls_token (bool): Whether there is a CLS token.
+        has_layer_scale (bool): Whether blocks have LayerScale.
+        has_pre_norm (bool): Whether a LayerNorm stands before the first block (CLIP).
+        has_patch_bias (bool): Whether the patch embedding has a bias.
+        has_qkv_bias (bool): Whether queries and values have a bias.
+        is_gated (bool): Whether the MLP is a SwiGLU.
+        num_classes (int): Outputs of the linear classifier, 0 without one.
+    """
+
+    embed_dims: int
+    num_layers: int
+    num_heads: int
+    feedforward_channels: int
+    patch_size: tuple[int, int]
+    grid: tuple[int, int] | None
+    num_registers: int
+    has_cls_token: bool
+    has_layer_scale: bool
+    has_pre_norm: bool
+    has_patch_bias: bool
+    has_qkv_bias: bool
+    is_gated: bool
+    num_classes: int
+
+
+def describe(tensors: Mapping[str, Tensor]) -> VitDescription:
+    """Read the architecture off the shapes of an encoder's weights.
+
+    Args:
+        tensors (Mapping[str, Tensor]): Weights under timm's names.
+
+    Returns:
+        VitDescription: The architecture.
+
+    Raises:
+        GLSimError: If a tensor is missing; the sentence names it, not the file.
+    """
+    num_layers = check_blocks(tensors)
+    patches = tensors['patch_embed.proj.weight']
+    hidden, gated = _hidden_width(tensors)
+    num_registers = tensors['reg_token'].shape[1] if 'reg_token' in tensors else 0
+    has_cls_token = 'cls_token' in tensors
+    embed_dims = int(patches.shape[0])
+    head = tensors.get('head.weight')
+    return VitDescription(
+        embed_dims=embed_dims,
+        num_layers=num_layers,
+        num_heads=_HEADS.get(embed_dims, max(1, embed_dims // _CHANNELS_PER_HEAD)),
+        feedforward_channels=hidden,
+        patch_size=(int(patches.shape[-2]), int(patches.shape[-1])),
+        grid=_square_grid(tensors, has_cls_token, num_registers),
+        num_registers=num_registers,
+        has_cls_token=has_cls_token,
+        has_layer_scale='blocks.0.ls1.gamma' in tensors or 'blocks.0.gamma_1' in tensors,
+        has_pre_norm='norm_pre.weight' in tensors,
+        has_patch_bias='patch_embed.proj.bias' in tensors,
+        has_qkv_bias='blocks.0.attn.qkv.bias' in tensors or 'blocks.0.attn.q_bias' in tensors,
+        is_gated=gated,
+        num_classes=0 if head is None else int(head.shape[0]),
+    )
+
+
+def position_tokens(num_tokens: int, has_cls_token: bool, num_registers: int) -> tuple[int, tuple[int, int] | None]:
+    """How many leading entries of a position embedding are no patches, and the grid of the rest.
+
+    timm stores positions with or without the CLS token's and the registers', and says nowhere which.
+
+    Args:
+        num_tokens (int): Length of the position embedding.
+        has_cls_token (bool): Whether the model has a CLS token.
+        num_registers (int): Register tokens of the model.
+
+    Returns:
+        tuple[int, tuple[int, int] | None]: Leading entries and the square grid; without a square the CLS token's alone
+        and None.
+    """
+    for num_leading in dict.fromkeys((int(has_cls_token), 0, int(has_cls_token) + num_registers)):
+        side = math.isqrt(max(0, num_tokens - num_leading))
+        if side and side * side == num_tokens - num_leading:
+            return num_leading, (side, side)
+    return int(has_cls_token), None
+
+
+def with_cls_position(tensors: Mapping[str, Tensor]) -> Tensor:
+    """Position embedding (1, 1 + N, C) of a model with a CLS token, which adds nothing to one that had no position."""
+    positions = tensors['pos_embed']
+    num_leading, grid = position_tokens(positions.shape[1], True, 0)
+    if grid is None or num_leading == 1:
+        return positions
+    return torch.cat([torch.zeros_like(tensors['cls_token']), positions], dim=1)
+
+
+def check_blocks(tensors: Mapping[str, Tensor]) -> int:
+    """Check that stem, final norm and blocks are there, and each block holds what any of them holds.
+
+    Args:
+        tensors (Mapping[str, Tensor]): Weights under timm's names.
+
+    Returns:
+        int: Number of blocks.
+
+    Raises:
+        GLSimError: If a tensor is missing.
+    """
+    found = [match for match in map(_BLOCK.fullmatch, tensors) if match]
+    if not found:
+        raise GLSimError('the weights hold no blocks of a Vision Transformer; get the file of a plain ViT')
+    indices = {int(match[1]) for match in found}
+    num_layers = len(indices)
+    gap = next((i for i in range(num_layers) if i not in indices), None)
+    if gap is not None:  # told before any list is as long as a damaged file's largest number
+        raise GLSimError(f"the weights lack blocks.{gap} (in timm's names); get the complete file")
+    suffixes = dict.fromkeys([*_IN_EVERY_BLOCK, *(match[2] for match in found)])
+    wanted = [*_STEM, *(f'blocks.{i}.{suffix}' for i in range(num_layers) for suffix in suffixes)]
+    missing = [name for name in wanted if name not in tensors]
+    if 'norm.weight' not in tensors and 'fc_norm.weight' not in tensors:
+        missing.append('norm.weight')
+    if missing:
+        raise GLSimError(f"the weights lack {_name_some(missing)} (in timm's names); get the complete file")
+    return num_layers
+
+
+def _hidden_width(tensors: Mapping[str, Tensor]) -> tuple[int, bool]:
+    """Width of the MLP's hidden layer, and whether it is gated."""
+    hidden = int(tensors['blocks.0.mlp.fc2.weight'].shape[1])
+    first = tensors.get('blocks.0.mlp.fc1.weight')
+    return hidden, first is None or int(first.shape[0]) == 2 * hidden
+
+
+def _square_grid(tensors: Mapping[str, Tensor], has_cls_token: bool, num_registers: int) -> tuple[int, int] | None:
+    if 'pos_embed' not in tensors:
+        return None
+    return position_tokens(tensors['pos_embed'].shape[1], has_cls_token, num_registers)[1]
+
+
+def _name_some(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f'{names[0]} and {len(names) - 1} more tensors'

@@ -1,0 +1,190 @@
+"""Weights that do not fit are refused by name; those of another size are resized."""
+
+import functools
+import http.server
+import re
+import threading
+
+import layout_writers as writers
+import pytest
+import timm
+import torch
+from mmpretrain.registry import MODELS
+from test_layouts import save
+from timm.layers import resample_abs_pos_embed
+from tiny_models import build_timm, pictures
+from tiny_run import call_tool, write_config, write_images
+
+from glsim_mm.checkpoints.loading import load_glsim_vit, load_timm_vit
+from glsim_mm.checkpoints.matching import format_report
+from glsim_mm.compat.checkpoints import load_checkpoint_file
+from glsim_mm.errors import GLSimError
+
+TINY = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=128)
+
+
+def vit(**options):
+    config = dict(type='mmpretrain.GLSimViT', arch=TINY, img_size=32, patch_size=8)
+    return MODELS.build({**config, **options}).eval()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return save(tmp_path, 'vit.pth', build_timm('vit').state_dict())
+
+
+@pytest.mark.parametrize('img_size', [(48, 32), (16, 64), (64, 64)])
+@pytest.mark.parametrize('mode', ['bicubic', 'bilinear'])
+def test_positions_are_resized_to_any_grid(path, img_size, mode):
+    """16 x 64 pixels have as many patches as 32 x 32, and other positions."""
+    backbone = vit(img_size=img_size, interpolate_mode=mode)
+    load_glsim_vit(backbone, path)
+    source = build_timm('vit').pos_embed
+    grid = (img_size[0] // 8, img_size[1] // 8)
+    expected = resample_abs_pos_embed(
+        source, new_size=grid, old_size=(4, 4), interpolation=mode, antialias=mode == 'bicubic'
+    )
+    assert (backbone.pos_embed - expected).abs().max() < 1e-6
+
+
+@torch.no_grad()
+def test_non_square_images_in_timm(path):
+    model = build_timm('vit', img_size=(48, 24))
+    load_timm_vit(model, path)
+    backbone = vit(img_size=(48, 24), norm_cfg=dict(type='LN', eps=1e-6))
+    load_glsim_vit(backbone, path)
+    images = pictures(48, 24)
+    assert (backbone(images)[-1] - model.forward_features(images)).abs().max() < 1e-5
+
+
+def test_crops_own_token_starts_from_the_cls_token(path):
+    backbone = vit(crop_cls_token=True)
+    load_glsim_vit(backbone, path)
+    assert torch.equal(backbone.crop_cls_token, backbone.cls_token)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(arch=dict(TINY, num_layers=3)), r'lacks layers\.2\.ln1\.weight and 11 more, 30 of 42 tensors'),
+        (dict(arch=dict(TINY, embed_dims=64)), r'another shape for cls_token \(\(1, 1, 32\) instead of \(1, 1, 64\)\)'),
+        (dict(arch=dict(TINY, num_layers=1)), r'has, unlike this GLSimViT, layers\.1\.ln1\.weight'),
+        (dict(layer_scale_init_value=1.0), r'lacks layers\.0\.attn\.gamma1\.weight'),
+        (dict(pre_norm=True), r'lacks pre_norm\.weight'),
+        (dict(patch_size=16), r'another shape for patch_embed\.projection\.weight'),
+        (dict(qkv_bias=False), r'has, unlike this GLSimViT, layers\.0\.attn\.qkv\.bias'),
+    ],
+)
+def test_weights_of_another_architecture(path, options, message):
+    with pytest.raises(GLSimError, match=message) as error:
+        load_glsim_vit(vit(**options), path)
+    assert str(error.value).startswith(path)
+    assert '\n' not in str(error.value)
+
+
+def test_layer_scale_that_the_model_lacks(tmp_path):
+    path = save(tmp_path, 'dinov2.pth', writers.dinov2(build_timm('dinov2').state_dict()))
+    with pytest.raises(GLSimError, match=r'layers\.0\.attn\.gamma1\.weight.*set it in the config of the backbone'):
+        load_glsim_vit(vit(), path)
+
+
+def test_nothing_is_copied_before_the_check(path):
+    backbone = vit(arch=dict(TINY, num_layers=3))
+    before = backbone.layers[0].attn.qkv.weight.clone()
+    with pytest.raises(GLSimError):
+        load_glsim_vit(backbone, path)
+    assert torch.equal(backbone.layers[0].attn.qkv.weight, before)
+
+
+def test_timm_model_of_another_architecture(path):
+    with pytest.raises(GLSimError, match=r'vit\.pth was made by another architecture: it lacks blocks\.2\.'):
+        load_timm_vit(build_timm('vit', depth=3), path)
+    with pytest.raises(GLSimError, match=r'vit\.pth was made by another architecture'):
+        load_timm_vit(build_timm('dinov2_reg'), path)
+
+
+def test_prefix_chooses_among_models_in_a_file(tmp_path):
+    teacher, student = build_timm('vit').state_dict(), build_timm('vit').state_dict()
+    student = {name: tensor + 1 for name, tensor in student.items()}
+    content = {f'{who}.{n}': t for who, s in (('student', student), ('teacher', teacher)) for n, t in s.items()}
+    path = save(tmp_path, 'both.pth', content)
+    backbone = vit()
+    load_glsim_vit(backbone, path)
+    assert torch.equal(backbone.cls_token, teacher['cls_token'])
+    load_glsim_vit(backbone, path, prefix='student.')
+    assert torch.equal(backbone.cls_token, student['cls_token'])
+
+
+def test_report(tmp_path):
+    tensors = {**build_timm('vit', num_classes=3).state_dict(), 'mask_token': torch.ones(1)}
+    report = load_glsim_vit(vit(), save(tmp_path, 'vit.pth', tensors))
+    assert (len(report.loaded), report.missing, report.unexpected) == (30, [], [])
+    line = format_report(report, 'vit.pth')
+    assert line == (
+        'vit.pth: 30 tensors loaded, 0 missing, 0 unexpected, 3 left out (head.weight, head.bias, mask_token)'
+    )
+
+
+def test_layouts_that_only_timm_knows_are_left_to_timm(tmp_path):
+    options = dict(embed_dim=32, depth=2, num_heads=2, img_size=28, num_classes=0)
+    model = timm.create_model('aimv2_large_patch14_224', **options)
+    renames = (
+        ('patch_embed.', 'preprocessor.patchifier.'),
+        ('pos_embed', 'preprocessor.pos_embed'),
+        ('blocks.', 'trunk.blocks.'),
+        ('fc1_g', 'fc1'),
+        ('fc1_x', 'fc3'),
+    )
+    authors = {}
+    for name, tensor in model.state_dict().items():
+        for old, new in renames:
+            name = name.replace(old, new)
+        name = re.sub(r'\.norm([12])\.', r'.norm_\1.', re.sub(r'^norm\.', 'trunk.post_trunk_norm.', name))
+        authors[name] = tensor
+    path = save(tmp_path, 'aimv2.pth', authors)
+    other = timm.create_model('aimv2_large_patch14_224', **options)
+    load_timm_vit(other, path)
+    assert torch.equal(other.blocks[1].mlp.fc1_x.weight, model.blocks[1].mlp.fc1_x.weight)
+    with pytest.raises(GLSimError, match=r'aimv2\.pth was made by another architecture'):
+        load_timm_vit(build_timm('vit'), path)
+
+
+class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Keep test output clean."""
+
+
+def test_weights_from_a_url(tmp_path, monkeypatch):
+    """As the recipes fetch mmpretrain's, whose files hold a whole classifier."""
+    source = vit()
+    served = tmp_path / 'served'
+    served.mkdir()
+    content = {f'backbone.{name}': tensor for name, tensor in source.state_dict().items()}
+    torch.save({'state_dict': {**content, 'head.layers.head.weight': torch.ones(3, 32)}}, served / 'vit.pth')
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
+    handler = functools.partial(_QuietHandler, directory=str(served))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        backbone = vit()
+        load_glsim_vit(backbone, f'http://127.0.0.1:{service.server_port}/vit.pth', prefix='backbone')
+        service.shutdown()
+    assert all(torch.equal(backbone.state_dict()[name], tensor) for name, tensor in source.state_dict().items())
+
+
+def test_config_trains_from_another_projects_weights(tmp_path):
+    """With a learning rate of zero the trained backbone is the one that was read."""
+    source = build_timm('vit', mlp_ratio=2.0)
+    path = save(tmp_path, 'augreg.npz', writers.google_npz(source.state_dict()))
+    images = write_images(tmp_path / 'images')
+    extra = (
+        f'init_cfg = dict(type="Pretrained", checkpoint="vit-npz://{path}", prefix="backbone.")\n'
+        'model = dict(backbone=dict(init_cfg=init_cfg))\n'
+        'optim_wrapper = dict(optimizer=dict(lr=0.0))\nparam_scheduler = []\ntrain_cfg = dict(max_epochs=1)\n'
+    )
+    base = write_config(tmp_path / 'tiny_base.py', images)
+    config = tmp_path / 'tiny_from_npz.py'
+    config.write_text(f'_base_ = [{str(base)!r}]\n{extra}')
+    call_tool('train', config, '--work-dir', tmp_path / 'work')
+    trained = load_checkpoint_file(tmp_path / 'work' / 'epoch_1.pth')['state_dict']
+    assert torch.equal(trained['backbone.layers.1.ffn.layers.1.weight'], source.blocks[1].mlp.fc2.weight)
+    assert torch.equal(trained['backbone.pos_embed'], source.pos_embed)
