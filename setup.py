@@ -67,7 +67,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['glsim_mm', 'glsim_mm.*', 'retrieval', 'retrieval.*']),
-    package_data={'glsim_mm': ['py.typed'], 'retrieval': ['py.typed']},
+    package_data={'glsim_mm': ['py.typed', 'visualization/templates/*.html'], 'retrieval': ['py.typed']},
     python_requires='>=3.10',
     install_requires=read_requirements('runtime', 'openmmlab'),
     extras_require={

@@ -54,6 +54,7 @@ def wheel(checkout, tmp_path_factory) -> Path:
 def expected_files() -> set[str]:
     packages = {path.relative_to(ROOT) for name in ('glsim_mm', 'retrieval') for path in (ROOT / name).rglob('*.py')}
     packages |= {Path('glsim_mm/py.typed'), Path('retrieval/py.typed')}
+    packages.add(Path('glsim_mm/visualization/templates/report.html'))
     shipped = [
         path for name in ('configs', 'tools') for path in (ROOT / name).rglob('*') if path.suffix in ('.py', '.sh')
     ]

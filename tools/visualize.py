@@ -1,4 +1,4 @@
-"""Draw where a model looked on its test set: python tools/visualize.py CONFIG CHECKPOINT --out-dir DIR."""
+"""Draw where a model looked: python tools/visualize.py CONFIG CHECKPOINT [--html FILE] [--selectors gls maws ...]."""
 
 import argparse
 
@@ -6,29 +6,76 @@ from command_line import run
 from mmengine.config import DictAction
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
-        description='Draw predictions on the test set: network input with the selected box (yellow) and the annotated '
-        'one (blue), heat map of the similarity, crop'
+        description='Draw predictions on a data set: image, heat map of the selector, selected box (vermilion) and '
+        'annotated one (sky blue), crop, likeliest classes; one picture each and a contact sheet'
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint: path or URL')
     parser.add_argument('--out-dir', default='pictures', help='folder for the pictures; default: pictures')
-    parser.add_argument('--num', type=int, default=16, help='number of images; default: 16')
+    parser.add_argument('--num', type=int, default=16, help='number of images, 0 for all; default: 16')
+    parser.add_argument('--split', choices=('test', 'val', 'train'), default='test', help='data set; default: test')
+    parser.add_argument('--html', help='write a report to this file too: one page, mistakes first')
+    parser.add_argument(
+        '--selectors',
+        nargs='+',
+        metavar='NAME',
+        help='draw what these selectors select by the tokens of the model instead, side by side: gls, gls-l1, gls-l2, '
+        "class-attention, rollout, psm, maws, sacm, random, center, oracle, own (the model's)",
+    )
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument('--mistakes-first', action='store_true', help='order the contact sheet so')
+    chosen.add_argument('--only-mistakes', action='store_true', help='draw wrong predictions among the --num only')
+    parser.add_argument(
+        '--colormap',
+        choices=('cividis', 'viridis', 'magma', 'inferno', 'plasma', 'turbo'),
+        default='cividis',
+        help='colours of heat maps; default: cividis',
+    )
+    parser.add_argument(
+        '--scaling',
+        choices=('rank', 'linear'),
+        default='rank',
+        help='what colours stand for: the rank of a patch, comparable between selectors, or its score; default: rank',
+    )
+    parser.add_argument('--panel-side', type=int, default=192, help='height of the images in pixels; default: 192')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')
-    args = parser.parse_args()
-    if args.num < 1:
-        parser.error('--num must be 1 or more')
+    args = parser.parse_args(argv)
+    if args.num < 0:
+        parser.error('--num must be 0 or more')
+    if not 96 <= args.panel_side <= 2048:
+        parser.error('--panel-side must be 96 to 2048')
+    if args.selectors and (args.html or args.mistakes_first or args.only_mistakes):
+        parser.error('--selectors compares regions, not predictions; leave out --html and the options on mistakes')
     return args
 
 
 def main(args: argparse.Namespace) -> None:
     """Draw."""
-    from glsim_mm.apis import draw_test_set, load_config
+    from glsim_mm import apis
 
-    sheet, *others = draw_test_set(load_config(args.config, args.cfg_options), args.checkpoint, args.out_dir, args.num)
-    print(f'{len(others)} pictures in {args.out_dir}, all of them in {sheet}')
+    config = apis.load_config(args.config, args.cfg_options)
+    options = apis.PictureOptions(
+        num_images=args.num,
+        split=args.split,
+        side=args.panel_side,
+        colormap=args.colormap,
+        scaling=args.scaling,
+        mistakes_first=args.mistakes_first,
+        only_mistakes=args.only_mistakes,
+    )
+    if args.selectors:
+        print(f'selectors in {apis.draw_selectors(config, args.checkpoint, args.selectors, args.out_dir, options)}')
+        return
+    written = apis.draw_test_set(config, args.checkpoint, args.out_dir, options, args.html)
+    if written.report:
+        print(f'report in {written.report}')
+    if written.sheet:
+        print(f'{len(written.panels)} pictures in {args.out_dir}, all of them in {written.sheet}')
+    else:
+        print('no mistake, so no picture')
 
 
 if __name__ == '__main__':

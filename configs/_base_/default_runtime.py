@@ -10,6 +10,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='auto'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='PredictionPictureHook', enable=False),
+    selection_panel=dict(type='SelectionPanelHook', enable=False),  # panels of validation images while training
 )
 custom_hooks = [
     dict(type='CheckpointGuardHook'),

@@ -1,7 +1,7 @@
 """What users call: training, testing, configs."""
 
 from .command_line import report_user_errors
-from .inferencer import GLSimInferencer, find_images, format_prediction, predict_files
+from .inferencer import GLSimInferencer
 from .model import load_model
 from .options import (
     load_config,
@@ -11,16 +11,21 @@ from .options import (
     set_training_options,
     set_work_dir,
 )
-from .predictions import draw_test_set
+from .pictures import PictureOptions, WrittenPictures, draw_test_set
+from .prediction_results import format_prediction, results_to_json
 from .runner import build_runner, run_testing, run_training
+from .selector_grid import compare_selectors, draw_selectors
 
 __all__ = [
     'GLSimInferencer',
+    'PictureOptions',
+    'WrittenPictures',
+    'compare_selectors',
+    'draw_selectors',
     'draw_test_set',
-    'find_images',
     'format_prediction',
     'load_model',
-    'predict_files',
+    'results_to_json',
     'build_runner',
     'load_config',
     'override',

@@ -1,93 +1,120 @@
-"""Predictions of a trained model on its test set, as pictures."""
+"""Predictions of a trained model on a data set."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset, pseudo_collate
-from mmengine.registry import DefaultScope
-from mmpretrain.registry import DATASETS
+from mmengine.dataset import BaseDataset, Compose, pseudo_collate
+from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
-from PIL import Image
 from torch import nn
 
-from ..visualization import Prediction, contact_sheet, draw_prediction, to_rgb_image
-from .model import load_model
+from ..errors import GLSimError
+from ..visualization import Prediction
+from ..visualization.from_sample import prediction_from_sample
+from .config_errors import explain_config_errors
 
-SHEET = 'contact_sheet.png'
 
-
-def draw_test_set(cfg: Config, checkpoint: str, out_dir: str | Path, num_images: int = 16) -> list[Path]:
-    """Draw predictions on images spread evenly over the test set, one PNG file each and one of all of them.
+def build_split(cfg: Config, split: str = 'test') -> BaseDataset:
+    """Build a data set of a config with the pipeline of its test set.
 
     Args:
-        cfg (Config): Config of the model and its test set.
-        checkpoint (str): Path or URL of the weights.
-        out_dir (str | Path): Folder for the pictures; made if need be.
-        num_images (int): How many images, all if there are fewer. Defaults to 16.
+        cfg (Config): A config.
+        split (str): ``'test'``, ``'val'`` or ``'train'``. Defaults to ``'test'``.
 
     Returns:
-        list[Path]: Files written, the contact sheet first.
+        BaseDataset: The data set.
 
     Raises:
-        GLSimError: If the checkpoint or the data cannot be used.
+        GLSimError: If the config has no such data set, its data is not there, or it is a wrapper of others.
     """
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
-        dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        model = load_model(cfg, checkpoint)
-        folder = Path(out_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        pictures, paths = [], []
-        for index, prediction in predict_some(model, dataset, num_images):
-            pictures.append(draw_prediction(prediction))
-            paths.append(folder / f'{index:05d}.png')
-            Image.fromarray(pictures[-1]).save(paths[-1])
-    Image.fromarray(contact_sheet(pictures)).save(folder / SHEET)
-    return [folder / SHEET, *paths]
+    loaders = [cfg.get(f'{name}_dataloader') for name in (split, 'test')]
+    if not all(loader and 'dataset' in loader for loader in loaders):
+        raise GLSimError(f'the config needs {split}_dataloader and test_dataloader; choose a config with data sets')
+    settings, pipeline = loaders[0].dataset, loaders[1].dataset.get('pipeline')
+    if 'pipeline' not in settings or pipeline is None:
+        raise GLSimError(f'the {split} set of the config wraps other data sets; choose another --split')
+    sampler = dict(type='mmengine.DefaultSampler', shuffle=False)
+    with explain_config_errors():
+        loader = dict(batch_size=1, num_workers=0, sampler=sampler, dataset=dict(settings, pipeline=pipeline))
+        return Runner.build_dataloader(loader).dataset
 
 
 def predict_some(model: nn.Module, dataset: BaseDataset, num_images: int) -> Iterator[tuple[int, Prediction]]:
-    """Predictions on images spread evenly over a data set.
+    """Predictions on images spread evenly over a data set; an unreadable one is left out.
 
     Args:
         model (nn.Module): Classifier of mmpretrain with its data preprocessor.
         dataset (BaseDataset): Whose pipeline ends with ``PackInputs``.
-        num_images (int): How many images, all if there are fewer.
+        num_images (int): How many images; all if there are fewer, or for 0.
 
     Yields:
         tuple[int, Prediction]: Index in the data set, and what to draw.
     """
-    for index in np.linspace(0, len(dataset) - 1, min(num_images, len(dataset))).round().astype(int):
-        results, packed = _run_pipeline(dataset, int(index))
-        if packed is None:  # unreadable
-            continue
+    for index, results, packed in read_some(dataset, num_images):
         with torch.no_grad():
             sample = model.test_step(pseudo_collate([packed]))[0]
-        yield int(index), _to_prediction(packed['inputs'], sample, results, dataset.metainfo['classes'])
+        yield index, to_prediction(packed['inputs'], sample, results, class_names(dataset))
 
 
-def _run_pipeline(dataset: BaseDataset, index: int) -> tuple[dict, dict | None]:
-    """A sample before and after packing, which leaves boxes out."""
+def read_some(dataset: BaseDataset, num_images: int) -> Iterator[tuple[int, dict, dict]]:
+    """Images spread evenly over a data set, those that can be read.
+
+    Args:
+        dataset (BaseDataset): Whose pipeline ends with ``PackInputs``.
+        num_images (int): How many; all if there are fewer, or for 0.
+
+    Yields:
+        tuple[int, dict, dict]: Index, and the sample before and after packing, which leaves boxes out.
+    """
+    number = min(num_images, len(dataset)) or len(dataset)
     *steps, pack = dataset.pipeline.transforms
-    results = dataset.get_data_info(index)
-    for step in steps:
-        results = step(results)
-        if results is None:
-            return {}, None
-    return results, pack(dict(results))
+    for index in np.linspace(0, len(dataset) - 1, number).round().astype(int):
+        results = Compose(steps)(dataset.get_data_info(int(index)))
+        if results is not None:
+            yield int(index), results, pack(dict(results))
 
 
-def _to_prediction(inputs: torch.Tensor, sample: DataSample, results: dict, classes: tuple[str, ...]) -> Prediction:
-    label = int(sample.pred_score.argmax())
-    boxes = results.get('gt_bboxes')
-    return Prediction(
-        image=to_rgb_image(inputs),
-        predicted=classes[label],
-        score=float(sample.pred_score[label]),
-        truth=classes[int(results['gt_label'])] if 'gt_label' in results else None,
-        selected_box=sample.selected_box.tolist() if 'selected_box' in sample else None,
-        similarity_map=sample.similarity_map.cpu().numpy() if 'similarity_map' in sample else None,
-        annotated_box=None if boxes is None else np.asarray(boxes).reshape(-1, 4)[0],
-    )
+def class_names(dataset: BaseDataset) -> Sequence[str] | None:
+    """Names of the classes of a data set, None if it has none."""
+    return dataset.metainfo.get('classes') or None
+
+
+def to_prediction(inputs: torch.Tensor, sample: DataSample, results: dict, classes: Sequence[str] | None) -> Prediction:
+    """Gather what is drawn of an image.
+
+    Args:
+        inputs (Tensor): Network input before the data preprocessor, (3, H, W) BGR, 0..255.
+        sample (DataSample): What the model predicted.
+        results (dict): The sample before packing: ``gt_bboxes`` and ``img_path``, where there are.
+        classes (Sequence[str], optional): Names; without, classes are named by their numbers.
+
+    Returns:
+        Prediction: With the likeliest five classes.
+    """
+    prediction = prediction_from_sample(inputs, sample, classes)
+    return replace(prediction, annotated_box=annotated_box(results), path=results.get('img_path'))
+
+
+def annotated_box(results: dict) -> np.ndarray | None:
+    """First annotated box of a sample, (4,), ``x0, y0, x1, y1`` in pixels; None if it has none."""
+    boxes = np.asarray(results.get('gt_bboxes', ()), np.float32).reshape(-1, 4)
+    return boxes[0] if len(boxes) else None
+
+
+def image_name(results: dict, classes: Sequence[str] | None) -> str:
+    """What to write below an image: its class, or its path where the class is unknown.
+
+    Args:
+        results (dict): A sample before packing.
+        classes (Sequence[str], optional): Names.
+
+    Returns:
+        str: A name.
+    """
+    if 'gt_label' not in results:
+        return str(results.get('img_path', ''))
+    label = int(results['gt_label'])
+    return classes[label] if classes is not None else str(label)

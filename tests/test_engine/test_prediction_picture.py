@@ -38,4 +38,6 @@ def test_red_image_stays_red(tmp_path):
     pictures = list((tmp_path / 'pictures').rglob('*.png'))
     assert pictures == [tmp_path / 'pictures' / 'val' / CLASSES[0] / f'{CLASSES[0]}0.png']
     pixels = np.asarray(Image.open(pictures[0]).convert('RGB'))
-    assert pixels[-1, -1].tolist() == [255, 0, 0]
+    red = (pixels == [255, 0, 0]).all(axis=-1)
+    assert red.sum() > side * side  # the image, enlarged
+    assert not (pixels == [0, 0, 255]).all(axis=-1).any()

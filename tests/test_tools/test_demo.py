@@ -13,8 +13,8 @@ from mmpretrain.registry import MODELS
 from PIL import Image
 
 import glsim_mm  # noqa: F401  (registers the modules)
-from glsim_mm.apis import draw_test_set
-from glsim_mm.apis.predictions import SHEET
+from glsim_mm.apis import PictureOptions, draw_test_set
+from glsim_mm.apis.pictures import SHEET
 from glsim_mm.datasets.demo import DemoSettings, render_demo
 from glsim_mm.errors import GLSimError
 
@@ -69,24 +69,25 @@ def test_make_demo_refuses_a_users_folder_in_one_line(root, tmp_path):
 def test_pictures_of_a_checkpoint(demo, trained, tmp_path, name):
     cfg, checkpoint = trained[name]
     cfg.test_dataloader.dataset.data_root = str(demo)
-    sheet, *others = draw_test_set(cfg, str(checkpoint), tmp_path / 'a' / 'b', 5)
-    assert sheet.name == SHEET and len(others) == 5
-    sizes = {Image.open(path).size for path in others}
-    assert sizes == {(3 * 192 + 12 if 'glsim' in name else 192, 224)}
-    assert Image.open(sheet).size[1] > 3 * 224
+    written = draw_test_set(cfg, str(checkpoint), tmp_path / 'a' / 'b', PictureOptions(num_images=5))
+    assert written.sheet.name == SHEET and len(written.panels) == 5
+    widths = {Image.open(path).size[0] for path in written.panels}
+    tiles = 4 if 'glsim' in name else 2  # every image of the demo has an annotated box
+    assert widths == {tiles * (192 + 6) + 259}
+    assert Image.open(written.sheet).size[1] > 3 * 192
 
 
 def test_no_more_pictures_than_test_images(demo, trained, tmp_path):
     cfg, checkpoint = trained['vit_demo.py']
     cfg.test_dataloader.dataset.data_root = str(demo)
-    assert len(draw_test_set(cfg, str(checkpoint), tmp_path, 99)) == 1 + 16
+    assert len(draw_test_set(cfg, str(checkpoint), tmp_path, PictureOptions(num_images=99)).panels) == 16
 
 
 def test_checkpoint_of_another_model_is_told(demo, trained, tmp_path):
     cfg = trained['glsim_vit_demo.py'][0]
     cfg.test_dataloader.dataset.data_root = str(demo)
     with pytest.raises(GLSimError, match='was made by another model'):
-        draw_test_set(cfg, str(trained['vit_demo.py'][1]), tmp_path, 1)
+        draw_test_set(cfg, str(trained['vit_demo.py'][1]), tmp_path)
 
 
 def test_visualize_from_the_command_line(root, demo, trained, tmp_path):
@@ -96,7 +97,7 @@ def test_visualize_from_the_command_line(root, demo, trained, tmp_path):
     result = run(root, command[0], config, command[2], '--out-dir', tmp_path / 'out', '--num', 2)
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith(f'2 pictures in {tmp_path / "out"}, all of them in {tmp_path / "out" / SHEET}\n')
-    assert len(list((tmp_path / 'out').glob('*.png'))) == 3
+    assert len(list((tmp_path / 'out').rglob('*.png'))) == 3
 
 
 def test_missing_files_are_told_in_one_line(root, tmp_path):

@@ -6,6 +6,7 @@ from .non_finite_loss import NonFiniteLossHook
 from .num_classes import NumClassesCheckHook
 from .prediction_picture import PredictionPictureHook
 from .progress import ProgressHook
+from .selection_panel import SelectionPanelHook
 from .unreadable_image import UnreadableImageHook
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     'NumClassesCheckHook',
     'PredictionPictureHook',
     'ProgressHook',
+    'SelectionPanelHook',
     'UnreadableImageHook',
 ]

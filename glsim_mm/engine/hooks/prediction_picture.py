@@ -1,7 +1,6 @@
 """Pictures of predictions while validating or testing."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,19 +8,43 @@ from mmengine.runner import Runner
 from mmpretrain.engine import VisualizationHook
 from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
+from PIL import Image
 
-from ...visualization import SELECTED_COLOR, draw_box, to_rgb_image
+from ...visualization import draw_panel
+from ...visualization.from_sample import prediction_from_sample
 from .datasets import leaf_datasets
 
 
 @HOOKS.register_module()
 class PredictionPictureHook(VisualizationHook):
-    """Draws predicted class and selected region on the network's input image.
+    """Draws a panel of each n-th prediction: image, where the model looked, and the likeliest classes.
 
-    Takes the arguments of mmpretrain's :class:`VisualizationHook`, which swaps red and blue, and writes images of one
-    file name in several class folders over each other. Here a picture lies at the path of its image below the data
-    root, and the region that GLSim selected (``selected_box`` of a sample) is framed.
+    mmpretrain's :class:`VisualizationHook` swaps red and blue, and writes images of one file name in several class
+    folders over each other. Here a picture lies at the path of its image below the data root. Without a folder the
+    pictures go to the back-ends of the config's visualizer.
+
+    Args:
+        enable (bool): Defaults to False.
+        interval (int): Draw every n-th image. Defaults to 5000.
+        show (bool): Show each panel in a window. Defaults to False.
+        out_dir (str, optional): Folder for PNG files. Defaults to None.
+        wait_time (float): Seconds for which to show a panel; 0 waits for a key. Defaults to 0.
+        side (int): Height of the images in a panel in pixels, at least 96. Defaults to 192.
     """
+
+    def __init__(
+        self,
+        enable: bool = False,
+        interval: int = 5000,
+        show: bool = False,
+        out_dir: str | None = None,
+        wait_time: float = 0,
+        side: int = 192,
+    ) -> None:
+        super().__init__(enable=enable, interval=interval, show=show, out_dir=out_dir)
+        self.show = show
+        self.wait_time = wait_time
+        self.side = side
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DataSample]) -> None:
         """Draw samples of a validation batch."""
@@ -43,16 +66,19 @@ class PredictionPictureHook(VisualizationHook):
     ) -> None:
         start = batch_idx * len(samples)
         first = math.ceil(start / self.interval) * self.interval
+        classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
         for index in range(first - start, len(samples), self.interval):
             sample = samples[index]
             name = picture_name(sample.get('img_path') or str(start + index), dataset, step)
-            out_file = None if self.out_dir is None else os.path.join(self.out_dir, f'{name}.png')
-            image = to_rgb_image(data_batch['inputs'][index])
-            if 'selected_box' in sample:
-                image = draw_box(image, sample.selected_box.tolist(), SELECTED_COLOR)
-            self._visualizer.visualize_cls(
-                image, sample, step=step, name=name, **{**self.draw_args, 'out_file': out_file}
-            )
+            panel = draw_panel(prediction_from_sample(data_batch['inputs'][index], sample, classes), self.side)
+            if self.show:
+                self._visualizer.show(panel, win_name=name, wait_time=self.wait_time)
+            if self.out_dir is None:
+                self._visualizer.add_image(name.replace('/', '_'), panel, step)  # the local back-end makes no folders
+                continue
+            path = Path(self.out_dir, f'{name}.png')
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(panel).save(path)
 
 
 def picture_name(image_path: str, dataset: object, step: int) -> str:

@@ -1,0 +1,98 @@
+"""From pixels of the network input back to pixels of the photo."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+# What transforms raise on an image of float32, for example those that go through Pillow.
+_TRANSFORM_ERRORS = (TypeError, ValueError, AssertionError, KeyError, cv2.error)
+_RANDOM = ('Random', 'Auto', 'TestTimeAug', 'ColorJitter', 'Lighting')
+_TOLERANCE = 0.05  # pixels of the photo
+
+
+def photo_from_input(steps: Sequence[BaseTransform | Callable], shape: tuple[int, int]) -> np.ndarray | None:
+    """The map from pixels of the network input to pixels of the photo, found by sending coordinates down the pipeline.
+
+    Every pixel of a test image carries its own place, so any transform that moves pixels linearly (resizing,
+    cropping, padding, mirroring, turning) is followed, whether or not it would move annotated boxes.
+
+    Args:
+        steps (Sequence[BaseTransform | Callable]): The test pipeline without loading and packing.
+        shape (tuple[int, int]): Height and width of the photo in pixels.
+
+    Returns:
+        np.ndarray | None: (2, 3) float64 ``A`` with ``A @ (x, y, 1)`` the place in the photo of the place ``x, y`` in
+        the input, both counted from the upper left corner of the upper left pixel; None if the pipeline draws at
+        random, changes more than places, or does not keep enough pixels to tell.
+    """
+    if any(type(step).__name__.startswith(_RANDOM) for step in steps):
+        return None
+    height, width = shape
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32) + 0.5, np.arange(height, dtype=np.float32) + 0.5)
+    results = dict(img=np.stack([x, y, np.ones_like(x)], axis=-1), img_shape=shape, ori_shape=shape)
+    try:
+        for step in map(_on_floats, steps):
+            results = step(results)
+            if results is None:
+                return None
+    except _TRANSFORM_ERRORS:
+        return None
+    return _fit(np.asarray(results['img'], np.float64))
+
+
+def map_box(matrix: np.ndarray, box: Sequence[float], shape: tuple[int, int]) -> list[float]:
+    """Move a box from the network input to the photo.
+
+    Args:
+        matrix (np.ndarray): (2, 3) as :func:`photo_from_input` gives it.
+        box (Sequence[float]): ``x0, y0, x1, y1`` in pixels of the network input.
+        shape (tuple[int, int]): Height and width of the photo in pixels, beyond which the box is cut off.
+
+    Returns:
+        list[float]: ``x0, y0, x1, y1`` in pixels of the photo.
+    """
+    x0, y0, x1, y1 = box
+    corners = matrix @ np.array([[x0, x1, x0, x1], [y0, y0, y1, y1], [1, 1, 1, 1]], np.float64)
+    limits = np.array(shape[::-1], np.float64)
+    low, high = np.clip(corners.min(axis=1), 0, limits), np.clip(corners.max(axis=1), 0, limits)
+    return [float(value) for value in np.round(np.concatenate([low, high]), 3)]
+
+
+def _on_floats(step: BaseTransform | Callable) -> BaseTransform | Callable:
+    """A copy of a transform that moves pixels alike, but of float32 too, which OpenCV knows and Pillow does not."""
+    if getattr(step, 'backend', 'cv2') == 'cv2' and not hasattr(step, 'interpolation'):
+        return step
+    step = deepcopy(step)
+    step.backend = 'cv2'
+    if isinstance(getattr(step, 'interpolation', None), str):
+        step.interpolation = 'bilinear'
+    return step
+
+
+def _fit(image: np.ndarray) -> np.ndarray | None:
+    """Linear map from places to the coordinates (h, w, 3) that pixels carry; None if there is none."""
+    if image.ndim != 3 or image.shape[2] != 3:
+        return None
+    is_photo = np.abs(image[..., 2] - 1) < 1e-3  # not padding
+    rows, columns = np.flatnonzero(is_photo.any(axis=1)), np.flatnonzero(is_photo.any(axis=0))
+    if len(rows) < 2 or len(columns) < 2:
+        return None
+    # Where images are enlarged, the outermost pixels repeat the border.
+    i, j = np.meshgrid(_middle(rows), _middle(columns), indexing='ij')
+    places = np.stack([j.ravel() + 0.5, i.ravel() + 0.5, np.ones(i.size)], axis=-1)
+    targets = image[i.ravel(), j.ravel()]
+    solution, _, rank, _ = np.linalg.lstsq(places, targets, rcond=None)
+    matrix = solution.T[:2]
+    is_linear = np.abs(places @ solution - targets).max() < _TOLERANCE and np.abs(targets[:, 2] - 1).max() < 1e-3
+    is_invertible = rank == 3 and abs(np.linalg.det(matrix[:, :2])) > 1e-9
+    return matrix if is_linear and is_invertible else None
+
+
+def _middle(indices: np.ndarray) -> np.ndarray:
+    """At most 16 of the middle half of some sorted indices, at least two."""
+    quarter = (len(indices) - 1) // 4
+    middle = indices[quarter : len(indices) - quarter]
+    return middle[np.linspace(0, len(middle) - 1, min(16, len(middle))).round().astype(int)]

@@ -1,0 +1,127 @@
+"""Panels of where the model looks, during training."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
+from mmpretrain.registry import HOOKS
+from torch import nn
+
+from ...errors import GLSimError
+from ...visualization import Prediction, contact_sheet, draw_panel
+from ...visualization.from_sample import prediction_from_sample
+from .num_classes import unwrap_model
+
+
+@HOOKS.register_module()
+class SelectionPanelHook(Hook):
+    """Logs panels of the same few validation images after validation, to see how the selection changes in training.
+
+    The images are spread evenly over the validation set. Panels go to every back-end of the config's visualizer
+    (``LocalVisBackend``, ``TensorboardVisBackend``, ``WandbVisBackend``) as RGB images under the name
+    ``selection_panels`` (one sheet) or ``selection_panel_INDEX`` (one each), with the number of epochs, or iterations
+    of an iteration-based loop, as step. Models without a selector get panels without heat map and crop.
+
+    The main process alone draws, with the weights that were validated (averaged ones with mmengine's ``EMAHook``).
+    Random generators and the modes of the model's modules are left as they were, so that training goes on as without
+    the hook.
+
+    Args:
+        enable (bool): Defaults to False.
+        interval (int): Epochs between panels, or iterations of an iteration-based loop; drawn where validation takes
+            place, and after the last epoch. Defaults to 1.
+        num_images (int): How many images, all if there are fewer. Defaults to 8.
+        sheet (bool): One picture of all panels, instead of one each. Defaults to True.
+        columns (int): Panels side by side on the sheet. Defaults to 2.
+        side (int): Height of the images in a panel in pixels, at least 96. Defaults to 160.
+
+    Raises:
+        GLSimError: If ``interval``, ``num_images`` or ``columns`` is less than 1, or ``side`` less than 96.
+    """
+
+    # After validation, mmengine's EMAHook (NORMAL) puts the last weights back.
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(
+        self,
+        enable: bool = False,
+        interval: int = 1,
+        num_images: int = 8,
+        sheet: bool = True,
+        columns: int = 2,
+        side: int = 160,
+    ) -> None:
+        if min(interval, num_images, columns) < 1 or side < 96:
+            raise GLSimError(
+                'SelectionPanelHook: interval, num_images and columns must be 1 or more and side 96 or more, '
+                f'got {interval}, {num_images}, {columns} and {side}'
+            )
+        self.enable = enable
+        self.interval = interval
+        self.num_images = num_images
+        self.sheet = sheet
+        self.columns = columns
+        self.side = side
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Draw and log."""
+        step, last = _progress(runner)
+        if not self.enable or not is_main_process() or (step % self.interval and step != last):
+            return
+        with undisturbed(unwrap_model(runner.model)) as model:
+            panels = {index: draw_panel(prediction, self.side) for index, prediction in self._predict(runner, model)}
+        if not panels:
+            return
+        if self.sheet:
+            sheet = contact_sheet(list(panels.values()), self.columns)
+            runner.visualizer.add_image('selection_panels', sheet, step)
+            return
+        for index, panel in panels.items():
+            runner.visualizer.add_image(f'selection_panel_{index:05d}', panel, step)
+
+    def _predict(self, runner: Runner, model: nn.Module) -> Iterator[tuple[int, Prediction]]:
+        """Predictions on images spread over the validation set; those that cannot be read are left out."""
+        dataset = runner.val_dataloader.dataset
+        classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+        for index in np.linspace(0, len(dataset) - 1, min(self.num_images, len(dataset))).round().astype(int).tolist():
+            packed = dataset[index]
+            if packed is not None:
+                sample = model.test_step(pseudo_collate([packed]))[0]
+                yield index, prediction_from_sample(packed['inputs'], sample, classes)
+
+
+def _progress(runner: Runner) -> tuple[int, int]:
+    """Epochs, or iterations of an iteration-based loop: done, and in all; (0, 0) without training."""
+    loop = runner._train_loop  # the public attribute would build a loop where there is none yet
+    if not isinstance(loop, BaseLoop):
+        return 0, 0
+    return (loop.iter, loop.max_iters) if isinstance(loop, IterBasedTrainLoop) else (loop.epoch, loop.max_epochs)
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[nn.Module]:
+    """Evaluate a model, and leave modes and random generators (Python, numpy, torch on all devices) as they were.
+
+    Args:
+        model (nn.Module): Put into evaluation mode for the block, which runs without gradients.
+
+    Yields:
+        nn.Module: The model.
+    """
+    modes = {module: module.training for module in model.modules()}
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(), torch.no_grad():
+            model.eval()
+            yield model
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        for module, training in modes.items():
+            module.training = training

@@ -1,0 +1,193 @@
+"""One image in a row: the image, where the model looked, what it saw there, and what it took it for."""
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .boxes import ANNOTATED_COLOR, SELECTED_COLOR, crop_box, draw_outlined_box
+from .heatmap import overlay_heatmap
+from .layout import GAP, join, legend_strip, stack
+from .prediction import Prediction
+from .text import BACKGROUND, MUTED_COLOR, draw_text, line_height, load_font, text_strip
+
+MIN_SIDE = 96
+RIGHT_COLOR, WRONG_COLOR = (0, 158, 115), (213, 94, 0)  # Okabe and Ito's bluish green and vermilion
+BAR_COLOR, TRACK_COLOR = (0, 114, 178), (228, 228, 228)
+NUM_BARS = 5
+_BADGES = {None: ('', BACKGROUND), True: ('✓ right', RIGHT_COLOR), False: ('✗ wrong', WRONG_COLOR)}
+
+
+def draw_panel(
+    prediction: Prediction,
+    side: int = 192,
+    colormap: str = 'cividis',
+    scaling: str = 'rank',
+    legend: bool = True,
+    words: bool = True,
+) -> np.ndarray:
+    """Draw an image, its heat map, its boxes, its crops and its likeliest classes side by side.
+
+    What a prediction does not have is left out: a model without selection has neither heat map nor crop. Several crops
+    share their place in a grid.
+
+    Args:
+        prediction (Prediction): What to draw.
+        side (int): Height of the images in pixels, at least 96. Defaults to 192.
+        colormap (str): See :func:`overlay_heatmap`. Defaults to ``'cividis'``.
+        scaling (str): See :func:`patch_levels`. Defaults to ``'rank'``.
+        legend (bool): Explain colours below. Defaults to True.
+        words (bool): Write headline and likeliest classes; without, the pictures alone are drawn. Defaults to True.
+
+    Returns:
+        np.ndarray: (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: If ``side`` is too small for text.
+    """
+    if side < MIN_SIDE:
+        raise ValueError(f'side must be at least {MIN_SIDE} pixels for text to be legible, got {side}')
+    size = font_size(side)
+    image = fit_height(prediction.image, side)
+    tiles = [('image', image)]
+    if prediction.similarity_map is not None:
+        tiles.append(('heat map', overlay_heatmap(image, prediction.similarity_map, colormap, scaling)))
+    if prediction.boxes or prediction.annotated_box is not None:
+        tiles.append(('box', with_boxes(image, prediction)))
+    if prediction.boxes:
+        label = 'crop' if len(prediction.boxes) == 1 else f'{len(prediction.boxes)} crops'
+        tiles.append((label, _crops(prediction, image.shape)))
+    columns = [stack([text_strip(name, tile.shape[1], size, color=MUTED_COLOR), tile]) for name, tile in tiles]
+    row = join([*columns, _bars(prediction, side, size)] if words else columns)
+    parts = [_headline(prediction, row.shape[1], size + 2), row] if words else [row]
+    if legend:
+        colors = None if prediction.similarity_map is None else colormap
+        marks = dict(selected=bool(prediction.boxes), annotated=prediction.annotated_box is not None)
+        strip = legend_strip(row.shape[1], size, colors, scaling, **marks)
+        parts += [] if strip is None else [strip]
+    return stack(parts)
+
+
+def font_size(side: int) -> int:
+    """Size of text beside images of a height, both in pixels.
+
+    Args:
+        side (int): Height of the images.
+
+    Returns:
+        int: 11 to 18.
+    """
+    return int(np.clip(side // 15, 11, 18))
+
+
+def fit_height(image: np.ndarray, side: int) -> np.ndarray:
+    """Resize an image, its shape kept.
+
+    Args:
+        image (np.ndarray): (H, W, 3) uint8.
+        side (int): Height of the result in pixels.
+
+    Returns:
+        np.ndarray: (side, W * side / H, 3) uint8.
+    """
+    width = max(round(image.shape[1] * side / image.shape[0]), 1)
+    method = cv2.INTER_CUBIC if side > image.shape[0] else cv2.INTER_AREA
+    return cv2.resize(image, (width, side), interpolation=method)
+
+
+def with_boxes(image: np.ndarray, prediction: Prediction) -> np.ndarray:
+    """Draw the annotated box (sky blue) and the selected ones (vermilion) of a prediction.
+
+    Args:
+        image (np.ndarray): The prediction's image, or a heat map of it, in any size.
+        prediction (Prediction): Boxes.
+
+    Returns:
+        np.ndarray: A new image.
+    """
+    if prediction.annotated_box is not None:
+        image = draw_outlined_box(image, _scaled(prediction.annotated_box, prediction, image), ANNOTATED_COLOR)
+    for box in prediction.boxes:
+        image = draw_outlined_box(image, _scaled(box, prediction, image), SELECTED_COLOR)
+    return image
+
+
+def _scaled(box: object, prediction: Prediction, image: np.ndarray) -> np.ndarray:
+    """A box in pixels of another size of the image."""
+    y, x = np.divide(image.shape[:2], prediction.image.shape[:2])
+    return np.asarray(box, np.float64) * (x, y, x, y)
+
+
+def _crops(prediction: Prediction, shape: tuple[int, ...]) -> np.ndarray:
+    """Crops as the model saw them, resized to the shape of the image, in a grid of that shape."""
+    per_row = int(np.ceil(np.sqrt(len(prediction.boxes))))
+    canvas = np.full(shape, BACKGROUND, np.uint8)
+    ys, xs = (np.linspace(0, extent, per_row + 1).round().astype(int) for extent in shape[:2])
+    for index, box in enumerate(prediction.boxes):
+        row, column = divmod(index, per_row)
+        y0, x0 = ys[row], xs[column]
+        y1, x1 = ys[row + 1] - (per_row > 1), xs[column + 1] - (per_row > 1)
+        size = max(int(y1 - y0), 1), max(int(x1 - x0), 1)
+        canvas[y0:y1, x0:x1] = crop_box(prediction.image, box, size)
+    return canvas
+
+
+def _headline(prediction: Prediction, width: int, size: int) -> np.ndarray:
+    """Right or wrong as a word, a mark and a colour, then the names; the true one on a second line for want of room."""
+    bold, plain, score = load_font(size, bold=True), load_font(size), percent(prediction.score)
+    badge, color = _BADGES[prediction.is_right]
+    start = bold.getlength(badge) + 3 * GAP if badge else 0.0
+    truth = f'is: {prediction.truth}' if prediction.is_right is False else ''
+    taken = start + sum(bold.getlength(part) + 2 * GAP for part in (prediction.predicted, score))
+    is_long = bool(truth) and taken + plain.getlength(truth) > width
+    height = line_height(size)
+    canvas = Image.new('RGB', (width, height * (2 if is_long else 1) + GAP), BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    if badge:
+        draw.rounded_rectangle((0, 0, start - GAP, height), 4, color)
+        draw_text(draw, (GAP, 0), badge, start, bold, (0, 0, 0))
+    room = width - start - bold.getlength(score) - GAP
+    x = start + draw_text(draw, (start, 0), prediction.predicted, room, bold) + GAP
+    draw_text(draw, (x, 0), score, bold.getlength(score) + 1, bold)
+    x, y = (0, height) if is_long else (taken, 0)
+    draw_text(draw, (x, y), truth, width - x, plain)
+    return np.asarray(canvas)
+
+
+def _bars(prediction: Prediction, side: int, size: int) -> np.ndarray:
+    """The likeliest classes with their probabilities; the true class is marked."""
+    top = list(prediction.top)[:NUM_BARS] or [(prediction.predicted, prediction.score)]
+    width, header, row = round(1.35 * side), line_height(size), side / NUM_BARS
+    canvas = Image.new('RGB', (width, header + side), BACKGROUND)
+    draw, font = ImageDraw.Draw(canvas), load_font(size)
+    label = 'likeliest class' if len(top) == 1 else f'likeliest {len(top)} classes'
+    draw_text(draw, (0, 0), label, width, font, MUTED_COLOR)
+    thickness = max(min(row - header - 2, size * 0.6), 2)
+    for index, (name, score) in enumerate(top):
+        y, is_truth, number = header + index * row, name == prediction.truth, percent(score)
+        font = load_font(size, bold=is_truth)
+        room = width - font.getlength(number)
+        draw_text(draw, (room, y), number, width, font)
+        draw_text(draw, (0, y), f'✓ {name}' if is_truth else name, room - GAP, font)
+        y += min(header, row - thickness - 1)
+        draw.rectangle((0, y, width - 1, y + thickness - 1), TRACK_COLOR)
+        if round(width * score) > 0:
+            draw.rectangle((0, y, round(width * score) - 1, y + thickness - 1), RIGHT_COLOR if is_truth else BAR_COLOR)
+    return np.asarray(canvas)
+
+
+def percent(share: float) -> str:
+    """A share in words, for example ``'93 %'``; small and large ones do not round to nothing or everything.
+
+    Args:
+        share (float): 0..1.
+
+    Returns:
+        str: Per cent.
+    """
+    if not np.isfinite(share):
+        return '? %'
+    if 0 < share < 0.005:
+        return '<1 %'
+    if 0.995 <= share < 1:
+        return '>99 %'
+    return f'{100 * share:.0f} %'

@@ -1,0 +1,132 @@
+"""What several selectors select in the same images: a row for each image, a column for each selector."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .boxes import box_share, share_inside
+from .heatmap import overlay_heatmap
+from .layout import GAP, join, legend_strip, stack, with_margin
+from .panel import MIN_SIDE, fit_height, font_size, percent, with_boxes
+from .prediction import Box, Prediction
+from .text import MUTED_COLOR, load_font, text_strip
+
+
+@dataclass
+class Selection:
+    """What one selector selects in one image.
+
+    Attributes:
+        scores (np.ndarray): (h, w) scores of the patches, the larger the likelier selected.
+        boxes (Sequence[Box]): One or several, ``x0, y0, x1, y1`` in pixels of the image.
+    """
+
+    scores: np.ndarray
+    boxes: Sequence[Box] | np.ndarray
+
+
+@dataclass
+class ComparedImage:
+    """One row of the grid.
+
+    Attributes:
+        image (np.ndarray): Network input before normalisation, (H, W, 3) uint8 RGB.
+        name (str): What to write below.
+        selections (dict[str, Selection]): By name of the selector.
+        annotated_box (Box): Where the object is. Defaults to None.
+    """
+
+    image: np.ndarray
+    name: str
+    selections: dict[str, Selection]
+    annotated_box: Box | None = None
+
+
+def draw_selector_grid(
+    rows: Sequence[ComparedImage], side: int = 160, colormap: str = 'cividis', scaling: str = 'rank'
+) -> np.ndarray:
+    """Draw heat map and box of every selector for every image.
+
+    Below each stands how much of the image the first box covers and, where the object is annotated, how much of the
+    box lies on it. A last row gives the means over all images.
+
+    Args:
+        rows (Sequence[ComparedImage]): At least one, all with the same selectors.
+        side (int): Height of the images in pixels, at least 96. Defaults to 160.
+        colormap (str): See :func:`overlay_heatmap`. Defaults to ``'cividis'``.
+        scaling (str): See :func:`patch_levels`. Defaults to ``'rank'``.
+
+    Returns:
+        np.ndarray: (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: If there is no row, or ``side`` is too small for text.
+    """
+    if not rows:
+        raise ValueError('a selector grid needs at least one image')
+    if side < MIN_SIDE:
+        raise ValueError(f'side must be at least {MIN_SIDE} pixels for text to be legible, got {side}')
+    size, names = font_size(side), list(rows[0].selections)
+    lines = [[_cell(row, name, side, size, colormap, scaling) for name in [None, *names]] for row in rows]
+    widths = [max(cell.shape[1] for cell in column) for column in zip(*lines)]
+    headers = [text_strip(name, width, size + 2, bold=True) for name, width in zip(['image', *names], widths)]
+    means = [text_strip(text, width, size) for text, width in zip(['mean', *map(_means(rows), names)], widths)]
+    has_boxes = any(row.annotated_box is not None for row in rows)
+    grid = stack([join(_padded(line, widths)) for line in [headers, *lines, means]], GAP)
+    legend = legend_strip(grid.shape[1], size, colormap, scaling, annotated=has_boxes)
+    notes = [text_strip(_NOTE if has_boxes else _NOTE.partition(';')[0], grid.shape[1], size, color=MUTED_COLOR)]
+    return with_margin(stack([grid, *([] if legend is None else [legend]), *notes]))
+
+
+_NOTE = 'box: share of the image it covers; inside: share of the box that lies in the annotated box'
+
+
+def shares(row: ComparedImage, name: str) -> tuple[float, float | None]:
+    """How much of the image a selector's first box covers, and how much of that box lies on the object.
+
+    Args:
+        row (ComparedImage): An image.
+        name (str): Of the selector.
+
+    Returns:
+        tuple[float, float | None]: Shares, 0..1; None where the object is not annotated.
+    """
+    box = row.selections[name].boxes[0]
+    on_object = None if row.annotated_box is None else share_inside(box, row.annotated_box)
+    return box_share(box, row.image.shape), on_object
+
+
+def _cell(row: ComparedImage, name: str | None, side: int, size: int, colormap: str, scaling: str) -> np.ndarray:
+    """The image with its name, or the heat map of a selector with its boxes and shares."""
+    image = fit_height(row.image, side)
+    prediction = Prediction(row.image, row.name, 0.0, annotated_box=row.annotated_box)
+    words = load_font(size).getlength(_in_words(1.0, 1.0))
+    width = max(image.shape[1], round(words) + 1)
+    if name is None:
+        return stack([with_boxes(image, prediction), text_strip(row.name, width, size)])
+    selection = row.selections[name]
+    heat = overlay_heatmap(image, selection.scores, colormap, scaling)
+    framed = with_boxes(heat, replace(prediction, selected_boxes=selection.boxes))
+    return stack([framed, text_strip(_in_words(*shares(row, name)), width, size)])
+
+
+def _in_words(of_image: float, on_object: float | None) -> str:
+    words = f'box {percent(of_image)}'
+    return words if on_object is None else f'{words}, inside {percent(on_object)}'
+
+
+def _means(rows: Sequence[ComparedImage]) -> Callable[[str], str]:
+    def of_selector(name: str) -> str:
+        of_image, on_object = zip(*(shares(row, name) for row in rows))
+        known = [share for share in on_object if share is not None]
+        return _in_words(float(np.mean(of_image)), float(np.mean(known)) if known else None)
+
+    return of_selector
+
+
+def _padded(cells: Sequence[np.ndarray], widths: Sequence[int]) -> list[np.ndarray]:
+    return [
+        np.pad(cell, ((0, 0), (0, width - cell.shape[1]), (0, 0)), constant_values=255)
+        for cell, width in zip(cells, widths)
+    ]

@@ -1,0 +1,114 @@
+"""The report as a page of HTML."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+from PIL import Image
+from test_visualization.example_predictions import make_prediction
+
+from glsim_mm.visualization import ReportSettings, render_report, sort_predictions
+from glsim_mm.visualization.report import list_errors
+
+EVIL = '<script>alert(1)</script>"\' onload=x'
+
+
+class Page(HTMLParser):
+    """Elements and texts of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ''
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def made(score: float, truth: str | None, path: str = 'a.jpg') -> object:
+    return make_prediction((32, 32), score=score, truth=truth, path=path)
+
+
+MIXED = [made(0.9, 'Crow', 'b/1.jpg'), made(0.2, 'Gull', 'b/2.jpg'), made(0.3, 'Crow', 'b/3.jpg')]
+MIXED += [made(0.8, 'Gull', 'b/4.jpg')]
+
+
+def test_mistakes_come_first_by_falling_then_right_ones_by_rising_confidence():
+    assert [item.path for item in sort_predictions(MIXED)] == ['b/4.jpg', 'b/2.jpg', 'b/3.jpg', 'b/1.jpg']
+    html = render_report(MIXED)
+    places = [html.index(f'<p>{name}</p>') for name in ('b/4.jpg', 'b/2.jpg', 'b/3.jpg', 'b/1.jpg')]
+    assert places == sorted(places)
+
+
+def test_summary():
+    settings = ReportSettings('my.py', 'epoch_50.pth', 'GLSimSelector', date='2026-11-23')
+    text = Page(render_report(MIXED, settings)).text
+    for words in ('50.0 %', '2 right, 2 wrong', 'my.py', 'epoch_50.pth', 'GLSimSelector', '2026-11-23'):
+        assert words in text
+
+
+def test_errors_per_class():
+    (row,) = list_errors([*MIXED, made(0.5, None)])
+    assert (row.name, row.images, row.errors, row.taken_for) == ('Gull', 2, 2, [('Crow', 2)])
+    assert '2 of 2' in Page(render_report(MIXED)).text
+
+
+def test_names_and_paths_do_not_run():
+    prediction = make_prediction((32, 32), predicted=EVIL, truth='<img src=x>', path=EVIL, top=[(EVIL, 0.5)])
+    html = render_report([prediction], ReportSettings(EVIL, EVIL, EVIL, title=EVIL))
+    page = Page(html)
+    assert page.all('script') == []
+    assert all(not name.startswith('on') for _, attributes in page.tags for name in attributes)
+    assert [image['src'][:23] for image in page.all('img')] == ['data:image/jpeg;base64,']
+    assert EVIL in page.text and EVIL in page.all('img')[0]['alt']
+
+
+def test_page_needs_nothing_else():
+    page = Page(render_report(MIXED))
+    for _, attributes in page.tags:
+        assert 'href' not in attributes
+        assert attributes.get('src', 'data:').startswith('data:')
+    assert 'url(' not in render_report(MIXED) and '@import' not in render_report(MIXED)
+    policy = [item.get('content', '') for item in page.all('meta')]
+    assert any("default-src 'none'" in item for item in policy)
+
+
+def test_every_picture_has_a_text_and_can_be_read():
+    images = Page(render_report(MIXED)).all('img')
+    assert len(images) == 4
+    for image in images:
+        assert 'Crow' in image['alt'] and 'b/' in image['alt']
+        picture = Image.open(io.BytesIO(base64.b64decode(image['src'].partition(',')[2])))
+        assert picture.format == 'JPEG' and picture.size[1] > 192
+
+
+def test_likeliest_classes_are_text():
+    html = render_report([made(0.5, 'Gull')])
+    assert 'シジュウカラ' in html and 'Крачка' in html
+    assert re.search(r'class="truth"><span>✓ Gull</span><span>30 %</span>', html)
+
+
+def test_only_mistakes():
+    page = Page(render_report(MIXED, ReportSettings(only_mistakes=True)))
+    assert len(page.all('img')) == 2
+    assert '50.0 %' in page.text  # accuracy is that of all
+    none = Page(render_report([made(0.9, 'Crow')], ReportSettings(only_mistakes=True)))
+    assert 'no mistake was made' in none.text
+
+
+def test_unknown_classes_and_models_without_selection():
+    page = Page(render_report([make_prediction((32, 32), selects=False)]))
+    assert 'Accuracy' not in page.text and len(page.all('img')) == 1
+    assert 'nothing to show' in Page(render_report([])).text
+
+
+def test_layout_follows_the_width_of_the_screen():
+    assert any(item.get('name') == 'viewport' for item in Page(render_report(MIXED)).all('meta'))
