@@ -1,0 +1,262 @@
+"""Localisation quality of all region selectors on one encoder: every selector and O from the same forward pass."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import DATASETS, MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from ..apis.config_errors import explain_config_errors
+from ..apis.model import load_model
+from ..compat import apply_runtime_fixes
+from ..errors import GLSimError
+from ..evaluation import MEASURES, selection_quality
+from ..models.classifiers.glsim_classifier import annotated_boxes
+from ..models.necks import SelectionInputs, build_selector, check_selectors
+from ..models.utils import check_attention, record_attention, token_layout
+from ..ops import patch_grid, top_patches
+
+_RESIZES = ('Resize', 'ResizeEdge')
+_CROPS = ('CenterCrop',)
+
+
+class QualityRow(NamedTuple):
+    """Means over the images of one selector, O and image size.
+
+    Attributes:
+        size (int): Side of the network input in pixels.
+        selector (str): Short name.
+        top_o (int): Selected patches O.
+        num_images (int): Images with a box.
+        measures (dict[str, float]): Per cent, by the names of :data:`glsim_mm.evaluation.MEASURES`.
+    """
+
+    size: int
+    selector: str
+    top_o: int
+    num_images: int
+    measures: dict[str, float]
+
+
+def measure_selectors(
+    cfg: Config,
+    checkpoint: str | None,
+    selectors: Sequence[str],
+    top_os: Sequence[int] = (8,),
+    sizes: Sequence[int] | None = None,
+    num_images: int | None = None,
+    box_end: str = 'exclusive',
+    device: str | torch.device | None = None,
+) -> Iterator[QualityRow]:
+    """Measure selectors on a config's test set, which must have boxes; sizes one after the other.
+
+    Args:
+        cfg (Config): Config of an encoder within a GLSim model, and of the data. It is not changed.
+        checkpoint (str, optional): Weights of the whole model. None: what the config's backbone is initialised with.
+        selectors (Sequence[str]): Short names; see :data:`glsim_mm.models.necks.SELECTORS`.
+        top_os (Sequence[int]): Values of O. Defaults to (8,).
+        sizes (Sequence[int], optional): Sides of the network input in pixels. Defaults to None, the pipeline's own.
+        num_images (int, optional): Images spread evenly over the test set. Defaults to None, all.
+        box_end (str): ``'exclusive'`` or ``'inclusive'``. Defaults to ``'exclusive'``.
+        device (str | torch.device, optional): Defaults to the GPU if there is one.
+
+    Yields:
+        QualityRow: For each size, selector and O in order.
+
+    Raises:
+        GLSimError: If a selector is unknown, the data has no boxes, or config or checkpoint cannot be used.
+    """
+    check_selectors(selectors)
+    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
+        model = _load(cfg, checkpoint, device)
+        for size in sizes or (None,):
+            pipeline = pipeline_with_boxes(cfg.test_dataloader.dataset.pipeline, size)
+            loader = _build_loader(cfg, pipeline, num_images)
+            yield from _measure_size(model, loader, list(selectors), list(top_os), box_end, device)
+
+
+def pipeline_with_boxes(pipeline: Sequence[Mapping], size: int | None) -> list[dict]:
+    """A test pipeline that makes images of another size and hands annotated boxes on.
+
+    Args:
+        pipeline (Sequence[Mapping]): Steps with square ``Resize`` and, if there is one, ``CenterCrop``; resized images
+            keep their ratio to the crop.
+        size (int, optional): Side of the network input in pixels; None leaves it.
+
+    Returns:
+        list[dict]: New steps.
+
+    Raises:
+        GLSimError: If nothing in the pipeline sets the size, or it does not end in ``PackInputs``.
+    """
+    steps = [dict(step) for step in pipeline]
+    if steps[-1]['type'].split('.')[-1] != 'PackInputs':
+        raise GLSimError('the test pipeline must end with PackInputs; correct the config')
+    steps[-1]['algorithm_keys'] = tuple({*steps[-1].get('algorithm_keys', ()), 'gt_bboxes'})
+    if size is None:
+        return steps
+    resizes = [step for step in steps if step['type'].split('.')[-1] in _RESIZES]
+    crops = [step for step in steps if step['type'].split('.')[-1] in _CROPS]
+    before = _side((crops or resizes or [{}])[-1])
+    if before is None:
+        raise GLSimError('--sizes needs a test pipeline with a square Resize or CenterCrop; correct the config')
+    for step in resizes + crops:
+        field = 'crop_size' if step in crops else 'scale'
+        side = _side(step)
+        if side is None:
+            raise GLSimError(f'--sizes needs squares, but {step["type"]} has {field}={step[field]}; correct the config')
+        step[field] = int(side * size / before) if step in crops or not crops else round(side * size / before)
+    return steps
+
+
+def _side(step: Mapping) -> int | None:
+    value = step.get('crop_size', step.get('scale'))
+    if isinstance(value, int):
+        return value
+    return value[0] if value is not None and len(value) == 2 and value[0] == value[1] else None
+
+
+def _load(cfg: Config, checkpoint: str | None, device: torch.device) -> nn.Module:
+    """The whole model, or its encoder with its initial weights."""
+    apply_runtime_fixes()
+    if checkpoint is not None:
+        return load_model(cfg, checkpoint, device)
+    settings = dict(cfg.model)
+    settings.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    with explain_config_errors():
+        model = MODELS.build(settings)
+        model.backbone.init_weights()
+    return model.to(device).eval()
+
+
+def _build_loader(cfg: Config, pipeline: list[dict], num_images: int | None) -> DataLoader:
+    with explain_config_errors():
+        dataset: Dataset = DATASETS.build({**cfg.test_dataloader.dataset, 'pipeline': pipeline})
+    count = len(dataset) if num_images is None else min(num_images, len(dataset))
+    chosen = torch.linspace(0, len(dataset) - 1, count).round().long().tolist()
+    loader = cfg.test_dataloader
+    return DataLoader(
+        Subset(dataset, chosen),
+        batch_size=loader.get('batch_size', 16),
+        num_workers=loader.get('num_workers', 0),
+        collate_fn=pseudo_collate,
+    )
+
+
+@torch.no_grad()
+def _measure_size(
+    model: nn.Module, loader: DataLoader, selectors: list[str], top_os: list[int], box_end: str, device: torch.device
+) -> Iterator[QualityRow]:
+    sums = torch.zeros(len(selectors), len(top_os), len(MEASURES), dtype=torch.float64)
+    count, without, side = 0, 0, 0
+    for batch in loader:
+        data = model.data_preprocessor(batch, training=False)
+        boxes, kept = _boxes_of(data['data_samples'], device)
+        without += len(data['data_samples']) - len(kept)
+        if not kept:
+            continue
+        images = data['inputs'][kept]
+        side = images.shape[-1]
+        inputs = _encode(model, images, boxes)
+        for row, name in enumerate(selectors):
+            sums[row] += _measure_selector(name, model.backbone, inputs, top_os, box_end).cpu()
+        count += len(kept)
+    if not count:
+        raise GLSimError('no test image has an annotated box; use a data set with boxes, such as CUBFormat')
+    if without:
+        print_log(f'{without} images without a box are left out', logger='current', level=logging.WARNING)
+    for row, name in enumerate(selectors):
+        for column, top_o in enumerate(top_os):
+            means = (100 * sums[row, column] / count).tolist()
+            yield QualityRow(side, name, top_o, count, dict(zip(MEASURES, means)))
+
+
+def _boxes_of(samples: list[DataSample], device: torch.device) -> tuple[Tensor, list[int]]:
+    """Annotated boxes (b, 4), and which samples have one."""
+    kept = [index for index, sample in enumerate(samples) if annotated_boxes([sample], device) is not None]
+    found = annotated_boxes([samples[index] for index in kept], device) if kept else None
+    return (torch.zeros(0, 4) if found is None else found), kept
+
+
+def _encode(model: nn.Module, images: Tensor, boxes: Tensor) -> SelectionInputs:
+    layout = token_layout(model.backbone)
+    with record_attention() as attention:
+        tokens = model.backbone(images)[-1]
+    size = (images.shape[-2], images.shape[-1])
+    return SelectionInputs(tokens, layout, patch_grid(size, layout.patch_size), size, attention, boxes)
+
+
+def _measure_selector(
+    name: str, backbone: nn.Module, inputs: SelectionInputs, top_os: list[int], box_end: str
+) -> Tensor:
+    """Sums over the batch, float64 (len(top_os), measures)."""
+    scores: Tensor | None = None
+    rows = []
+    for top_o in top_os:
+        selector = build_selector(name, top_o=top_o, box_end=box_end)
+        if scores is None:  # scores do not depend on O
+            if selector.needs_attention and inputs.attention is not None:
+                check_attention(inputs.attention, backbone, inputs.tokens, name)
+            scores = selector.score_patches(inputs)
+        selected = selector.locate(scores, top_patches(scores, top_o), inputs)[:, 0]
+        measures = selection_quality(
+            scores, selected, inputs.boxes, inputs.grid, inputs.layout.patch_size, inputs.image_size
+        )
+        rows.append(measures.double().sum(dim=0))
+    return torch.stack(rows)
+
+
+def write_rows(rows: Sequence[QualityRow], folder: str | Path) -> Path:
+    """Write ``selection_quality.csv``.
+
+    Args:
+        rows (Sequence[QualityRow]): Results.
+        folder (str | Path): Made if need be.
+
+    Returns:
+        Path: The file.
+
+    Raises:
+        GLSimError: If the folder cannot be written.
+    """
+    path = Path(folder) / 'selection_quality.csv'
+    lines = [','.join(('size', 'selector', 'top_o', 'num_images', *MEASURES))]
+    for row in rows:
+        values = [f'{row.measures[name]:.4f}' for name in MEASURES]
+        lines.append(','.join((str(row.size), row.selector, str(row.top_o), str(row.num_images), *values)))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    except OSError as error:
+        raise GLSimError(f'cannot write {path} ({error.strerror}); choose another folder') from error
+    return path
+
+
+def format_rows(rows: Sequence[QualityRow]) -> str:
+    """A table of 80 columns, per cent.
+
+    Args:
+        rows (Sequence[QualityRow]): Results.
+
+    Returns:
+        str: A line per selector, O and size, and a legend.
+    """
+    heads = ('size', 'selector', 'O', 'energy', 'pointing', 'inside', 'covered', 'IoU')
+    lines = ['{:>5} {:<16}{:>4}{:>9}{:>10}{:>9}{:>9}{:>8}'.format(*heads)]
+    for row in rows:
+        values = [row.measures[name] for name in MEASURES[:5]]
+        numbers = ''.join(f'{value:{width}.1f}' for value, width in zip(values, (9, 10, 9, 9, 8)))
+        lines.append(f'{row.size:>5} {row.selector:<16}{row.top_o:>4}{numbers}')
+    if rows:
+        lines.append(f'{rows[0].num_images} images; their boxes cover {rows[0].measures["area"]:.1f} % of an image')
+    return '\n'.join(lines)

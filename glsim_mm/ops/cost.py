@@ -1,0 +1,217 @@
+"""What selecting a region costs, counted: as the GLSim paper counts it, and as this package does it.
+
+The paper's table (arXiv 2407.12891; counted as the authors' ``tools/calc_flops.py`` of github.com/arkel23/GLSim does)
+serves to compare with the literature. It differs from what a machine does:
+
+* TransFG (PSM) and AF-Trans (SACM) are counted with overlapping patches (stride P - 4: 324 patches at 224 px where the
+  others have 196), because their papers use them; the same selectors on the encoder's own patches cost less.
+* Selectors are counted in FLOPs, the encoder in multiply-adds, of which each is 2 FLOPs (but for its patch embedding).
+* Attention matrices are taken for granted. A fused attention never makes them, so who wants them pays 2 S^2 C FLOPs and
+  H S^2 numbers per layer for it.
+* Rollout and PSM are counted, and written by their authors, as products of whole S x S matrices, of which one row is
+  used; the row alone costs S times less.
+* GLS is counted without the additions of its dot products and norms.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+PUBLISHED_SELECTORS = ('gls', 'maws', 'sacm', 'rollout', 'psm')
+
+
+class EncoderShape(NamedTuple):
+    """What the cost of a plain ViT depends on; its MLPs have the ratio 4.
+
+    Attributes:
+        num_layers (int): Transformer layers L.
+        num_heads (int): Heads H per layer.
+        embed_dims (int): Channels C, a multiple of ``num_heads``.
+        patch_size (int): Side P of a patch in pixels.
+    """
+
+    num_layers: int
+    num_heads: int
+    embed_dims: int
+    patch_size: int
+
+
+VIT_BASE_P16 = EncoderShape(num_layers=12, num_heads=12, embed_dims=768, patch_size=16)
+
+
+def count_tokens(image_size: int, patch_size: int, stride: int | None = None) -> int:
+    """Tokens S that a ViT with a CLS token makes of a square image: S = 1 + N.
+
+    Args:
+        image_size (int): Side of the image in pixels, at least one patch.
+        patch_size (int): Side of a patch in pixels.
+        stride (int, optional): Pixels from one patch to the next; smaller than ``patch_size`` they overlap. Defaults
+            to None, ``patch_size``.
+
+    Returns:
+        int: S; pixels that no whole patch covers are left out.
+
+    Raises:
+        ValueError: If the image is smaller than a patch.
+    """
+    if image_size < patch_size:
+        raise ValueError(f'an image of {image_size} pixels is smaller than one patch of {patch_size}')
+    return 1 + ((image_size - patch_size) // (stride or patch_size) + 1) ** 2
+
+
+def published_selection_flops(selector: str, image_size: int, shape: EncoderShape = VIT_BASE_P16) -> int:
+    """FLOPs per image of a selector as the GLSim paper's table counts them; see above for what they leave out.
+
+    Args:
+        selector (str): ``'gls'``, ``'maws'`` (FFVT), ``'sacm'`` (AF-Trans), ``'rollout'`` (RAMS-Trans, DCAL) or
+            ``'psm'`` (TransFG).
+        image_size (int): Side of the square image in pixels, at least one patch.
+        shape (EncoderShape): The encoder. Defaults to ViT-B/16, the table's.
+
+    Returns:
+        int: FLOPs.
+
+    Raises:
+        ValueError: If the selector is not in the table, or the image is smaller than a patch.
+    """
+    if selector not in PUBLISHED_SELECTORS:
+        raise ValueError(f'selector must be one of {", ".join(PUBLISHED_SELECTORS)}, got {selector!r}')
+    layers, heads = shape.num_layers, shape.num_heads
+    stride = max(shape.patch_size - 4, 1) if selector in ('psm', 'sacm') else shape.patch_size
+    tokens = count_tokens(image_size, shape.patch_size, stride)
+    square = tokens * tokens
+    if selector == 'gls':  # products of dot product and norms, two roots, a sum and a quotient per patch
+        return (tokens - 1) * (3 * shape.embed_dims + 3)
+    if selector == 'maws':  # column softmax, two head averages and their product, in every layer but the last
+        return (layers - 1) * (5 * tokens * heads + 2 * heads + tokens)
+    if selector == 'sacm':  # product over heads, average of it, squeeze-and-excitation over layers
+        return layers * (heads - 1) * square + square + 1 + 6 * layers + layers * (tokens - 1)
+    if selector == 'rollout':  # head average, identity, normalisation; then products of the layers
+        return layers * (heads * square + square + tokens + 1) + (layers - 1) * _product(tokens, tokens, tokens)
+    return (layers - 2) * heads * _product(tokens, tokens, tokens)
+
+
+def published_encoder_operations(image_size: int, shape: EncoderShape = VIT_BASE_P16, num_classes: int = 200) -> int:
+    """Operations per image of a plain ViT as the paper's percentages of the backbone need them.
+
+    Args:
+        image_size (int): Side of the square image in pixels, at least one patch.
+        shape (EncoderShape): The encoder. Defaults to ViT-B/16.
+        num_classes (int): Classes of the linear head. Defaults to 200, CUB's.
+
+    Returns:
+        int: Multiply-adds, but two operations for each of the patch embedding's.
+    """
+    tokens, dims = count_tokens(image_size, shape.patch_size), shape.embed_dims
+    layer = 12 * tokens * dims**2 + 2 * tokens**2 * dims
+    patch_embedding = 2 * (tokens - 1) * dims * 3 * shape.patch_size**2
+    return patch_embedding + shape.num_layers * layer + dims * num_classes
+
+
+def encoder_flops(num_tokens: int, shape: EncoderShape = VIT_BASE_P16) -> int:
+    """FLOPs per image of one pass of a plain ViT: its matrix products, two for each multiply-add.
+
+    Args:
+        num_tokens (int): Tokens S, CLS token and N patches.
+        shape (EncoderShape): The encoder. Defaults to ViT-B/16.
+
+    Returns:
+        int: FLOPs; softmax, norms, biases and activations, less than 1 % of it, are left out.
+    """
+    dims = shape.embed_dims
+    layer = 12 * num_tokens * dims**2 + 2 * num_tokens**2 * dims
+    return 2 * (shape.num_layers * layer + (num_tokens - 1) * dims * 3 * shape.patch_size**2)
+
+
+def selection_flops(selector: str, num_tokens: int, shape: EncoderShape = VIT_BASE_P16) -> int:
+    """FLOPs per image that this package's selectors need beside a fused encoder pass.
+
+    Additions, multiplications, quotients, roots and exponentials count one each. Attention matrices are paid for, one
+    row vector runs through them, and MAWS makes one row and one column of the last layer's.
+
+    Args:
+        selector (str): One of :data:`SELECTORS`.
+        num_tokens (int): Tokens S, CLS token and N patches.
+        shape (EncoderShape): The encoder; its patch size does not matter. Defaults to ViT-B/16.
+
+    Returns:
+        int: FLOPs.
+
+    Raises:
+        ValueError: If there is no formula for the selector.
+    """
+    if selector not in SELECTORS:
+        raise ValueError(f'selector must be one of {", ".join(SELECTORS)}, got {selector!r}')
+    return _COUNTS[selector](num_tokens, shape)
+
+
+def attention_matrix_flops(num_tokens: int, shape: EncoderShape = VIT_BASE_P16) -> int:
+    """FLOPs per image of one layer's attention matrices, all heads, from queries and keys.
+
+    Args:
+        num_tokens (int): Tokens S.
+        shape (EncoderShape): The encoder. Defaults to ViT-B/16.
+
+    Returns:
+        int: 2 S^2 C for scaled products and H S (4 S - 1) for softmax.
+    """
+    return _attention(num_tokens, num_tokens, shape)
+
+
+def _product(rows: int, inner: int, columns: int) -> int:
+    """Product of a rows x inner and an inner x columns matrix."""
+    return rows * columns * (2 * inner - 1)
+
+
+def _softmax(length: int) -> int:
+    """Shift, exponential, sum, quotient; finding the maximum takes comparisons only."""
+    return 4 * length - 1
+
+
+def _attention(queries: int, keys: int, shape: EncoderShape) -> int:
+    """Softmaxed, scaled products of some queries with some keys, all heads; softmax over the keys."""
+    products = _product(queries, shape.embed_dims // shape.num_heads, keys) + queries * keys
+    return shape.num_heads * (products + queries * _softmax(keys))
+
+
+def _gls(tokens: int, shape: EncoderShape) -> int:
+    dot = _product(1, shape.embed_dims, 1)
+    # Norm of the CLS token once; per patch a dot product, a norm, the product of norms and a quotient.
+    return (dot + 1) + (tokens - 1) * (2 * dot + 3)
+
+
+def _class_attention(tokens: int, shape: EncoderShape) -> int:
+    return _attention(1, tokens, shape) + (tokens - 1) * shape.num_heads
+
+
+def _maws(tokens: int, shape: EncoderShape) -> int:
+    # The column is softmaxed over queries, so it costs what a row costs.
+    return 2 * _class_attention(tokens, shape) + tokens - 1
+
+
+def _rollout(tokens: int, shape: EncoderShape) -> int:
+    head_average = shape.num_heads * tokens**2
+    row = _product(1, tokens, tokens) + 3 * tokens  # 0.5 v A + 0.5 v
+    return shape.num_layers * (attention_matrix_flops(tokens, shape) + head_average + row)
+
+
+def _psm(tokens: int, shape: EncoderShape) -> int:
+    rows = (shape.num_layers - 1) * shape.num_heads * _product(1, tokens, tokens)
+    head_sum = (shape.num_heads - 1) * (tokens - 1)
+    return shape.num_layers * attention_matrix_flops(tokens, shape) + rows + head_sum
+
+
+def _sacm(tokens: int, shape: EncoderShape) -> int:
+    # Per entry the logarithms' mean over heads and its exponential, then the layer's mean; layers are weighed, summed.
+    layer = attention_matrix_flops(tokens, shape) + (2 * shape.num_heads + 2) * tokens**2
+    return shape.num_layers * layer + (2 * shape.num_layers - 1) * tokens
+
+
+_COUNTS: dict[str, Callable[[int, EncoderShape], int]] = {
+    'gls': _gls,
+    'class-attention': _class_attention,
+    'maws': _maws,
+    'sacm': _sacm,
+    'rollout': _rollout,
+    'psm': _psm,
+}
+SELECTORS = tuple(_COUNTS)

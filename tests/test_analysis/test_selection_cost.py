@@ -1,0 +1,104 @@
+"""Cost measured through the real command line, on a tiny ViT."""
+
+import csv
+
+import pytest
+import torch
+from PIL import Image
+from tiny_run import ROOT, call_tool
+
+from glsim_mm.analysis.published_selection import PUBLISHED_SELECTIONS
+from glsim_mm.analysis.selection_cases import SELECTOR_TYPES, Case, Passes, list_cases, vit_settings
+from glsim_mm.errors import GLSimError
+from glsim_mm.models.necks import SELECTORS
+
+
+@pytest.fixture(scope='module')
+def passes():
+    """A ViT-Ti with random weights."""
+    return Passes(vit_settings('vit-tiny'))
+
+
+def test_names_are_those_of_all_command_lines():
+    assert {name: dict(type=type_) for name, type_ in SELECTOR_TYPES.items()} == {
+        name: dict(type=SELECTORS[name]['type']) for name in SELECTOR_TYPES
+    }
+    # The variants of one similarity cost the same, and the oracle needs boxes.
+    assert set(SELECTORS) - set(SELECTOR_TYPES) == {'gls-l1', 'gls-l2', 'oracle'}
+
+
+@pytest.mark.parametrize('name', PUBLISHED_SELECTIONS)
+def test_both_ways_give_the_same_scores(passes, name):
+    """What is compared is the same selection: ours, and as its authors compute it."""
+    images = passes.images(64, 2)
+    ours, published = (passes.run(Case(name, way), images).scores for way in ('fused', 'published'))
+    torch.testing.assert_close(ours, published.reshape(ours.shape), atol=1e-5, rtol=1e-3)
+
+
+def test_only_published_ways_give_up_fused_attention(passes, monkeypatch):
+    calls = []
+    original = torch.nn.functional.scaled_dot_product_attention
+
+    class Spy(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            if func is original:
+                calls.append(func)
+            return func(*args, **(kwargs or {}))
+
+    for case in list_cases():
+        calls.clear()
+        with Spy():
+            passes.run(case, passes.images(32, 1))
+        # The whole model encodes the crop too, and its aggregator has a layer.
+        expected = {'fused': 12, 'whole model': 25, 'published': calls and 12 or 0}
+        assert len(calls) == expected[case.way], case
+
+
+def test_command_line(tmp_path, capsys):
+    out = tmp_path / 'cost'
+    call_tool(
+        'analysis/selection_cost', '--model', 'vit-tiny', '--sizes', 32, 48, '--repeats', 1, '--threads', 1,
+        '--selectors', 'gls', 'maws', 'rollout', '--out-dir', out,
+    )  # fmt: skip
+    with open(out / 'selection_cost.csv', encoding='utf-8') as file:
+        rows = list(csv.DictReader(file))
+    cases = list_cases(['gls', 'maws', 'rollout'])
+    assert len(rows) == 2 * len(cases)
+    assert {row['selector'] for row in rows} == {'none', 'gls', 'maws', 'rollout'}
+    ratios = [float(value) for row in rows for name, value in row.items() if 'ratio' in name and value]
+    assert ratios and min(ratios) > 0
+    assert Image.open(out / 'selection_cost.png').size[0] > 1000
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 80
+    assert all(name in output for name in ('gls', 'maws', 'rollout', '+ crop pass'))
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--sizes', '8'], 'smaller than'),
+        (['--selectors', 'magic'], "there is no selector 'magic'"),
+        (['--model', 'resnet'], "there is no ViT 'resnet'"),
+        (['--config', ROOT / 'configs' / 'vit_demo.py'], 'give the config of a GLSimClassifier'),
+    ],
+)
+def test_mistakes_end_in_one_sentence(arguments, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        call_tool('analysis/selection_cost', '--repeats', 1, '--no-plot', '--out-dir', tmp_path, *arguments)
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith('error: ') and message in error
+
+
+def test_folder_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(SystemExit):
+        call_tool('analysis/selection_cost', '--no-plot', '--out-dir', tmp_path / 'file' / 'below')
+    assert capsys.readouterr().err.startswith('error: ')
+
+
+def test_unknown_selector_and_model():
+    with pytest.raises(GLSimError, match='choose from gls'):
+        list_cases(['nothing'])
+    with pytest.raises(GLSimError, match='choose from'):
+        vit_settings('nothing')

@@ -1,0 +1,50 @@
+"""Measure how well region selectors find annotated objects: python tools/analysis/selection_quality.py CONFIG."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from command_line import run
+from mmengine.config import DictAction
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(description='Measure how well region selectors find annotated objects')
+    parser.add_argument('config', help='config file; its test set must have boxes')
+    parser.add_argument('checkpoint', nargs='?', help='weights of the model; default: those its backbone starts with')
+    parser.add_argument('--selectors', nargs='+', help='short names; default: all that need no training')
+    parser.add_argument('--top-o', type=int, nargs='+', default=[8], help='values of O; default: 8')
+    parser.add_argument('--sizes', type=int, nargs='+', help="sides of the image in pixels; default: the pipeline's")
+    parser.add_argument('--num-images', type=int, help='images spread evenly over the test set; default: all')
+    parser.add_argument('--box-end', choices=['exclusive', 'inclusive'], default='exclusive', help='default: exclusive')
+    parser.add_argument('--out-dir', help='folder for selection_quality.csv, which grows with every size')
+    parser.add_argument('--device', help='for example cpu or cuda:1; default: the GPU if there is one')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')
+    args = parser.parse_args(argv)
+    if min([*args.top_o, *(args.sizes or [1]), args.num_images or 1]) < 1:
+        parser.error('--top-o, --sizes and --num-images must be 1 or more')
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    """Measure, print and write."""
+    from glsim_mm.analysis.selection_quality import format_rows, measure_selectors, write_rows
+    from glsim_mm.apis import load_config
+    from glsim_mm.models.necks import SELECTORS
+
+    rows = []
+    cfg = load_config(args.config, args.cfg_options)
+    names = args.selectors or list(SELECTORS)
+    settings = args.top_o, args.sizes, args.num_images, args.box_end, args.device
+    for row in measure_selectors(cfg, args.checkpoint, names, *settings):
+        rows.append(row)
+        if args.out_dir:
+            write_rows(rows, args.out_dir)
+    print(format_rows(rows))
+
+
+if __name__ == '__main__':
+    run(main, parse_args())
