@@ -20,7 +20,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--wait-time', type=float, default=2, help='seconds to show each panel; default: 2')
     parser.add_argument('--batch-size', type=int, default=16, help='images per pass; default: 16')
     parser.add_argument('--device', help='for example cpu or cuda:1; default: the GPU if there is one')
-    parser.add_argument('--selector', help="another selector than the config's, for example MAWSSelector")
+    parser.add_argument('--selector', help="another selector than the config's, for example maws")
     parser.add_argument('--top-k', type=int, default=5, help='classes listed in --out for each image; default: 5')
     parser.add_argument('--no-progress', action='store_true', help='no progress bar (none anyway in a terminal)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')

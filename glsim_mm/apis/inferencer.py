@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from ..errors import GLSimError
+from ..models.necks import SELECTORS
 from ..visualization.from_sample import prediction_from_sample
 from .config_errors import explain_config_errors
 from .image_sources import ImageInput, ImageSource, find_sources, read_source
@@ -67,9 +68,10 @@ class GLSimInferencer(ImageClassificationInferencer):
         config (str | Path | Config): Config of the model.
         checkpoint (str): Path or URL of its weights; read without running code from it.
         device (str | torch.device, optional): Defaults to the GPU if there is one.
-        selector (str | Mapping, optional): Another selector than the config's: the type of one
-            (``'MAWSSelector'``), which takes over ``top_o`` and the other fields that all selectors have; a dict with
-            ``type``, used as it is; or a dict without, which changes fields of the config's. Defaults to None.
+        selector (str | Mapping, optional): Another selector than the config's: a short name (``'maws'``, see
+            :data:`glsim_mm.models.necks.SELECTORS`) or type (``'MAWSSelector'``), which takes over ``top_o`` and the
+            other fields that all selectors have; a dict with ``type``, used as it is; or a dict without, which changes
+            fields of the config's. Defaults to None.
 
     Raises:
         GLSimError: If config, checkpoint or selector cannot be used.
@@ -249,7 +251,7 @@ def _with_selector(cfg: Config, selector: str | Mapping | None) -> Config:
     neck = cfg.model.get('neck') or ConfigDict(type='GLSimSelector')
     if isinstance(selector, str):
         kept = {name: neck[name] for name in _SHARED_FIELDS if name in neck}
-        cfg.model.neck = ConfigDict(kept, type=selector)
+        cfg.model.neck = ConfigDict(kept, **SELECTORS.get(selector, dict(type=selector)))
     else:
         cfg.model.neck = ConfigDict(selector if 'type' in selector else {**neck, **selector})
     return cfg

@@ -176,6 +176,8 @@ def test_another_selector(run, files, inferencer):
     assert len(boxes) == 1
     assert centre.model.neck.top_o == 3  # as in the config
     assert len({tuple(result['selected_box']) for result in inferencer(files, progress=False)}) > 1
+    short = GLSimInferencer(config, checkpoint, 'cpu', selector='maws')
+    assert type(short.model.neck).__name__ == 'MAWSSelector' and short.model.neck.top_o == 3
     whole = GLSimInferencer(config, checkpoint, 'cpu', selector=dict(top_o=16))
     assert type(whole.model.neck).__name__ == 'GLSimSelector'
     (result,) = whole(files[0], progress=False)
