@@ -16,15 +16,14 @@ from .regions import masks_to_boxes
 REGION_METHODS = ('components', 'windows')
 
 
-def component_masks(scores: Tensor, indices: Tensor, grid: tuple[int, int], num_regions: int) -> Tensor:
+def component_masks(indices: Tensor, grid: tuple[int, int], num_regions: int) -> Tensor:
     """Connected components of the selected patches, the largest first.
 
     Patches that touch, also at a corner, belong together. Components are ordered by their number of patches, equal ones
     by their best patch. Where there are fewer than wanted, the rest are all selected patches together.
 
     Args:
-        scores (Tensor): (B, N), larger is better; NaN counts as the least.
-        indices (Tensor): int64, (B, O), selected patches.
+        indices (Tensor): int64, (B, O), selected patches, best first, as :func:`glsim_mm.ops.top_patches` gives them.
         grid (tuple[int, int]): Rows and columns of patches, N = rows * columns.
         num_regions (int): Regions R per image, >= 1.
 
@@ -35,22 +34,21 @@ def component_masks(scores: Tensor, indices: Tensor, grid: tuple[int, int], num_
         ValueError: If ``num_regions`` is not positive.
     """
     _check_num_regions(num_regions)
-    num_patches, num_selected = grid[0] * grid[1], indices.shape[1]
-    selected = torch.zeros_like(scores, dtype=torch.bool).scatter(1, indices, True)
-    # The number of a component is the largest of its patches' numbers, counted by rank of score: 1 for the worst.
-    ranks = _ranks(scores)
-    labels = torch.where(selected, ranks, 0).float().unflatten(1, grid)[:, None]
-    inside = selected.unflatten(1, grid)[:, None]
+    num_selected = indices.shape[1]
+    # The number of a component is the largest of its patches' numbers: O for the best patch, 1 for the last selected.
+    numbers = torch.arange(num_selected, 0, -1, device=indices.device).expand_as(indices)
+    background = indices.new_zeros(indices.shape[0], grid[0] * grid[1])
+    labels = background.scatter(1, indices, numbers).float().unflatten(1, grid)[:, None]
+    inside = labels > 0
     for _ in range(num_selected - 1):  # no path between selected patches is longer
         labels = torch.where(inside, F.max_pool2d(labels, 3, stride=1, padding=1), 0)
-    flat = labels.flatten(1).long()
-    sizes = torch.zeros(flat.shape[0], num_patches + 1, device=flat.device, dtype=torch.int64)
-    sizes = sizes.scatter_add(1, flat, selected.long())
-    # Size first, then rank of the best patch: both fit into one whole number.
-    order = sizes * (num_patches + 1) + torch.arange(num_patches + 1, device=flat.device)
+    flat, selected = labels.flatten(1).long(), inside.flatten(1)
+    sizes = indices.new_zeros(indices.shape[0], num_selected + 1).scatter_add(1, flat, selected.long())
+    # Size first, then number of the best patch: both fit into one whole number.
+    order = sizes * (num_selected + 1) + torch.arange(num_selected + 1, device=indices.device)
     order = torch.where(sizes > 0, order, 0)
-    wanted = torch.topk(order, min(num_regions, num_patches + 1), dim=1)
-    masks = (flat[:, None] == wanted.indices[:, :, None]) & selected[:, None] & (wanted.values > 0)[:, :, None]
+    wanted = torch.topk(order, min(num_regions, num_selected), dim=1)
+    masks = (flat[:, None] == wanted.indices[:, :, None]) & (wanted.values > 0)[:, :, None]
     masks = torch.where(masks.any(dim=2, keepdim=True), masks, selected[:, None])
     missing = num_regions - masks.shape[1]
     return torch.cat([masks, selected[:, None].expand(-1, missing, -1)], dim=1) if missing > 0 else masks
@@ -109,7 +107,7 @@ def region_boxes(
 
     Args:
         scores (Tensor): (B, N), larger is better.
-        indices (Tensor): int64, (B, O), the selected patches; O is also the size of windows.
+        indices (Tensor): int64, (B, O), the selected patches, best first; O is also the size of windows.
         grid (tuple[int, int]): Rows and columns of patches.
         patch_size (tuple[int, int]): Patch height and width in pixels.
         image_size (tuple[int, int]): Image height and width in pixels.
@@ -127,7 +125,7 @@ def region_boxes(
     if method == 'windows':
         masks, box_end = window_masks(scores, grid, indices.shape[1], num_regions), 'inclusive'
     else:
-        masks = component_masks(scores, indices, grid, num_regions)
+        masks = component_masks(indices, grid, num_regions)
     boxes = masks_to_boxes(masks.flatten(0, 1), grid, patch_size, image_size, box_end)
     return boxes.unflatten(0, (-1, num_regions))
 
@@ -141,13 +139,6 @@ def check_region_method(method: str) -> None:
 def _check_num_regions(num_regions: int) -> None:
     if num_regions < 1:
         raise ValueError(f'num_regions must be at least 1, got {num_regions}')
-
-
-def _ranks(scores: Tensor) -> Tensor:
-    """1 for the lowest score of an image to N for the highest, int64 (B, N), all different."""
-    order = torch.nan_to_num(scores.float(), nan=float('-inf')).argsort(dim=1, stable=True)
-    numbers = torch.arange(1, scores.shape[1] + 1, device=scores.device).expand_as(order)
-    return torch.zeros_like(order).scatter(1, order, numbers)
 
 
 def _finite(scores: Tensor) -> Tensor:

@@ -263,6 +263,19 @@ def test_compiles_without_breaks(selector):
 
 
 @pytest.mark.parametrize('method', ['components', 'windows'])
+def test_several_regions_compile_without_breaks(method):
+    model = build_model(GLSimSelector, num_regions=2, region_method=method).eval()
+
+    def forward(images):
+        return model.head.pre_logits(model.extract_feat(images))
+
+    with torch.no_grad():
+        images = torch.randn(2, 3, 32, 32)
+        compiled = torch.compile(forward, fullgraph=True, backend='aot_eager')
+        torch.testing.assert_close(compiled(images), forward(images))
+
+
+@pytest.mark.parametrize('method', ['components', 'windows'])
 @pytest.mark.parametrize('selector', SELECTORS)
 def test_several_regions(selector, method):
     regions = select(selector, top_o=6, num_regions=3, region_method=method)

@@ -63,12 +63,15 @@ def greedy_windows(scores, grid, top_o, num_regions):
 @given(GRIDS, st.integers(1, 20), st.integers(1, 5), st.integers(0, 999))
 @settings(max_examples=60, deadline=None)
 def test_components_equal_flood_fill(grid, top_o, num_regions, seed):
-    scores = torch.rand(2, grid[0] * grid[1], generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.rand(2, grid[0] * grid[1], generator=generator)
+    scores[1, torch.randperm(scores.shape[1], generator=generator)[0]] = NAN
     indices = top_patches(scores, top_o)
-    masks = component_masks(scores, indices, grid, num_regions)
+    masks = component_masks(indices, grid, num_regions)
     assert masks.shape == (2, num_regions, grid[0] * grid[1]) and masks.dtype == torch.bool
     for row, chosen, found in zip(scores.tolist(), indices.tolist(), masks):
         components = flood_fill(chosen, grid)
+        row = [-1 if math.isnan(score) else score for score in row]
         components.sort(key=lambda component: (len(component), max(row[patch] for patch in component)), reverse=True)
         expected = (components + [set(chosen)] * num_regions)[:num_regions]
         assert [set(mask.nonzero().flatten().tolist()) for mask in found] == expected
@@ -141,19 +144,23 @@ def test_scores_that_are_no_numbers_or_equal(scores):
 def test_half_precision_scores():
     scores = two_groups().to(torch.bfloat16)
     indices = top_patches(scores, 6)
-    assert torch.equal(component_masks(scores, indices, (4, 6), 2), component_masks(scores.float(), indices, (4, 6), 2))
-    assert window_masks(scores, (4, 6), 4, 2).shape == (1, 2, 24)
+    place = dict(grid=(4, 6), patch_size=(10, 10), image_size=(40, 60), num_regions=2)
+    for method in ('components', 'windows'):
+        boxes = region_boxes(scores, indices, **place, method=method)
+        assert torch.equal(boxes, region_boxes(scores.float(), indices, **place, method=method))
 
 
 @pytest.mark.parametrize('method', ['components', 'windows'])
-def test_compiles_in_one_graph_for_any_scores(method):
+def test_compiles_and_traces_in_one_graph_for_any_scores_and_batch(method):
     def regions(scores):
         return region_boxes(scores, top_patches(scores, 8), (5, 7), (8, 8), (40, 56), num_regions=3, method=method)
 
     compiled = torch.compile(regions, fullgraph=True, backend='aot_eager')
-    for seed in range(3):
-        scores = torch.rand(2, 35, generator=torch.Generator().manual_seed(seed))
+    traced = torch.jit.trace(regions, torch.rand(2, 35))
+    for seed, batch in enumerate((2, 2, 5)):
+        scores = torch.rand(batch, 35, generator=torch.Generator().manual_seed(seed))
         assert torch.equal(compiled(scores), regions(scores))
+        assert torch.equal(traced(scores), regions(scores))
 
 
 def test_several_crops_of_an_image_equal_one_at_a_time():
