@@ -84,6 +84,8 @@ def _check(model: Mapping[str, Any], backbone: Mapping[str, Any]) -> None:
         raise GLSimError(f"{neck.get('type')} cannot be exported to the authors' code; only GLSimSelector can")
     if neck.get('box_end', 'exclusive') != 'exclusive':
         raise GLSimError("box_end='inclusive' cannot be exported: the authors' code leaves out the last row and column")
+    if neck.get('num_regions', 1) != 1 or not isinstance(neck.get('top_o', 8), int):
+        raise GLSimError("several regions cannot be exported: the authors' code crops one, of one top_o")
     kind = str(head.get('type')).rpartition('.')[2]
     if kind not in ('AggregatorHead', *_PLAIN_LINEAR_HEADS):
         raise GLSimError(f"{head.get('type')} cannot be exported to the authors' code; only AggregatorHead can")

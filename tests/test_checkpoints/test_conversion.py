@@ -108,6 +108,8 @@ def test_plain_vit_of_this_project_goes_to_the_authors_layout_and_back(tmp_path)
         (dict(backbone=dict(MODEL['backbone'], type='TimmViT')), 'TimmViT cannot be exported'),
         (dict(neck=dict(type='MAWSSelector')), 'MAWSSelector cannot be exported'),
         (dict(neck=dict(type='GLSimSelector', box_end='inclusive')), "box_end='inclusive' cannot be exported"),
+        (dict(neck=dict(type='GLSimSelector', num_regions=3)), 'several regions cannot be exported'),
+        (dict(neck=dict(type='GLSimSelector', top_o=(8, 16))), 'several regions cannot be exported'),
         (dict(head=dict(type='ArcFaceClsHead')), 'ArcFaceClsHead cannot be exported'),
         (dict(backbone=dict(MODEL['backbone'], img_size=(32, 64))), 'only square images'),
     ],
