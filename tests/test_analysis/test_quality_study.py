@@ -1,6 +1,7 @@
 """Selectors measured through the real command line, on a tiny set in CUB's layout."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -114,6 +115,32 @@ def test_pipelines_of_other_sizes():
             pipeline_with_boxes([step, dict(type='PackInputs')], 96)
     with pytest.raises(GLSimError, match='must end with PackInputs'):
         pipeline_with_boxes(steps[:3], None)
+
+
+def test_validation_while_training_logs_it(config, tmp_path):
+    """Through the real command line; a plain twin, which selects nothing, is told so."""
+    in_loop = """
+test_pipeline[-1] = dict(type='PackInputs', algorithm_keys=('gt_bboxes',))
+boxes.update(pipeline=test_pipeline)
+train_dataloader.update(dataset=dict(boxes, split='train', pipeline=train_pipeline))
+val_dataloader = test_dataloader
+val_evaluator = [dict(type='Accuracy', topk=(1,)), dict(type='SelectionQuality')]
+"""
+    looped = config.with_name('looped.py')
+    looped.write_text(config.read_text() + in_loop)
+    call_tool('train', looped, '--work-dir', tmp_path / 'run')
+    (log,) = (tmp_path / 'run').rglob('scalars.json')
+    values = [json.loads(line) for line in log.read_text().splitlines()]
+    logged = [entry for entry in values if 'selection/iou' in entry]
+    assert len(logged) == 2 and all(0 <= entry[f'selection/{name}'] <= 100 for entry in logged for name in MEASURES)
+
+    plain = config.with_name('plain_looped.py')
+    head = "head=dict(type='LinearClsHead', num_classes=2, in_channels=32)"
+    twin = f"model.update(type='ImageClassifier', neck=None, {head})"
+    plain.write_text(looped.read_text() + twin + "\nmodel['backbone'].update(out_type='cls_token')\n")
+    with pytest.raises(SystemExit) as exit_info:
+        call_tool('train', plain, '--work-dir', tmp_path / 'plain')
+    assert exit_info.value.code == 2
 
 
 @pytest.mark.parametrize(
