@@ -93,6 +93,8 @@ def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred') -> 
             metrics = runner.test()
             if out and out_item == 'metrics' and runner.rank == 0:
                 mmengine.dump(metrics, out)
+            if dist.is_available() and dist.is_initialized():
+                dist.barrier()  # a process that leaves while another is still talking may abort at its exit
     finally:
         _leave_process_group()
     return metrics
