@@ -4,7 +4,6 @@ import copy
 from pathlib import Path
 
 import mmengine
-import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 from mmengine.registry import RUNNERS
@@ -13,7 +12,7 @@ from mmengine.runner import Runner
 from ..compat import apply_runtime_fixes
 from ..compat.compilation import compile_backbone, pop_compile_options
 from ..compat.devices import fit_dataloaders, fit_mixed_precision
-from ..compat.distributed import use_cpu_distributed
+from ..compat.distributed import leave_process_group, use_cpu_distributed
 from ..compat.known_warnings import ignore_known_warnings
 from ..errors import GLSimError
 from .config_errors import explain_config_errors
@@ -65,7 +64,7 @@ def run_training(cfg: Config) -> Runner:
         with explain_config_errors(), ignore_known_warnings():
             runner.train()
     finally:
-        _leave_process_group()
+        leave_process_group(runner)
     return runner
 
 
@@ -93,10 +92,8 @@ def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred') -> 
             metrics = runner.test()
             if out and out_item == 'metrics' and runner.rank == 0:
                 mmengine.dump(metrics, out)
-            if dist.is_available() and dist.is_initialized():
-                dist.barrier()  # a process that leaves while another is still talking may abort at its exit
     finally:
-        _leave_process_group()
+        leave_process_group(runner)
     return metrics
 
 
@@ -113,8 +110,3 @@ def _check_out(out: str | None, out_item: str) -> None:
     allowed = ('.pkl', '.pickle') if out_item == 'pred' else ('.json', '.yml', '.yaml', '.pkl', '.pickle')
     if Path(out).suffix not in allowed:
         raise GLSimError(f'--out {out}: {out_item} can be written as {", ".join(allowed)}; choose another name')
-
-
-def _leave_process_group() -> None:
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()

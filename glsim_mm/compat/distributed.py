@@ -1,16 +1,23 @@
-"""Distributed runs on machines without an accelerator.
+"""Distributed runs: start on machines without an accelerator, and a safe end.
 
 mmengine selects a CUDA device before it starts the process group, and wraps the model for one
 (https://github.com/open-mmlab/mmengine/blob/v0.10.7/mmengine/dist/utils.py). Expires when mmengine's ``init_dist``
 and ``Runner.wrap_model`` work on CPU.
+
+A gloo group that anything refers to keeps its threads after ``destroy_process_group``. If one of them frees a tensor
+while the interpreter ends, the process aborts ("terminate called without an active exception",
+https://github.com/pytorch/pytorch/pull/179291). Expires when torch ends these threads itself.
 """
 
+import gc
 import os
 import subprocess
 
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 
 _MASTER_PORT = '29500'  # default of torch.distributed
 
@@ -33,6 +40,20 @@ def use_cpu_distributed(cfg: Config) -> None:
     )
     wrapper.update(device_ids=None)
     cfg.model_wrapper_cfg = wrapper
+
+
+def leave_process_group(runner: Runner) -> None:
+    """Leave the process group, if there is one, and end its threads.
+
+    Args:
+        runner (Runner): Runner of the run that ends. Its model is unwrapped, as the wrapper belongs to the group.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    if is_model_wrapper(runner.model):
+        runner.model = runner.model.module
+    dist.destroy_process_group()
+    gc.collect()  # the wrapper is part of reference cycles; the group's threads end with the last reference to it
 
 
 def set_rank_environment(launcher: str) -> None:

@@ -1,6 +1,7 @@
 """Distributed runs of two processes on CPU, through the scripts."""
 
 import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -87,6 +88,30 @@ def test_two_nodes_take_the_step_of_one_process(tiny_images, tmp_path, port):
     expected, found = (weights(tmp_path / name / 'epoch_1.pth') for name in ('single', 'nodes'))
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+THREADS_AFTER_TRAINING = """
+import sys
+from pathlib import Path
+from glsim_mm import apis
+cfg = apis.load_config(sys.argv[1])
+cfg.update(launcher='pytorch', work_dir=sys.argv[2])
+runner = apis.run_training(cfg)
+names = [path.read_text().strip() for path in Path('/proc/self/task').glob('*/comm')]
+print('threads:', *[name for name in names if 'gloo' in name])
+"""
+
+
+@pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='threads are counted in /proc')
+def test_no_thread_of_the_process_group_is_left(tiny_images, tmp_path, port):
+    # A thread that frees a tensor while the interpreter ends aborts the process, now and then.
+    config = write_config(tmp_path / 'tiny_end.py', tiny_images)
+    rank = dict(
+        RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1', MASTER_PORT=port, PYTHONPATH=str(ROOT)
+    )
+    result = run_command(sys.executable, '-c', THREADS_AFTER_TRAINING, config, tmp_path / 'work', cwd=tmp_path, **rank)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == 'threads:'
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
