@@ -48,7 +48,7 @@ class BuildWithConfigs(build_py):
             shutil.copyfile(source, target)
 
 
-test_requirements = read_requirements('test')
+test_requirements = read_requirements('parquet', 'test')
 
 setup(
     name='glsim-mm',
@@ -73,6 +73,7 @@ setup(
     extras_require={
         'mmcv-lite': read_requirements('mmcv_lite'),
         'pretrained': read_requirements('pretrained'),
+        'parquet': read_requirements('parquet'),
         'test': test_requirements,
         'dev': test_requirements + read_requirements('dev'),
     },

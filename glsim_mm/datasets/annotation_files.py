@@ -2,13 +2,22 @@
 
 import csv
 import json
+import struct
+import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
+from xml.etree import ElementTree
 
+import mat4py
 import numpy as np
+from mat4py.loadmat import ParseError
 from mmengine import fileio
 
 from ..errors import GLSimError, one_line
+
+_CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
+# What mat4py raises for a file that ends too early or is something else.
+_DAMAGED = (LookupError, TypeError, ValueError, EOFError, struct.error, zlib.error, ParseError)
 
 
 def read_lines(path: str) -> list[str]:
@@ -98,6 +107,75 @@ def read_json(path: str) -> Any:
         return json.loads('\n'.join(read_lines(path)))
     except json.JSONDecodeError as error:
         raise GLSimError(f'{path} cannot be read ({one_line(error)}); it is damaged or incomplete') from error
+
+
+def read_mat(path: str) -> dict[str, Any]:
+    """Variables of a MATLAB file, version 5.
+
+    Args:
+        path (str): A local file.
+
+    Returns:
+        dict[str, Any]: Values by name; a struct array is a dict of lists.
+
+    Raises:
+        GLSimError: If the file is not there or cannot be read.
+    """
+    if not fileio.isfile(path):
+        raise GLSimError(f'{path} is not there; check data_root, or complete the download')
+    try:
+        return mat4py.loadmat(path)
+    except _DAMAGED as error:
+        raise GLSimError(f'{path} cannot be read ({one_line(error)}); download it again') from error
+
+
+def read_mat_fields(content: dict, names: Sequence[str], path: str) -> list[list]:
+    """Variables of a MATLAB file, or fields of a struct array, as equally long lists.
+
+    Args:
+        content (dict): Values by name.
+        names (Sequence[str]): Which.
+        path (str): The file, for the error.
+
+    Returns:
+        list[list]: A flat list for each name; a single value is a list of one.
+
+    Raises:
+        GLSimError: If a name is not there, or the lists differ in length.
+    """
+    missing = [name for name in names if name not in content]
+    if missing:
+        raise GLSimError(f'{path} has no {missing[0]!r}; it is another file than expected, download it again')
+    columns = [_flat(content[name]) for name in names]
+    if len({len(column) for column in columns}) > 1:
+        raise GLSimError(f'{path}: {", ".join(names)} differ in length; download it again')
+    return columns
+
+
+def read_voc_boxes(path: str) -> np.ndarray:
+    """Boxes of an XML file in Pascal VOC's layout.
+
+    Args:
+        path (str): The file.
+
+    Returns:
+        np.ndarray: ``x0, y0, x1, y1`` of each box, float32 (n, 4).
+
+    Raises:
+        GLSimError: If the file is not there or cannot be read.
+    """
+    try:
+        root = ElementTree.fromstring(fileio.get_text(path))
+        boxes = [[float(box.findtext(corner, '')) for corner in _CORNERS] for box in root.iter('bndbox')]
+    except (OSError, ElementTree.ParseError, ValueError) as error:
+        raise GLSimError(f'{path} cannot be read ({one_line(error)}); unpack the annotations again') from error
+    return np.array(boxes, np.float32).reshape(-1, 4)
+
+
+def _flat(value: Any) -> list:
+    if not isinstance(value, list):
+        return [value]
+    return [item[0] if isinstance(item, list) and len(item) == 1 else item for item in value]
 
 
 def xywh_to_xyxy(text: str) -> np.ndarray:

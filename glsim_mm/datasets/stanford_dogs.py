@@ -1,21 +1,11 @@
 """Stanford Dogs, with boxes."""
 
-import struct
-import zlib
-from xml.etree import ElementTree
-
-import mat4py
-import numpy as np
-from mat4py.loadmat import ParseError
 from mmengine import fileio
 from mmpretrain.registry import DATASETS
 
-from ..errors import GLSimError, one_line
+from ..errors import GLSimError
+from .annotation_files import read_mat, read_mat_fields, read_voc_boxes
 from .fine_grained import FineGrainedDataset
-
-_CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
-# What mat4py raises for a file that ends too early or is something else.
-_DAMAGED = (LookupError, TypeError, ValueError, EOFError, struct.error, zlib.error, ParseError)
 
 
 @DATASETS.register_module()
@@ -53,7 +43,7 @@ class StanfordDogs(FineGrainedDataset):
         for path, label in zip(*_read_list(self.data_root, self.split)):
             sample = dict(img_path=f'Images/{path}', gt_label=int(label) - 1)
             if self.with_boxes:
-                sample['gt_bboxes'] = _read_boxes(self.path('Annotation', path.rsplit('.', 1)[0]))
+                sample['gt_bboxes'] = read_voc_boxes(self.path('Annotation', path.rsplit('.', 1)[0]))
             samples.append(sample)
         return samples
 
@@ -64,23 +54,5 @@ def _read_list(data_root: str, split: str) -> tuple[list[str], list[int]]:
     path = next((path for path in candidates if fileio.isfile(path)), None)
     if path is None:
         raise GLSimError(f'{candidates[0]} is not there; unpack lists.tar of Stanford Dogs in {data_root}')
-    try:
-        content = mat4py.loadmat(path)
-        files, labels = content['file_list'], content['labels']
-    except _DAMAGED as error:
-        raise GLSimError(f'{path} cannot be read ({one_line(error)}); download it again') from error
-    return [file[0] if isinstance(file, list) else file for file in files], _flat(labels)
-
-
-def _flat(values: list) -> list[int]:
-    return [int(value[0] if isinstance(value, list) else value) for value in values]
-
-
-def _read_boxes(path: str) -> np.ndarray:
-    """Boxes of a file in Pascal VOC's layout, float32 (n, 4)."""
-    try:
-        root = ElementTree.fromstring(fileio.get_text(path))
-        boxes = [[float(box.findtext(corner, '')) for corner in _CORNERS] for box in root.iter('bndbox')]
-    except (OSError, ElementTree.ParseError, ValueError) as error:
-        raise GLSimError(f'{path} cannot be read ({one_line(error)}); unpack annotation.tar again') from error
-    return np.array(boxes, np.float32).reshape(-1, 4)
+    files, labels = read_mat_fields(read_mat(path), ('file_list', 'labels'), path)
+    return files, [int(label) for label in labels]

@@ -1,14 +1,35 @@
+import mmpretrain.datasets
+import numpy as np
 import pytest
+import scipy.io
 from mmpretrain.registry import DATASETS
 from published_layouts import (
     write_anime,
+    write_fgvc_aircraft,
+    write_flowers102,
+    write_food101,
     write_inaturalist2017,
     write_nabirds,
+    write_oxford_pets,
+    write_stanford_cars,
+    write_stanford_cars_in_one_file,
     write_stanford_dogs,
     write_vegfru,
 )
 
-from glsim_mm.datasets import DAFB, INaturalist2017, Moe, NABirds, StanfordDogs, VegFru
+from glsim_mm.datasets import (
+    DAFB,
+    FGVCAircraftFormat,
+    Flowers102Format,
+    Food101Format,
+    INaturalist2017,
+    Moe,
+    NABirds,
+    OxfordPetsFormat,
+    StanfordCarsFormat,
+    StanfordDogs,
+    VegFru,
+)
 from glsim_mm.errors import GLSimError
 
 WRITERS = {
@@ -18,6 +39,11 @@ WRITERS = {
     VegFru: write_vegfru,
     DAFB: lambda folder: write_anime(folder, 'fullMin256'),
     Moe: write_anime,
+    Flowers102Format: write_flowers102,
+    Food101Format: write_food101,
+    OxfordPetsFormat: write_oxford_pets,
+    FGVCAircraftFormat: write_fgvc_aircraft,
+    StanfordCarsFormat: write_stanford_cars,
 }
 EVERY_SPLIT = [(kind, split) for kind in WRITERS for split in kind.SIZES]
 
@@ -55,7 +81,7 @@ def test_splits_share_classes_but_no_image(kind, tmp_path):
 
 @pytest.mark.parametrize('kind', WRITERS)
 def test_unknown_split_and_missing_folder(kind, tmp_path):
-    with pytest.raises(GLSimError, match=f'{kind.__name__}: split must be one of train, .* got .holdout.'):
+    with pytest.raises(GLSimError, match=f'{kind.__name__}: split must be one of train.* got .holdout.'):
         kind(tmp_path, split='holdout')
     with pytest.raises(GLSimError, match='nowhere does not exist; set data_root'):
         kind(tmp_path / 'nowhere')
@@ -106,7 +132,7 @@ def test_stanford_dogs_reads_lists_and_boxes(tmp_path):
 def test_stanford_dogs_damaged_files(tmp_path):
     folder = write_stanford_dogs(tmp_path)
     next((folder / 'Annotation').rglob('*_0')).write_text('<annotation><bndbox>')
-    with pytest.raises(GLSimError, match='unpack annotation.tar again'):
+    with pytest.raises(GLSimError, match='unpack the annotations again'):
         StanfordDogs(folder, with_boxes=True)
     content = (folder / 'train_list.mat').read_bytes()
     for damaged in (content[:150], content[:300], b'no mat file at all'):
@@ -185,3 +211,135 @@ def test_file_that_is_no_text(tmp_path):
     (write_anime(tmp_path) / 'train.csv').write_bytes(b'\xff\xfe\x00class_id')
     with pytest.raises(GLSimError, match='no UTF-8 text'):
         Moe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    'kind, name, write',
+    [
+        (Flowers102Format, 'Flowers102', write_flowers102),
+        (FGVCAircraftFormat, 'FGVCAircraft', write_fgvc_aircraft),
+        (StanfordCarsFormat, 'StanfordCars', write_stanford_cars),
+        (StanfordCarsFormat, 'StanfordCars', write_stanford_cars_in_one_file),
+        (OxfordPetsFormat, 'OxfordIIITPet', write_oxford_pets),
+        (Food101Format, 'Food101', write_food101),
+    ],
+)
+def test_samples_are_those_of_mmpretrain(kind, name, write, tmp_path):
+    folder = write(tmp_path)
+    for split in kind.SIZES:
+        expected = getattr(mmpretrain.datasets, name)(str(folder), split=split)
+        found = samples(kind(folder, split=split))
+        theirs = [(s['img_path'], s['gt_label']) for s in samples(expected)]
+        if name in ('FGVCAircraft', 'Food101'):  # whose labels count all published names, of which the folder has two
+            theirs = [(path, samples_label(expected, kind(folder), label)) for path, label in theirs]
+        assert [(s['img_path'], s['gt_label']) for s in found] == theirs
+
+
+def samples_label(theirs, ours, label):
+    return ours.CLASSES.index(theirs.CLASSES[label])
+
+
+def test_flowers_have_names(tmp_path):
+    dataset = Flowers102Format(write_flowers102(tmp_path))
+    assert len(dataset.CLASSES) == 102
+    assert (dataset.CLASSES[0], dataset.CLASSES[-1]) == ('pink primrose', 'blackberry lily')
+
+
+def test_flowers_labels_out_of_range(tmp_path):
+    write_flowers102(tmp_path)
+    scipy.io.savemat(tmp_path / 'imagelabels.mat', dict(labels=np.array([[103] * 306])))
+    with pytest.raises(GLSimError, match='imagelabels.mat gives photo 1 the class 103'):
+        Flowers102Format(tmp_path)
+    scipy.io.savemat(tmp_path / 'imagelabels.mat', dict(labels=np.array([[1, 2, 3]])))
+    with pytest.raises(GLSimError, match='lists photo 4, but .* has 3 labels'):
+        Flowers102Format(tmp_path)
+    scipy.io.savemat(tmp_path / 'imagelabels.mat', dict(other=1))
+    with pytest.raises(GLSimError, match="has no 'labels'"):
+        Flowers102Format(tmp_path)
+
+
+@pytest.mark.parametrize('line', ['cabbage/1', 'apple_pie', 'apple_pie/'])
+def test_food_lines_that_lead_nowhere(line, tmp_path):
+    (write_food101(tmp_path) / 'meta' / 'train.txt').write_text(f'apple_pie/0\n{line}\n')
+    with pytest.raises(GLSimError, match='line 2 of .*train.txt is no photo of a known class'):
+        Food101Format(tmp_path)
+
+
+def test_pets_have_species_and_boxes_of_heads(tmp_path):
+    dataset = OxfordPetsFormat(write_oxford_pets(tmp_path), with_boxes=True)
+    assert dataset.CLASSES == ('Abyssinian', 'american bulldog')
+    assert dataset.metainfo['ancestors'] == (('cat',), ('dog',))
+    assert samples(dataset)[0]['gt_bboxes'].tolist() == [[5, 6, 25, 36]]
+    assert samples(OxfordPetsFormat(tmp_path, 'test', with_boxes=True))[0]['gt_bboxes'].shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('Abyssinian_1 1 1\n', 'line 1 of .*trainval.txt cannot be read'),
+        ('# list\nAbyssinian_1 1 3 1\n', 'line 2 of .*trainval.txt cannot be read'),
+        ('Abyssinian_1 0 1 1\n', 'line 1 of .*trainval.txt has the class 0'),
+        ('Abyssinian_1 2 1 1\n', 'leaves out classes'),
+    ],
+)
+def test_pets_damaged_files(text, message, tmp_path):
+    (write_oxford_pets(tmp_path) / 'annotations' / 'trainval.txt').write_text(text)
+    with pytest.raises(GLSimError, match=message):
+        OxfordPetsFormat(tmp_path)
+
+
+def test_aircraft_have_manufacturers_families_and_boxes(tmp_path):
+    dataset = FGVCAircraftFormat(write_fgvc_aircraft(tmp_path))
+    assert dataset.CLASSES == ('707-320', 'F-16A/B')
+    assert dataset.metainfo['ancestors'] == (('Boeing', 'Boeing 707'), ('Lockheed', 'F-16'))
+    assert samples(dataset)[0]['gt_bboxes'].tolist() == [[5, 6, 25, 36]]
+
+
+@pytest.mark.parametrize(
+    'file, text, message',
+    [
+        ('images_variant_train.txt', '0000001 Concorde\n', "photo 0000001 of the train split is a 'Concorde'"),
+        ('images_box.txt', '0000001 5 6 25\n', 'line 1 of .*images_box.txt cannot be read'),
+        ('images_box.txt', '0000001 5 6 25 36\n', 'images_box.txt has no box of photo 0000002'),
+        ('variants.txt', '707-320\nF-16A/B\nConcorde\n', 'has no photo of Concorde'),
+        ('images_variant_train.txt', '0000001\n', 'line 1 of .* cannot be read'),
+    ],
+)
+def test_aircraft_damaged_files(file, text, message, tmp_path):
+    (write_fgvc_aircraft(tmp_path) / 'data' / file).write_text(text)
+    with pytest.raises(GLSimError, match=message):
+        FGVCAircraftFormat(tmp_path, 'train')
+
+
+@pytest.mark.parametrize('write', [write_stanford_cars, write_stanford_cars_in_one_file])
+def test_cars_have_names_and_boxes(write, tmp_path):
+    for split in ('train', 'test'):
+        dataset = StanfordCarsFormat(write(tmp_path / split), split)
+        assert dataset.CLASSES == ('AM General Hummer SUV 2000', 'Acura RL Sedan 2012')
+        assert samples(dataset)[0]['gt_bboxes'].tolist() == [[5, 6, 25, 36]]
+        assert dataset[0]['img_path'].endswith('.jpg')
+
+
+def test_cars_labels_of_the_test_set_may_lie_outside_the_devkit(tmp_path):
+    name = 'cars_test_annos_withlabels.mat'
+    write_stanford_cars(tmp_path)
+    (tmp_path / 'devkit' / name).rename(tmp_path / name)
+    assert len(StanfordCarsFormat(tmp_path, 'test')) == 2
+    (tmp_path / name).unlink()
+    with pytest.raises(GLSimError, match='cars_test_annos_withlabels.mat is not there'):
+        StanfordCarsFormat(tmp_path, 'test')
+
+
+def test_cars_damaged_files(tmp_path):
+    write_stanford_cars(tmp_path)
+    path = tmp_path / 'devkit' / 'cars_train_annos.mat'
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(GLSimError, match='cars_train_annos.mat cannot be read'):
+        StanfordCarsFormat(tmp_path)
+    scipy.io.savemat(path, dict(other=1))
+    with pytest.raises(GLSimError, match="has no 'annotations'"):
+        StanfordCarsFormat(tmp_path)
+    fields = [(name, object) for name in ('fname', 'class', 'bbox_x1', 'bbox_y1', 'bbox_x2', 'bbox_y2')]
+    scipy.io.savemat(path, dict(annotations=np.array([[('1.jpg', 3, 1, 1, 2, 2)]], dtype=fields)))
+    with pytest.raises(GLSimError, match='the class 3, but there are 1 to 2'):
+        StanfordCarsFormat(tmp_path)

@@ -103,3 +103,93 @@ def write_anime(folder: Path, image_folder: str = 'data') -> Path:
             write_image(folder / image_folder / f'{label}' / f'{split}.png')
         write_lines(folder / f'{split}.csv', ['class_id,dir', *(f'{label},{label}/{split}.png' for label in (0, 1))])
     return folder
+
+
+def write_flowers102(folder: Path) -> Path:
+    """All 102 classes, a photo for each split."""
+    classes, splits = range(1, 103), ('trnid', 'valid', 'tstid')
+    for photo in range(1, 3 * 102 + 1):
+        write_image(folder / 'jpg' / f'image_{photo:05d}.jpg')
+    scipy.io.savemat(folder / 'imagelabels.mat', dict(labels=np.array([[*classes] * 3], np.uint8)))
+    ids = {name: np.arange(102 * i + 1, 102 * i + 103)[None].astype(np.uint16) for i, name in enumerate(splits)}
+    scipy.io.savemat(folder / 'setid.mat', ids)
+    return folder
+
+
+def write_food101(folder: Path) -> Path:
+    """Two dishes."""
+    dishes = ('apple_pie', 'baklava')
+    write_lines(folder / 'meta' / 'classes.txt', dishes)
+    for number, split in enumerate(('train', 'test')):
+        write_lines(folder / 'meta' / f'{split}.txt', [f'{dish}/{number}' for dish in dishes])
+        for dish in dishes:
+            write_image(folder / 'images' / dish / f'{number}.jpg')
+    return folder
+
+
+def write_oxford_pets(folder: Path) -> Path:
+    """A cat and a dog; boxes of the training photos."""
+    voc = '<bndbox><xmin>5</xmin><ymin>6</ymin><xmax>25</xmax><ymax>36</ymax></bndbox>'
+    for split, numbers in (('trainval', (1, 2)), ('test', (3,))):
+        photos = [(f'{name}_{number}', row) for name, row in _PETS.items() for number in numbers]
+        write_lines(folder / 'annotations' / f'{split}.txt', [f'{photo} {row}' for photo, row in photos])
+        for photo, _ in photos:
+            write_image(folder / 'images' / f'{photo}.jpg')
+            if split == 'trainval':
+                write_lines(folder / 'annotations' / 'xmls' / f'{photo}.xml', [f'<annotation>{voc}</annotation>'])
+    return folder
+
+
+_PETS = {'Abyssinian': '1 1 1', 'american_bulldog': '2 2 1'}  # class, species, breed of the species
+
+
+def write_fgvc_aircraft(folder: Path) -> Path:
+    """Two variants of two manufacturers."""
+    levels = dict(variant=('707-320', 'F-16A/B'), family=('Boeing 707', 'F-16'), manufacturer=('Boeing', 'Lockheed'))
+    data = folder / 'data'
+    write_lines(data / 'variants.txt', levels['variant'])
+    photos = dict(train=('0000001', '0000002'), val=('0000003', '0000004'), test=('0000005', '0000006'))
+    photos['trainval'] = photos['train'] + photos['val']
+    for split, names in photos.items():
+        for level, groups in levels.items():
+            write_lines(data / f'images_{level}_{split}.txt', [f'{n} {groups[i % 2]}' for i, n in enumerate(names)])
+        for name in names:
+            write_image(data / 'images' / f'{name}.jpg')
+    every = sorted({name for names in photos.values() for name in names})
+    write_lines(data / 'images_box.txt', [f'{name} 5 6 25 36' for name in every])
+    return folder
+
+
+def write_stanford_cars(folder: Path) -> Path:
+    """Two models, in the layout with a devkit."""
+    (folder / 'devkit').mkdir(parents=True)
+    names = np.array([['AM General Hummer SUV 2000', 'Acura RL Sedan 2012']], dtype=object)
+    scipy.io.savemat(folder / 'devkit' / 'cars_meta.mat', dict(class_names=names))
+    for split, file in (('train', 'cars_train_annos.mat'), ('test', 'cars_test_annos_withlabels.mat')):
+        photos = ['00001.jpg', '00002.jpg']
+        for photo in photos:
+            write_image(folder / f'cars_{split}' / photo)
+        rows = [(5, 6, 25, 36, label, photo) for label, photo in enumerate(photos, start=1)]
+        _write_cars(folder / 'devkit' / file, ('class', 'fname'), rows)
+    return folder
+
+
+def write_stanford_cars_in_one_file(folder: Path) -> Path:
+    """Two models, in the layout of all photos in one folder."""
+    rows = []
+    for number in range(1, 5):
+        write_image(folder / 'car_ims' / f'{number:06d}.jpg')
+        rows.append((f'car_ims/{number:06d}.jpg', 5, 6, 25, 36, 1 + number % 2, int(number > 2)))
+    names = np.array([['AM General Hummer SUV 2000', 'Acura RL Sedan 2012']], dtype=object)
+    fields = ['relative_im_path', *_CAR_BOX, 'class', 'test']
+    content = np.array([rows], dtype=[(name, object) for name in fields])
+    scipy.io.savemat(folder / 'cars_annos.mat', dict(annotations=content, class_names=names))
+    return folder
+
+
+_CAR_BOX = ('bbox_x1', 'bbox_y1', 'bbox_x2', 'bbox_y2')
+
+
+def _write_cars(path: Path, last: Sequence[str], rows: Sequence[tuple]) -> None:
+    content = np.array([rows], dtype=[(name, object) for name in (*_CAR_BOX, *last)])
+    scipy.io.savemat(path, dict(annotations=content))

@@ -1,0 +1,81 @@
+"""Splits by classes, for retrieval: the classes that are searched are none of those that were trained."""
+
+from collections.abc import Sequence
+
+from mmpretrain.datasets import BaseDataset
+from mmpretrain.registry import DATASETS
+
+from ..errors import GLSimError
+
+HALVES = ('train', 'test')
+
+
+@DATASETS.register_module()
+class ClassDisjointSplit(BaseDataset):
+    """Half of the classes of a data set, with all images that its official splits have of them.
+
+    The protocol of metric learning (Oh Song et al., CVPR 2016): train on the first 100 classes of CUB-200-2011, search
+    among all images of the other 100; Cars 98 / 98, Aircraft 50 / 50. For sets without a published split by classes
+    (NABirds, iNaturalist 2017) the first half of the classes, rounded down, is for training too.
+
+    Labels are numbered anew from 0 within the half; metainfo has the names and, if there are any, the ancestors of its
+    classes.
+
+    Args:
+        datasets (Sequence[dict]): The official splits to draw from, as configs without a pipeline. All have the same
+            classes.
+        half (str): ``'train'`` or ``'test'``. Defaults to ``'train'``.
+        num_train_classes (int, optional): So many of the first classes are for training. Defaults to None, half of
+            them, rounded down.
+        **kwargs: Further arguments of mmpretrain's :class:`BaseDataset`, ``pipeline`` among them.
+
+    Raises:
+        GLSimError: If the half is unknown, a half would be empty, or the data sets differ in their classes.
+    """
+
+    def __init__(
+        self, datasets: Sequence[dict], half: str = 'train', num_train_classes: int | None = None, **kwargs
+    ) -> None:
+        if half not in HALVES:
+            raise GLSimError(f"ClassDisjointSplit: half must be 'train' or 'test', got {half!r}; correct the config")
+        if not datasets:
+            raise GLSimError('ClassDisjointSplit: datasets is empty; list the official splits of a data set')
+        self.half = half
+        # The parts live for a moment only: packing their samples would cost time.
+        self._parts = [DATASETS.build({'serialize_data': False, **part}) for part in datasets]
+        metainfo = self._parts[0].metainfo
+        if any(part.metainfo.get('classes') != metainfo.get('classes') for part in self._parts):
+            raise GLSimError('ClassDisjointSplit: the data sets have different classes; list splits of one data set')
+        self.first, self.last = _bounds(len(metainfo.get('classes') or ()), half, num_train_classes)
+        own = {name: metainfo[name][self.first : self.last] for name in ('classes', 'ancestors') if name in metainfo}
+        kwargs.setdefault('test_mode', half == 'test')
+        super().__init__('', metainfo={**own, **(kwargs.pop('metainfo', None) or {})}, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Samples of the half, the official splits one after another; :meth:`full_init` calls it."""
+        parts, self._parts = self._parts, []  # their samples are copied, so the parts can go
+        samples = []
+        for part in parts:
+            part.full_init()
+            for index in range(len(part)):
+                sample = part.get_data_info(index)
+                if self.first <= sample['gt_label'] < self.last:
+                    sample['gt_label'] -= self.first
+                    del sample['sample_idx']  # of the part
+                    samples.append(sample)
+        return samples
+
+    def extra_repr(self) -> list[str]:
+        """Lines for ``repr``."""
+        return [f'Classes: \t{self.first} to {self.last - 1}', f'Half: \t{self.half}']
+
+
+def _bounds(num_classes: int, half: str, num_train_classes: int | None) -> tuple[int, int]:
+    """First class of the half, and the one after its last."""
+    middle = num_classes // 2 if num_train_classes is None else num_train_classes
+    if not 0 < middle < num_classes:
+        raise GLSimError(
+            f'ClassDisjointSplit: {middle} of {num_classes} classes for training leaves a half empty; choose another '
+            'num_train_classes'
+        )
+    return (0, middle) if half == 'train' else (middle, num_classes)

@@ -1,0 +1,137 @@
+import csv
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mmpretrain.registry import DATASETS
+from published_layouts import write_image
+
+from glsim_mm.datasets import TableDataset
+from glsim_mm.errors import GLSimError
+
+ROWS = [
+    dict(path='b/1.jpg', label='wren', split='train', box='5 6 25 36', family='songbird'),
+    dict(path='a/2.jpg', label='teal', split='train', box='', family='duck'),
+    dict(path='a/3.jpg', label='teal', split='val', box='0,0,4,4; 1,2,3,4', family='duck'),
+]
+
+
+def write_csv(path, rows):
+    with path.open('w', newline='', encoding='utf-8') as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def write_parquet(path, rows):
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+WRITERS = {'csv': write_csv, 'parquet': write_parquet}
+
+
+def samples(dataset):
+    return [dataset.get_data_info(index) for index in range(len(dataset))]
+
+
+def labels(dataset):
+    return [(sample['img_path'], sample['gt_label']) for sample in samples(dataset)]
+
+
+@pytest.mark.parametrize('ending', WRITERS)
+def test_rows_of_a_split(ending, tmp_path):
+    WRITERS[ending](tmp_path / f'birds.{ending}', ROWS)
+    for row in ROWS:
+        write_image(tmp_path / row['path'])
+    config = dict(type='mmpretrain.TableDataset', data_root=str(tmp_path), ann_file=f'birds.{ending}')
+    config.update(pipeline=[dict(type='LoadImage'), dict(type='PackInputs')], ancestor_columns=('family',))
+    train, val = (DATASETS.build(dict(config, split=split)) for split in ('train', 'val'))
+    assert train.CLASSES == val.CLASSES == ('teal', 'wren')
+    assert train.metainfo['ancestors'] == (('duck',), ('songbird',))
+    assert labels(train) == [(f'{tmp_path}/b/1.jpg', 1), (f'{tmp_path}/a/2.jpg', 0)]
+    assert [sample['gt_bboxes'].tolist() for sample in samples(train)] == [[[5, 6, 25, 36]], []]
+    assert samples(train)[1]['gt_bboxes'].shape == (0, 4)
+    assert samples(val)[0]['gt_bboxes'].tolist() == [[0, 0, 4, 4], [1, 2, 3, 4]]
+    assert train[0]['inputs'].shape == (3, 40, 50)
+    assert (train.test_mode, val.test_mode) == (False, True)
+    assert 'birds' in repr(train)
+
+
+def test_parquet_boxes_may_be_lists(tmp_path):
+    path = write_parquet(tmp_path / 't.parquet', [dict(path='1.jpg', label=3, box=[5.0, 6.0, 25.0, 36.0])])
+    dataset = TableDataset(path)
+    assert samples(dataset)[0]['gt_bboxes'].tolist() == [[5, 6, 25, 36]]
+    assert dataset.CLASSES == ('3',)
+
+
+def test_all_rows_without_a_split(tmp_path):
+    path = write_csv(tmp_path / 't.csv', [dict(path='/abs/1.jpg', label='x'), dict(path='2.jpg', label='y')])
+    dataset = TableDataset(path, data_root='images')
+    assert labels(dataset) == [('/abs/1.jpg', 0), ('images/2.jpg', 1)]
+    assert 'gt_bboxes' not in samples(dataset)[0]
+
+
+def test_numbers_are_sorted_by_value_and_may_be_positions(tmp_path):
+    path = write_csv(tmp_path / 't.csv', [dict(path=f'{n}.jpg', label=n) for n in (10, 2, 0)])
+    assert TableDataset(path).CLASSES == ('0', '2', '10')
+    names = tuple('abcdefghijk')
+    assert [label for _, label in labels(TableDataset(path, metainfo=dict(classes=names)))] == [10, 2, 0]
+    with pytest.raises(GLSimError, match="line 2 of .*t.csv has the label '10', which is none of the 10 classes"):
+        TableDataset(path, metainfo=dict(classes=names[:10]))
+
+
+def test_given_classes_fix_the_order(tmp_path):
+    path = write_csv(tmp_path / 't.csv', ROWS)
+    dataset = TableDataset(path, split='train', metainfo=dict(classes=('wren', 'owl', 'teal')))
+    assert [label for _, label in labels(dataset)] == [0, 2]
+
+
+@given(st.permutations(ROWS))
+def test_order_of_rows_changes_no_label(tmp_path_factory, rows):
+    path = write_csv(tmp_path_factory.mktemp('table') / 't.csv', rows)
+    assert dict(labels(TableDataset(path))) == {'a/2.jpg': 0, 'a/3.jpg': 0, 'b/1.jpg': 1}
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(path=''), 'line 3 of .*t.csv has no path'),
+        (dict(label=' '), 'line 3 of .*t.csv has no label'),
+        (dict(path='b/1.jpg'), 'b/1.jpg is in lines 2 and 3 of .*t.csv'),
+        (dict(box='5 6 25'), "line 3 of .*t.csv has the box '5 6 25'; write it as"),
+        (dict(box='a b c d'), 'line 3 of .*t.csv has the box'),
+        (dict(box='5 6 5 36'), 'line 3 of .*t.csv .* whose end is not after its start'),
+        (dict(box='5 6 nan 36'), 'line 3 of .*t.csv .* whose end is not after its start'),
+        (dict(family='goose'), 'line 4 of .*t.csv puts teal into duck, an earlier line into goose'),
+    ],
+)
+def test_rows_that_cannot_be_used(change, message, tmp_path):
+    path = write_csv(tmp_path / 't.csv', [ROWS[0], {**ROWS[1], **change}, ROWS[2]])
+    with pytest.raises(GLSimError, match=message):
+        TableDataset(path, ancestor_columns=('family',))
+
+
+@pytest.mark.parametrize('ending', WRITERS)
+def test_tables_that_cannot_be_used(ending, tmp_path):
+    path = WRITERS[ending](tmp_path / f't.{ending}', [dict(path='1.jpg', split='train')])
+    with pytest.raises(GLSimError, match="has no column 'label' .its columns: path, split."):
+        TableDataset(path)
+    path = WRITERS[ending](tmp_path / f't.{ending}', [dict(path='1.jpg', label='x')])
+    with pytest.raises(GLSimError, match="has no column 'split'"):
+        TableDataset(path, split='train')
+    path = WRITERS[ending](tmp_path / f't.{ending}', [dict(path='1.jpg', label='x', split='val')])
+    with pytest.raises(GLSimError, match="has no row of the split 'train'; it has val"):
+        TableDataset(path, split='train')
+    with pytest.raises(GLSimError, match='is not there'):
+        TableDataset(tmp_path / f'nothing.{ending}')
+
+
+def test_damaged_parquet_file(tmp_path):
+    path = write_parquet(tmp_path / 't.parquet', [dict(path='1.jpg', label='x')])
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(GLSimError, match='t.parquet cannot be read .* damaged or no Parquet file'):
+        TableDataset(path)
