@@ -9,7 +9,19 @@ import torch
 from mmengine import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
-from mmpretrain.registry import MODELS, PARAM_SCHEDULERS, TRANSFORMS
+from mmpretrain.registry import DATASETS, MODELS, PARAM_SCHEDULERS, TRANSFORMS
+from published_layouts import (
+    write_anime,
+    write_fgvc_aircraft,
+    write_flowers102,
+    write_food101,
+    write_inaturalist2017,
+    write_nabirds,
+    write_oxford_pets,
+    write_stanford_cars,
+    write_stanford_dogs,
+    write_vegfru,
+)
 from timm.scheduler import CosineLRScheduler
 
 from glsim_mm.apis import build_runner
@@ -20,6 +32,25 @@ CONFIGS = [name for name in FILES if not name.startswith('_base_/')]
 TWINS = [(name, name.replace('glsim_', '')) for name in CONFIGS if name.replace('glsim_', '') in CONFIGS]
 TWINS = [(glsim, plain) for glsim, plain in TWINS if glsim != plain]
 CLASSES = [f'00{i}.class_{i}' for i in range(5)]
+# Set, the writer of its layout, and O (paper, section 4.1: 16 for Dogs).
+SETS = {
+    'dafb': (lambda folder: write_anime(folder, 'fullMin256'), 8),
+    'dogs': (write_stanford_dogs, 16),
+    'flowers': (write_flowers102, 8),
+    'food101': (write_food101, 8),
+    'inat17': (write_inaturalist2017, 8),
+    'moe': (write_anime, 8),
+    'nabirds': (write_nabirds, 8),
+    'pets': (write_oxford_pets, 8),
+    'vegfru': (write_vegfru, 8),
+    'aircraft': (write_fgvc_aircraft, 8),
+    'cars': (write_stanford_cars, 8),
+}
+OF_SETS = {f'{model}_{name}{size}.py': name for name in SETS for model in ('glsim_vit', 'vit') for size in ('', '_448')}
+AUGMENTED = {f'augmentation/glsim_vit_{name}_{kind}.py': name for name in ('cub', *SETS) for kind in ('weak', 'strong')}
+# Too many to train each: a step is enough where only the set differs from a config that is trained.
+STEPPED = sorted({**OF_SETS, **AUGMENTED}.keys() - {'augmentation/glsim_vit_cub_strong.py', 'glsim_vit_nabirds.py'})
+TRAINED = [name for name in CONFIGS if name not in STEPPED]
 
 
 @pytest.fixture(autouse=True)
@@ -61,23 +92,46 @@ def shrink(model: ConfigDict) -> ConfigDict:
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory) -> Path:
-    """Five classes of noise, a photo to train and one to test each: in CUB's layout and as train/ and val/."""
+    """Five classes of noise, a photo to train and one to test each: in CUB's layout, as train/ and val/, in a table."""
     folder, generator = tmp_path_factory.mktemp('data'), np.random.default_rng(0)
-    images, labels, splits = [], [], []
+    images, labels, splits, rows = [], [], [], ['path,label,split']
     for label, name in enumerate(CLASSES):
         for i, split in enumerate(('train', 'val')):
             images.append(f'{name}/{i}.jpg')
             labels.append(label + 1)
             splits.append(int(split == 'train'))
             pixels = generator.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            rows.append(f'{split}/{name}/{i}.jpg,{name},{split}')
             for path in (folder / 'images' / name / f'{i}.jpg', folder / split / name / f'{i}.jpg'):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(path), pixels)
     contents = dict(images=images, image_class_labels=labels, train_test_split=splits, classes=CLASSES)
+    (folder / 'products.csv').write_text('\n'.join(rows))
     contents['bounding_boxes'] = ['1 1 20 20'] * len(images)
     for name, lines in contents.items():
         (folder / f'{name}.txt').write_text(''.join(f'{i} {line}\n' for i, line in enumerate(lines, 1)))
     return folder
+
+
+@pytest.fixture(scope='module')
+def folders(data, tmp_path_factory) -> dict[str, Path]:
+    """Every data set in its own layout."""
+    return {'cub': data, **{name: write(tmp_path_factory.mktemp(name)) for name, (write, _) in SETS.items()}}
+
+
+def use_tiny_data(config: Config, folder: Path, work_dir: Path) -> int:
+    """Point a config to a folder; returns its number of classes."""
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        loader.update(num_workers=0, batch_size=3, persistent_workers=False)
+        loader.dataset.data_root = str(folder)
+    config.work_dir = str(work_dir)
+    num_classes = len(DATASETS.build(dict(config.train_dataloader.dataset, pipeline=[], serialize_data=False)).CLASSES)
+    shrink(config.model).head.num_classes = num_classes
+    if 'num_classes' in config.data_preprocessor:
+        config.data_preprocessor.num_classes = num_classes
+    for evaluator in (config.val_evaluator, config.test_evaluator):
+        evaluator[0].topk = tuple(k for k in evaluator[0].topk if k <= num_classes)
+    return num_classes
 
 
 def test_there_are_configs_and_twins():
@@ -90,16 +144,12 @@ def test_file_loads_on_its_own(name):
     assert load(name)
 
 
-@pytest.mark.parametrize('name', CONFIGS)
-def test_config_trains_tests_and_predicts(name, data, tmp_path):
+@pytest.mark.parametrize('name', TRAINED)
+def test_config_trains_tests_and_predicts(name, folders, tmp_path):
     """As it stands, but for a smaller encoder, tiny data and one epoch."""
     config = load(name)
-    shrink(config.model).head.num_classes = len(CLASSES)
+    num_classes = use_tiny_data(config, folders[OF_SETS.get(name, 'cub')], tmp_path)
     config.train_cfg.update(max_epochs=1, val_interval=1)
-    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
-        loader.update(num_workers=0, batch_size=3)
-        loader.dataset.data_root = str(data)
-    config.work_dir = str(tmp_path)
 
     runner = build_runner(config)
     runner.train()
@@ -110,8 +160,90 @@ def test_config_trains_tests_and_predicts(name, data, tmp_path):
     # The classes are equally large.
     assert metrics['accuracy/top1'] == pytest.approx(metrics['class/mean_accuracy'])
     sample = runner.model.test_step(next(iter(runner.test_dataloader)))[0]
-    assert sample.pred_score.shape == (len(CLASSES),)
+    assert sample.pred_score.shape == (num_classes,)
     assert ('selected_box' in sample) == (config.model.type in ('GLSimClassifier', 'CALClassifier'))
+
+
+@pytest.mark.parametrize('name', STEPPED)
+def test_config_of_a_set_takes_a_step(name, folders, tmp_path):
+    """On the set's own file layout, with its pipelines, metrics and optimizer."""
+    config = load(name)
+    num_classes = use_tiny_data(config, folders[{**OF_SETS, **AUGMENTED}[name]], tmp_path)
+    runner = build_runner(config)
+    runner.model.init_weights()
+    optimizer = runner.build_optim_wrapper(runner.cfg.optim_wrapper)
+    batch = next(iter(runner.build_dataloader(runner.cfg.train_dataloader)))
+    losses = runner.model.train_step(batch, optimizer)
+    assert torch.isfinite(losses['loss'])
+    held_out = runner.build_dataloader(runner.cfg.test_dataloader)
+    assert runner.model.test_step(next(iter(held_out)))[0].pred_score.shape == (num_classes,)
+    evaluator = runner.build_evaluator(runner.cfg.test_evaluator)
+    evaluator.dataset_meta = held_out.dataset.metainfo
+    evaluator.process(runner.model.test_step(next(iter(held_out))), None)
+    assert 'accuracy/top1' in evaluator.evaluate(3)
+
+
+@pytest.mark.parametrize('name', SETS)
+def test_settings_of_the_paper_for_each_set(name):
+    small, large, plain = (
+        load(f'{config}.py') for config in (f'glsim_vit_{name}', f'glsim_vit_{name}_448', f'vit_{name}')
+    )
+    cub = load('glsim_vit_cub.py')
+    assert small.model.neck.pop('top_o') == large.model.neck.pop('top_o') == SETS[name][1]
+    assert small.optim_wrapper == cub.optim_wrapper
+    assert (small.model.backbone.img_size, large.model.backbone.pop('img_size')) == (224, 448)
+    num_classes = small.model.head.num_classes
+    assert num_classes == plain.model.head.num_classes == large.model.head.num_classes
+    kind = DATASETS.get(small.train_dataloader.dataset.type)
+    published = {'StanfordCarsFormat': 196, 'Food101Format': 101, 'FGVCAircraftFormat': 100, 'OxfordPetsFormat': 37}
+    assert num_classes == published.get(kind.__name__, num_classes)
+    splits = small.train_dataloader.dataset.split, small.test_dataloader.dataset.split
+    assert splits[0] == ('trainval' if 'trainval' in kind.SIZES else 'train')
+    assert splits[1] == ('test' if 'test' in kind.SIZES else 'val')
+    ratio = 8 / 7 if name == 'cars' else 1.34
+    for config, size in ((small, 224), (large, 448)):
+        for loader in (config.train_dataloader, config.test_dataloader):
+            assert loader.dataset.pipeline[1].scale == int(ratio * size)
+
+
+@pytest.mark.parametrize('name', [*SETS, 'cub'])
+def test_augmentations_change_what_they_say(name):
+    medium, weak, strong = (
+        load(path)
+        for path in (
+            f'glsim_vit_{name}.py',
+            f'augmentation/glsim_vit_{name}_weak.py',
+            f'augmentation/glsim_vit_{name}_strong.py',
+        )
+    )
+    steps = {
+        config: [step.type for step in config.train_dataloader.dataset.pipeline] for config in (medium, weak, strong)
+    }
+    assert steps[weak] == ['LoadImage', 'Resize', 'RandomCrop', 'RandomFlip', 'PackInputs']
+    assert 'torchvision/TrivialAugmentWide' in steps[medium] and 'RandAugment' in steps[strong]
+    assert weak.train_dataloader.dataset.pipeline[1].scale == medium.train_dataloader.dataset.pipeline[1].scale
+    assert weak.model.backbone.drop_rate == 0.1 and weak.model.head.loss.label_smooth_val == 0.0
+    assert [augment.type for augment in strong.model.train_cfg.augments] == ['Mixup', 'CutMix']
+    assert strong.data_preprocessor.num_classes == strong.model.head.num_classes
+    for config in (weak, strong):
+        assert config.test_dataloader == medium.test_dataloader
+        assert config.model.neck == medium.model.neck
+
+
+@pytest.mark.parametrize('name', ['cub', 'cars', 'aircraft', 'nabirds', 'inat17'])
+def test_class_disjoint_halves(name, folders):
+    config = load(f'_base_/datasets/class_disjoint/{name}.py')
+    halves = []
+    for loader in (config.train_dataloader, config.test_dataloader):
+        for part in loader.dataset.datasets:
+            part.data_root = str(folders[name])
+        halves.append(DATASETS.build(loader.dataset))
+    train, test = halves
+    assert not set(train.CLASSES) & set(test.CLASSES)
+    assert {*train.get_gt_labels()} == {*range(len(train.CLASSES))}
+    assert {*test.get_gt_labels()} == {*range(len(test.CLASSES))}
+    splits = [DATASETS.build(dict(part, serialize_data=False)) for part in config.train_dataloader.dataset.datasets]
+    assert len(train) + len(test) == sum(len(split) for split in splits)
 
 
 @pytest.mark.parametrize('name', CONFIGS)

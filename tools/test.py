@@ -19,10 +19,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--show', action='store_true', help='show pictures of the predictions in a window')
     parser.add_argument('--interval', type=int, default=1, help='draw every n-th image')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds to show each picture')
+    parser.add_argument('--error-report', metavar='FILE', help='write the mistakes with pictures to this HTML file')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation, by default mirroring')
     args = parser.parse_args(argv)
     if args.out_item and not args.out:
         parser.error('--out-item needs --out')
+    if args.error_report and args.tta:
+        parser.error('--error-report shows what the model saw of each image and cannot be combined with --tta')
     return args
 
 
@@ -37,7 +40,8 @@ def main(args: argparse.Namespace) -> None:
     apis.set_test_options(cfg, args.checkpoint, args.amp, args.tta, pictures if wants_pictures else None)
     apis.set_dataloader_options(cfg, not args.no_pin_memory)
     cfg.launcher = args.launcher
-    apis.run_testing(apis.override(cfg, args.cfg_options or {}), args.out, args.out_item or 'pred')
+    apis.override(cfg, args.cfg_options or {})
+    apis.run_testing(cfg, args.out, args.out_item or 'pred', args.error_report)
 
 
 if __name__ == '__main__':

@@ -120,7 +120,7 @@ def set_test_options(
         checkpoint (str): Path or URL of the weights.
         amp (bool): Mixed precision. Defaults to False.
         tta (bool): Test-time augmentation by the config's ``tta_model`` and ``tta_pipeline``, by default the mean
-            of the scores of an image and its mirror image. Defaults to False.
+            of the logits of an image and its mirror image. Defaults to False.
         visualization (Mapping, optional): Options of ``PredictionPictureHook``, to draw predictions.
 
     Raises:
@@ -164,7 +164,7 @@ def set_dataloader_options(cfg: Config, pin_memory: bool = True, persistent_work
 
 def _set_test_time_augmentation(cfg: Config) -> None:
     dataset = cfg.test_dataloader.dataset
-    cfg.setdefault('tta_model', ConfigDict(type='mmpretrain.AverageClsScoreTTA'))
+    cfg.setdefault('tta_model', ConfigDict(type='mmpretrain.MirrorTTA'))
     if 'tta_pipeline' not in cfg:
         *loading, packing = deepcopy(dataset.pipeline)
         mirrored = [[dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)], [packing]]

@@ -116,7 +116,7 @@ def draw_test_set(
             scaling=options.scaling,
             only_mistakes=options.only_mistakes,
         )
-        named = _with_relative_paths(predictions, dataset)
+        named = with_relative_paths(predictions, dataset)
         written.report = write_file(Path(html), render_report(named, settings).encode('utf-8'))
     return written
 
@@ -129,7 +129,7 @@ def _choose(predictions: Sequence[Prediction], options: PictureOptions) -> list[
     return [prediction for prediction in ordered if not options.only_mistakes or prediction.is_right is False]
 
 
-def _with_relative_paths(predictions: Sequence[Prediction], dataset: BaseDataset) -> list[Prediction]:
+def with_relative_paths(predictions: Sequence[Prediction], dataset: BaseDataset) -> list[Prediction]:
     """Predictions with paths below the data root, as a report shows them."""
     return [
         replace(item, path=picture_name(item.path, dataset, 0) + Path(item.path).suffix) if item.path else item

@@ -1,6 +1,6 @@
 """Predictions of a trained model on a data set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -53,10 +53,25 @@ def predict_some(model: nn.Module, dataset: BaseDataset, num_images: int) -> Ite
     Yields:
         tuple[int, Prediction]: Index in the data set, and what to draw.
     """
-    for index, results, packed in read_some(dataset, num_images):
+    number = min(num_images, len(dataset)) or len(dataset)
+    yield from predict_at(model, dataset, np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist())
+
+
+def predict_at(model: nn.Module, dataset: BaseDataset, positions: Iterable[int]) -> Iterator[tuple[int, Prediction]]:
+    """Predictions on chosen images; an unreadable one is left out.
+
+    Args:
+        model (nn.Module): Classifier of mmpretrain with its data preprocessor.
+        dataset (BaseDataset): Whose pipeline ends with ``PackInputs``.
+        positions (Iterable[int]): Which images of it.
+
+    Yields:
+        tuple[int, Prediction]: Position in the data set, and what to draw.
+    """
+    for position, results, packed in _read_at(dataset, positions):
         with torch.no_grad():
             sample = model.test_step(pseudo_collate([packed]))[0]
-        yield index, to_prediction(packed['inputs'], sample, results, class_names(dataset))
+        yield position, to_prediction(packed['inputs'], sample, results, class_names(dataset))
 
 
 def read_some(dataset: BaseDataset, num_images: int) -> Iterator[tuple[int, dict, dict]]:
@@ -70,11 +85,15 @@ def read_some(dataset: BaseDataset, num_images: int) -> Iterator[tuple[int, dict
         tuple[int, dict, dict]: Index, and the sample before and after packing, which leaves boxes out.
     """
     number = min(num_images, len(dataset)) or len(dataset)
+    yield from _read_at(dataset, np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist())
+
+
+def _read_at(dataset: BaseDataset, positions: Iterable[int]) -> Iterator[tuple[int, dict, dict]]:
     *steps, pack = dataset.pipeline.transforms
-    for index in np.linspace(0, len(dataset) - 1, number).round().astype(int):
-        results = Compose(steps)(dataset.get_data_info(int(index)))
+    for position in positions:
+        results = Compose(steps)(dataset.get_data_info(position))
         if results is not None:
-            yield int(index), results, pack(dict(results))
+            yield position, results, pack(dict(results))
 
 
 def class_names(dataset: BaseDataset) -> Sequence[str] | None:

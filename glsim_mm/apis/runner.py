@@ -16,6 +16,7 @@ from ..compat.distributed import leave_process_group, use_cpu_distributed
 from ..compat.known_warnings import ignore_known_warnings
 from ..errors import GLSimError
 from .config_errors import explain_config_errors
+from .error_report import add_confusion_pairs, log_confusion_pairs, write_error_report
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -68,13 +69,14 @@ def run_training(cfg: Config) -> Runner:
     return runner
 
 
-def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred') -> dict:
-    """Test the model of a config.
+def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred', error_report: str | None = None) -> dict:
+    """Test the model of a config; where every image has one label, the most confused classes go to the log.
 
     Args:
         cfg (Config): Config of a run; ``load_from`` names the checkpoint.
         out (str, optional): File for the results, .pkl, .json or .yml as mmengine writes them.
         out_item (str): ``'pred'`` for predictions (.pkl only) or ``'metrics'``. Defaults to ``'pred'``.
+        error_report (str, optional): File for a report of the mistakes with pictures, HTML.
 
     Returns:
         dict: Metrics by name.
@@ -89,9 +91,15 @@ def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred') -> 
         with explain_config_errors():
             if out and out_item == 'pred':
                 runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+            confusions = add_confusion_pairs(runner.test_evaluator)
             metrics = runner.test()
             if out and out_item == 'metrics' and runner.rank == 0:
                 mmengine.dump(metrics, out)
+            if confusions is not None and runner.rank == 0:
+                log_confusion_pairs(runner, confusions)
+            if error_report and runner.rank == 0:
+                path = write_error_report(runner, confusions, error_report, metrics)
+                runner.logger.info('report of the mistakes in %s', path)
     finally:
         leave_process_group(runner)
     return metrics

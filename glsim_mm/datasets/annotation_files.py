@@ -196,3 +196,11 @@ def check_ids(first_path: str, first: Mapping, second_path: str, second: Mapping
             f'{first_path} and {second_path} do not list the same images (id {odd[0]} is in one of them only); '
             'correct the files'
         )
+
+
+def check_unique(path: str, table: Mapping) -> None:
+    """Raise :class:`GLSimError` if two ids of a table have the same value."""
+    first: dict = {}
+    for key, value in table.items():
+        if first.setdefault(value, key) != key:
+            raise GLSimError(f'{path} lists {value} twice, as {first[value]} and {key}; an image belongs in it once')

@@ -5,7 +5,7 @@ from mmpretrain.datasets import CUB
 from mmpretrain.registry import DATASETS
 
 from ..errors import GLSimError
-from .annotation_files import check_ids, read_table, xywh_to_xyxy
+from .annotation_files import check_ids, check_unique, read_table, xywh_to_xyxy
 
 CLASSES_FILE = 'classes.txt'
 IMAGES_FILE = 'images.txt'
@@ -34,8 +34,8 @@ class CUBFormat(CUB):
             ``classes.txt``.
 
     Raises:
-        GLSimError: If the split is unknown or empty, the folder or a file is not there, a line cannot be read or the
-            ids of two files do not fit each other.
+        GLSimError: If the split is unknown or empty, the folder or a file is not there, a line cannot be read, an
+            image comes twice or the ids of two files do not fit each other.
     """
 
     METAINFO: dict = {}
@@ -60,6 +60,7 @@ class CUBFormat(CUB):
         is_train = read_table(self.train_test_split_file, int)
         boxes_file = fileio.join_path(self.data_root, BOXES_FILE)
         boxes = read_table(boxes_file, xywh_to_xyxy) if fileio.exists(boxes_file) else None
+        check_unique(self.ann_file, paths)
         check_ids(self.ann_file, paths, self.image_class_labels_file, labels)
         check_ids(self.ann_file, paths, self.train_test_split_file, is_train)
         if boxes is not None:

@@ -6,7 +6,7 @@ from mmengine import fileio
 from mmpretrain.registry import DATASETS
 
 from ..errors import GLSimError
-from .annotation_files import check_ids, read_table, xywh_to_xyxy
+from .annotation_files import check_ids, check_unique, read_table, xywh_to_xyxy
 from .fine_grained import FineGrainedDataset
 
 
@@ -47,6 +47,7 @@ class NABirds(FineGrainedDataset):
         """Images of the split in the order of ``images.txt``; see the base class."""
         paths_file = self.path('images.txt')
         paths = read_table(paths_file, str, str)
+        check_unique(paths_file, paths)
         labels = read_table(self.path('image_class_labels.txt'), int, str)
         is_train = read_table(self.path('train_test_split.txt'), int, str)
         boxes = read_table(self.path('bounding_boxes.txt'), xywh_to_xyxy, str)

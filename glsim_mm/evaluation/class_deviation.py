@@ -6,7 +6,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
 
-from glsim_mm.errors import GLSimError
+from .single_label import check_images, read_prediction
 
 
 def class_deviation(predictions: Sequence[int], labels: Sequence[int]) -> tuple[float, float]:
@@ -64,14 +64,9 @@ class ClassDeviation(BaseMetric):
                 ``pred_score``.
 
         Raises:
-            GLSimError: If an image has more than one label.
+            GLSimError: See :func:`.single_label.read_prediction`.
         """
-        for sample in data_samples:
-            label = sample['gt_label']
-            if label.numel() != 1:
-                raise GLSimError('ClassDeviation needs one label per image; take it out of val_evaluator.')
-            prediction = sample['pred_label'] if 'pred_label' in sample else sample['pred_score'].argmax()
-            self.results.append((int(prediction), int(label)))
+        self.results.extend(read_prediction(sample, type(self).__name__) for sample in data_samples)
 
     def compute_metrics(self, results: list[tuple[int, int]]) -> dict[str, float]:
         """Metrics of all images.
@@ -81,7 +76,11 @@ class ClassDeviation(BaseMetric):
 
         Returns:
             dict[str, float]: ``mean_accuracy`` and ``deviation``, percentage points.
+
+        Raises:
+            GLSimError: If there are no images.
         """
+        check_images(results, type(self).__name__)
         predictions, labels = zip(*results)
         mean, deviation = class_deviation(predictions, labels)
         return {'mean_accuracy': mean, 'deviation': deviation}

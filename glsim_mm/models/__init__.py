@@ -1,7 +1,7 @@
 """Models, registered in mmpretrain's registry on import."""
 
 from .backbones import FeatureFusionViT, GLSimViT, PartSelectionViT, TimmViT
-from .classifiers import CALClassifier, GLSimClassifier
+from .classifiers import CALClassifier, GLSimClassifier, MirrorTTA
 from .heads import AggregatorHead, CounterfactualHead, PartContrastiveHead
 from .necks import (
     BilinearAttentionPooling,
@@ -35,6 +35,7 @@ __all__ = [
     'GLSimSelector',
     'GLSimViT',
     'MAWSSelector',
+    'MirrorTTA',
     'OracleSelector',
     'PIMSelector',
     'PSMSelector',

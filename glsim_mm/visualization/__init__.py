@@ -1,6 +1,7 @@
 """Pictures of where a model looked."""
 
 from .boxes import ANNOTATED_COLOR, SELECTED_COLOR, crop_box, draw_box, draw_outlined_box
+from .error_report import ClassAccuracy, PairPictures, render_error_report
 from .heatmap import COLORMAPS, SCALINGS, color_bar, overlay_heatmap, patch_levels
 from .layout import contact_sheet, legend_strip
 from .panel import MIN_SIDE, draw_panel, font_size
@@ -15,7 +16,9 @@ __all__ = [
     'SCALINGS',
     'SELECTED_COLOR',
     'Box',
+    'ClassAccuracy',
     'ComparedImage',
+    'PairPictures',
     'Prediction',
     'ReportSettings',
     'Selection',
@@ -30,6 +33,7 @@ __all__ = [
     'legend_strip',
     'overlay_heatmap',
     'patch_levels',
+    'render_error_report',
     'render_report',
     'shares',
     'sort_predictions',

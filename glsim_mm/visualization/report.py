@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -112,19 +113,15 @@ def render_report(predictions: Sequence[Prediction], settings: ReportSettings | 
     Returns:
         str: HTML.
     """
-    from jinja2 import Environment, FileSystemLoader  # here, for few need it
-
-    settings = settings or ReportSettings(date=datetime.date.today().isoformat())
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters['percent'] = percent
+    settings = settings or ReportSettings()
     known = [prediction for prediction in predictions if prediction.is_right is not None]
     mistakes = sum(not prediction.is_right for prediction in known)
     drawn = sort_predictions(predictions)
     if settings.only_mistakes:
         drawn = [prediction for prediction in drawn if prediction.is_right is False]
-    return environment.get_template('report.html').render(
-        settings=settings,
-        date=settings.date or datetime.date.today().isoformat(),
+    return render_page(
+        'report.html',
+        settings,
         total=len(predictions),
         known=len(known),
         mistakes=mistakes,
@@ -132,6 +129,25 @@ def render_report(predictions: Sequence[Prediction], settings: ReportSettings | 
         errors=list_errors(known),
         groups=_groups(drawn, settings),
     )
+
+
+def render_page(template: str, settings: ReportSettings, **content: Any) -> str:
+    """Fill a template; every text is escaped, so nothing in names and paths runs.
+
+    Args:
+        template (str): Name of a file in ``templates/``.
+        settings (ReportSettings): Of the page.
+        **content: What the template shows.
+
+    Returns:
+        str: HTML.
+    """
+    from jinja2 import Environment, FileSystemLoader  # here, for few need it
+
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters['percent'] = percent
+    date = settings.date or datetime.date.today().isoformat()
+    return environment.get_template(template).render(settings=settings, date=date, **content)
 
 
 def _groups(drawn: Sequence[Prediction], settings: ReportSettings) -> list[dict]:
@@ -142,13 +158,21 @@ def _groups(drawn: Sequence[Prediction], settings: ReportSettings) -> list[dict]
     for key, title in titles.items():
         members = [prediction for prediction in drawn if prediction.is_right is key]
         if members:
-            cards = (dict(prediction=member, source=_embed(member, settings)) for member in members)
+            cards = (dict(prediction=member, source=embed_panel(member, settings)) for member in members)
             groups.append(dict(title=title, order=orders[key], number=len(members), cards=cards))
     return groups
 
 
-def _embed(prediction: Prediction, settings: ReportSettings) -> str:
-    """The panel as a data URL; its words are written in HTML, whose fonts know more scripts."""
+def embed_panel(prediction: Prediction, settings: ReportSettings) -> str:
+    """A panel as a data URL, without its words, which are written in HTML, whose fonts know more scripts.
+
+    Args:
+        prediction (Prediction): What to draw.
+        settings (ReportSettings): How.
+
+    Returns:
+        str: See :func:`data_url`.
+    """
     return data_url(draw_panel(prediction, settings.side, settings.colormap, settings.scaling, words=False))
 
 

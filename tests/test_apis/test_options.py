@@ -88,7 +88,7 @@ def test_test_time_augmentation_mirrors_by_default():
     pipeline = [dict(type='LoadImage'), dict(type='PackInputs')]
     cfg = Config(dict(model=dict(type='A'), test_dataloader=dict(dataset=dict(pipeline=pipeline))))
     set_test_options(cfg, 'a.pth', tta=True)
-    assert cfg.model == dict(type='mmpretrain.AverageClsScoreTTA', module=dict(type='A'))
+    assert cfg.model == dict(type='mmpretrain.MirrorTTA', module=dict(type='A'))
     loading, views = cfg.test_dataloader.dataset.pipeline
     assert loading.type == 'LoadImage'
     assert [view.prob for view in views.transforms[0]] == [1.0, 0.0]

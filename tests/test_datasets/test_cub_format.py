@@ -94,6 +94,7 @@ def test_missing_file_is_told(folder, name):
         ('bounding_boxes.txt', '1 0 0 1\n2 0 0 1 1\n3 0 0 1 1\n', 'line 1 of .*bounding_boxes.txt cannot be read'),
         ('images.txt', '1 a.png\n2\n3 c.png\n', 'line 2 of .*images.txt cannot be read'),
         ('images.txt', '1 a.png\n1 b.png\n3 c.png\n', 'line 2 of .*images.txt has the id 1 again'),
+        ('images.txt', '1 a.png\n2 b.png\n3 a.png\n', 'images.txt lists a.png twice, as 1 and 3'),
         ('classes.txt', '0 a\n1 b\n', 'the ids in .*classes.txt must be 1, 2, 3'),
         ('train_test_split.txt', '1 0\n2 0\n3 0\n', 'belongs to the train split'),
     ],

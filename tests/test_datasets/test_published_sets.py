@@ -108,6 +108,7 @@ def test_nabirds_numbers_the_nodes_that_have_images(tmp_path):
         ('hierarchy.txt', '7 8\n8 7\n9 7\n', 'above itself'),
         ('image_class_labels.txt', 'a-1 7\n', 'do not list the same images'),
         ('image_class_labels.txt', 'a-1 55\n', 'has the class 55, which classes.txt has not'),
+        ('images.txt', 'a-1 7/x.jpg\na-2 7/x.jpg\n', 'images.txt lists 7/x.jpg twice, as a-1 and a-2'),
         ('bounding_boxes.txt', 'a-1 5 6 20\n', 'line 1 of .*bounding_boxes.txt cannot be read'),
     ],
 )

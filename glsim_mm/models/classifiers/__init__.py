@@ -2,5 +2,6 @@
 
 from .cal_classifier import CALClassifier
 from .glsim_classifier import GLSimClassifier
+from .mirror_tta import MirrorTTA
 
-__all__ = ['CALClassifier', 'GLSimClassifier']
+__all__ = ['CALClassifier', 'GLSimClassifier', 'MirrorTTA']

@@ -1,0 +1,13 @@
+# GLSim ViT-B/16 on Moe (anime faces) at 448 px.
+_base_ = [
+    '_base_/models/glsim_vit_base_p16.py',
+    '_base_/datasets/moe.py',
+    '_base_/datasets/pipelines/medium_448_anime.py',
+    '_base_/schedules/sgd_50e.py',
+    '_base_/default_runtime.py',
+]
+
+model = dict(backbone=dict(img_size=448), head=dict(num_classes=173))
+train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
+test_dataloader = val_dataloader

@@ -1,0 +1,143 @@
+"""The most confused classes of a test, as a table in the log and as a report with pictures."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from mmengine.dataset import BaseDataset
+from mmengine.evaluator import Evaluator
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmpretrain.evaluation import Accuracy, SingleLabelMetric
+
+from ..errors import GLSimError
+from ..evaluation import (
+    CalibrationError,
+    ClassDeviation,
+    ConfusionPairs,
+    HierarchicalAccuracy,
+    ImageResult,
+    format_pairs,
+)
+from ..models import RegionSelector
+from ..visualization import ClassAccuracy, PairPictures, Prediction, ReportSettings, render_error_report
+from .pictures import with_relative_paths, write_file
+from .predictions import class_names, predict_at
+
+_SINGLE_LABEL_METRICS = (Accuracy, SingleLabelMetric, CalibrationError, ClassDeviation, HierarchicalAccuracy)
+MISTAKES_PER_PAIR = 3
+MISTAKES_IN_REPORT = 30
+
+
+def add_confusion_pairs(evaluator: Evaluator) -> ConfusionPairs | None:
+    """Have a test note which classes are confused, where every image has one label.
+
+    Args:
+        evaluator (Evaluator): Of the test; the metric is added to it unless it is there.
+
+    Returns:
+        ConfusionPairs | None: The metric; None if no metric of the test is one of single-label classification.
+    """
+    found = next((metric for metric in evaluator.metrics if isinstance(metric, ConfusionPairs)), None)
+    if found is None and any(isinstance(metric, _SINGLE_LABEL_METRICS) for metric in evaluator.metrics):
+        found = ConfusionPairs()
+        evaluator.metrics.append(found)
+    return found
+
+
+def log_confusion_pairs(runner: Runner, confusions: ConfusionPairs) -> None:
+    """Write the table of the last evaluation to the log."""
+    if confusions.pairs:
+        table = format_pairs(confusions.pairs, class_names(runner.test_dataloader.dataset))
+        runner.logger.info('most confused classes:\n%s', table)
+
+
+def write_error_report(
+    runner: Runner, confusions: ConfusionPairs | None, path: str | Path, metrics: Mapping[str, float]
+) -> Path:
+    """Write a report of a finished test: metrics, confused pairs with pictures, worst mistakes, accuracy by class.
+
+    The images in it go through the model once more, for the regions it looked at.
+
+    Args:
+        runner (Runner): Whose test has run, on the first process.
+        confusions (ConfusionPairs, optional): What it noted.
+        path (str | Path): File to write, HTML.
+        metrics (Mapping[str, float]): What the test measured.
+
+    Returns:
+        Path: ``path``.
+
+    Raises:
+        GLSimError: If images have several labels, the pipeline drops ``sample_idx``, or the file cannot be written.
+    """
+    if confusions is None:
+        raise GLSimError(
+            'an error report needs one label per image and a metric of classification, such as Accuracy, in '
+            'test_evaluator; leave out --error-report'
+        )
+    if any(image.position < 0 for image in confusions.images):
+        raise GLSimError("an error report needs 'sample_idx' in meta_keys of the test pipeline's PackInputs; add it")
+    dataset = runner.test_dataloader.dataset
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    drawn = [_mistakes_of(pair.label, pair.prediction, confusions.images) for pair in confusions.pairs]
+    references = [_example_of(pair.prediction, confusions.images) for pair in confusions.pairs]
+    worst = _by_score(image for image in confusions.images if image.prediction != image.label)[:MISTAKES_IN_REPORT]
+    wanted = {image.position for image in [*worst, *sum(drawn, []), *(image for image in references if image)]}
+    pictures = dict(predict_at(model, dataset, sorted(wanted)))
+    names = class_names(dataset)
+    pairs = [
+        PairPictures(
+            truth=_name(pair.label, names),
+            predicted=_name(pair.prediction, names),
+            images=pair.images,
+            share=pair.share,
+            mistakes=_pictures(images, pictures, dataset),
+            reference=next(iter(_pictures([reference] if reference else [], pictures, dataset)), None),
+        )
+        for pair, images, reference in zip(confusions.pairs, drawn, references)
+    ]
+    neck = getattr(model, 'neck', None)
+    settings = ReportSettings(
+        config=Path(runner.cfg.filename or '').name,
+        checkpoint=Path(str(runner.cfg.load_from or '')).name,
+        selector=type(neck).__name__ if isinstance(neck, RegionSelector) else '',
+        title='What the model confuses',
+    )
+    mistakes = _pictures(worst, pictures, dataset)
+    html = render_error_report(pairs, mistakes, _accuracies(confusions.images, names), metrics, settings)
+    return write_file(Path(path), html.encode('utf-8'))
+
+
+def _mistakes_of(label: int, prediction: int, images: Sequence[ImageResult]) -> list[ImageResult]:
+    found = (image for image in images if (image.label, image.prediction) == (label, prediction))
+    return _by_score(found)[:MISTAKES_PER_PAIR]
+
+
+def _example_of(label: int, images: Sequence[ImageResult]) -> ImageResult | None:
+    """The image of a class that is recognised best, else any of it."""
+    of_class = _by_score(image for image in images if image.label == label)
+    return next((image for image in of_class if image.prediction == label), next(iter(of_class), None))
+
+
+def _by_score(images: Iterable[ImageResult]) -> list[ImageResult]:
+    return sorted(images, key=lambda image: (-image.score, image.position))
+
+
+def _pictures(
+    images: Sequence[ImageResult], pictures: Mapping[int, Prediction], dataset: BaseDataset
+) -> list[Prediction]:
+    """Pictures of images that could be read, with paths as a report shows them."""
+    return with_relative_paths([pictures[image.position] for image in images if image.position in pictures], dataset)
+
+
+def _accuracies(images: Sequence[ImageResult], names: Sequence[str] | None) -> list[ClassAccuracy]:
+    rows: dict[int, ClassAccuracy] = {}
+    for image in images:
+        row = rows.setdefault(image.label, ClassAccuracy(_name(image.label, names), 0, 0))
+        row.images += 1
+        row.right += image.prediction == image.label
+    return list(rows.values())
+
+
+def _name(label: int, names: Sequence[str] | None) -> str:
+    return str(label) if names is None else names[label]

@@ -1,0 +1,147 @@
+"""Which classes a classifier takes for which others."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmpretrain.registry import METRICS
+
+from .single_label import read_prediction
+
+
+class ConfusedPair(NamedTuple):
+    """Images of one class that were taken for another."""
+
+    label: int
+    """True class."""
+    prediction: int
+    """Predicted class."""
+    images: int
+    """Number of such images."""
+    share: float
+    """Their share of the true class's images, percent."""
+
+
+class ImageResult(NamedTuple):
+    """What became of one image."""
+
+    prediction: int
+    """Predicted class."""
+    label: int
+    """True class."""
+    score: float
+    """Probability of the predicted class, 0 to 1."""
+    position: int
+    """In the data set; -1 where the pipeline does not keep it."""
+
+
+def confusion_pairs(predictions: Sequence[int], labels: Sequence[int], top: int | None = 10) -> list[ConfusedPair]:
+    """The most frequent mistakes, as pairs of true and predicted class.
+
+    Args:
+        predictions (Sequence[int]): Predicted class of each image, shape (n,), values >= 0.
+        labels (Sequence[int]): True class of each image, shape (n,), values >= 0.
+        top (int, optional): Number of pairs. Defaults to 10; None: all.
+
+    Returns:
+        list[ConfusedPair]: By count, then by share of the true class, largest first, then by class.
+
+    Raises:
+        ValueError: If the two differ in length.
+    """
+    predicted, true = np.asarray(predictions, np.int64), np.asarray(labels, np.int64)
+    if predicted.shape != true.shape or true.ndim != 1:
+        raise ValueError(f'predictions {predicted.shape} and labels {true.shape} must be equally long vectors')
+    wrong = predicted != true
+    mistakes, counts = np.unique(np.stack([true[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True)
+    totals = np.bincount(true) if true.size else np.zeros(0, np.int64)
+    pairs = [
+        ConfusedPair(int(label), int(prediction), int(count), float(100.0 * count / totals[label]))
+        for (label, prediction), count in zip(mistakes, counts)
+    ]
+    return sorted(pairs, key=lambda pair: (-pair.images, -pair.share, pair.label, pair.prediction))[:top]
+
+
+def format_pairs(pairs: Sequence[ConfusedPair], classes: Sequence[str] | None = None, width: int = 80) -> str:
+    """Pairs as a table for people.
+
+    Args:
+        pairs (Sequence[ConfusedPair]): See :func:`confusion_pairs`.
+        classes (Sequence[str], optional): Names of the classes. Defaults to None, numbers.
+        width (int): Characters in a line; long names are cut. Defaults to 80.
+
+    Returns:
+        str: Lines with aligned columns.
+    """
+    numbers = [(str(pair.images), f'{pair.share:.1f}') for pair in pairs]
+    tail = max([len('images'), *(len(count) for count, _ in numbers)]), len('% of class')
+    room = (width - sum(tail) - 6) // 2
+    rows = [('true class', 'taken for', 'images', '% of class')]
+    for pair, (count, share) in zip(pairs, numbers):
+        rows.append((_name(pair.label, classes, room), _name(pair.prediction, classes, room), count, share))
+    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return '\n'.join(
+        f'{a.ljust(first)}  {b.ljust(second)}  {count.rjust(tail[0])}  {share.rjust(tail[1])}'
+        for a, b, count, share in rows
+    )
+
+
+def _name(label: int, classes: Sequence[str] | None, room: int) -> str:
+    name = str(classes[label]) if classes is not None and label < len(classes) else f'class {label}'
+    return name if len(name) <= room else f'{name[: room - 1]}…'
+
+
+@METRICS.register_module()
+class ConfusionPairs(BaseMetric):
+    """The most confused pairs of classes; see :func:`confusion_pairs`.
+
+    ``tools/test.py`` adds it to every test of single-label classification and prints its table. As a number for logs it
+    reports ``confusion/top_pairs_share``: the share of all mistakes that these pairs make up, in percent; a large one
+    means that few pairs of classes are the problem.
+
+    Args:
+        top (int): Number of pairs. Defaults to 10.
+        collect_device (str): ``'cpu'`` or ``'gpu'``, where processes exchange results. Defaults to ``'cpu'``.
+        prefix (str, optional): Replaces ``confusion`` in the reported names. Defaults to None.
+        **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
+    """
+
+    default_prefix = 'confusion'
+
+    def __init__(self, top: int = 10, collect_device: str = 'cpu', prefix: str | None = None, **kwargs) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix, **kwargs)
+        self.top = top
+        # Of the last evaluation, on the first process.
+        self.pairs: list[ConfusedPair] = []
+        self.images: list[ImageResult] = []
+
+    def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
+        """Keep the result of each image.
+
+        Args:
+            data_batch (Sequence[dict], optional): Not used.
+            data_samples (Sequence[dict]): Model outputs with ``gt_label`` and ``pred_label`` or ``pred_score``.
+
+        Raises:
+            GLSimError: See :func:`.single_label.read_prediction`.
+        """
+        for sample in data_samples:
+            prediction, label = read_prediction(sample, type(self).__name__)
+            score = float(sample['pred_score'].max()) if 'pred_score' in sample else float('nan')
+            self.results.append(ImageResult(prediction, label, score, int(sample.get('sample_idx', -1))))
+
+    def compute_metrics(self, results: list[ImageResult]) -> dict[str, float]:
+        """Find the pairs, and their share of the mistakes.
+
+        Args:
+            results (list[ImageResult]): Of each image of all processes.
+
+        Returns:
+            dict[str, float]: ``top_pairs_share``, percent; 0 if there is no mistake.
+        """
+        self.images = [ImageResult(*result) for result in results]
+        predictions, labels = ([getattr(image, name) for image in self.images] for name in ('prediction', 'label'))
+        self.pairs = confusion_pairs(predictions, labels, self.top)
+        mistakes = sum(image.prediction != image.label for image in self.images)
+        return {'top_pairs_share': 100.0 * sum(pair.images for pair in self.pairs) / max(mistakes, 1)}
