@@ -15,6 +15,9 @@ from .pictures import PictureOptions, WrittenPictures, draw_test_set
 from .prediction_results import format_prediction, results_to_json
 from .runner import build_runner, run_testing, run_training
 from .selector_grid import compare_selectors, draw_selectors
+from .sweep_plan import plan_sweep
+from .sweep_results import format_results_table, gather_results, write_results
+from .sweep_runs import local_command, run_sweep, slurm_command
 
 __all__ = [
     'GLSimInferencer',
@@ -24,6 +27,13 @@ __all__ = [
     'draw_selectors',
     'draw_test_set',
     'format_prediction',
+    'format_results_table',
+    'gather_results',
+    'local_command',
+    'plan_sweep',
+    'run_sweep',
+    'slurm_command',
+    'write_results',
     'load_model',
     'results_to_json',
     'build_runner',

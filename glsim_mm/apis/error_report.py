@@ -1,8 +1,10 @@
 """The most confused classes of a test, as a table in the log and as a report with pictures."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from mmcv.transforms import TestTimeAug
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import Evaluator
 from mmengine.model import is_model_wrapper
@@ -51,8 +53,35 @@ def log_confusion_pairs(runner: Runner, confusions: ConfusionPairs) -> None:
         runner.logger.info('most confused classes:\n%s', table)
 
 
+def check_error_report(runner: Runner, confusions: ConfusionPairs | None, path: str | Path) -> None:
+    """Raise :class:`GLSimError` if :func:`write_error_report` could not work, before time is spent on a test.
+
+    Args:
+        runner (Runner): Before its test.
+        confusions (ConfusionPairs, optional): See :func:`add_confusion_pairs`.
+        path (str | Path): File to write.
+    """
+    dataset = runner.test_dataloader.dataset
+    if confusions is None:
+        raise GLSimError(
+            'an error report needs one label per image and a metric of classification, such as Accuracy, in '
+            'test_evaluator; leave out --error-report'
+        )
+    if not isinstance(dataset, BaseDataset):
+        raise GLSimError(
+            f'an error report needs a single test set, not a {type(dataset).__name__}; test its parts one by one'
+        )
+    pack = dataset.pipeline.transforms[-1]
+    if isinstance(pack, TestTimeAug):
+        raise GLSimError('an error report shows one view of each image; leave out test-time augmentation or the report')
+    if 'sample_idx' not in getattr(pack, 'meta_keys', ()):
+        raise GLSimError("an error report needs 'sample_idx' in meta_keys of the test pipeline's PackInputs; add it")
+    if Path(path).is_dir():
+        raise GLSimError(f'the error report {path} is a folder; give the name of a file in it, such as errors.html')
+
+
 def write_error_report(
-    runner: Runner, confusions: ConfusionPairs | None, path: str | Path, metrics: Mapping[str, float]
+    runner: Runner, confusions: ConfusionPairs, path: str | Path, metrics: Mapping[str, float]
 ) -> Path:
     """Write a report of a finished test: metrics, confused pairs with pictures, worst mistakes, accuracy by class.
 
@@ -60,23 +89,16 @@ def write_error_report(
 
     Args:
         runner (Runner): Whose test has run, on the first process.
-        confusions (ConfusionPairs, optional): What it noted.
-        path (str | Path): File to write, HTML.
+        confusions (ConfusionPairs): What it noted.
+        path (str | Path): File to write, HTML; :func:`check_error_report` has accepted it.
         metrics (Mapping[str, float]): What the test measured.
 
     Returns:
         Path: ``path``.
 
     Raises:
-        GLSimError: If images have several labels, the pipeline drops ``sample_idx``, or the file cannot be written.
+        GLSimError: If the file cannot be written.
     """
-    if confusions is None:
-        raise GLSimError(
-            'an error report needs one label per image and a metric of classification, such as Accuracy, in '
-            'test_evaluator; leave out --error-report'
-        )
-    if any(image.position < 0 for image in confusions.images):
-        raise GLSimError("an error report needs 'sample_idx' in meta_keys of the test pipeline's PackInputs; add it")
     dataset = runner.test_dataloader.dataset
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     drawn = [_mistakes_of(pair.label, pair.prediction, confusions.images) for pair in confusions.pairs]
@@ -91,8 +113,8 @@ def write_error_report(
             predicted=_name(pair.prediction, names),
             images=pair.images,
             share=pair.share,
-            mistakes=_pictures(images, pictures, dataset),
-            reference=next(iter(_pictures([reference] if reference else [], pictures, dataset)), None),
+            mistakes=_pictures(images, pictures, dataset, names),
+            reference=next(iter(_pictures([reference] if reference else [], pictures, dataset, names)), None),
         )
         for pair, images, reference in zip(confusions.pairs, drawn, references)
     ]
@@ -103,7 +125,7 @@ def write_error_report(
         selector=type(neck).__name__ if isinstance(neck, RegionSelector) else '',
         title='What the model confuses',
     )
-    mistakes = _pictures(worst, pictures, dataset)
+    mistakes = _pictures(worst, pictures, dataset, names)
     html = render_error_report(pairs, mistakes, _accuracies(confusions.images, names), metrics, settings)
     return write_file(Path(path), html.encode('utf-8'))
 
@@ -124,10 +146,21 @@ def _by_score(images: Iterable[ImageResult]) -> list[ImageResult]:
 
 
 def _pictures(
-    images: Sequence[ImageResult], pictures: Mapping[int, Prediction], dataset: BaseDataset
+    images: Sequence[ImageResult],
+    pictures: Mapping[int, Prediction],
+    dataset: BaseDataset,
+    names: Sequence[str] | None,
 ) -> list[Prediction]:
-    """Pictures of images that could be read, with paths as a report shows them."""
-    return with_relative_paths([pictures[image.position] for image in images if image.position in pictures], dataset)
+    """Pictures of images that could be read, with paths as a report shows them.
+
+    Class and score are those of the test: alone in its batch, or without mixed precision, an image's can differ.
+    """
+    found = [
+        replace(pictures[image.position], predicted=_name(image.prediction, names), score=image.score)
+        for image in images
+        if image.position in pictures
+    ]
+    return with_relative_paths(found, dataset)
 
 
 def _accuracies(images: Sequence[ImageResult], names: Sequence[str] | None) -> list[ClassAccuracy]:

@@ -167,7 +167,7 @@ def _set_test_time_augmentation(cfg: Config) -> None:
     cfg.setdefault('tta_model', ConfigDict(type='mmpretrain.MirrorTTA'))
     if 'tta_pipeline' not in cfg:
         *loading, packing = deepcopy(dataset.pipeline)
-        mirrored = [[dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)], [packing]]
+        mirrored = [[dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)], [packing]]
         cfg.tta_pipeline = [*loading, dict(type='TestTimeAug', transforms=mirrored)]
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     dataset.pipeline = cfg.tta_pipeline

@@ -16,7 +16,7 @@ from ..compat.distributed import leave_process_group, use_cpu_distributed
 from ..compat.known_warnings import ignore_known_warnings
 from ..errors import GLSimError
 from .config_errors import explain_config_errors
-from .error_report import add_confusion_pairs, log_confusion_pairs, write_error_report
+from .error_report import add_confusion_pairs, check_error_report, log_confusion_pairs, write_error_report
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -92,12 +92,14 @@ def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred', err
             if out and out_item == 'pred':
                 runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
             confusions = add_confusion_pairs(runner.test_evaluator)
+            if error_report:
+                check_error_report(runner, confusions, error_report)
             metrics = runner.test()
             if out and out_item == 'metrics' and runner.rank == 0:
                 mmengine.dump(metrics, out)
             if confusions is not None and runner.rank == 0:
                 log_confusion_pairs(runner, confusions)
-            if error_report and runner.rank == 0:
+            if error_report and confusions is not None and runner.rank == 0:
                 path = write_error_report(runner, confusions, error_report, metrics)
                 runner.logger.info('report of the mistakes in %s', path)
     finally:

@@ -1,11 +1,14 @@
 """Which classes a classifier takes for which others."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
+
+from glsim_mm.errors import GLSimError
 
 from .single_label import read_prediction
 
@@ -69,7 +72,8 @@ def format_pairs(pairs: Sequence[ConfusedPair], classes: Sequence[str] | None = 
     Args:
         pairs (Sequence[ConfusedPair]): See :func:`confusion_pairs`.
         classes (Sequence[str], optional): Names of the classes. Defaults to None, numbers.
-        width (int): Characters in a line; long names are cut. Defaults to 80.
+        width (int): Columns of a terminal in a line; of long names the middle is left out, as those of one group
+            often differ at their end. Defaults to 80.
 
     Returns:
         str: Lines with aligned columns.
@@ -80,16 +84,31 @@ def format_pairs(pairs: Sequence[ConfusedPair], classes: Sequence[str] | None = 
     rows = [('true class', 'taken for', 'images', '% of class')]
     for pair, (count, share) in zip(pairs, numbers):
         rows.append((_name(pair.label, classes, room), _name(pair.prediction, classes, room), count, share))
-    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    first, second = (max(_columns(row[column]) for row in rows) for column in (0, 1))
     return '\n'.join(
-        f'{a.ljust(first)}  {b.ljust(second)}  {count.rjust(tail[0])}  {share.rjust(tail[1])}'
+        f'{_pad(a, first)}  {_pad(b, second)}  {count.rjust(tail[0])}  {share.rjust(tail[1])}'
         for a, b, count, share in rows
     )
 
 
 def _name(label: int, classes: Sequence[str] | None, room: int) -> str:
     name = str(classes[label]) if classes is not None and label < len(classes) else f'class {label}'
-    return name if len(name) <= room else f'{name[: room - 1]}…'
+    name = ''.join(character if character.isprintable() else ' ' for character in name)
+    start, end = name[: len(name) // 2], name[len(name) // 2 :]
+    while _columns(name) > room:
+        start, end = (start[:-1], end) if len(start) > len(end) else (start, end[1:])
+        name = f'{start}…{end}'
+    return name
+
+
+def _columns(text: str) -> int:
+    """Columns of a terminal: East Asian characters take two, marks above and below others none."""
+    wide = sum(unicodedata.east_asian_width(character) in 'WF' for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)
+
+
+def _pad(text: str, columns: int) -> str:
+    return text + ' ' * (columns - _columns(text))
 
 
 @METRICS.register_module()
@@ -111,6 +130,8 @@ class ConfusionPairs(BaseMetric):
 
     def __init__(self, top: int = 10, collect_device: str = 'cpu', prefix: str | None = None, **kwargs) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix, **kwargs)
+        if top < 1:
+            raise GLSimError(f'ConfusionPairs: top must be positive, got {top}; correct the config')
         self.top = top
         # Of the last evaluation, on the first process.
         self.pairs: list[ConfusedPair] = []

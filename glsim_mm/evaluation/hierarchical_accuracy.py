@@ -125,7 +125,7 @@ class HierarchicalAccuracy(BaseMetric):
         largest = max(*predictions, *labels)
         if largest >= len(ancestors):
             raise GLSimError(
-                f'HierarchicalAccuracy: the data set gives the groups of {len(ancestors)} classes, none of class {largest}; '
-                'list ancestors of every class in its metainfo'
+                f'HierarchicalAccuracy: the data set has the groups of {len(ancestors)} classes, but not of class '
+                f'{largest}; list ancestors of every class in its metainfo'
             )
         return hierarchical_accuracy(predictions, labels, ancestors)

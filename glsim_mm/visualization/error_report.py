@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .panel import fit_height, with_boxes
 from .prediction import Prediction
-from .report import ReportSettings, embed_panel, render_page
+from .report import ReportSettings, data_url, embed_panel, render_page
 
 
 @dataclass
@@ -58,7 +59,8 @@ def render_error_report(
     """Draw a model's mistakes into one page of HTML.
 
     Metrics; the most confused pairs of classes, each with some of its images beside one of the class they were taken
-    for; the most confident mistakes; accuracy of every class, lowest first. Names and paths are escaped.
+    for, boxes drawn; the most confident mistakes as panels; accuracy of every class, lowest first. Names and paths are
+    escaped.
 
     Args:
         pairs (Sequence[PairPictures]): In the order to show.
@@ -71,11 +73,8 @@ def render_error_report(
         str: HTML.
     """
     settings = settings or ReportSettings(title='What the model confuses')
+    in_pairs = [item for pair in pairs for item in [*pair.mistakes, pair.reference] if item]
     total, right = sum(row.images for row in classes), sum(row.right for row in classes)
-
-    def pictures(items: Sequence[Prediction]) -> list[tuple[Prediction, str]]:
-        return [(item, embed_panel(item, settings)) for item in items]
-
     return render_page(
         'error_report.html',
         settings,
@@ -84,14 +83,19 @@ def render_error_report(
         mistakes=total - right,
         accuracy=f'{100 * right / total:.1f} %' if total else None,
         metrics=dict(metrics or {}),
-        pairs=[
-            dict(
-                vars(pair),
-                mistakes=pictures(pair.mistakes),
-                reference=pictures([pair.reference])[0] if pair.reference else None,
-            )
-            for pair in pairs
-        ],
-        cards=[dict(prediction=item, source=source) for item, source in pictures(mistakes)],
+        pairs=[_row(pair, settings.side) for pair in pairs],
+        cards=[dict(prediction=item, source=embed_panel(item, settings)) for item in mistakes],
+        has_selected=any(item.boxes for item in in_pairs),
+        has_annotated=any(item.annotated_box is not None for item in in_pairs),
         classes=sorted(classes, key=lambda row: (row.accuracy, -row.images, row.name)),
     )
+
+
+def _row(pair: PairPictures, side: int) -> dict:
+    """What the template shows of a pair; photos without heat maps, so that they fit side by side."""
+
+    def photo(item: Prediction) -> tuple[Prediction, str]:
+        return item, data_url(with_boxes(fit_height(item.image, side), item))
+
+    reference = photo(pair.reference) if pair.reference else None
+    return dict(vars(pair), mistakes=[photo(item) for item in pair.mistakes], reference=reference)

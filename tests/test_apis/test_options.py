@@ -91,7 +91,7 @@ def test_test_time_augmentation_mirrors_by_default():
     assert cfg.model == dict(type='mmpretrain.MirrorTTA', module=dict(type='A'))
     loading, views = cfg.test_dataloader.dataset.pipeline
     assert loading.type == 'LoadImage'
-    assert [view.prob for view in views.transforms[0]] == [1.0, 0.0]
+    assert [view.prob for view in views.transforms[0]] == [0.0, 1.0]
     assert views.transforms[1][0].type == 'PackInputs'
     with pytest.raises(GLSimError, match='--tta .*cannot be combined'):
         set_test_options(cfg, 'a.pth', tta=True, visualization=dict())

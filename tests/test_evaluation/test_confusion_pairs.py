@@ -1,3 +1,5 @@
+import unicodedata
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 from mmpretrain.evaluation import ConfusionMatrix
 from mmpretrain.registry import METRICS
 
+from glsim_mm.errors import GLSimError
 from glsim_mm.evaluation import ConfusedPair, confusion_pairs, format_pairs
 
 
@@ -43,11 +46,27 @@ def test_table_fits_80_columns():
     classes = ['Wren', 'Great ' * 20 + 'crested grebe', 'シジュウカラ']
     table = format_pairs([ConfusedPair(0, 1, 12345, 99.96), ConfusedPair(1, 2, 7, 0.5)], classes)
     lines = table.splitlines()
-    assert all(len(line) <= 80 for line in lines)
-    assert len({len(line) for line in lines}) == 1
+    widths = {sum(2 if unicodedata.east_asian_width(character) == 'W' else 1 for character in line) for line in lines}
+    assert len(widths) == 1 and max(widths) <= 80
     assert lines[0].split() == ['true', 'class', 'taken', 'for', 'images', '%', 'of', 'class']
     assert lines[1].split()[-2:] == ['12345', '100.0'] and '…' in lines[1]
     assert 'class 4' in format_pairs([ConfusedPair(4, 0, 1, 50)])
+
+
+def test_long_names_stay_distinct():
+    classes = [f'Chevrolet Silverado 1500 {kind} Cab 2012' for kind in ('Extended', 'Regular')]
+    row = format_pairs([ConfusedPair(0, 1, 3, 50)], classes).splitlines()[1]
+    assert row.count('Chevrolet') == 2 and 'ended Cab 2012' in row and 'gular Cab 2012' in row
+
+
+def test_names_cannot_break_lines():
+    assert len(format_pairs([ConfusedPair(0, 1, 3, 50)], ['two\nlines', 'a\x1b[31mred']).splitlines()) == 2
+    assert '\x1b' not in format_pairs([ConfusedPair(0, 1, 3, 50)], ['two\nlines', 'a\x1b[31mred'])
+
+
+def test_number_of_pairs_must_be_positive():
+    with pytest.raises(GLSimError, match='top must be positive'):
+        METRICS.build(dict(type='mmpretrain.ConfusionPairs', top=0))
 
 
 def test_metric_keeps_pairs_and_images():

@@ -20,6 +20,20 @@ def test_levels_and_severity():
     assert result['sibling_mistakes'] == pytest.approx(25)
 
 
+def severity_in_a_tree(prediction, label):
+    """Steps from a class up to the first node that both classes hang from, walked node by node."""
+    up, other = [('', *ANCESTORS[index], f'class {index}') for index in (label, prediction)]
+    nodes_above_prediction = {other[:depth] for depth in range(1, len(other) + 1)}
+    return next(steps for steps in range(len(up)) if up[: len(up) - steps] in nodes_above_prediction)
+
+
+@pytest.mark.parametrize('label', range(len(ANCESTORS)))
+@pytest.mark.parametrize('prediction', range(len(ANCESTORS)))
+def test_severity_is_the_way_up_a_tree(prediction, label):
+    severity = severity_in_a_tree(prediction, label)
+    assert hierarchical_accuracy([prediction], [label], ANCESTORS)['mistake_severity'] == severity
+
+
 def test_equal_names_below_different_groups_are_different():
     result = hierarchical_accuracy([0], [1], [('Car', 'small'), ('Dog', 'small')])
     assert (result['level1_accuracy'], result['level2_accuracy'], result['mistake_severity']) == (0, 0, 3)

@@ -1,7 +1,11 @@
 """The report of mistakes as a page of HTML."""
 
+import io
+import re
+from base64 import b64decode
 from html.parser import HTMLParser
 
+from PIL import Image
 from test_visualization.example_predictions import make_prediction
 
 from glsim_mm.visualization import ClassAccuracy, PairPictures, render_error_report
@@ -32,3 +36,26 @@ def test_names_and_paths_do_not_run():
 def test_pair_without_pictures():
     html = render_error_report([PairPictures('Gull', 'Crow', 2, 50.0)], [], [ClassAccuracy('Gull', 4, 2)])
     assert 'Gull taken for Crow' in html and '<img' not in html
+
+
+def test_photos_of_a_pair_fit_side_by_side():
+    """Panels with heat map and crop are for single mistakes."""
+    mistake = make_prediction((32, 32), truth='Gull', path='gull/1.jpg')
+    html = render_error_report([PairPictures('Gull', 'Crow', 1, 50.0, [mistake], mistake)], [], [])
+    sources = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)
+    assert [Image.open(io.BytesIO(b64decode(source))).size for source in sources] == [(192, 192)] * 2
+    assert 'selected by the model' in html and 'annotated</p>' not in html
+
+
+def test_boxes_are_explained_if_there_are_any():
+    plain = make_prediction((32, 32), selects=False, truth='Gull')
+    assert 'Boxes:' not in render_error_report([PairPictures('Gull', 'Crow', 1, 50.0, [plain])], [], [])
+    annotated = make_prediction((32, 32), selects=False, truth='Gull', annotated_box=(1, 1, 9, 9))
+    html = render_error_report([PairPictures('Gull', 'Crow', 1, 50.0, [annotated])], [], [])
+    assert 'annotated</p>' in html and 'selected by the model' not in html
+
+
+def test_missing_comparison_is_explained():
+    mistake = make_prediction((32, 32), truth='Gull')
+    html = render_error_report([PairPictures('Gull', 'Great <auk>', 1, 50.0, [mistake])], [], [])
+    assert 'No image of Great &lt;auk&gt; was tested.' in html

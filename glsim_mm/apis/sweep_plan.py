@@ -1,0 +1,180 @@
+"""What a sweep trains: every combination of settings with every seed, and what has become of each."""
+
+import hashlib
+import itertools
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from ..errors import GLSimError, one_line
+
+STATE_FILE = 'sweep.json'
+PENDING, DONE, FAILED = 'pending', 'done', 'failed'
+_NAME_LENGTH = 80
+
+
+@dataclass
+class Trial:
+    """One training of a sweep.
+
+    Attributes:
+        settings (dict[str, Any]): Values of config fields by dotted name.
+        seed (int): Random seed.
+        status (str): ``'pending'``, ``'done'`` or ``'failed'``; an interrupted one is pending. Defaults to pending.
+        message (str): Last words of a failed one. Defaults to none.
+    """
+
+    settings: dict[str, Any]
+    seed: int
+    status: str = PENDING
+    message: str = ''
+
+    @property
+    def name(self) -> str:
+        """Folder of the trial: its settings in readable form, and a hash that keeps similar ones apart."""
+        words = [f'{key.split(".")[-1]}={value}' for key, value in self.settings.items()]
+        readable = re.sub(r'[^A-Za-z0-9._=+-]+', '-', '_'.join([*words, f'seed={self.seed}']))[:_NAME_LENGTH]
+        content = json.dumps([self.settings, self.seed], sort_keys=True, default=str)
+        return f'{readable}_{hashlib.sha256(content.encode()).hexdigest()[:6]}'
+
+    @property
+    def options(self) -> list[str]:
+        """The trial as arguments of ``--cfg-options``."""
+        return as_options({**self.settings, 'randomness.seed': self.seed})
+
+
+@dataclass
+class Sweep:
+    """A sweep and its state, which lies in ``sweep.json`` in its folder.
+
+    Attributes:
+        folder (Path): Work directory; each trial has a folder of its own in it.
+        fingerprint (str): Hash of the config that all trials share.
+        trials (dict[str, Trial]): By name, in the order in which they run.
+    """
+
+    folder: Path
+    fingerprint: str
+    trials: dict[str, Trial] = field(default_factory=dict)
+
+    def save(self) -> None:
+        """Write the state, so that no crash leaves half a file.
+
+        Raises:
+            GLSimError: If the folder cannot be written.
+        """
+        path = self.folder / STATE_FILE
+        content = dict(fingerprint=self.fingerprint, trials=[asdict(trial) for trial in self.trials.values()])
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix('.tmp')
+            temporary.write_text(json.dumps(content, indent=1), encoding='utf-8')
+            os.replace(temporary, path)
+        except OSError as error:
+            raise GLSimError(f'{path} cannot be written ({error.strerror}); choose another --work-dir') from error
+
+
+def plan_sweep(cfg: Config, folder: str | Path, grid: Mapping[str, Any], seeds: Sequence[int]) -> Sweep:
+    """Combine settings and seeds; trials of an earlier call in the same folder keep their state.
+
+    Args:
+        cfg (Config): Config of the trainings, without the settings of the grid.
+        folder (str | Path): Work directory of the sweep.
+        grid (Mapping[str, Any]): Values to try for each field, a list, or one value.
+        seeds (Sequence[int]): Random seeds; each setting is trained with all of them.
+
+    Returns:
+        Sweep: With the trials of this grid first, and those of earlier grids, all of one config.
+
+    Raises:
+        GLSimError: If a field is unknown, there is nothing to try, a value or seed comes twice, or the folder has a
+            sweep of another config or no readable one.
+    """
+    if not seeds or any(isinstance(values, list) and not values for values in grid.values()):
+        raise GLSimError('a sweep needs at least one value of each field and one seed; complete --grid or --seeds')
+    for name in grid:
+        check_field(cfg, name)
+    columns = {name: values if isinstance(values, list) else [values] for name, values in grid.items()}
+    combinations = itertools.product(*columns.values())
+    settings = [dict(zip(columns, combination)) for combination in combinations]
+    trials = [Trial(values, seed) for values in settings for seed in seeds]
+    planned = {trial.name: trial for trial in trials}
+    if len(planned) < len(trials):
+        raise GLSimError('a value or a seed is in the grid twice; take it out')
+    sweep = Sweep(Path(folder), fingerprint(cfg))
+    earlier = read_sweep(folder)
+    if earlier is not None:
+        if earlier.fingerprint != sweep.fingerprint:
+            raise GLSimError(
+                f'the sweep in {folder} is of another config or of other --cfg-options, so results could not be '
+                'compared; choose another --work-dir'
+            )
+        planned = {**planned, **earlier.trials}
+    sweep.trials = planned
+    return sweep
+
+
+def read_sweep(folder: str | Path) -> Sweep | None:
+    """Read the state of a sweep.
+
+    Args:
+        folder (str | Path): Work directory of the sweep.
+
+    Returns:
+        Sweep | None: None if there is none.
+
+    Raises:
+        GLSimError: If the file is damaged.
+    """
+    path = Path(folder) / STATE_FILE
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        trials = [Trial(**trial) for trial in content['trials']]
+        return Sweep(Path(folder), content['fingerprint'], {trial.name: trial for trial in trials})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise GLSimError(
+            f'{path} cannot be read ({one_line(error)}); delete it, or choose another --work-dir'
+        ) from error
+
+
+def fingerprint(cfg: Config) -> str:
+    """Hash of what a config says, whatever its file is called."""
+    content = {key: value for key, value in cfg.to_dict().items() if key not in ('work_dir', 'filename')}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def check_field(cfg: Config, name: str) -> None:
+    """Raise :class:`GLSimError` unless a config has a field.
+
+    Args:
+        cfg (Config): A config.
+        name (str): Dotted name; places in lists are numbers.
+    """
+    node: Any = cfg
+    for part in name.split('.'):
+        if isinstance(node, list | tuple) and part.isdigit() and int(part) < len(node):
+            node = node[int(part)]
+        elif isinstance(node, Config | ConfigDict | dict) and part in node:
+            node = node[part]
+        else:
+            raise GLSimError(f'--grid {name}: the config has no {part!r} there; correct the name')
+
+
+def as_options(settings: Mapping[str, Any]) -> list[str]:
+    """Values of config fields as mmengine's ``DictAction`` reads them, ``name=value``."""
+    return [f'{name}={_as_option(value)}' for name, value in settings.items()]
+
+
+def _as_option(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        inside = ','.join(_as_option(item) for item in value)
+        return f'[{inside}]' if isinstance(value, list) else f'({inside})'
+    return str(value)

@@ -1,0 +1,164 @@
+"""What the trials of a sweep measured, as one table."""
+
+import csv
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import GLSimError
+from .sweep_plan import DONE, Sweep, Trial
+
+
+@dataclass
+class SettingResult:
+    """One setting over all of its seeds.
+
+    Attributes:
+        settings (dict[str, Any]): Values of config fields.
+        values (list[float]): The metric of each finished trial.
+        trials (int): How many trials there are.
+    """
+
+    settings: dict[str, Any]
+    values: list[float]
+    trials: int
+
+    @property
+    def mean(self) -> float:
+        """Mean, NaN without values."""
+        return statistics.fmean(self.values) if self.values else math.nan
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of a sample (divided by one less than the number), NaN of fewer than two values."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
+
+
+def read_metric(folder: Path, metric: str, last: bool = False, lower_is_better: bool = False) -> float | None:
+    """A metric of a training, from what mmengine recorded of its validations.
+
+    Args:
+        folder (Path): Work directory of the training, which may have been interrupted and continued.
+        metric (str): Name, such as ``'accuracy/top1'``.
+        last (bool): Of the last validation. Defaults to False, the best one.
+        lower_is_better (bool): What best means. Defaults to False.
+
+    Returns:
+        float | None: None if it was not recorded.
+    """
+    by_step: dict[int, float] = {}
+    for path in sorted(folder.glob('*/vis_data/scalars.json')):
+        for line in path.read_text(encoding='utf-8').splitlines():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the last line of an interrupted training
+            value = record.get(metric) if isinstance(record, dict) else None
+            if isinstance(value, int | float):
+                by_step[int(record.get('step', 0))] = float(value)  # repeated after going on
+    if not by_step:
+        return None
+    if last:
+        return by_step[max(by_step)]
+    return min(by_step.values()) if lower_is_better else max(by_step.values())
+
+
+def gather_results(sweep: Sweep, metric: str, last: bool = False, lower_is_better: bool = False) -> list[SettingResult]:
+    """Read what finished trials measured, by setting.
+
+    Args:
+        sweep (Sweep): A sweep.
+        metric (str): Name of the metric.
+        last (bool): See :func:`read_metric`. Defaults to False.
+        lower_is_better (bool): See :func:`read_metric`. Defaults to False.
+
+    Returns:
+        list[SettingResult]: The best mean first; settings without a result last.
+
+    Raises:
+        GLSimError: If trials are finished and none recorded the metric.
+    """
+    done = [trial for trial in sweep.trials.values() if trial.status == DONE]
+    values = {trial.name: read_metric(sweep.folder / trial.name, metric, last, lower_is_better) for trial in done}
+    if done and all(value is None for value in values.values()):
+        raise GLSimError(f'no training of {sweep.folder} recorded the metric {metric!r}; see their logs for its name')
+    rows: dict[str, SettingResult] = {}
+    for trial in sweep.trials.values():
+        row = rows.setdefault(_key(trial), SettingResult(trial.settings, [], 0))
+        row.trials += 1
+        value = values.get(trial.name)
+        if value is not None:
+            row.values.append(value)
+    sign = 1 if lower_is_better else -1
+    return sorted(rows.values(), key=lambda row: (not row.values, sign * row.mean if row.values else 0.0))
+
+
+def format_results_table(results: Sequence[SettingResult], metric: str) -> str:
+    """Results as a table for people, the best marked with a star.
+
+    Args:
+        results (Sequence[SettingResult]): In the order to show.
+        metric (str): Name of the metric.
+
+    Returns:
+        str: Lines with aligned columns.
+    """
+    names = list(dict.fromkeys(name for row in results for name in row.settings))
+    header = ['', *(_short(name, names) for name in names), f'mean {metric}', 'deviation', 'seeds']
+    rows = [header]
+    for place, row in enumerate(results):
+        cells = [str(row.settings.get(name, '-')) for name in names]
+        numbers = [_number(row.mean), _number(row.deviation), f'{len(row.values)} of {row.trials}']
+        rows.append(['*' if place == 0 and row.values else '', *cells, *numbers])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    return '\n'.join('  '.join(cell.rjust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def write_results(sweep: Sweep, results: Sequence[SettingResult], metric: str) -> Path:
+    """Write the table as CSV, in full precision.
+
+    Args:
+        sweep (Sweep): A sweep.
+        results (Sequence[SettingResult]): See :func:`gather_results`.
+        metric (str): Name of the metric.
+
+    Returns:
+        Path: ``results.csv`` in the folder of the sweep.
+
+    Raises:
+        GLSimError: If it cannot be written.
+    """
+    path = sweep.folder / 'results.csv'
+    names = list(dict.fromkeys(name for row in results for name in row.settings))
+    try:
+        with path.open('w', newline='', encoding='utf-8') as file:
+            writer = csv.writer(file)
+            writer.writerow([*names, 'metric', 'mean', 'deviation', 'finished', 'trials'])
+            for row in results:
+                cells = [row.settings.get(name, '') for name in names]
+                writer.writerow([*cells, metric, row.mean, row.deviation, len(row.values), row.trials])
+    except OSError as error:
+        raise GLSimError(f'{path} cannot be written ({error.strerror}); check the folder') from error
+    return path
+
+
+def _key(trial: Trial) -> str:
+    return json.dumps(trial.settings, sort_keys=True, default=str)
+
+
+def _short(name: str, names: Sequence[str]) -> str:
+    """The end of a dotted name, as long as it takes to tell it from others."""
+    parts = name.split('.')
+    for length in range(1, len(parts)):
+        end = '.'.join(parts[-length:])
+        if sum(other == end or other.endswith(f'.{end}') for other in names) == 1:
+            return end
+    return name
+
+
+def _number(value: float) -> str:
+    return '-' if math.isnan(value) else f'{value:.2f}'

@@ -1,0 +1,169 @@
+"""Run the trials of a sweep, one after another or several at a time, each in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from mmengine.logging import MMLogger
+
+from ..errors import GLSimError
+from .sweep_plan import DONE, FAILED, PENDING, Sweep, Trial, as_options
+
+LOG_FILE = 'output.log'
+_GRACE = 30.0  # seconds that an interrupted training gets to end by itself
+
+Command = Callable[[Trial, Path, bool], Sequence[str]]
+
+
+def local_command(tools: Path, config: str, options: Mapping[str, Any], gpus: int = 1) -> Command:
+    """Trials on this machine.
+
+    Args:
+        tools (Path): Folder of ``train.py`` and ``dist_train.sh``.
+        config (str): Config file.
+        options (Mapping[str, Any]): Values of config fields that all trials share.
+        gpus (int): Processes of each training. Defaults to 1.
+
+    Returns:
+        Command: Makes the command of a trial from it, its folder, and whether to go on from its last checkpoint.
+    """
+    start = [sys.executable, str(tools / 'train.py'), config]
+    if gpus > 1:
+        start = ['bash', str(tools / 'dist_train.sh'), config, str(gpus)]
+    return lambda trial, folder, resume: [*start, '--work-dir', str(folder), *_rest(trial, resume, options)]
+
+
+def slurm_command(tools: Path, partition: str, config: str, options: Mapping[str, Any]) -> Command:
+    """Trials as jobs of slurm; GPUS, GPUS_PER_NODE and so on come from the environment.
+
+    Args:
+        tools (Path): Folder of ``slurm_train.sh``.
+        partition (str): Of slurm.
+        config (str): Config file.
+        options (Mapping[str, Any]): Values of config fields that all trials share.
+
+    Returns:
+        Command: As :func:`local_command`.
+    """
+    start = ['bash', str(tools / 'slurm_train.sh'), partition]
+    return lambda trial, folder, resume: [*start, trial.name, config, str(folder), *_rest(trial, resume, options)]
+
+
+def _rest(trial: Trial, resume: bool, options: Mapping[str, Any]) -> list[str]:
+    return [*(['--resume'] if resume else []), '--cfg-options', *as_options(options), *trial.options]
+
+
+def run_sweep(sweep: Sweep, command: Command, jobs: int = 1, retry_failed: bool = False) -> None:
+    """Run what is not done; a failed trial does not stop the others.
+
+    The state is written after each trial. An interruption (Ctrl-C) ends the trainings, which the next call continues
+    from their last checkpoints.
+
+    Args:
+        sweep (Sweep): What to run; changed and saved on the way.
+        command (Command): See :func:`local_command`.
+        jobs (int): Trials at a time. Defaults to 1.
+        retry_failed (bool): Run failed trials again, from their last checkpoint if there is one. Defaults to False.
+
+    Raises:
+        GLSimError: If the folder cannot be written, the command not be found, or the sweep is interrupted.
+    """
+    sweep.save()
+    wanted = (PENDING, FAILED) if retry_failed else (PENDING,)
+    waiting = [trial for trial in sweep.trials.values() if trial.status in wanted]
+    logger = MMLogger.get_current_instance()
+    logger.info('%d of %d trainings to run', len(waiting), len(sweep.trials))
+    runner = _Runner(sweep, command)
+    pool = ThreadPoolExecutor(max_workers=jobs)
+    try:
+        for future in [pool.submit(runner.run, trial) for trial in waiting]:
+            future.result()
+    except KeyboardInterrupt as error:
+        runner.stop()
+        raise GLSimError('interrupted; run the same command again to go on from the last checkpoints') from error
+    except GLSimError:
+        runner.stop()  # no training may outlive the sweep
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Runner:
+    """Starts processes, and stops them when the sweep is interrupted."""
+
+    def __init__(self, sweep: Sweep, command: Command) -> None:
+        self.sweep = sweep
+        self.command = command
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen] = set()
+        self._stopped = False
+
+    def run(self, trial: Trial) -> None:
+        """Run a trial to its end and note what became of it."""
+        folder = self.sweep.folder / trial.name
+        resume = (folder / 'last_checkpoint').is_file()
+        folder.mkdir(parents=True, exist_ok=True)
+        arguments = list(self.command(trial, folder, resume))
+        MMLogger.get_current_instance().info('%s %s', 'going on with' if resume else 'starting', trial.name)
+        with (folder / LOG_FILE).open('ab') as log:
+            code = self._wait(arguments, log)
+        if self._stopped:
+            return
+        with self._lock:
+            trial.status = DONE if code == 0 else FAILED
+            trial.message = '' if code == 0 else f'exit code {code}: {last_line(folder / LOG_FILE)}'
+            self.sweep.save()
+        if code:
+            MMLogger.get_current_instance().error('%s failed, %s', trial.name, trial.message)
+
+    def stop(self) -> None:
+        """End all trainings; they may write what they have."""
+        with self._lock:
+            self._stopped = True
+            processes = list(self._processes)
+        for process in processes:
+            _signal(process, signal.SIGTERM)
+        for process in processes:
+            try:
+                process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                _signal(process, signal.SIGKILL)
+
+    def _wait(self, arguments: list[str], log: IO[bytes]) -> int:
+        with self._lock:
+            if self._stopped:
+                return -1
+            try:
+                process = subprocess.Popen(
+                    arguments,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # Ctrl-C reaches the sweep alone, which then knows that nothing failed
+                )
+            except OSError as error:
+                raise GLSimError(f'{arguments[0]} cannot be run ({error.strerror}); check the installation') from error
+            self._processes.add(process)
+        code = process.wait()
+        with self._lock:
+            self._processes.discard(process)
+        return code
+
+
+def _signal(process: subprocess.Popen, number: int) -> None:
+    """Signal a process and those that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def last_line(path: Path) -> str:
+    """Last line of a log that is not empty; a user's mistake stands there."""
+    lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), 'no output')

@@ -1,0 +1,218 @@
+"""Sweeps whose trainings are small scripts; real ones are in tests/test_tools/test_sweep_tool.py."""
+
+import argparse
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mmengine.config import Config, DictAction
+
+from glsim_mm.apis import format_results_table, gather_results, plan_sweep, run_sweep, slurm_command, write_results
+from glsim_mm.apis.sweep_plan import Trial, as_options, read_sweep
+from glsim_mm.apis.sweep_results import read_metric
+from glsim_mm.errors import GLSimError
+
+CONFIG = Config(
+    dict(model=dict(neck=dict(top_o=8)), optim_wrapper=dict(optimizer=dict(lr=0.01)), steps=[dict(scale=3)])
+)
+LR, TOP_O = 'optim_wrapper.optimizer.lr', 'model.neck.top_o'
+
+# Stands for a training: notes that it ran, fails for O = 13, and records lr * 100 + seed.
+TRAINING = """
+import json, sys, time
+from pathlib import Path
+folder, settings = Path(sys.argv[1]), dict(option.split('=') for option in sys.argv[3:])
+(folder / 'last_checkpoint').write_text('x')
+with (folder / 'runs').open('a') as file:
+    file.write(sys.argv[2] + ' ')
+if settings.get('model.neck.top_o') == '13':
+    sys.exit('error: unlucky')
+if 'sleep' in settings.get('model.neck.top_o', ''):
+    time.sleep(60)
+out = folder / 'now' / 'vis_data' / 'scalars.json'
+out.parent.mkdir(parents=True, exist_ok=True)
+value = 100 * float(settings['optim_wrapper.optimizer.lr']) + int(settings['randomness.seed'])
+out.write_text(json.dumps({'loss': 1.0, 'step': 9}) + '\\n' + json.dumps({'accuracy/top1': value, 'step': 1}) + '\\n')
+"""
+
+
+def fake(trial, folder, resume):
+    return [sys.executable, '-c', TRAINING, str(folder), 'resumed' if resume else 'fresh', *trial.options]
+
+
+def runs(sweep, trial):
+    return (sweep.folder / trial.name / 'runs').read_text().split()
+
+
+def test_every_setting_runs_with_every_seed(tmp_path):
+    sweep = plan_sweep(CONFIG, tmp_path / 'sweep', {LR: [0.01, 0.03], TOP_O: 4}, [1, 10])
+    assert [(trial.settings[LR], trial.settings[TOP_O], trial.seed) for trial in sweep.trials.values()] == [
+        (0.01, 4, 1),
+        (0.01, 4, 10),
+        (0.03, 4, 1),
+        (0.03, 4, 10),
+    ]
+    run_sweep(sweep, fake, jobs=2)
+    best, other = gather_results(sweep, 'accuracy/top1')
+    assert (best.settings[LR], best.values, best.trials) == (0.03, [4, 13], 2)
+    assert (best.mean, other.mean) == (8.5, 6.5)
+    assert best.deviation == pytest.approx(math.sqrt(2 * 4.5**2))  # of a sample
+    table = format_results_table([best, other], 'accuracy/top1').splitlines()
+    assert table[0].split() == ['lr', 'top_o', 'mean', 'accuracy/top1', 'deviation', 'seeds']
+    assert table[1].split() == ['*', '0.03', '4', '8.50', '6.36', '2', 'of', '2']
+    assert table[2].split()[0] == '0.01'
+    rows = write_results(sweep, [best, other], 'accuracy/top1').read_text().splitlines()
+    assert rows[1].startswith('0.03,4,accuracy/top1,8.5,')
+
+
+def test_second_call_runs_only_what_is_new(tmp_path):
+    first = plan_sweep(CONFIG, tmp_path, {LR: [0.01]}, [0])
+    run_sweep(first, fake)
+    second = plan_sweep(CONFIG, tmp_path, {LR: [0.01, 0.03]}, [0])
+    run_sweep(second, fake)
+    assert [runs(second, trial) for trial in second.trials.values()] == [['fresh'], ['fresh']]
+    third = plan_sweep(CONFIG, tmp_path, {LR: [0.003]}, [0])
+    assert len(third.trials) == 3  # earlier grids stay in the table
+
+
+def test_failed_training_does_not_stop_the_others(tmp_path):
+    grid = {TOP_O: [13, 4], LR: [0.01]}
+    sweep = plan_sweep(CONFIG, tmp_path, grid, [0])
+    run_sweep(sweep, fake)
+    failed, done = sweep.trials.values()
+    assert (failed.status, failed.message, done.status) == ('failed', 'exit code 1: error: unlucky', 'done')
+    run_sweep(plan_sweep(CONFIG, tmp_path, grid, [0]), fake)
+    assert runs(sweep, failed) == ['fresh']
+    run_sweep(plan_sweep(CONFIG, tmp_path, grid, [0]), fake, retry_failed=True)
+    assert runs(sweep, failed) == ['fresh', 'resumed']
+    last = gather_results(read_sweep(tmp_path), 'accuracy/top1')[-1]
+    assert (last.settings[TOP_O], last.values) == (13, []) and math.isnan(last.mean)
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_sweep import CONFIG, LR, TOP_O, fake
+from glsim_mm.apis import plan_sweep, report_user_errors, run_sweep
+with report_user_errors():
+    run_sweep(plan_sweep(CONFIG, sys.argv[1], {TOP_O: ['sleep', 4], LR: [0.01]}, [0]), fake)
+"""
+
+
+def test_interrupted_sweep_goes_on_from_its_checkpoint(tmp_path):
+    here = Path(__file__).resolve()
+    command = [sys.executable, '-c', INTERRUPTED, str(tmp_path), str(here.parent)]
+    environment = dict(os.environ, PYTHONPATH=str(here.parents[2]))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob('*/runs')) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert errors.splitlines()[-1].startswith('error: interrupted; run the same command again')
+    sweep = read_sweep(tmp_path)
+    assert [trial.status for trial in sweep.trials.values()] == ['pending', 'pending']
+    sleeping, _ = sweep.trials.values()
+    run_sweep(sweep, _without_sleep)
+    assert runs(sweep, sleeping) == ['fresh', 'resumed']
+    assert [trial.status for trial in sweep.trials.values()] == ['done', 'done']
+
+
+def _without_sleep(trial, folder, resume):
+    return [option.replace(f'{TOP_O}=sleep', f'{TOP_O}=4') for option in fake(trial, folder, resume)]
+
+
+def test_metric_of_a_training_that_was_continued(tmp_path):
+    for name, lines in {
+        'a': [{'acc': 1.0, 'step': 1}, {'acc': 5.0, 'step': 2}, {'loss': 0.1, 'step': 99}],
+        'b': [{'acc': 3.0, 'step': 2}, {'acc': 2.0, 'step': 3}],
+    }.items():
+        path = tmp_path / name / 'vis_data' / 'scalars.json'
+        path.parent.mkdir(parents=True)
+        path.write_text('\n'.join(json.dumps(line) for line in lines) + '\n{"acc": 9')  # cut off
+    assert read_metric(tmp_path, 'acc') == 3  # step 2 was repeated
+    assert read_metric(tmp_path, 'acc', last=True) == 2
+    assert read_metric(tmp_path, 'acc', lower_is_better=True) == 1
+    assert read_metric(tmp_path, 'nothing') is None
+
+
+def test_lower_may_be_better(tmp_path):
+    sweep = plan_sweep(CONFIG, tmp_path, {LR: [0.01, 0.03]}, [0])
+    run_sweep(sweep, fake)
+    assert gather_results(sweep, 'accuracy/top1', lower_is_better=True)[0].settings[LR] == 0.01
+    with pytest.raises(GLSimError, match="recorded the metric 'accuracy/top7'"):
+        gather_results(sweep, 'accuracy/top7')
+
+
+@pytest.mark.parametrize(
+    'grid, seeds, message',
+    [
+        ({'model.neck.top_q': [1]}, [0], "--grid model.neck.top_q: the config has no 'top_q' there"),
+        ({'steps.1.scale': [1]}, [0], "no '1' there"),
+        ({'model.neck.top_o.x': [1]}, [0], "no 'x' there"),
+        ({LR: [0.1, 0.1]}, [0], 'in the grid twice'),
+        ({LR: [0.1]}, [0, 0], 'in the grid twice'),
+        ({LR: []}, [0], 'needs at least one value'),
+        ({}, [], 'needs at least one value'),
+    ],
+)
+def test_grids_that_cannot_be_run(tmp_path, grid, seeds, message):
+    with pytest.raises(GLSimError, match=message):
+        plan_sweep(CONFIG, tmp_path, grid, seeds)
+    assert not list(tmp_path.iterdir())
+
+
+def test_fields_in_lists():
+    assert plan_sweep(CONFIG, 'nowhere', {'steps.0.scale': [1, 2]}, [0]).trials.keys()
+
+
+def test_other_config_in_the_same_folder(tmp_path):
+    plan_sweep(CONFIG, tmp_path, {LR: [0.01]}, [0]).save()
+    other = Config(dict(CONFIG.to_dict(), epochs=3))
+    with pytest.raises(GLSimError, match='is of another config'):
+        plan_sweep(other, tmp_path, {LR: [0.01]}, [0])
+    (tmp_path / 'sweep.json').write_text('{"fingerprint": ')
+    with pytest.raises(GLSimError, match='sweep.json cannot be read'):
+        plan_sweep(CONFIG, tmp_path, {LR: [0.01]}, [0])
+
+
+def test_folder_that_is_a_file(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(GLSimError, match='cannot be written'):
+        plan_sweep(CONFIG, tmp_path / 'file' / 'sweep', {LR: [0.01]}, [0]).save()
+
+
+SCALARS = (
+    st.integers(-99, 99) | st.floats(-9, 9, allow_nan=False) | st.booleans() | st.sampled_from(['a', 'cos', 'x/y_z'])
+)
+
+
+@given(st.dictionaries(st.sampled_from(['a.b', 'c', 'd.0.e']), SCALARS | st.lists(SCALARS, min_size=2, max_size=3)))
+def test_options_are_read_back(settings):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    assert parser.parse_args(['--cfg-options', *as_options(settings)] if settings else []).cfg_options == settings
+
+
+@given(st.dictionaries(st.text(min_size=1), st.text() | st.integers(), max_size=4), st.integers())
+def test_names_of_folders_are_plain_and_stable(settings, seed):
+    name = Trial(settings, seed).name
+    assert name == Path(name).name and name.isascii() and len(name) < 100 and not name.startswith('.')
+    assert name == Trial(dict(settings), seed).name != Trial(settings, seed + 1).name
+
+
+def test_slurm_gets_name_config_and_folder(tmp_path):
+    trial = Trial({LR: 0.01}, 3)
+    command = slurm_command(Path('tools'), 'gpu', 'my config.py', {'a': [1, 2]})(trial, tmp_path, True)
+    assert command[:6] == ['bash', 'tools/slurm_train.sh', 'gpu', trial.name, 'my config.py', str(tmp_path)]
+    assert command[6:] == ['--resume', '--cfg-options', 'a=[1,2]', f'{LR}=0.01', 'randomness.seed=3']

@@ -1,0 +1,51 @@
+"""Confused classes and the report of mistakes, of one process and of two."""
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+from tiny_run import CLASSES, PER_CLASS, ROOT, call_tool, run_command, write_config
+
+# All images look alike, so one class is taken for the other.
+BLIND = ['--cfg-options', 'data_preprocessor.std=[1e9,1e9,1e9]']
+TABLE = re.compile(r'true class +taken for +images +% of class\n(\S+) +(\S+) +(\d+) +([\d.]+)')
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tiny_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('reported')
+    config = write_config(folder / 'tiny_reported.py', tiny_images)
+    call_tool('train', config, '--work-dir', folder, '--cfg-options', 'train_cfg.max_epochs=1')
+    return folder / 'epoch_1.pth'
+
+
+def without_metrics(html: str) -> str:
+    """A report without the figures that depend on the time that data took."""
+    return re.sub(r'<h2>Metrics.*?</section>', '', html, flags=re.DOTALL)
+
+
+def test_two_processes_report_what_one_does(checkpoint, tiny_images, tmp_path):
+    config = write_config(tmp_path / 'tiny_reporting.py', tiny_images)
+    single, double = tmp_path / 'single.html', tmp_path / 'double.html'
+    call_tool('test', config, checkpoint, '--work-dir', 'one', '--error-report', single, *BLIND)
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = str(probe.getsockname()[1])
+    # Three images in a batch, so that the last batches are padded.
+    options = [*BLIND, 'test_dataloader.batch_size=3']
+    command = ['bash', ROOT / 'tools' / 'dist_test.sh', config, checkpoint, 2, '--work-dir', 'two']
+    result = run_command(*command, '--error-report', double, *options, cwd=tmp_path, PORT=port)
+    assert result.returncode == 0, result.stderr
+    (found,) = TABLE.findall(result.stdout)  # once, not from each process
+    assert {*found[:2]} == {*CLASSES}
+    assert (int(found[2]), float(found[3])) == (PER_CLASS, 100)
+    assert without_metrics(double.read_text()) == without_metrics(single.read_text())
+
+
+def test_table_is_given_once_in_the_log_and_needs_no_report(checkpoint, tiny_images, tmp_path):
+    config = write_config(tmp_path / 'tiny_reported_log.py', tiny_images)
+    call_tool('test', config, checkpoint, '--work-dir', 'log', *BLIND)
+    (log,) = Path('log').glob('*/*.log')
+    assert len(TABLE.findall(log.read_text())) == 1
+    assert not list(tmp_path.rglob('*.html'))

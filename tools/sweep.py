@@ -1,0 +1,76 @@
+"""Search over settings and seeds: python tools/sweep.py CONFIG --grid model.neck.top_o=4,8 --seeds 0 1 2."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from command_line import run
+from mmengine.config import DictAction
+
+TOOLS = Path(__file__).resolve().parent
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        description='Train a config with every combination of settings and seeds, and tell the mean and deviation of '
+        'each setting. Run it again to go on after an interruption, or to add settings'
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--grid',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='config fields and their values, as name=a,b,c; values that are lists: name="[[1,2],[3,4]]"',
+    )
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='random seeds; default: 0')
+    parser.add_argument('--work-dir', help='folder of the sweep; default: work_dirs/NAME_OF_CONFIG_sweep')
+    parser.add_argument('--metric', default='accuracy/top1', help='what to compare; default: accuracy/top1')
+    parser.add_argument('--lower-is-better', action='store_true', help='of the metric, such as calibration/ece')
+    parser.add_argument('--last', action='store_true', help='take the last validation of a training, not its best one')
+    parser.add_argument('--jobs', type=int, default=None, help='trainings at a time; default: 1, with --slurm all')
+    parser.add_argument('--gpus', type=int, default=1, help='processes of each training, by dist_train.sh; default: 1')
+    parser.add_argument('--slurm', metavar='PARTITION', help='run trainings as jobs of slurm')
+    parser.add_argument('--retry-failed', action='store_true', help='run trainings again that failed')
+    parser.add_argument('--dry-run', action='store_true', help='list the trainings only')
+    parser.add_argument('--table-only', action='store_true', help='make the table of what is there')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, help='config fields for all trainings, as name=value'
+    )
+    args = parser.parse_args(argv)
+    if args.jobs is not None and args.jobs < 1 or args.gpus < 1:
+        parser.error('--jobs and --gpus must be 1 or more')
+    if args.gpus > 1 and (args.slurm or (args.jobs or 1) > 1):
+        parser.error('--gpus goes with one training at a time; with --slurm set GPUS and GPUS_PER_NODE instead')
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    """Search."""
+    from glsim_mm import apis
+
+    cfg = apis.load_config(args.config, args.cfg_options)
+    folder = args.work_dir or str(Path('work_dirs', f'{Path(args.config).stem}_sweep'))
+    sweep = apis.plan_sweep(cfg, folder, args.grid, args.seeds)
+    if args.dry_run:
+        print('\n'.join(f'{trial.status}  {trial.name}' for trial in sweep.trials.values()))
+        return
+    if not args.table_only:
+        if args.slurm:
+            command = apis.slurm_command(TOOLS, args.slurm, args.config, args.cfg_options)
+        else:
+            command = apis.local_command(TOOLS, args.config, args.cfg_options, args.gpus)
+        apis.run_sweep(sweep, command, args.jobs or (len(sweep.trials) if args.slurm else 1), args.retry_failed)
+    results = apis.gather_results(sweep, args.metric, args.last, args.lower_is_better)
+    print(apis.format_results_table(results, args.metric))
+    print(f'table in {apis.write_results(sweep, results, args.metric)}')
+    failed = [trial for trial in sweep.trials.values() if trial.status == 'failed']
+    for trial in failed:
+        print(f'failed: {trial.name}, {trial.message}', file=sys.stderr)
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    run(main, parse_args())
