@@ -1,0 +1,139 @@
+"""Data sets of configs at a glance: statistics, and a sheet of sample pictures."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from mmengine import fileio
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from PIL import Image
+
+from ..datasets.preparation.progress import progress_bar
+from ..datasets.statistics import DatasetStatistics, collect_statistics
+from ..datasets.transforms.decoding import UnreadableImageError, decode_image
+from ..errors import GLSimError
+from ..visualization.layout import contact_sheet, stack
+from ..visualization.text import BACKGROUND, text_strip
+from .config_errors import explain_config_errors
+from .pictures import write_picture
+
+_UNREADABLE_COLOR = (224, 224, 224)
+
+
+def build_dataset(cfg: Config, split: str = 'train') -> BaseDataset:
+    """Build a data set of a config without its pipeline, for its annotations.
+
+    Args:
+        cfg (Config): A config.
+        split (str): ``'train'``, ``'val'`` or ``'test'``. Defaults to ``'train'``.
+
+    Returns:
+        BaseDataset: The data set, or the wrapper that the config names.
+
+    Raises:
+        GLSimError: If the config has no such data set, or its data is not there.
+    """
+    loader = cfg.get(f'{split}_dataloader')
+    if not loader or 'dataset' not in loader:
+        raise GLSimError(f'the config has no {split}_dataloader with a data set; choose another --split or config')
+    settings = dict(loader.dataset)
+    if 'pipeline' in settings:
+        settings['pipeline'] = []
+    sampler = dict(type='mmengine.DefaultSampler', shuffle=False)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')), explain_config_errors():
+        return Runner.build_dataloader(dict(batch_size=1, num_workers=0, sampler=sampler, dataset=settings)).dataset
+
+
+def describe_dataset(
+    cfg: Config, split: str = 'train', duplicates: bool = True, workers: int | None = None, progress: bool = True
+) -> DatasetStatistics:
+    """Statistics of a config's data set.
+
+    Args:
+        cfg (Config): A config.
+        split (str): ``'train'``, ``'val'`` or ``'test'``. Defaults to ``'train'``.
+        duplicates (bool): Compare the content of files of equal size. Defaults to True.
+        workers (int, optional): Threads. Defaults to the number of cores.
+        progress (bool): Draw a bar on standard error. Defaults to True.
+
+    Returns:
+        DatasetStatistics: The figures.
+
+    Raises:
+        GLSimError: See :func:`build_dataset` and :func:`glsim_mm.datasets.statistics.collect_statistics`.
+    """
+    dataset = build_dataset(cfg, split)
+    with progress_bar('Images', progress) as bar:
+        return collect_statistics(dataset, duplicates, workers, bar)
+
+
+def write_sample_sheet(
+    cfg: Config, path: str | Path, split: str = 'train', num_images: int = 24, seed: int = 0, side: int = 160
+) -> Path:
+    """Draw random images of a config's data set with the names of their classes, as many classes as possible.
+
+    Args:
+        cfg (Config): A config.
+        path (str | Path): PNG file to write.
+        split (str): ``'train'``, ``'val'`` or ``'test'``. Defaults to ``'train'``.
+        num_images (int): How many; all if there are fewer. Defaults to 24.
+        seed (int): Another one chooses other images. Defaults to 0.
+        side (int): Longest side of a picture in pixels. Defaults to 160.
+
+    Returns:
+        Path: ``path``.
+
+    Raises:
+        GLSimError: If the data set cannot be built or is empty, or the file cannot be written.
+    """
+    dataset = build_dataset(cfg, split)
+    samples = [dataset.get_data_info(index) for index in range(len(dataset))]
+    if not samples:
+        raise GLSimError('the data set has no image; check its paths')
+    names = dataset.metainfo.get('classes') or ()
+    labels = [int(np.asarray(sample.get('gt_label', 0)).flat[0]) for sample in samples]
+    tiles = []
+    for index in choose_samples(labels, num_images, seed):
+        name = names[labels[index]] if labels[index] < len(names) else f'class {labels[index]}'
+        tiles.append(stack([_thumbnail(str(samples[index]['img_path']), side), text_strip(str(name), side, 12)]))
+    return write_picture(Path(path), contact_sheet(tiles, columns=max(1, round((1.5 * len(tiles)) ** 0.5))))
+
+
+def choose_samples(labels: list[int], num_images: int, seed: int = 0) -> list[int]:
+    """Random samples, a second one of a class only when all classes have one.
+
+    Args:
+        labels (list[int]): Label of each sample.
+        num_images (int): How many; all if there are fewer.
+        seed (int): Of the choice. Defaults to 0.
+
+    Returns:
+        list[int]: Positions in ``labels``, sorted by label.
+    """
+    seen: dict[int, int] = defaultdict(int)
+    rounds = []
+    for index in np.random.default_rng(seed).permutation(len(labels)).tolist():
+        rounds.append((seen[labels[index]], index))
+        seen[labels[index]] += 1
+    rounds.sort(key=lambda item: item[0])  # stable: the order within a round stays random
+    return sorted((index for _, index in rounds[:num_images]), key=lambda index: (labels[index], index))
+
+
+def _thumbnail(path: str, side: int) -> np.ndarray:
+    """An image scaled into a white square, (side, side, 3) uint8 RGB; a grey square if it cannot be read."""
+    try:
+        image = Image.fromarray(decode_image(fileio.get(path))[:, :, ::-1])
+    except (OSError, UnreadableImageError):
+        grey = np.full((side, side, 3), _UNREADABLE_COLOR, np.uint8)
+        caption = text_strip('unreadable', side, 12)
+        grey[: len(caption)] = caption
+        return grey
+    scale = side / max(image.size)
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    canvas = np.full((side, side, 3), BACKGROUND, np.uint8)
+    y, x = (side - height) // 2, (side - width) // 2
+    canvas[y : y + height, x : x + width] = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+    return canvas

@@ -1,0 +1,201 @@
+"""Downloads that go on where they were interrupted and are checked before they get their name."""
+
+import http.client
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ...errors import GLSimError, one_line
+from .checksums import mismatch
+
+SCHEMES = ('https', 'http', 'file')
+_BLOCK = 1 << 18
+_PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
+_NETWORK_ERRORS = (OSError, http.client.HTTPException)  # URLError and time-outs are OSErrors
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes that are there and, if it is known, their number at the end."""
+
+
+class _Interrupted(Exception):
+    """The connection ended early; worth another attempt."""
+
+
+class _Redirect(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to the web only: a server must not send us to files or FTP."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if urlsplit(newurl).scheme not in ('http', 'https'):
+            raise GLSimError(f'{req.full_url} redirects to {newurl}, which is not on the web; download it by hand')
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def download(
+    url: str,
+    path: str | Path,
+    checksum: str | None = None,
+    size: int | None = None,
+    attempts: int = 5,
+    timeout: float = 60,
+    pause: float = 2,
+    progress: Progress | None = None,
+) -> Path:
+    """Fetch a file.
+
+    What has come so far lies in ``PATH.part``, from where a later call goes on if the server allows it. The file gets
+    its name when all of it is there and checked.
+
+    Args:
+        url (str): With the scheme https, http or file.
+        path (str | Path): Where to put it; a file that is there is replaced.
+        checksum (str, optional): ``'md5:...'`` or ``'sha256:...'``. Defaults to None, no check.
+        size (int, optional): In bytes. Defaults to None, no check.
+        attempts (int): So often in a row the connection may fail without a new byte. Defaults to 5.
+        timeout (float): Seconds to wait for an answer. Defaults to 60.
+        pause (float): Seconds before the second attempt, doubled each time. Defaults to 2.
+        progress (Progress, optional): Called now and then.
+
+    Returns:
+        Path: ``path``.
+
+    Raises:
+        GLSimError: If the scheme is another, the server refuses, the connection fails too often, the file is not the
+            published one, or it cannot be written.
+    """
+    path = Path(path)
+    if urlsplit(url).scheme not in SCHEMES:
+        raise GLSimError(f'{url} has none of the schemes {", ".join(SCHEMES)}; download it by hand')
+    part = path.with_name(f'{path.name}.part')
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        resumed = part.is_file() and part.stat().st_size > 0
+    except OSError as error:
+        raise GLSimError(f'{part.parent} cannot be written ({one_line(error)}); choose another folder') from error
+    _fetch(url, part, size, attempts, timeout, pause, progress)
+    wrong = mismatch(part, checksum, size)
+    if wrong and resumed:  # what was there may be of another version of the file
+        part.unlink()
+        _fetch(url, part, size, attempts, timeout, pause, progress)
+        wrong = mismatch(part, checksum, size)
+    if wrong:
+        part.unlink()
+        raise GLSimError(f'what {url} sends {wrong}; try again later, or get the file by hand')
+    try:
+        part.replace(path)
+    except OSError as error:
+        raise GLSimError(f'{path} cannot be written ({one_line(error)}); rename {part} by hand') from error
+    return path
+
+
+def _fetch(
+    url: str, part: Path, size: int | None, attempts: int, timeout: float, pause: float, progress: Progress | None
+) -> None:
+    """Fill the partial file until all of it is there."""
+    opener = urllib.request.build_opener(_Redirect)
+    failures = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        if size is not None and before == size:
+            return
+        if size is not None and before > size:
+            part.unlink()
+            before = 0
+        try:
+            _receive(opener, url, part, before, timeout, progress)
+            return
+        except (_Interrupted, *_NETWORK_ERRORS) as error:
+            _raise_if_refused(url, error)
+            got_more = part.exists() and part.stat().st_size > before
+            failures = 1 if got_more else failures + 1
+            if failures >= attempts:
+                again = f'it goes on from {part}' if part.exists() else 'nothing has come yet'
+                raise GLSimError(f'{url} cannot be downloaded ({_reason(error)}); run it again, {again}') from error
+            time.sleep(pause * 2 ** (failures - 1))
+
+
+def _reason(error: Exception) -> str:
+    """Message of an error without urllib's wrapping."""
+    inner = error.reason if isinstance(error, urllib.error.URLError) else error
+    return one_line(inner) if isinstance(inner, Exception) else str(inner)
+
+
+def _raise_if_refused(url: str, error: Exception) -> None:
+    """Raise unless another attempt may succeed."""
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        if error.code not in _PASSING_STATUS:
+            raise GLSimError(
+                f'{url} cannot be downloaded: the server answers {error.code} ({error.reason}); get the file by hand'
+            ) from error
+    elif isinstance(error, urllib.error.URLError) and urlsplit(url).scheme == 'file':
+        raise GLSimError(f'{url} cannot be read ({_reason(error)}); check the path') from error
+
+
+def _receive(
+    opener: urllib.request.OpenerDirector,
+    url: str,
+    part: Path,
+    offset: int,
+    timeout: float,
+    progress: Progress | None,
+) -> None:
+    """One request, whose answer is appended to the partial file or, if the server sends all, replaces it."""
+    headers = {'User-Agent': 'glsim-mm', 'Accept-Encoding': 'identity'}
+    if offset:
+        headers['Range'] = f'bytes={offset}-'
+    try:
+        response = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not offset:
+            raise
+        total = _total(error.headers.get('Content-Range'))
+        error.close()
+        if total == offset:
+            return  # nothing was left to send
+        part.unlink()
+        raise _Interrupted('the partial file is longer than the file') from error
+    with response:
+        start = _start(response.headers.get('Content-Range')) if response.status == 206 else 0
+        if start not in (0, offset):
+            part.unlink()
+            raise _Interrupted('the server sent another part than it was asked for')
+        length = response.headers.get('Content-Length')
+        end = start + int(length) if length is not None and length.isdigit() else None
+        done = _write(response, part, start, end, progress)
+    if end is not None and done < end:
+        raise _Interrupted(f'the connection ended after {done:,} of {end:,} bytes')
+
+
+def _write(response: Any, part: Path, start: int, end: int | None, progress: Progress | None) -> int:
+    """Bytes in the partial file when the answer ends."""
+    done = start
+    try:
+        stream = part.open('ab' if start else 'wb')
+    except OSError as error:
+        raise GLSimError(f'{part} cannot be written ({one_line(error)}); choose another folder') from error
+    with stream:
+        while block := response.read(_BLOCK):
+            try:
+                stream.write(block)
+                stream.flush()
+            except OSError as error:
+                raise GLSimError(f'{part} cannot be written ({one_line(error)}); make room on the disk') from error
+            done += len(block)
+            if progress is not None:
+                progress(done, end)
+    return done
+
+
+def _start(content_range: str | None) -> int | None:
+    found = re.match(r'bytes (\d+)-', content_range or '')
+    return int(found.group(1)) if found else None
+
+
+def _total(content_range: str | None) -> int | None:
+    found = re.search(r'/(\d+)$', content_range or '')
+    return int(found.group(1)) if found else None

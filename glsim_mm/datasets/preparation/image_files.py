@@ -1,0 +1,186 @@
+"""Checks of image files: are they there, can they be read, is one the copy of another."""
+
+import hashlib
+import io
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from PIL import Image
+
+from ...errors import one_line
+
+_EXIF_ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)
+_WINDOW = 4096  # tasks that wait in memory; an interruption has to wait for them too
+# What Pillow raises on damaged files, which is more than OSError.
+_UNREADABLE = (
+    *(OSError, ValueError, TypeError, SyntaxError, LookupError, ArithmeticError, EOFError, AttributeError),
+    *(MemoryError, Image.DecompressionBombError),
+)
+T = TypeVar('T')
+Progress = Callable[[int, int], None]
+"""Called with the images that are done and their number."""
+
+
+class UnreadableFile(NamedTuple):
+    """A file that is no image, or only a part of one.
+
+    Attributes:
+        path (str): The file.
+        reason (str): One line.
+    """
+
+    path: str
+    reason: str
+
+
+def missing_files(paths: Iterable[str]) -> list[str]:
+    """Files that do not exist.
+
+    Args:
+        paths (Iterable[str]): Files; each folder is read once.
+
+    Returns:
+        list[str]: The missing ones in their order.
+    """
+    listings: dict[str, set[str]] = {}
+    missing = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in listings:
+            try:
+                listings[folder] = set(os.listdir(folder or '.'))
+            except OSError:
+                listings[folder] = set()
+        if name not in listings[folder]:
+            missing.append(path)
+    return missing
+
+
+def find_unreadable(
+    paths: Sequence[str], workers: int | None = None, progress: Progress | None = None
+) -> list[UnreadableFile]:
+    """Decode images and say which fail.
+
+    Args:
+        paths (Sequence[str]): Image files.
+        workers (int, optional): Threads. Defaults to the number of cores.
+        progress (Progress, optional): Called after each image.
+
+    Returns:
+        list[UnreadableFile]: Those that cannot be read, in their order.
+    """
+    return [result for result in _map(_decode, paths, workers, progress) if result is not None]
+
+
+def find_duplicates(
+    paths: Sequence[str], workers: int | None = None, progress: Progress | None = None
+) -> list[list[str]]:
+    """Files with equal content.
+
+    Args:
+        paths (Sequence[str]): Files; those that cannot be read are passed over.
+        workers (int, optional): Threads. Defaults to the number of cores.
+        progress (Progress, optional): Called after each file of which another has the same size.
+
+    Returns:
+        list[list[str]]: Groups of two or more, in their order.
+    """
+    by_size = _group(paths, _map(_size_on_disk, paths, workers))
+    candidates = [path for group in by_size for path in group]
+    return _group(candidates, _map(_content_digest, candidates, workers, progress))
+
+
+def image_size(path: str) -> tuple[int, int] | UnreadableFile:
+    """Width and height in pixels as the image is shown, from the header alone.
+
+    Args:
+        path (str): An image file.
+
+    Returns:
+        tuple[int, int] | UnreadableFile: Width and height, turned as the EXIF data says.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
+    except _UNREADABLE as error:
+        return _unreadable(path, error)
+    return (height, width) if turned else (width, height)
+
+
+def image_sizes(
+    paths: Sequence[str], workers: int | None = None, progress: Progress | None = None
+) -> list[tuple[int, int] | UnreadableFile]:
+    """:func:`image_size` of many files.
+
+    Args:
+        paths (Sequence[str]): Image files.
+        workers (int, optional): Threads. Defaults to the number of cores.
+        progress (Progress, optional): Called after each image.
+
+    Returns:
+        list[tuple[int, int] | UnreadableFile]: In their order.
+    """
+    return list(_map(image_size, paths, workers, progress))
+
+
+def _map(
+    function: Callable[[str], T], paths: Sequence[str], workers: int | None, progress: Progress | None = None
+) -> Iterator[T]:
+    """Results in order; Pillow and hashlib let other threads run."""
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        done = 0
+        for start in range(0, len(paths), _WINDOW):
+            for result in pool.map(function, paths[start : start + _WINDOW]):
+                done += 1
+                if progress is not None:
+                    progress(done, len(paths))
+                yield result
+
+
+def _decode(path: str) -> UnreadableFile | None:
+    try:
+        content = Path(path).read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            image.verify()  # sums inside the file; it has to be opened again afterwards
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+    except _UNREADABLE as error:
+        return _unreadable(path, error)
+    return None
+
+
+def _unreadable(path: str, error: Exception) -> UnreadableFile:
+    if isinstance(error, OSError) and error.strerror:
+        return UnreadableFile(path, error.strerror)
+    # Pillow names the stream, which has no name that means anything to a user.
+    reason = one_line(error).split(' <_io.')[0]
+    return UnreadableFile(path, 'no image' if reason.startswith('cannot identify image file') else reason)
+
+
+def _size_on_disk(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None
+
+
+def _content_digest(path: str) -> bytes | None:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).digest()
+    except OSError:
+        return None
+
+
+def _group(paths: Sequence[str], keys: Iterable[object]) -> list[list[str]]:
+    """Paths with equal keys, where there are two or more."""
+    groups: dict[object, list[str]] = defaultdict(list)
+    for path, key in zip(paths, keys):
+        if key is not None:
+            groups[key].append(path)
+    return [group for group in groups.values() if len(group) > 1]

@@ -1,0 +1,120 @@
+"""Completing a data set's folder from what is published."""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmengine.logging import print_log
+
+from ...errors import GLSimError
+from .checking import SetReport, check_set
+from .checksums import mismatch
+from .descriptions import DOWNLOADS, Source
+from .downloading import Progress, download
+from .extraction import extract
+from .progress import progress_bar
+from .published_sets import find_published_set
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+def prepare(
+    name: str,
+    root: str | Path,
+    fetch: bool = False,
+    images: bool = False,
+    deep: bool = False,
+    workers: int | None = None,
+    progress: bool = True,
+) -> SetReport:
+    """Check a published data set and, if that is wanted, complete it.
+
+    Args:
+        name (str): Short name, for example ``'cub'``.
+        root (str | Path): Its folder, the ``data_root`` of configs.
+        fetch (bool): Download and unpack what is missing or damaged and has a URL. Defaults to False.
+        images (bool): Decode all images. Defaults to False.
+        deep (bool): Look for images with equal content. Defaults to False.
+        workers (int, optional): Threads. Defaults to the number of cores.
+        progress (bool): Draw a bar on standard error while images are read. Defaults to True.
+
+    Returns:
+        SetReport: What is there in the end, and which downloads failed.
+
+    Raises:
+        GLSimError: If there is no such set, or the folder is a file.
+    """
+    published = find_published_set(name)
+    with progress_bar(published.title, progress and (images or deep)) as bar:
+        report = check_set(published, root, images, deep, workers, bar)
+    if not (fetch and report.needed):
+        return report
+    failures = fetch_sources(report.needed, root)
+    with progress_bar(published.title, progress and (images or deep)) as bar:
+        report = check_set(published, root, images, deep, workers, bar)
+    report.failures = failures
+    return report
+
+
+def fetch_sources(sources: Iterable[Source], root: str | Path, pause: float = 2) -> list[str]:
+    """Download and unpack sources into a data set's folder; what has no URL and is not there is passed over.
+
+    An archive that is in ``downloads/`` already, fetched before or by hand, is checked and unpacked instead of
+    downloaded. Archives stay there; they can be removed once the set is complete. If one fails, the others are fetched
+    all the same.
+
+    Args:
+        sources (Iterable[Source]): What is needed.
+        root (str | Path): The data set's folder; it is made if it is not there.
+        pause (float): Seconds before a failed connection is tried again, doubled each time. Defaults to 2.
+
+    Returns:
+        list[str]: A sentence for each download or archive that failed.
+    """
+    failures = []
+    for source in sources:
+        try:
+            _fetch(source, Path(root), pause)
+        except GLSimError as error:
+            failures.append(str(error))
+    return failures
+
+
+def _fetch(source: Source, root: Path, pause: float) -> None:
+    path = source.path(root)
+    there = path.is_file() and not _is_wrong(source, path)
+    if not there and source.url is None:
+        return
+    if not there:
+        _log(f'downloading {source.url}')
+        download(str(source.url), path, source.checksum, source.size, pause=pause, progress=_lines(source.name))
+    if source.is_archive:
+        _log(f'unpacking {path}')
+        extract(path, root, source.provides, source.rename)
+
+
+def _is_wrong(source: Source, path: Path) -> bool:
+    """Whether a file is not the published one; raise if only the user can replace it."""
+    wrong = mismatch(path, source.checksum, source.size)
+    if wrong and source.url is None:
+        where = f'{DOWNLOADS}/ of the data set' if source.is_archive else 'the data set'
+        raise GLSimError(f'{path} {wrong}; it is incomplete or another file, replace it in {where}')
+    return wrong is not None
+
+
+def _log(message: str) -> None:
+    print_log(message, logger='current')
+
+
+def _lines(name: str) -> Progress:
+    """Progress of a download as a line of the log now and then."""
+    last = time.monotonic()
+
+    def report(done: int, total: int | None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _SECONDS_BETWEEN_LINES:
+            last = now
+            _log(f'{name}: {done / 1e6:,.0f} of {"?" if total is None else f"{total / 1e6:,.0f}"} MB')
+
+    return report

@@ -1,0 +1,50 @@
+"""Check and complete a published data set: python tools/datasets/prepare.py NAME --root FOLDER [--download]."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from command_line import run
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        description='Say what of a published data set is missing or damaged and where to get it. Exit code 0: '
+        'complete; 1: incomplete; 2: mistake in the command line.'
+    )
+    parser.add_argument('name', nargs='?', help='for example cub; --list names all')
+    parser.add_argument('--root', help='folder of the data set, the data_root of its configs')
+    parser.add_argument('--download', action='store_true', help='download and unpack what is missing and has a URL')
+    parser.add_argument('--images', action='store_true', help='decode every image')
+    parser.add_argument('--deep', action='store_true', help='look for images with equal content')
+    parser.add_argument('--workers', type=int, help='threads for --images and --deep; default: one per core')
+    parser.add_argument('--no-progress', action='store_true', help='no progress bar')
+    parser.add_argument('--list', action='store_true', help='say what is known about the data set, or about all')
+    args = parser.parse_args(argv)
+    if not args.list and not (args.name and args.root):
+        parser.error('NAME and --root are needed, or --list')
+    if args.workers is not None and args.workers < 1:
+        parser.error('--workers must be 1 or more')
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    """Check, complete, print."""
+    from glsim_mm.datasets import preparation
+
+    if args.list:
+        names = [args.name] if args.name else preparation.PUBLISHED_SETS
+        print('\n\n'.join(preparation.format_set(preparation.find_published_set(name)) for name in names))
+        return
+    report = preparation.prepare(
+        args.name, args.root, args.download, args.images, args.deep, args.workers, not args.no_progress
+    )
+    print(preparation.format_report(report))
+    sys.exit(0 if report.is_complete else 1)
+
+
+if __name__ == '__main__':
+    run(main, parse_args())

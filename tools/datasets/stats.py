@@ -1,0 +1,52 @@
+"""Statistics of a config's data set: python tools/datasets/stats.py CONFIG [--split train]."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from command_line import DictAction, run
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        description='Count images per class, boxes, unreadable and equal files of a data set, and measure its images'
+    )
+    parser.add_argument('config', help='config file with the data set')
+    parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='default: train')
+    parser.add_argument('--classes', type=int, help='list only so many largest and smallest classes; default: all')
+    parser.add_argument('--out', help='CSV file for the images per class')
+    parser.add_argument('--sheet', help='PNG file for a sheet of sample pictures')
+    parser.add_argument('--num', type=int, default=24, help='pictures on the sheet; default: 24')
+    parser.add_argument('--seed', type=int, default=0, help='another one chooses other pictures; default: 0')
+    parser.add_argument('--no-duplicates', action='store_true', help='do not look for files with equal content')
+    parser.add_argument('--workers', type=int, help='threads; default: one per core')
+    parser.add_argument('--no-progress', action='store_true', help='no progress bar')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')
+    args = parser.parse_args(argv)
+    if any(n is not None and n < 1 for n in (args.num, args.workers, args.classes)):
+        parser.error('--num, --workers and --classes must be 1 or more')
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    """Count and print."""
+    from glsim_mm.apis import dataset_overview, load_config
+    from glsim_mm.apis.pictures import write_file
+    from glsim_mm.datasets.statistics import format_statistics, to_csv
+
+    cfg = load_config(args.config, args.cfg_options)
+    statistics = dataset_overview.describe_dataset(
+        cfg, args.split, not args.no_duplicates, args.workers, not args.no_progress
+    )
+    print(format_statistics(statistics, args.classes))
+    if args.out:
+        write_file(Path(args.out), to_csv(statistics).encode('utf-8'))
+    if args.sheet:
+        dataset_overview.write_sample_sheet(cfg, args.sheet, args.split, args.num, args.seed)
+
+
+if __name__ == '__main__':
+    run(main, parse_args())
