@@ -23,13 +23,9 @@ def read_requirements(*names: str) -> list[str]:
 
 
 def find_mim_files() -> list[Path]:
-    """Configs and command lines; scripts that only serve a checkout are left out."""
-    files = [
-        path
-        for pattern in ('*.py', '*.sh')
-        for folder in ('configs', 'tools')
-        for path in ROOT.glob(f'{folder}/**/{pattern}')
-    ]
+    """Model index, configs and command lines; scripts that only serve a checkout are left out."""
+    patterns = ('model-index.yml', 'configs/**/*.yml', 'configs/**/*.py', 'tools/**/*.py', 'tools/**/*.sh')
+    files = [path for pattern in patterns for path in ROOT.glob(pattern)]
     return [path for path in files if path.parent.name != 'lib' and path.name not in ('quickstart.sh', 'run_tests.sh')]
 
 

@@ -54,10 +54,10 @@ def wheel(checkout, tmp_path_factory) -> Path:
 def expected_files() -> set[str]:
     packages = {path.relative_to(ROOT) for name in ('glsim_mm', 'retrieval') for path in (ROOT / name).rglob('*.py')}
     packages |= {Path('glsim_mm/py.typed'), Path('retrieval/py.typed')}
-    packages.add(Path('glsim_mm/visualization/templates/report.html'))
-    shipped = [
-        path for name in ('configs', 'tools') for path in (ROOT / name).rglob('*') if path.suffix in ('.py', '.sh')
-    ]
+    packages |= {path.relative_to(ROOT) for path in (ROOT / 'glsim_mm/visualization/templates').glob('*.html')}
+    kinds = ('.py', '.sh', '.yml')
+    shipped = [path for name in ('configs', 'tools') for path in (ROOT / name).rglob('*') if path.suffix in kinds]
+    shipped.append(ROOT / 'model-index.yml')
     mim = {Path('glsim_mm/.mim') / path.relative_to(ROOT) for path in shipped if path.name not in CHECKOUT_ONLY}
     return {path.as_posix() for path in packages | mim if '__pycache__' not in path.parts}
 
@@ -66,6 +66,7 @@ def test_wheel_contains_packages_configs_and_tools_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name for name in names if '.dist-info/' not in name} == expected_files()
     assert 'glsim_mm/.mim/configs/glsim_vit_cub.py' in names
+    assert 'glsim_mm/visualization/templates/report.html' in names
     assert [name for name in names if name.endswith('LICENSE')] == [
         f'glsim_mm-{__version__}.dist-info/licenses/LICENSE'
     ]
@@ -76,7 +77,7 @@ def test_metadata_states_the_requirements(wheel):
     metadata = message_from_string(text)
     assert metadata['Version'] == __version__
     assert metadata['Requires-Python'] == '>=3.10'
-    assert set(metadata.get_all('Provides-Extra')) == {'dev', 'mmcv-lite', 'pretrained', 'test'}
+    assert set(metadata.get_all('Provides-Extra')) == {'dev', 'mmcv-lite', 'parquet', 'pretrained', 'test'}
     requirements = [Requirement(line) for line in metadata.get_all('Requires-Dist')]
     linux = dict(platform_system='Linux', platform_machine='x86_64', extra='')
     mac = dict(platform_system='Darwin', platform_machine='arm64', extra='')
@@ -98,6 +99,11 @@ def test_unpacked_wheel_imports_and_its_configs_load(wheel, tmp_path):
         'import glsim_mm, retrieval, pathlib; from mmengine import Config\n'
         'package = pathlib.Path(glsim_mm.__file__).parent\n'
         'for path in sorted((package / ".mim" / "configs").glob("*.py")): Config.fromfile(path).model\n'
+        'from glsim_mm.apis.model_hub import register_models\n'
+        'from mmpretrain.apis.model import ModelHub\n'
+        'assert "glsim_vit_cub" in register_models()\n'
+        'config = pathlib.Path(ModelHub._models_dict["glsim_vit_cub"].config)\n'
+        'assert config == package / ".mim" / "configs" / "glsim_vit_cub.py", config\n'
         'print(package.parent); print(glsim_mm.__version__)'
     )
     bootstrap = f'import sys; sys.path.insert(0, {str(tmp_path / "site")!r})\n'

@@ -3,6 +3,7 @@
 from .command_line import report_user_errors
 from .inferencer import GLSimInferencer
 from .model import load_model
+from .model_hub import register_models
 from .options import (
     load_config,
     override,
@@ -35,6 +36,7 @@ __all__ = [
     'slurm_command',
     'write_results',
     'load_model',
+    'register_models',
     'results_to_json',
     'build_runner',
     'load_config',

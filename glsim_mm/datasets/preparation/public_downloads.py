@@ -21,7 +21,7 @@ CUB = PublishedSet(
             ('images', *CUB_FILES),
             url='https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz',
             checksum='md5:97eceeb196236b17998738112f37df78',
-            checksum_from='CaltechDATA',
+            checksum_from='Avalanche',
             size=1150585339,
         ),
     ),

@@ -216,9 +216,7 @@ def test_what_is_known_is_printed():
     text = format_set(PUBLISHED_SETS['moe'])
     assert 'images: number not published (train, val, test)' in text
     assert 'size not published, checksum not published' in text
-    assert '1.2 GB, md5:97eceeb196236b17998738112f37df78 (according to CaltechDATA)' in format_set(
-        PUBLISHED_SETS['cub']
-    )
+    assert '1.2 GB, md5:97eceeb196236b17998738112f37df78 (according to Avalanche)' in format_set(PUBLISHED_SETS['cub'])
 
 
 def dogs_on_a_server(tmp_path: Path) -> tuple[PublishedSet, dict[str, bytes]]:

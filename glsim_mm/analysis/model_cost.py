@@ -1,0 +1,113 @@
+"""Parameters and multiply-adds of a config's model, counted without weights and without computing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..errors import GLSimError
+
+
+class ModelCost(NamedTuple):
+    """What a model takes.
+
+    Attributes:
+        parameters (int): Numbers that training may change, frozen ones among them.
+        multiply_adds (int): Of the matrix products and convolutions for one image, attention, selection and crops
+            included; half of the FLOPs. OpenMMLab's metafiles call this number FLOPs.
+        image_size (int): Side of that image in pixels.
+    """
+
+    parameters: int
+    multiply_adds: int
+    image_size: int
+
+
+def input_size(cfg: Config) -> int:
+    """Side of the square images that the test pipeline of a config makes.
+
+    Args:
+        cfg (Config): With a ``test_dataloader``.
+
+    Returns:
+        int: Pixels.
+
+    Raises:
+        GLSimError: If no step of the pipeline crops or resizes to a square.
+    """
+    for step in reversed(cfg.test_dataloader.dataset.pipeline):
+        size = step.get('crop_size', step.get('scale'))
+        if isinstance(size, int):
+            return size
+    raise GLSimError('no step of the test pipeline crops or resizes to a square; give crop_size or scale as one number')
+
+
+def count_cost(cfg: Config) -> ModelCost:
+    """Count the parameters and multiply-adds of a config's model.
+
+    Args:
+        cfg (Config): Of a classifier whose features need no annotation.
+
+    Returns:
+        ModelCost: For one image of the config's own size.
+
+    Raises:
+        GLSimError: If the size cannot be told, or the selector needs annotated boxes.
+    """
+    size = input_size(cfg)
+    with torch.device('meta'), _ValuesOfLinspace():
+        model = _build(cfg)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    # Tensors with shapes only, as 'meta' has them too, but of a device for which autocast exists. The unfused attention
+    # consists of products that the counter knows on every device.
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        model.to_empty(device='cpu')
+        with FlopCounterMode(display=False) as counter:
+            model(torch.zeros(1, 3, size, size), mode='tensor')
+    return ModelCost(parameters, counter.get_total_flops() // 2, size)
+
+
+class _ValuesOfLinspace(TorchFunctionMode):
+    """Encoders read their rates of stochastic depth out of a ``linspace`` while they are built."""
+
+    def __torch_function__(
+        self, func: Callable, types: tuple, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        return func(*args, **{**kwargs, 'device': 'cpu'}) if func is torch.linspace else func(*args, **kwargs)
+
+
+def _build(cfg: Config) -> nn.Module:
+    """The model, not initialised."""
+    settings = Config(dict(model=cfg.model.to_dict())).model
+    settings.backbone.pop('init_cfg', None)
+    if 'pretrained' in settings.backbone:
+        settings.backbone.pretrained = False
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
+        return MODELS.build(settings).eval()
+
+
+def describe_cost(path: str | Path) -> str:
+    """The counted fields of a config's entry in ``configs/metafile.yml``.
+
+    Args:
+        path (str | Path): The config.
+
+    Returns:
+        str: YAML.
+
+    Raises:
+        GLSimError: If the cost cannot be counted.
+    """
+    cost = count_cost(Config.fromfile(path))
+    fields = {'Image Size': cost.image_size, 'FLOPs': cost.multiply_adds, 'Parameters': cost.parameters}
+    return '\n'.join([f'# {path}', *(f'{name}: {value}' for name, value in fields.items())])
