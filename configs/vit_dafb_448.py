@@ -1,13 +1,11 @@
 # Plain ViT-B/16 on DAF:re with background (anime) at 448 px, the twin of glsim_vit_dafb_448.py.
-_base_ = [
-    '_base_/models/vit_base_p16.py',
-    '_base_/datasets/dafb.py',
-    '_base_/datasets/pipelines/medium_448_anime.py',
-    '_base_/schedules/sgd_50e.py',
-    '_base_/default_runtime.py',
-]
+_base_ = ['glsim_vit_dafb_448.py', '_base_/models/linear_head.py']
 
-model = dict(backbone=dict(img_size=448), head=dict(num_classes=3263))
-train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
-test_dataloader = val_dataloader
+model = dict(
+    _delete_=True,
+    type='ImageClassifier',
+    backbone=dict(out_type='cls_token', **_base_.model.backbone),
+    head=dict(
+        num_classes=_base_.model.head.num_classes, in_channels=_base_.model.head.in_channels, **_base_.linear_head
+    ),
+)

@@ -193,3 +193,19 @@ _CAR_BOX = ('bbox_x1', 'bbox_y1', 'bbox_x2', 'bbox_y2')
 def _write_cars(path: Path, last: Sequence[str], rows: Sequence[tuple]) -> None:
     content = np.array([rows], dtype=[(name, object) for name in (*_CAR_BOX, *last)])
     scipy.io.savemat(path, dict(annotations=content))
+
+
+# Every set but CUB, by the name of its configs.
+WRITERS = {
+    'dafb': lambda folder: write_anime(folder, 'fullMin256'),
+    'dogs': write_stanford_dogs,
+    'flowers': write_flowers102,
+    'food101': write_food101,
+    'inat17': write_inaturalist2017,
+    'moe': write_anime,
+    'nabirds': write_nabirds,
+    'pets': write_oxford_pets,
+    'vegfru': write_vegfru,
+    'aircraft': write_fgvc_aircraft,
+    'cars': write_stanford_cars,
+}

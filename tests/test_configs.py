@@ -10,18 +10,7 @@ from mmengine import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS, MODELS, PARAM_SCHEDULERS, TRANSFORMS
-from published_layouts import (
-    write_anime,
-    write_fgvc_aircraft,
-    write_flowers102,
-    write_food101,
-    write_inaturalist2017,
-    write_nabirds,
-    write_oxford_pets,
-    write_stanford_cars,
-    write_stanford_dogs,
-    write_vegfru,
-)
+from published_layouts import WRITERS as SETS
 from timm.scheduler import CosineLRScheduler
 
 from glsim_mm.apis import build_runner
@@ -32,20 +21,6 @@ CONFIGS = [name for name in FILES if not name.startswith('_base_/')]
 TWINS = [(name, name.replace('glsim_', '')) for name in CONFIGS if name.replace('glsim_', '') in CONFIGS]
 TWINS = [(glsim, plain) for glsim, plain in TWINS if glsim != plain]
 CLASSES = [f'00{i}.class_{i}' for i in range(5)]
-# Set, the writer of its layout, and O (paper, section 4.1: 16 for Dogs).
-SETS = {
-    'dafb': (lambda folder: write_anime(folder, 'fullMin256'), 8),
-    'dogs': (write_stanford_dogs, 16),
-    'flowers': (write_flowers102, 8),
-    'food101': (write_food101, 8),
-    'inat17': (write_inaturalist2017, 8),
-    'moe': (write_anime, 8),
-    'nabirds': (write_nabirds, 8),
-    'pets': (write_oxford_pets, 8),
-    'vegfru': (write_vegfru, 8),
-    'aircraft': (write_fgvc_aircraft, 8),
-    'cars': (write_stanford_cars, 8),
-}
 OF_SETS = {f'{model}_{name}{size}.py': name for name in SETS for model in ('glsim_vit', 'vit') for size in ('', '_448')}
 AUGMENTED = {f'augmentation/glsim_vit_{name}_{kind}.py': name for name in ('cub', *SETS) for kind in ('weak', 'strong')}
 # Too many to train each: a step is enough where only the set differs from a config that is trained.
@@ -116,7 +91,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope='module')
 def folders(data, tmp_path_factory) -> dict[str, Path]:
     """Every data set in its own layout."""
-    return {'cub': data, **{name: write(tmp_path_factory.mktemp(name)) for name, (write, _) in SETS.items()}}
+    return {'cub': data, **{name: write(tmp_path_factory.mktemp(name)) for name, write in SETS.items()}}
 
 
 def use_tiny_data(config: Config, folder: Path, work_dir: Path) -> int:
@@ -189,7 +164,7 @@ def test_settings_of_the_paper_for_each_set(name):
         load(f'{config}.py') for config in (f'glsim_vit_{name}', f'glsim_vit_{name}_448', f'vit_{name}')
     )
     cub = load('glsim_vit_cub.py')
-    assert small.model.neck.pop('top_o') == large.model.neck.pop('top_o') == SETS[name][1]
+    assert small.model.neck.pop('top_o') == large.model.neck.pop('top_o') == (16 if name == 'dogs' else 8)
     assert small.optim_wrapper == cub.optim_wrapper
     assert (small.model.backbone.img_size, large.model.backbone.pop('img_size')) == (224, 448)
     num_classes = small.model.head.num_classes

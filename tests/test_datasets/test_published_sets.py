@@ -1,5 +1,6 @@
 import mmpretrain.datasets
 import numpy as np
+import published_layouts
 import pytest
 import scipy.io
 from mmpretrain.registry import DATASETS
@@ -32,19 +33,20 @@ from glsim_mm.datasets import (
 )
 from glsim_mm.errors import GLSimError
 
-WRITERS = {
-    NABirds: write_nabirds,
-    StanfordDogs: write_stanford_dogs,
-    INaturalist2017: write_inaturalist2017,
-    VegFru: write_vegfru,
-    DAFB: lambda folder: write_anime(folder, 'fullMin256'),
-    Moe: write_anime,
-    Flowers102Format: write_flowers102,
-    Food101Format: write_food101,
-    OxfordPetsFormat: write_oxford_pets,
-    FGVCAircraftFormat: write_fgvc_aircraft,
-    StanfordCarsFormat: write_stanford_cars,
+NAMES = {
+    NABirds: 'nabirds',
+    StanfordDogs: 'dogs',
+    INaturalist2017: 'inat17',
+    VegFru: 'vegfru',
+    DAFB: 'dafb',
+    Moe: 'moe',
+    Flowers102Format: 'flowers',
+    Food101Format: 'food101',
+    OxfordPetsFormat: 'pets',
+    FGVCAircraftFormat: 'aircraft',
+    StanfordCarsFormat: 'cars',
 }
+WRITERS = {kind: published_layouts.WRITERS[name] for kind, name in NAMES.items()}
 EVERY_SPLIT = [(kind, split) for kind in WRITERS for split in kind.SIZES]
 
 

@@ -9,14 +9,11 @@ import pytest
 from file_server import file_server
 from mmpretrain.registry import DATASETS
 from published_layouts import (
+    WRITERS,
     write_anime,
-    write_fgvc_aircraft,
     write_flowers102,
-    write_food101,
     write_inaturalist2017,
     write_nabirds,
-    write_oxford_pets,
-    write_stanford_cars,
     write_stanford_cars_in_one_file,
     write_stanford_dogs,
     write_vegfru,
@@ -45,20 +42,8 @@ def write_cub(folder: Path) -> Path:
 
 
 # How to write a tiny set, and how many images it has.
-LAYOUTS = {
-    'cub': (write_cub, 4),
-    'dafb': (lambda folder: write_anime(folder, 'fullMin256'), 6),
-    'dogs': (write_stanford_dogs, 4),
-    'flowers': (write_flowers102, 306),
-    'food101': (write_food101, 4),
-    'inat17': (write_inaturalist2017, 6),
-    'moe': (write_anime, 6),
-    'nabirds': (write_nabirds, 6),
-    'pets': (write_oxford_pets, None),
-    'vegfru': (write_vegfru, 9),
-    'aircraft': (write_fgvc_aircraft, 6),
-    'cars': (write_stanford_cars, 4),
-}
+NUM_IMAGES = dict(dafb=6, dogs=4, flowers=306, food101=4, inat17=6, moe=6, nabirds=6, vegfru=9, aircraft=6, cars=4)
+LAYOUTS = {'cub': (write_cub, 4), **{name: (write, NUM_IMAGES.get(name)) for name, write in WRITERS.items()}}
 
 
 def tiny(name: str, **changes) -> PublishedSet:
