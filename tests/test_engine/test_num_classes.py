@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from mmengine.dataset import BaseDataset
+from mmpretrain.evaluation import Accuracy
 
-from glsim_mm.engine.hooks.num_classes import check_class_names, check_labels
+from glsim_mm.engine.hooks.num_classes import check_class_names, check_labels, check_top_k
 from glsim_mm.errors import GLSimError
+from glsim_mm.evaluation import ClassDeviation
 
 
 class LabelDataset(BaseDataset):
@@ -35,3 +37,9 @@ def test_labels_in_range(labels):
 def test_labels_out_of_range(labels):
     with pytest.raises(GLSimError, match=r'labels \d\.png as'):
         check_labels(LabelDataset(labels), 3)
+
+
+def test_top_k_needs_k_classes():
+    check_top_k([Accuracy(topk=(1, 5)), ClassDeviation()], 5, 'val_evaluator')
+    with pytest.raises(GLSimError, match=r'top-5, but the head has 4 .*--cfg-options test_evaluator\.1\.topk=1'):
+        check_top_k([ClassDeviation(), Accuracy(topk=(1, 5))], 4, 'test_evaluator')

@@ -116,6 +116,14 @@ def test_amp_on_cpu_changes_weights_little(interrupted, trained, tiny_images, tm
     assert found['head.fc.weight'].dtype == torch.float32
 
 
+def test_top_five_of_two_classes_is_refused_before_an_epoch_is_spent(tiny_images, tmp_path, capsys):
+    config = write_config(tmp_path / 'tiny_top_five.py', tiny_images)
+    options = ['--cfg-options', 'val_evaluator.0.topk=(1,5)']
+    line = fails_in_one_line(capsys, 'train', config, '--work-dir', tmp_path / 'work', *options)
+    assert 'asks for top-5, but the head has 2 classes; set --cfg-options val_evaluator.0.topk=1' in line
+    assert not list((tmp_path / 'work').glob('*.pth'))
+
+
 def test_auto_scale_lr_and_workers(tiny_images, tmp_path):
     config = write_config(tmp_path / 'tiny_scaled.py', tiny_images)
     options = ['train_cfg.max_epochs=1', 'train_dataloader.num_workers=1', 'param_scheduler=None']

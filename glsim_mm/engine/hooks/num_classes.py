@@ -1,8 +1,10 @@
 """Do the data and the head agree on the classes?"""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
@@ -15,10 +17,10 @@ from .datasets import leaf_datasets
 
 @HOOKS.register_module()
 class NumClassesCheckHook(Hook):
-    """Stops a run before its first iteration if ``head.num_classes`` does not fit the data.
+    """Stops a run before its first iteration if ``head.num_classes`` does not fit the data or the metrics.
 
     Raises:
-        GLSimError: If the number of class names, or a label, does not fit.
+        GLSimError: If the number of class names, a label, or the k of top-k accuracy does not fit.
     """
 
     priority = 'VERY_HIGH'
@@ -31,14 +33,22 @@ class NumClassesCheckHook(Hook):
         self._check(runner, runner.train_dataloader.dataset)
         if runner.val_loop is not None:
             self._check(runner, runner.val_dataloader.dataset)
+            self._check_metrics(runner, runner.val_loop, 'val_evaluator')
 
     def before_val(self, runner: Runner) -> None:
         """Check the validation data."""
         self._check(runner, runner.val_dataloader.dataset)
+        self._check_metrics(runner, runner.val_loop, 'val_evaluator')
 
     def before_test(self, runner: Runner) -> None:
         """Check the test data."""
         self._check(runner, runner.test_dataloader.dataset)
+        self._check_metrics(runner, runner.test_loop, 'test_evaluator')
+
+    def _check_metrics(self, runner: Runner, loop: object, field: str) -> None:
+        num_classes = getattr(getattr(unwrap_model(runner.model), 'head', None), 'num_classes', None)
+        if num_classes:
+            check_top_k(getattr(getattr(loop, 'evaluator', None), 'metrics', ()), num_classes, field)
 
     def _check(self, runner: Runner, dataset: object) -> None:
         head = getattr(unwrap_model(runner.model), 'head', None)
@@ -66,6 +76,23 @@ def check_class_names(dataset: object, num_classes: int) -> None:
             f'{_describe(dataset)} has {len(names)} classes but the head has {num_classes}; '
             f'set --cfg-options model.head.num_classes={len(names)}'
         )
+
+
+def check_top_k(metrics: Sequence[BaseMetric], num_classes: int, field: str) -> None:
+    """Raise :class:`GLSimError` if a metric asks for more of the likeliest classes than there are.
+
+    Args:
+        metrics (Sequence[BaseMetric]): Metrics of a loop.
+        num_classes (int): Classes of the head.
+        field (str): Field of the config that lists them, for the message.
+    """
+    for place, metric in enumerate(metrics):
+        top = max(getattr(metric, 'topk', None) or (0,))
+        if top > num_classes:
+            raise GLSimError(
+                f'{type(metric).__name__} asks for top-{top}, but the head has {num_classes} classes; '
+                f'set --cfg-options {field}.{place}.topk=1 (val_evaluator and test_evaluator have it each)'
+            )
 
 
 def check_labels(dataset: Any, num_classes: int) -> None:
