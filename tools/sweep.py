@@ -20,55 +20,68 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--grid',
         nargs='+',
-        action=DictAction,
-        default={},
+        default=[],
+        metavar='NAME=VALUES',
         help='config fields and their values, as name=a,b,c; values that are lists: name="[[1,2],[3,4]]"',
     )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='random seeds; default: 0')
     parser.add_argument('--work-dir', help='folder of the sweep; default: work_dirs/NAME_OF_CONFIG_sweep')
     parser.add_argument('--metric', default='accuracy/top1', help='what to compare; default: accuracy/top1')
-    parser.add_argument('--lower-is-better', action='store_true', help='of the metric, such as calibration/ece')
+    parser.add_argument(
+        '--lower-is-better', action='store_true', help='the lowest mean is best; default: by the rule of save_best'
+    )
     parser.add_argument('--last', action='store_true', help='take the last validation of a training, not its best one')
-    parser.add_argument('--jobs', type=int, default=None, help='trainings at a time; default: 1, with --slurm all')
+    parser.add_argument('--jobs', type=int, help='trainings at a time on this machine; default: 1')
     parser.add_argument('--gpus', type=int, default=1, help='processes of each training, by dist_train.sh; default: 1')
-    parser.add_argument('--slurm', metavar='PARTITION', help='run trainings as jobs of slurm')
+    parser.add_argument(
+        '--slurm', metavar='PARTITION', help='submit trainings as jobs of slurm, and do not wait for them'
+    )
     parser.add_argument('--retry-failed', action='store_true', help='run trainings again that failed')
     parser.add_argument('--dry-run', action='store_true', help='list the trainings only')
-    parser.add_argument('--table-only', action='store_true', help='make the table of what is there')
+    parser.add_argument('--table-only', action='store_true', help='make the table of what is there; needs no --grid')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, help='config fields for all trainings, as name=value'
     )
     args = parser.parse_args(argv)
     if args.jobs is not None and args.jobs < 1 or args.gpus < 1:
         parser.error('--jobs and --gpus must be 1 or more')
+    if args.slurm and args.jobs:
+        parser.error('--jobs is for this machine; slurm itself limits how many jobs run')
     if args.gpus > 1 and (args.slurm or (args.jobs or 1) > 1):
         parser.error('--gpus goes with one training at a time; with --slurm set GPUS and GPUS_PER_NODE instead')
     return args
 
 
 def main(args: argparse.Namespace) -> None:
-    """Search."""
+    """Search, or look at what was found."""
     from glsim_mm import apis
+    from glsim_mm.apis import sweep_plan, sweep_results, sweep_slurm
 
     cfg = apis.load_config(args.config, args.cfg_options)
     folder = args.work_dir or str(Path('work_dirs', f'{Path(args.config).stem}_sweep'))
-    sweep = apis.plan_sweep(cfg, folder, args.grid, args.seeds)
+    if args.table_only:
+        sweep = sweep_plan.existing_sweep(folder)
+    else:
+        sweep = apis.plan_sweep(cfg, folder, sweep_plan.parse_grid(args.grid), args.seeds)
     if args.dry_run:
         print('\n'.join(f'{trial.status}  {trial.name}' for trial in sweep.trials.values()))
         return
-    if not args.table_only:
-        if args.slurm:
-            command = apis.slurm_command(TOOLS, args.slurm, args.config, args.cfg_options)
-        else:
-            command = apis.local_command(TOOLS, args.config, args.cfg_options, args.gpus)
-        apis.run_sweep(sweep, command, args.jobs or (len(sweep.trials) if args.slurm else 1), args.retry_failed)
-    results = apis.gather_results(sweep, args.metric, args.last, args.lower_is_better)
-    print(apis.format_results_table(results, args.metric))
-    print(f'table in {apis.write_results(sweep, results, args.metric)}')
-    failed = [trial for trial in sweep.trials.values() if trial.status == 'failed']
-    for trial in failed:
+    sweep_slurm.refresh_jobs(sweep, ask_queue=not args.table_only)
+    if args.slurm and not args.table_only:
+        command = apis.slurm_command(TOOLS, args.slurm, args.config, args.cfg_options)
+        count = sweep_slurm.submit_sweep(sweep, command, args.slurm, args.retry_failed)
+        print(f'{count} jobs submitted; look at them later with --table-only')
+    elif not args.table_only:
+        command = apis.local_command(TOOLS, args.config, args.cfg_options, args.gpus)
+        apis.run_sweep(sweep, command, args.jobs or 1, args.retry_failed)
+    for trial in sweep_plan.failed_trials(sweep):
         print(f'failed: {trial.name}, {trial.message}', file=sys.stderr)
-    if failed:
+    lower = args.lower_is_better or sweep_results.is_lower_better(cfg, args.metric)
+    results = apis.gather_results(sweep, args.metric, args.last, lower)
+    print(apis.format_results_table(results, args.metric))
+    print(sweep_results.explain_values(args.last, lower))
+    print(f'table in {apis.write_results(sweep, results, args.metric)}')
+    if sweep_plan.failed_trials(sweep):
         sys.exit(1)
 
 

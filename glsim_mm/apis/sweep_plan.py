@@ -1,5 +1,6 @@
 """What a sweep trains: every combination of settings with every seed, and what has become of each."""
 
+import argparse
 import hashlib
 import itertools
 import json
@@ -10,12 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
 
 from ..errors import GLSimError, one_line
 
 STATE_FILE = 'sweep.json'
-PENDING, DONE, FAILED = 'pending', 'done', 'failed'
+PENDING, SUBMITTED, DONE, FAILED = 'pending', 'submitted', 'done', 'failed'
 _NAME_LENGTH = 80
 
 
@@ -26,22 +27,31 @@ class Trial:
     Attributes:
         settings (dict[str, Any]): Values of config fields by dotted name.
         seed (int): Random seed.
-        status (str): ``'pending'``, ``'done'`` or ``'failed'``; an interrupted one is pending. Defaults to pending.
+        status (str): ``'pending'``, ``'submitted'`` (to slurm), ``'done'`` or ``'failed'``; an interrupted one is
+            pending. Defaults to pending.
         message (str): Last words of a failed one. Defaults to none.
+        command (list[str]): What was last run for it. Defaults to nothing.
+        job (str): Number of its slurm job. Defaults to none.
     """
 
     settings: dict[str, Any]
     seed: int
     status: str = PENDING
     message: str = ''
+    command: list[str] = field(default_factory=list)
+    job: str = ''
+
+    @property
+    def key(self) -> str:
+        """Settings and seed, equal for equal ones in any order."""
+        return json.dumps([self.settings, self.seed], sort_keys=True, default=str)
 
     @property
     def name(self) -> str:
         """Folder of the trial: its settings in readable form, and a hash that keeps similar ones apart."""
         words = [f'{key.split(".")[-1]}={value}' for key, value in self.settings.items()]
         readable = re.sub(r'[^A-Za-z0-9._=+-]+', '-', '_'.join([*words, f'seed={self.seed}']))[:_NAME_LENGTH]
-        content = json.dumps([self.settings, self.seed], sort_keys=True, default=str)
-        return f'{readable}_{hashlib.sha256(content.encode()).hexdigest()[:6]}'
+        return f'{readable}_{hashlib.sha256(self.key.encode()).hexdigest()[:6]}'
 
     @property
     def options(self) -> list[str]:
@@ -80,6 +90,34 @@ class Sweep:
             raise GLSimError(f'{path} cannot be written ({error.strerror}); choose another --work-dir') from error
 
 
+def parse_grid(words: Sequence[str]) -> dict[str, Any]:
+    """Read the grid of a command line by the rules of ``--cfg-options`` (mmengine's ``DictAction``).
+
+    Args:
+        words (Sequence[str]): Each ``name=value`` or ``name=value,value``.
+
+    Returns:
+        dict[str, Any]: Values by dotted name: a list where there are several.
+
+    Raises:
+        GLSimError: If a word has no value, a name comes twice, or brackets do not match.
+    """
+    grid: dict[str, Any] = {}
+    for word in words:
+        name, _, values = word.partition('=')
+        if not name or not values.strip(', '):
+            raise GLSimError(f'--grid {word}: no value is given; write it as name=value,value without spaces')
+        if name in grid:
+            raise GLSimError(f'--grid {name} comes twice; write all of its values in one, as name=value,value')
+        parsed = argparse.Namespace()
+        try:
+            DictAction(['--grid'], 'grid')(argparse.ArgumentParser(), parsed, [word])
+        except AssertionError as error:  # so DictAction tells brackets that do not match
+            raise GLSimError(f'--grid {word}: {one_line(error)}; correct the brackets') from error
+        grid.update(parsed.grid)
+    return grid
+
+
 def plan_sweep(cfg: Config, folder: str | Path, grid: Mapping[str, Any], seeds: Sequence[int]) -> Sweep:
     """Combine settings and seeds; trials of an earlier call in the same folder keep their state.
 
@@ -104,8 +142,7 @@ def plan_sweep(cfg: Config, folder: str | Path, grid: Mapping[str, Any], seeds: 
     combinations = itertools.product(*columns.values())
     settings = [dict(zip(columns, combination)) for combination in combinations]
     trials = [Trial(values, seed) for values in settings for seed in seeds]
-    planned = {trial.name: trial for trial in trials}
-    if len(planned) < len(trials):
+    if len({trial.key for trial in trials}) < len(trials):
         raise GLSimError('a value or a seed is in the grid twice; take it out')
     sweep = Sweep(Path(folder), fingerprint(cfg))
     earlier = read_sweep(folder)
@@ -115,8 +152,9 @@ def plan_sweep(cfg: Config, folder: str | Path, grid: Mapping[str, Any], seeds: 
                 f'the sweep in {folder} is of another config or of other --cfg-options, so results could not be '
                 'compared; choose another --work-dir'
             )
-        planned = {**planned, **earlier.trials}
-    sweep.trials = planned
+        known = {trial.key: trial for trial in earlier.trials.values()}
+        trials = [known.pop(trial.key, trial) for trial in trials] + list(known.values())
+    sweep.trials = {trial.name: trial for trial in trials}
     return sweep
 
 
@@ -143,6 +181,29 @@ def read_sweep(folder: str | Path) -> Sweep | None:
         raise GLSimError(
             f'{path} cannot be read ({one_line(error)}); delete it, or choose another --work-dir'
         ) from error
+
+
+def existing_sweep(folder: str | Path) -> Sweep:
+    """Read the state of a sweep that must be there.
+
+    Args:
+        folder (str | Path): Work directory of the sweep.
+
+    Returns:
+        Sweep: The sweep.
+
+    Raises:
+        GLSimError: If there is none, or its file is damaged.
+    """
+    sweep = read_sweep(folder)
+    if sweep is None:
+        raise GLSimError(f'there is no sweep in {folder}; run one there first, or give its --work-dir')
+    return sweep
+
+
+def failed_trials(sweep: Sweep) -> list[Trial]:
+    """Trials of a sweep whose trainings failed."""
+    return [trial for trial in sweep.trials.values() if trial.status == FAILED]
 
 
 def fingerprint(cfg: Config) -> str:

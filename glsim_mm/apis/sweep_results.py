@@ -4,13 +4,17 @@ import csv
 import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from ..errors import GLSimError
 from .sweep_plan import DONE, Sweep, Trial
+
+_LOWER_IS_BETTER = ('loss', 'deviation', 'ece', 'mce', 'nll', 'brier')
 
 
 @dataclass
@@ -48,18 +52,13 @@ def read_metric(folder: Path, metric: str, last: bool = False, lower_is_better: 
         lower_is_better (bool): What best means. Defaults to False.
 
     Returns:
-        float | None: None if it was not recorded.
+        float | None: None if no finite value was recorded.
     """
     by_step: dict[int, float] = {}
-    for path in sorted(folder.glob('*/vis_data/scalars.json')):
-        for line in path.read_text(encoding='utf-8').splitlines():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the last line of an interrupted training
-            value = record.get(metric) if isinstance(record, dict) else None
-            if isinstance(value, int | float):
-                by_step[int(record.get('step', 0))] = float(value)  # repeated after going on
+    for record in _records(folder):
+        value = record.get(metric)
+        if isinstance(value, int | float) and math.isfinite(value):
+            by_step[int(record.get('step', 0))] = float(value)  # repeated after going on
     if not by_step:
         return None
     if last:
@@ -85,7 +84,12 @@ def gather_results(sweep: Sweep, metric: str, last: bool = False, lower_is_bette
     done = [trial for trial in sweep.trials.values() if trial.status == DONE]
     values = {trial.name: read_metric(sweep.folder / trial.name, metric, last, lower_is_better) for trial in done}
     if done and all(value is None for value in values.values()):
-        raise GLSimError(f'no training of {sweep.folder} recorded the metric {metric!r}; see their logs for its name')
+        found = (
+            ', '.join(sorted({name for trial in done for name in _recorded(sweep.folder / trial.name)})) or 'nothing'
+        )
+        raise GLSimError(
+            f'no training of {sweep.folder} recorded the metric {metric!r}, only {found}; choose a --metric of these'
+        )
     rows: dict[str, SettingResult] = {}
     for trial in sweep.trials.values():
         row = rows.setdefault(_key(trial), SettingResult(trial.settings, [], 0))
@@ -144,6 +148,59 @@ def write_results(sweep: Sweep, results: Sequence[SettingResult], metric: str) -
     except OSError as error:
         raise GLSimError(f'{path} cannot be written ({error.strerror}); check the folder') from error
     return path
+
+
+def is_lower_better(cfg: Config, metric: str) -> bool:
+    """What best means for a metric, by the rule by which the config keeps its best checkpoint.
+
+    Args:
+        cfg (Config): Config of the trainings.
+        metric (str): Name of the metric.
+
+    Returns:
+        bool: By ``rule`` of the checkpoint hook, if its ``save_best`` names the metric; else by the metric's name:
+        true for losses, calibration errors and deviations.
+    """
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    names, rules = (
+        [value] if isinstance(value, str) else value or [] for value in (hook.get('save_best'), hook.get('rule'))
+    )
+    rules = list(rules) * len(names) if len(rules) == 1 else rules
+    chosen = dict(zip(names, rules)).get(metric)
+    if chosen is not None:
+        return chosen == 'less'
+    return metric.split('/')[-1].lower().split('_')[-1] in _LOWER_IS_BETTER
+
+
+def explain_values(last: bool, lower_is_better: bool) -> str:
+    """One line on what the numbers of the table are.
+
+    Args:
+        last (bool): See :func:`read_metric`.
+        lower_is_better (bool): See :func:`read_metric`.
+
+    Returns:
+        str: At most 80 characters.
+    """
+    best = 'lowest' if lower_is_better else 'highest'
+    value = 'last' if last else best
+    return f'of the {value} validation of each training; deviation by n - 1; * {best} mean'
+
+
+def _recorded(folder: Path) -> set[str]:
+    """Names of the metrics of validations, which have a group, as in ``accuracy/top1``."""
+    return {name for record in _records(folder) for name in record if '/' in name}
+
+
+def _records(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob('*/vis_data/scalars.json')):
+        for line in path.read_text(encoding='utf-8').splitlines():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the last line of an interrupted training
+            if isinstance(record, dict):
+                yield record
 
 
 def _key(trial: Trial) -> str:

@@ -1,14 +1,15 @@
-"""Run the trials of a sweep, one after another or several at a time, each in a process of its own."""
+"""Run the trials of a sweep here, one after another or several at a time, each in a process of its own."""
 
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 from mmengine.logging import MMLogger
@@ -41,7 +42,7 @@ def local_command(tools: Path, config: str, options: Mapping[str, Any], gpus: in
 
 
 def slurm_command(tools: Path, partition: str, config: str, options: Mapping[str, Any]) -> Command:
-    """Trials as jobs of slurm; GPUS, GPUS_PER_NODE and so on come from the environment.
+    """Trials within jobs of slurm; GPUS, GPUS_PER_NODE and so on come from the environment.
 
     Args:
         tools (Path): Folder of ``slurm_train.sh``.
@@ -63,8 +64,8 @@ def _rest(trial: Trial, resume: bool, options: Mapping[str, Any]) -> list[str]:
 def run_sweep(sweep: Sweep, command: Command, jobs: int = 1, retry_failed: bool = False) -> None:
     """Run what is not done; a failed trial does not stop the others.
 
-    The state is written after each trial. An interruption (Ctrl-C) ends the trainings, which the next call continues
-    from their last checkpoints.
+    The state is written before and after each trial. An interruption (Ctrl-C, SIGTERM, a closed terminal) ends the
+    trainings, which the next call continues from their last checkpoints.
 
     Args:
         sweep (Sweep): What to run; changed and saved on the way.
@@ -83,8 +84,9 @@ def run_sweep(sweep: Sweep, command: Command, jobs: int = 1, retry_failed: bool 
     runner = _Runner(sweep, command)
     pool = ThreadPoolExecutor(max_workers=jobs)
     try:
-        for future in [pool.submit(runner.run, trial) for trial in waiting]:
-            future.result()
+        with _ended_by_signals():
+            for future in [pool.submit(runner.run, trial) for trial in waiting]:
+                future.result()
     except KeyboardInterrupt as error:
         runner.stop()
         raise GLSimError('interrupted; run the same command again to go on from the last checkpoints') from error
@@ -93,6 +95,65 @@ def run_sweep(sweep: Sweep, command: Command, jobs: int = 1, retry_failed: bool 
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def prepare_folder(sweep: Sweep, trial: Trial) -> tuple[Path, bool]:
+    """Make the folder of a trial.
+
+    Args:
+        sweep (Sweep): A sweep.
+        trial (Trial): One of its trials.
+
+    Returns:
+        tuple[Path, bool]: The folder, and whether there is a checkpoint to go on from.
+
+    Raises:
+        GLSimError: If it cannot be written.
+    """
+    folder = sweep.folder / trial.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / LOG_FILE).touch()
+    except OSError as error:
+        raise GLSimError(f'{folder} cannot be written ({error.strerror}); check the folder') from error
+    return folder, (folder / 'last_checkpoint').is_file()
+
+
+def note_end(trial: Trial, folder: Path, code: int) -> None:
+    """Note in a trial that its training ended.
+
+    Args:
+        trial (Trial): Changed.
+        folder (Path): Its folder, with the log.
+        code (int): Exit code of the training.
+    """
+    trial.status = DONE if code == 0 else FAILED
+    log = folder / LOG_FILE
+    trial.message = '' if code == 0 else f'exit code {code}: {last_line(log)} (see {log})'
+
+
+def environment() -> dict[str, str]:
+    """Environment of trainings: the scripts of ``tools/`` take this interpreter, unless ``PYTHON`` names another."""
+    return {'PYTHON': sys.executable, **os.environ}
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the block as Ctrl-C does; trainings would outlive the sweep otherwise."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()  # only there may handlers be set
+    wanted = [
+        number for number in (signal.SIGTERM, signal.SIGHUP) if main and signal.getsignal(number) != signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, interrupt) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Runner:
@@ -107,18 +168,20 @@ class _Runner:
 
     def run(self, trial: Trial) -> None:
         """Run a trial to its end and note what became of it."""
-        folder = self.sweep.folder / trial.name
-        resume = (folder / 'last_checkpoint').is_file()
-        folder.mkdir(parents=True, exist_ok=True)
-        arguments = list(self.command(trial, folder, resume))
+        folder, resume = prepare_folder(self.sweep, trial)
+        with self._lock:
+            if self._stopped:
+                return
+            trial.command = list(self.command(trial, folder, resume))
+            trial.status = PENDING
+            self.sweep.save()
         MMLogger.get_current_instance().info('%s %s', 'going on with' if resume else 'starting', trial.name)
         with (folder / LOG_FILE).open('ab') as log:
-            code = self._wait(arguments, log)
+            code = self._wait(trial.command, log)
         if self._stopped:
             return
         with self._lock:
-            trial.status = DONE if code == 0 else FAILED
-            trial.message = '' if code == 0 else f'exit code {code}: {last_line(folder / LOG_FILE)}'
+            note_end(trial, folder, code)
             self.sweep.save()
         if code:
             MMLogger.get_current_instance().error('%s failed, %s', trial.name, trial.message)
@@ -146,6 +209,7 @@ class _Runner:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
+                    env=environment(),
                     start_new_session=True,  # Ctrl-C reaches the sweep alone, which then knows that nothing failed
                 )
             except OSError as error:

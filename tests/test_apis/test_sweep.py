@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from hypothesis import strategies as st
 from mmengine.config import Config, DictAction
 
 from glsim_mm.apis import format_results_table, gather_results, plan_sweep, run_sweep, slurm_command, write_results
-from glsim_mm.apis.sweep_plan import Trial, as_options, read_sweep
-from glsim_mm.apis.sweep_results import read_metric
+from glsim_mm.apis.sweep_plan import Trial, as_options, existing_sweep, parse_grid, read_sweep
+from glsim_mm.apis.sweep_results import explain_values, is_lower_better, read_metric
 from glsim_mm.errors import GLSimError
 
 CONFIG = Config(
@@ -83,12 +84,33 @@ def test_second_call_runs_only_what_is_new(tmp_path):
     assert len(third.trials) == 3  # earlier grids stay in the table
 
 
+def test_fields_in_another_order_are_the_same_settings(tmp_path):
+    run_sweep(plan_sweep(CONFIG, tmp_path, {LR: [0.01], TOP_O: [4]}, [0]), fake)
+    again = plan_sweep(CONFIG, tmp_path, {TOP_O: [4], LR: [0.01]}, [0])
+    assert [trial.status for trial in again.trials.values()] == ['done']
+
+
+def test_state_tells_the_command(tmp_path):
+    run_sweep(plan_sweep(CONFIG, tmp_path, {LR: [0.01]}, [3]), fake)
+    (trial,) = existing_sweep(tmp_path).trials.values()
+    assert trial.command[-2:] == [f'{LR}=0.01', 'randomness.seed=3']
+    content = json.loads((tmp_path / 'sweep.json').read_text())
+    del content['trials'][0]['command'], content['trials'][0]['job']
+    (tmp_path / 'sweep.json').write_text(json.dumps(content))
+    (trial,) = existing_sweep(tmp_path).trials.values()  # of an earlier version
+    assert (trial.status, trial.command) == ('done', [])
+    with pytest.raises(GLSimError, match='there is no sweep in'):
+        existing_sweep(tmp_path / 'nowhere')
+
+
 def test_failed_training_does_not_stop_the_others(tmp_path):
     grid = {TOP_O: [13, 4], LR: [0.01]}
     sweep = plan_sweep(CONFIG, tmp_path, grid, [0])
     run_sweep(sweep, fake)
     failed, done = sweep.trials.values()
-    assert (failed.status, failed.message, done.status) == ('failed', 'exit code 1: error: unlucky', 'done')
+    log = tmp_path / failed.name / 'output.log'
+    assert (failed.status, done.status) == ('failed', 'done')
+    assert failed.message == f'exit code 1: error: unlucky (see {log})'
     run_sweep(plan_sweep(CONFIG, tmp_path, grid, [0]), fake)
     assert runs(sweep, failed) == ['fresh']
     run_sweep(plan_sweep(CONFIG, tmp_path, grid, [0]), fake, retry_failed=True)
@@ -108,7 +130,8 @@ with report_user_errors():
 """
 
 
-def test_interrupted_sweep_goes_on_from_its_checkpoint(tmp_path):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_sweep_goes_on_from_its_checkpoint(tmp_path, number):
     here = Path(__file__).resolve()
     command = [sys.executable, '-c', INTERRUPTED, str(tmp_path), str(here.parent)]
     environment = dict(os.environ, PYTHONPATH=str(here.parents[2]))
@@ -116,13 +139,14 @@ def test_interrupted_sweep_goes_on_from_its_checkpoint(tmp_path):
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob('*/runs')) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=25)  # before the training would end by itself
     assert process.returncode == 2
     assert errors.splitlines()[-1].startswith('error: interrupted; run the same command again')
     sweep = read_sweep(tmp_path)
     assert [trial.status for trial in sweep.trials.values()] == ['pending', 'pending']
     sleeping, _ = sweep.trials.values()
+    assert not (tmp_path / sleeping.name / 'now').exists()
     run_sweep(sweep, _without_sleep)
     assert runs(sweep, sleeping) == ['fresh', 'resumed']
     assert [trial.status for trial in sweep.trials.values()] == ['done', 'done']
@@ -150,8 +174,38 @@ def test_lower_may_be_better(tmp_path):
     sweep = plan_sweep(CONFIG, tmp_path, {LR: [0.01, 0.03]}, [0])
     run_sweep(sweep, fake)
     assert gather_results(sweep, 'accuracy/top1', lower_is_better=True)[0].settings[LR] == 0.01
-    with pytest.raises(GLSimError, match="recorded the metric 'accuracy/top7'"):
+    with pytest.raises(GLSimError, match="recorded the metric 'accuracy/top7', only accuracy/top1; choose"):
         gather_results(sweep, 'accuracy/top7')
+
+
+@pytest.mark.parametrize(
+    'metric, hook, expected',
+    [
+        ('accuracy/top1', dict(save_best='auto'), False),
+        ('calibration/ece', dict(save_best='auto'), True),
+        ('class/deviation', {}, True),
+        ('class/mean_accuracy', None, False),
+        ('mine', dict(save_best='mine', rule='less'), True),
+        ('mine', dict(save_best=['accuracy/top1', 'mine'], rule=['greater', 'less']), True),
+        ('mine', dict(save_best=['accuracy/top1', 'mine'], rule='less'), True),
+        ('mine', dict(save_best='other', rule='less'), False),
+    ],
+)
+def test_what_best_means_follows_the_best_checkpoint(metric, hook, expected):
+    assert is_lower_better(Config(dict(default_hooks=dict(checkpoint=hook))), metric) is expected
+    assert is_lower_better(Config({}), 'loss') is True
+
+
+def test_table_is_explained_in_a_line():
+    lines = [explain_values(last, lower) for last in (True, False) for lower in (True, False)]
+    assert len(set(lines)) == 4 and all(len(line) <= 80 for line in lines)
+
+
+def test_diverged_validations_do_not_count(tmp_path):
+    path = tmp_path / 'a' / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text('{"loss": 2.0, "step": 1}\n{"loss": NaN, "step": 2}\n')
+    assert read_metric(tmp_path, 'loss', lower_is_better=True) == 2
 
 
 @pytest.mark.parametrize(
@@ -170,6 +224,32 @@ def test_grids_that_cannot_be_run(tmp_path, grid, seeds, message):
     with pytest.raises(GLSimError, match=message):
         plan_sweep(CONFIG, tmp_path, grid, seeds)
     assert not list(tmp_path.iterdir())
+
+
+def test_grid_of_a_command_line():
+    assert parse_grid(['a.b=0.03,1e-3', 'c=4', 'd=[[1,2],[3]]', 'e=(1,2)', 'f=None,x', 'g=[5]']) == {
+        'a.b': [0.03, 0.001],
+        'c': 4,
+        'd': [[1, 2], [3]],
+        'e': (1, 2),
+        'f': [None, 'x'],
+        'g': [5],
+    }
+
+
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['lr'], '--grid lr: no value is given'),
+        (['lr='], '--grid lr=: no value is given'),
+        (['=3'], '--grid =3: no value is given'),
+        (['lr=1', 'lr=2'], '--grid lr comes twice'),
+        (['lr=[1,2'], '--grid lr=[1,2: '),
+    ],
+)
+def test_grids_that_cannot_be_read(words, message):
+    with pytest.raises(GLSimError, match=f'^{re.escape(message)}'):
+        parse_grid(words)
 
 
 def test_fields_in_lists():
