@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from retrieval.errors import RetrievalError
+
 from ..errors import GLSimError
 
 EXIT_CODE = 2
@@ -12,7 +14,7 @@ EXIT_CODE = 2
 
 @contextmanager
 def report_user_errors() -> Iterator[None]:
-    """Print a :class:`GLSimError` of the block as one line on stderr and exit with code 2.
+    """Print a :class:`GLSimError` or :class:`RetrievalError` of the block as one line on stderr and exit with code 2.
 
     With the environment variable ``GLSIM_TRACEBACK=1`` the traceback is shown instead.
 
@@ -21,18 +23,18 @@ def report_user_errors() -> Iterator[None]:
     """
     try:
         yield
-    except GLSimError as error:
+    except (GLSimError, RetrievalError) as error:
         if os.environ.get('GLSIM_TRACEBACK') == '1':
             raise
         sys.stderr.write(f'error: {message_of(error)}\n')
         sys.exit(EXIT_CODE)
 
 
-def message_of(error: GLSimError) -> str:
+def message_of(error: Exception) -> str:
     """The sentence of an error, also of one that a data loader's worker process raised and torch wrapped.
 
     Args:
-        error (GLSimError): An error.
+        error (Exception): An error.
 
     Returns:
         str: One line.

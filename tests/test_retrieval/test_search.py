@@ -63,7 +63,7 @@ def test_arguments_are_left_unchanged():
         (dict(gallery=np.ones(4, np.float32)), r'gallery must be \(n, d\)'),
         (dict(gallery=np.ones((0, 4), np.float32)), 'at least one row'),
         (dict(queries=np.array([[1, 2, np.nan, 4]], np.float32)), 'NaN'),
-        (dict(queries=np.zeros((1, 4), np.float32)), 'row of zeros'),
+        (dict(queries=np.zeros((1, 4), np.float32)), 'all zeros'),
     ],
 )
 def test_invalid_arguments_are_clear_errors(change, message):
