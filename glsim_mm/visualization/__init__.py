@@ -7,6 +7,7 @@ from .layout import contact_sheet, legend_strip
 from .panel import MIN_SIDE, draw_panel, font_size
 from .prediction import Box, Prediction, to_rgb_image
 from .report import ReportSettings, render_report, sort_predictions
+from .search_sheet import FoundImage, SearchRow, draw_search_sheet, render_search_page
 from .selector_grid import ComparedImage, Selection, draw_selector_grid, shares
 
 __all__ = [
@@ -15,10 +16,12 @@ __all__ = [
     'MIN_SIDE',
     'SCALINGS',
     'SELECTED_COLOR',
+    'SearchRow',
     'Box',
     'ClassAccuracy',
     'ComparedImage',
     'PairPictures',
+    'FoundImage',
     'Prediction',
     'ReportSettings',
     'Selection',
@@ -28,6 +31,7 @@ __all__ = [
     'draw_box',
     'draw_outlined_box',
     'draw_panel',
+    'draw_search_sheet',
     'draw_selector_grid',
     'font_size',
     'legend_strip',
@@ -35,6 +39,7 @@ __all__ = [
     'patch_levels',
     'render_error_report',
     'render_report',
+    'render_search_page',
     'shares',
     'sort_predictions',
     'to_rgb_image',

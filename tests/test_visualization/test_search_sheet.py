@@ -1,0 +1,71 @@
+"""Sheets and pages of search results."""
+
+import re
+
+import numpy as np
+import pytest
+
+from glsim_mm.visualization import FoundImage, SearchRow, draw_search_sheet, render_search_page
+from glsim_mm.visualization.boxes import SELECTED_COLOR
+from glsim_mm.visualization.panel import RIGHT_COLOR, WRONG_COLOR
+from glsim_mm.visualization.search_sheet import show_region
+
+GREY = np.full((60, 120, 3), 128, np.uint8)
+
+
+def has_color(picture, color):
+    return bool((picture == color).all(axis=-1).any())
+
+
+def rows(**hit):
+    return [SearchRow(FoundImage(GREY, 'q.jpg'), [FoundImage(GREY, 'a.jpg', score=0.9, number=7, **hit)])]
+
+
+def test_box_is_drawn_in_its_place():
+    item = FoundImage(GREY, box=(0.5, 0.25, 1.0, 0.75))
+    shown = show_region(item, 120)
+    assert shown.shape == (120, 240, 3)
+    ys, xs = np.nonzero((shown == SELECTED_COLOR).all(axis=-1))
+    assert (ys.min(), ys.max(), xs.min(), xs.max()) == (31, 88, 121, 238)
+    assert not has_color(show_region(FoundImage(GREY), 120), SELECTED_COLOR)
+
+
+def test_heat_map_covers_its_part_of_the_photo():
+    item = FoundImage(GREY, similarity_map=np.arange(4.0).reshape(2, 2), map_area=(0.25, 0, 0.75, 1))
+    shown = show_region(item, 60, heatmap=True)
+    changed = (shown != 128).any(axis=(0, 2))
+    assert changed[30:90].all() and not changed[:30].any() and not changed[90:].any()
+    assert (item.image == 128).all()
+
+
+@pytest.mark.parametrize('is_right, expected', [(True, RIGHT_COLOR), (False, WRONG_COLOR), (None, None)])
+def test_right_and_wrong_are_told_apart(is_right, expected):
+    sheet = draw_search_sheet(rows(is_right=is_right))
+    assert [color for color in (RIGHT_COLOR, WRONG_COLOR) if has_color(sheet, color)] == (
+        [expected] if expected else []
+    )
+
+
+def test_hits_wrap_into_columns():
+    hits = [FoundImage(GREY, score=0.5)] * 5
+    wide, narrow = (draw_search_sheet([SearchRow(FoundImage(GREY), hits)], columns=columns) for columns in (5, 2))
+    assert narrow.shape[1] < wide.shape[1] and narrow.shape[0] > wide.shape[0]
+
+
+def test_query_without_hits_is_drawn():
+    assert draw_search_sheet([SearchRow(FoundImage(np.zeros((200, 3, 3), np.uint8)))]).ndim == 3
+    assert 'Nothing was found' in render_search_page([SearchRow(FoundImage(GREY))])
+
+
+@pytest.mark.parametrize('wrong', [dict(rows=[]), dict(side=20), dict(columns=0)])
+def test_impossible_sheets_are_refused(wrong):
+    with pytest.raises(ValueError, match='a sheet needs'):
+        draw_search_sheet(**{'rows': rows(), **wrong})
+
+
+def test_page_needs_nothing_else_and_escapes_names():
+    found = rows(label='<script>alert(1)</script>', box=(0, 0, 1, 1), similarity_map=np.eye(3), is_right=False)
+    page = render_search_page(found, facts=[('Gallery', 'a & b')])
+    assert '<script' not in page and '&lt;script&gt;' in page and 'a &amp; b' in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert '✗ 1: 0.900' in page and '(id 7)' in page and 'similarity map' in page
