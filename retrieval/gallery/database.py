@@ -1,0 +1,299 @@
+"""The SQLite database of a gallery: the one place that says what the gallery is, changed in transactions."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import RetrievalError
+from .conditions import TEXT_COLUMNS, Condition, quote, to_sql
+from .interface import Record
+
+DATABASE_FILE = 'gallery.sqlite'
+_NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE transforms (space TEXT PRIMARY KEY, content BLOB NOT NULL);
+CREATE TABLE columns (name TEXT PRIMARY KEY COLLATE NOCASE, type TEXT NOT NULL);
+CREATE TABLE segments (
+    number INTEGER PRIMARY KEY, rows INTEGER NOT NULL, presets TEXT NOT NULL, files TEXT NOT NULL, dead BLOB);
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY, path TEXT NOT NULL, label TEXT, split TEXT, content_hash TEXT, layout TEXT,
+    similarity_map BLOB);
+CREATE INDEX records_label ON records (label);
+CREATE INDEX records_content_hash ON records (content_hash);
+CREATE INDEX records_path ON records (path);
+"""
+_FIXED = ('id', 'path', 'label', 'split', 'content_hash', 'layout', 'similarity_map')
+_IDS_AT_ONCE = 30_000
+
+
+@contextmanager
+def explain(path: Path) -> Iterator[None]:
+    """Errors of SQLite as sentences."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        text = str(error)
+        if 'full' in text or 'disk I/O' in text:
+            raise RetrievalError(f'{path} cannot be written ({text}): make room; nothing was changed') from error
+        if 'readonly' in text or 'read-only' in text:
+            raise RetrievalError(f'{path} cannot be written: check who owns the folder') from error
+        if 'locked' in text:
+            raise RetrievalError(f'{path} is locked by another program: close it and try again') from error
+        raise RetrievalError(
+            f'{path} is damaged ({text}): restore the gallery from a copy, or build it again'
+        ) from error
+
+
+class Database:
+    """The tables of a gallery.
+
+    Args:
+        path (Path): Of the file.
+        writable (bool): Whether it may change. Defaults to False.
+        create (bool): Make it. Defaults to False.
+
+    Raises:
+        RetrievalError: If it cannot be opened.
+    """
+
+    def __init__(self, path: Path, writable: bool = False, create: bool = False) -> None:
+        self.path = path
+        self.writable = writable
+        with explain(path):
+            self.connection = self._connect(create)
+            if writable:
+                self.connection.execute('PRAGMA synchronous=FULL')
+            if create:
+                self.connection.execute('PRAGMA journal_mode=WAL')
+                self.connection.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close it."""
+        self.connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Changes of the block happen all, or none of them."""
+        with explain(self.path):
+            self.connection.execute('BEGIN IMMEDIATE')
+            try:
+                yield
+                self.connection.execute('COMMIT')
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute('ROLLBACK')
+                raise
+
+    def begin_snapshot(self) -> None:
+        """See the gallery as it is now until the next call, whatever others write."""
+        with explain(self.path):
+            if self.connection.in_transaction:
+                self.connection.execute('ROLLBACK')
+            self.connection.execute('BEGIN')
+
+    # -- the gallery as a whole --------------------------------------------------------------------------------------
+
+    def read_meta(self) -> dict[str, Any]:
+        """Everything that is said of the gallery, by key."""
+        with explain(self.path):
+            return {key: json.loads(value) for key, value in self.connection.execute('SELECT key, value FROM meta')}
+
+    def write_meta(self, values: Mapping[str, Any]) -> None:
+        """Say something of the gallery."""
+        rows = [(key, json.dumps(value)) for key, value in values.items()]
+        self.connection.executemany('INSERT OR REPLACE INTO meta VALUES (?, ?)', rows)
+
+    def read_transforms(self) -> dict[str, bytes]:
+        """Whitening of each space that has one."""
+        with explain(self.path):
+            return dict(self.connection.execute('SELECT space, content FROM transforms'))
+
+    def write_transforms(self, contents: Mapping[str, bytes]) -> None:
+        """Keep the whitening of spaces."""
+        self.connection.executemany('INSERT OR REPLACE INTO transforms VALUES (?, ?)', contents.items())
+
+    def read_segments(self) -> list[tuple[int, int, dict[str, str], dict[str, dict], bytes | None]]:
+        """Number, rows, preset of each space, files and tombstones of each segment, the oldest first."""
+        with explain(self.path):
+            rows = self.connection.execute(
+                'SELECT number, rows, presets, files, dead FROM segments ORDER BY number'
+            ).fetchall()
+        return [
+            (number, count, json.loads(presets), json.loads(files), dead)
+            for number, count, presets, files, dead in rows
+        ]
+
+    def add_segment(self, number: int, rows: int, presets: Mapping[str, str], files: Mapping[str, dict]) -> None:
+        """List a segment."""
+        values = (number, rows, json.dumps(presets), json.dumps(files))
+        self.connection.execute('INSERT INTO segments (number, rows, presets, files) VALUES (?, ?, ?, ?)', values)
+
+    def drop_segments(self, numbers: Sequence[int]) -> None:
+        """Forget segments."""
+        self.connection.executemany('DELETE FROM segments WHERE number = ?', [(number,) for number in numbers])
+
+    def write_dead(self, number: int, alive: np.ndarray) -> None:
+        """Keep the tombstones of a segment."""
+        dead = None if alive.all() else np.packbits(~alive, bitorder='little').tobytes()
+        self.connection.execute('UPDATE segments SET dead = ? WHERE number = ?', (dead, number))
+
+    # -- records -----------------------------------------------------------------------------------------------------
+
+    def columns(self) -> dict[str, str]:
+        """Columns that a filter can name, with their types."""
+        with explain(self.path):
+            own = dict(self.connection.execute('SELECT name, type FROM columns ORDER BY rowid'))
+        return {'id': 'INTEGER', **dict.fromkeys(TEXT_COLUMNS, 'TEXT'), **own}
+
+    def add_columns(self, records: Sequence[Record]) -> None:
+        """Make the columns that records bring."""
+        known = {name.lower(): kind for name, kind in self.columns().items()}
+        for record in records:
+            for name, value in record.metadata.items():
+                kind = _kind(name, value)
+                if kind is None or known.get(name.lower()) == kind:
+                    continue
+                if name.lower() in _FIXED or not _NAME.fullmatch(name):
+                    raise RetrievalError(
+                        f'{name!r} is no name for a column of metadata: use letters, digits and underscores, and none '
+                        f'of {", ".join(_FIXED)}'
+                    )
+                if name.lower() in known:
+                    if (known[name.lower()], kind) == ('REAL', 'INTEGER'):
+                        continue
+                    raise RetrievalError(f'column {name} holds {known[name.lower()]}, not {value!r}')
+                self.connection.execute(f'ALTER TABLE records ADD COLUMN {quote(name)} {kind}')
+                self.connection.execute('INSERT INTO columns VALUES (?, ?)', (name, kind))
+                known[name.lower()] = kind
+
+    def write_records(self, records: Sequence[Record]) -> None:
+        """Insert or replace records by their ids."""
+        self.add_columns(records)
+        own = [name for name in self.columns() if name not in _FIXED]
+        names = ', '.join(map(quote, (*_FIXED, *own)))
+        marks = ', '.join('?' * (len(_FIXED) + len(own)))
+        rows = (_row(record, own) for record in records)
+        self.connection.executemany(f'INSERT OR REPLACE INTO records ({names}) VALUES ({marks})', rows)
+
+    def delete_records(self, ids: np.ndarray) -> None:
+        """Delete records by id."""
+        self.connection.executemany('DELETE FROM records WHERE id = ?', [(number,) for number in ids.tolist()])
+
+    def read_records(self, ids: np.ndarray) -> list[Record]:
+        """Records in the order of the ids."""
+        with explain(self.path):
+            own = [name for name in self.columns() if name not in _FIXED]
+            names = ', '.join(map(quote, (*_FIXED, *own)))
+            found: dict[int, Record] = {}
+            unique = np.unique(ids)
+            for start in range(0, len(unique), _IDS_AT_ONCE):
+                wanted = json.dumps(unique[start : start + _IDS_AT_ONCE].tolist())
+                query = f'SELECT {names} FROM records WHERE id IN (SELECT value FROM json_each(?))'
+                found.update((row[0], _record(row, own)) for row in self.connection.execute(query, (wanted,)))
+        missing = [number for number in unique.tolist() if number not in found]
+        if missing:
+            raise RetrievalError(f'id {missing[0]} is not in the gallery')
+        return [found[number] for number in ids.tolist()]
+
+    def find_ids(self, conditions: Sequence[Condition]) -> np.ndarray:
+        """Ids of the rows that meet all conditions, int64, ascending."""
+        clause, values = to_sql(conditions)
+        with explain(self.path):
+            rows = self.connection.execute(f'SELECT id FROM records WHERE {clause} ORDER BY id', values)
+            return np.fromiter((row[0] for row in rows), np.int64)
+
+    def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
+        """Ids by content hash; of several rows with one hash, the smallest id."""
+        with explain(self.path):
+            query = (
+                'SELECT content_hash, min(id) FROM records WHERE content_hash IN (SELECT value FROM json_each(?)) '
+                'GROUP BY content_hash'
+            )
+            return dict(self.connection.execute(query, (json.dumps(list(hashes)),)))
+
+    def check(self) -> None:
+        """Look through the whole file for damage."""
+        with explain(self.path):
+            answer = self.connection.execute('PRAGMA integrity_check').fetchone()[0]
+        if answer != 'ok':
+            raise RetrievalError(
+                f'{self.path} is damaged ({answer}): restore the gallery from a copy, or build it again'
+            )
+
+    def _connect(self, create: bool) -> sqlite3.Connection:
+        mode = 'rwc' if create else 'rw' if self.writable else 'ro'
+        location = self.path.resolve().as_uri()
+        try:
+            connection = sqlite3.connect(
+                f'{location}?mode={mode}', uri=True, isolation_level=None, timeout=30, check_same_thread=False
+            )
+            connection.execute('PRAGMA schema_version').fetchone()
+        except sqlite3.OperationalError:
+            if mode != 'ro':
+                raise
+            # Its folder cannot be written, as on a read-only disk: nobody else writes there either.
+            connection = sqlite3.connect(
+                f'{location}?immutable=1', uri=True, isolation_level=None, check_same_thread=False
+            )
+        return connection
+
+
+def _kind(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, (int, np.integer)):
+        return 'INTEGER'
+    if isinstance(value, (float, np.floating)):
+        return 'REAL'
+    if isinstance(value, str):
+        return 'TEXT'
+    raise RetrievalError(f'column {name} holds numbers or texts, got {value!r}')
+
+
+def _row(record: Record, own: Sequence[str]) -> tuple[Any, ...]:
+    layout: dict[str, Any] = {}
+    for name in ('box', 'image_size', 'map_area'):
+        value = getattr(record, name)
+        if value is not None:
+            layout[name] = [int(number) if name == 'image_size' else float(number) for number in value]
+    pixels = None
+    if record.similarity_map is not None:
+        heat = np.asarray(record.similarity_map)
+        if heat.dtype != np.uint8 or heat.ndim != 2:
+            raise RetrievalError(f'similarity maps must be uint8 (h, w), got {heat.dtype} {heat.shape}')
+        layout['map_shape'], pixels = list(heat.shape), heat.tobytes()
+    values = {name.lower(): value for name, value in record.metadata.items()}
+    extra = [values.get(name.lower()) for name in own]
+    plain = [value.item() if isinstance(value, np.generic) else value for value in extra]
+    return (
+        int(record.id), record.path, record.label, record.split, record.content_hash,
+        json.dumps(layout) if layout else None, pixels, *plain,
+    )  # fmt: skip
+
+
+def _record(row: tuple[Any, ...], own: Sequence[str]) -> Record:
+    number, path, label, split, content_hash, layout, pixels = row[: len(_FIXED)]
+    facts = json.loads(layout) if layout else {}
+    size = facts.get('image_size')
+    heat = None if pixels is None else np.frombuffer(pixels, np.uint8).reshape(facts['map_shape'])
+    return Record(
+        path=path,
+        label=label,
+        split=split,
+        box=tuple(facts['box']) if 'box' in facts else None,
+        image_size=(size[0], size[1]) if size else None,
+        content_hash=content_hash,
+        similarity_map=heat,
+        map_area=tuple(facts['map_area']) if 'map_area' in facts else None,
+        metadata={name: value for name, value in zip(own, row[len(_FIXED) :]) if value is not None},
+        id=number,
+    )

@@ -1,0 +1,613 @@
+"""A gallery in a directory: embeddings in FAISS's files, records in SQLite, changed in transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ..errors import RetrievalError
+from ..fusion import fused_search
+from ..index.presets import choose_preset
+from ..index.selection import RowFilter
+from ..index.vector_index import VectorIndex, check_new_ids
+from ..results import Hits, RangeHits
+from .conditions import read_conditions
+from .database import DATABASE_FILE, Database
+from .interface import Embeddings, Fingerprint, Manifest, Record, Space
+from .lock import WriteLock
+from .segments import (
+    NewRows,
+    Segment,
+    alive_rows,
+    join_rows,
+    open_segment,
+    rows_of_segments,
+    sweep,
+    write_segment,
+)
+
+_CACHED_FILTERS = 32
+_ATTEMPTS = 5
+
+
+class Gallery:
+    """Embeddings of images, what is known of them, and search among them; see :func:`open_gallery`.
+
+    Every change is whole or not made at all, also when the process is killed. Many processes may read while one writes;
+    a reader sees the gallery as it was when it was opened or last refreshed.
+
+    Args:
+        root (Path): Of the gallery.
+        writable (bool): Whether it may change. Defaults to False.
+        mmap (bool): Leave vectors and indexes on disk, to be read as far as searches need them. Defaults to True.
+        device (str): See :class:`VectorIndex`. Defaults to ``'auto'``.
+        transforms (Mapping[str, Any], optional): Whitening of spaces. Defaults to none.
+
+    Raises:
+        RetrievalError: If the gallery is damaged, or another process writes to it.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        writable: bool = False,
+        mmap: bool = True,
+        device: str = 'auto',
+        transforms: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.root = root
+        self._writable = writable
+        self._mmap = mmap
+        self._device = device
+        self._transforms = dict(transforms or {})
+        self._lock = WriteLock(root) if writable else None
+        try:
+            self._database = Database(root / DATABASE_FILE, writable)
+            self._segments: list[Segment] = []
+            self._load()
+        except BaseException:
+            if self._lock:
+                self._lock.release()
+            raise
+        if writable:
+            sweep(root, [segment.number for segment in self._segments])
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return sum(int(segment.any_part.alive.sum()) for segment in self._segments)
+
+    def close(self) -> None:
+        """Close files, and let others write."""
+        self._database.close()
+        if self._lock:
+            self._lock.release()
+
+    def refresh(self) -> None:
+        """See what others have written since."""
+        self._load()
+
+    @property
+    def manifest(self) -> Manifest:
+        """What made the gallery, and what it is made of."""
+        meta = self._meta
+        files: dict[str, dict] = {}
+        for segment in self._segments:
+            files.update(segment.files)
+        rows = len(self)
+        return Manifest(
+            format_version=meta['format_version'],
+            created=meta['created'],
+            fingerprint=None if meta['fingerprint'] is None else Fingerprint(**meta['fingerprint']),
+            metric=meta['metric'],
+            spaces=dict(meta['spaces']),
+            input_dimensions=dict(meta['input_dimensions']),
+            preset=meta['preset'],
+            preset_reason=meta['preset_reason'],
+            counts=dict(rows=rows, removed=sum(map(len, self._segments)) - rows, segments=len(self._segments)),
+            generation=meta['generation'],
+            files=files,
+            origin=dict(meta['origin']),
+        )
+
+    @property
+    def built_presets(self) -> list[dict[str, str]]:
+        """What the index of each space was built by, for each segment."""
+        return [dict(segment.presets) for segment in self._segments]
+
+    def columns(self) -> dict[str, str]:
+        """Columns that a filter can name, with their types ``'TEXT'``, ``'INTEGER'`` and ``'REAL'``."""
+        return self._database.columns()
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def ids(self, where: Any = None) -> np.ndarray:
+        """Ids of rows.
+
+        Args:
+            where (Any, optional): Filter, see :func:`read_conditions`. Defaults to all.
+
+        Returns:
+            np.ndarray: int64, ascending.
+
+        Raises:
+            RetrievalError: If the filter is not possible.
+        """
+        return self._database.find_ids(read_conditions(where, self.columns()))
+
+    def records(self, ids: Sequence[int] | np.ndarray) -> list[Record]:
+        """Records by id, in that order.
+
+        Args:
+            ids (Sequence[int] | np.ndarray): (n,); may repeat.
+
+        Returns:
+            list[Record]: n.
+
+        Raises:
+            RetrievalError: If an id is unknown.
+        """
+        return self._database.read_records(np.asarray(ids, np.int64).reshape(-1))
+
+    def vectors(self, ids: Sequence[int] | np.ndarray, space: str | None = None) -> np.ndarray:
+        """Stored vectors by id, in that order.
+
+        Args:
+            ids (Sequence[int] | np.ndarray): (n,); may repeat.
+            space (str, optional): Defaults to the first.
+
+        Returns:
+            np.ndarray: float32, (n, d), unit length for ``'cosine'``; whitened where the space is.
+
+        Raises:
+            RetrievalError: If an id or the space is unknown.
+        """
+        return self._indexes[self._space(space)].reconstruct(ids)
+
+    def patches(self, ids: Sequence[int] | np.ndarray) -> np.ndarray | None:
+        """Tokens of the selected patches by id.
+
+        Args:
+            ids (Sequence[int] | np.ndarray): (n,); may repeat.
+
+        Returns:
+            np.ndarray | None: float16, (n, O, C); None if the gallery keeps none.
+
+        Raises:
+            RetrievalError: If an id is unknown.
+        """
+        if self._meta['patch_shape'] is None:
+            return None
+        numbers = np.asarray(ids, np.int64).reshape(-1)
+        found = np.zeros((len(numbers), *self._meta['patch_shape']), np.float16)
+        missing = np.ones(len(numbers), bool)
+        for segment in self._segments:
+            rows = segment.any_part.find(numbers)
+            here = rows >= 0
+            if here.any() and segment.patches is not None:
+                found[here] = segment.patches[rows[here]]
+                missing &= ~here
+        if missing.any():
+            raise RetrievalError(f'id {numbers[missing][0]} is not in the gallery')
+        return found
+
+    def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
+        """Rows by the hash of the content of their files.
+
+        Args:
+            hashes (Sequence[str]): SHA-256, hexadecimal.
+
+        Returns:
+            dict[str, int]: Id of each that is there.
+        """
+        return self._database.find_hashes(hashes)
+
+    # -- searching ---------------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        queries: Embeddings,
+        k: int = 10,
+        *,
+        space: Space = None,
+        where: Any = None,
+        rescore: int | None = None,
+        parameters: Mapping[str, int] | None = None,
+    ) -> Hits:
+        """Best rows of every query.
+
+        Args:
+            queries (Embeddings): Floating point, (m, d), or such an array for each space.
+            k (int): Hits per query, >= 1. Defaults to 10.
+            space (Space, optional): Name of a space, or weights > 0 of several, whose scores are added up. Defaults to
+                the first.
+            where (Any, optional): Filter, evaluated inside the search; see :func:`read_conditions`.
+            rescore (int, optional): See :meth:`VectorIndex.search`.
+            parameters (Mapping[str, int], optional): See :meth:`VectorIndex.search`.
+
+        Returns:
+            Hits: (m, k).
+
+        Raises:
+            RetrievalError: If queries, k, space or filter do not fit.
+        """
+        if isinstance(space, Mapping):
+            return self._search_fused(queries, dict(space), k, where, rescore, parameters)
+        name = self._space(space)
+        return self._indexes[name].search(
+            self._queries(queries, name), k, allowed=self._filter(where, name), rescore=rescore, parameters=parameters
+        )
+
+    def range_search(
+        self, queries: Embeddings, radius: float, *, space: str | None = None, where: Any = None
+    ) -> RangeHits:
+        """All rows within a radius, exactly; see :meth:`VectorIndex.range_search`.
+
+        Args:
+            queries (Embeddings): See :meth:`search`.
+            radius (float): Scores above it, for ``'l2'`` SQUARED distances below it.
+            space (str, optional): Defaults to the first.
+            where (Any, optional): Filter.
+
+        Returns:
+            RangeHits: Best first for every query.
+
+        Raises:
+            RetrievalError: See :meth:`search`.
+        """
+        name = self._space(space)
+        return self._indexes[name].range_search(self._queries(queries, name), radius, allowed=self._filter(where, name))
+
+    def _search_fused(
+        self,
+        queries: Embeddings,
+        weights: dict[str, float],
+        k: int,
+        where: Any,
+        rescore: int | None,
+        parameters: Mapping[str, int] | None,
+    ) -> Hits:
+        if not weights or any(not 0 < weight < np.inf for weight in weights.values()):
+            raise RetrievalError(f'weights of spaces must be above 0, got {weights}')
+        if not isinstance(queries, Mapping):
+            raise RetrievalError(f'give queries of each space: {{{", ".join(weights)}: ...}}')
+        filters = {name: self._filter(where, self._space(name)) for name in weights}
+        prepared = {name: self._indexes[name].prepare(self._queries(queries, name), 'queries') for name in weights}
+
+        def search_one(name: str, vectors: np.ndarray, depth: int) -> Hits:
+            options = dict(allowed=filters[name], rescore=rescore, parameters=parameters)
+            return self._indexes[name].search(vectors, depth, **options)  # type: ignore[arg-type]
+
+        return fused_search(search_one, self.vectors, prepared, weights, k, self._meta['metric'], len(self))
+
+    def _queries(self, queries: Embeddings, space: str) -> np.ndarray:
+        if isinstance(queries, Mapping):
+            if space not in queries:
+                raise RetrievalError(f'there are no queries for the space {space!r}, only for {", ".join(queries)}')
+            queries = queries[space]
+        return self._transformed(np.asarray(queries), space)
+
+    def _transformed(self, embeddings: np.ndarray, space: str) -> np.ndarray:
+        transform = self._transforms.get(space)
+        return embeddings if transform is None else transform.apply(embeddings)
+
+    def _filter(self, where: Any, space: str) -> RowFilter | None:
+        conditions = read_conditions(where, self.columns()) if where else []
+        if not conditions:
+            return None
+        key = repr(conditions), space
+        found = self._filters.get(key)
+        if found is None:
+            found = self._indexes[space].select(self._database.find_ids(conditions))
+            while len(self._filters) >= _CACHED_FILTERS:
+                self._filters.pop(next(iter(self._filters)))
+            self._filters[key] = found
+        return found
+
+    def _space(self, name: str | None) -> str:
+        spaces = self._meta['spaces']
+        if name is None:
+            return next(iter(spaces))
+        if name not in spaces:
+            raise RetrievalError(f'the gallery has no space {name!r}; it has {", ".join(spaces)}')
+        return name
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        embeddings: Embeddings,
+        records: Sequence[Record] | None = None,
+        ids: Sequence[int] | np.ndarray | None = None,
+        patches: np.ndarray | None = None,
+        *,
+        transformed: bool = False,
+    ) -> np.ndarray:
+        """Add rows, all or none.
+
+        Args:
+            embeddings (Embeddings): Floating point, (n, d), for each space.
+            records (Sequence[Record], optional): What is known of each; their ``id`` does not count.
+                Defaults to nothing.
+            ids (Sequence[int] | np.ndarray, optional): >= 0, each once and new. Defaults to numbers never used before.
+            patches (np.ndarray, optional): Floating point, (n, O, C); stored as float16. All rows have them, or none.
+            transformed (bool): The embeddings are as another gallery stores them, whitened already. Defaults to False.
+
+        Returns:
+            np.ndarray: Ids, int64 (n,).
+
+        Raises:
+            RetrievalError: If something does not fit or cannot be written.
+        """
+        self._check_writable()
+        vectors = self._stored(embeddings, transformed)
+        missing = [name for name in self._meta['spaces'] if name not in vectors]
+        if missing:
+            raise RetrievalError(
+                f'embeddings of {", ".join(missing)} are missing; the gallery holds them for every row'
+            )
+        count = len(next(iter(vectors.values())))
+        if ids is None:
+            numbers = np.arange(self._meta['next_id'], self._meta['next_id'] + count, dtype=np.int64)
+        else:
+            numbers = check_new_ids(ids, count)
+            for segment in self._segments:
+                known = numbers[segment.any_part.find(numbers) >= 0]
+                if len(known):
+                    raise RetrievalError(f'id {known[0]} is in the gallery already; use update, or another id')
+        named = _with_ids(records, numbers)
+        patches = self._check_patches(patches, count)
+        self._write_rows(NewRows(numbers, {name: [array] for name, array in vectors.items()}, patches), named)
+        return numbers
+
+    def update(
+        self,
+        ids: Sequence[int] | np.ndarray,
+        embeddings: Embeddings | None = None,
+        records: Sequence[Record] | None = None,
+        patches: np.ndarray | None = None,
+    ) -> None:
+        """Replace embeddings, records, or both, of rows, all or none.
+
+        Args:
+            ids (Sequence[int] | np.ndarray): Of rows that are there, each once.
+            embeddings (Embeddings, optional): Of some or all spaces. Defaults to what is there.
+            records (Sequence[Record], optional): Whole new records. Defaults to what is there.
+            patches (np.ndarray, optional): See :meth:`add`. Defaults to what is there.
+
+        Raises:
+            RetrievalError: If an id is unknown, or something does not fit or cannot be written.
+        """
+        self._check_writable()
+        numbers = check_new_ids(ids)
+        old = self.records(numbers)
+        named = old if records is None else _with_ids(records, numbers)
+        if embeddings is None and patches is None:
+            with self._database.transaction():
+                self._database.write_records(named)
+                self._write_state()
+            self._load()
+            return
+        vectors = {} if embeddings is None else self._stored(embeddings, False)
+        for name, array in vectors.items():
+            if len(array) != len(numbers):
+                raise RetrievalError(f'{len(array)} embeddings of {name} were given for {len(numbers)} ids')
+        kept = {name: self.vectors(numbers, name) for name in self._meta['spaces'] if name not in vectors}
+        whole = {name: [{**kept, **vectors}[name]] for name in self._meta['spaces']}
+        patches = self.patches(numbers) if patches is None else self._check_patches(patches, len(numbers))
+        self._write_rows(NewRows(numbers, whole, patches), named, replaced=numbers)
+
+    def remove(self, ids: Sequence[int] | np.ndarray | None = None, where: Any = None) -> int:
+        """Take rows out, all or none; :meth:`compact` gives back their space.
+
+        Args:
+            ids (Sequence[int] | np.ndarray, optional): Of rows that are there, each once.
+            where (Any, optional): Or those that a filter lets through.
+
+        Returns:
+            int: How many.
+
+        Raises:
+            RetrievalError: If an id is unknown, or neither or both are given.
+        """
+        self._check_writable()
+        if (ids is None) == (where is None):
+            raise RetrievalError('remove takes either ids or a filter')
+        numbers = self.ids(where) if ids is None else check_new_ids(ids)
+        self.records(numbers)
+        if not len(numbers):
+            return 0
+        alive = self._alive_without(numbers)
+        empty = [number for number, rows in alive.items() if not rows.any()]
+        with self._database.transaction():
+            self._database.delete_records(numbers)
+            self._database.drop_segments(empty)
+            self._write_dead(alive, empty)
+            self._write_state()
+        self._load()
+        return len(numbers)
+
+    def compact(self, preset: str | None = None) -> None:
+        """Put all rows into one segment with the index of the preset; space of removed rows is given back.
+
+        Args:
+            preset (str, optional): Changes the preset: ``'auto'``, a name, a FAISS factory string. Defaults to the
+                gallery's.
+
+        Raises:
+            RetrievalError: If the preset is unknown, or the disk is full; the gallery is as before then.
+        """
+        self._check_writable()
+        wanted = preset or self._meta['preset']
+        chosen, reason = wanted, f'{wanted}: as asked for.'
+        if wanted == 'auto':
+            widest = max(self._meta['spaces'].values())
+            chosen, reason = choose_preset(len(self), widest, self._meta['memory_limit'])
+        state = dict(preset=wanted, preset_reason=reason)
+        alive = self._alive_without(np.empty(0, np.int64))
+        segments = [segment for segment in self._segments if alive[segment.number].any()]
+        number = self._meta['next_segment']
+        spaces = self._meta['spaces']
+        files: dict[str, dict] = {}
+        if segments:
+            rows = rows_of_segments(segments, alive, spaces)
+            files = write_segment(self.root, number, rows, spaces, self._meta['metric'], chosen)
+        with self._database.transaction():
+            self._database.drop_segments([segment.number for segment in self._segments])
+            if segments:
+                self._database.add_segment(number, len(rows.ids), dict.fromkeys(spaces, chosen), files)
+            self._write_state(next_segment=number + 1, **state)
+        self._load()
+
+    def _write_rows(self, rows: NewRows, records: Sequence[Record], replaced: np.ndarray | None = None) -> None:
+        """Write a segment and commit it; exact segments of like size are merged, so that they stay few."""
+        alive = self._alive_without(np.empty(0, np.int64) if replaced is None else replaced)
+        merged: list[Segment] = []
+        count = len(rows.ids)
+        for segment in reversed(self._segments):
+            size = int(alive[segment.number].sum())
+            if not segment.is_flat or size > count:
+                break
+            merged.insert(0, segment)
+            count += size
+        spaces, number = self._meta['spaces'], self._meta['next_segment']
+        kept = [segment for segment in merged if alive[segment.number].any()]
+        whole = join_rows(rows_of_segments(kept, alive, spaces), rows) if kept else rows
+        files = write_segment(self.root, number, whole, spaces, self._meta['metric'], 'flat')
+        dropped = [segment.number for segment in merged]
+        dropped += [one for one, mask in alive.items() if not mask.any() and one not in dropped]
+        shape = None if whole.patches is None else list(whole.patches.shape[1:])
+        try:
+            with self._database.transaction():
+                self._database.drop_segments(dropped)
+                self._database.add_segment(number, len(whole.ids), dict.fromkeys(spaces, 'flat'), files)
+                if replaced is not None:
+                    self._write_dead(alive, dropped)
+                self._database.write_records(records)
+                largest = max(self._meta['next_id'], int(rows.ids.max()) + 1)
+                self._write_state(next_id=largest, next_segment=number + 1, patch_shape=shape)
+        except BaseException:
+            sweep(self.root, [segment.number for segment in self._segments])
+            raise
+        self._load()
+
+    def _write_dead(self, alive: Mapping[int, np.ndarray], dropped: Sequence[int]) -> None:
+        for segment in self._segments:
+            mask = alive[segment.number]
+            if segment.number not in dropped and mask.sum() != segment.any_part.alive.sum():
+                self._database.write_dead(segment.number, mask)
+
+    def _write_state(self, **values: Any) -> None:
+        self._database.write_meta({'generation': self._meta['generation'] + 1, **values})
+
+    def _alive_without(self, ids: np.ndarray) -> dict[int, np.ndarray]:
+        """Rows of each segment that are alive and are not these."""
+        found = {}
+        for segment in self._segments:
+            part = segment.any_part
+            rows = part.find(ids)
+            mask = part.alive
+            if (rows >= 0).any():
+                mask = mask.copy()
+                mask[rows[rows >= 0]] = False
+            found[segment.number] = mask
+        return found
+
+    def _stored(self, embeddings: Embeddings, transformed: bool) -> dict[str, np.ndarray]:
+        """Embeddings as they are stored: checked, whitened, of unit length for cosine."""
+        if not isinstance(embeddings, Mapping):
+            if len(self._meta['spaces']) != 1:
+                raise RetrievalError(f'name the space of embeddings, as {{{", ".join(self._meta["spaces"])}: ...}}')
+            embeddings = {self._space(None): embeddings}
+        vectors = {}
+        for name, array in embeddings.items():
+            space = self._space(name)
+            own = np.asarray(array) if transformed else self._transformed(np.asarray(array), space)
+            vectors[space] = self._indexes[space].prepare(own, f'embeddings of {space}')
+        if len({len(array) for array in vectors.values()}) > 1:
+            raise RetrievalError('every space needs as many embeddings as the others')
+        return vectors
+
+    def _check_patches(self, patches: np.ndarray | None, count: int) -> np.ndarray | None:
+        known = self._meta['patch_shape']
+        if patches is None:
+            if known is not None and len(self):
+                raise RetrievalError('the gallery keeps patches of every row: give patches of the new ones too')
+            return None
+        array = np.asarray(patches)
+        if array.dtype.kind != 'f' or array.ndim != 3 or len(array) != count or 0 in array.shape:
+            raise RetrievalError(f'patches must be floating point ({count}, O, C), got {array.dtype} {array.shape}')
+        if len(self) and list(array.shape[1:]) != known:
+            raise RetrievalError(
+                'the rows that are there have no patches; build the gallery anew to keep them'
+                if known is None
+                else f'the gallery keeps patches of {known}, not of {list(array.shape[1:])}'
+            )
+        return array.astype(np.float16)
+
+    def _check_writable(self) -> None:
+        if not self._writable:
+            raise RetrievalError(f'{self.root} was opened for reading: open it with writable=True')
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Take over the last committed state; a reader holds on to it."""
+        for attempt in range(_ATTEMPTS):
+            if not self._writable:
+                self._database.begin_snapshot()
+            meta = self._database.read_meta()
+            try:
+                segments = [self._open(*facts) for facts in self._database.read_segments()]
+                break
+            except RetrievalError:
+                # A writer may have replaced segments after the snapshot was taken; then there is a newer one.
+                if self._writable or attempt == _ATTEMPTS - 1 or self._newest_generation() == meta['generation']:
+                    raise
+        self._meta, self._segments = meta, segments
+        self._filters: dict[tuple[str, str], RowFilter] = {}
+        self._indexes = {
+            space: VectorIndex(
+                dimension,
+                meta['metric'],
+                parts=[segment.parts[space] for segment in segments],
+                device=self._device,
+            )
+            for space, dimension in meta['spaces'].items()
+        }
+        if self._writable:
+            sweep(self.root, [segment.number for segment in segments])
+
+    def _open(
+        self, number: int, rows: int, presets: dict[str, str], files: dict[str, dict], dead: bytes | None
+    ) -> Segment:
+        for segment in self._segments:
+            if segment.number == number:
+                alive = alive_rows(dead, rows)
+                for part in segment.parts.values():
+                    part.replace_alive(alive)
+                return segment
+        return open_segment(self.root, number, presets, files, dead, self._mmap)
+
+    def _newest_generation(self) -> int:
+        self._database.begin_snapshot()
+        return self._database.read_meta()['generation']
+
+
+def _with_ids(records: Sequence[Record] | None, ids: np.ndarray) -> list[Record]:
+    if records is None:
+        return [Record(id=number) for number in ids.tolist()]
+    if len(records) != len(ids):
+        raise RetrievalError(f'{len(records)} records were given for {len(ids)} rows')
+    return [replace(record, id=number) for record, number in zip(records, ids.tolist())]

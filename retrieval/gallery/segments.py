@@ -1,0 +1,249 @@
+"""Segments: folders with the vectors of a batch of rows in every space, which never change once they are listed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import RetrievalError
+from ..index.files import damaged, fsync_file, read_part, write_ids, write_index, write_vectors
+from ..index.part import Part, is_flat
+from ..index.presets import build_faiss_index
+
+SEGMENTS = 'segments'
+PATCHES_FILE = 'patches.npy'
+_BLOCK_ROWS = 65_536
+
+
+@dataclass
+class Segment:
+    """A batch of rows, open.
+
+    Attributes:
+        number (int): Of its folder.
+        parts (dict[str, Part]): Its rows in each space; they share ids and tombstones.
+        presets (dict[str, str]): What the index of each space was built by.
+        patches (np.ndarray): float16, (n, O, C); None if there are none.
+        files (dict[str, dict]): Size and SHA-256 by path in the gallery.
+    """
+
+    number: int
+    parts: dict[str, Part]
+    presets: dict[str, str]
+    patches: np.ndarray | None
+    files: dict[str, dict]
+
+    @property
+    def any_part(self) -> Part:
+        """Ids and tombstones, which are those of every space."""
+        return next(iter(self.parts.values()))
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether no space has an approximate index."""
+        return all(is_flat(preset) for preset in self.presets.values())
+
+    def __len__(self) -> int:
+        return len(self.any_part)
+
+
+@dataclass
+class NewRows:
+    """Rows to write.
+
+    Attributes:
+        ids (np.ndarray): int64, (n,).
+        vectors (dict[str, Iterable[np.ndarray]]): For each space, blocks of float32 (m, d), n rows in all.
+        patches (np.ndarray): float16, (n, O, C). Defaults to None.
+    """
+
+    ids: np.ndarray
+    vectors: Mapping[str, Iterable[np.ndarray]]
+    patches: np.ndarray | None = None
+
+
+def write_segment(
+    root: Path, number: int, rows: NewRows, spaces: Mapping[str, int], metric: str, preset: str
+) -> dict[str, dict]:
+    """Write a segment and make it durable; the gallery does not know of it yet.
+
+    Args:
+        root (Path): Of the gallery.
+        number (int): Of the segment.
+        rows (NewRows): What to write.
+        spaces (Mapping[str, int]): Name and dimension.
+        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
+        preset (str): What kind of index to build; ``'flat'`` for none.
+
+    Returns:
+        dict[str, dict]: Size and SHA-256 of each file by its path in the gallery.
+
+    Raises:
+        RetrievalError: If it cannot be written; nothing is left of it then.
+    """
+    folder = segment_folder(root, number)
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True)
+        names = [write_ids(folder, rows.ids)]
+        for space, dimension in spaces.items():
+            names.append(write_vectors(folder, space, rows.vectors[space], dimension, metric))
+            if not is_flat(preset):
+                vectors = read_part(folder, space, 'flat').vectors
+                names.append(write_index(folder, space, build_faiss_index(preset, vectors, metric)))
+        if rows.patches is not None:
+            names.append(_write_patches(folder, rows.patches))
+        for path in (folder, folder.parent, root):
+            fsync_file(path)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise RetrievalError(
+                f'{folder} cannot be written ({error.strerror}): make room; nothing was changed'
+            ) from error
+        raise
+    return {f'{SEGMENTS}/{folder.name}/{name}': describe_file(folder / name) for name in names}
+
+
+def open_segment(
+    root: Path,
+    number: int,
+    presets: Mapping[str, str],
+    files: Mapping[str, dict],
+    dead: bytes | None,
+    mmap: bool = True,
+) -> Segment:
+    """Open a segment.
+
+    Args:
+        root (Path): Of the gallery.
+        number (int): Of the segment.
+        presets (Mapping[str, str]): What the index of each space was built by.
+        files (Mapping[str, dict]): Its files; their sizes are compared.
+        dead (bytes, optional): Tombstones, a bit per row.
+        mmap (bool): Leave vectors and indexes on disk. Defaults to True.
+
+    Returns:
+        Segment: Open.
+
+    Raises:
+        RetrievalError: If a file is missing or damaged.
+    """
+    for name, facts in files.items():
+        path = root / name
+        if not path.is_file() or path.stat().st_size != facts['size']:
+            raise damaged(path)
+    folder = segment_folder(root, number)
+    parts = {space: read_part(folder, space, preset, mmap) for space, preset in presets.items()}
+    first = next(iter(parts.values()))
+    alive = alive_rows(dead, len(first))
+    for part in parts.values():
+        part.replace_alive(alive)
+    patches = folder / PATCHES_FILE
+    found = np.load(patches, mmap_mode='r', allow_pickle=False) if patches.is_file() else None
+    return Segment(number, parts, dict(presets), found, dict(files))
+
+
+def alive_rows(dead: bytes | None, count: int) -> np.ndarray:
+    """Tombstones as they are stored.
+
+    Args:
+        dead (bytes, optional): A bit per row, little end first.
+        count (int): Rows.
+
+    Returns:
+        np.ndarray: bool, (count,), True for rows that are there.
+    """
+    if dead is None:
+        return np.ones(count, bool)
+    return np.unpackbits(np.frombuffer(dead, np.uint8), count=count, bitorder='little') == 0
+
+
+def rows_of_segments(segments: Sequence[Segment], alive: Mapping[int, np.ndarray], spaces: Iterable[str]) -> NewRows:
+    """Rows of segments, in order, for a segment that takes their place; vectors are read block by block.
+
+    Args:
+        segments (Sequence[Segment]): At least one.
+        alive (Mapping[int, np.ndarray]): By number of segment, bool (n,), the rows to take.
+        spaces (Iterable[str]): Names.
+
+    Returns:
+        NewRows: To write. Patches are left out where a segment has none.
+    """
+    ids = np.concatenate([segment.any_part.ids[alive[segment.number]] for segment in segments])
+    vectors = {space: _blocks(segments, alive, space) for space in spaces}
+    kept = [segment.patches[alive[segment.number]] for segment in segments if segment.patches is not None]
+    return NewRows(ids, vectors, np.concatenate(kept) if len(kept) == len(segments) else None)
+
+
+def join_rows(first: NewRows, second: NewRows) -> NewRows:
+    """Rows of two sources, one after the other.
+
+    Args:
+        first (NewRows): Rows.
+        second (NewRows): Rows of the same spaces, with patches if the first have some.
+
+    Returns:
+        NewRows: All of them.
+    """
+    patches = None
+    if first.patches is not None and second.patches is not None:
+        patches = np.concatenate([first.patches, second.patches])
+    vectors = {space: chain(blocks, second.vectors[space]) for space, blocks in first.vectors.items()}
+    return NewRows(np.concatenate([first.ids, second.ids]), vectors, patches)
+
+
+def sweep(root: Path, known: Iterable[int]) -> None:
+    """Remove the folders of segments that the gallery does not list: of writes that were killed, of replaced ones.
+
+    Args:
+        root (Path): Of the gallery.
+        known (Iterable[int]): Numbers that it lists.
+    """
+    names = {segment_folder(root, number).name for number in known}
+    for folder in (root / SEGMENTS).glob('*'):
+        if folder.name not in names:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def describe_file(path: Path) -> dict[str, str | int]:
+    """Size in bytes and SHA-256 of a file.
+
+    Args:
+        path (Path): The file.
+
+    Returns:
+        dict: ``size`` and ``sha256``.
+    """
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return dict(size=path.stat().st_size, sha256=digest.hexdigest())
+
+
+def segment_folder(root: Path, number: int) -> Path:
+    """Folder of a segment."""
+    return root / SEGMENTS / f'{number:06d}'
+
+
+def _blocks(segments: Sequence[Segment], alive: Mapping[int, np.ndarray], space: str) -> Iterator[np.ndarray]:
+    for segment in segments:
+        rows = np.flatnonzero(alive[segment.number])
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            yield segment.parts[space].rows[rows[start : start + _BLOCK_ROWS]]
+
+
+def _write_patches(folder: Path, patches: np.ndarray) -> str:
+    with (folder / PATCHES_FILE).open('wb') as file:
+        np.save(file, np.asarray(patches, np.float16), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    return PATCHES_FILE

@@ -1,0 +1,151 @@
+"""Search of one part: exact or approximate, with filters and tombstones inside the search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..vectors import import_faiss
+from .parameters import innermost, search_parameters
+from .part import Part
+from .presets import candidates, faiss_metric, preset_of
+
+# Up to so many allowed rows are copied together and compared with a matrix product: FAISS would test every row of the
+# index one by one, and graphs and inverted lists lose their way among rows that are not allowed.
+GATHER_ROWS = 16_384
+# So many tombstones are searched along and dropped: the result is exact, and FAISS keeps its fast path.
+OVERFETCH = 64
+BLOCK_BYTES = 64 << 20
+
+Found = tuple[np.ndarray, np.ndarray]
+
+
+def search_part(
+    part: Part,
+    queries: np.ndarray,
+    k: int,
+    metric: str,
+    allowed: np.ndarray | None = None,
+    rescore: int | None = None,
+    parameters: Mapping[str, int] | None = None,
+    searcher: Any = None,
+) -> Found:
+    """Best rows of a part for every query.
+
+    Args:
+        part (Part): Any.
+        queries (np.ndarray): float32, (m, d), unit length for ``'cosine'``.
+        k (int): Rows per query, >= 1.
+        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
+        allowed (np.ndarray, optional): bool, (n,), rows that may be returned, tombstones taken out. Defaults to all.
+        rescore (int, optional): Candidates that are scored exactly; 0 for none. Defaults to what the preset says.
+        parameters (Mapping[str, int], optional): ``nprobe``, ``efSearch``.
+        searcher (Any, optional): Copy of the index on the GPU, see :mod:`retrieval.index.gpu`. Used where nothing is
+            filtered.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: Scores float32 and row numbers int64, (m, min(k, allowed rows)), best first;
+        -1 only where an approximate index without filter found fewer.
+    """
+    count = len(part) if allowed is None else int(allowed.sum())
+    k = min(k, count)
+    if k == 0:
+        return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    if allowed is not None and count <= GATHER_ROWS:
+        return _gathered(part, queries, k, metric, np.flatnonzero(allowed))
+    if part.approximate is None:
+        return _search_flat(part, queries, k, allowed, searcher)
+    depth = min(candidates(preset_of(part.preset), k, rescore), count)
+    scores, rows = _search_approximate(part, queries, depth, allowed, parameters, searcher)
+    if depth > k or rescore:
+        scores, rows = _rescore(part, queries, rows, k, metric)
+    incomplete = np.flatnonzero(rows[:, -1] < 0)  # inverted lists and graphs that a query reached held too few rows
+    if len(incomplete):
+        scores[incomplete], rows[incomplete] = _search_flat(part, queries[incomplete], k, allowed, None)
+    return scores, rows
+
+
+def _search_flat(part: Part, queries: np.ndarray, k: int, allowed: np.ndarray | None, searcher: Any) -> Found:
+    index = part.vectors if searcher is None else searcher
+    if allowed is None:
+        return index.search(queries, k)
+    dead = len(part) - int(allowed.sum())
+    if dead <= OVERFETCH:
+        scores, rows = index.search(queries, k + dead)
+        return _drop(scores, rows, allowed, k)
+    selector = _selector(allowed)
+    return part.vectors.search(queries, k, params=search_parameters(part.vectors, selector))
+
+
+def _drop(scores: np.ndarray, rows: np.ndarray, allowed: np.ndarray, k: int) -> Found:
+    """The first k allowed rows of each query; there are as many, for no more were added than are dropped."""
+    order = np.argsort(~allowed[rows], axis=1, kind='stable')[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def _search_approximate(
+    part: Part,
+    queries: np.ndarray,
+    depth: int,
+    allowed: np.ndarray | None,
+    parameters: Mapping[str, int] | None,
+    searcher: Any,
+) -> Found:
+    if allowed is None and not parameters and searcher is not None:
+        return searcher.search(queries, depth)
+    overrides = dict(parameters or {})
+    inner = innermost(part.approximate)
+    if hasattr(inner, 'hnsw'):  # a graph returns no more rows than it keeps in its queue
+        overrides['efSearch'] = max(int(overrides.get('efSearch', inner.hnsw.efSearch)), depth)
+    selector = None if allowed is None else _selector(allowed)
+    return part.approximate.search(queries, depth, params=search_parameters(part.approximate, selector, overrides))
+
+
+def _selector(allowed: np.ndarray) -> Any:
+    return import_faiss().IDSelectorBitmap(np.packbits(allowed, bitorder='little'))
+
+
+def _gathered(part: Part, queries: np.ndarray, k: int, metric: str, numbers: np.ndarray) -> Found:
+    """Exact search among few rows."""
+    faiss = import_faiss()
+    scores, places = faiss.knn(queries, part.rows[numbers], k, faiss_metric(metric))
+    return scores, numbers[places]
+
+
+def _rescore(part: Part, queries: np.ndarray, rows: np.ndarray, k: int, metric: str) -> Found:
+    """The best k of each query's candidates by exact scores."""
+    stored = part.rows
+    scores = np.empty((len(queries), k), np.float32)
+    chosen = np.empty((len(queries), k), np.int64)
+    step = max(1, BLOCK_BYTES // (rows.shape[1] * stored.shape[1] * 4))
+    for start in range(0, len(queries), step):
+        block = slice(start, start + step)
+        exact = exact_scores(queries[block], stored[np.maximum(rows[block], 0)], metric)
+        exact[rows[block] < 0] = worst_score(metric)
+        order = np.argsort(exact if metric == 'l2' else -exact, axis=1, kind='stable')[:, :k]
+        scores[block] = np.take_along_axis(exact, order, axis=1)
+        chosen[block] = np.take_along_axis(rows[block], order, axis=1)
+    return scores, chosen
+
+
+def exact_scores(queries: np.ndarray, vectors: np.ndarray, metric: str) -> np.ndarray:
+    """Scores of each query with rows of its own.
+
+    Args:
+        queries (np.ndarray): float32, (m, d).
+        vectors (np.ndarray): float32, (m, r, d).
+        metric (str): ``'cosine'`` (rows of unit length), ``'ip'`` or ``'l2'``.
+
+    Returns:
+        np.ndarray: float32, (m, r).
+    """
+    if metric == 'l2':
+        return np.square(vectors - queries[:, None]).sum(axis=2)
+    return np.matmul(vectors, queries[:, :, None])[..., 0]
+
+
+def worst_score(metric: str) -> float:
+    """The score of a place without a hit."""
+    return np.inf if metric == 'l2' else -np.inf
