@@ -44,7 +44,7 @@ class BuildWithConfigs(build_py):
             shutil.copyfile(source, target)
 
 
-test_requirements = read_requirements('parquet', 'test')
+test_requirements = read_requirements('parquet', 'metric_learning', 'milvus', 'test')
 
 setup(
     name='glsim-mm',
@@ -70,6 +70,8 @@ setup(
         'mmcv-lite': read_requirements('mmcv_lite'),
         'pretrained': read_requirements('pretrained'),
         'parquet': read_requirements('parquet'),
+        'metric-learning': read_requirements('metric_learning'),
+        'milvus': read_requirements('milvus'),
         'test': test_requirements,
         'dev': test_requirements + read_requirements('dev'),
     },

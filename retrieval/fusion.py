@@ -1,8 +1,8 @@
 """Search by a weighted sum of the scores in several spaces, exact for exact indexes.
 
-Every space gives its best candidates; all of them are scored in all spaces from their stored vectors, and the search goes
-deeper until no row that was not seen can be among the best k (the threshold algorithm of Fagin, Lotem and Naor, JCSS
-2003).
+Every space gives its best candidates; all of them are scored in all spaces from their stored vectors, and the search
+goes deeper until no row that was not seen can be among the best k (the threshold algorithm of Fagin, Lotem and Naor,
+JCSS 2003).
 """
 
 from collections.abc import Callable, Mapping

@@ -5,18 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .answers import SearchHit, SearchResult
-from .encoder import Encoder, add_images, build_gallery
 from .errors import RetrievalError
-from .gallery import Gallery, Record, open_gallery
-from .ranking import rerank
+from .gallery import GalleryInterface, Record, open_gallery
+from .ranking import fit_patch_whitening, rerank
 from .results import Hits
 
+if TYPE_CHECKING:
+    from .encoder import Encoder
+
 DEFAULT_DEPTH = 100
+
+
+class _Queries(NamedTuple):
+    """Embeddings as the gallery stores them, selected patches, and ids of queries that are rows of the gallery."""
+
+    embeddings: dict[str, np.ndarray]
+    patches: np.ndarray | None = None
+    ids: np.ndarray | None = None
+
+
+class _How(NamedTuple):
+    """How to search; see :meth:`ImageSearch.__call__`."""
+
+    space: str | dict[str, float] | None
+    where: Any
+    method: str | None
+    depth: int
+    options: dict[str, Any]
 
 
 class ImageSearch:
@@ -30,13 +50,14 @@ class ImageSearch:
                 print(hit.score, hit.record.path, hit.record.label, hit.record.box)
 
     Args:
-        gallery (Gallery): What is searched.
+        gallery (GalleryInterface): What is searched.
         encoder (Encoder, optional): The model that made it; not needed to search by rows of the gallery.
     """
 
-    def __init__(self, gallery: Gallery, encoder: Encoder | None = None) -> None:
+    def __init__(self, gallery: GalleryInterface, encoder: Encoder | None = None) -> None:
         self.gallery = gallery
         self.encoder = encoder
+        self._whitening: tuple[int, Any] | None = None
 
     @classmethod
     def build(
@@ -57,6 +78,8 @@ class ImageSearch:
         Raises:
             RetrievalError: If images, model or location cannot be used.
         """
+        from .encoder import build_gallery
+
         build_gallery(images, config, checkpoint, location, **options)
         return cls.open(location, config, checkpoint, device=options.get('device'))
 
@@ -69,16 +92,17 @@ class ImageSearch:
         *,
         device: str | None = None,
         writable: bool = False,
+        with_model: bool = True,
     ) -> ImageSearch:
         """Open a gallery that is there.
 
         Args:
             location (str | Path): Folder of the gallery, or ``milvus://...``.
-            config (str | Path, optional): Config of the model that made it. Without, only its own rows can be asked
-                for.
-            checkpoint (str | Path, optional): Weights of the model that made it.
+            config (str | Path, optional): Config of the model that made it. Defaults to the one that the gallery names.
+            checkpoint (str | Path, optional): Weights of the model that made it; likewise.
             device (str, optional): Of the model. Defaults to the GPU if there is one.
             writable (bool): Allow :meth:`add`. Defaults to False.
+            with_model (bool): Load the model; without, the gallery can be asked for its own rows. Defaults to True.
 
         Returns:
             ImageSearch: Ready to be asked.
@@ -86,11 +110,20 @@ class ImageSearch:
         Raises:
             RetrievalError: If the gallery is damaged, or was made by another model.
         """
-        encoder = None
-        if config is not None and checkpoint is not None:
-            encoder = Encoder(config, checkpoint, device=device)
-        expected = None if encoder is None else encoder.fingerprint
-        return cls(open_gallery(location, writable=writable, expect=expected), encoder)
+        gallery = open_gallery(location, writable=writable)
+        if not with_model:
+            return cls(gallery)
+        try:
+            origin = gallery.manifest.origin
+            config, checkpoint = config or origin.get('config'), checkpoint or origin.get('checkpoint')
+            if not config or not checkpoint:
+                raise RetrievalError(f'{location} does not say which model made it: give config and checkpoint')
+            from .encoder import encoder_for
+
+            return cls(gallery, encoder_for(gallery, config, checkpoint, device=device))
+        except BaseException:
+            gallery.close()
+            raise
 
     def __call__(
         self,
@@ -126,13 +159,18 @@ class ImageSearch:
         if self.encoder is None:
             raise RetrievalError('searching with images needs the model: give config and checkpoint to open')
         encoded = self.encoder.encode(images, box=box)
-        results = [SearchResult(record) for record in encoded.records]
-        if encoded.records:
-            patches = encoded.patches
-            hits = self._search(encoded.embeddings, patches, k, space, where, method, depth, options)
-            self._fill(results, hits)
-        results += [SearchResult(Record(path=str(path)), error=reason) for path, reason in encoded.errors]
-        return results
+        read = [SearchResult(record) for record in encoded.records]
+        if read:
+            embeddings = {
+                name: self.gallery.transform(encoded.embeddings[name], name) for name in _names(space, self.gallery)
+            }
+            how = _How(space, where, method, depth, options)
+            hits = self._search(_Queries(embeddings, encoded.patches), k, how)
+            self._fill(read, hits)
+        results = dict(zip(encoded.positions.tolist(), read))
+        for error in encoded.errors:
+            results[error.position] = SearchResult(Record(path=error.path), error=error.reason)
+        return [results[position] for position in sorted(results)]
 
     def similar(
         self,
@@ -165,8 +203,9 @@ class ImageSearch:
         numbers = np.asarray(list(ids), np.int64)
         results = [SearchResult(record) for record in self.gallery.records(numbers)]
         embeddings = {name: self.gallery.vectors(numbers, name) for name in _names(space, self.gallery)}
-        hits = self._search(embeddings, self.gallery.patches(numbers), k + 1, space, where, method, depth, options)
-        self._fill(results, _without_self(hits, numbers, k))
+        patches = self.gallery.patches(numbers) if method == 'region' else None
+        hits = self._search(_Queries(embeddings, patches, numbers), k, _How(space, where, method, depth, options))
+        self._fill(results, hits)
         return results
 
     def add(self, images: Any, **options: Any) -> Any:
@@ -184,6 +223,8 @@ class ImageSearch:
         """
         if self.encoder is None:
             raise RetrievalError('adding images needs the model: give config and checkpoint to open')
+        from .encoder import add_images
+
         return add_images(self.gallery, self.encoder, images, **options)
 
     def remove(self, ids: Iterable[int] | None = None, where: Any = None) -> int:
@@ -198,6 +239,30 @@ class ImageSearch:
         """
         return self.gallery.remove(ids=None if ids is None else np.asarray(list(ids), np.int64), where=where)
 
+    def write_results(
+        self,
+        results: Sequence[SearchResult],
+        path: str | Path,
+        root: str | Path | None = None,
+        columns: int = 5,
+        heatmaps: bool = False,
+    ) -> None:
+        """Write results to a file of the kind that its name says.
+
+        Args:
+            results (Sequence[SearchResult]): Of this gallery.
+            path (str | Path): ``.json``; ``.html``, a page with photos and boxes; or a picture such as ``.png``.
+            root (str | Path, optional): Where relative paths of photos begin. Defaults to the folder that was encoded.
+            columns (int): Hits beside each other in a picture. Defaults to 5.
+            heatmaps (bool): Lay similarity maps over the photos of a picture. Defaults to False.
+
+        Raises:
+            RetrievalError: If there is nothing to draw, or the file cannot be written.
+        """
+        from .result_files import write_results
+
+        write_results(results, path, self.gallery.manifest, root, columns, heatmaps)
+
     def close(self) -> None:
         """Close the gallery."""
         self.gallery.close()
@@ -210,23 +275,31 @@ class ImageSearch:
     ) -> None:
         self.close()
 
-    def _search(
-        self,
-        embeddings: dict[str, np.ndarray],
-        patches: np.ndarray | None,
-        k: int,
-        space: str | dict[str, float] | None,
-        where: Any,
-        method: str | None,
-        depth: int,
-        options: dict[str, Any],
-    ) -> Hits:
-        names = _names(space, self.gallery)
-        queries = {name: embeddings[name] for name in names}
-        if method is None:
-            return self.gallery.search(queries, k, space=space, where=where, **options)
-        hits = self.gallery.search(queries, max(k, depth), space=space, where=where, **options)
-        return rerank(self.gallery, queries, hits, method, space=space, query_patches=patches, where=where, k=k)
+    def _search(self, queries: _Queries, k: int, how: _How) -> Hits:
+        """Search, leave out the queries themselves, re-rank."""
+        own = queries.ids is not None
+        wanted = (k if how.method is None else max(k, how.depth)) + own
+        filters = dict(space=how.space, where=how.where)
+        hits = self.gallery.search(queries.embeddings, wanted, transformed=True, **filters, **how.options)
+        if own:
+            hits = _without_own(hits, queries.ids, wanted - 1)
+        if how.method is None:
+            return hits
+        more: dict[str, Any] = {}
+        if how.method == 'region':
+            more = dict(query_patches=queries.patches, whitening=self._patch_whitening())
+        hits = rerank(
+            self.gallery, queries.embeddings, hits, how.method,
+            depth=how.depth, k=k + own, transformed=True, **filters, **more,
+        )  # fmt: skip
+        return _without_own(hits, queries.ids, k) if own else hits
+
+    def _patch_whitening(self) -> Any:
+        """Learned of the gallery's patches when it is first needed."""
+        generation = self.gallery.manifest.generation
+        if self._whitening is None or self._whitening[0] != generation:
+            self._whitening = generation, fit_patch_whitening(self.gallery)
+        return self._whitening[1]
 
     def _fill(self, results: list[SearchResult], hits: Hits) -> None:
         """Put hits into results; one look into the gallery for all."""
@@ -239,16 +312,17 @@ class ImageSearch:
             ]
 
 
-def _names(space: str | dict[str, float] | None, gallery: Gallery) -> list[str]:
+def _names(space: str | dict[str, float] | None, gallery: GalleryInterface) -> list[str]:
     """Spaces that a search compares."""
     if space is None:
         return [next(iter(gallery.manifest.spaces))]
     return [space] if isinstance(space, str) else list(space)
 
 
-def _without_self(hits: Hits, ids: np.ndarray, k: int) -> Hits:
+def _without_own(hits: Hits, ids: np.ndarray | None, k: int) -> Hits:
     """The first k hits that are not the query itself."""
+    if ids is None:
+        return hits
     order = np.argsort(hits.ids == ids[:, None], axis=1, kind='stable')[:, :k]
     scores, numbers = np.take_along_axis(hits.scores, order, 1), np.take_along_axis(hits.ids, order, 1)
-    own = numbers == ids[:, None]
-    return Hits(scores, np.where(own, -1, numbers))
+    return Hits(scores, np.where(numbers == ids[:, None], -1, numbers))

@@ -49,22 +49,124 @@ def mean_average_precision_at_r(
         ValueError: If shapes do not belong together, no query has an answer, or r is smaller than the largest R.
     """
     relevant = _relevant(neighbor_labels, query_labels)
+    num_relevant = _check_num_relevant(num_relevant, relevant)
+    _check_depth('MAP@R', num_relevant, relevant)
+    return _mean(average_precisions_at_r(relevant, num_relevant))
+
+
+def r_precision(neighbor_labels: np.ndarray, query_labels: np.ndarray, num_relevant: np.ndarray) -> float:
+    """R-Precision: share of relevant images among the first R neighbours, R being how many are relevant to the query.
+
+    Source: Musgrave et al., A Metric Learning Reality Check, section 3.2, arXiv 2003.08505.
+
+    Args:
+        neighbor_labels (np.ndarray): Integers, (n, r), labels of each query's neighbours, best first, the query itself
+            left out.
+        query_labels (np.ndarray): Integers, (n,).
+        num_relevant (np.ndarray): Integers, (n,), R of each query, the query itself left out. Queries with R = 0 have
+            no answer and do not count.
+
+    Returns:
+        float: Mean over queries, 0 to 1.
+
+    Raises:
+        ValueError: If shapes do not belong together, no query has an answer, or r is smaller than the largest R.
+    """
+    relevant = _relevant(neighbor_labels, query_labels)
+    num_relevant = _check_num_relevant(num_relevant, relevant)
+    _check_depth('R-Precision', num_relevant, relevant)
+    return _mean(precisions_at_r(relevant, num_relevant))
+
+
+def mean_average_precision(neighbor_labels: np.ndarray, query_labels: np.ndarray, num_relevant: np.ndarray) -> float:
+    """mAP: average precision over the whole ranking, as pytorch-metric-learning computes it with ``k=None``.
+
+    Args:
+        neighbor_labels (np.ndarray): Integers, (n, r), labels of each query's neighbours, best first, the query itself
+            left out. A relevant image that is not among them counts as never found, so give the whole ranking.
+        query_labels (np.ndarray): Integers, (n,).
+        num_relevant (np.ndarray): Integers, (n,), how many images are relevant to each query, itself left out. Queries
+            with none have no answer and do not count.
+
+    Returns:
+        float: Mean over queries, 0 to 1.
+
+    Raises:
+        ValueError: If shapes do not belong together, or no query has an answer.
+    """
+    relevant = _relevant(neighbor_labels, query_labels)
+    return _mean(average_precisions(relevant, _check_num_relevant(num_relevant, relevant)))
+
+
+def precisions_at_r(relevant: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+    """R-Precision of each query; see :func:`r_precision`.
+
+    Args:
+        relevant (np.ndarray): bool, (n, r), whether each neighbour is relevant, best first, r >= R.
+        num_relevant (np.ndarray): Integers, (n,), R of each query.
+
+    Returns:
+        np.ndarray: float64, (n,), 0 to 1; NaN where R is 0.
+    """
+    counted = relevant & (np.arange(relevant.shape[1]) < num_relevant[:, None])
+    return _divide(counted.sum(axis=1), num_relevant)
+
+
+def average_precisions_at_r(relevant: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+    """Average precision at R of each query; see :func:`mean_average_precision_at_r`.
+
+    Args:
+        relevant (np.ndarray): bool, (n, r), whether each neighbour is relevant, best first, r >= R.
+        num_relevant (np.ndarray): Integers, (n,), R of each query.
+
+    Returns:
+        np.ndarray: float64, (n,), 0 to 1; NaN where R is 0.
+    """
+    first = relevant[:, : max(num_relevant.max(), 1)]
+    return average_precisions(first & (np.arange(first.shape[1]) < num_relevant[:, None]), num_relevant)
+
+
+def average_precisions(relevant: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+    """Average precision of each query over all neighbours that are given; see :func:`mean_average_precision`.
+
+    Args:
+        relevant (np.ndarray): bool, (n, r), whether each neighbour is relevant, best first.
+        num_relevant (np.ndarray): Integers, (n,), how many images are relevant to each query.
+
+    Returns:
+        np.ndarray: float64, (n,), 0 to 1; NaN where nothing is relevant.
+    """
+    queries, columns = np.nonzero(relevant)  # only few neighbours are relevant: no matrix of precisions
+    counts = relevant.sum(axis=1)
+    found = np.arange(1, len(queries) + 1) - (np.cumsum(counts) - counts)[queries]
+    return _divide(np.bincount(queries, found / (columns + 1), minlength=len(relevant)), num_relevant)
+
+
+def _divide(sums: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+    quotients = np.full(len(sums), np.nan)
+    return np.divide(sums, num_relevant, out=quotients, where=num_relevant > 0)
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean over the queries that have an answer, whose value is no NaN."""
+    return float(values[~np.isnan(values)].mean())
+
+
+def _check_num_relevant(num_relevant: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     num_relevant = np.asarray(num_relevant)
     if num_relevant.shape != (len(relevant),):
         raise ValueError(f'num_relevant must have shape ({len(relevant)},), got {num_relevant.shape}')
+    if not (num_relevant > 0).any():
+        raise ValueError('no query has a relevant image')
+    return num_relevant
+
+
+def _check_depth(metric: str, num_relevant: np.ndarray, relevant: np.ndarray) -> None:
     if num_relevant.max() > relevant.shape[1]:
         raise ValueError(
-            f'MAP@R needs {num_relevant.max()} neighbors per query, but {relevant.shape[1]} were given: search with a '
-            'larger k'
+            f'{metric} needs {num_relevant.max()} neighbors per query, but {relevant.shape[1]} were given: search with '
+            'a larger k'
         )
-    answerable = num_relevant > 0
-    if not answerable.any():
-        raise ValueError('no query has a relevant image')
-    ranks = np.arange(1, relevant.shape[1] + 1)
-    precisions = np.cumsum(relevant, axis=1) / ranks
-    counted = relevant & (ranks <= num_relevant[:, None])
-    sums = np.where(counted, precisions, 0.0).sum(axis=1)
-    return float((sums[answerable] / num_relevant[answerable]).mean())
 
 
 def _relevant(neighbor_labels: np.ndarray, query_labels: np.ndarray) -> np.ndarray:

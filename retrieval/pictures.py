@@ -71,14 +71,14 @@ def photo_reader(root: str | Path = '') -> ReadPhoto:
     """How the photo of a record is read.
 
     Args:
-        root (str | Path): Where relative paths begin. Defaults to the current folder.
+        root (str | Path): Where relative paths of the gallery's rows begin. Defaults to the current folder.
 
     Returns:
         ReadPhoto: Gives (H, W, 3) uint8 RGB, EXIF orientation applied; None if the file is gone or damaged.
     """
 
     def read(record: Record) -> np.ndarray | None:
-        path = Path(root, record.path)
+        path = Path(root if record.id >= 0 else '', record.path)  # queries from outside have paths of their own
         if not record.path or not path.is_file():
             return None
         try:

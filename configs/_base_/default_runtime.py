@@ -17,6 +17,7 @@ custom_hooks = [
     dict(type='NumClassesCheckHook'),
     dict(type='NonFiniteLossHook', interval=50),
     dict(type='UnreadableImageHook'),
+    dict(type='KeepEmbeddingsHook'),  # does something where RetrievalMetrics measures
     dict(type='EpochSeedHook'),  # a resumed run draws the random numbers of an uninterrupted one
 ]
 

@@ -55,7 +55,7 @@ def count_cost(cfg: Config) -> ModelCost:
     """Count the parameters and multiply-adds of a config's model.
 
     Args:
-        cfg (Config): Of a classifier whose features need no annotation.
+        cfg (Config): Of a classifier whose features need no annotation, or of a retriever with such an encoder.
 
     Returns:
         ModelCost: For one image of the config's own size.
@@ -70,7 +70,7 @@ def count_cost(cfg: Config) -> ModelCost:
     # Tensors with shapes only, as 'meta' has them too, but of a device for which autocast exists. The unfused attention
     # consists of products that the counter knows on every device.
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        model.to_empty(device='cpu')
+        model.to_empty(device='cpu').requires_grad_(False)  # the counter would hook parameters that are transposed
         with FlopCounterMode(display=False) as counter:
             model(torch.zeros(1, 3, size, size), mode='tensor')
     return ModelCost(parameters, counter.get_total_flops() // 2, size)
@@ -87,8 +87,9 @@ class _ValuesOfLinspace(TorchFunctionMode):
 
 
 def _build(cfg: Config) -> nn.Module:
-    """The model, not initialised."""
+    """The model, not initialised; of a retriever its encoder."""
     settings = Config(dict(model=cfg.model.to_dict())).model
+    settings = settings.get('image_encoder', settings)
     settings.backbone.pop('init_cfg', None)
     if 'pretrained' in settings.backbone:
         settings.backbone.pretrained = False

@@ -21,12 +21,14 @@ _SECTIONS = {
     'configs': 'Data sets',
     'configs/baselines': 'Peers',
     'configs/baselines/selectors': 'GLSim with another selector',
+    'configs/retrieval': 'Image search',
     'configs/experiments': 'Recorded runs',
 }
 LEFT_OUT = {
     'configs/augmentation/*.py': 'the models of the data sets with another augmentation, without results of their own',
     'configs/*_demo.py': 'small models for the rendered demo set',
     'configs/glsim_vit_custom.py': 'a template for your own folder of images',
+    'configs/retrieval/glsim_vit_supcon_custom.py': 'a template for your own folder of images',
     'configs/glsim_vit_table.py': 'a template for your own table of images',
     'configs/baselines/selectors/glsim_vit_oracle_cub.py': 'needs the annotated boxes of the images that it classifies',
 }

@@ -11,5 +11,7 @@ __all__ = ['apply_runtime_fixes', 'import_mmpretrain']
 def apply_runtime_fixes() -> None:
     """Work-arounds that concern the whole process, for whoever builds models or loads checkpoints; may be repeated."""
     from .checkpoints import use_safe_checkpoint_loading
+    from .numpy_names import restore_in1d
 
     use_safe_checkpoint_loading()
+    restore_in1d()

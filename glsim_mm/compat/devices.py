@@ -17,14 +17,21 @@ def fit_dataloaders(cfg: Config) -> None:
         cfg (Config): Config of a run, changed in place.
     """
     for name in DATALOADERS:
-        loader = cfg.get(name)
-        if loader is None:
-            continue
-        if not loader.get('num_workers'):
-            loader.update(num_workers=0, persistent_workers=False)
-            loader.pop('prefetch_factor', None)
-        if get_device() == 'cpu':
-            loader.update(pin_memory=False)
+        if cfg.get(name) is not None:
+            fit_dataloader(cfg[name])
+
+
+def fit_dataloader(loader: dict) -> None:
+    """Take back such options of one data loader.
+
+    Args:
+        loader (dict): Its config, changed in place.
+    """
+    if not loader.get('num_workers'):
+        loader.update(num_workers=0, persistent_workers=False)
+        loader.pop('prefetch_factor', None)
+    if get_device() == 'cpu':
+        loader.update(pin_memory=False)
 
 
 def use_mixed_precision(cfg: Config) -> None:

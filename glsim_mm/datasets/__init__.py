@@ -1,4 +1,4 @@
-"""Data sets and transforms that mmpretrain lacks."""
+"""Data sets, batch samplers and transforms that mmpretrain lacks."""
 
 from .anime import DAFB, Moe
 from .class_disjoint import ClassDisjointSplit
@@ -10,6 +10,7 @@ from .food101 import Food101Format
 from .inaturalist2017 import INaturalist2017
 from .nabirds import NABirds
 from .oxford_pets import OxfordPetsFormat
+from .samplers import ClassBalancedBatchSampler
 from .stanford_cars import StanfordCarsFormat
 from .stanford_dogs import StanfordDogs
 from .table import TableDataset
@@ -19,6 +20,7 @@ from .vegfru import VegFru
 __all__ = [
     'DAFB',
     'CUBFormat',
+    'ClassBalancedBatchSampler',
     'ClassDisjointSplit',
     'FGVCAircraftFormat',
     'FineGrainedDataset',

@@ -5,6 +5,7 @@ from .class_deviation import ClassDeviation, class_deviation
 from .confusion_pairs import ConfusedPair, ConfusionPairs, ImageResult, confusion_pairs, format_pairs
 from .hierarchical_accuracy import HierarchicalAccuracy, hierarchical_accuracy
 from .result_table import format_results, read_metrics
+from .retrieval_metrics import RetrievalMetrics
 from .selection_quality import MEASURES, SelectionQuality, selection_quality
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     'ConfusionPairs',
     'HierarchicalAccuracy',
     'ImageResult',
+    'RetrievalMetrics',
     'SelectionQuality',
     'calibration_error',
     'class_deviation',

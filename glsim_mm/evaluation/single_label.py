@@ -60,13 +60,29 @@ def check_images(results: Sized, metric: str) -> None:
         raise GLSimError(f'{metric}: no image was evaluated; check the files and the split of the data set')
 
 
-def _read_label(sample: dict, metric: str) -> int:
+def read_label(sample: dict, metric: str) -> int:
+    """True class of an image, which need not be a class of the model.
+
+    Args:
+        sample (dict): Model output with ``gt_label``.
+        metric (str): Name of the metric, for the message.
+
+    Returns:
+        int: The label.
+
+    Raises:
+        GLSimError: If the image has not exactly one label.
+    """
     if 'gt_label' not in sample:
         raise GLSimError(f'{metric} needs the class of {_name(sample)}, which has none; test on a set with labels')
     labels = sample['gt_label']
     if labels.numel() != 1:
         raise GLSimError(f'{metric} needs one label per image; take it out of val_evaluator and test_evaluator')
-    label = int(labels)
+    return int(labels)
+
+
+def _read_label(sample: dict, metric: str) -> int:
+    label = read_label(sample, metric)
     num_classes = len(sample['pred_score']) if 'pred_score' in sample else label + 1
     if not 0 <= label < num_classes:
         raise GLSimError(f'{metric}: {_name(sample)} has the label {label}, which is no class of the model; correct it')

@@ -2,7 +2,8 @@
 
 from .backbones import FeatureFusionViT, GLSimViT, PartSelectionViT, TimmViT
 from .classifiers import CALClassifier, GLSimClassifier, MirrorTTA
-from .heads import AggregatorHead, CounterfactualHead, PartContrastiveHead
+from .heads import AggregatorHead, CounterfactualHead, EmbeddingHead, PartContrastiveHead
+from .losses import MetricLearningLoss
 from .necks import (
     BilinearAttentionPooling,
     CenterSelector,
@@ -20,6 +21,7 @@ from .necks import (
     SelectedRegions,
     SelectionInputs,
 )
+from .retrievers import FaissRetriever
 from .utils import AttentionRecord, TokenLayout, record_attention, token_layout
 
 __all__ = [
@@ -31,10 +33,13 @@ __all__ = [
     'ClassAttentionSelector',
     'CounterfactualHead',
     'FeatureFusionViT',
+    'EmbeddingHead',
+    'FaissRetriever',
     'GLSimClassifier',
     'GLSimSelector',
     'GLSimViT',
     'MAWSSelector',
+    'MetricLearningLoss',
     'MirrorTTA',
     'OracleSelector',
     'PIMSelector',

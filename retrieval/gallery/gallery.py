@@ -122,6 +122,11 @@ class Gallery:
         )
 
     @property
+    def transforms(self) -> dict[str, Any]:
+        """Whitening of each space that has one."""
+        return dict(self._transforms)
+
+    @property
     def built_presets(self) -> list[dict[str, str]]:
         """What the index of each space was built by, for each segment."""
         return [dict(segment.presets) for segment in self._segments]
@@ -224,6 +229,7 @@ class Gallery:
         where: Any = None,
         rescore: int | None = None,
         parameters: Mapping[str, int] | None = None,
+        transformed: bool = False,
     ) -> Hits:
         """Best rows of every query.
 
@@ -235,6 +241,8 @@ class Gallery:
             where (Any, optional): Filter, evaluated inside the search; see :func:`read_conditions`.
             rescore (int, optional): See :meth:`VectorIndex.search`.
             parameters (Mapping[str, int], optional): See :meth:`VectorIndex.search`.
+            transformed (bool): Queries are as the gallery stores them, of :meth:`vectors` or :meth:`transform`. Defaults
+                to False: as the model gives them.
 
         Returns:
             Hits: (m, k).
@@ -243,14 +251,24 @@ class Gallery:
             RetrievalError: If queries, k, space or filter do not fit.
         """
         if isinstance(space, Mapping):
-            return self._search_fused(queries, dict(space), k, where, rescore, parameters)
+            return self._search_fused(queries, dict(space), k, where, rescore, parameters, transformed)
         name = self._space(space)
         return self._indexes[name].search(
-            self._queries(queries, name), k, allowed=self._filter(where, name), rescore=rescore, parameters=parameters
+            self._queries(queries, name, transformed),
+            k,
+            allowed=self._filter(where, name),
+            rescore=rescore,
+            parameters=parameters,
         )
 
     def range_search(
-        self, queries: Embeddings, radius: float, *, space: str | None = None, where: Any = None
+        self,
+        queries: Embeddings,
+        radius: float,
+        *,
+        space: str | None = None,
+        where: Any = None,
+        transformed: bool = False,
     ) -> RangeHits:
         """All rows within a radius, exactly; see :meth:`VectorIndex.range_search`.
 
@@ -259,6 +277,7 @@ class Gallery:
             radius (float): Scores above it, for ``'l2'`` SQUARED distances below it.
             space (str, optional): Defaults to the first.
             where (Any, optional): Filter.
+            transformed (bool): See :meth:`search`. Defaults to False.
 
         Returns:
             RangeHits: Best first for every query.
@@ -267,7 +286,9 @@ class Gallery:
             RetrievalError: See :meth:`search`.
         """
         name = self._space(space)
-        return self._indexes[name].range_search(self._queries(queries, name), radius, allowed=self._filter(where, name))
+        return self._indexes[name].range_search(
+            self._queries(queries, name, transformed), radius, allowed=self._filter(where, name)
+        )
 
     def _search_fused(
         self,
@@ -277,13 +298,16 @@ class Gallery:
         where: Any,
         rescore: int | None,
         parameters: Mapping[str, int] | None,
+        transformed: bool,
     ) -> Hits:
         if not weights or any(not 0 < weight < np.inf for weight in weights.values()):
             raise RetrievalError(f'weights of spaces must be above 0, got {weights}')
         if not isinstance(queries, Mapping):
             raise RetrievalError(f'give queries of each space: {{{", ".join(weights)}: ...}}')
         filters = {name: self._filter(where, self._space(name)) for name in weights}
-        prepared = {name: self._indexes[name].prepare(self._queries(queries, name), 'queries') for name in weights}
+        prepared = {
+            name: self._indexes[name].prepare(self._queries(queries, name, transformed), 'queries') for name in weights
+        }
 
         def search_one(name: str, vectors: np.ndarray, depth: int) -> Hits:
             options = dict(allowed=filters[name], rescore=rescore, parameters=parameters)
@@ -291,16 +315,25 @@ class Gallery:
 
         return fused_search(search_one, self.vectors, prepared, weights, k, self._meta['metric'], len(self))
 
-    def _queries(self, queries: Embeddings, space: str) -> np.ndarray:
+    def _queries(self, queries: Embeddings, space: str, transformed: bool) -> np.ndarray:
         if isinstance(queries, Mapping):
             if space not in queries:
                 raise RetrievalError(f'there are no queries for the space {space!r}, only for {", ".join(queries)}')
             queries = queries[space]
-        return self._transformed(np.asarray(queries), space)
+        return np.asarray(queries) if transformed else self.transform(queries, space)
 
-    def _transformed(self, embeddings: np.ndarray, space: str) -> np.ndarray:
-        transform = self._transforms.get(space)
-        return embeddings if transform is None else transform.apply(embeddings)
+    def transform(self, embeddings: np.ndarray, space: str | None = None) -> np.ndarray:
+        """Embeddings of the model as the gallery compares them.
+
+        Args:
+            embeddings (np.ndarray): Floating point, (n, d).
+            space (str, optional): Defaults to the first.
+
+        Returns:
+            np.ndarray: Whitened, where the space is.
+        """
+        found = self._transforms.get(self._space(space))
+        return np.asarray(embeddings) if found is None else found.apply(np.asarray(embeddings))
 
     def _filter(self, where: Any, space: str) -> RowFilter | None:
         conditions = read_conditions(where, self.columns()) if where else []
@@ -533,7 +566,7 @@ class Gallery:
         vectors = {}
         for name, array in embeddings.items():
             space = self._space(name)
-            own = np.asarray(array) if transformed else self._transformed(np.asarray(array), space)
+            own = np.asarray(array) if transformed else self.transform(array, space)
             vectors[space] = self._indexes[space].prepare(own, f'embeddings of {space}')
         if len({len(array) for array in vectors.values()}) > 1:
             raise RetrievalError('every space needs as many embeddings as the others')

@@ -211,7 +211,7 @@ def merge_galleries(
             metric=first.metric,
             preset=preset or first.preset,
             fingerprint=first.fingerprint,
-            transforms=opened[0]._transforms,
+            transforms=opened[0].transforms,
             origin=first.origin,
         )
         with merged:

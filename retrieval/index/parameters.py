@@ -26,6 +26,40 @@ def innermost(index: Any) -> Any:
     return index
 
 
+def run_search(index: Any, queries: np.ndarray, k: int, parameters: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """``index.search``, also where another library has put one for torch in its place, which knows no parameters.
+
+    Importing pytorch-metric-learning imports ``faiss.contrib.torch_utils``, which replaces the methods of all indexes.
+
+    Args:
+        index (faiss.Index): Any.
+        queries (np.ndarray): float32, (m, d).
+        k (int): Rows per query.
+        parameters (faiss.SearchParameters, optional): See :func:`search_parameters`.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: Scores float32 and row numbers int64, (m, k).
+    """
+    return getattr(index, 'search_numpy', index.search)(queries, k, params=parameters)
+
+
+def run_range_search(
+    index: Any, queries: np.ndarray, radius: float, parameters: Any = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``index.range_search``, likewise.
+
+    Args:
+        index (faiss.Index): Any.
+        queries (np.ndarray): float32, (m, d).
+        radius (float): See FAISS.
+        parameters (faiss.SearchParameters, optional): See :func:`search_parameters`.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray, np.ndarray]: Limits, scores and row numbers.
+    """
+    return getattr(index, 'range_search_numpy', index.range_search)(queries, radius, params=parameters)
+
+
 def search_parameters(index: Any, selector: Any = None, overrides: Mapping[str, int] | None = None) -> Any:
     """Search parameters of FAISS with a filter that is applied INSIDE the search.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -29,7 +29,7 @@ class Part:
     vectors: Any
     approximate: Any = None
     preset: str = 'flat'
-    alive: np.ndarray = field(default=None)  # type: ignore[assignment]
+    alive: np.ndarray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         self.replace_alive(np.ones(len(self.ids), bool) if self.alive is None else self.alive)

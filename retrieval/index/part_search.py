@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..vectors import import_faiss
-from .parameters import innermost, search_parameters
+from .gpu import MAX_K
+from .overfetch import search_overfetch
+from .parameters import innermost, run_search, search_parameters
 from .part import Part
 from .presets import candidates, faiss_metric, preset_of
 
@@ -42,8 +45,8 @@ def search_part(
         allowed (np.ndarray, optional): bool, (n,), rows that may be returned, tombstones taken out. Defaults to all.
         rescore (int, optional): Candidates that are scored exactly; 0 for none. Defaults to what the preset says.
         parameters (Mapping[str, int], optional): ``nprobe``, ``efSearch``.
-        searcher (Any, optional): Copy of the index on the GPU, see :mod:`retrieval.index.gpu`. Used where nothing is
-            filtered.
+        searcher (Any, optional): Copy of the index on the GPU, see :mod:`retrieval.index.gpu`; used where its result
+            is the same.
 
     Returns:
         tuple[np.ndarray, np.ndarray]: Scores float32 and row numbers int64, (m, min(k, allowed rows)), best first;
@@ -68,21 +71,25 @@ def search_part(
 
 
 def _search_flat(part: Part, queries: np.ndarray, k: int, allowed: np.ndarray | None, searcher: Any) -> Found:
-    index = part.vectors if searcher is None else searcher
+    if searcher is not None and k <= MAX_K:
+        found = _search_gpu(searcher, queries, k, allowed)
+        if found is not None:
+            return found
     if allowed is None:
-        return index.search(queries, k)
-    dead = len(part) - int(allowed.sum())
-    if dead <= OVERFETCH:
-        scores, rows = index.search(queries, k + dead)
-        return _drop(scores, rows, allowed, k)
-    selector = _selector(allowed)
-    return part.vectors.search(queries, k, params=search_parameters(part.vectors, selector))
+        return run_search(part.vectors, queries, k)
+    if len(part) - int(allowed.sum()) <= OVERFETCH:
+        found = search_overfetch(partial(run_search, part.vectors), queries, k, allowed, k + OVERFETCH)
+        if found is not None:
+            return found
+    parameters = search_parameters(part.vectors, bitmap_selector(allowed))
+    return run_search(part.vectors, queries, k, parameters)
 
 
-def _drop(scores: np.ndarray, rows: np.ndarray, allowed: np.ndarray, k: int) -> Found:
-    """The first k allowed rows of each query; there are as many, for no more were added than are dropped."""
-    order = np.argsort(~allowed[rows], axis=1, kind='stable')[:, :k]
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+def _search_gpu(searcher: Any, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> Found | None:
+    """Search on the GPU; None where a filter leaves it uncertain, for GPUs ignore filters."""
+    if allowed is None:
+        return searcher.search(queries, k)
+    return search_overfetch(searcher.search, queries, k, allowed, MAX_K)
 
 
 def _search_approximate(
@@ -93,17 +100,20 @@ def _search_approximate(
     parameters: Mapping[str, int] | None,
     searcher: Any,
 ) -> Found:
-    if allowed is None and not parameters and searcher is not None:
-        return searcher.search(queries, depth)
+    if searcher is not None and not parameters and depth <= MAX_K:
+        found = _search_gpu(searcher, queries, depth, allowed)
+        if found is not None:
+            return found
     overrides = dict(parameters or {})
     inner = innermost(part.approximate)
     if hasattr(inner, 'hnsw'):  # a graph returns no more rows than it keeps in its queue
         overrides['efSearch'] = max(int(overrides.get('efSearch', inner.hnsw.efSearch)), depth)
-    selector = None if allowed is None else _selector(allowed)
-    return part.approximate.search(queries, depth, params=search_parameters(part.approximate, selector, overrides))
+    selector = None if allowed is None else bitmap_selector(allowed)
+    return run_search(part.approximate, queries, depth, search_parameters(part.approximate, selector, overrides))
 
 
-def _selector(allowed: np.ndarray) -> Any:
+def bitmap_selector(allowed: np.ndarray) -> Any:
+    """FAISS's form of a mask, bool (n,), for a filter inside the search."""
     return import_faiss().IDSelectorBitmap(np.packbits(allowed, bitorder='little'))
 
 

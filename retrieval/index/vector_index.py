@@ -10,9 +10,10 @@ import numpy as np
 from ..errors import RetrievalError
 from ..results import Hits, RangeHits
 from ..vectors import METRICS, check_embeddings, unit_length
-from .parameters import search_parameters
+from .gpu import LEAST_ROWS, PLACEMENTS, count_gpus, to_gpu
+from .parameters import run_range_search, search_parameters
 from .part import Part, flat_index, is_flat, make_part, merge_parts
-from .part_search import _selector, search_part
+from .part_search import bitmap_selector, search_part
 from .presets import choose_preset
 from .ranking import merge_ranges, merge_rankings, pad_hits
 from .selection import RowFilter, allowed_rows, select_ids
@@ -32,7 +33,12 @@ class VectorIndex:
             to ``'auto'``.
         memory_limit (int, optional): Bytes that ``'auto'`` may fill. Defaults to half of the memory.
         parts (Sequence[Part]): Rows that are there already. Defaults to none.
-        device (str): ``'auto'``: the GPU where FAISS finds one; ``'cpu'``; ``'gpu'``. Defaults to ``'auto'``.
+        device (str): ``'auto'``: the GPUs where FAISS finds any; ``'cpu'``; ``'gpu'``, which says so in the log where
+            the CPU has to do. Filters that a GPU cannot apply, and kinds of index it does not have, are searched on the
+            CPU. Defaults to ``'auto'``.
+        placement (str): Of several GPUs: ``'auto'``, ``'replicate'`` or ``'shard'``, see :class:`GpuSearcher`. Defaults
+            to ``'auto'``.
+        half (bool): float16 on GPUs. Defaults to False.
 
     Raises:
         RetrievalError: If metric, dimension or device are out of range.
@@ -46,11 +52,15 @@ class VectorIndex:
         memory_limit: int | None = None,
         parts: Sequence[Part] = (),
         device: str = 'auto',
+        placement: str = 'auto',
+        half: bool = False,
     ) -> None:
         if metric not in METRICS:
             raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {metric!r}')
         if dimension < 1:
             raise RetrievalError(f'the dimension of embeddings must be at least 1, got {dimension}')
+        if placement not in PLACEMENTS:
+            raise RetrievalError(f'placement must be one of {", ".join(PLACEMENTS)}, got {placement!r}')
         if device not in ('auto', 'cpu', 'gpu'):
             raise RetrievalError(f'device must be auto, cpu or gpu, got {device!r}')
         self.dimension = dimension
@@ -59,6 +69,8 @@ class VectorIndex:
         self.preset_reason = ''
         self.memory_limit = memory_limit
         self.device = device
+        self.placement = placement
+        self.half = half
         self._parts = tuple(parts)
         self._searchers: dict[int, Any] = {}
 
@@ -113,7 +125,7 @@ class VectorIndex:
         """
         vectors = self.prepare(embeddings)
         numbers = check_new_ids(ids, len(vectors))
-        self.remove(numbers)
+        self.remove(numbers)  # nothing can fail after it
         self._parts = _with_tail(self._parts, make_part(vectors, numbers, self.metric), self.metric)
 
     def remove(self, ids: Sequence[int] | np.ndarray) -> int:
@@ -257,9 +269,9 @@ class VectorIndex:
         found = []
         for part, mask in zip(*self._snapshot(allowed)):
             rows_allowed = allowed_rows(part, mask)
-            selector = None if rows_allowed is None else _selector(rows_allowed)
+            selector = None if rows_allowed is None else bitmap_selector(rows_allowed)
             params = search_parameters(part.vectors, selector)
-            limits, scores, rows = part.vectors.range_search(vectors, float(radius), params=params)
+            limits, scores, rows = run_range_search(part.vectors, vectors, float(radius), params)
             found.append(RangeHits(limits.astype(np.int64), scores, part.ids[rows]))
         return merge_ranges(found, len(vectors), self.metric)
 
@@ -289,10 +301,13 @@ class VectorIndex:
         return parts, [*allowed.masks, *later]
 
     def _searcher(self, part: Part) -> Any:
-        """The copy of a part on the GPU, made when it is first searched; None without a GPU."""
-        if self.device == 'cpu':
+        """The copy of a part on the GPU, made when it is first searched; None where the CPU searches."""
+        if self.device == 'cpu' or (self.device == 'auto' and count_gpus() == 0) or len(part) < LEAST_ROWS:
             return None
-        return None
+        index = part.vectors if part.approximate is None else part.approximate
+        if id(index) not in self._searchers:
+            self._searchers[id(index)] = to_gpu(index, self.placement, self.half)
+        return self._searchers[id(index)]
 
 
 def check_new_ids(ids: Sequence[int] | np.ndarray, count: int | None = None) -> np.ndarray:

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval import mean_average_precision_at_r, recall_at_k
+from retrieval.metrics import (
+    average_precisions,
+    average_precisions_at_r,
+    mean_average_precision,
+    mean_average_precision_at_r,
+    precisions_at_r,
+    r_precision,
+    recall_at_k,
+)
 
 
 def _average_precision_at_r(neighbors, label, num_relevant):
@@ -76,3 +84,60 @@ def test_shapes_that_do_not_belong_together_are_errors(neighbors, queries):
 def test_no_query_with_an_answer_is_an_error():
     with pytest.raises(ValueError, match='no query'):
         mean_average_precision_at_r(np.array([[1]]), np.array([0]), np.array([0]))
+
+
+def _average_precision(neighbors, label, num_relevant):
+    """Over the whole ranking: mean over the relevant images of the precision at their rank, 0 for those not found."""
+    total = 0.0
+    for rank in range(1, len(neighbors) + 1):
+        if neighbors[rank - 1] == label:
+            total += sum(neighbor == label for neighbor in neighbors[:rank]) / rank
+    return total / num_relevant
+
+
+@settings(deadline=None)
+@given(rankings().filter(lambda ranking: ranking[2].any()))
+def test_r_precision_equals_its_definition(ranking):
+    neighbors, queries, num_relevant = ranking
+    expected = [
+        sum(neighbor == label for neighbor in row[:count]) / count
+        for row, label, count in zip(neighbors.tolist(), queries.tolist(), num_relevant.tolist())
+        if count
+    ]
+    assert r_precision(neighbors, queries, num_relevant) == pytest.approx(np.mean(expected))
+
+
+@settings(deadline=None)
+@given(rankings().filter(lambda ranking: ranking[2].any()))
+def test_mean_average_precision_equals_its_definition(ranking):
+    neighbors, queries, num_relevant = ranking
+    expected = [
+        _average_precision(row, label, count)
+        for row, label, count in zip(neighbors.tolist(), queries.tolist(), num_relevant.tolist())
+        if count
+    ]
+    assert mean_average_precision(neighbors, queries, num_relevant) == pytest.approx(np.mean(expected))
+
+
+def test_a_relevant_image_that_is_not_ranked_counts_as_not_found():
+    assert mean_average_precision(np.array([[0, 1]]), np.array([0]), np.array([2])) == 0.5
+
+
+def test_queries_without_an_answer_have_no_score():
+    relevant, num_relevant = np.array([[True, False], [False, False]]), np.array([1, 0])
+    for scores_of in (precisions_at_r, average_precisions_at_r, average_precisions):
+        assert scores_of(relevant, num_relevant)[0] == 1.0
+        assert np.isnan(scores_of(relevant, num_relevant)[1])
+
+
+@pytest.mark.parametrize('metric', [r_precision, mean_average_precision, mean_average_precision_at_r])
+def test_counts_that_do_not_fit_are_errors(metric):
+    with pytest.raises(ValueError, match='shape'):
+        metric(np.array([[0]]), np.array([0]), np.array([1, 1]))
+    with pytest.raises(ValueError, match='no query'):
+        metric(np.array([[0]]), np.array([0]), np.array([0]))
+
+
+def test_r_precision_of_too_few_neighbors_says_what_to_do():
+    with pytest.raises(ValueError, match='R-Precision needs 3 .* larger k'):
+        r_precision(np.array([[0, 0]]), np.array([0]), np.array([3]))

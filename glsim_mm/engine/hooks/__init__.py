@@ -2,6 +2,7 @@
 
 from .checkpoint_guard import CheckpointGuardHook
 from .epoch_seed import EpochSeedHook
+from .keep_embeddings import KeepEmbeddingsHook
 from .non_finite_loss import NonFiniteLossHook
 from .num_classes import NumClassesCheckHook
 from .prediction_picture import PredictionPictureHook
@@ -12,6 +13,7 @@ from .unreadable_image import UnreadableImageHook
 __all__ = [
     'CheckpointGuardHook',
     'EpochSeedHook',
+    'KeepEmbeddingsHook',
     'NonFiniteLossHook',
     'NumClassesCheckHook',
     'PredictionPictureHook',

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
+from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
+from mmpretrain.evaluation import RetrievalAveragePrecision, RetrievalRecall
 from mmpretrain.registry import HOOKS
 from torch import nn
 
@@ -32,23 +33,27 @@ class NumClassesCheckHook(Hook):
         """Check the training data, and the validation data before an epoch is spent."""
         self._check(runner, runner.train_dataloader.dataset)
         if runner.val_loop is not None:
-            self._check(runner, runner.val_dataloader.dataset)
+            self._check_evaluated(runner, runner.val_loop)
             self._check_metrics(runner, runner.val_loop, 'val_evaluator')
 
     def before_val(self, runner: Runner) -> None:
         """Check the validation data."""
-        self._check(runner, runner.val_dataloader.dataset)
+        self._check_evaluated(runner, runner.val_loop)
         self._check_metrics(runner, runner.val_loop, 'val_evaluator')
 
     def before_test(self, runner: Runner) -> None:
         """Check the test data."""
-        self._check(runner, runner.test_dataloader.dataset)
+        self._check_evaluated(runner, runner.test_loop)
         self._check_metrics(runner, runner.test_loop, 'test_evaluator')
 
     def _check_metrics(self, runner: Runner, loop: object, field: str) -> None:
         num_classes = getattr(getattr(unwrap_model(runner.model), 'head', None), 'num_classes', None)
         if num_classes:
             check_top_k(getattr(getattr(loop, 'evaluator', None), 'metrics', ()), num_classes, field)
+
+    def _check_evaluated(self, runner: Runner, loop: Any) -> None:
+        if judges_classes(getattr(getattr(loop, 'evaluator', None), 'metrics', ())):
+            self._check(runner, loop.dataloader.dataset)
 
     def _check(self, runner: Runner, dataset: object) -> None:
         head = getattr(unwrap_model(runner.model), 'head', None)
@@ -66,6 +71,20 @@ def unwrap_model(model: nn.Module) -> nn.Module:
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
+
+
+def judges_classes(metrics: Sequence[BaseMetric]) -> bool:
+    """Whether a loop needs data of the head's classes; metrics of image search alone do not.
+
+    Args:
+        metrics (Sequence[BaseMetric]): Metrics of the loop; those with ``needs_classes = False``, and mmpretrain's of
+            retrieval, do without.
+
+    Returns:
+        bool: True unless there are metrics and all do without.
+    """
+    judges = [metric for metric in metrics if not isinstance(metric, DumpResults)]
+    return not judges or any(map(_needs_classes, judges))
 
 
 def check_class_names(dataset: object, num_classes: int) -> None:
@@ -87,12 +106,17 @@ def check_top_k(metrics: Sequence[BaseMetric], num_classes: int, field: str) -> 
         field (str): Field of the config that lists them, for the message.
     """
     for place, metric in enumerate(metrics):
-        top = max(getattr(metric, 'topk', None) or (0,))
+        top = max((getattr(metric, 'topk', None) or (0,)) if _needs_classes(metric) else (0,))
         if top > num_classes:
             raise GLSimError(
                 f'{type(metric).__name__} asks for top-{top}, but the head has {num_classes} classes; '
                 f'set --cfg-options {field}.{place}.topk=1 (val_evaluator and test_evaluator have it each)'
             )
+
+
+def _needs_classes(metric: BaseMetric) -> bool:
+    ranks_images = isinstance(metric, (RetrievalAveragePrecision, RetrievalRecall))
+    return not ranks_images and getattr(metric, 'needs_classes', True)
 
 
 def check_labels(dataset: Any, num_classes: int) -> None:

@@ -132,7 +132,18 @@ class GLSimClassifier(ImageClassifier):
             first of them there and all in ``selected_boxes`` (R, 4).
         """
         class_tokens, regions = self.encode(inputs, data_samples=data_samples)
-        samples = self.head.predict((class_tokens,), data_samples, **kwargs)
+        return self.show_regions(self.head.predict((class_tokens,), data_samples, **kwargs), regions)
+
+    def show_regions(self, samples: list[DataSample], regions: SelectedRegions) -> list[DataSample]:
+        """Leave on each sample where the model looked.
+
+        Args:
+            samples (list[DataSample]): One per image; filled.
+            regions (SelectedRegions): Of the images.
+
+        Returns:
+            list[DataSample]: The samples, with the fields of :meth:`predict` that are not the head's.
+        """
         maps = regions.scores.unflatten(1, regions.grid)
         boxes = regions.boxes.float()
         boxes = boxes[:, None] if boxes.dim() == 2 else boxes

@@ -1,0 +1,97 @@
+"""How long FaissRetriever and mmpretrain's ImageToImageRetriever take to search the same gallery."""
+
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import NamedTuple
+
+import torch
+from mmpretrain.models import ImageToImageRetriever
+from torch import Tensor, nn
+
+from retrieval.vectors import import_faiss
+
+from ..models import FaissRetriever
+
+
+class SearchTime(NamedTuple):
+    """One way of searching.
+
+    Attributes:
+        name (str): What was called.
+        milliseconds (float): Per query, median over rounds.
+        ratio (float): Time of mmpretrain's retriever divided by this one's.
+        same_ranking (bool): The first ``topk`` rows are those of mmpretrain's retriever for every query.
+    """
+
+    name: str
+    milliseconds: float
+    ratio: float
+    same_ranking: bool
+
+
+def use_threads(count: int) -> None:
+    """Let torch and FAISS compute with so many threads from here on."""
+    torch.set_num_threads(count)
+    import_faiss().omp_set_num_threads(count)
+
+
+def measure_retrievers(
+    gallery_size: int = 20_000,
+    dimension: int = 384,
+    batch_size: int = 8,
+    topk: int = 10,
+    rounds: int = 5,
+    seed: int = 0,
+) -> list[SearchTime]:
+    """Time ``matching`` of both retrievers, in turns in one process, on random embeddings.
+
+    mmpretrain's takes ``8 * batch_size * gallery_size * dimension`` bytes and more for its comparison.
+
+    Args:
+        gallery_size (int): Images in the gallery. Defaults to 20,000.
+        dimension (int): Width of the embeddings. Defaults to 384.
+        batch_size (int): Queries at a time. Defaults to 8.
+        topk (int): Rows that are asked for. Defaults to 10.
+        rounds (int): Repetitions, after one that does not count. Defaults to 5.
+        seed (int): Of the embeddings. Defaults to 0.
+
+    Returns:
+        list[SearchTime]: mmpretrain's first, then ours with the scores of all rows and of the first ``topk`` alone.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    gallery, queries = (torch.randn(size, dimension, generator=generator) for size in (gallery_size, batch_size))
+    encoder = nn.Linear(1, 1)  # is not called: embeddings are there
+    ways = {
+        'mmpretrain ImageToImageRetriever': ImageToImageRetriever(encoder, gallery, topk=topk),
+        'FaissRetriever': FaissRetriever(encoder, gallery, topk=topk),
+        'FaissRetriever, full_scores=False': FaissRetriever(encoder, gallery, topk=topk, full_scores=False),
+    }
+    for retriever in ways.values():
+        retriever.prepare_prototype()
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    rankings: dict[str, Tensor] = {}
+    for _ in range(rounds + 1):
+        for name, retriever in ways.items():
+            start = time.perf_counter()
+            rankings[name] = retriever.matching(queries)['pred_label'][:, :topk]
+            times[name].append(time.perf_counter() - start)
+    first = next(iter(ways))
+    reference = median(times[first][1:])
+    return [
+        SearchTime(
+            name,
+            1000 * median(seconds[1:]) / batch_size,
+            reference / median(seconds[1:]),
+            torch.equal(rankings[name], rankings[first]),
+        )
+        for name, seconds in times.items()
+    ]
+
+
+def render_times(times: Sequence[SearchTime]) -> str:
+    """A table in Markdown."""
+    rows = [f'| {row.name} | {row.milliseconds:.2f} | {row.ratio:.1f} | {row.same_ranking} |' for row in times]
+    return '\n'.join(
+        ['| retriever | ms per query | times as fast | same ranking |', '| --- | --- | --- | --- |', *rows]
+    )

@@ -1,0 +1,204 @@
+"""What a retriever searches: embeddings in memory, or a gallery on disk."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from glsim_mm.compat.checkpoints import load_checkpoint_file
+from glsim_mm.errors import GLSimError, one_line
+from retrieval.index import VectorIndex
+from retrieval.vectors import check_embeddings
+
+
+class Prototype(Protocol):
+    """Gallery rows 0 to M - 1 with a score each, the larger the better."""
+
+    def __len__(self) -> int:
+        """M."""
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and rows of the best k."""
+
+    def all_scores(self, queries: np.ndarray) -> np.ndarray:
+        """Scores of every row."""
+
+    def vectors(self) -> np.ndarray:
+        """Embeddings, float32 (M, C)."""
+
+
+class VectorPrototype:
+    """Embeddings in memory.
+
+    Args:
+        vectors (np.ndarray): Floating point, (M, C).
+        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
+        preset (str): See :mod:`retrieval.index`. Defaults to ``'flat'``, exact.
+
+    Raises:
+        RetrievalError: If the embeddings are no matrix of finite numbers, or the preset is unknown or needs more of
+            them.
+    """
+
+    def __init__(self, vectors: np.ndarray, metric: str, preset: str = 'flat') -> None:
+        vectors = check_embeddings(vectors, 'prototype')
+        self.index = VectorIndex(vectors.shape[1], metric, preset)
+        self.index.add(vectors)
+        if preset != 'flat':
+            self.index.compact()
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.index)
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Best rows of each query.
+
+        Args:
+            queries (np.ndarray): float32, (N, C).
+            k (int): 1 to M.
+
+        Returns:
+            tuple[np.ndarray, np.ndarray]: Scores float32 (N, k), best and largest first, and rows int64 (N, k); -inf
+            and -1 where an approximate search found fewer.
+        """
+        hits = self.index.search(queries, k)
+        return (-hits.scores if self.index.metric == 'l2' else hits.scores), hits.ids
+
+    def all_scores(self, queries: np.ndarray) -> np.ndarray:
+        """Scores of every row.
+
+        Args:
+            queries (np.ndarray): float32, (N, C).
+
+        Returns:
+            np.ndarray: float32, (N, M), the larger the better.
+        """
+        if self.index.metric == 'l2':  # by a product, small distances would drown in rounding
+            return scatter_scores(len(self), *self.search(queries, len(self)))
+        prepared, rows = self.index.prepare(queries, 'queries'), self.index.parts[0].rows
+        return (torch.from_numpy(prepared) @ torch.from_numpy(rows).T).numpy()
+
+    def vectors(self) -> np.ndarray:
+        """Embeddings, float32 (M, C)."""
+        return self.index.reconstruct(np.arange(len(self)))
+
+
+class GalleryPrototype:
+    """A gallery on disk or in Milvus; its rows are its images in the order of their ids.
+
+    Args:
+        gallery (Gallery): See :mod:`retrieval.gallery`.
+        metric (str): What its scores must be.
+        space (str, optional): Embeddings to search. Defaults to None, its first.
+
+    Raises:
+        GLSimError: If it compares in another way, or is empty.
+    """
+
+    def __init__(self, gallery: Any, metric: str, space: str | None = None) -> None:
+        found = gallery.manifest.metric
+        if found != metric:
+            raise GLSimError(f'the gallery compares by {found}, the retriever by {metric}: set similarity_fn={found!r}')
+        self.gallery = gallery
+        self.space = space
+        self.ids = gallery.ids()
+        if len(self.ids) == 0:
+            raise GLSimError('the gallery of the retriever has no images; add some to it')
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.ids)
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """See :meth:`VectorPrototype.search`."""
+        hits = self.gallery.search(queries, k, space=self.space)
+        rows = np.searchsorted(self.ids, hits.ids).clip(max=len(self.ids) - 1)
+        rows = np.where(self.ids[rows] == hits.ids, rows, -1)  # others may add images meanwhile
+        return (-hits.scores if self.gallery.manifest.metric == 'l2' else hits.scores), rows
+
+    def all_scores(self, queries: np.ndarray) -> np.ndarray:
+        """See :meth:`VectorPrototype.all_scores`; -inf for what a server leaves out."""
+        return scatter_scores(len(self), *self.search(queries, len(self)))
+
+    def check_weights(self, model: nn.Module) -> None:
+        """Refuse a gallery that another model made.
+
+        Args:
+            model (nn.Module): Classifier that encodes the queries. Galleries of unknown origin are not refused.
+
+        Raises:
+            GLSimError: If its weights are not those of the gallery's model.
+        """
+        from retrieval.encoder.fingerprint import hash_weights  # imports this package
+
+        fingerprint = self.gallery.manifest.fingerprint
+        if fingerprint is not None and fingerprint.weights and fingerprint.weights != hash_weights(model):
+            raise GLSimError(
+                f'the gallery was made by a model with other weights ({fingerprint.description or "not described"}): '
+                'load its checkpoint, or build the gallery anew'
+            )
+
+    def ids_of(self, rows: np.ndarray) -> np.ndarray:
+        """Ids of rows, int64; -1 stays -1."""
+        return np.where(rows < 0, -1, self.ids[rows])
+
+    def vectors(self) -> np.ndarray:
+        """Embeddings, float32 (M, C)."""
+        return self.gallery.vectors(self.ids, self.space)
+
+
+def scatter_scores(count: int, scores: np.ndarray, rows: np.ndarray, table: np.ndarray | None = None) -> np.ndarray:
+    """Scores of hits at their rows.
+
+    Args:
+        count (int): M.
+        scores (np.ndarray): float32, (N, k).
+        rows (np.ndarray): int64, (N, k), -1 for none.
+        table (np.ndarray, optional): float32, (N, M), to write into. Defaults to one of -inf.
+
+    Returns:
+        np.ndarray: The table.
+    """
+    table = np.full((len(scores), count), -np.inf, np.float32) if table is None else table
+    query, hit = np.nonzero(rows >= 0)
+    table[query, rows[query, hit]] = scores[query, hit]
+    return table
+
+
+def open_prototype(location: str, metric: str, preset: str, space: str | None) -> Prototype:
+    """What is searched at a path.
+
+    Args:
+        location (str): A file with a tensor (``.npy``, or any other name for a file of torch), the folder of a gallery
+            or its ``milvus://`` URI.
+        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
+        preset (str): How to search a tensor.
+        space (str, optional): Embeddings of a gallery to search.
+
+    Returns:
+        Prototype: The rows to search.
+
+    Raises:
+        GLSimError: If there is nothing there, or no tensor in the file.
+        RetrievalError: If the gallery cannot be opened.
+    """
+    if location.startswith('milvus://') or Path(location).is_dir():
+        from retrieval.gallery import open_gallery
+
+        return GalleryPrototype(open_gallery(location), metric, space)
+    return VectorPrototype(_read_tensor(Path(location)), metric, preset)
+
+
+def _read_tensor(path: Path) -> np.ndarray:
+    if path.suffix != '.npy':
+        tensor = load_checkpoint_file(path, map_location='cpu', name=f'prototype {path}')
+        if not isinstance(tensor, Tensor):
+            raise GLSimError(f'prototype {path} holds a {type(tensor).__name__}; save one tensor (M, C)')
+        return tensor.float().numpy()
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise GLSimError(f'prototype {path} cannot be read ({one_line(error, 200)}); check the path') from error

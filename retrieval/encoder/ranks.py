@@ -1,0 +1,93 @@
+"""Several processes that encode together, started by torchrun, Slurm or MPI."""
+
+import datetime
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+
+from glsim_mm.compat.distributed import set_rank_environment
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+# A rank that is done waits for the slowest one.
+_PATIENCE = datetime.timedelta(days=7)
+
+
+class Ranks(NamedTuple):
+    """This process among those that encode together.
+
+    Attributes:
+        rank (int): From 0.
+        size (int): How many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0, which merges."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Wait until all ranks are here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def gather(self, part: Any) -> list[Any]:
+        """Bring what each rank has to rank 0.
+
+        Args:
+            part (Any): Plain Python data of this rank.
+
+        Returns:
+            list[Any]: Of all ranks, in order; on other ranks than 0 empty.
+        """
+        if self.size == 1:
+            return [part]
+        parts: list[Any] | None = [None] * self.size if self.is_first else None
+        dist.gather_object(part, parts)
+        return parts or []
+
+
+@contextmanager
+def join_ranks(launcher: str = 'none') -> Iterator[Ranks]:
+    """Take part in the process group that a launcher starts.
+
+    The group talks over gloo, on GPU machines too: only names of files are exchanged.
+
+    Args:
+        launcher (str): ``'none'``, ``'pytorch'`` (torchrun), ``'slurm'`` or ``'mpi'``. Defaults to ``'none'``.
+
+    Yields:
+        Ranks: This process among them.
+    """
+    if launcher == 'none':
+        yield Ranks()
+        return
+    set_rank_environment(launcher)
+    dist.init_process_group('gloo', timeout=_PATIENCE)
+    try:
+        yield Ranks(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+        gc.collect()  # the group's threads end with the last reference to it
+
+
+def own_device(launcher: str, device: str | None = None) -> str | None:
+    """Device of this process: with a launcher its own GPU, if there are any.
+
+    Args:
+        launcher (str): See :func:`join_ranks`.
+        device (str, optional): What the user asks for, which wins.
+
+    Returns:
+        str | None: None leaves the choice to the model.
+    """
+    if device is not None or launcher == 'none' or not torch.cuda.is_available():
+        return device
+    return f'cuda:{int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()}'

@@ -1,0 +1,224 @@
+"""Quality of the search in a gallery, with its own index, filters and re-ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import RetrievalError
+from ..ranking import rerank
+from ..results import Hits
+from .labels import encode_labels
+from .query_scores import DEFAULT_KS, DEFAULT_MEMORY, evaluate, keeps_others
+from .report import RetrievalReport
+
+if TYPE_CHECKING:
+    from ..gallery.interface import GalleryInterface
+
+DEFAULT_DEPTH = 100
+_RECORDS_AT_ONCE = 1024
+_FIELDS = ('label', 'split', 'path')
+
+Space = str | Mapping[str, float] | None
+
+
+def evaluate_gallery(
+    gallery: GalleryInterface,
+    queries: GalleryInterface | None = None,
+    *,
+    space: Space = None,
+    query_space: str | None = None,
+    where: Any = None,
+    query_where: Any = None,
+    label: str = 'label',
+    method: str | None = None,
+    depth: int = DEFAULT_DEPTH,
+    method_options: Mapping[str, Any] | None = None,
+    ks: Sequence[int] = DEFAULT_KS,
+    whole_ranking: bool = True,
+    memory_limit: int = DEFAULT_MEMORY,
+    **options: Any,
+) -> RetrievalReport:
+    """How well the images of a gallery are found, by the search that users of the gallery get.
+
+    An approximate index, a filter or a re-ranking counts with what it does to the results: Recall@k is that of a search
+    for as many hits, MAP@R of one for R, mAP of one for all. Without ``queries`` every
+    image is searched among all others: it is left out of its own hits before they are re-ranked, because a query of
+    the real world is not in the gallery either.
+
+    Args:
+        gallery (Gallery): What is searched.
+        queries (Gallery, optional): Whose images are the queries, made by the same model. Defaults to the gallery
+            itself.
+        space (str | Mapping[str, float], optional): Which embeddings to compare, or weights of several. Defaults to
+            the gallery's first.
+        query_space (str, optional): Of a single space, which embeddings of the queries to search it with. Defaults to
+            the same.
+        where (Any, optional): Filter of the images that are searched, see :class:`retrieval.gallery.Condition`.
+        query_where (Any, optional): Filter of the queries. Defaults to ``where`` if they are of the gallery, else none.
+        label (str): Column with the class of an image; ``'split'`` or a column of metadata will do. Defaults to
+            ``'label'``.
+        method (str, optional): Re-ranking, see :func:`retrieval.ranking.rerank`. Defaults to none.
+        depth (int): How many hits to re-rank. Defaults to 100.
+        method_options (Mapping[str, Any], optional): Of the re-ranking.
+        ks (Sequence[int]): Values of k of Recall@k, >= 1. Defaults to (1, 2, 4, 8).
+        whole_ranking (bool): Report mAP too, which ranks the whole gallery for every query. Defaults to True.
+        memory_limit (int): Bytes that a block of rankings may take, about. Defaults to 256 MiB.
+        **options: ``rescore`` and ``parameters`` of the gallery's search.
+
+    Returns:
+        RetrievalReport: Metrics over queries, over classes, and of each class.
+
+    Raises:
+        RetrievalError: If a column or space is not there, models differ, a filter leaves nothing, or no query has a
+            relevant image.
+    """
+    source = gallery if queries is None else queries
+    _check_models(gallery, source)
+    ids = _some_ids(gallery, where, 'gallery')
+    query_ids = _some_ids(source, where if query_where is None and source is gallery else query_where, 'queries')
+    own = rows_of(query_ids, ids) if source is gallery else None
+    codes = encode_labels(read_labels(source, query_ids, label), read_labels(gallery, ids, label), own)
+    names = _space_names(gallery, space)
+    if query_space is not None and len(names) > 1:
+        raise RetrievalError('query_space goes with a single space: name one')
+    ranker = _Ranker(
+        gallery=gallery,
+        source=source,
+        ids=ids,
+        query_ids=query_ids,
+        own_ids=np.where(codes.own_rows >= 0, query_ids, -1),
+        spaces={name: query_space or name for name in names},
+        search_options=dict(space=names[0] if space is None else space, where=where, **options),
+        method=method,
+        depth=depth,
+        method_options=dict(method_options or {}),
+    )
+    report = evaluate(ranker, codes, ks, whole_ranking, memory_limit, exact=False)
+    num_shared = 0 if source is gallery else _count_shared(gallery, source, ids, query_ids)
+    return replace(report, settings=_describe(ranker, label), num_shared=num_shared)
+
+
+@dataclass(frozen=True)
+class _Ranker:
+    """Searches with queries at given places; an instance is a ``Search``."""
+
+    gallery: GalleryInterface
+    source: GalleryInterface
+    ids: np.ndarray
+    query_ids: np.ndarray
+    own_ids: np.ndarray
+    spaces: dict[str, str]
+    search_options: dict[str, Any]
+    method: str | None
+    depth: int
+    method_options: dict[str, Any]
+
+    def __call__(self, places: np.ndarray, k: int) -> np.ndarray:
+        query_ids, own = self.query_ids[places], self.own_ids[places]
+        queries = {space: self.source.vectors(query_ids, of_query) for space, of_query in self.spaces.items()}
+        wanted = min(max(k, self.depth if self.method else 0) + bool((own >= 0).any()), len(self.ids))
+        hits = self._without_own(self.gallery.search(queries, wanted, **self.search_options, transformed=True), own)
+        if self.method is not None:
+            patches = self.source.patches(query_ids) if self.method == 'region' else None
+            context = {name: self.search_options[name] for name in ('space', 'where')}
+            how = dict(
+                transformed=True, depth=self.depth, k=wanted, query_patches=patches, **context, **self.method_options
+            )
+            hits = self._without_own(rerank(self.gallery, queries, hits, self.method, **how), own)
+        return rows_of(hits.ids[:, :k], self.ids)
+
+    def _without_own(self, hits: Hits, own: np.ndarray) -> Hits:
+        kept = keeps_others(hits.ids, own)
+        worst = np.inf if self.gallery.manifest.metric == 'l2' else -np.inf
+        scores = np.pad(hits.scores, ((0, 0), (0, 1)), constant_values=worst)
+        ids = np.pad(hits.ids, ((0, 0), (0, 1)), constant_values=-1)
+        return Hits(scores[kept].reshape(hits.scores.shape), ids[kept].reshape(hits.ids.shape))
+
+
+def rows_of(found: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Places of ids in a sorted vector of ids.
+
+    Args:
+        found (np.ndarray): int64, any shape.
+        ids (np.ndarray): int64, (n,), in ascending order, n >= 1.
+
+    Returns:
+        np.ndarray: int64, the shape of ``found``; -1 for an id that is not there.
+    """
+    rows = np.minimum(np.searchsorted(ids, found), len(ids) - 1)
+    return np.where(ids[rows] == found, rows, -1)
+
+
+def _some_ids(gallery: GalleryInterface, where: Any, name: str) -> np.ndarray:
+    ids = gallery.ids(where)
+    if len(ids) == 0:
+        raise RetrievalError(f'{name}: no image is left; check the filter, and that the gallery is not empty')
+    return ids
+
+
+def read_labels(gallery: GalleryInterface, ids: np.ndarray, column: str = 'label') -> list[str | None]:
+    """Class of each image of a gallery.
+
+    Args:
+        gallery (Gallery): Any.
+        ids (np.ndarray): int64, (n,).
+        column (str): Which column has the classes. Defaults to ``'label'``.
+
+    Returns:
+        list[str | None]: (n,); None for an image without a label.
+
+    Raises:
+        RetrievalError: If there is no such column.
+    """
+    if column not in _FIELDS and column not in gallery.columns():
+        raise RetrievalError(f'there is no column {column!r}; there are {", ".join(gallery.columns())}')
+    values: list[Any] = []  # in blocks, because records carry similarity maps
+    for start in range(0, len(ids), _RECORDS_AT_ONCE):
+        records = gallery.records(ids[start : start + _RECORDS_AT_ONCE])
+        values += [getattr(record, column) if column in _FIELDS else record.metadata.get(column) for record in records]
+    return [None if value is None else str(value) for value in values]
+
+
+def _count_shared(gallery: GalleryInterface, source: GalleryInterface, ids: np.ndarray, query_ids: np.ndarray) -> int:
+    """Queries whose very file is among what is searched, by content hash."""
+    count = 0
+    for start in range(0, len(query_ids), _RECORDS_AT_ONCE):
+        records = source.records(query_ids[start : start + _RECORDS_AT_ONCE])
+        hashes = [record.content_hash for record in records if record.content_hash]
+        found = gallery.find_hashes(hashes) if hashes else {}
+        kept = {key for key, row in found.items() if rows_of(np.asarray(row), ids) >= 0}
+        count += sum(one in kept for one in hashes)
+    return count
+
+
+def _space_names(gallery: GalleryInterface, space: Space) -> list[str]:
+    spaces = list(gallery.manifest.spaces)
+    names = spaces[:1] if space is None else [space] if isinstance(space, str) else list(space)
+    if missing := [name for name in names if name not in spaces]:
+        raise RetrievalError(f'the gallery has no space {missing[0]!r}; it has {", ".join(spaces)}')
+    return names
+
+
+def _check_models(gallery: GalleryInterface, source: GalleryInterface) -> None:
+    first, second = gallery.manifest.fingerprint, source.manifest.fingerprint
+    if first is not None and second is not None and (differences := first.differences(second)):
+        raise RetrievalError(
+            f'queries and gallery were made by different models ({", ".join(differences)}): build one of them anew'
+        )
+
+
+def _describe(ranker: _Ranker, label: str) -> dict[str, str]:
+    space = ranker.search_options['space']
+    weights = space if isinstance(space, str) else ', '.join(f'{weight:g} {name}' for name, weight in space.items())
+    own = 'each image searched among all others' if (ranker.own_ids >= 0).any() else 'queries apart from the gallery'
+    settings = {'protocol': own, 'space': weights, 'index': ranker.gallery.manifest.preset}
+    if label != 'label':
+        settings['classes'] = f'column {label}'
+    if ranker.method is not None:
+        options = ''.join(f', {name}={value}' for name, value in ranker.method_options.items())
+        settings['re-rank'] = f'{ranker.method} of the first {ranker.depth}{options}'
+    return settings

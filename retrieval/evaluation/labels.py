@@ -1,0 +1,117 @@
+"""Labels of queries and gallery as numbers, and how many gallery rows are relevant to each query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import RetrievalError
+
+Labels = np.ndarray | Sequence[int | str | None]
+
+
+class LabelCodes(NamedTuple):
+    """Classes of queries and gallery, numbered from 0.
+
+    Attributes:
+        queries (np.ndarray): int64, (m,); -1 for a query without a label.
+        gallery (np.ndarray): int64, (n,); -1 for a row without a label, which is relevant to no query.
+        own_rows (np.ndarray): int64, (m,), the gallery row that is the query itself; -1 where there is none.
+        names (list[str]): Name of each class.
+    """
+
+    queries: np.ndarray
+    gallery: np.ndarray
+    own_rows: np.ndarray
+    names: list[str]
+
+    def num_relevant(self) -> np.ndarray:
+        """Gallery rows of each query's class, the query itself left out, int64 (m,); 0 without a label."""
+        sizes = np.bincount(self.gallery[self.gallery >= 0], minlength=len(self.names) + 1)
+        own = np.append(self.gallery, -1)[self.own_rows] == self.queries
+        return np.where(self.queries >= 0, sizes[self.queries] - own, 0)
+
+
+def encode_labels(
+    query_labels: Labels,
+    gallery_labels: Labels,
+    own_rows: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+) -> LabelCodes:
+    """Number the classes of queries and gallery.
+
+    Args:
+        query_labels (np.ndarray | Sequence): Integers or strings, (m,); None for no label.
+        gallery_labels (np.ndarray | Sequence): Likewise, (n,).
+        own_rows (np.ndarray, optional): Integers, (m,), the gallery row that is the query itself, -1 for none. Defaults
+            to none at all.
+        class_names (Sequence[str], optional): Names by label, of labels that are integers from 0.
+
+    Returns:
+        LabelCodes: Classes in the order of their labels.
+
+    Raises:
+        RetrievalError: If a vector is empty, labels are of both kinds, ``own_rows`` does not fit, or a label has no
+            name.
+    """
+    queries, gallery = _to_vector(query_labels, 'queries'), _to_vector(gallery_labels, 'the gallery')
+    own = np.full(len(queries), -1, np.int64) if own_rows is None else np.asarray(own_rows, np.int64)
+    if own.shape != queries.shape or (len(own) and not -1 <= own.min() <= own.max() < len(gallery)):
+        raise RetrievalError(f'own_rows must be rows of the gallery, or -1, for each of the {len(queries)} queries')
+    every = np.concatenate([queries, gallery])
+    present = np.array([label is not None for label in every]) if every.dtype == object else np.ones(len(every), bool)
+    kinds = {isinstance(label, str) for label in every[present]} if every.dtype == object else set()
+    if len(kinds) > 1:
+        raise RetrievalError('some labels are strings, others numbers: give all in one form')
+    codes = np.full(len(every), -1, np.int64)
+    classes = every[present]
+    if len(classes):
+        classes, codes[present] = np.unique(classes, return_inverse=True)
+    names = [_name(label, class_names) for label in classes.tolist()]
+    return LabelCodes(codes[: len(queries)], codes[len(queries) :], own, names)
+
+
+def unseen_classes(labels: Iterable[str | None], num_train_classes: int | None = None) -> list[str]:
+    """Classes that a class-disjoint protocol searches: those after the first half, in the order of their names.
+
+    The protocol of metric learning (Oh Song et al., CVPR 2016): train on the first 100 classes of CUB-200-2011, search
+    among all images of the other 100.
+
+    Args:
+        labels (Iterable[str | None]): Labels of images, or of classes.
+        num_train_classes (int, optional): So many of the first classes were for training. Defaults to half, rounded
+            down.
+
+    Returns:
+        list[str]: In order.
+
+    Raises:
+        RetrievalError: If that leaves none, or all.
+    """
+    names = sorted({label for label in labels if label is not None})
+    first = len(names) // 2 if num_train_classes is None else num_train_classes
+    if not 0 < first < len(names):
+        raise RetrievalError(
+            f'{first} of {len(names)} classes for training leaves none to search, or none to train: choose another '
+            'number'
+        )
+    return names[first:]
+
+
+def _to_vector(labels: Labels, name: str) -> np.ndarray:
+    array = np.asarray(labels)
+    if array.dtype.kind not in 'iuUOb':
+        raise RetrievalError(f'labels of {name} must be integers or strings, got {array.dtype}')
+    if array.ndim != 1 or not len(array):
+        raise RetrievalError(f'labels of {name} must be a vector with at least one entry, got shape {array.shape}')
+    return array if array.dtype.kind in 'iu' else array.astype(object)
+
+
+def _name(label: int | str, class_names: Sequence[str] | None) -> str:
+    if class_names is None:
+        return str(label)
+    if not isinstance(label, int) or not 0 <= label < len(class_names):
+        raise RetrievalError(f'there are names of {len(class_names)} classes, but none of label {label}')
+    return str(class_names[label])

@@ -1,0 +1,138 @@
+"""Everything that needs CUDA: copies of indexes on one GPU or several.
+
+The CPU index stays the one that is saved, filtered and changed: GPU indexes can neither be saved, nor remove rows, and
+ignore filters. Kinds that GPUs do not have stay on the CPU, and a log line says so once.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from ..vectors import import_faiss
+from .parameters import innermost, run_search
+
+MAX_K = 2048  # rows per query and inverted lists per query; faiss issues 1032 and 4008
+LEAST_ROWS = 10_000  # smaller parts answer faster on the CPU than a copy takes to launch
+PLACEMENTS = ('auto', 'replicate', 'shard')
+
+_logger = logging.getLogger(__name__)
+
+
+def count_gpus() -> int:
+    """GPUs that FAISS finds: 0 for builds without GPU support too.
+
+    Returns:
+        int: Number of devices.
+    """
+    faiss = import_faiss()
+    return faiss.get_num_gpus() if hasattr(faiss, 'StandardGpuResources') else 0
+
+
+class GpuSearcher:
+    """A copy of an index on GPUs, for searches without filter.
+
+    Args:
+        index (Any): CPU ``faiss.Index``: Flat, SQfp16, IVF-Flat, IVF-PQ, IVF-SQ, or one of these behind OPQ.
+        placement (str): ``'replicate'``: every GPU holds all rows and answers a share of the queries; ``'shard'``: every
+            GPU holds a share of the rows; ``'auto'``: replicate where the rows fit into half of each GPU's memory.
+            Defaults to ``'auto'``.
+        half (bool): float16 on the GPU, half of the memory; scores to about 3 digits. Defaults to False.
+
+    Raises:
+        RuntimeError: If FAISS cannot copy the index: an unknown kind, or too little memory.
+    """
+
+    def __init__(self, index: Any, placement: str = 'auto', half: bool = False) -> None:
+        faiss = import_faiss()
+        devices = list(range(count_gpus()))
+        self._resources = [faiss.StandardGpuResources() for _ in devices]
+        options = faiss.GpuMultipleClonerOptions()
+        options.useFloat16 = half
+        options.shard = len(devices) > 1 and (
+            placement == 'shard' or (placement == 'auto' and not self._fits(index, half))
+        )
+        self.is_sharded = bool(options.shard)
+        self.count = index.ntotal
+        self._index = faiss.index_cpu_to_gpu_multiple_py(self._resources, index, options, devices)
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Best rows of every query.
+
+        Args:
+            queries (np.ndarray): float32, (m, d).
+            k (int): 1 to :data:`MAX_K`.
+
+        Returns:
+            tuple[np.ndarray, np.ndarray]: Scores float32 and row numbers int64, (m, k).
+        """
+        return run_search(self._index, queries, k)
+
+    def _fits(self, index: Any, half: bool) -> bool:
+        """Whether whole vectors would fit into half of the free memory of each GPU; codes are smaller."""
+        size = index.ntotal * index.d * (2 if half else 4)
+        free = [_free_memory(device) for device in range(len(self._resources))]
+        return all(memory is None or 2 * size <= memory for memory in free)
+
+
+def to_gpu(index: Any, placement: str = 'auto', half: bool = False) -> GpuSearcher | None:
+    """A copy of an index on the GPUs, where there are any and they have this kind.
+
+    Args:
+        index (Any): CPU ``faiss.Index``.
+        placement (str): See :class:`GpuSearcher`. Defaults to ``'auto'``.
+        half (bool): See :class:`GpuSearcher`. Defaults to False.
+
+    Returns:
+        GpuSearcher | None: None, after one log line, where the search stays on the CPU.
+    """
+    if count_gpus() == 0:
+        _logger.warning('FAISS finds no GPU: searching on the CPU')
+        return None
+    reason = why_not(index)
+    if not reason:
+        try:
+            return GpuSearcher(index, placement, half)
+        except RuntimeError as error:
+            reason = ' '.join(str(error).split())[:200]
+    _logger.warning('searching %s on the CPU: %s', type(innermost(index)).__name__, reason)
+    return None
+
+
+def why_not(index: Any) -> str:
+    """Why an index must stay on the CPU.
+
+    Args:
+        index (Any): CPU ``faiss.Index``.
+
+    Returns:
+        str: The reason; empty if it may be copied.
+    """
+    faiss = import_faiss()
+    inner = innermost(index)
+    if isinstance(inner, faiss.IndexHNSW):
+        return 'GPUs have no graphs'
+    if isinstance(inner, faiss.IndexIVF):
+        if isinstance(faiss.downcast_index(inner.quantizer), faiss.IndexHNSW):
+            return 'GPUs have no graphs to find inverted lists'
+        if inner.nprobe > MAX_K:
+            return f'GPUs visit at most {MAX_K} inverted lists'
+        return (
+            ''
+            if isinstance(inner, (faiss.IndexIVFFlat, faiss.IndexIVFPQ, faiss.IndexIVFScalarQuantizer))
+            else 'no such kind'
+        )
+    if isinstance(inner, faiss.IndexScalarQuantizer):
+        return '' if inner.sq.qtype == faiss.ScalarQuantizer.QT_fp16 else 'GPUs have 16-bit codes only'
+    return '' if isinstance(inner, faiss.IndexFlat) else 'GPUs have no such kind'
+
+
+def _free_memory(device: int) -> int | None:
+    """Free bytes of a GPU, which FAISS does not tell; None without torch."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    return torch.cuda.mem_get_info(device)[0] if torch.cuda.is_available() else None

@@ -1,0 +1,21 @@
+"""Better rankings of hits that a search has found: re-ranking, query expansion, database-side augmentation."""
+
+from .augmentation import augment_gallery, augmented_vectors
+from .expansion import augment_database, expand
+from .patch_whitening import fit_patch_whitening, whiten_patches
+from .reciprocal import k_reciprocal_distances
+from .regions import region_similarity
+from .rerank import METHODS, rerank
+
+__all__ = [
+    'METHODS',
+    'augment_database',
+    'augment_gallery',
+    'augmented_vectors',
+    'expand',
+    'fit_patch_whitening',
+    'k_reciprocal_distances',
+    'region_similarity',
+    'rerank',
+    'whiten_patches',
+]

@@ -1,0 +1,105 @@
+"""Query expansion and database-side augmentation: an embedding and its nearest neighbours in one vector."""
+
+import numpy as np
+
+from ..errors import RetrievalError
+from ..search import exact_search
+from ..vectors import check_embeddings, unit_length
+
+_AUGMENT_BATCH = 1024
+
+
+def expand(
+    queries: np.ndarray,
+    neighbors: np.ndarray,
+    alpha: float = 0.0,
+    present: np.ndarray | None = None,
+    unit: bool = True,
+) -> np.ndarray:
+    """Weighted mean of each query and its neighbours: AQE with ``alpha=0``, alpha-QE otherwise.
+
+    The query has weight 1, a neighbour ``max(cos(query, neighbour), 0) ** alpha``. The larger alpha, the less the
+    neighbours that are not alike count. The vector has the query's place: it is searched with in its stead.
+
+    Sources: Chum et al., Total Recall, ICCV 2007 (average); Radenovic et al., arXiv 1711.02512, section 3.4 (alpha).
+
+    Args:
+        queries (np.ndarray): float32, (m, d), rows not zero.
+        neighbors (np.ndarray): float32, (m, n, d), n >= 0.
+        alpha (float): >= 0. Defaults to 0, equal weights.
+        present (np.ndarray, optional): bool, (m, n); which neighbours there are. Defaults to all.
+        unit (bool): Scale the result to length 1, for cosine similarity. Defaults to True.
+
+    Returns:
+        np.ndarray: float32, (m, d).
+
+    Raises:
+        RetrievalError: If alpha is negative, or shapes do not belong together.
+    """
+    queries = check_embeddings(queries, 'queries')
+    neighbors = np.asarray(neighbors, np.float32)
+    if not alpha >= 0:
+        raise RetrievalError(f'alpha must be at least 0, got {alpha}')
+    if neighbors.ndim != 3 or (neighbors.shape[0], neighbors.shape[2]) != queries.shape:
+        raise RetrievalError(f'neighbors must be (m, n, d) for queries {queries.shape}, got {neighbors.shape}')
+    lengths = np.linalg.norm(neighbors, axis=2)
+    products = np.einsum('md,mnd->mn', unit_length(queries, 'queries'), neighbors)
+    cosines = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+    weights = np.clip(cosines, 0, None) ** np.float32(alpha)
+    if present is not None:
+        weights = np.where(present, weights, 0)
+    total = queries + np.einsum('mn,mnd->md', weights, neighbors)
+    total = (total / (1 + weights.sum(axis=1, keepdims=True))).astype(np.float32)
+    return unit_length(total, 'expanded queries') if unit else total
+
+
+def augment_database(
+    vectors: np.ndarray, num_neighbors: int = 10, alpha: float = 0.0, metric: str = 'cosine'
+) -> np.ndarray:
+    """Database-side augmentation (DBA): each gallery vector expanded by its own nearest neighbours in the gallery.
+
+    Costs one search of the whole gallery, once; searches then cost what they did. The search is exact; for a large
+    gallery use :func:`retrieval.ranking.augmented_vectors`, which searches with the gallery's own index.
+
+    Source: Arandjelovic and Zisserman, Three things everyone should know, CVPR 2012.
+
+    Args:
+        vectors (np.ndarray): float32, (n, d).
+        num_neighbors (int): Neighbours of each besides itself, >= 0. Defaults to 10.
+        alpha (float): See :func:`expand`. Defaults to 0.
+        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``. Defaults to ``'cosine'``, which returns unit length.
+
+    Returns:
+        np.ndarray: float32, (n, d), rows in the same order.
+
+    Raises:
+        RetrievalError: If the vectors cannot be used or an argument is out of range.
+    """
+    if num_neighbors < 0:
+        raise RetrievalError(f'num_neighbors must be at least 0, got {num_neighbors}')
+    vectors = check_embeddings(vectors, 'vectors')
+    if metric == 'cosine':
+        vectors = unit_length(vectors, 'vectors')
+    augmented = np.empty_like(vectors)
+    for start in range(0, len(vectors), _AUGMENT_BATCH):
+        rows = np.arange(start, min(start + _AUGMENT_BATCH, len(vectors)))
+        found = without_own(exact_search(vectors, vectors[rows], num_neighbors + 1, metric)[1], rows)
+        present = found >= 0
+        neighbors = vectors[np.where(present, found, 0)]
+        augmented[rows] = expand(vectors[rows], neighbors, alpha, present, unit=metric == 'cosine')
+    return augmented
+
+
+def without_own(ids: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Neighbours of rows that were searched for in their own gallery, themselves left out.
+
+    Args:
+        ids (np.ndarray): int64, (m, k), best first; -1 where there is none.
+        own (np.ndarray): int64, (m,), id of each row.
+
+    Returns:
+        np.ndarray: int64, (m, k - 1). A row that did not find itself, as happens among equal vectors, loses its last
+        neighbour.
+    """
+    order = np.argsort(ids == own[:, None], axis=1, kind='stable')[:, :-1]
+    return np.take_along_axis(ids, order, axis=1)

@@ -1,0 +1,224 @@
+"""Re-ranking of what a search in a gallery has found."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import RetrievalError
+from ..results import Hits
+from .candidates import Candidates, Queries, Space, blocks, query_embeddings, space_weights
+from .expansion import expand
+from .patch_whitening import fit_patch_whitening, whiten_patches
+from .reciprocal import k_reciprocal_distances
+from .regions import region_similarity
+
+if TYPE_CHECKING:
+    from ..gallery.interface import GalleryInterface
+    from ..whitening import Whitening
+
+
+def rerank(
+    gallery: GalleryInterface,
+    queries: Queries,
+    hits: Hits,
+    method: str,
+    *,
+    space: Space = None,
+    query_patches: np.ndarray | None = None,
+    where: Any = None,
+    depth: int | None = None,
+    k: int | None = None,
+    transformed: bool = False,
+    **options: Any,
+) -> Hits:
+    """Put the first hits of each query into a better order.
+
+    ==================== ======================================================= ====================================
+    method               what it does                                            options (defaults)
+    ==================== ======================================================= ====================================
+    ``k-reciprocal``     :func:`k_reciprocal_distances` within the first         ``k1`` (20), ``k2`` (6), ``weight``
+                         ``depth`` hits                                          (0.3)
+    ``query-expansion``  :func:`expand` by the first hits, then a second search  ``num_neighbors`` (2), ``alpha``
+                         with the same filter                                    (3.0), ``search_again`` (True)
+    ``region``           :func:`region_similarity` of the selected patches,      ``weight`` (0.25), ``whitening``
+                         whitened, added to the score of the search              (``'gallery'``)
+    ==================== ======================================================= ====================================
+
+    ``whitening`` is what :func:`fit_patch_whitening` returns: learn it once for many calls. ``'gallery'`` learns it in
+    every call, which for a single query costs more than the search; None compares patches as they are.
+
+    All but a second search only permute: the result has the same rows. What is behind ``depth`` stays behind, in its
+    order, with scores lowered by a constant so that scores stay sorted.
+
+    Args:
+        gallery (Gallery): What was searched; any object with the interface of :mod:`retrieval.gallery`.
+        queries (np.ndarray | Mapping[str, np.ndarray]): float32, (m, d), or one such array for each space.
+        hits (Hits): (m, c), what ``gallery.search`` returned for them.
+        method (str): One of :data:`METHODS`.
+        space (str | Mapping[str, float] | None): As it was given to the search.
+        query_patches (np.ndarray, optional): float16 or float32, (m, O, C), selected patches of the queries, for
+            ``'region'``.
+        where (Any, optional): Filter of the search, for the second search of ``'query-expansion'``.
+        depth (int, optional): How many hits to re-rank, >= 1. Defaults to all.
+        k (int, optional): How many to return, >= 1. Defaults to as many as there are.
+        transformed (bool): Queries are as the gallery stores them. Defaults to False: as the model gives them.
+        **options: See the table.
+
+    Returns:
+        Hits: (m, min(k, c)) in the gallery's metric's direction (of ``'l2'`` the smallest first). ``k-reciprocal``: 1
+        minus its distance, or for ``'l2'`` its distance. ``query-expansion``: similarity to the expanded query.
+        ``region``: ``(1 - weight) * score + weight * region similarity``, or for ``'l2'`` the same sum with
+        ``2 - 2 * region similarity``.
+
+    Raises:
+        RetrievalError: If method, options, space or shapes do not fit, or the gallery keeps no patches for
+            ``'region'``.
+    """
+    if method not in METHODS:
+        raise RetrievalError(f'method must be one of {", ".join(METHODS)}, got {method!r}')
+    function = METHODS[method]
+    _check_options(method, function, options)
+    width = hits.ids.shape[1]
+    depth, k = width if depth is None else depth, width if k is None else k
+    if depth < 1 or k < 1:
+        raise RetrievalError(f'depth and k must be at least 1, got {depth} and {k}')
+    embeddings = query_embeddings(gallery, queries, space, transformed)
+    if any(len(array) != len(hits.ids) for array in embeddings.values()):
+        raise RetrievalError(f'there are hits of {len(hits.ids)} queries, but another number of queries')
+    if method == 'query-expansion' and options.pop('search_again', True):
+        return _second_search(gallery, embeddings, hits, space, where, k, **options)
+    if method == 'region' and options.setdefault('whitening', 'gallery') == 'gallery':
+        options['whitening'] = fit_patch_whitening(gallery)
+    first = Hits(hits.scores[:, :depth], hits.ids[:, :depth])
+    scores = np.empty(first.ids.shape, np.float32)
+    if query_patches is not None and (query_patches.ndim != 3 or len(query_patches) != len(hits.ids)):
+        raise RetrievalError(
+            f'query_patches must be ({len(hits.ids)}, O, C), one set for each query, got {query_patches.shape}'
+        )
+    # Patches are there as they are kept, as float32 and whitened.
+    more = 0 if query_patches is None or method != 'region' else 10 * query_patches[0].size
+    for block in blocks(gallery, embeddings, first, space_weights(gallery, space), more):
+        patches = None if query_patches is None else query_patches[block.rows]
+        scores[block.rows] = function(gallery, block, patches, **options)
+    return _reorder(hits, scores, gallery.manifest.metric == 'l2', k)
+
+
+def _k_reciprocal(
+    gallery: GalleryInterface,
+    block: Candidates,
+    patches: np.ndarray | None,
+    *,
+    k1: int = 20,
+    k2: int = 6,
+    weight: float = 0.3,
+) -> np.ndarray:
+    distances = k_reciprocal_distances(block.queries, block.vectors, block.present, k1, k2, weight)
+    return distances if gallery.manifest.metric == 'l2' else 1 - distances
+
+
+def _query_expansion(
+    gallery: GalleryInterface,
+    block: Candidates,
+    patches: np.ndarray | None,
+    *,
+    num_neighbors: int = 2,
+    alpha: float = 3.0,
+    search_again: bool = False,
+) -> np.ndarray:
+    _check_neighbors(num_neighbors)
+    metric = gallery.manifest.metric
+    nearest = slice(None), slice(num_neighbors)
+    queries = expand(block.queries, block.vectors[nearest], alpha, block.present[nearest], metric == 'cosine')
+    if metric == 'l2':
+        return ((queries[:, None] - block.vectors) ** 2).sum(axis=2)
+    return np.einsum('bd,brd->br', queries, block.vectors)
+
+
+def _region(
+    gallery: GalleryInterface,
+    block: Candidates,
+    patches: np.ndarray | None,
+    *,
+    weight: float = 0.25,
+    whitening: Whitening | None = None,
+) -> np.ndarray:
+    if not 0 <= weight <= 1:
+        raise RetrievalError(f'weight must be from 0 to 1, got {weight}')
+    if patches is None:
+        raise RetrievalError('region re-ranking compares patches: encode the queries with keep_patches=True')
+    numbers, places = np.unique(block.ids[block.present], return_inverse=True)
+    similarities = np.zeros(block.ids.shape, np.float32)
+    if len(numbers):
+        kept = gallery.patches(numbers)
+        if kept is None:
+            raise RetrievalError('the gallery keeps no patches: build it with keep_patches=True')
+        if whitening is not None:
+            patches, kept = whiten_patches(patches, whitening), whiten_patches(kept, whitening)
+        for row, there in enumerate(block.present):
+            own, places = kept[places[: there.sum()]], places[there.sum() :]
+            similarities[row, there] = region_similarity(patches[row : row + 1], own[None])[0]
+    if gallery.manifest.metric == 'l2':
+        similarities = 2 - 2 * similarities
+    return (1 - weight) * np.where(block.present, block.scores, 0) + weight * similarities
+
+
+METHODS: dict[str, Callable[..., np.ndarray]] = {
+    'k-reciprocal': _k_reciprocal,
+    'query-expansion': _query_expansion,
+    'region': _region,
+}
+
+
+def _second_search(
+    gallery: GalleryInterface,
+    queries: dict[str, np.ndarray],
+    hits: Hits,
+    space: Space,
+    where: Any,
+    k: int,
+    num_neighbors: int = 2,
+    alpha: float = 3.0,
+) -> Hits:
+    """Search with each query expanded in each of its spaces by the first hits of all spaces."""
+    _check_neighbors(num_neighbors)
+    nearest = Hits(hits.scores[:, :num_neighbors], hits.ids[:, :num_neighbors])
+    expanded = {name: np.empty_like(array) for name, array in queries.items()}
+    for name, array in queries.items():
+        for block in blocks(gallery, {name: array}, nearest, {name: 1.0}):
+            unit = gallery.manifest.metric == 'cosine'
+            expanded[name][block.rows] = expand(block.queries, block.vectors, alpha, block.present, unit)
+    return gallery.search(expanded, k, space=space, where=where, transformed=True)
+
+
+def _reorder(hits: Hits, scores: np.ndarray, ascending: bool, k: int) -> Hits:
+    """Sort the first hits by new scores and put the rest behind them; equal ones keep their order."""
+    depth = scores.shape[1]
+    worst = np.float32(np.inf if ascending else -np.inf)
+    scores = np.where(hits.ids[:, :depth] >= 0, scores, worst).astype(np.float32)
+    order = np.argsort(scores if ascending else -scores, axis=1, kind='stable')
+    scores, ids = np.take_along_axis(scores, order, axis=1), np.take_along_axis(hits.ids[:, :depth], order, axis=1)
+    if depth < min(k, hits.ids.shape[1]):
+        present = hits.ids[:, depth:] >= 0
+        rest = np.where(present, hits.scores[:, depth:], 0)
+        shift = np.where(present[:, :1], scores[:, -1:], 0) - rest[:, :1]
+        scores = np.concatenate([scores, np.where(present, rest + shift, worst)], axis=1)
+        accumulate = np.maximum.accumulate if ascending else np.minimum.accumulate
+        scores = accumulate(scores, axis=1)  # the shift may round up
+        ids = np.concatenate([ids, hits.ids[:, depth:]], axis=1)
+    return Hits(scores[:, :k].astype(np.float32), ids[:, :k])
+
+
+def _check_options(method: str, function: Callable[..., np.ndarray], options: dict[str, Any]) -> None:
+    known = [name for name, one in inspect.signature(function).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            raise RetrievalError(f'{method} has no option {name!r}; it has {", ".join(known)}')
+
+
+def _check_neighbors(num_neighbors: int) -> None:
+    if num_neighbors < 0:
+        raise RetrievalError(f'num_neighbors must be at least 0, got {num_neighbors}')

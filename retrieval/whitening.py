@@ -1,0 +1,137 @@
+"""PCA-whitening of embeddings: fewer dimensions, all of the same variance, learned from the gallery without labels."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import numpy as np
+
+from .errors import RetrievalError
+from .vectors import check_embeddings, import_faiss, unit_length
+
+_ROUNDING = 1e-6  # of a covariance in float32, as a share of its largest eigenvalue
+_FIELDS = ('matrix', 'bias', 'normalize')
+
+
+class Whitening:
+    """A learned linear map of embeddings (Jegou and Chum, ECCV 2012), by FAISS's ``PCAMatrix``.
+
+    Args:
+        matrix (np.ndarray): float32, (output dimension, input dimension).
+        bias (np.ndarray): float32, (output dimension,).
+        normalize (bool): Scale embeddings to length 1 before. Defaults to True.
+
+    Raises:
+        RetrievalError: If the arrays do not belong together.
+    """
+
+    def __init__(self, matrix: np.ndarray, bias: np.ndarray, normalize: bool = True) -> None:
+        matrix, bias = np.asarray(matrix), np.asarray(bias)
+        if matrix.ndim != 2 or 0 in matrix.shape or bias.shape != matrix.shape[:1]:
+            raise RetrievalError(f'a whitening of matrix {matrix.shape} and bias {bias.shape} is damaged; fit it anew')
+        if matrix.dtype != np.float32 or bias.dtype != np.float32 or not np.isfinite(matrix).all():
+            raise RetrievalError('a whitening that is not of finite float32 numbers is damaged; fit it anew')
+        self.matrix = matrix
+        self.bias = bias
+        self.normalize = bool(normalize)
+
+    @property
+    def input_dimension(self) -> int:
+        """Width of the embeddings that it takes."""
+        return self.matrix.shape[1]
+
+    @property
+    def output_dimension(self) -> int:
+        """Width of the embeddings that it gives."""
+        return self.matrix.shape[0]
+
+    @classmethod
+    def fit(cls, embeddings: np.ndarray, dimension: int, normalize: bool = True) -> Whitening:
+        """Learn the map from embeddings of a gallery.
+
+        Args:
+            embeddings (np.ndarray): float32, (n, d), n > ``dimension``. FAISS uses 1000 d of them at most.
+            dimension (int): Width of the result, 1 to d.
+            normalize (bool): Scale embeddings to length 1 before, here and in :meth:`apply`; right for cosine
+                similarity. Defaults to True.
+
+        Returns:
+            Whitening: Gives the embeddings mean 0, and variance 1 in each dimension.
+
+        Raises:
+            RetrievalError: If there are too few embeddings, or they vary in fewer dimensions.
+        """
+        array = check_embeddings(embeddings)
+        n, d = array.shape
+        if not 1 <= dimension <= d:
+            raise RetrievalError(f'whitening can keep 1 to {d} dimensions of these embeddings, not {dimension}')
+        if n <= dimension:
+            raise RetrievalError(
+                f'whitening to {dimension} dimensions needs more than {dimension} embeddings, got {n}: keep fewer '
+                'dimensions or encode more images'
+            )
+        faiss = import_faiss()
+        pca = faiss.PCAMatrix(d, dimension, -0.5)
+        pca.train(unit_length(array) if normalize else array)
+        _check_variance(faiss.vector_to_array(pca.eigenvalues)[:dimension])
+        # FAISS divides by the root of the sum of squares, not of their mean.
+        scale = np.sqrt(min(n, pca.max_points_per_d * d))
+        matrix = faiss.vector_to_array(pca.A).reshape(dimension, d) * scale
+        bias = faiss.vector_to_array(pca.b) * scale
+        return cls(matrix.astype(np.float32), bias.astype(np.float32), normalize)
+
+    def apply(self, embeddings: np.ndarray) -> np.ndarray:
+        """Whiten embeddings.
+
+        Args:
+            embeddings (np.ndarray): float32, (n, :attr:`input_dimension`).
+
+        Returns:
+            np.ndarray: float32, (n, :attr:`output_dimension`), not of length 1.
+
+        Raises:
+            RetrievalError: If they are of another width, or not finite.
+        """
+        array = check_embeddings(embeddings, dimension=self.input_dimension)
+        return (unit_length(array) if self.normalize else array) @ self.matrix.T + self.bias
+
+    def to_bytes(self) -> bytes:
+        """The map as bytes, NumPy's ``.npz`` format.
+
+        Returns:
+            bytes: For :meth:`from_bytes`.
+        """
+        buffer = io.BytesIO()
+        np.savez(buffer, matrix=self.matrix, bias=self.bias, normalize=np.array(self.normalize))
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Whitening:
+        """The map from its bytes, without running code from them.
+
+        Args:
+            content (bytes): As :meth:`to_bytes` gave them.
+
+        Returns:
+            Whitening: The same map.
+
+        Raises:
+            RetrievalError: If they are damaged.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                matrix, bias, normalize = (arrays[name] for name in _FIELDS)
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise RetrievalError(f'a whitening is damaged ({error}); build the gallery anew') from error
+        return cls(matrix, bias, bool(normalize))
+
+
+def _check_variance(eigenvalues: np.ndarray) -> None:
+    """Refuse to divide by variances that are nothing but rounding."""
+    kept = int((eigenvalues > eigenvalues[0] * _ROUNDING).sum()) if len(eigenvalues) else 0
+    if kept < len(eigenvalues):
+        raise RetrievalError(
+            f'the embeddings vary in {kept} dimensions only, too few to whiten to {len(eigenvalues)}: keep {kept} or '
+            'fewer'
+        )

@@ -1,0 +1,147 @@
+"""Moving galleries between a directory and Milvus."""
+
+import runpy
+
+import numpy as np
+import pytest
+from tiny_run import ROOT
+
+from retrieval.errors import RetrievalError
+from retrieval.gallery import Fingerprint, Record, create_gallery, open_gallery
+from retrieval.milvus import MilvusGallery, migrate
+from retrieval.whitening import Whitening
+
+SPACES = {'aggregated': 8, 'global': 4}
+MODEL = Fingerprint('a' * 64, 'b' * 64, 'c' * 64, 'model A')
+
+
+def run_tool(*arguments):
+    """The command line, in this process."""
+    module = runpy.run_path(str(ROOT / 'tools' / 'retrieval' / 'migrate.py'))
+    module['run'](module['main'], module['parse_args']([str(one) for one in arguments]), needs_model=False)
+
+
+def make_source(place, count=40):
+    rng = np.random.default_rng(0)
+    embeddings = {name: rng.normal(size=(count, size)).astype(np.float32) for name, size in SPACES.items()}
+    records = [
+        Record(
+            f'{row}.jpg',
+            label=None if row % 4 == 0 else f'class {row % 3}',
+            box=(1.0, 2.0, 30.5, 40.0) if row % 2 else None,
+            image_size=(64, 48),
+            content_hash=f'{row:064x}',
+            similarity_map=np.full((4, 4), row, np.uint8),
+            metadata={'year': 2000 + row, 'place': None if row % 5 else 'Rome'},
+        )
+        for row in range(count)
+    ]
+    with create_gallery(place, SPACES, fingerprint=MODEL) as gallery:
+        patches = rng.normal(size=(count, 2, 8)).astype(np.float16)
+        gallery.add(embeddings, records, np.arange(count) * 3 + 7, patches)
+        gallery.remove([7])
+    return {name: rng.normal(size=(5, size)).astype(np.float32) for name, size in SPACES.items()}
+
+
+def assert_same(one, other, queries):
+    """Two galleries with the same content, which give the same answers."""
+    with open_gallery(one) as first, open_gallery(other, expect=MODEL) as second:
+        ids = first.ids()
+        np.testing.assert_array_equal(second.ids(), ids)
+        np.testing.assert_array_equal(second.patches(ids), first.patches(ids))
+        for space in SPACES:
+            np.testing.assert_allclose(second.vectors(ids, space), first.vectors(ids, space), atol=1e-6)
+        for where in (None, {'label': 'class 1'}, {'label': ('!=', 'class 1')}, {'year': ('<', 2020), 'place': 'Rome'}):
+            np.testing.assert_array_equal(second.ids(where), first.ids(where))
+            for space in (*SPACES, {'aggregated': 0.5, 'global': 0.5}):
+                hits, expected = (one.search(queries, 9, space=space, where=where) for one in (second, first))
+                np.testing.assert_array_equal(hits.ids, expected.ids)
+                np.testing.assert_allclose(hits.scores, expected.scores, atol=1e-5)
+        for copy, record in zip(second.records(ids), first.records(ids)):
+            np.testing.assert_array_equal(copy.similarity_map, record.similarity_map)
+            assert (copy.id, copy.path, copy.label, copy.box) == (record.id, record.path, record.label, record.box)
+            assert copy.metadata == record.metadata and copy.image_size == record.image_size
+
+
+def test_there_and_back(tmp_path, location, capsys):
+    queries = make_source(tmp_path / 'first')
+    assert migrate(tmp_path / 'first', location, batch_size=7) == (39, 39, 39)
+    assert_same(tmp_path / 'first', location, queries)
+    run_tool(location, tmp_path / 'second', '--preset', 'flat')
+    assert '39 rows copied, 0 were there' in capsys.readouterr().out
+    assert_same(location, tmp_path / 'second', queries)
+
+
+def test_a_broken_migration_goes_on(tmp_path, location, monkeypatch):
+    queries = make_source(tmp_path / 'first')
+    add, calls = MilvusGallery.add, []
+
+    def add_twice(self, *args, **options):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return add(self, *args, **options)
+
+    monkeypatch.setattr(MilvusGallery, 'add', add_twice)
+    with pytest.raises(KeyboardInterrupt):
+        migrate(tmp_path / 'first', location, batch_size=10)
+    assert migrate(tmp_path / 'first', location, batch_size=10) == (39, 19, 39)
+    assert_same(tmp_path / 'first', location, queries)
+    assert migrate(tmp_path / 'first', location).copied == 0
+
+
+def test_shards_are_loaded_into_one_collection(tmp_path, location, capsys):
+    for number in range(3):
+        with create_gallery(tmp_path / f'shard_{number}', 4) as shard:
+            shard.add(np.eye(4, dtype=np.float32) + number, ids=np.arange(4) * 3 + number)
+    run_tool(*(tmp_path / f'shard_{number}' for number in range(3)), location)
+    assert '12 rows copied' in capsys.readouterr().out
+    with open_gallery(location) as gallery:
+        assert gallery.ids().tolist() == list(range(12))
+    with pytest.raises(SystemExit) as caught:
+        run_tool(tmp_path / 'nowhere', location)
+    assert caught.value.code == 2 and capsys.readouterr().err.count('\n') == 1
+    with pytest.raises(RetrievalError, match='id 0 is in several sources'):
+        migrate([tmp_path / 'shard_0', tmp_path / 'shard_0'], location)
+
+
+def test_another_gallery_is_not_overwritten(tmp_path, location):
+    make_source(tmp_path / 'first')
+    with create_gallery(location, SPACES, fingerprint=MODEL) as target:
+        target.add({name: np.ones((1, size), np.float32) for name, size in SPACES.items()}, ids=[1])
+    with pytest.raises(RetrievalError, match='id 1: migrate to a new place'):
+        migrate(tmp_path / 'first', location)
+    with create_gallery(tmp_path / 'other', SPACES, metric='l2'):
+        pass
+    with pytest.raises(RetrievalError, match='metric differs'):
+        migrate(tmp_path / 'other', location)
+
+
+def test_a_row_that_differs_is_noticed(tmp_path, location):
+    make_source(tmp_path / 'first')
+    migrate(tmp_path / 'first', location)
+    with open_gallery(location, writable=True) as gallery:
+        gallery.update([10], records=[Record('changed.jpg')])
+    with pytest.raises(RetrievalError, match='row 10 differs'):
+        migrate(tmp_path / 'first', location)
+
+
+def test_whitenings_move_too(tmp_path, location):
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(60, 8)).astype(np.float32)
+    for name, dimension in (('smaller', 5), ('same', 8)):
+        with create_gallery(
+            tmp_path / name, {'global': dimension}, transforms={'global': Whitening.fit(embeddings, dimension)}
+        ) as gallery:
+            gallery.add(embeddings)
+            expected = gallery.search(embeddings[:6], 5)
+        target = f'{location}_{name}'
+        migrate(tmp_path / name, target)
+        with open_gallery(target) as gallery:
+            hits = gallery.search(embeddings[:6], 5)
+        migrate(target, tmp_path / f'{name}_back')
+        with open_gallery(tmp_path / f'{name}_back') as gallery:
+            back = gallery.search(embeddings[:6], 5)
+        for one in (hits, back):
+            np.testing.assert_array_equal(one.ids, expected.ids)
+            np.testing.assert_allclose(one.scores, expected.scores, atol=1e-5)

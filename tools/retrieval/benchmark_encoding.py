@@ -1,0 +1,54 @@
+"""Does reading photos keep the model waiting? python tools/retrieval/benchmark_encoding.py CONFIG CHECKPOINT IMAGES."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from command_line import run
+from mmengine.config import DictAction
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        description='Images per second of the model on batches in memory, and of encoding from files, in turn'
+    )
+    parser.add_argument('config', help='config file of the model')
+    parser.add_argument('checkpoint', help='its weights: path or URL')
+    parser.add_argument('images', nargs='+', help='folders, files, patterns')
+    parser.add_argument('--num-images', type=int, help='use the first so many; default: all')
+    parser.add_argument('--batch-size', type=int, default=32, help='images per pass; default: 32')
+    parser.add_argument('--num-workers', type=int, default=2, help='processes that read images; default: 2')
+    parser.add_argument('--rounds', type=int, default=3, help='default: 3')
+    parser.add_argument('--threads', type=int, help="threads of the model on CPU; default: torch's number")
+    parser.add_argument('--device', help='for example cpu or cuda:1; default: the GPU if there is one')
+    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on GPU, bfloat16 on CPU')
+    parser.add_argument('--spaces', nargs='+', metavar='SPACE', help='default: all but concat')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')
+    args = parser.parse_args(argv)
+    if min(args.rounds, args.threads or 1, args.num_images or 1) < 1:
+        parser.error('--rounds, --threads and --num-images must be 1 or more')
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    """Measure and print."""
+    import torch
+
+    from glsim_mm.apis import load_config
+    from retrieval.encoder import Encoder, find_items
+    from retrieval.encoder.throughput import format_throughput, measure_throughput
+
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    cfg = load_config(args.config, args.cfg_options)
+    encoder = Encoder(cfg, args.checkpoint, args.device, args.amp, args.spaces)
+    items = find_items(args.images).items[: args.num_images]
+    print(format_throughput(measure_throughput(encoder, items, args.batch_size, args.num_workers, args.rounds)))
+
+
+if __name__ == '__main__':
+    run(main, parse_args())

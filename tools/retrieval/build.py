@@ -1,0 +1,100 @@
+"""Encode images into a gallery: python tools/retrieval/build.py IMAGES CONFIG CHECKPOINT --out GALLERY."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from command_line import run
+from mmengine.config import DictAction
+
+DESCRIPTION = """Encode images into a gallery that can be searched.
+
+Stopped, by Ctrl-C or a kill, it goes on when the same command is given again: what was encoded lies in GALLERY.parts
+until the gallery is whole. Several GPUs: bash tools/dist_encode.sh."""
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        'images',
+        nargs='*',
+        help='folders (the sub-folder of an image is its label), image files, patterns such as "photos/**/*.jpg"; or '
+        'one list (.txt: a path per line) or table (.csv with a column path; label, split and any others)',
+    )
+    parser.add_argument('config', help='config file of the model')
+    parser.add_argument('checkpoint', help='its weights: path or URL')
+    parser.add_argument('--out', required=True, metavar='GALLERY', help='folder of the gallery, or milvus://...')
+    parser.add_argument('--dataset', choices=['train', 'val', 'test'], help="in place of images: the config's data set")
+    parser.add_argument('--root', help='folder to which paths in the gallery are relative; default: that of the images')
+    what = parser.add_argument_group('what to keep of each image')
+    what.add_argument(
+        '--spaces',
+        nargs='+',
+        metavar='SPACE',
+        help='embeddings, the first is searched by default: aggregated, global, crop, concat of a GLSim model, global '
+        'of any other; default: aggregated global crop',
+    )
+    what.add_argument('--keep-patches', action='store_true', help='tokens of the selected patches, for --rerank region')
+    what.add_argument('--whiten', type=int, metavar='DIM', help='whiten embeddings to DIM dimensions by PCA')
+    index = parser.add_argument_group('index')
+    index.add_argument('--preset', default='auto', help='kind of index, or a FAISS factory string; default: auto')
+    index.add_argument('--metric', default='cosine', help='cosine, ip or l2; default: cosine')
+    index.add_argument('--memory-limit', type=float, metavar='GIB', help='memory that the index may take, for auto')
+    work = parser.add_argument_group('work')
+    work.add_argument('--batch-size', type=int, default=32, help='images per pass; default: 32')
+    work.add_argument('--num-workers', type=int, default=2, help='processes that read images; default: 2')
+    work.add_argument('--device', help='for example cpu or cuda:1; default: the GPU if there is one')
+    work.add_argument('--amp', action='store_true', help='mixed precision: float16 on GPU, bfloat16 on CPU')
+    work.add_argument('--overwrite', action='store_true', help='replace a gallery that is there, once the new is whole')
+    work.add_argument('--no-progress', action='store_true', help='no progress on standard error')
+    work.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')
+    work.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    work.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_intermixed_args(argv)
+    if bool(args.images) == bool(args.dataset):
+        parser.error('give either images or --dataset')
+    if args.memory_limit is not None and args.memory_limit <= 0:
+        parser.error('--memory-limit must be more than 0')
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    """Build and say what was done."""
+    from glsim_mm.apis import load_config
+    from retrieval.encoder import build_gallery, format_report
+
+    try:
+        report = build_gallery(
+            (args.images[0] if len(args.images) == 1 else args.images) or None,
+            load_config(args.config, args.cfg_options),
+            args.checkpoint,
+            args.out,
+            dataset=args.dataset,
+            root=args.root,
+            spaces=args.spaces,
+            keep_patches=args.keep_patches,
+            preset=args.preset,
+            metric=args.metric,
+            memory_limit=None if args.memory_limit is None else int(args.memory_limit * 2**30),
+            whiten=args.whiten,
+            batch_size=args.batch_size,
+            num_workers=args.num_workers,
+            device=args.device,
+            amp=args.amp,
+            overwrite=args.overwrite,
+            progress=not args.no_progress,
+            launcher=args.launcher,
+        )
+    except KeyboardInterrupt:
+        sys.stderr.write('stopped; the same command goes on from here\n')
+        sys.exit(130)
+    if report is not None:
+        print(format_report(report))
+
+
+if __name__ == '__main__':
+    run(main, parse_args())

@@ -1,0 +1,46 @@
+"""Find images that a gallery has twice: python tools/retrieval/duplicates.py GALLERY [--threshold 0.95]."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from command_line import run
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(description='Find equal files and similar images in a gallery; removes nothing')
+    parser.add_argument('gallery', help='folder of the gallery, or milvus://HOST:PORT/COLLECTION')
+    parser.add_argument(
+        '--threshold',
+        type=float,
+        help='find similar images too: least similarity, for example 0.95, or of l2 the largest squared distance',
+    )
+    parser.add_argument('--space', help='embeddings to compare; default: the first')
+    parser.add_argument(
+        '--where',
+        nargs='+',
+        default=[],
+        metavar='CONDITION',
+        help="compare only these rows, as label=Wren 'year>=2019'",
+    )
+    parser.add_argument('--json', action='store_true', help='print JSON')
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Find and print."""
+    from retrieval.gallery import open_gallery, parse_conditions
+    from retrieval.recognition import duplicates_to_json, find_duplicates, format_duplicates
+
+    with open_gallery(args.gallery) as gallery:
+        groups = find_duplicates(gallery, args.threshold, space=args.space, where=parse_conditions(args.where))
+    print(json.dumps(duplicates_to_json(groups), indent=1) if args.json else format_duplicates(groups))
+
+
+if __name__ == '__main__':
+    run(main, parse_args(), needs_model=False)

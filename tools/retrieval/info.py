@@ -1,0 +1,36 @@
+"""Say what a gallery holds: python tools/retrieval/info.py GALLERY."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from command_line import run
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(description='Say what a gallery holds and what made it')
+    parser.add_argument('gallery', help='folder of the gallery, or milvus://HOST:PORT/COLLECTION')
+    parser.add_argument('--json', action='store_true', help='print JSON')
+    parser.add_argument('--id', type=int, nargs='+', default=[], help='rows to show in full')
+    parser.add_argument('--verify', action='store_true', help='read every file and compare checksums')
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Look and print."""
+    from retrieval.gallery import verify_gallery
+    from retrieval.gallery_info import describe_gallery, format_description
+
+    if args.verify:
+        verify_gallery(args.gallery)
+    print(format_description(describe_gallery(args.gallery, args.id), as_json=args.json))
+    if args.verify and not args.json:
+        print('every file is as it was written')
+
+
+if __name__ == '__main__':
+    run(main, parse_args(), needs_model=False)

@@ -1,0 +1,49 @@
+"""Take images out of a gallery: python tools/retrieval/remove.py GALLERY --id 3 17, or --where label=Wren."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from command_line import run
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(description='Take images out of a gallery; their files stay where they are')
+    parser.add_argument('gallery', help='folder of the gallery, or milvus://HOST:PORT/COLLECTION')
+    parser.add_argument('--id', type=int, nargs='+', default=[], help='ids of rows')
+    parser.add_argument(
+        '--where',
+        nargs='+',
+        default=[],
+        metavar='CONDITION',
+        help="all that a filter lets through, as label=Wren 'year<2019'",
+    )
+    parser.add_argument('--compact', action='store_true', help='give back the space on disk too')
+    parser.add_argument('--dry-run', action='store_true', help='say how many there are, and remove nothing')
+    args = parser.parse_args(argv)
+    if bool(args.id) == bool(args.where):
+        parser.error('give either --id or --where')
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    """Remove and say how many."""
+    from retrieval.gallery import open_gallery, parse_conditions
+
+    where = parse_conditions(args.where)
+    with open_gallery(args.gallery, writable=not args.dry_run) as gallery:
+        if args.dry_run:
+            print(f'{len(gallery.records(args.id)) if args.id else len(gallery.ids(where))} would be removed')
+            return
+        count = gallery.remove(args.id) if args.id else gallery.remove(where=where)
+        if args.compact:
+            gallery.compact()
+        print(f'{count} removed, {len(gallery)} left')
+
+
+if __name__ == '__main__':
+    run(main, parse_args(), needs_model=False)
