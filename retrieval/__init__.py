@@ -1,6 +1,31 @@
-"""Image search on (n, d) float32 embeddings of any model."""
+"""Image search on (n, d) float32 embeddings of any model; :class:`ImageSearch` adds GLSim's models to it."""
 
-from .metrics import mean_average_precision_at_r, recall_at_k
-from .search import exact_search
+from importlib import import_module
+from typing import Any
 
-__all__ = ['exact_search', 'mean_average_precision_at_r', 'recall_at_k']
+_EXPORTS = {
+    'ImageSearch': 'image_search',
+    'RetrievalError': 'errors',
+    'VectorIndex': 'index',
+    'create_gallery': 'gallery',
+    'exact_search': 'search',
+    'mean_average_precision': 'metrics',
+    'mean_average_precision_at_r': 'metrics',
+    'merge_galleries': 'gallery',
+    'open_gallery': 'gallery',
+    'r_precision': 'metrics',
+    'recall_at_k': 'metrics',
+}
+
+__all__ = list(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: FAISS, SQLite or a model are not needed for all of it."""
+    if name not in _EXPORTS:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'.{_EXPORTS[name]}', __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_EXPORTS])

