@@ -142,7 +142,7 @@ def _open_target(origin: Any, target: str | Path, preset: str, count: int) -> An
         metric=manifest.metric,
         preset=preset,
         fingerprint=manifest.fingerprint,
-        transforms=origin.transforms if isinstance(origin, MilvusGallery) else origin._transforms,
+        transforms=origin.transforms,
         origin=manifest.origin,
     )
 
