@@ -15,7 +15,6 @@ from ..gallery.interface import Manifest, Record
 from ..gallery.locations import is_milvus
 from .client import Collection
 from .fields import AUTO_FLAT_ROWS
-from .gallery import MilvusGallery
 from .location import parse_location
 
 SAMPLE = 1000
