@@ -241,8 +241,8 @@ class Gallery:
             where (Any, optional): Filter, evaluated inside the search; see :func:`read_conditions`.
             rescore (int, optional): See :meth:`VectorIndex.search`.
             parameters (Mapping[str, int], optional): See :meth:`VectorIndex.search`.
-            transformed (bool): Queries are as the gallery stores them, of :meth:`vectors` or :meth:`transform`. Defaults
-                to False: as the model gives them.
+            transformed (bool): Queries are as the gallery stores them, of :meth:`vectors` or :meth:`transform`.
+                Defaults to False: as the model gives them.
 
         Returns:
             Hits: (m, k).

@@ -18,8 +18,8 @@ def search_overfetch(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Best k allowed rows of every query.
 
-    What a search of depth r returns are its r best rows in order; if k of them are allowed, these are the k best allowed
-    ones. So the result is as exact as the search, or it is not given.
+    What a search of depth r returns are its r best rows in order; if k of them are allowed, these are the k best
+    allowed ones. So the result is as exact as the search, or it is not given.
 
     Args:
         search (Callable): Queries (m, d) and depth r -> scores and row numbers (m, r), best first, -1 for none.
@@ -29,8 +29,8 @@ def search_overfetch(
         limit (int): Largest depth of the search, such as the 2048 of FAISS on GPUs.
 
     Returns:
-        tuple[np.ndarray, np.ndarray] | None: Scores float32 and row numbers int64, (m, k); None where some query did not
-        see k allowed rows: search in another way then.
+        tuple[np.ndarray, np.ndarray] | None: Scores float32 and row numbers int64, (m, k); None where some query did
+        not see k allowed rows: search in another way then.
     """
     total, count = len(allowed), int(allowed.sum())
     if not 1 <= k <= count:
