@@ -33,8 +33,11 @@ def check_embeddings(array: np.ndarray, name: str = 'embeddings', dimension: int
             f'{name} have {array.shape[1]} columns, the index {dimension}: use the model that made the index'
         )
     array = np.ascontiguousarray(array, dtype=np.float32)
-    finite = np.isfinite(array).all(axis=1)
-    if not finite.all():
+    # A sum of squares is finite only if all of its numbers are: one pass, where looking at each number takes two.
+    if not np.isfinite(np.einsum('ij,ij->i', array, array)).all():
+        finite = np.isfinite(array).all(axis=1)
+        if finite.all():
+            return array  # large numbers
         raise RetrievalError(f'{name}: row {int(finite.argmin())} has NaN or infinity, which no metric can rank')
     return array
 
@@ -52,10 +55,12 @@ def unit_length(array: np.ndarray, name: str = 'embeddings') -> np.ndarray:
     Raises:
         RetrievalError: If a row is all zeros.
     """
-    norms = np.linalg.norm(array, axis=1, keepdims=True)
+    norms = np.sqrt(np.einsum('ij,ij->i', array, array))[:, None]
+    if not np.isfinite(norms).all():  # of numbers whose squares are too large for float32
+        norms = np.linalg.norm(array.astype(np.float64), axis=1, keepdims=True)
     if not norms.all():
         raise RetrievalError(f'{name}: row {int(norms.argmin())} is all zeros, which has no cosine similarity')
-    return array / norms
+    return (array / norms).astype(np.float32, copy=False)
 
 
 def import_faiss() -> ModuleType:

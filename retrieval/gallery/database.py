@@ -160,13 +160,13 @@ class Database:
         for record in records:
             for name, value in record.metadata.items():
                 kind = _kind(name, value)
-                if kind is None or known.get(name.lower()) == kind:
-                    continue
                 if name.lower() in _FIXED or not _NAME.fullmatch(name):
                     raise RetrievalError(
                         f'{name!r} is no name for a column of metadata: use letters, digits and underscores, and none '
                         f'of {", ".join(_FIXED)}'
                     )
+                if kind is None or known.get(name.lower()) == kind:
+                    continue
                 if name.lower() in known:
                     if (known[name.lower()], kind) == ('REAL', 'INTEGER'):
                         continue

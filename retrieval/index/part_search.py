@@ -107,7 +107,8 @@ def _search_approximate(
     overrides = dict(parameters or {})
     inner = innermost(part.approximate)
     if hasattr(inner, 'hnsw'):  # a graph returns no more rows than it keeps in its queue
-        overrides['efSearch'] = max(int(overrides.get('efSearch', inner.hnsw.efSearch)), depth)
+        if depth > int(overrides.get('efSearch', inner.hnsw.efSearch)):
+            overrides['efSearch'] = depth
     selector = None if allowed is None else bitmap_selector(allowed)
     return run_search(part.approximate, queries, depth, search_parameters(part.approximate, selector, overrides))
 

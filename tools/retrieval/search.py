@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -67,9 +68,10 @@ def main(args: argparse.Namespace) -> None:
         depth=args.depth,
         rescore=args.rescore,
     )
-    with ImageSearch.open(
-        args.gallery, args.config, args.checkpoint, device=args.device, with_model=bool(args.images)
-    ) as search:
+    model = dict(config=args.config, checkpoint=args.checkpoint, device=args.device, with_model=bool(args.images))
+    with redirect_stdout(sys.stderr):  # mmengine's logger writes to standard output, which is for results
+        opened = ImageSearch.open(args.gallery, **model)
+    with opened as search:
         if args.images:
             results = search(args.images, args.k, box=args.box, **options)
         else:

@@ -1,0 +1,189 @@
+"""A gallery whose writer is killed, at every step at which it makes something durable."""
+
+import os
+import shutil
+import sqlite3
+
+import numpy as np
+import pytest
+
+from retrieval.errors import RetrievalError
+from retrieval.gallery import Record, create_gallery, merge_galleries, open_gallery, verify_gallery
+from retrieval.gallery.database import Database
+
+DIMENSION = 8
+MAX_STEPS = 60
+
+
+def embeddings(count, seed):
+    return np.random.default_rng(seed).normal(size=(count, DIMENSION)).astype(np.float32)
+
+
+def build(folder):
+    gallery = create_gallery(folder, {'a': DIMENSION}, preset='fp16')
+    gallery.add(embeddings(20, 0), [Record(f'{number}.jpg', label=str(number % 3)) for number in range(20)])
+    gallery.close()
+
+
+def state_of(folder):
+    """Everything that a reader sees; it must hang together."""
+    verify_gallery(folder)
+    with open_gallery(folder) as gallery:
+        ids = gallery.ids()
+        vectors, records = gallery.vectors(ids), gallery.records(ids)
+        found = gallery.search(vectors, 1).ids[:, 0] if len(ids) else ids
+        assert len(gallery) == len(ids)
+        np.testing.assert_array_equal(found, ids)
+        rows = [(record.id, record.path, record.label, record.metadata) for record in records]
+        return rows, vectors.tolist(), [sorted(set(one.values())) for one in gallery.built_presets]
+
+
+def add(folder):
+    with open_gallery(folder, writable=True) as gallery:
+        gallery.add(embeddings(30, 1), [Record(f'new{number}.jpg', metadata={'year': number}) for number in range(30)])
+
+
+def update(folder):
+    with open_gallery(folder, writable=True) as gallery:
+        gallery.update([3, 4], embeddings(2, 2), [Record('other.jpg'), Record('more.jpg')])
+
+
+def update_records(folder):
+    with open_gallery(folder, writable=True) as gallery:
+        gallery.update([3], records=[Record('moved.jpg')])
+
+
+def remove(folder):
+    with open_gallery(folder, writable=True) as gallery:
+        gallery.remove(where={'label': '1'})
+
+
+def remove_all(folder):
+    with open_gallery(folder, writable=True) as gallery:
+        gallery.remove(where={'label': ['0', '1', '2']})
+
+
+def compact(folder):
+    with open_gallery(folder, writable=True) as gallery:
+        gallery.compact('sq8')
+
+
+def die_at(step):
+    """Kill this process when it is about to make something durable for the ``step``-th time."""
+    count = [0]
+
+    def counted(function):
+        def call(*args, **options):
+            count[0] += 1
+            if count[0] == step:
+                os._exit(9)
+            return function(*args, **options)
+
+        return call
+
+    os.fsync, os.replace = counted(os.fsync), counted(os.replace)
+    shutil.rmtree = counted(shutil.rmtree)
+    Database.write_meta = counted(Database.write_meta)
+    Database.close = counted(Database.close)
+
+
+def run_killed(action, folder, step):
+    """Run in a child that dies at a step; whether it lived to the end."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            die_at(step)
+            action(folder)
+            code = 0
+        finally:
+            os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    assert os.waitstatus_to_exitcode(status) in (0, 9)
+    return os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+@pytest.mark.parametrize('action', [add, update, update_records, remove, remove_all, compact])
+def test_killed_writer_leaves_the_old_or_the_new_state(tmp_path, action):
+    build(tmp_path / 'start')
+    before = state_of(tmp_path / 'start')
+    shutil.copytree(tmp_path / 'start', tmp_path / 'done')
+    action(tmp_path / 'done')
+    after = state_of(tmp_path / 'done')
+    assert before != after
+    seen = []
+    for step in range(1, MAX_STEPS):
+        folder = tmp_path / f'step{step}'
+        shutil.copytree(tmp_path / 'start', folder)
+        lived = run_killed(action, folder, step)
+        state = state_of(folder)
+        assert state in (before, after), step
+        seen.append(state == after)
+        if lived:
+            assert state == after
+            break
+        with open_gallery(folder, writable=True) as gallery:  # the next writer works, and cleans up
+            known = {name.split('/')[1] for name in gallery.manifest.files}
+            segments = folder / 'segments'
+            assert {path.name for path in segments.glob('*')} == known
+            gallery.add(embeddings(1, 7))
+        shutil.rmtree(folder)
+    else:
+        pytest.fail('the action took more steps than expected')
+    assert False in seen and seen == sorted(seen)
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_killed_maker_leaves_nothing_or_a_gallery(tmp_path):
+    def make(folder):
+        create_gallery(folder, 4).close()
+
+    for step in range(1, MAX_STEPS):
+        folder = tmp_path / f'step{step}'
+        lived = run_killed(make, folder, step)
+        if folder.exists():
+            assert len(open_gallery(folder)) == 0
+        else:
+            create_gallery(folder, 4).close()
+        if lived:
+            return
+    pytest.fail('making a gallery took more steps than expected')
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_killed_merge_leaves_no_target_or_a_whole_one(tmp_path):
+    build(tmp_path / 'one')
+    with create_gallery(tmp_path / 'two', {'a': DIMENSION}) as gallery:
+        gallery.add(embeddings(5, 3), ids=range(100, 105))
+
+    def merge(folder):
+        merge_galleries([tmp_path / 'one', tmp_path / 'two'], folder).close()
+
+    for step in range(1, MAX_STEPS):
+        folder = tmp_path / f'step{step}'
+        lived = run_killed(merge, folder, step)
+        if folder.exists():
+            assert len(state_of(folder)[0]) == 25
+        elif not lived:
+            merge(folder)  # what is left of the first attempt is in nobody's way
+            assert len(state_of(folder)[0]) == 25
+        if lived:
+            return
+    pytest.fail('merging took more steps than expected')
+
+
+def test_failed_commit_leaves_the_old_state(tmp_path, monkeypatch):
+    build(tmp_path / 'g')
+    before = state_of(tmp_path / 'g')
+
+    def fail(self, *args):
+        raise sqlite3.OperationalError('database or disk is full')
+
+    with monkeypatch.context() as patch, open_gallery(tmp_path / 'g', writable=True) as gallery:
+        patch.setattr(Database, 'write_records', fail)
+        with pytest.raises(RetrievalError, match='make room; nothing was changed'):
+            gallery.add(embeddings(3, 1))
+        assert len(gallery) == 20
+    assert state_of(tmp_path / 'g') == before
+    assert len(list((tmp_path / 'g' / 'segments').glob('*'))) == 1
