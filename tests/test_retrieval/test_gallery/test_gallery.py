@@ -20,7 +20,8 @@ def unit(array):
 def test_records_come_back(tmp_path):
     record = Record(
         'dir/ä.jpg', 'Wren', 'train', (1.5, 2, 30, 40), (640, 480), 'ab' * 32,
-        np.arange(12, dtype=np.uint8).reshape(3, 4), (0, 0, 640, 480), {'year': 2020, 'weight': 0.5, 'note': "it's; --"},
+        np.arange(12, dtype=np.uint8).reshape(3, 4), (0, 0, 640, 480),
+        {'year': 2020, 'weight': 0.5, 'note': "it's; --"},
     )  # fmt: skip
     with create_gallery(tmp_path / 'g', 12, origin={'root': 'photos'}) as gallery:
         ids = gallery.add(A[:2], [record, Record()], ids=[2**60, 5])

@@ -1,0 +1,166 @@
+"""GPUs: what can be checked without one, and what runs as soon as there is one."""
+
+import importlib.metadata
+import logging
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval.index import PRESETS, VectorIndex
+from retrieval.index.gpu import LEAST_ROWS, count_gpus, to_gpu, why_not
+from retrieval.index.overfetch import search_overfetch
+from retrieval.index.presets import build_faiss_index
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(2000, 16)).astype(np.float32)
+QUERIES = RNG.normal(size=(9, 16)).astype(np.float32)
+
+
+class IgnoresFilters:
+    """A stand-in for a GPU index: searches what it was given, and accepts filters without applying them."""
+
+    def __init__(self, index):
+        self.index, self.calls = index, 0
+
+    def search(self, queries, k):
+        assert k <= 2048
+        self.calls += 1
+        return self.index.search(queries, k)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 12), st.floats(0, 1), st.integers(1, 60))
+def test_overfetching_is_exact_or_gives_up(seed, k, share, limit):
+    rng = np.random.default_rng(seed)
+    rows, queries = rng.normal(size=(60, 3)).astype(np.float32), rng.normal(size=(4, 3)).astype(np.float32)
+    allowed = rng.random(60) < share
+    k = min(k, int(allowed.sum()))
+    index = faiss.IndexFlatIP(3)
+    index.add(rows)
+    if k == 0:
+        with pytest.raises(ValueError, match='allowed rows'):
+            search_overfetch(index.search, queries, 1, np.zeros(60, bool), limit)
+        return
+    found = search_overfetch(index.search, queries, k, allowed, limit)
+    scores = np.where(allowed, queries @ rows.T, -np.inf)
+    expected = np.sort(scores, axis=1)[:, ::-1][:, :k]
+    if found is None:
+        deepest = min(limit, 60)
+        order = np.argsort(-(queries @ rows.T), axis=1)[:, :deepest]
+        assert (allowed[order].sum(axis=1) < k).any() or limit < 60
+    else:
+        np.testing.assert_allclose(found[0], expected, atol=1e-5)
+        assert allowed[found[1]].all()
+    if limit == 60:
+        assert found is not None or share < 1
+
+
+@pytest.mark.parametrize('metric', ['cosine', 'l2'])
+@pytest.mark.parametrize('share', [1.0, 0.5, 0.01])
+def test_filters_hold_on_searchers_that_ignore_them(monkeypatch, metric, share):
+    from retrieval.index import part_search
+
+    monkeypatch.setattr(part_search, 'GATHER_ROWS', 0)
+    index = VectorIndex(16, metric, 'flat')
+    index.add(X)
+    index.compact()
+    index.remove(range(30))
+    allowed = None if share == 1 else index.select(np.flatnonzero(RNG.random(2000) < share))
+    expected = index.search(QUERIES, 15, allowed=allowed)
+    searcher = IgnoresFilters(index.parts[0].vectors)
+    monkeypatch.setattr(index, '_searcher', lambda part: searcher)
+    found = index.search(QUERIES, 15, allowed=allowed)
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
+    assert searcher.calls == 1
+
+
+def test_more_than_a_gpu_returns_is_searched_on_the_cpu(monkeypatch):
+    rows = RNG.normal(size=(3000, 4)).astype(np.float32)
+    index = VectorIndex(4, preset='flat')
+    index.add(rows)
+    searcher = IgnoresFilters(index.parts[0].vectors)
+    monkeypatch.setattr(index, '_searcher', lambda part: searcher)
+    assert (index.search(rows[:2], 2500).ids >= 0).all() and searcher.calls == 0
+
+
+@pytest.mark.parametrize(
+    'preset, words',
+    [
+        ('flat', ''),
+        ('fp16', ''),
+        ('ivf-flat', ''),
+        ('ivf-pq', ''),
+        ('opq', ''),
+        ('sq8', '16-bit'),
+        ('hnsw', 'no graphs'),
+    ]
+    + [('ivf-hnsw', 'no graphs'), ('PQ8', 'no such kind')],
+)
+def test_kinds_that_gpus_have(preset, words):
+    index = build_faiss_index(preset, X, 'ip')
+    assert (words in why_not(index)) if words else why_not(index) == ''
+    if preset in PRESETS:
+        assert PRESETS[preset].gpu == (not words)
+
+
+def test_fall_back_says_so_once(caplog, monkeypatch):
+    if count_gpus():
+        pytest.skip('there is a GPU')
+    rows = RNG.normal(size=(LEAST_ROWS, 4)).astype(np.float32)
+    with caplog.at_level(logging.WARNING, 'retrieval.index.gpu'):
+        index = VectorIndex(4, preset='flat', device='gpu')
+        index.add(rows)
+        for _ in range(3):
+            index.search(rows[:2], 2)
+        assert [record.message for record in caplog.records] == ['FAISS finds no GPU: searching on the CPU']
+        caplog.clear()
+        automatic = VectorIndex(4, preset='flat')
+        automatic.add(rows)
+        automatic.search(rows[:2], 2)
+        assert not caplog.records
+
+
+def test_names_that_gpu_code_uses_are_those_of_the_package():
+    if 'faiss-gpu' not in {one.metadata['Name'] for one in importlib.metadata.distributions()}:
+        pytest.skip('needs the package faiss-gpu')
+    assert hasattr(faiss, 'StandardGpuResources'), 'faiss-cpu has overwritten faiss-gpu, see docs/milvus.md'
+    options = faiss.GpuMultipleClonerOptions()
+    options.useFloat16, options.shard = True, True
+    assert options.useFloat16 and options.shard
+    assert callable(faiss.index_cpu_to_gpu_multiple_py) and faiss.get_num_gpus() >= 0
+
+
+@pytest.mark.skipif(count_gpus() == 0, reason='needs a GPU')
+@pytest.mark.parametrize('preset', ['flat', 'fp16', 'ivf-flat', 'ivf-pq', 'opq', 'hnsw'])
+@pytest.mark.parametrize('placement', ['replicate', 'shard'])
+def test_gpu_equals_cpu(preset, placement):
+    rows = RNG.normal(size=(20_000, 64)).astype(np.float32)
+    queries = RNG.normal(size=(50, 64)).astype(np.float32)
+    found = {}
+    for device in ('cpu', 'gpu'):
+        index = VectorIndex(64, preset=preset, device=device, placement=placement)
+        index.add(rows)
+        index.compact()
+        index.remove(range(10))
+        chosen = index.select(range(0, 20_000, 3))
+        found[device] = (
+            index.search(queries, 10),
+            index.search(queries, 10, allowed=chosen),
+            index.search(queries, 3000),
+        )
+    for cpu, gpu in zip(found['cpu'], found['gpu']):
+        assert (np.sort(cpu.ids) == np.sort(gpu.ids)).mean() > 0.95
+        np.testing.assert_allclose(cpu.scores, gpu.scores, atol=1e-3)
+    assert (found['gpu'][1].ids % 3 == 0).all()
+
+
+@pytest.mark.skipif(count_gpus() == 0, reason='needs a GPU')
+def test_half_precision_on_the_gpu():
+    rows = RNG.normal(size=(20_000, 64)).astype(np.float32)
+    index = VectorIndex(64, preset='flat', device='gpu', half=True)
+    index.add(rows)
+    assert (index.search(rows[:100], 1).ids[:, 0] == np.arange(100)).all()
+    assert to_gpu(index.parts[0].vectors) is not None
