@@ -15,8 +15,8 @@ from retrieval.index.overfetch import search_overfetch
 from retrieval.index.presets import build_faiss_index
 
 RNG = np.random.default_rng(0)
-X = RNG.normal(size=(2000, 16)).astype(np.float32)
-QUERIES = RNG.normal(size=(9, 16)).astype(np.float32)
+X = RNG.normal(size=(2000, 32)).astype(np.float32)
+QUERIES = RNG.normal(size=(9, 32)).astype(np.float32)
 
 
 class IgnoresFilters:
@@ -63,7 +63,7 @@ def test_filters_hold_on_searchers_that_ignore_them(monkeypatch, metric, share):
     from retrieval.index import part_search
 
     monkeypatch.setattr(part_search, 'GATHER_ROWS', 0)
-    index = VectorIndex(16, metric, 'flat')
+    index = VectorIndex(32, metric, 'flat')
     index.add(X)
     index.compact()
     index.remove(range(30))
@@ -97,7 +97,7 @@ def test_more_than_a_gpu_returns_is_searched_on_the_cpu(monkeypatch):
         ('sq8', '16-bit'),
         ('hnsw', 'no graphs'),
     ]
-    + [('ivf-hnsw', 'no graphs'), ('PQ8', 'no such kind')],
+    + [('ivf-hnsw', 'no graphs'), ('PQ4', 'no such kind')],
 )
 def test_kinds_that_gpus_have(preset, words):
     index = build_faiss_index(preset, X, 'ip')

@@ -9,18 +9,18 @@ from retrieval.index import VectorIndex, make_part
 from retrieval.index.files import read_faiss, read_part, write_ids, write_index, write_vectors
 from retrieval.vectors import unit_length
 
-X = unit_length(np.random.default_rng(0).normal(size=(700, 8)).astype(np.float32))
+X = unit_length(np.random.default_rng(0).normal(size=(700, 32)).astype(np.float32))
 
 
 @pytest.mark.parametrize('metric', ['cosine', 'ip', 'l2'])
 @pytest.mark.parametrize('blocks', [[X], [X[:1], X[1:500], X[500:]], []])
 def test_vectors_are_the_file_that_faiss_writes(tmp_path, metric, blocks):
     kind = faiss.IndexFlatL2 if metric == 'l2' else faiss.IndexFlatIP
-    index = kind(8)
+    index = kind(32)
     for block in blocks:
         index.add(block)
     faiss.write_index(index, str(tmp_path / 'own.faiss'))
-    name = write_vectors(tmp_path, 'a', blocks, 8, metric)
+    name = write_vectors(tmp_path, 'a', blocks, 32, metric)
     assert (tmp_path / name).read_bytes() == (tmp_path / 'own.faiss').read_bytes()
 
 
@@ -29,13 +29,13 @@ def test_vectors_are_the_file_that_faiss_writes(tmp_path, metric, blocks):
 def test_opened_parts_search_like_the_written_ones(tmp_path, preset, mmap):
     part = make_part(X, np.arange(100, 800), 'cosine', preset)
     write_ids(tmp_path, part.ids)
-    write_vectors(tmp_path, 'a', [part.rows], 8, 'cosine')
+    write_vectors(tmp_path, 'a', [part.rows], 32, 'cosine')
     if preset != 'flat':
         write_index(tmp_path, 'a', part.approximate)
     opened = read_part(tmp_path, 'a', preset, mmap)
     np.testing.assert_array_equal(opened.rows, X)
-    expected = VectorIndex(8, parts=[part])
-    found = VectorIndex(8, parts=[opened])
+    expected = VectorIndex(32, parts=[part])
+    found = VectorIndex(32, parts=[opened])
     for allowed in (None, range(100, 800, 3)):
         hits = [
             index.search(X[:9], 5, allowed=None if allowed is None else index.select(allowed))
@@ -49,7 +49,7 @@ def test_opened_parts_search_like_the_written_ones(tmp_path, preset, mmap):
 def test_damaged_files_are_named(tmp_path):
     part = make_part(X, np.arange(700), 'cosine', 'ivf-flat')
     write_ids(tmp_path, part.ids)
-    write_vectors(tmp_path, 'a', [X], 8, 'cosine')
+    write_vectors(tmp_path, 'a', [X], 32, 'cosine')
     write_index(tmp_path, 'a', part.approximate)
     for name in ('ids.npy', 'a.vectors.faiss', 'a.index.faiss'):
         content = (tmp_path / name).read_bytes()

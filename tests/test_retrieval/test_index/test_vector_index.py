@@ -12,9 +12,9 @@ from retrieval.errors import RetrievalError
 from retrieval.index import PRESETS, VectorIndex
 
 RNG = np.random.default_rng(0)
-CENTRES = RNG.normal(size=(12, 16))
-X = (CENTRES[RNG.integers(0, 12, 2000)] + 0.6 * RNG.normal(size=(2000, 16))).astype(np.float32)
-QUERIES = (CENTRES[RNG.integers(0, 12, 20)] + 0.6 * RNG.normal(size=(20, 16))).astype(np.float32)
+CENTRES = RNG.normal(size=(12, 32))
+X = (CENTRES[RNG.integers(0, 12, 2000)] + 0.6 * RNG.normal(size=(2000, 32))).astype(np.float32)
+QUERIES = (CENTRES[RNG.integers(0, 12, 20)] + 0.6 * RNG.normal(size=(20, 32))).astype(np.float32)
 METRICS = ('cosine', 'ip', 'l2')
 
 
@@ -40,7 +40,7 @@ def built():
 
     def build(preset, metric):
         if (preset, metric) not in indexes:
-            index = VectorIndex(16, metric, preset)
+            index = VectorIndex(32, metric, preset)
             index.add(X[:1900])
             index.compact()
             index.remove(range(0, 100))
@@ -101,7 +101,7 @@ def test_large_filters_are_inside_the_search_of_the_index(preset, monkeypatch):
     from retrieval.index import part_search
 
     monkeypatch.setattr(part_search, 'GATHER_ROWS', 0)
-    index = VectorIndex(16, 'cosine', preset)
+    index = VectorIndex(32, 'cosine', preset)
     index.add(X)
     index.compact()
     allowed = np.arange(0, 2000, 3)
@@ -112,7 +112,7 @@ def test_large_filters_are_inside_the_search_of_the_index(preset, monkeypatch):
 
 
 def test_rescoring_and_effort():
-    index = VectorIndex(16, 'cosine', 'ivf-pq')
+    index = VectorIndex(32, 'cosine', 'ivf-pq')
     index.add(X)
     index.compact()
     scores = all_scores(QUERIES, X, 'cosine')
@@ -204,15 +204,15 @@ TestIndexEqualsModel = IndexMachine.TestCase
 @pytest.mark.parametrize(
     'queries, words',
     [
-        (QUERIES[:, :5], 'have 5 columns, the index 16'),
+        (QUERIES[:, :5], 'have 5 columns, the index 32'),
         (QUERIES.astype(int), 'floating point'),
-        (np.full((1, 16), np.nan, np.float32), 'row 0 has NaN'),
-        (np.zeros((1, 16), np.float32), 'row 0 is all zeros'),
+        (np.full((1, 32), np.nan, np.float32), 'row 0 has NaN'),
+        (np.zeros((1, 32), np.float32), 'row 0 is all zeros'),
         (QUERIES[:0], 'at least one row'),
     ],
 )
 def test_queries_that_do_not_fit(queries, words):
-    index = VectorIndex(16)
+    index = VectorIndex(32)
     for call in (index.search, index.add, lambda array: index.range_search(array, 0.5)):
         with pytest.raises(RetrievalError, match=words):
             call(queries)
@@ -233,7 +233,7 @@ def test_impossible_indexes(options, words):
 
 
 def test_unknown_preset_and_stale_filter():
-    index = VectorIndex(16)
+    index = VectorIndex(32)
     index.add(X[:50])
     before = index.search(QUERIES, 3)
     with pytest.raises(RetrievalError, match='neither one of flat, fp16.*nor a FAISS factory string'):
@@ -254,14 +254,14 @@ def test_unknown_preset_and_stale_filter():
 
 
 def test_auto_says_why():
-    index = VectorIndex(16)
+    index = VectorIndex(32)
     index.add(X)
     index.compact()
-    assert index.preset == 'auto' and index.preset_reason.startswith('flat: 2,000 x 16')
+    assert index.preset == 'auto' and index.preset_reason.startswith('flat: 2,000 x 32')
 
 
 def test_searches_run_beside_changes():
-    index = VectorIndex(16, preset='flat')
+    index = VectorIndex(32, preset='flat')
     index.add(X[:500])
     errors = []
 
@@ -292,7 +292,7 @@ def test_works_where_torch_utils_replaced_the_methods_of_faiss():
     """pytorch-metric-learning imports faiss.contrib.torch_utils, whose search knows no parameters."""
     import pytorch_metric_learning.utils.inference  # noqa: F401
 
-    index = VectorIndex(16, preset='hnsw')
+    index = VectorIndex(32, preset='hnsw')
     index.add(X)
     index.compact()
     hits = index.search(QUERIES, 3, allowed=index.select(range(0, 2000, 2)), parameters={'efSearch': 50})
