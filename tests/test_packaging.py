@@ -77,7 +77,9 @@ def test_metadata_states_the_requirements(wheel):
     metadata = message_from_string(text)
     assert metadata['Version'] == __version__
     assert metadata['Requires-Python'] == '>=3.10'
-    assert set(metadata.get_all('Provides-Extra')) == {'dev', 'mmcv-lite', 'parquet', 'pretrained', 'test'}
+    assert set(metadata.get_all('Provides-Extra')) == {
+        'dev', 'metric-learning', 'milvus', 'mmcv-lite', 'parquet', 'pretrained', 'test',
+    }  # fmt: skip
     requirements = [Requirement(line) for line in metadata.get_all('Requires-Dist')]
     linux = dict(platform_system='Linux', platform_machine='x86_64', extra='')
     mac = dict(platform_system='Darwin', platform_machine='arm64', extra='')

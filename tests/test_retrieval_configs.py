@@ -158,7 +158,7 @@ def _run_rank(rank: int, name: str, folder: Path, work_dir: Path) -> None:
 @pytest.mark.parametrize('name', ['glsim_vit_arcface_inshop.py', 'glsim_vit_supcon_custom.py'])
 def test_two_processes_train_and_find_what_one_finds(name, folders, tmp_path):
     folder = folders[name.removesuffix('.py').split('_')[-1]]
-    multiprocessing.start_processes(_run_rank, (name, folder, tmp_path), nprocs=2, start_method='fork')
+    multiprocessing.start_processes(_run_rank, (name, folder, tmp_path), nprocs=2, start_method='spawn')
     config = load_tiny(name, folder, tmp_path / 'single')
     config.load_from = str(tmp_path / 'epoch_1.pth')
     found = json.loads((tmp_path / 'metrics.json').read_text())

@@ -130,12 +130,24 @@ with report_user_errors():
 """
 
 
+def listen_to_ctrl_c():
+    """A shell's background jobs, of which these tests may be one, ignore SIGINT, and so would their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_sweep_goes_on_from_its_checkpoint(tmp_path, number):
     here = Path(__file__).resolve()
     command = [sys.executable, '-c', INTERRUPTED, str(tmp_path), str(here.parent)]
     environment = dict(os.environ, PYTHONPATH=str(here.parents[2]))
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=listen_to_ctrl_c,
+    )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob('*/runs')) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)

@@ -194,7 +194,7 @@ def _take_gradients(rank: int, tokens: torch.Tensor, folder: str) -> None:
 def test_two_processes_have_the_gradient_of_one(tokens, tmp_path):
     """Of the loss over both batches, for the encoder as for class vectors."""
     # forked: the child of a spawn would import everything again
-    multiprocessing.start_processes(_take_gradients, (tokens[0], str(tmp_path)), nprocs=2, start_method='fork')
+    multiprocessing.start_processes(_take_gradients, (tokens[0], str(tmp_path)), nprocs=2, start_method='spawn')
     found = torch.load(tmp_path / 'gradients.pth', weights_only=True)
     for name in LOSSES:
         model = _Model(name)

@@ -405,7 +405,7 @@ def _share() -> dict:
 
 
 def test_two_processes_make_the_gallery_of_one(tmp_path):
-    multiprocessing.start_processes(_encode, (str(tmp_path),), nprocs=2, start_method='fork')
+    multiprocessing.start_processes(_encode, (str(tmp_path),), nprocs=2, start_method='spawn')
     files = {path.stem: torch.load(path, weights_only=True) for path in tmp_path.glob('*.pth')}
     expected = make_retriever(similarity_fn='ip').prototype_vecs
     for name in ('rank0', 'rank1', 'written'):

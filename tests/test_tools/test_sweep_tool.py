@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import mmengine
@@ -21,6 +22,7 @@ LR = 'optim_wrapper.optimizer.lr'
 # Waits after the first epoch of the first training, until the sweep is interrupted there.
 WAITING_HOOK = """
 import time
+from functools import partial
 from pathlib import Path
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
@@ -47,7 +49,9 @@ def test_interrupted_sweep_is_finished_by_the_same_command(tiny_images, tmp_path
     environment = dict(PYTHONPATH=str(tmp_path))
 
     alone = dict(os.environ, OMP_NUM_THREADS='1', **environment)
-    process = subprocess.Popen(command, cwd=tmp_path, env=alone, stderr=subprocess.PIPE)
+    # A shell's background jobs, of which these tests may be one, ignore SIGINT, and so would their children.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, cwd=tmp_path, env=alone, stderr=subprocess.PIPE, preexec_fn=listen)
     deadline = time.monotonic() + 120
     while not (tmp_path / 'waited').exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
