@@ -1,0 +1,187 @@
+"""The command lines that search galleries, and ImageSearch behind them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+from PIL import Image
+from tiny_run import call_tool, write_config, write_images
+
+from retrieval import ImageSearch
+from retrieval.errors import RetrievalError
+from retrieval.gallery import create_gallery, open_gallery
+
+
+@pytest.fixture(scope='module')
+def built(tmp_path_factory):
+    """A gallery of 8 images in two classes, the model that made it, and the images."""
+    folder = tmp_path_factory.mktemp('search')
+    images = write_images(folder / 'images', side=48)
+    config = write_config(folder / 'tiny_search.py', images)
+    torch.manual_seed(0)
+    model = MODELS.build(dict(Config.fromfile(config).model, type='mmpretrain.GLSimClassifier'))
+    torch.save({'state_dict': model.state_dict()}, folder / 'weights.pth')
+    options = dict(spaces=('aggregated', 'global', 'crop'), keep_patches=True, device='cpu', num_workers=0)
+    search = ImageSearch.build(images / 'val', config, folder / 'weights.pth', folder / 'gallery', **options)
+    search.close()
+    return folder / 'gallery', config, folder / 'weights.pth', images / 'val'
+
+
+def run_search(capsys, *arguments):
+    """What the command prints on standard output."""
+    capsys.readouterr()
+    call_tool('retrieval/search', *arguments)
+    return capsys.readouterr().out
+
+
+def test_five_lines(built):
+    gallery, config, checkpoint, images = built
+    query = images / 'striped' / 'striped1.png'
+    with ImageSearch.open(gallery, config, checkpoint, device='cpu') as search:
+        result = search(str(query), k=3)[0]
+        assert len(result.hits) == 3 and result.hits[0].record.path == 'striped/striped1.png'
+        assert result.hits[0].score == pytest.approx(1, abs=1e-4)
+        assert result.hits[0].record.label == 'striped' and result.hits[0].record.similarity_map.shape == (4, 4)
+        x0, y0, x1, y1 = result.query.box
+        assert 0 <= x0 < x1 <= 48 and 0 <= y0 < y1 <= 48
+        np.testing.assert_allclose(result.hits[0].record.box, result.query.box, atol=1e-3)
+        part = search(str(query), k=1, box=(0, 0, 20, 20))[0]
+        assert part.hits[0].score < 0.9999
+        array = np.asarray(Image.open(query))[..., ::-1]
+        assert search(np.ascontiguousarray(array), k=1)[0].hits[0].record.path == 'striped/striped1.png'
+
+
+def test_rows_of_the_gallery_need_no_model_and_are_not_among_their_hits(built, capsys):
+    gallery, *_ = built
+    out = json.loads(run_search(capsys, gallery, '--id', 2, 5, '-k', 20, '--json'))
+    assert [answer['query']['id'] for answer in out] == [2, 5]
+    for answer in out:
+        assert len(answer['hits']) == 7 and answer['query']['id'] not in [hit['id'] for hit in answer['hits']]
+        scores = [hit['score'] for hit in answer['hits']]
+        assert scores == sorted(scores, reverse=True)
+    with ImageSearch.open(gallery, with_model=False) as search:
+        for method in ('k-reciprocal', 'query-expansion', 'region'):
+            for space in ('global', {'global': 1.0, 'crop': 0.5}):
+                hits = search.similar([2], 4, method=method, space=space)[0].hits
+                assert len(hits) == 4 and 2 not in [hit.record.id for hit in hits]
+        with pytest.raises(RetrievalError, match='needs the model'):
+            search('photo.jpg')
+
+
+def test_table_fits_a_terminal(built, capsys):
+    gallery, config, checkpoint, images = built
+    out = run_search(capsys, gallery, images / 'plain', '-k', 3, '--device', 'cpu', '--space', 'global=0.5,crop=1')
+    blocks = out.strip().split('\n\n')
+    assert len(blocks) == 4 and all(len(line) <= 80 for line in out.splitlines())
+    for number, block in enumerate(blocks):
+        head, columns, first, *_ = block.splitlines()
+        assert head.endswith(f'plain{number}.png') and columns.split() == ['rank', 'score', 'id', 'label', 'path']
+        assert first.split()[0] == '1' and first.split()[-2:] == ['plain', f'plain/plain{number}.png']
+
+
+def test_filters_and_unreadable_queries(built, capsys, tmp_path):
+    gallery, config, checkpoint, images = built
+    (tmp_path / 'broken.png').write_bytes(b'no image')
+    arguments = [gallery, tmp_path / 'broken.png', images / 'plain' / 'plain0.png', '--device', 'cpu', '-k', 9]
+    broken, good = json.loads(run_search(capsys, *arguments, '--json', '--where', 'label=striped', 'id>4'))
+    assert broken['error'] and broken['hits'] == [] and 'error' not in good
+    assert {hit['label'] for hit in good['hits']} == {'striped'} and all(hit['id'] > 4 for hit in good['hits'])
+    with pytest.raises(SystemExit) as stop:
+        call_tool('retrieval/search', gallery, tmp_path / 'broken.png', '--device', 'cpu')
+    assert stop.value.code == 1
+    assert 'cannot be read' in capsys.readouterr().out
+
+
+def test_result_files(built, capsys, tmp_path):
+    gallery, config, checkpoint, images = built
+    files = [tmp_path / name for name in ('r.png', 'r.html', 'r.json')]
+    run_search(capsys, gallery, images / 'plain' / 'plain0.png', '--device', 'cpu', '-k', 3, '--out', *files)
+    sheet = Image.open(files[0])
+    assert sheet.width > 4 * 160 and len(set(sheet.getdata())) > 100
+    page = files[1].read_text()
+    assert page.count('data:image/jpeg') == 8 and 'plain/plain0.png' in page and 'GLSimClassifier' in page
+    assert len(json.loads(files[2].read_text())[0]['hits']) == 3
+
+
+@pytest.mark.parametrize(
+    'arguments, words',
+    [
+        (['--id', 99], 'id 99 is not in the gallery'),
+        (['--id', 1, '--where', 'colour=red'], "no column 'colour'; there are id, path, label"),
+        (['--id', 1, '--where', 'red'], 'is no condition'),
+        (['--id', 1, '--space', 'best'], "no space 'best'; it has aggregated, global, crop"),
+        (['--id', 1, '--space', 'global=x'], 'write weights above 0'),
+        (['--id', 1, '--rerank', 'magic'], 'method must be one of'),
+        (['--id', 1, '--out', 'r.txt'], 'must end in .html'),
+        ([], 'give images, or ids'),
+        (['--id', 1, '--box', 0, 0, 1, 1], '--box is a part of an image'),
+    ],
+)
+def test_mistakes_end_in_one_line(built, capsys, arguments, words):
+    with pytest.raises(SystemExit) as stop:
+        call_tool('retrieval/search', built[0], *arguments)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert 'error: ' in error and words in error
+
+
+def test_another_model_is_refused(built, capsys, tmp_path):
+    gallery, config, checkpoint, images = built
+    state = torch.load(checkpoint, weights_only=True)
+    state['state_dict']['head.fc.bias'] += 1
+    torch.save(state, tmp_path / 'other.pth')
+    with pytest.raises(SystemExit) as stop:
+        call_tool('retrieval/search', gallery, images, '--checkpoint', tmp_path / 'other.pth', '--device', 'cpu')
+    assert stop.value.code == 2 and 'weights differ' in capsys.readouterr().err.replace('differs', 'differ')
+
+
+def test_gallery_that_names_no_model(tmp_path, capsys):
+    create_gallery(tmp_path / 'plain', 4).close()
+    with pytest.raises(SystemExit):
+        call_tool('retrieval/search', tmp_path / 'plain', tmp_path)
+    assert 'does not say which model made it: give config and checkpoint' in capsys.readouterr().err
+
+
+def test_remove_and_info(built, capsys, tmp_path):
+    import shutil
+
+    gallery = tmp_path / 'copy'
+    shutil.copytree(built[0], gallery)
+    call_tool('retrieval/remove', gallery, '--where', 'label=plain', '--dry-run')
+    assert capsys.readouterr().out == '4 would be removed\n'
+    call_tool('retrieval/remove', gallery, '--id', 4)
+    assert capsys.readouterr().out == '1 removed, 7 left\n'
+    call_tool('retrieval/info', gallery)
+    out = capsys.readouterr().out
+    assert 'rows:       7, 1 removed\n' in out and 'aggregated (32), global (32), crop (32)' in out
+    assert 'built: flat' in out and 'label (text)' in out
+    call_tool('retrieval/remove', gallery, '--where', 'label=plain', '--compact')
+    assert capsys.readouterr().out == '4 removed, 3 left\n'
+    call_tool('retrieval/info', gallery, '--json', '--verify', '--id', 5)
+    described = json.loads(capsys.readouterr().out)
+    assert described['counts'] == {'rows': 3, 'removed': 0, 'segments': 1}
+    assert described['records'][0]['label'] == 'striped' and len(described['files']) == 5
+    (gallery / next(iter(described['files']))).write_bytes(b'')
+    with pytest.raises(SystemExit) as stop:
+        call_tool('retrieval/info', gallery)
+    assert stop.value.code == 2 and 'is damaged: restore the gallery' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        call_tool('retrieval/remove', gallery)
+    assert 'give either --id or --where' in capsys.readouterr().err
+
+
+def test_adding_and_removing_in_python(built, tmp_path):
+    import shutil
+
+    gallery, config, checkpoint, images = built
+    shutil.copytree(gallery, tmp_path / 'copy')
+    Image.fromarray(np.full((50, 40, 3), 200, np.uint8)).save(tmp_path / 'new.png')
+    with ImageSearch.open(tmp_path / 'copy', device='cpu', writable=True) as search:
+        search.add(str(tmp_path / 'new.png'), num_workers=0)
+        hit = search(str(tmp_path / 'new.png'), k=1)[0].hits[0]
+        assert hit.score == pytest.approx(1, abs=1e-4) and hit.record.id == 8
+        assert search.remove([8]) == 1 and search.remove(where={'label': 'plain'}) == 4
+    assert len(open_gallery(tmp_path / 'copy')) == 4
