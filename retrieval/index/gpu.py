@@ -37,7 +37,8 @@ class GpuSearcher:
     Args:
         index (Any): CPU ``faiss.Index``: Flat, SQfp16, IVF-Flat, IVF-PQ, IVF-SQ, or one of these behind OPQ.
         placement (str): ``'replicate'``: every GPU holds all rows and answers a share of the queries; ``'shard'``:
-            every GPU holds a share of the rows; ``'auto'``: replicate where the rows fit into half of each GPU's memory.
+            every GPU holds a share of the rows; ``'auto'``: replicate where the rows fit into half of each GPU's
+            memory.
             Defaults to ``'auto'``.
         half (bool): float16 on the GPU, half of the memory; scores to about 3 digits. Defaults to False.
 

@@ -110,10 +110,7 @@ def readable(size: float) -> str:
     Returns:
         str: Such as ``'1.43 GiB'``.
     """
-    for unit in ('B', 'KiB', 'MiB', 'GiB'):
-        if abs(size) < 1024:
-            break
-        size /= 1024
-    else:
-        unit = 'TiB'
-    return f'{size:.3g} {unit}'
+    units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+    while abs(size) >= 1024 and len(units) > 1:
+        size, units = size / 1024, units[1:]
+    return f'{size:.3g} {units[0]}'
