@@ -16,6 +16,7 @@ from .parameters import innermost, run_search
 
 MAX_K = 2048  # rows per query and inverted lists per query; faiss issues 1032 and 4008
 LEAST_ROWS = 10_000  # smaller parts answer faster on the CPU than a copy takes to launch
+SHARED_MEMORY = 48 << 10  # bytes of a block of threads that CUDA gives on any GPU
 PLACEMENTS = ('auto', 'replicate', 'shard')
 
 _logger = logging.getLogger(__name__)
@@ -48,10 +49,10 @@ class GpuSearcher:
 
     def __init__(self, index: Any, placement: str = 'auto', half: bool = False) -> None:
         faiss = import_faiss()
-        devices = list(range(count_gpus()))
+        devices = usable_devices(index, count_gpus())
         self._resources = [faiss.StandardGpuResources() for _ in devices]
         options = faiss.GpuMultipleClonerOptions()
-        options.useFloat16 = half
+        options.useFloat16 = half or needs_half_tables(index)
         options.shard = len(devices) > 1 and (
             placement == 'shard' or (placement == 'auto' and not self._fits(index, half))
         )
@@ -76,6 +77,35 @@ class GpuSearcher:
         size = index.ntotal * index.d * (2 if half else 4)
         free = [_free_memory(device) for device in range(len(self._resources))]
         return all(memory is None or 2 * size <= memory for memory in free)
+
+
+def usable_devices(index: Any, count: int) -> list[int]:
+    """GPUs that a copy goes to.
+
+    Args:
+        index (Any): CPU ``faiss.Index``.
+        count (int): GPUs that there are.
+
+    Returns:
+        list[int]: All; the first alone for 16-bit codes, which FAISS copies to one GPU, but for several silently leaves
+        on the CPU (``ToGpuClonerMultiple`` in faiss/gpu/GpuCloner.cpp).
+    """
+    alone = isinstance(innermost(index), import_faiss().IndexScalarQuantizer)
+    return list(range(min(count, 1) if alone else count))
+
+
+def needs_half_tables(index: Any) -> bool:
+    """Whether the distance tables of product-quantised codes fit into a GPU's shared memory only as float16.
+
+    Args:
+        index (Any): CPU ``faiss.Index``.
+
+    Returns:
+        bool: True above 48 bytes a row, as at 768 dimensions; FAISS refuses such codes otherwise
+        (``verifyPQSettings_`` in faiss/gpu/GpuIndexIVFPQ.cu). The best candidates are scored exactly all the same.
+    """
+    inner = innermost(index)
+    return isinstance(inner, import_faiss().IndexIVFPQ) and inner.pq.M * inner.pq.ksub * 4 > SHARED_MEMORY
 
 
 def to_gpu(index: Any, placement: str = 'auto', half: bool = False) -> GpuSearcher | None:

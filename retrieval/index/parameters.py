@@ -60,6 +60,20 @@ def run_range_search(
     return getattr(index, 'range_search_numpy', index.range_search)(queries, radius, params=parameters)
 
 
+def takes_filters(index: Any) -> bool:
+    """Whether FAISS can filter inside the search of an index.
+
+    Args:
+        index (faiss.Index): Any.
+
+    Returns:
+        bool: True for flat, scalar-quantised, inverted-list and graph indexes, also behind vector transforms.
+    """
+    faiss = import_faiss()
+    kinds = (faiss.IndexIVF, faiss.IndexHNSW, faiss.IndexFlat, faiss.IndexScalarQuantizer)
+    return isinstance(innermost(index), kinds)
+
+
 def search_parameters(index: Any, selector: Any = None, overrides: Mapping[str, int] | None = None) -> Any:
     """Search parameters of FAISS with a filter that is applied INSIDE the search.
 
@@ -90,8 +104,6 @@ def search_parameters(index: Any, selector: Any = None, overrides: Mapping[str, 
         kind, known = faiss.SearchParametersHNSW, {'efSearch': index.hnsw.efSearch}
     elif isinstance(index, (faiss.IndexFlat, faiss.IndexScalarQuantizer)):
         kind = faiss.SearchParameters
-    elif isinstance(index, faiss.IndexPQ):
-        kind = faiss.SearchParametersPQ
     else:
         raise RetrievalError(
             f'{type(index).__name__} takes neither filters nor parameters: use a preset ({", ".join(PRESETS)})'

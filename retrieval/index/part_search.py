@@ -11,7 +11,7 @@ import numpy as np
 from ..vectors import import_faiss
 from .gpu import MAX_K
 from .overfetch import search_overfetch
-from .parameters import innermost, run_search, search_parameters
+from .parameters import innermost, run_search, search_parameters, takes_filters
 from .part import Part
 from .presets import candidates, faiss_metric, preset_of
 
@@ -58,8 +58,8 @@ def search_part(
         return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     if allowed is not None and count <= GATHER_ROWS:
         return _gathered(part, queries, k, metric, np.flatnonzero(allowed))
-    if part.approximate is None:
-        return _search_flat(part, queries, k, allowed, searcher)
+    if part.approximate is None or (allowed is not None and not takes_filters(part.approximate)):
+        return _search_flat(part, queries, k, allowed, searcher if part.approximate is None else None)
     depth = min(candidates(preset_of(part.preset), k, rescore), count)
     scores, rows = _search_approximate(part, queries, depth, allowed, parameters, searcher)
     if depth > k or rescore:

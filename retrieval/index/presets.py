@@ -130,12 +130,14 @@ def build_faiss_index(preset: str, vectors: Any, metric: str = 'cosine', seed: i
             f'preset {preset!r} is neither one of {", ".join(PRESETS)} nor a FAISS factory string for dimension '
             f'{rows.shape[1]}'
         ) from error
-    prepare(index, seed)
+    codebooks = prepare(index, seed)
     if not index.is_trained:
         try:
             index.train(training_rows(rows, index, seed))
         except RuntimeError as error:
             raise RetrievalError(f'{len(rows)} rows are too few to train {factory}: add rows or use flat') from error
+        for rotation, _ in codebooks:
+            rotation.pq = None
     for start in range(0, len(rows), ADD_BLOCK):
         index.add(rows[start : start + ADD_BLOCK])
     return index
@@ -161,19 +163,29 @@ def training_rows(rows: np.ndarray, index: Any, seed: int) -> np.ndarray:
     return rows[np.sort(np.random.default_rng(seed).choice(len(rows), wanted, replace=False))]
 
 
-def prepare(index: Any, seed: int) -> None:
+def prepare(index: Any, seed: int) -> list[tuple[Any, Any]]:
     """Seeds and default search parameters of an untrained index.
 
     Args:
         index (faiss.Index): Changed in place.
         seed (int): Of k-means.
+
+    Returns:
+        list[tuple[Any, Any]]: Learnt rotations (``faiss.OPQMatrix``) and the codebooks lent to them, which must
+        outlive the training and be taken away after it.
     """
     faiss = import_faiss()
     inner = innermost(index)
     ivf = faiss.try_extract_index_ivf(index)
+    lent = [(rotation, faiss.ProductQuantizer(rotation.d_out, rotation.M, 8)) for rotation in _rotations(index)]
     trainings = [ivf.cp] if ivf else []
     if hasattr(inner, 'pq'):
         trainings.append(inner.pq.cp)
+        # FAISS would spend seconds a codebook on ordering it for a Hamming filter, which no search here uses.
+        inner.do_polysemous_training = False
+    for rotation, codebook in lent:
+        rotation.pq = codebook
+        trainings.append(codebook.cp)
     for training in trainings:
         training.seed = seed + 1
         # FAISS would write its opinion about few training rows to stderr.
@@ -183,3 +195,13 @@ def prepare(index: Any, seed: int) -> None:
     elif hasattr(inner, 'hnsw'):
         inner.hnsw.efConstruction = 80
         inner.hnsw.efSearch = 64
+    return lent
+
+
+def _rotations(index: Any) -> list[Any]:
+    faiss = import_faiss()
+    index = faiss.downcast_index(index)
+    if not isinstance(index, faiss.IndexPreTransform):
+        return []
+    chain = [faiss.downcast_VectorTransform(index.chain.at(i)) for i in range(index.chain.size())]
+    return [transform for transform in chain if isinstance(transform, faiss.OPQMatrix)]

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.index import PRESETS, VectorIndex
-from retrieval.index.gpu import LEAST_ROWS, count_gpus, to_gpu, why_not
+from retrieval.index.gpu import LEAST_ROWS, count_gpus, needs_half_tables, to_gpu, usable_devices, why_not
 from retrieval.index.overfetch import search_overfetch
-from retrieval.index.presets import build_faiss_index
+from retrieval.index.presets import build_faiss_index, preset_of
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2000, 32)).astype(np.float32)
@@ -104,6 +104,18 @@ def test_kinds_that_gpus_have(preset, words):
     assert (words in why_not(index)) if words else why_not(index) == ''
     if preset in PRESETS:
         assert PRESETS[preset].gpu == (not words)
+
+
+def test_kinds_that_faiss_would_leave_on_the_cpu_without_a_word_go_to_one_gpu():
+    half, flat = build_faiss_index('fp16', X, 'ip'), build_faiss_index('flat', X, 'ip')
+    assert usable_devices(half, 4) == [0] and usable_devices(flat, 4) == [0, 1, 2, 3] and usable_devices(half, 0) == []
+
+
+@pytest.mark.parametrize('dimension, needed', [(384, False), (768, True)])
+def test_long_codes_need_half_tables(dimension, needed):
+    index = faiss.index_factory(dimension, preset_of('opq').factory(5000, dimension))
+    assert needs_half_tables(index) == needed
+    assert not needs_half_tables(faiss.IndexFlatIP(dimension))
 
 
 def test_fall_back_says_so_once(caplog, monkeypatch):

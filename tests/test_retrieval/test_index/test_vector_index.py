@@ -52,7 +52,7 @@ def built():
 
 
 @pytest.mark.parametrize('metric', METRICS)
-@pytest.mark.parametrize('preset', [*PRESETS, 'IVF8,SQ8', 'PCA8,Flat'])
+@pytest.mark.parametrize('preset', [*PRESETS, 'IVF8,SQ8', 'PCA8,Flat', 'PQ4'])
 class TestEveryPreset:
     def test_scores_are_exact_and_most_neighbours_are_found(self, built, preset, metric):
         index = built(preset, metric)
@@ -95,7 +95,7 @@ class TestEveryPreset:
             np.testing.assert_allclose(hits.scores[part], scores[row, hits.ids[part] - 100], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('preset', ['ivf-flat', 'hnsw', 'sq8'])
+@pytest.mark.parametrize('preset', ['ivf-flat', 'hnsw', 'sq8', 'PQ4'])
 def test_large_filters_are_inside_the_search_of_the_index(preset, monkeypatch):
     """With few rows to copy together out of the way, FAISS's own selectors filter."""
     from retrieval.index import part_search

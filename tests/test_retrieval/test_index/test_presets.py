@@ -1,0 +1,176 @@
+"""Kinds of index: what they are made of, that they find and filter, and what choosing parameters refuses."""
+
+import time
+from collections.abc import Iterator
+
+import faiss
+import numpy as np
+import pytest
+
+from retrieval.errors import RetrievalError
+from retrieval.index.factories import GPU_CODE_BYTES, GPU_SUBVECTOR, code_bytes, default_nprobe, inverted_lists
+from retrieval.index.parameters import innermost, run_search, search_parameters
+from retrieval.index.presets import (
+    PRESETS,
+    build_faiss_index,
+    candidates,
+    faiss_metric,
+    preset_of,
+    rows_of,
+    training_rows,
+)
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(1500, 32)).astype(np.float32)
+X /= np.linalg.norm(X, axis=1, keepdims=True)
+SELECTOR_BYTES = np.zeros(len(X) // 8 + 1, np.uint8)
+SELECTOR_BYTES[10:60] = 255
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Training on so few rows waits for the second thread 20 times as long as it computes, on a busy machine."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    yield
+    faiss.omp_set_num_threads(threads)
+
+
+@pytest.fixture(scope='module', params=[*PRESETS, 'PCA16,Flat', 'IVF8,SQ8', 'HNSW16,SQ8'])
+def index(request):
+    return build_faiss_index(request.param, X, 'cosine')
+
+
+def test_filters_are_applied_inside_every_kind(index):
+    parameters = search_parameters(index, faiss.IDSelectorBitmap(SELECTOR_BYTES))
+    rows = run_search(index, X[:20], 30, parameters)[1]
+    found = rows[rows >= 0]
+    assert len(found) >= 20 and found.min() >= 80 and found.max() < 480
+
+
+def test_rows_are_numbered_as_they_came(index):
+    found = run_search(index, X[::50], 50)[1]
+    assert np.mean([row in one for row, one in zip(range(0, len(X), 50), found)]) > 0.9
+
+
+def test_parameters_of_the_file_are_those_of_the_index(index):
+    again = faiss.deserialize_index(faiss.serialize_index(index))
+    kinds = innermost(index), innermost(again)
+    for name in ('nprobe', 'do_polysemous_training'):
+        if hasattr(kinds[0], name):
+            assert getattr(kinds[0], name) == getattr(kinds[1], name)
+    if hasattr(kinds[0], 'hnsw'):
+        assert kinds[1].hnsw.efSearch == 64
+    np.testing.assert_array_equal(run_search(index, X[:9], 5)[1], run_search(again, X[:9], 5)[1])
+
+
+def test_training_writes_nothing_and_takes_no_annealing(capfd):
+    start = time.process_time()
+    for preset in ('ivf-pq', 'opq', 'IVF8,PQ4'):
+        index = build_faiss_index(preset, X)
+        assert not innermost(index).do_polysemous_training
+    assert time.process_time() - start < 10  # annealing took 30 s a kind
+    assert capfd.readouterr() == ('', '')
+
+
+def test_same_seed_same_index():
+    first, second, other = (build_faiss_index('ivf-pq', X, seed=seed) for seed in (3, 3, 4))
+    assert (faiss.serialize_index(first) == faiss.serialize_index(second)).all()
+    assert (faiss.serialize_index(first) != faiss.serialize_index(other)).any()
+
+
+@pytest.mark.parametrize('rows', [0, 1, 2, 20, 255, 256])
+@pytest.mark.parametrize('preset', list(PRESETS))
+def test_any_number_of_rows(preset, rows):
+    index = build_faiss_index(preset, X[:rows], 'l2')
+    assert index.is_trained and index.ntotal == rows and index.metric_type == faiss.METRIC_L2
+
+
+def test_rows_of_an_index_are_no_copy():
+    flat = faiss.IndexFlatL2(32)
+    assert rows_of(flat).shape == (0, 32)
+    flat.add(X)
+    rows = rows_of(flat)
+    np.testing.assert_array_equal(rows, X)
+    assert rows.ctypes.data == int(flat.get_xb())
+
+
+def test_training_takes_a_sample_of_many_rows():
+    index = faiss.index_factory(2, 'IVF4,Flat')
+    many = np.arange(140_000, dtype=np.float32).reshape(70_000, 2)
+    sample = training_rows(many, index, 0)
+    assert sample.shape == (65_536, 2) and (np.diff(sample[:, 0]) > 0).all()
+    assert training_rows(many[:99], index, 0).shape == (99, 2)
+
+
+@pytest.mark.parametrize(
+    'preset, rows, words',
+    [
+        ('nonsense', X, 'neither one of flat'),
+        ('PQ5', X, 'for dimension 32'),
+        ('IVF64,Flat', X[:20], 'too few to train'),
+    ],
+)
+def test_kinds_that_cannot_be_built(preset, rows, words):
+    with pytest.raises(RetrievalError, match=words):
+        build_faiss_index(preset, rows)
+
+
+@pytest.mark.parametrize(
+    'preset, overrides, words',
+    [
+        ('flat', {'nprobe': 3}, "no parameter 'nprobe'; it has: none"),
+        ('hnsw', {'nprobe': 3}, 'it has: efSearch'),
+        ('ivf-flat', {'efSearch': 3}, 'it has: nprobe, max_codes'),
+        ('ivf-flat', {'nprobe': 0}, 'at least 1'),
+        ('ivf-flat', {'nprobe': 2.5}, 'whole number'),
+        ('PQ8', {'nprobe': 1}, 'IndexPQ takes neither filters nor parameters'),
+    ],
+)
+def test_parameters_that_a_kind_does_not_have(preset, overrides, words):
+    with pytest.raises(RetrievalError, match=words):
+        search_parameters(build_faiss_index(preset, X[:300]), None, overrides)
+
+
+def test_a_kind_that_cannot_filter_says_so():
+    with pytest.raises(RetrievalError, match='IndexPQ takes neither filters'):
+        search_parameters(build_faiss_index('PQ8', X[:300]), faiss.IDSelectorAll())
+
+
+def test_parameters_reach_the_search():
+    index = build_faiss_index('ivf-flat', X)
+    lists = innermost(index).nlist
+    few, all_lists = (run_search(index, X, 10, search_parameters(index, None, {'nprobe': n}))[1] for n in (1, lists))
+    exact = run_search(build_faiss_index('flat', X), X, 10)[1]
+    np.testing.assert_array_equal(all_lists, exact)
+    assert (few == exact).mean() < 0.9
+    # A filter alone keeps the index's own nprobe: the class of the parameters would take 1.
+    everything = search_parameters(index, faiss.IDSelectorAll())
+    np.testing.assert_array_equal(run_search(index, X, 10, everything)[1], run_search(index, X, 10)[1])
+    assert search_parameters(index) is None
+
+
+@pytest.mark.parametrize('dimension', [32, 64, 192, 384, 512, 768, 1024, 1536])
+def test_codes_have_a_kernel_on_gpus(dimension):
+    code = code_bytes(dimension)
+    assert dimension % code == 0 and code in GPU_CODE_BYTES and dimension // code in GPU_SUBVECTOR
+
+
+@pytest.mark.parametrize(
+    'rows, lists, nprobe', [(0, 1, 1), (39, 1, 1), (1000, 32, 8), (10**6, 4096, 64), (10**9, 131072, 128)]
+)
+def test_number_of_lists(rows, lists, nprobe):
+    assert inverted_lists(rows) == lists and default_nprobe(lists) == nprobe
+    assert code_bytes(7) in (1, 7) and code_bytes(100) == 10
+
+
+def test_candidates_for_rescoring():
+    flat, codes = preset_of('flat'), preset_of('ivf-pq')
+    assert candidates(flat, 10) == 10 and candidates(codes, 10) == 256 and candidates(codes, 300) == 600
+    assert candidates(codes, 10, 0) == 10 and candidates(codes, 10, 4) == 10 and candidates(flat, 10, 20) == 20
+    assert preset_of('IVF64,PQ8').rescore == 256 and not preset_of('IVF64,PQ8').gpu
+
+
+def test_unknown_metric():
+    with pytest.raises(RetrievalError, match='metric must be one of'):
+        faiss_metric('hamming')
