@@ -77,3 +77,21 @@ def import_faiss() -> ModuleType:
     except ImportError as error:
         raise ImportError('Image search needs FAISS: pip install faiss-cpu (or faiss-gpu on Linux x86_64).') from error
     return faiss
+
+
+def faiss_metric(metric: str) -> int:
+    """FAISS's number of a metric.
+
+    Args:
+        metric (str): ``'cosine'`` (rows must be unit length), ``'ip'`` or ``'l2'``.
+
+    Returns:
+        int: ``METRIC_INNER_PRODUCT`` or ``METRIC_L2``.
+
+    Raises:
+        RetrievalError: If the metric is unknown.
+    """
+    faiss = import_faiss()
+    if metric not in METRICS:
+        raise RetrievalError(f'metric must be one of {METRICS}, got {metric!r}')
+    return faiss.METRIC_L2 if metric == 'l2' else faiss.METRIC_INNER_PRODUCT

@@ -15,9 +15,10 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..index import VectorIndex
+from ..index.calibration import calibrate
 from ..index.files import read_faiss, read_part, vectors_file, write_ids, write_index, write_vectors
 from ..index.part import is_flat
-from ..index.presets import build_faiss_index
+from ..index.presets import build_faiss_index, rows_of
 from ..vectors import import_faiss
 from .memory import peak_mib, resident_mib
 from .synthetic import clustered_embeddings
@@ -36,7 +37,7 @@ class KindResult:
         preset (str): Its name.
         rows (int): Of the index.
         dimension (int): Of the embeddings.
-        build_seconds (float): Training and filling, one thread of FAISS where ``OMP_NUM_THREADS=1``.
+        build_seconds (float): Training, filling and calibration, one thread of FAISS where ``OMP_NUM_THREADS=1``.
         recall (float): Share of the true 10 nearest among the 10 found, exact re-scoring as the preset has it.
         recall_raw (float): Without re-scoring.
         single_ms (float): Median time of one query.
@@ -45,6 +46,7 @@ class KindResult:
         disk_mib (float): Index file; whole vectors come to it.
         open_ms (float): Memory-mapped opening.
         open_mib (float): Resident memory that opening added.
+        effort (str): Parameter that was calibrated and its value, as ``'nprobe 32'``. Defaults to ''.
     """
 
     preset: str
@@ -59,6 +61,7 @@ class KindResult:
     disk_mib: float
     open_ms: float
     open_mib: float
+    effort: str = ''
 
 
 def prepare(folder: Path, rows: int, dimension: int, num_queries: int, seed: int = 0) -> None:
@@ -112,6 +115,7 @@ def _build_and_search(folder: Path, preset: str) -> dict[str, Any]:
     queries, truth = np.load(folder / QUERIES_FILE), np.load(folder / TRUTH_FILE)
     start = time.perf_counter()
     index = vectors if is_flat(preset) else build_faiss_index(preset, vectors, METRIC)
+    effort = None if is_flat(preset) else calibrate(index, rows_of(vectors), METRIC, preset)
     seconds = time.perf_counter() - start
     size = (folder / vectors_file(SPACE)).stat().st_size
     if not is_flat(preset):
@@ -128,6 +132,7 @@ def _build_and_search(folder: Path, preset: str) -> dict[str, Any]:
         rows=vectors.ntotal,
         dimension=vectors.d,
         build_seconds=0.0 if is_flat(preset) else seconds,
+        effort='' if effort is None else f'{effort.name} {effort.value}',
         recall=recall(found.ids, truth),
         recall_raw=recall(searched.search(queries, K, rescore=0).ids, truth),
         single_ms=float(np.median(single) * 1e3),

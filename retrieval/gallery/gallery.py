@@ -13,8 +13,9 @@ import numpy as np
 from ..errors import RetrievalError
 from ..fusion import fused_search
 from ..index.presets import choose_preset
+from ..index.row_ids import check_new_ids
 from ..index.selection import RowFilter
-from ..index.vector_index import VectorIndex, check_new_ids
+from ..index.vector_index import VectorIndex
 from ..results import Hits, RangeHits
 from .conditions import read_conditions
 from .database import DATABASE_FILE, Database
@@ -495,7 +496,9 @@ class Gallery:
         files: dict[str, dict] = {}
         if segments:
             rows = rows_of_segments(segments, alive, spaces)
-            files = write_segment(self.root, number, rows, spaces, self._meta['metric'], chosen)
+            limit = self._meta['memory_limit']
+            files, efforts = write_segment(self.root, number, rows, spaces, self._meta['metric'], chosen, limit)
+            state['preset_reason'] = ' '.join([reason, *(f'{space}: {effort}' for space, effort in efforts.items())])
         with self._database.transaction():
             self._database.drop_segments([segment.number for segment in self._segments])
             if segments:
@@ -517,7 +520,7 @@ class Gallery:
         spaces, number = self._meta['spaces'], self._meta['next_segment']
         kept = [segment for segment in merged if alive[segment.number].any()]
         whole = join_rows(rows_of_segments(kept, alive, spaces), rows) if kept else rows
-        files = write_segment(self.root, number, whole, spaces, self._meta['metric'], 'flat')
+        files, _ = write_segment(self.root, number, whole, spaces, self._meta['metric'])
         dropped = [segment.number for segment in merged]
         dropped += [one for one, mask in alive.items() if not mask.any() and one not in dropped]
         shape = None if whole.patches is None else list(whole.patches.shape[1:])

@@ -47,7 +47,8 @@ def create_gallery(
         preset (str): Kind of index that ``compact`` builds. Defaults to ``'auto'``.
         fingerprint (Fingerprint, optional): Of the model.
         transforms (Mapping[str, Whitening], optional): Whitening of spaces.
-        memory_limit (int, optional): Bytes that ``'auto'`` may fill. Defaults to half of the memory.
+        memory_limit (int, optional): Bytes that ``'auto'`` may fill, and inverted lists while they are built. Defaults
+            to half and a quarter of the memory.
         origin (Mapping[str, str], optional): What else to remember of how it was made.
 
     Returns:

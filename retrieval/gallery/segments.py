@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import RetrievalError
-from ..index.files import damaged, fsync_file, read_part, write_ids, write_index, write_vectors
+from ..index.calibration import Effort
+from ..index.files import damaged, fsync_file, read_part, write_ids, write_vectors
+from ..index.large_files import build_index_file
 from ..index.part import Part, is_flat
-from ..index.presets import build_faiss_index
 
 SEGMENTS = 'segments'
 PATCHES_FILE = 'patches.npy'
@@ -70,8 +71,14 @@ class NewRows:
 
 
 def write_segment(
-    root: Path, number: int, rows: NewRows, spaces: Mapping[str, int], metric: str, preset: str
-) -> dict[str, dict]:
+    root: Path,
+    number: int,
+    rows: NewRows,
+    spaces: Mapping[str, int],
+    metric: str,
+    preset: str = 'flat',
+    memory_limit: int | None = None,
+) -> tuple[dict[str, dict], dict[str, Effort]]:
     """Write a segment and make it durable; the gallery does not know of it yet.
 
     Args:
@@ -80,16 +87,19 @@ def write_segment(
         rows (NewRows): What to write.
         spaces (Mapping[str, int]): Name and dimension.
         metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset (str): What kind of index to build; ``'flat'`` for none.
+        preset (str): What kind of index to build. Defaults to ``'flat'``, none.
+        memory_limit (int, optional): See :func:`retrieval.index.large_files.build_index_file`.
 
     Returns:
-        dict[str, dict]: Size and SHA-256 of each file by its path in the gallery.
+        tuple[dict[str, dict], dict[str, Effort]]: Size and SHA-256 of each file by its path in the gallery, and how far
+        the index of each space looks.
 
     Raises:
         RetrievalError: If it cannot be written; nothing is left of it then.
     """
     folder = segment_folder(root, number)
     shutil.rmtree(folder, ignore_errors=True)
+    efforts: dict[str, Effort] = {}
     try:
         folder.mkdir(parents=True)
         names = [write_ids(folder, rows.ids)]
@@ -97,7 +107,10 @@ def write_segment(
             names.append(write_vectors(folder, space, rows.vectors[space], dimension, metric))
             if not is_flat(preset):
                 vectors = read_part(folder, space, 'flat').vectors
-                names.append(write_index(folder, space, build_faiss_index(preset, vectors, metric)))
+                name, effort = build_index_file(folder, space, preset, vectors, metric, memory_limit=memory_limit)
+                names.append(name)
+                if effort:
+                    efforts[space] = effort
         if rows.patches is not None:
             names.append(_write_patches(folder, rows.patches))
         for path in (folder, folder.parent, root):
@@ -109,7 +122,7 @@ def write_segment(
                 f'{folder} cannot be written ({error.strerror}): make room; nothing was changed'
             ) from error
         raise
-    return {f'{SEGMENTS}/{folder.name}/{name}': describe_file(folder / name) for name in names}
+    return {f'{SEGMENTS}/{folder.name}/{name}': describe_file(folder / name) for name in names}, efforts
 
 
 def open_segment(

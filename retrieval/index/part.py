@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..vectors import import_faiss
+from .calibration import Effort, calibrate
 from .presets import build_faiss_index, faiss_metric, rows_of
 
 
@@ -23,6 +24,8 @@ class Part:
         approximate (Any): Another kind of ``faiss.Index`` over the same rows in the same order. Defaults to None.
         preset (str): What ``approximate`` was built by. Defaults to ``'flat'``.
         alive (np.ndarray): bool, (n,). Defaults to all.
+        effort (Effort): What calibration found as ``approximate`` was built. Defaults to None: read from a file.
+        token (object): Tells this part from all others, also from those that later take its place in memory.
     """
 
     ids: np.ndarray
@@ -30,6 +33,8 @@ class Part:
     approximate: Any = None
     preset: str = 'flat'
     alive: np.ndarray = None  # type: ignore[assignment]
+    effort: Effort | None = None
+    token: object = field(default_factory=object, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.replace_alive(np.ones(len(self.ids), bool) if self.alive is None else self.alive)
@@ -64,8 +69,11 @@ class Part:
         """
         if not len(self.ids):
             return np.full(len(ids), -1, np.int64)
-        places = np.searchsorted(self.ids, ids, sorter=self._order)
-        rows = self._order[np.minimum(places, len(self.ids) - 1)]
+        if self.first_id is not None:
+            rows = np.clip(ids - self.first_id, 0, len(self.ids) - 1)
+        else:
+            places = np.searchsorted(self.ids, ids, sorter=self._order)
+            rows = self._order[np.minimum(places, len(self.ids) - 1)]
         return np.where((self.ids[rows] == ids) & self.alive[rows], rows, -1)
 
     def replace_alive(self, alive: np.ndarray) -> None:
@@ -106,8 +114,11 @@ def make_part(embeddings: np.ndarray, ids: np.ndarray, metric: str, preset: str 
     """
     vectors = flat_index(embeddings.shape[1], metric)
     vectors.add(embeddings)
-    approximate = None if is_flat(preset) else build_faiss_index(preset, vectors, metric, seed)
-    return Part(np.asarray(ids, np.int64), vectors, approximate, preset)
+    if is_flat(preset):
+        return Part(np.asarray(ids, np.int64), vectors)
+    approximate = build_faiss_index(preset, vectors, metric, seed)
+    effort = calibrate(approximate, rows_of(vectors), metric, preset, seed)
+    return Part(np.asarray(ids, np.int64), vectors, approximate, preset, effort=effort)
 
 
 def merge_parts(parts: Sequence[Part], metric: str, preset: str = 'flat', seed: int = 0) -> Part:

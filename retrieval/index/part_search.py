@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..vectors import import_faiss
+from .effort import plan_effort
 from .gpu import MAX_K
 from .overfetch import search_overfetch
-from .parameters import innermost, run_search, search_parameters, takes_filters
+from .parameters import run_search, search_parameters
 from .part import Part
 from .presets import candidates, faiss_metric, preset_of
 
@@ -58,10 +59,15 @@ def search_part(
         return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     if allowed is not None and count <= GATHER_ROWS:
         return _gathered(part, queries, k, metric, np.flatnonzero(allowed))
-    if part.approximate is None or (allowed is not None and not takes_filters(part.approximate)):
-        return _search_flat(part, queries, k, allowed, searcher if part.approximate is None else None)
+    if part.approximate is None:
+        return _search_flat(part, queries, k, allowed, searcher)
     depth = min(candidates(preset_of(part.preset), k, rescore), count)
-    scores, rows = _search_approximate(part, queries, depth, allowed, parameters, searcher)
+    effort = plan_effort(part.approximate, depth, count, parameters)
+    if effort is None:
+        return _search_flat(part, queries, k, allowed, None)
+    scores, rows = _search_approximate(part, queries, depth, allowed, effort, searcher)
+    if allowed is not None and not (allowed[rows] | (rows < 0)).all():  # a kind of FAISS's that ignored the filter
+        return _search_flat(part, queries, k, allowed, None)
     if depth > k or rescore:
         scores, rows = _rescore(part, queries, rows, k, metric)
     incomplete = np.flatnonzero(rows[:, -1] < 0)  # inverted lists and graphs that a query reached held too few rows
@@ -97,20 +103,15 @@ def _search_approximate(
     queries: np.ndarray,
     depth: int,
     allowed: np.ndarray | None,
-    parameters: Mapping[str, int] | None,
+    effort: Mapping[str, int],
     searcher: Any,
 ) -> Found:
-    if searcher is not None and not parameters and depth <= MAX_K:
+    if searcher is not None and not effort and depth <= MAX_K:
         found = _search_gpu(searcher, queries, depth, allowed)
         if found is not None:
             return found
-    overrides = dict(parameters or {})
-    inner = innermost(part.approximate)
-    if hasattr(inner, 'hnsw'):  # a graph returns no more rows than it keeps in its queue
-        if depth > int(overrides.get('efSearch', inner.hnsw.efSearch)):
-            overrides['efSearch'] = depth
     selector = None if allowed is None else bitmap_selector(allowed)
-    return run_search(part.approximate, queries, depth, search_parameters(part.approximate, selector, overrides))
+    return run_search(part.approximate, queries, depth, search_parameters(part.approximate, selector, effort))
 
 
 def bitmap_selector(allowed: np.ndarray) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import RetrievalError
-from ..vectors import METRICS, import_faiss
+from ..vectors import faiss_metric, import_faiss
 from .factories import PRESETS, Preset, candidates, default_nprobe, preset_of
 from .parameters import innermost, search_parameters
 from .sizing import available_memory, index_bytes, readable
@@ -67,24 +67,6 @@ def choose_preset(rows: int, dimension: int, memory_limit: int | None = None) ->
     return name, f'{name}: even its codes take {readable(least)}, {short}: open it memory-mapped.'
 
 
-def faiss_metric(metric: str) -> int:
-    """FAISS's number of a metric.
-
-    Args:
-        metric (str): ``'cosine'`` (rows must be unit length), ``'ip'`` or ``'l2'``.
-
-    Returns:
-        int: ``METRIC_INNER_PRODUCT`` or ``METRIC_L2``.
-
-    Raises:
-        RetrievalError: If the metric is unknown.
-    """
-    faiss = import_faiss()
-    if metric not in METRICS:
-        raise RetrievalError(f'metric must be one of {METRICS}, got {metric!r}')
-    return faiss.METRIC_L2 if metric == 'l2' else faiss.METRIC_INNER_PRODUCT
-
-
 def rows_of(vectors: Any) -> np.ndarray:
     """The rows of an ``IndexFlat`` without a copy, or the array itself.
 
@@ -105,8 +87,8 @@ def rows_of(vectors: Any) -> np.ndarray:
 def build_faiss_index(preset: str, vectors: Any, metric: str = 'cosine', seed: int = 0) -> Any:
     """Train an index and add all rows to it; row i gets the FAISS id i.
 
-    Rows to train on are drawn at random: 64 per inverted list, as many as FAISS asks for otherwise. The search
-    parameters of the preset are left in the index itself, so that its file carries them.
+    Rows to train on are drawn at random: 64 per inverted list, as many as FAISS asks for otherwise. Search parameters
+    are left in the index itself, so that its file carries them: see :func:`retrieval.index.calibration.calibrate`.
 
     Args:
         preset (str): A key of ``PRESETS`` or a factory string.
@@ -181,8 +163,9 @@ def prepare(index: Any, seed: int) -> list[tuple[Any, Any]]:
     trainings = [ivf.cp] if ivf else []
     if hasattr(inner, 'pq'):
         trainings.append(inner.pq.cp)
-        # FAISS would spend seconds a codebook on ordering it for a Hamming filter, which no search here uses.
-        inner.do_polysemous_training = False
+        if hasattr(inner, 'do_polysemous_training'):
+            # FAISS would spend seconds a codebook on ordering it for a Hamming filter, which no search here uses.
+            inner.do_polysemous_training = False
     for rotation, codebook in lent:
         rotation.pq = codebook
         trainings.append(codebook.cp)
@@ -192,6 +175,9 @@ def prepare(index: Any, seed: int) -> list[tuple[Any, Any]]:
         training.min_points_per_centroid = 1
     if ivf:
         ivf.nprobe = default_nprobe(ivf.nlist)
+        coarse = faiss.downcast_index(ivf.quantizer)
+        if hasattr(coarse, 'hnsw'):  # lists that the graph over the centroids misses are lost whatever nprobe is
+            coarse.hnsw.efSearch = 64
     elif hasattr(inner, 'hnsw'):
         inner.hnsw.efConstruction = 80
         inner.hnsw.efSearch = 64

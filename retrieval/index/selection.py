@@ -14,11 +14,11 @@ class RowFilter:
 
     Attributes:
         masks (tuple[np.ndarray, ...]): For each part, bool (n,).
-        parts (tuple[int, ...]): Identities of the parts, which tell a filter of another state of the index.
+        parts (tuple[object, ...]): Tokens of the parts, which tell a filter of another state of the index.
     """
 
     masks: tuple[np.ndarray, ...]
-    parts: tuple[int, ...]
+    parts: tuple[object, ...]
 
 
 def select_ids(parts: Sequence[Part], ids: np.ndarray) -> RowFilter:
@@ -37,7 +37,7 @@ def select_ids(parts: Sequence[Part], ids: np.ndarray) -> RowFilter:
         rows = part.find(ids)
         mask[rows[rows >= 0]] = True
         masks.append(mask)
-    return RowFilter(tuple(masks), tuple(id(part.vectors) for part in parts))
+    return RowFilter(tuple(masks), tuple(part.token for part in parts))
 
 
 def allowed_rows(part: Part, mask: np.ndarray | None) -> np.ndarray | None:

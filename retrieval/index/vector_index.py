@@ -10,12 +10,15 @@ import numpy as np
 from ..errors import RetrievalError
 from ..results import Hits, RangeHits
 from ..vectors import METRICS, check_embeddings, unit_length
-from .gpu import LEAST_ROWS, PLACEMENTS, count_gpus, to_gpu
+from .copies import GpuCopies
+from .effort import check_effort
+from .gpu import PLACEMENTS
 from .parameters import run_range_search, search_parameters
-from .part import Part, flat_index, is_flat, make_part, merge_parts
+from .part import Part, make_part, merge_parts
 from .part_search import bitmap_selector, search_part
 from .presets import choose_preset
 from .ranking import merge_ranges, merge_rankings, pad_hits
+from .row_ids import check_new_ids
 from .selection import RowFilter, allowed_rows, select_ids
 
 
@@ -72,7 +75,7 @@ class VectorIndex:
         self.placement = placement
         self.half = half
         self._parts = tuple(parts)
-        self._searchers: dict[int, Any] = {}
+        self._copies = GpuCopies(device, placement, half)
 
     def __len__(self) -> int:
         return sum(len(part) - part.num_dead for part in self._parts)
@@ -165,10 +168,10 @@ class VectorIndex:
             chosen, reason = choose_preset(len(self), self.dimension, self.memory_limit)
         if len(self):
             self._parts = (merge_parts(self._parts, self.metric, chosen),)
+            reason = ' '.join([reason, *(str(part.effort) for part in self._parts if part.effort)])
         else:
             self._parts = ()
         self.preset, self.preset_reason = wanted, reason
-        self._searchers.clear()
 
     def reconstruct(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Stored vectors by id.
@@ -233,7 +236,8 @@ class VectorIndex:
             RetrievalError: If queries, k, filter or parameters do not fit.
         """
         vectors = self.prepare(queries, 'queries')
-        if k < 1 or (rescore or 0) < 0:
+        check_effort(parameters)
+        if not isinstance(k, (int, np.integer)) or k < 1 or (rescore or 0) < 0:
             raise RetrievalError(f'k must be at least 1 and rescore at least 0, got {k} and {rescore}')
         parts, masks = self._snapshot(allowed)
         scores, numbers = [], []
@@ -295,47 +299,14 @@ class VectorIndex:
         parts = self._parts
         if allowed is None:
             return parts, [None] * len(parts)
-        if allowed.parts != tuple(id(part.vectors) for part in parts[: len(allowed.parts)]):
+        if allowed.parts != tuple(part.token for part in parts[: len(allowed.parts)]):
             raise RetrievalError('the filter is of another index, or the index has been rearranged: select anew')
         later = [np.zeros(len(part), bool) for part in parts[len(allowed.parts) :]]
         return parts, [*allowed.masks, *later]
 
     def _searcher(self, part: Part) -> Any:
-        """The copy of a part on the GPU, made when it is first searched; None where the CPU searches."""
-        if self.device == 'cpu' or (self.device == 'auto' and count_gpus() == 0) or len(part) < LEAST_ROWS:
-            return None
-        index = part.vectors if part.approximate is None else part.approximate
-        if id(index) not in self._searchers:
-            self._searchers[id(index)] = to_gpu(index, self.placement, self.half)
-        return self._searchers[id(index)]
-
-
-def check_new_ids(ids: Sequence[int] | np.ndarray, count: int | None = None) -> np.ndarray:
-    """Ids as an array.
-
-    Args:
-        ids (Sequence[int] | np.ndarray): Whole numbers.
-        count (int, optional): How many there must be. Defaults to any.
-
-    Returns:
-        np.ndarray: int64, (n,).
-
-    Raises:
-        RetrievalError: If they are no whole numbers from 0 on, or one comes twice.
-    """
-    array = np.asarray(ids)
-    if array.size == 0:
-        array = array.astype(np.int64)
-    if array.dtype.kind not in 'iu' or array.ndim != 1:
-        raise RetrievalError(f'ids must be a list of whole numbers, got {array.dtype} of shape {array.shape}')
-    if count is not None and len(array) != count:
-        raise RetrievalError(f'{len(array)} ids were given for {count} embeddings')
-    if len(array) and (array.min() < 0 or array.max() > np.iinfo(np.int64).max):
-        raise RetrievalError(f'ids must be from 0 to 2**63 - 1, got {array.min()} to {array.max()}')
-    values, counts = np.unique(array, return_counts=True)
-    if len(values) < len(array):
-        raise RetrievalError(f'id {values[counts > 1][0]} comes twice')
-    return array.astype(np.int64)
+        """The copy of a part on the GPU; None where the CPU searches."""
+        return self._copies.find(part, self._parts)
 
 
 def _with_tail(parts: tuple[Part, ...], part: Part, metric: str) -> tuple[Part, ...]:
@@ -350,6 +321,3 @@ def _ids_of(part: Part, rows: np.ndarray) -> np.ndarray:
     if part.first_id is not None:
         return np.where(rows < 0, -1, rows + part.first_id)
     return np.where(rows < 0, -1, part.ids[rows])
-
-
-__all__ = ['VectorIndex', 'check_new_ids', 'flat_index', 'is_flat']

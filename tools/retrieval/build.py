@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     index = parser.add_argument_group('index')
     index.add_argument('--preset', default='auto', help='kind of index, or a FAISS factory string; default: auto')
     index.add_argument('--metric', default='cosine', help='cosine, ip or l2; default: cosine')
-    index.add_argument('--memory-limit', type=float, metavar='GIB', help='memory that the index may take, for auto')
+    index.add_argument('--memory-limit', type=float, metavar='GIB', help='memory that the index may take')
     work = parser.add_argument_group('work')
     work.add_argument('--batch-size', type=int, default=32, help='images per pass; default: 32')
     work.add_argument('--num-workers', type=int, default=2, help='processes that read images; default: 2')

@@ -35,6 +35,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--rerank', metavar='METHOD', help='for example k-reciprocal, query-expansion, region')
     parser.add_argument('--depth', type=int, default=100, help='hits that --rerank looks at; default: 100')
     parser.add_argument('--rescore', type=int, help='candidates to score exactly; default: by the preset, 0: none')
+    parser.add_argument(
+        '--parameters',
+        nargs='+',
+        default=[],
+        metavar='NAME=VALUE',
+        help='how far an approximate index looks, as nprobe=64 or efSearch=200; default: what its build calibrated',
+    )
     parser.add_argument('--json', action='store_true', help='print JSON in place of a table')
     parser.add_argument('--out', nargs='+', default=[], help='result files: .html, .json, or a picture such as .png')
     parser.add_argument('--columns', type=int, default=5, help='hits beside each other in a picture; default: 5')
@@ -59,6 +66,7 @@ def main(args: argparse.Namespace) -> None:
     from retrieval.answers import format_table, results_to_json
     from retrieval.gallery import parse_conditions
     from retrieval.image_search import ImageSearch
+    from retrieval.index.effort import parse_parameters
     from retrieval.spaces import parse_space
 
     options = dict(
@@ -67,6 +75,7 @@ def main(args: argparse.Namespace) -> None:
         method=args.rerank,
         depth=args.depth,
         rescore=args.rescore,
+        parameters=parse_parameters(args.parameters),
     )
     model = dict(config=args.config, checkpoint=args.checkpoint, device=args.device, with_model=bool(args.images))
     with redirect_stdout(sys.stderr):  # mmengine's logger writes to standard output, which is for results

@@ -1,0 +1,155 @@
+"""Files of inverted lists that are larger than memory: filled shard by shard, then put together list by list.
+
+FAISS's own way (``faiss.contrib.ondisk``) leaves a second file, whose absolute path is written into the first, and
+which is opened for writing. The file made here has the layout that ``faiss.write_index`` gives an index in memory,
+so that it may be moved, opened read-only and memory-mapped like any other.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import RetrievalError
+from ..vectors import import_faiss
+from .calibration import Effort, calibrate
+from .factories import preset_of
+from .files import index_file, read_faiss, write_index
+from .presets import ADD_BLOCK, build_faiss_index, faiss_metric, rows_of, training_rows
+from .sizing import available_memory
+
+_ID_BYTES = 8
+
+
+def build_index_file(
+    folder: Path, space: str, preset: str, vectors: Any, metric: str, seed: int = 0, memory_limit: int | None = None
+) -> tuple[str, Effort | None]:
+    """Train, fill and calibrate an index over the rows of a part, and write its file.
+
+    Args:
+        folder (Path): Of the part; shards lie there for a while, together as large as the file.
+        space (str): Name of the space.
+        preset (str): A key of ``PRESETS`` or a factory string.
+        vectors (Any): ``faiss.IndexFlat`` with all rows, memory-mapped if they are many.
+        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
+        seed (int): See :func:`retrieval.index.presets.build_faiss_index`. Defaults to 0.
+        memory_limit (int, optional): Bytes of inverted lists that may be in memory; other kinds of index are built in
+            memory whatever it says. Defaults to a quarter of the machine's.
+
+    Returns:
+        tuple[str, Effort | None]: Name of the file, and what :func:`retrieval.index.calibration.calibrate` found.
+
+    Raises:
+        RetrievalError: If the preset cannot be built of these rows, or the file cannot be written.
+    """
+    rows = rows_of(vectors)
+    limit = available_memory() // 4 if memory_limit is None else memory_limit
+    blank = _inverted_lists(preset, rows, metric)
+    row_bytes = 0 if blank is None else import_faiss().extract_index_ivf(blank).code_size + _ID_BYTES
+    if blank is None or len(rows) * row_bytes <= limit:
+        index = build_faiss_index(preset, vectors, metric, seed)
+        effort = calibrate(index, rows, metric, preset, seed)
+        return write_index(folder, space, index), effort
+    trained = build_faiss_index(
+        preset_of(preset).factory(*rows.shape), training_rows(rows, blank, seed), metric, seed
+    )  # filled with the rows it was trained on
+    trained.reset()
+    shards: list[Path] = []
+    try:
+        step = max(1, limit // row_bytes)
+        for start in range(0, len(rows), step):
+            shards.append(folder / index_file(f'{space}.shard{len(shards)}'))
+            _write_shard(folder, f'{space}.shard{len(shards) - 1}', trained, rows, start, min(start + step, len(rows)))
+        name = _join(folder / index_file(space), trained, shards, len(rows))
+    finally:
+        for shard in shards:
+            shard.unlink(missing_ok=True)
+    return name, _calibrate_file(folder / name, trained, rows, metric, preset, seed)
+
+
+def _inverted_lists(preset: str, rows: np.ndarray, metric: str) -> Any:
+    """An untrained index of a kind whose file ends with its inverted lists; None for other kinds."""
+    faiss = import_faiss()
+    try:
+        index = faiss.index_factory(rows.shape[1], preset_of(preset).factory(*rows.shape), faiss_metric(metric))
+    except RuntimeError:
+        return None  # building it says what is wrong
+    ivf = faiss.try_extract_index_ivf(index)
+    kinds = (faiss.IndexIVFFlat, faiss.IndexIVFPQ, faiss.IndexIVFScalarQuantizer)
+    return index if type(ivf and faiss.downcast_index(ivf)) in kinds else None
+
+
+def _write_shard(folder: Path, name: str, trained: Any, rows: np.ndarray, start: int, stop: int) -> None:
+    for first in range(start, stop, ADD_BLOCK):
+        last = min(first + ADD_BLOCK, stop)
+        trained.add_with_ids(np.ascontiguousarray(rows[first:last]), np.arange(first, last))
+    write_index(folder, name, trained)
+    trained.reset()
+
+
+def _join(path: Path, trained: Any, shards: Sequence[Path], count: int) -> str:
+    """Write the lists of all shards behind the header of the trained index, in FAISS's layout."""
+    faiss = import_faiss()
+    opened = [read_faiss(shard) for shard in shards]
+    lists = [faiss.extract_index_ivf(index).invlists for index in opened]
+    sizes = np.array([[one.list_size(number) for number in range(one.nlist)] for one in lists], np.uint64).sum(axis=0)
+    try:
+        with path.open('wb') as file:
+            file.write(_header(trained, count))
+            file.write(_list_sizes(sizes))
+            for number in np.flatnonzero(sizes):
+                _write_list(file, lists, int(number))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RetrievalError(f'{path} cannot be written ({error.strerror}): make room; nothing was changed') from error
+    return path.name
+
+
+def _calibrate_file(path: Path, trained: Any, rows: np.ndarray, metric: str, preset: str, seed: int) -> Effort | None:
+    """Calibrate the joined index, and write what was found into its header, which keeps its length."""
+    faiss = import_faiss()
+    index = read_faiss(path)
+    effort = calibrate(index, rows, metric, preset, seed)
+    faiss.extract_index_ivf(trained).nprobe = faiss.extract_index_ivf(index).nprobe
+    with path.open('r+b') as file:
+        file.write(_header(trained, len(rows)))
+        file.flush()
+        os.fsync(file.fileno())
+    return effort
+
+
+def _header(trained: Any, count: int) -> bytes:
+    """All that FAISS writes before the sizes of the inverted lists."""
+    faiss = import_faiss()
+    ivf = faiss.extract_index_ivf(trained)
+    empty = b'ilar' + struct.pack('<QQ', ivf.nlist, ivf.code_size) + _list_sizes(np.zeros(ivf.nlist, np.uint64))
+    trained.ntotal = ivf.ntotal = count
+    content = bytes(faiss.serialize_index(trained))
+    trained.reset()
+    if not content.endswith(empty):
+        raise RetrievalError(f'this version of FAISS writes inverted lists differently: build {trained} in memory')
+    return content[: len(content) - len(empty) + len(b'ilar') + 16]
+
+
+def _list_sizes(sizes: np.ndarray) -> bytes:
+    """Sizes of all lists, or pairs of number and size where at most half of them hold rows."""
+    filled = np.flatnonzero(sizes)
+    if len(filled) > len(sizes) // 2:
+        return b'full' + struct.pack('<Q', len(sizes)) + sizes.astype('<u8').tobytes()
+    pairs = np.stack([filled.astype('<u8'), sizes[filled].astype('<u8')], axis=1)
+    return b'sprs' + struct.pack('<Q', pairs.size) + pairs.tobytes()
+
+
+def _write_list(file: BinaryIO, lists: Sequence[Any], number: int) -> None:
+    faiss = import_faiss()
+    held = [one for one in lists if one.list_size(number)]
+    for one in held:
+        file.write(faiss.rev_swig_ptr(one.get_codes(number), one.list_size(number) * one.code_size).data)
+    for one in held:
+        file.write(faiss.rev_swig_ptr(one.get_ids(number), one.list_size(number)).data)

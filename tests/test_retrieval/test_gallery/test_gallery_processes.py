@@ -1,0 +1,66 @@
+"""Readers in other processes beside a writer that is killed again and again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from gallery_processes import DIMENSION, check
+
+from retrieval.gallery import create_gallery, open_gallery, verify_gallery
+
+SCRIPT = Path(__file__).with_name('gallery_processes.py')
+ROOT = SCRIPT.parents[3]
+
+
+def _start(role, place, stop, seed):
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    command = [sys.executable, str(SCRIPT), role, str(place), str(stop), str(seed)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _wait_for(place, generations):
+    """Until the writer has committed so often, or a process has failed."""
+    with open_gallery(place) as gallery:
+        target = gallery.manifest.generation + generations
+    for _ in range(1200):
+        with open_gallery(place) as gallery:
+            if gallery.manifest.generation >= target:
+                return
+        time.sleep(0.05)
+    raise AssertionError('the writer commits nothing')
+
+
+def test_readers_see_committed_states_only(tmp_path):
+    place, stop = tmp_path / 'gallery', tmp_path / 'stop'
+    create_gallery(place, DIMENSION, metric='l2').close()
+    readers = [_start('read', place, stop, seed) for seed in range(2)]
+    writer = None
+    try:
+        for seed in range(4):
+            writer = _start('write', place, stop, seed)
+            _wait_for(place, 12)
+            time.sleep(0.013 * seed)  # at another moment of a write each time
+            writer.send_signal(signal.SIGKILL)
+            assert writer.wait() == -signal.SIGKILL, writer.stderr.read()
+        victim = _start('read', place, stop, 9)
+        writer = _start('write', place, stop, 4)
+        _wait_for(place, 5)
+        victim.kill()  # a reader that dies leaves nothing that stops the writer
+        victim.communicate()
+        _wait_for(place, 8)
+    finally:
+        stop.touch()
+        results = [process.communicate(timeout=60) for process in (*readers, writer) if process]
+    assert all(not error for _, error in results), results
+    states = [int(output) for output, _ in results[:2]]
+    assert min(states) >= 5, 'the readers saw too few states to prove anything'
+    verify_gallery(place)
+    with open_gallery(place) as gallery:
+        check(gallery)
+        listed = {path.split('/')[1] for path in gallery.manifest.files}
+    with open_gallery(place, writable=True):
+        pass  # sweeps what killed writers left
+    assert {path.name for path in (place / 'segments').iterdir()} == listed

@@ -1,0 +1,106 @@
+"""How far an index looks is measured when it is built."""
+
+import faiss
+import numpy as np
+import pytest
+
+from retrieval.gallery import create_gallery, open_gallery
+from retrieval.index import VectorIndex
+from retrieval.index.calibration import TARGET, calibrate, draw_queries
+from retrieval.index.parameters import innermost
+from retrieval.index.presets import build_faiss_index
+from retrieval.vectors import unit_length
+
+GENERATOR = np.random.default_rng(0)
+HARD = GENERATOR.normal(size=(5000, 24)).astype(np.float32)  # no clusters: neighbours lie in many lists
+QUERIES = GENERATOR.normal(size=(200, 24)).astype(np.float32)
+CENTRES = 40 * GENERATOR.normal(size=(30, 24))
+EASY = (CENTRES.repeat(100, axis=0) + GENERATOR.normal(size=(3000, 24))).astype(np.float32)
+
+
+def _compacted(rows, preset, metric='l2'):
+    index = VectorIndex(rows.shape[1], metric, preset)
+    index.add(rows)
+    index.compact()
+    return index
+
+
+@pytest.mark.parametrize('metric', ['cosine', 'l2'])
+@pytest.mark.parametrize('preset', ['ivf-flat', 'ivf-pq', 'hnsw', 'ivf-hnsw'])
+def test_new_queries_find_their_neighbours_without_any_setting(preset, metric):
+    index = _compacted(HARD, preset, metric)
+    truth = _compacted(HARD, 'flat', metric).search(QUERIES, 10).ids
+    found = index.search(QUERIES, 10).ids
+    assert np.mean([np.isin(one, other).mean() for one, other in zip(truth, found)]) > TARGET - 0.04
+    effort = index.parts[0].effort
+    assert effort.recall >= TARGET and effort.queries == 256
+    assert index.preset_reason == f'{preset}: as asked for. {effort}'
+    assert f'{effort.name} {effort.value} (of {effort.most}) finds' in str(effort)
+
+
+def test_easy_rows_need_few_lists():
+    easy, hard = (_compacted(rows, 'IVF32,Flat').parts[0].effort for rows in (EASY, HARD))
+    assert easy.name == hard.name == 'nprobe'
+    assert easy.value <= 4 < 8 <= hard.value <= 32 == hard.most
+
+
+def test_the_file_carries_it():
+    index = build_faiss_index('ivf-flat', HARD, 'l2')
+    effort = calibrate(index, HARD, 'l2', 'ivf-flat')
+    again = faiss.deserialize_index(faiss.serialize_index(index))
+    assert innermost(again).nprobe == effort.value == innermost(index).nprobe
+    graph = build_faiss_index('hnsw', HARD, 'l2')
+    effort = calibrate(graph, HARD, 'l2', 'hnsw')
+    assert faiss.deserialize_index(faiss.serialize_index(graph)).hnsw.efSearch == effort.value
+
+
+def test_codes_that_tell_little_do_not_make_it_look_everywhere():
+    rows = (CENTRES[:8].repeat(1000, axis=0) + GENERATOR.normal(size=(8000, 24))).astype(np.float32)
+    index = build_faiss_index('IVF64,PQ1', rows, 'l2')
+    effort = calibrate(index, rows, 'l2', 'IVF64,PQ1')
+    assert 0.3 < effort.recall < TARGET and effort.value < effort.most == 64
+    index.nprobe = 64  # would find hardly more
+    queries = draw_queries(rows, 'l2', 256)
+    truth, found = faiss.knn(queries, rows, 10)[1], index.search(queries, 256)[1]
+    assert np.mean([np.isin(one, other).mean() for one, other in zip(truth, found)]) < effort.recall + 0.03
+
+
+@pytest.mark.parametrize('preset', ['fp16', 'sq8', 'PQ8'])
+def test_kinds_without_such_a_parameter(preset):
+    index = _compacted(HARD[:600], preset)
+    assert index.parts[0].effort is None and index.preset_reason == f'{preset}: as asked for.'
+
+
+@pytest.mark.parametrize('preset', ['hnsw', 'ivf-flat', 'IVF1,Flat'])
+@pytest.mark.parametrize('count', [1, 2, 3, 12])
+def test_few_rows(preset, count):
+    index = _compacted(HARD[:count], preset)
+    assert (np.sort(index.search(HARD[:1], 12).ids[0, :count]) == np.arange(count)).all()
+
+
+def test_rows_that_are_all_the_same():
+    index = _compacted(np.ones((500, 8), np.float32), 'ivf-flat', 'cosine')
+    assert (index.search(np.ones((1, 8), np.float32), 10).ids >= 0).all()
+
+
+def test_queries_lie_among_the_rows():
+    rows = unit_length(HARD)
+    queries = draw_queries(rows, 'cosine', 100, seed=3)
+    np.testing.assert_array_equal(queries, draw_queries(rows, 'cosine', 100, seed=3))
+    assert len(queries) == 100 and queries.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, rtol=1e-5)
+    nearest = faiss.knn(queries, rows, 1, faiss.METRIC_INNER_PRODUCT)[0]
+    own = faiss.knn(rows[:100], rows, 2, faiss.METRIC_INNER_PRODUCT)[0][:, 1]
+    assert nearest.max() < 1 - 1e-4  # none is a row
+    assert abs(np.median(nearest) - np.median(own)) < 0.15
+    assert len(draw_queries(rows[:7], 'cosine', 100)) == 7
+
+
+def test_the_gallery_says_it(tmp_path):
+    with create_gallery(tmp_path / 'g', {'a': 24, 'b': 8}, metric='l2', preset='IVF16,Flat') as gallery:
+        gallery.add({'a': HARD[:1000], 'b': HARD[:1000, :8]})
+        gallery.compact()
+    with open_gallery(tmp_path / 'g') as gallery:
+        reason = gallery.manifest.preset_reason
+        assert reason.startswith('IVF16,Flat: as asked for. a: nprobe ') and ' b: nprobe ' in reason
+        assert innermost(gallery._segments[0].parts['b'].approximate).nprobe >= 1

@@ -1,0 +1,119 @@
+"""Inverted lists that are larger than memory."""
+
+import resource
+import signal
+from contextlib import contextmanager
+
+import faiss
+import numpy as np
+import pytest
+
+from retrieval.errors import RetrievalError
+from retrieval.gallery import create_gallery, open_gallery
+from retrieval.index.files import read_faiss, read_part, write_ids, write_vectors
+from retrieval.index.large_files import build_index_file
+from retrieval.index.parameters import innermost
+from retrieval.vectors import unit_length
+
+X = unit_length(np.random.default_rng(0).normal(size=(3000, 32)).astype(np.float32))
+LIMIT = 40_000  # bytes: 270 whole vectors, or 3,000 codes
+
+
+@contextmanager
+def _files_up_to(size):
+    """A disk that is full: longer files cannot be written."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+def _vectors(folder, rows, metric):
+    folder.mkdir()
+    write_ids(folder, np.arange(len(rows)))
+    write_vectors(folder, 'a', [rows], rows.shape[1], metric)
+    return read_part(folder, 'a', 'flat').vectors
+
+
+@pytest.mark.parametrize('metric', ['cosine', 'ip', 'l2'])
+@pytest.mark.parametrize('preset', ['ivf-flat', 'ivf-pq', 'ivf-hnsw', 'IVF32,SQ8', 'IVF900,Flat', 'IVF4,Flat'])
+def test_the_file_is_the_one_of_an_index_in_memory(tmp_path, preset, metric):
+    efforts = {}
+    for name, limit in (('small', LIMIT // 2), ('large', 10**9)):
+        vectors = _vectors(tmp_path / name, X, metric)
+        file, efforts[name] = build_index_file(tmp_path / name, 'a', preset, vectors, metric, 7, limit)
+        assert file == 'a.index.faiss'
+    assert efforts['small'] == efforts['large']
+    assert (tmp_path / 'small' / file).read_bytes() == (tmp_path / 'large' / file).read_bytes()
+    assert sorted(path.name for path in (tmp_path / 'small').iterdir()) == [
+        'a.index.faiss',
+        'a.vectors.faiss',
+        'ids.npy',
+    ]
+    opened = read_faiss(tmp_path / 'small' / file)
+    assert innermost(opened).nprobe == efforts['small'].value and opened.ntotal == 3000
+
+
+@pytest.mark.parametrize('preset', ['opq', 'PCA16,IVF32,SQ8'])
+def test_lists_behind_a_transform(tmp_path, preset):
+    # The product of a matrix with another number of rows may differ in its last bit, and then a code or two.
+    found, sizes = [], []
+    for name, limit in (('small', LIMIT // 2), ('large', 10**9)):
+        vectors = _vectors(tmp_path / name, X, 'l2')
+        file, effort = build_index_file(tmp_path / name, 'a', preset, vectors, 'l2', 7, limit)
+        index = read_faiss(tmp_path / name / file)
+        assert faiss.extract_index_ivf(index).nprobe == effort.value
+        found.append(index.search(X[:300], 10)[1])
+        sizes.append((tmp_path / name / file).stat().st_size)
+    assert sizes[0] == sizes[1] and (found[0] == found[1]).mean() > 0.99
+
+
+def test_lists_without_rows(tmp_path):
+    rows = np.concatenate([X[:40], np.repeat(X[:4], 400, axis=0)])
+    for name, limit in (('small', 5000), ('large', 10**9)):
+        vectors = _vectors(tmp_path / name, rows, 'l2')
+        build_index_file(tmp_path / name, 'a', 'IVF32,Flat', vectors, 'l2', 0, limit)
+    small = (tmp_path / 'small' / 'a.index.faiss').read_bytes()
+    assert small == (tmp_path / 'large' / 'a.index.faiss').read_bytes()
+
+
+@pytest.mark.parametrize('preset', ['fp16', 'hnsw', 'IVF16,PQ8x4fs', 'IVF16,PQ8+8'])
+def test_other_kinds_are_built_in_memory(tmp_path, preset):
+    vectors = _vectors(tmp_path / 'a', X, 'l2')
+    name, _ = build_index_file(tmp_path / 'a', 'a', preset, vectors, 'l2', 0, LIMIT)
+    assert read_faiss(tmp_path / 'a' / name).ntotal == 3000
+
+
+@pytest.mark.parametrize('preset, words', [('nonsense', 'neither one of flat'), ('IVF5000,Flat', 'too few to train')])
+def test_presets_that_cannot_be_built(tmp_path, preset, words):
+    vectors = _vectors(tmp_path / 'a', X, 'l2')
+    with pytest.raises(RetrievalError, match=words):
+        build_index_file(tmp_path / 'a', 'a', preset, vectors, 'l2', 0, LIMIT)
+    assert not list((tmp_path / 'a').glob('*index*'))
+
+
+def test_a_shard_that_cannot_be_written_leaves_nothing(tmp_path):
+    vectors = _vectors(tmp_path / 'a', X, 'l2')
+    with _files_up_to(30_000), pytest.raises(RetrievalError, match='cannot be written'):
+        build_index_file(tmp_path / 'a', 'a', 'ivf-flat', vectors, 'l2', 0, LIMIT)
+    assert not list((tmp_path / 'a').glob('*shard*'))
+    # Shards fit, the whole does not.
+    with _files_up_to(120_000), pytest.raises(RetrievalError, match='a.index.faiss cannot be written'):
+        build_index_file(tmp_path / 'a', 'a', 'ivf-flat', vectors, 'l2', 0, LIMIT)
+    assert not list((tmp_path / 'a').glob('*shard*'))
+
+
+def test_a_gallery_under_a_memory_limit(tmp_path):
+    found = {}
+    for name, limit in (('small', LIMIT), ('large', None)):
+        with create_gallery(tmp_path / name, 32, preset='ivf-flat', memory_limit=limit) as gallery:
+            gallery.add(X)
+            gallery.compact()
+        with open_gallery(tmp_path / name) as gallery:
+            found[name] = gallery.search(X[:50], 5), gallery.manifest.files
+    np.testing.assert_array_equal(found['small'][0].ids, found['large'][0].ids)
+    assert found['small'][1] == found['large'][1]
