@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -165,6 +166,7 @@ def _convert(column: str, value: Any, kind: str) -> Any:
                 value = float(value)
             except ValueError:
                 raise RetrievalError(f'column {column} holds numbers, not {value!r}') from None
-    if not isinstance(value, (int, float)) or not math.isfinite(value) or abs(value) >= 2**63:
+    if not isinstance(value, (int, float)) or abs(value) > sys.float_info.max or math.isnan(value):
         raise RetrievalError(f'column {column} holds numbers, not {value!r}')
-    return value
+    # SQLite has no longer integers.
+    return float(value) if abs(value) >= 2**63 else value

@@ -2,12 +2,13 @@
 
 import sqlite3
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Condition, parse_conditions, read_conditions
+from retrieval.gallery import Condition, Record, create_gallery, parse_conditions, read_conditions
 from retrieval.gallery.conditions import to_sql
 
 COLUMNS = {'label': 'TEXT', 'year': 'INTEGER', 'weight': 'REAL'}
@@ -48,6 +49,8 @@ def test_words_that_are_no_conditions(word):
         ({'colour': 1}, "no column 'colour'; there are label, year, weight"),
         ({'year': 'x'}, 'holds numbers'),
         ({'year': float('nan')}, 'holds numbers'),
+        ({'weight': float('inf')}, 'holds numbers'),
+        ({'weight': 10**400}, 'holds numbers'),
         ({'label': 3}, 'holds text'),
         ({'label': ('like', 'x')}, 'operator must be one of'),
         ({'label': ('in', 'abc')}, 'give a list'),
@@ -59,6 +62,15 @@ def test_words_that_are_no_conditions(word):
 def test_impossible_filters(where, words):
     with pytest.raises(RetrievalError, match=words):
         read_conditions(where, COLUMNS)
+
+
+def test_numbers_that_are_larger_than_integers(tmp_path):
+    with create_gallery(tmp_path / 'g', 2) as gallery:
+        records = [Record(str(number), metadata={'weight': value}) for number, value in enumerate((1.5, 1e20, 1e30))]
+        gallery.add(np.eye(3, 2, dtype=np.float32) + 1, records)
+        for value, ids in ((10**25, [2]), (2**63, [1, 2]), (1e29, [2]), (-(2**70), [0, 1, 2])):
+            assert gallery.ids({'weight': ('>', value)}).tolist() == ids
+        assert gallery.ids({'weight': ('in', [10**20])}).tolist() == [1]
 
 
 @given(st.text(), st.sampled_from(['=', '!=', '<', 'in', 'not in']))
