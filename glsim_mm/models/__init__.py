@@ -20,6 +20,8 @@ from .necks import (
     SACMSelector,
     SelectedRegions,
     SelectionInputs,
+    SimilarityModulation,
+    SimpleFeaturePyramid,
 )
 from .retrievers import FaissRetriever
 from .utils import AttentionRecord, TokenLayout, record_attention, token_layout
@@ -53,6 +55,8 @@ __all__ = [
     'SACMSelector',
     'SelectedRegions',
     'SelectionInputs',
+    'SimilarityModulation',
+    'SimpleFeaturePyramid',
     'TimmViT',
     'TokenLayout',
     'record_attention',

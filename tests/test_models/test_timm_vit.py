@@ -100,7 +100,7 @@ def test_unknown_name_and_unknown_option():
     with pytest.raises(TypeError, match='not_an_option'):
         TimmViT('vit_tiny_patch16_224', not_an_option=1)
     with pytest.raises(ValueError, match='out_type'):
-        TimmViT('vit_tiny_patch16_224', depth=1, out_type='featmap')
+        TimmViT('vit_tiny_patch16_224', depth=1, out_type='avg_featmap')
 
 
 def test_frozen_stages_and_layer_depths():

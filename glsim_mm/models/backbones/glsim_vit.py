@@ -1,5 +1,7 @@
 """mmpretrain's Vision Transformer as a GLSim encoder."""
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.model.weight_init import update_init_info
 from mmpretrain.models.backbones import VisionTransformer
@@ -11,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from glsim_mm.checkpoints.loading import load_glsim_vit
 from glsim_mm.compat.compilation import use_python_drop_probabilities
 
-from ..utils import check_image_size
+from ..utils import check_image_size, check_out_indices, evenly_spaced, similarity_map, windowed_layer
 
 
 @MODELS.register_module()
@@ -23,7 +25,7 @@ class GLSimViT(VisionTransformer):
     that the patch size does not divide are zero-padded at the bottom and right.
 
     Differences from the parent: ``out_type`` defaults to ``'raw'``, frozen stages stay in eval mode when the model is
-    put into train mode, and the two arguments below. ``arch`` takes the parent's names and dictionaries, and the
+    put into train mode, and the arguments below. ``arch`` takes the parent's names and dictionaries, and the
     ``'vit-*'`` names, because the parent's ``'small'`` is not the ViT-S (384 channels, 6 heads) of the literature.
 
     Args:
@@ -31,7 +33,15 @@ class GLSimViT(VisionTransformer):
         crop_cls_token (bool): Give crops a learnable CLS token of their own, as the authors' timm variant does. It
             starts as a copy of the CLS token whenever a checkpoint without it is loaded. Defaults to False.
         with_cp (bool): Recompute each layer in the backward pass to save activation memory. Defaults to False.
-        out_type (str): As in the parent; ``'raw'`` returns (B, 1 + N, C). Defaults to ``'raw'``.
+        out_type (str): As in the parent; ``'raw'`` returns (B, 1 + N, C), ``'featmap'`` (B, C, h, w) for detectors and
+            segmenters. Defaults to ``'raw'``.
+        window_size (int): Patches attend inside windows of so many patches a side, as in ViTDet (arXiv 2203.16527),
+            which makes large inputs affordable; the CLS token goes on seeing all of them, and they see it. 0 for none.
+            Defaults to 0.
+        global_indices (Sequence[int], optional): Layers that attend globally all the same. Defaults to the last layer
+            of each quarter, as in ViTDet.
+        with_similarity_map (bool): With ``out_type='featmap'``, one more output after the maps: the similarity of CLS
+            and patch tokens, (B, 1, h, w). Defaults to False.
         **kwargs: Keyword arguments of the parent.
     """
 
@@ -45,9 +55,26 @@ class GLSimViT(VisionTransformer):
     }
 
     def __init__(
-        self, *args, crop_cls_token: bool = False, with_cp: bool = False, out_type: str = 'raw', **kwargs
+        self,
+        *args,
+        crop_cls_token: bool = False,
+        with_cp: bool = False,
+        out_type: str = 'raw',
+        window_size: int = 0,
+        global_indices: Sequence[int] | None = None,
+        with_similarity_map: bool = False,
+        **kwargs,
     ) -> None:
         super().__init__(*args, out_type=out_type, **kwargs)
+        if with_similarity_map and (out_type != 'featmap' or self.cls_token is None):
+            raise ValueError("with_similarity_map=True needs out_type='featmap' and with_cls_token=True")
+        if window_size < 0:
+            raise ValueError(f'window_size must be 0 or more patches, got {window_size}')
+        self.with_similarity_map = with_similarity_map
+        self.window_size = window_size
+        if global_indices is None:
+            global_indices = evenly_spaced(self.num_layers)
+        self.global_indices = check_out_indices(global_indices, self.num_layers) if global_indices else ()
         if crop_cls_token and self.cls_token is None:
             raise ValueError('crop_cls_token=True needs with_cls_token=True')
         use_python_drop_probabilities(self.layers)
@@ -67,7 +94,9 @@ class GLSimViT(VisionTransformer):
 
         Returns:
             tuple[Tensor]: One item per ``out_indices``; for ``out_type='raw'`` each is (B, 1 + N, C) with the CLS
-            token first and the patches row by row, N = ceil(H / P) * ceil(W / P).
+            token first and the patches row by row, N = ceil(H / P) * ceil(W / P). For ``'featmap'`` each is (B, C,
+            ceil(H / P), ceil(W / P)), that of the last layer behind the final norm; then the similarity map, float32
+            (B, 1, h, w) in [-1, 1] without gradient, if asked for.
 
         Raises:
             GLSimError: If the image is smaller than one patch.
@@ -123,14 +152,25 @@ class GLSimViT(VisionTransformer):
         )
         x = self.pre_norm(self.drop_after_pos(x))
         outputs = []
-        for i, layer in enumerate(self.layers):
-            recompute = self.with_cp and self.training and torch.is_grad_enabled()
-            x = checkpoint(layer, x, use_reentrant=False) if recompute else layer(x)
+        recompute = self.with_cp and self.training and torch.is_grad_enabled()
+        for i in range(len(self.layers)):
+            if recompute:
+                x = checkpoint(self._run_layer, i, x, grid, use_reentrant=False)
+            else:
+                x = self._run_layer(i, x, grid)
             if i == len(self.layers) - 1 and self.final_norm:
                 x = self.ln1(x)
             if i in self.out_indices:
                 outputs.append(self._format_output(x, grid))
+        if self.with_similarity_map:
+            outputs.append(similarity_map(x[:, 0], x[:, self.num_extra_tokens :], grid))
         return tuple(outputs)
+
+    def _run_layer(self, index: int, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        layer = self.layers[index]
+        if self.window_size == 0 or index in self.global_indices or max(grid) <= self.window_size:
+            return layer(x)
+        return windowed_layer(layer, x, grid, self.window_size, self.num_extra_tokens)
 
     def _copy_cls_token_for_crops(self, state_dict: dict, prefix: str, *args) -> None:
         """Start the crops' CLS token from the image's when a checkpoint lacks it."""

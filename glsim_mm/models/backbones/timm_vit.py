@@ -1,5 +1,7 @@
 """Any plain ViT of timm as a GLSim encoder."""
 
+from collections.abc import Sequence
+
 import torch
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.registry import MODELS
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 from glsim_mm.checkpoints.loading import load_timm_vit
 from glsim_mm.errors import GLSimError, one_line
 
-from ..utils import check_image_size
+from ..utils import check_image_size, check_out_indices, similarity_map, tokens_to_map
 
 _NOT_PLAIN = '{!r} is not a plain ViT with patch tokens; see timm.list_models("*vit*").'
 _STEM_PARAMETERS = ('cls_token', 'reg_token', 'pos_embed', 'patch_embed', 'norm_pre')
@@ -30,7 +32,11 @@ class TimmViT(BaseBackbone):
             ``img_size``. Defaults to ''.
         img_size (int | tuple[int, int], optional): Usual input height and width, for which the position embedding is
             stored; other sizes are interpolated at run time. Defaults to the model's own.
-        out_type (str): ``'raw'`` for all tokens, ``'cls_token'`` for the first one. Defaults to ``'raw'``.
+        out_type (str): ``'raw'`` for all tokens, ``'cls_token'`` for the first one, ``'featmap'`` for maps of the patch
+            tokens, for detectors and segmenters. Defaults to ``'raw'``.
+        out_indices (int | Sequence[int]): Layers whose maps are returned with ``'featmap'``. Defaults to -1, the last.
+        with_similarity_map (bool): With ``'featmap'``, one more output after the maps: the similarity of CLS (or mean)
+            token and patch tokens, (B, 1, h, w). Defaults to False.
         frozen_stages (int): Freeze the stem and this many blocks, as in mmpretrain. Defaults to -1, none.
         with_cp (bool): Recompute each block in the backward pass to save memory. Defaults to False.
         init_cfg (dict, optional): Initialization config of mmengine.
@@ -40,7 +46,7 @@ class TimmViT(BaseBackbone):
         GLSimError: If timm has no such plain ViT.
     """
 
-    OUT_TYPES = ('raw', 'cls_token')
+    OUT_TYPES = ('raw', 'cls_token', 'featmap')
 
     def __init__(
         self,
@@ -49,6 +55,8 @@ class TimmViT(BaseBackbone):
         checkpoint_path: str = '',
         img_size: int | tuple[int, int] | None = None,
         out_type: str = 'raw',
+        out_indices: int | Sequence[int] = -1,
+        with_similarity_map: bool = False,
         frozen_stages: int = -1,
         with_cp: bool = False,
         init_cfg: dict | None = None,
@@ -66,6 +74,10 @@ class TimmViT(BaseBackbone):
         self.model.set_grad_checkpointing(with_cp)
         self.embed_dims = self.model.embed_dim
         self.num_layers = len(self.model.blocks)
+        self.out_indices = check_out_indices(out_indices, self.num_layers)
+        if out_type != 'featmap' and (with_similarity_map or self.out_indices != (self.num_layers - 1,)):
+            raise ValueError("out_indices and with_similarity_map need out_type='featmap'")
+        self.with_similarity_map = with_similarity_map
         self.patch_size = tuple(self.model.patch_embed.patch_size)
         self.has_cls_token = getattr(self.model, 'cls_token', None) is not None
         self.num_extra_tokens = self.model.num_prefix_tokens + (0 if self.has_cls_token else 1)
@@ -73,26 +85,43 @@ class TimmViT(BaseBackbone):
         if frozen_stages > 0:
             self._freeze_stages()
 
-    def forward(self, images: Tensor) -> tuple[Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Encode images.
 
         Args:
             images (Tensor): Normalised images, shape (B, 3, H, W).
 
         Returns:
-            tuple[Tensor]: One item: (B, P0 + N, C), CLS token (or mean patch token) first, then any registers, then
-            the patches row by row; or (B, C) for ``out_type='cls_token'``.
+            tuple[Tensor, ...]: One item: (B, P0 + N, C), CLS token (or mean patch token) first, then any registers,
+            then the patches row by row; or (B, C) for ``out_type='cls_token'``. For ``'featmap'`` one
+            (B, C, ceil(H / P), ceil(W / P)) per ``out_indices``, that of the last layer behind the final norm; then
+            the similarity map, float32 (B, 1, h, w) in [-1, 1] without gradient, if asked for.
 
         Raises:
             GLSimError: If the image is smaller than one patch.
         """
         check_image_size(images.shape[-2:], self.patch_size)
+        if self.out_type == 'featmap':
+            return self._feature_maps(images)
         # fc_norm is the identity wherever norm is not, so each token passes exactly one final norm.
-        tokens = self.model.fc_norm(self.model.forward_features(images))
+        tokens = self._with_cls_token(self.model.fc_norm(self.model.forward_features(images)))
+        return (tokens,) if self.out_type == 'raw' else (tokens[:, 0],)
+
+    def _feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        tokens, maps = self.model.forward_intermediates(images, indices=list(self.out_indices))
+        tokens = self._with_cls_token(self.model.fc_norm(tokens))
+        patches, grid = tokens[:, self.num_extra_tokens :], maps[-1].shape[-2:]
+        if self.out_indices[-1] == self.num_layers - 1:
+            maps[-1] = tokens_to_map(patches, grid)
+        if self.with_similarity_map:
+            maps.append(similarity_map(tokens[:, 0], patches, grid))
+        return tuple(maps)
+
+    def _with_cls_token(self, tokens: Tensor) -> Tensor:
         if not self.has_cls_token:
             mean_token = tokens[:, self.model.num_prefix_tokens :].mean(dim=1, keepdim=True)
             tokens = torch.cat((mean_token, tokens), dim=1)
-        return (tokens,) if self.out_type == 'raw' else (tokens[:, 0],)
+        return tokens
 
     def init_weights(self) -> None:
         """Load pretrained weights: those of ``checkpoint_path``, of ``pretrained``, or of ``init_cfg``.

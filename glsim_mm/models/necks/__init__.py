@@ -1,4 +1,4 @@
-"""Region selectors, and the attention pooling of CAL."""
+"""Region selectors, the attention pooling of CAL, and necks for detectors."""
 
 from .attention_selectors import ClassAttentionSelector, MAWSSelector, PSMSelector, RolloutSelector, SACMSelector
 from .bilinear_attention_pooling import BilinearAttentionPooling, PooledAttention
@@ -7,6 +7,8 @@ from .glsim_selector import GLSimSelector
 from .pim_selector import PIMSelector
 from .reference_selectors import CenterSelector, OracleSelector, RandomSelector
 from .region_selector import RegionSelector, SelectedRegions, SelectionInputs
+from .similarity_modulation import SimilarityModulation
+from .simple_feature_pyramid import SimpleFeaturePyramid
 
 __all__ = [
     'SELECTORS',
@@ -25,6 +27,8 @@ __all__ = [
     'SACMSelector',
     'SelectedRegions',
     'SelectionInputs',
+    'SimilarityModulation',
+    'SimpleFeaturePyramid',
     'build_selector',
     'check_selectors',
 ]

@@ -1,6 +1,7 @@
 """Helpers shared by the models."""
 
 from .attention_record import AttentionRecord, check_attention, record_attention
+from .feature_maps import check_out_indices, evenly_spaced, similarity_map, tokens_to_map, windowed_layer
 from .token_layout import TokenLayout, check_image_size, token_layout
 
 __all__ = [
@@ -8,6 +9,11 @@ __all__ = [
     'TokenLayout',
     'check_attention',
     'check_image_size',
+    'check_out_indices',
+    'evenly_spaced',
     'record_attention',
+    'similarity_map',
     'token_layout',
+    'tokens_to_map',
+    'windowed_layer',
 ]

@@ -1,0 +1,53 @@
+"""Layer-wise learning rate decay for models of other projects."""
+
+from collections.abc import Callable
+from functools import partial
+
+from mmpretrain.engine import LearningRateDecayOptimWrapperConstructor
+from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from torch import nn
+
+from glsim_mm.errors import GLSimError
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class BackboneLayerDecayConstructor(LearningRateDecayOptimWrapperConstructor):
+    """mmpretrain's layer-wise decay for any model with a ``backbone`` that knows the depth of its layers.
+
+    mmpretrain's own constructor asks the whole model for depths, which detectors and segmenters do not know. What is
+    not in the backbone has the full learning rate. In a config of another project::
+
+        optim_wrapper = dict(
+            constructor='mmpretrain.BackboneLayerDecayConstructor',
+            paramwise_cfg=dict(layer_decay_rate=0.7, norm_decay_mult=0.0))
+    """
+
+    def add_params(
+        self,
+        params: list[dict],
+        module: nn.Module,
+        prefix: str = '',
+        get_layer_depth: Callable[[str], tuple[int, int]] | None = None,
+        **kwargs,
+    ) -> None:
+        """Add the parameters of a module to the groups; see the parent.
+
+        Args:
+            params (list[dict]): Groups, extended in place.
+            module (nn.Module): The model, or in the recursion a part of it.
+            prefix (str): Name of the module in the model, with a dot. Defaults to ''.
+            get_layer_depth (Callable, optional): Depth and number of depths by parameter name.
+            **kwargs: Passed on.
+
+        Raises:
+            GLSimError: If neither the model nor its backbone knows depths.
+        """
+        if get_layer_depth is None and not hasattr(module, 'get_layer_depth'):
+            backbone = getattr(module, 'backbone', None)
+            if not hasattr(backbone, 'get_layer_depth'):
+                raise GLSimError(
+                    f'{type(backbone or module).__name__} does not know the depth of its layers: use GLSimViT, TimmViT '
+                    'or a backbone of mmpretrain, or leave out BackboneLayerDecayConstructor.'
+                )
+            get_layer_depth = partial(backbone.get_layer_depth, prefix=f'{prefix}backbone.')
+        super().add_params(params, module, prefix, get_layer_depth, **kwargs)

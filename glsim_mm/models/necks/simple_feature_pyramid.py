@@ -1,0 +1,93 @@
+"""A feature pyramid out of one map."""
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule
+from mmpretrain.models.utils import build_norm_layer
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Layers that change the size of a map, by scale.
+SCALES = (4, 2, 1, 0.5, 0.25)
+
+
+@MODELS.register_module()
+class SimpleFeaturePyramid(BaseModule):
+    """ViTDet's pyramid (arXiv 2203.16527, section 3): every level is made from the last map of a plain ViT.
+
+    A map is doubled by a deconvolution, halved by max pooling; then come a 1x1 and a 3x3 convolution, each with a norm.
+    With patches of 16 pixels the default levels have strides of 4, 8, 16, 32 and 64 pixels.
+
+    Args:
+        in_channels (int): Channels of the backbone's maps.
+        out_channels (int): Channels of each level. Defaults to 256.
+        scales (Sequence[float]): Size of each level relative to the map, descending, of 4, 2, 1, 0.5 and 0.25.
+            Defaults to ``(4, 2, 1, 0.5)``.
+        num_outs (int, optional): Levels in all; further ones halve the last by a max pooling of stride 2. Defaults to
+            one more than ``scales``.
+        norm_cfg (dict): Norm layer. Defaults to LayerNorm over channels.
+        init_cfg (dict, optional): Initialization config of mmengine.
+
+    Raises:
+        ValueError: If ``scales`` are not such numbers, or ``num_outs`` is less than their count.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int = 256,
+        scales: Sequence[float] = (4, 2, 1, 0.5),
+        num_outs: int | None = None,
+        norm_cfg: dict = dict(type='LN2d', eps=1e-6),
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if not scales or any(scale not in SCALES for scale in scales) or list(scales) != sorted(set(scales))[::-1]:
+            raise ValueError(f'scales must descend and be of {SCALES}, got {tuple(scales)}')
+        self.num_outs = len(scales) + 1 if num_outs is None else num_outs
+        if self.num_outs < len(scales):
+            raise ValueError(f'num_outs must be at least the {len(scales)} scales, got {num_outs}')
+        self.levels = nn.ModuleList(_build_level(scale, in_channels, out_channels, norm_cfg) for scale in scales)
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Build the pyramid.
+
+        Args:
+            inputs (Sequence[Tensor]): Maps of the backbone; the last one, (B, C, h, w), is used.
+
+        Returns:
+            tuple[Tensor, ...]: ``num_outs`` maps (B, out_channels, s * h, s * w), the largest first; halved sides are
+            rounded up.
+        """
+        outputs = [level(inputs[-1]) for level in self.levels]
+        while len(outputs) < self.num_outs:
+            outputs.append(F.max_pool2d(outputs[-1], kernel_size=1, stride=2))
+        return tuple(outputs)
+
+
+def _build_level(scale: float, in_channels: int, out_channels: int, norm_cfg: dict) -> nn.Sequential:
+    half, quarter = in_channels // 2, in_channels // 4
+    resize: dict[float, tuple[list[nn.Module], int]] = {
+        4: (
+            [
+                nn.ConvTranspose2d(in_channels, half, 2, 2),
+                build_norm_layer(norm_cfg, half),
+                nn.GELU(),
+                nn.ConvTranspose2d(half, quarter, 2, 2),
+            ],
+            quarter,
+        ),
+        2: ([nn.ConvTranspose2d(in_channels, half, 2, 2)], half),
+        1: ([], in_channels),
+        0.5: ([nn.MaxPool2d(2, 2, ceil_mode=True)], in_channels),
+        0.25: ([nn.MaxPool2d(4, 4, ceil_mode=True)], in_channels),
+    }
+    layers, channels = resize[scale]
+    return nn.Sequential(
+        *layers,
+        nn.Conv2d(channels, out_channels, 1, bias=False),
+        build_norm_layer(norm_cfg, out_channels),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+        build_norm_layer(norm_cfg, out_channels),
+    )
