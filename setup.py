@@ -72,6 +72,7 @@ setup(
         'parquet': read_requirements('parquet'),
         'metric-learning': read_requirements('metric_learning'),
         'milvus': read_requirements('milvus'),
+        'downstream': read_requirements('downstream'),
         'test': test_requirements,
         'dev': test_requirements + read_requirements('dev'),
     },

@@ -2,7 +2,8 @@
 # Checks and tests the project. Needs Python >= 3.10 with pip, nothing else; arguments go to pytest:
 #   bash tools/run_tests.sh [-k EXPRESSION] [FILE...]
 # GLSIM_VENV names a virtual environment to use in place of .venv, GLSIM_REQUIRE_SHARED=1 makes tests fail rather than
-# skip where the shared test data is missing.
+# skip where the shared test data is missing. GLSIM_DOWNSTREAM=0 leaves out the tests with mmdet and mmseg, which run last,
+# in .venv-downstream (GLSIM_DOWNSTREAM_VENV names another place).
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -29,4 +30,12 @@ python -m ruff format --check .
 echo 'mypy'
 python -m mypy
 echo 'pytest'
-exec python -m pytest -q "$@"
+python -m pytest -q "$@"
+if (($#)) || [[ ${GLSIM_DOWNSTREAM:-1} == 0 ]]; then
+    exit
+fi
+prepare_downstream_environment "$root"
+if [[ -n $downstream_python ]]; then
+    echo 'pytest with mmdet and mmseg'
+    "$downstream_python" -m pytest -q tests/downstream
+fi

@@ -31,14 +31,22 @@ def load_config(path: str | Path, overrides: Mapping | None = None) -> Config:
         Config: The config with its overrides.
 
     Raises:
-        GLSimError: If the file does not exist or is no config, or an override names an unknown field.
+        GLSimError: If the file does not exist or is no config, if what it inherits from or imports is not installed, or
+            an override names an unknown field.
     """
     if not Path(path).is_file():
         raise GLSimError(f'config file {path} does not exist; check the path')
     try:
         cfg = Config.fromfile(str(path))
-    except (SyntaxError, FileNotFoundError, ConfigParsingError, OSError) as error:
+    except (SyntaxError, FileNotFoundError, ConfigParsingError, OSError, AssertionError) as error:
         raise GLSimError(f'config file {path} cannot be read: {one_line(error)}') from error
+    except ModuleNotFoundError as error:
+        # mmengine looks for the projects that a config inherits from with pkg_resources.
+        fix = 'pip install "setuptools<81"' if error.name == 'pkg_resources' else 'install it'
+        raise GLSimError(
+            f'config file {path} inherits from, or imports, what is not there: {one_line(error)}; {fix} '
+            '(docs/downstream.md has the versions)'
+        ) from error
     return override(cfg, overrides or {})
 
 

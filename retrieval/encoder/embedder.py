@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,12 +22,14 @@ class Features(NamedTuple):
         boxes (Tensor | None): (B, 4), the region that was cropped, ``x0, y0, x1, y1`` in pixels of the network input.
         maps (Tensor | None): (B, h, w), scores of the patches, the larger the likelier selected.
         patches (Tensor | None): (B, O, C), tokens of the selected patches, best first.
+        class_scores (Tensor | None): (B, K), probabilities of the classes that the model was trained on.
     """
 
     embeddings: dict[str, Tensor]
     boxes: Tensor | None = None
     maps: Tensor | None = None
     patches: Tensor | None = None
+    class_scores: Tensor | None = None
 
 
 class Embedder(ABC):
@@ -48,17 +50,30 @@ class Embedder(ABC):
         self.module = module
 
     @abstractmethod
-    def __call__(self, inputs: Tensor, spaces: Sequence[str], patches: bool) -> Features:
+    def __call__(self, inputs: Tensor, spaces: Sequence[str], patches: bool, classify: bool = False) -> Features:
         """Embed a batch.
 
         Args:
             inputs (Tensor): Normalised images, (B, 3, H, W).
             spaces (Sequence[str]): What is wanted, of :attr:`spaces`.
             patches (bool): Give the tokens of the selected patches too.
+            classify (bool): Give the probabilities of the model's classes too. Defaults to False.
 
         Returns:
             Features: Of the batch.
+
+        Raises:
+            RetrievalError: If the model has no such patches or classes.
         """
+
+    def _classify(self, features: Any) -> Tensor:
+        head = getattr(self.module, 'head', None)
+        logits = head(features) if head is not None else None
+        if logits is None or logits.shape[-1] != getattr(head, 'num_classes', None):
+            raise RetrievalError(
+                f'{type(self.module).__name__} classifies nothing: use a classifier, or search a gallery'
+            )
+        return logits.float().softmax(dim=-1)
 
 
 class GLSimEmbedder(Embedder):
@@ -75,7 +90,7 @@ class GLSimEmbedder(Embedder):
     defaults = (AGGREGATED, GLOBAL, CROP)
     has_regions = True
 
-    def __call__(self, inputs: Tensor, spaces: Sequence[str], patches: bool) -> Features:
+    def __call__(self, inputs: Tensor, spaces: Sequence[str], patches: bool, classify: bool = False) -> Features:
         """See the base class."""
         if getattr(self.module.neck, 'needs_boxes', False):
             raise RetrievalError(
@@ -86,7 +101,9 @@ class GLSimEmbedder(Embedder):
         # The encoder's tokens pass the neck on their way; the classifier itself returns CLS tokens alone.
         watch = self.module.neck.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
         try:
-            class_tokens, regions = self.module.encode(inputs, crop=any(space != GLOBAL for space in spaces))
+            class_tokens, regions = self.module.encode(
+                inputs, crop=classify or any(space != GLOBAL for space in spaces)
+            )
         finally:
             watch.remove()
         tokens = seen[0]
@@ -97,6 +114,7 @@ class GLSimEmbedder(Embedder):
             regions.boxes if regions.boxes.dim() == 2 else regions.boxes[:, 0],
             regions.scores.unflatten(1, regions.grid),
             self._patches(tokens, regions.indices) if patches else None,
+            self._classify((class_tokens,)) if classify else None,
         )
 
     def _embed(self, space: str, class_tokens: Tensor) -> Tensor:
@@ -117,11 +135,11 @@ class PlainEmbedder(Embedder):
     spaces = defaults = (GLOBAL,)
     has_regions = False
 
-    def __init__(self, module: nn.Module, extract: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, module: nn.Module, extract: Callable[[Tensor], Any]) -> None:
         super().__init__(module)
         self._extract = extract
 
-    def __call__(self, inputs: Tensor, spaces: Sequence[str], patches: bool) -> Features:
+    def __call__(self, inputs: Tensor, spaces: Sequence[str], patches: bool, classify: bool = False) -> Features:
         """See the base class."""
         try:
             features = self._extract(inputs)
@@ -129,7 +147,8 @@ class PlainEmbedder(Embedder):
             raise RetrievalError(
                 f'{type(self.module).__name__} gives no features to search by ({error}); use an ImageClassifier'
             ) from error
-        return Features({GLOBAL: _pool(features, self.module)})
+        scores = self._classify(features) if classify else None
+        return Features({GLOBAL: _pool(_last(features), self.module)}, class_scores=scores)
 
 
 def find_embedder(model: nn.Module) -> Embedder:
@@ -154,7 +173,7 @@ def find_embedder(model: nn.Module) -> Embedder:
         return PlainEmbedder(model, lambda inputs: inner.forward_head(inner.forward_features(inputs), pre_logits=True))
     if not hasattr(model, 'extract_feat'):
         raise RetrievalError(f'{type(model).__name__} gives no features to search by; use an ImageClassifier')
-    return PlainEmbedder(model, lambda inputs: _last(model.extract_feat(inputs)))
+    return PlainEmbedder(model, model.extract_feat)
 
 
 def _last(features: Tensor | Sequence[Tensor]) -> Tensor:

@@ -33,6 +33,7 @@ class Encoded:
         positions (np.ndarray): int64, (n,), place of each among the images that were given.
         patches (np.ndarray | None): float16, (n, O, C), tokens of the selected patches, best first, if kept.
         errors (list[EncodingError]): Images that are not among the n.
+        class_scores (np.ndarray | None): float32, (n, K), probabilities of the model's classes, if asked for.
     """
 
     embeddings: dict[str, np.ndarray]
@@ -40,6 +41,7 @@ class Encoded:
     positions: np.ndarray
     patches: np.ndarray | None = None
     errors: list[EncodingError] = field(default_factory=list)
+    class_scores: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -62,6 +64,7 @@ def join_encoded(parts: list[Encoded]) -> Encoded:
         np.concatenate([part.positions for part in filled]),
         None if any(part is None for part in patches) else np.concatenate(patches),
         [error for part in parts for error in part.errors],
+        None if filled[0].class_scores is None else np.concatenate([part.class_scores for part in filled]),
     )
 
 
@@ -81,4 +84,5 @@ def sort_encoded(encoded: Encoded) -> Encoded:
         encoded.positions[order],
         None if encoded.patches is None else encoded.patches[order],
         sorted(encoded.errors),
+        None if encoded.class_scores is None else encoded.class_scores[order],
     )

@@ -44,6 +44,7 @@ class Encoder:
             ``'crop'``, ``'concat'`` of a GLSim model (see :class:`~retrieval.encoder.embedder.GLSimEmbedder`),
             ``'global'`` of all others. Defaults to all but ``'concat'``.
         keep_patches (bool): Keep the tokens of the selected patches, for re-ranking by regions. Defaults to False.
+        classify (bool): Give the probabilities of the model's own classes too. Defaults to False.
         max_pixels (int): Photos with more are not decoded. Defaults to Pillow's limit, 179 million.
 
     Raises:
@@ -58,6 +59,7 @@ class Encoder:
         amp: bool | str = False,
         spaces: Sequence[str] | None = None,
         keep_patches: bool = False,
+        classify: bool = False,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.config = read_config(config)
@@ -73,6 +75,7 @@ class Encoder:
         if keep_patches and not self._embedder.has_regions:
             raise RetrievalError(f'{self.description} selects no patches to keep: leave keep_patches out')
         self.keep_patches = keep_patches
+        self.classify = classify
         self.max_pixels = max_pixels
         self.device = next((parameter.device for parameter in self._model.parameters()), torch.device('cpu'))
         self._amp_type = _amp_type(amp, self.device)
@@ -83,6 +86,11 @@ class Encoder:
         module = self._embedder.module
         backbone = getattr(module, 'backbone', None)
         return type(module).__name__ + (f' with {type(backbone).__name__}' if backbone is not None else '')
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that the model was trained on; empty where neither checkpoint nor config knows them."""
+        return tuple(getattr(self._model, '_dataset_meta', {}).get('classes') or ())
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
@@ -207,7 +215,7 @@ class Encoder:
         with amp:
             moved = inputs.to(self.device, non_blocking=True)
             prepared = self._model.data_preprocessor(dict(inputs=moved), training=False)['inputs']
-            return self._embedder(prepared, self.spaces, self.keep_patches)
+            return self._embedder(prepared, self.spaces, self.keep_patches, self.classify)
 
     def _collect(self, batch: Batch, features: Features | None, items: Sequence[ImageItem]) -> Encoded:
         errors = [
@@ -230,12 +238,14 @@ class Encoder:
         ]
         records = make_records(images, features, batch.inputs.shape[-2:], items)
         patches = None if features.patches is None else to_float32(features.patches).astype(np.float16)[good]
+        scores = None if features.class_scores is None else to_float32(features.class_scores)[good]
         return Encoded(
             {space: array[good] for space, array in embeddings.items()},
             [record for record, is_good in zip(records, good) if is_good],
             np.array([image.position for image in images], np.int64)[good],
             patches,
             errors,
+            scores,
         )
 
 

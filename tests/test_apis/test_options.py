@@ -15,6 +15,13 @@ from glsim_mm.apis import (
 from glsim_mm.errors import GLSimError
 
 
+def test_what_a_config_needs_is_named(tmp_path):
+    (tmp_path / 'config.py').write_text("_base_ = 'mmrotate::retinanet/some.py'\n")
+    # mmengine looks with pkg_resources, which new setuptools lack.
+    with pytest.raises(GLSimError, match='what is not there: .*(mmrotate|pkg_resources).*install'):
+        load_config(tmp_path / 'config.py')
+
+
 def test_config_files_that_cannot_be_read(tmp_path):
     with pytest.raises(GLSimError, match=r'nowhere\.py does not exist'):
         load_config('nowhere.py')

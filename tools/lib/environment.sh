@@ -68,3 +68,41 @@ PYTHON
     fi
     echo "$wanted" >"$stamp"
 }
+
+# prepare_downstream_environment ROOT: makes ROOT/.venv-downstream (GLSIM_DOWNSTREAM_VENV names another place) on top of the
+# environment that prepare_environment made: full mmcv, mmdet and mmseg, before its mmcv-lite on the path. Sets
+# downstream_python; it is empty where mmcv cannot be built.
+prepare_downstream_environment() {
+    local root=$1 venv stamp wanted wheel
+    downstream_python=''
+    if [[ ${GLSIM_NO_INSTALL:-} == 1 ]]; then
+        if python -c 'import mmdet, mmseg, mmcv.ops' 2>/dev/null; then
+            downstream_python=$(command -v python)
+        fi
+        return
+    fi
+    venv=${GLSIM_DOWNSTREAM_VENV:-$root/.venv-downstream}
+    stamp=$venv/.glsim-downstream
+    wanted=$(cat -- "$root"/requirements/*.txt "$root/tools/install_mmcv.sh" | cksum)
+    if [[ ! -f $stamp || $(<"$stamp") != "$wanted" ]]; then
+        echo "Installing mmdet and mmseg into $venv"
+        python -m venv "$venv" || fail "Python's venv module does not work; on Debian and Ubuntu: apt install python3-venv"
+        "$venv/bin/python" - "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" <<'PYTHON'
+import pathlib, sys, sysconfig
+line = f'import site; site.addsitedir({sys.argv[1]!r})\n'
+(pathlib.Path(sysconfig.get_path('purelib')) / 'glsim_below.pth').write_text(line)
+PYTHON
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$root/requirements/downstream.txt" ||
+            fail "pip could not install mmdet and mmseg; see its message above"
+        for wheel in "$root"/../shared/wheels/mmcv-*.whl; do
+            "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "$wheel" 2>/dev/null || true
+        done
+        if ! PYTHON=$venv/bin/python bash "$root/tools/install_mmcv.sh"; then
+            [[ ${GLSIM_REQUIRE_SHARED:-} == 1 ]] && fail 'mmcv could not be built; see the message above'
+            echo 'The tests with mmdet and mmseg are left out: mmcv could not be built.'
+            return
+        fi
+        echo "$wanted" >"$stamp"
+    fi
+    downstream_python=$venv/bin/python
+}

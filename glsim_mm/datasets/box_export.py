@@ -1,0 +1,163 @@
+"""Boxes of a data set as COCO's annotations for mmdet, and as masks for mmseg."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from glsim_mm.errors import GLSimError
+
+SHAPES = ('ellipse', 'box')
+_CORNERS = 24
+
+
+def coco_annotations(
+    samples: Sequence[dict],
+    classes: Sequence[str],
+    root: str | Path,
+    single_class: str | None = None,
+    shape: str = 'box',
+) -> dict[str, Any]:
+    """Boxes in COCO's format.
+
+    Args:
+        samples (Sequence[dict]): With ``img_path``, ``gt_label`` and ``gt_bboxes`` ((n, 4) float32, ``x0, y0, x1, y1``
+            in pixels of the upright image), as ``CUBFormat`` gives them.
+        classes (Sequence[str]): Class names; categories are numbered from 1 in this order.
+        root (str | Path): Folder that file names are relative to.
+        single_class (str, optional): One category for all boxes, as for a detector whose boxes are recognised by
+            another model. Defaults to the classes.
+        shape (str): ``'box'`` or ``'ellipse'``: the polygon drawn in each box as its mask. Defaults to ``'box'``.
+
+    Returns:
+        dict: ``images``, ``annotations`` and ``categories``, ready for JSON.
+
+    Raises:
+        GLSimError: If a sample has no box, or an image cannot be read.
+    """
+    if shape not in SHAPES:
+        raise ValueError(f'shape must be one of {SHAPES}, got {shape!r}')
+    names = [single_class] if single_class else list(classes)
+    images, annotations = [], []
+    for number, sample in enumerate(samples, start=1):
+        width, height = _image_size(sample['img_path'])
+        name = Path(sample['img_path']).relative_to(root).as_posix()
+        images.append(dict(id=number, file_name=name, width=width, height=height))
+        for x0, y0, x1, y1 in _boxes(sample, width, height):
+            polygon = polygon_in_box((x0, y0, x1, y1), shape)
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=number,
+                    category_id=1 if single_class else int(sample['gt_label']) + 1,
+                    bbox=[x0, y0, x1 - x0, y1 - y0],
+                    area=(x1 - x0) * (y1 - y0),
+                    segmentation=[[coordinate for point in polygon for coordinate in point]],
+                    iscrowd=0,
+                )
+            )
+    categories = [dict(id=number, name=name) for number, name in enumerate(names, start=1)]
+    return dict(images=images, annotations=annotations, categories=categories)
+
+
+def draw_mask(sample: dict, single_class: bool = False, shape: str = 'ellipse') -> Image.Image:
+    """Classes of pixels, 0 for the background.
+
+    Args:
+        sample (dict): See :func:`coco_annotations`.
+        single_class (bool): Pixels of any class are 1, else the label + 1. Defaults to False.
+        shape (str): ``'ellipse'`` or ``'box'``: what is filled in each box. Defaults to ``'ellipse'``.
+
+    Returns:
+        Image.Image: Mode L, as large as the image.
+    """
+    width, height = _image_size(sample['img_path'])
+    mask = Image.new('L', (width, height), 0)
+    value = 1 if single_class else int(sample['gt_label']) + 1
+    for box in _boxes(sample, width, height):
+        ImageDraw.Draw(mask).polygon(polygon_in_box(box, shape), fill=value)
+    return mask
+
+
+def export_boxes(
+    samples: Sequence[dict],
+    classes: Sequence[str],
+    root: str | Path,
+    folder: str | Path,
+    split: str,
+    single_class: str | None = None,
+    shape: str = 'ellipse',
+) -> tuple[Path, Path]:
+    """Write ``annotations/SPLIT.json`` for mmdet, ``splits/SPLIT.txt`` and ``masks/`` for mmseg.
+
+    Args:
+        samples (Sequence[dict]): See :func:`coco_annotations`.
+        classes (Sequence[str]): Likewise.
+        root (str | Path): Folder of the images.
+        folder (str | Path): Where to write.
+        split (str): Name of the split, for example ``'train'``.
+        single_class (str, optional): See :func:`coco_annotations`.
+        shape (str): Of the masks. Defaults to ``'ellipse'``.
+
+    Returns:
+        tuple[Path, Path]: The JSON file and the list.
+
+    Raises:
+        GLSimError: If a sample has no box, an image cannot be read, or there are too many classes for masks of a byte.
+    """
+    if not single_class and len(classes) > 254:
+        raise GLSimError(f'masks hold 254 classes, not {len(classes)}: give all boxes one class (--single-class NAME)')
+    folder = Path(folder)
+    content = coco_annotations(samples, classes, root, single_class, shape)
+    for sub in ('annotations', 'splits', 'masks'):
+        (folder / sub).mkdir(parents=True, exist_ok=True)
+    for sample, image in zip(samples, content['images']):
+        target = (folder / 'masks' / image['file_name']).with_suffix('.png')
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draw_mask(sample, bool(single_class), shape).save(target)
+    listed = folder / 'splits' / f'{split}.txt'
+    listed.write_text(''.join(f'{Path(image["file_name"]).with_suffix("")}\n' for image in content['images']))
+    annotations = folder / 'annotations' / f'{split}.json'
+    annotations.write_text(json.dumps(content))
+    return annotations, listed
+
+
+def polygon_in_box(box: Sequence[float], shape: str) -> list[tuple[float, float]]:
+    """Corners of the figure that fills a box.
+
+    Args:
+        box (Sequence[float]): ``x0, y0, x1, y1``.
+        shape (str): ``'box'`` or ``'ellipse'``.
+
+    Returns:
+        list[tuple[float, float]]: ``x, y`` of each corner.
+    """
+    x0, y0, x1, y1 = box
+    if shape == 'box':
+        return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+    angles = [2 * math.pi * step / _CORNERS for step in range(_CORNERS)]
+    return [
+        ((x0 + x1) / 2 + (x1 - x0) / 2 * math.cos(angle), (y0 + y1) / 2 + (y1 - y0) / 2 * math.sin(angle))
+        for angle in angles
+    ]
+
+
+def _image_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of the upright image, from the file's header."""
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return image.size[::-1] if turned else image.size
+    except OSError as error:
+        raise GLSimError(f'{path} cannot be read as an image: replace it, or take it out of the data set') from error
+
+
+def _boxes(sample: dict, width: int, height: int) -> list[tuple[float, float, float, float]]:
+    if sample.get('gt_bboxes') is None:
+        raise GLSimError(f'{sample["img_path"]} has no box: add bounding_boxes.txt to the data set')
+    boxes = np.clip(np.asarray(sample['gt_bboxes'], float), 0, [width, height, width, height])
+    return [tuple(map(float, box)) for box in boxes if box[2] > box[0] and box[3] > box[1]]  # type: ignore[misc]

@@ -1,0 +1,83 @@
+"""Find objects in photos, name and search each: python tools/detect_and_search.py PHOTOS --config C --checkpoint K."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+
+from command_line import run
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        description='Find objects in photos with a detector of mmdet, name each with a GLSim classifier, and search '
+        'for its like in a gallery'
+    )
+    parser.add_argument('photos', nargs='+', help="image files, folders, and patterns such as 'photos/**/*.jpg'")
+    parser.add_argument('--config', required=True, help='config of the classifier')
+    parser.add_argument('--checkpoint', required=True, help='weights of the classifier')
+    parser.add_argument('--gallery', help='gallery of the same model to search in')
+    detection = parser.add_argument_group('detection')
+    detection.add_argument('--detector-config', help='config of a detector of mmdet')
+    detection.add_argument('--detector-checkpoint', help='its weights')
+    detection.add_argument('--score', type=float, help='least score of a detection; default: 0.3')
+    detection.add_argument('--classes', nargs='+', help="the detector's classes to look at, as bird; default: all")
+    detection.add_argument('--max-objects', type=int, help='objects per photo; default: 100')
+    detection.add_argument(
+        '--box',
+        type=float,
+        nargs=4,
+        action='append',
+        metavar=('X0', 'Y0', 'X1', 'Y1'),
+        help='a box, pixels of the upright photo, in place of a detector; may be given several times, for one photo',
+    )
+    detection.add_argument('--margin', type=float, default=0.1, help='share of a box added at each side; default: 0.1')
+    detection.add_argument('--stretch', action='store_true', help='keep boxes as they are, not extended to squares')
+    parser.add_argument('-k', type=int, default=5, help='hits per object; default: 5')
+    parser.add_argument('--space', help='embeddings to compare; default: the first of the gallery')
+    parser.add_argument('--where', nargs='+', default=[], metavar='CONDITION', help='filter of the gallery')
+    parser.add_argument('--no-classes', action='store_true', help='search only, for models that classify nothing')
+    parser.add_argument('--batch-size', type=int, default=32, help='boxes per pass of the classifier; default: 32')
+    parser.add_argument('--json', action='store_true', help='print JSON in place of text')
+    parser.add_argument('--show-dir', help='folder for photos with boxes, names and regions')
+    parser.add_argument('--device', help='for example cpu or cuda:1; default: the GPU if there is one')
+    args = parser.parse_args(argv)
+    if bool(args.box) == bool(args.detector_config):
+        parser.error('give a detector (--detector-config, --detector-checkpoint), or boxes (--box)')
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    """Find, name, search, print and draw."""
+    from retrieval.gallery import parse_conditions
+    from retrieval.objects import ObjectSearch
+    from retrieval.objects.output import format_objects, objects_to_json, write_pictures
+
+    options = dict(score_threshold=args.score, classes=args.classes, max_objects=args.max_objects)
+    with redirect_stdout(sys.stderr):  # mmengine's logger writes to standard output, which is for results
+        search = ObjectSearch.open(
+            args.config,
+            args.checkpoint,
+            args.gallery,
+            args.detector_config,
+            args.detector_checkpoint,
+            args.device,
+            not args.no_classes,
+            margin=args.margin,
+            square=not args.stretch,
+            batch_size=args.batch_size,
+            **{name: value for name, value in options.items() if value is not None},
+        )
+        boxes = [args.box] if args.box else None
+        results = search(args.photos, boxes, args.k, space=args.space, where=parse_conditions(args.where))
+    print(json.dumps(objects_to_json(results), indent=1) if args.json else format_objects(results))
+    if args.show_dir:
+        write_pictures(results, args.show_dir)
+    if all(result.error for result in results):
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    run(main, parse_args())
