@@ -88,6 +88,8 @@ def _shrink_detector(config: Config, folder: Path) -> None:
             test_mode=split == 'test',
             pipeline=[*loading, dict(type='PackDetInputs', meta_keys=keys)],
         )
+    # At the end of an epoch mmengine sleeps for two seconds.
+    config.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
     config.test_evaluator.ann_file = str(folder / 'annotations' / 'test.json')
     config.val_dataloader = config.val_cfg = config.val_evaluator = None
 
