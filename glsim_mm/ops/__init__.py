@@ -20,6 +20,7 @@ from .localisation import box_overlap, clip_boxes, energy_inside, patch_shares, 
 from .multi_region import REGION_METHODS, check_region_method, component_masks, region_boxes, window_masks
 from .regions import BOX_ENDS, check_box_end, masks_to_boxes, patch_grid, patches_to_boxes
 from .similarity import SIMILARITIES, check_similarity, global_local_similarity, selection_scores, top_patches
+from .token_merging import merge_alike_tokens
 from .windows import merge_windows, partition_windows, window_attention
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     'global_local_similarity',
     'head_products',
     'masks_to_boxes',
+    'merge_alike_tokens',
     'merge_windows',
     'mutual_attention',
     'partition_windows',

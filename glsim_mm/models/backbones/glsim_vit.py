@@ -1,6 +1,7 @@
 """mmpretrain's Vision Transformer as a GLSim encoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from mmengine.model.weight_init import update_init_info
@@ -13,7 +14,16 @@ from torch.utils.checkpoint import checkpoint
 from glsim_mm.checkpoints.loading import load_glsim_vit
 from glsim_mm.compat.compilation import use_python_drop_probabilities
 
-from ..utils import check_image_size, check_out_indices, evenly_spaced, similarity_map, windowed_layer
+from ..utils import (
+    check_image_size,
+    check_out_indices,
+    class_token_of,
+    detach_patches,
+    evenly_spaced,
+    merge_tokens,
+    similarity_map,
+    windowed_layer,
+)
 
 
 @MODELS.register_module()
@@ -42,6 +52,8 @@ class GLSimViT(VisionTransformer):
             of each quarter, as in ViTDet.
         with_similarity_map (bool): With ``out_type='featmap'``, one more output after the maps: the similarity of CLS
             and patch tokens, (B, 1, h, w). Defaults to False.
+        merged_tokens (int): In the pass of crops, merge so many pairs of alike patch tokens in each layer
+            (arXiv 2210.09461), which is faster and no longer exact. Needs no training. Defaults to 0.
         **kwargs: Keyword arguments of the parent.
     """
 
@@ -63,6 +75,7 @@ class GLSimViT(VisionTransformer):
         window_size: int = 0,
         global_indices: Sequence[int] | None = None,
         with_similarity_map: bool = False,
+        merged_tokens: int = 0,
         **kwargs,
     ) -> None:
         super().__init__(*args, out_type=out_type, **kwargs)
@@ -70,6 +83,9 @@ class GLSimViT(VisionTransformer):
             raise ValueError("with_similarity_map=True needs out_type='featmap' and with_cls_token=True")
         if window_size < 0:
             raise ValueError(f'window_size must be 0 or more patches, got {window_size}')
+        if merged_tokens < 0 or (merged_tokens and window_size):
+            raise ValueError(f'merged_tokens must be 0 or more, and 0 with window_size, got {merged_tokens}')
+        self.merged_tokens = merged_tokens
         self.with_similarity_map = with_similarity_map
         self.window_size = window_size
         if global_indices is None:
@@ -85,24 +101,38 @@ class GLSimViT(VisionTransformer):
             self.crop_cls_token.requires_grad = False
         self._register_load_state_dict_pre_hook(self._copy_cls_token_for_crops)
 
-    def forward(self, images: Tensor, is_crop: bool = False) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor, is_crop: bool = False, output: str = 'tokens') -> tuple[Tensor, ...]:
         """Encode images.
 
         Args:
             images (Tensor): Normalised images, shape (B, 3, H, W).
             is_crop (bool): Use the crops' own CLS token where there is one. Defaults to False.
+            output (str): What of the last layer is wanted: all ``'tokens'``; ``'selection_tokens'``, of which only the
+                CLS token carries gradient, which spares training most of the last layer's backward pass; or
+                ``'class_token'``, for which the last layer computes nothing else. Defaults to ``'tokens'``.
 
         Returns:
             tuple[Tensor]: One item per ``out_indices``; for ``out_type='raw'`` each is (B, 1 + N, C) with the CLS
             token first and the patches row by row, N = ceil(H / P) * ceil(W / P). For ``'featmap'`` each is (B, C,
             ceil(H / P), ceil(W / P)), that of the last layer behind the final norm; then the similarity map, float32
-            (B, 1, h, w) in [-1, 1] without gradient, if asked for.
+            (B, 1, h, w) in [-1, 1] without gradient, if asked for. For ``output='class_token'`` one item (B, 1, C).
 
         Raises:
             GLSimError: If the image is smaller than one patch.
         """
         use_own_token = is_crop and self.crop_cls_token is not None
-        return self._encode(images, self.crop_cls_token if use_own_token else self.cls_token)
+        return self._encode(images, self.crop_cls_token if use_own_token else self.cls_token, output)
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Tokens of images from which regions are to be selected; only the CLS token carries gradient.
+
+        Args:
+            images (Tensor): Shape (B, 3, H, W).
+
+        Returns:
+            Tensor: Shape (B, 1 + N, C).
+        """
+        return self(images, output='selection_tokens')[-1]
 
     def encode_crops(self, crops: Tensor) -> Tensor:
         """CLS token of each crop (arXiv 2407.12891, section 3.3), with the crops' own CLS token where there is one.
@@ -114,7 +144,7 @@ class GLSimViT(VisionTransformer):
             Tensor: Shape (B, C).
         """
         # Through __call__, so that a compiled backbone and forward hooks serve this pass too.
-        return self(crops, is_crop=True)[-1][:, 0]
+        return self(crops, is_crop=True, output='class_token')[-1][:, 0]
 
     def train(self, mode: bool = True) -> 'GLSimViT':
         """Set the mode; frozen stages stay in eval mode, so that stochastic depth does not act in them."""
@@ -142,23 +172,15 @@ class GLSimViT(VisionTransformer):
             return 0, self.num_layers + 2
         return super().get_layer_depth(param_name, prefix)
 
-    def _encode(self, images: Tensor, cls_token: Tensor | None) -> tuple[Tensor, ...]:
-        check_image_size(images.shape[-2:], self.patch_size)
-        x, grid = self.patch_embed(images)
-        if cls_token is not None:
-            x = torch.cat((cls_token.expand(x.shape[0], -1, -1), x), dim=1)
-        x = x + resize_pos_embed(
-            self.pos_embed, self.patch_resolution, grid, self.interpolate_mode, self.num_extra_tokens
-        )
-        x = self.pre_norm(self.drop_after_pos(x))
+    def _encode(self, images: Tensor, cls_token: Tensor | None, output: str = 'tokens') -> tuple[Tensor, ...]:
+        x, grid = self._embed(images, cls_token)
+        if output == 'class_token':
+            return (self._class_token(x, grid),)
         outputs = []
-        recompute = self.with_cp and self.training and torch.is_grad_enabled()
         for i in range(len(self.layers)):
-            if recompute:
-                x = checkpoint(self._run_layer, i, x, grid, use_reentrant=False)
-            else:
-                x = self._run_layer(i, x, grid)
-            if i == len(self.layers) - 1 and self.final_norm:
+            last = i == len(self.layers) - 1
+            x = self._run(self._last_detached if last and output == 'selection_tokens' else self._run_layer, i, x, grid)
+            if last and self.final_norm:
                 x = self.ln1(x)
             if i in self.out_indices:
                 outputs.append(self._format_output(x, grid))
@@ -166,11 +188,50 @@ class GLSimViT(VisionTransformer):
             outputs.append(similarity_map(x[:, 0], x[:, self.num_extra_tokens :], grid))
         return tuple(outputs)
 
+    def _embed(self, images: Tensor, cls_token: Tensor | None) -> tuple[Tensor, tuple[int, int]]:
+        """What goes into the first layer, (B, P0 + N, C), and the grid of patches."""
+        check_image_size(images.shape[-2:], self.patch_size)
+        x, grid = self.patch_embed(images)
+        if cls_token is not None:
+            x = torch.cat((cls_token.expand(x.shape[0], -1, -1), x), dim=1)
+        x = x + resize_pos_embed(
+            self.pos_embed, self.patch_resolution, grid, self.interpolate_mode, self.num_extra_tokens
+        )
+        return self.pre_norm(self.drop_after_pos(x)), grid
+
+    def _class_token(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """CLS token (B, 1, C) of the last layer."""
+        last, bias = len(self.layers) - 1, None
+        if self.merged_tokens:
+            x, bias = merge_tokens(self.layers[:last], x, self.num_extra_tokens, self.merged_tokens, self._run)
+        else:
+            for i in range(last):
+                x = self._run(self._run_layer, i, x, grid)
+        if self._is_windowed(last, grid):
+            x = self._run(self._run_layer, last, x, grid)[:, :1]
+        else:
+            x = self._run(class_token_of, self.layers[last], x, bias)
+        return self.ln1(x) if self.final_norm else x
+
+    def _run(self, step: Callable, *args) -> Any:
+        """One layer; its activations are computed again in the backward pass if asked for."""
+        if self.with_cp and self.training and torch.is_grad_enabled():
+            return checkpoint(step, *args, use_reentrant=False)
+        return step(*args)
+
     def _run_layer(self, index: int, x: Tensor, grid: tuple[int, int]) -> Tensor:
         layer = self.layers[index]
-        if self.window_size == 0 or index in self.global_indices or max(grid) <= self.window_size:
-            return layer(x)
-        return windowed_layer(layer, x, grid, self.window_size, self.num_extra_tokens)
+        if self._is_windowed(index, grid):
+            return windowed_layer(layer, x, grid, self.window_size, self.num_extra_tokens)
+        return layer(x)
+
+    def _last_detached(self, index: int, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        if self._is_windowed(index, grid):
+            return self._run_layer(index, x, grid)
+        return detach_patches(self.layers[index], x)
+
+    def _is_windowed(self, index: int, grid: tuple[int, int]) -> bool:
+        return self.window_size > 0 and index not in self.global_indices and max(grid) > self.window_size
 
     def _copy_cls_token_for_crops(self, state_dict: dict, prefix: str, *args) -> None:
         """Start the crops' CLS token from the image's when a checkpoint lacks it."""

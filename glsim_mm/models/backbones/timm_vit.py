@@ -1,16 +1,26 @@
 """Any plain ViT of timm as a GLSim encoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from glsim_mm.checkpoints.loading import load_timm_vit
 from glsim_mm.errors import GLSimError, one_line
 
-from ..utils import check_image_size, check_out_indices, similarity_map, tokens_to_map
+from ..utils import (
+    check_image_size,
+    check_out_indices,
+    class_token_of,
+    detach_patches,
+    merge_tokens,
+    similarity_map,
+    tokens_to_map,
+)
 
 _NOT_PLAIN = '{!r} is not a plain ViT with patch tokens; see timm.list_models("*vit*").'
 _STEM_PARAMETERS = ('cls_token', 'reg_token', 'pos_embed', 'patch_embed', 'norm_pre')
@@ -39,6 +49,8 @@ class TimmViT(BaseBackbone):
             token and patch tokens, (B, 1, h, w). Defaults to False.
         frozen_stages (int): Freeze the stem and this many blocks, as in mmpretrain. Defaults to -1, none.
         with_cp (bool): Recompute each block in the backward pass to save memory. Defaults to False.
+        merged_tokens (int): In the pass of crops, merge so many pairs of alike patch tokens in each block
+            (arXiv 2210.09461), which is faster and no longer exact. Needs no training. Defaults to 0.
         init_cfg (dict, optional): Initialization config of mmengine.
         **kwargs: Arguments of ``timm.create_model``, for example ``drop_path_rate``.
 
@@ -59,6 +71,7 @@ class TimmViT(BaseBackbone):
         with_similarity_map: bool = False,
         frozen_stages: int = -1,
         with_cp: bool = False,
+        merged_tokens: int = 0,
         init_cfg: dict | None = None,
         **kwargs,
     ) -> None:
@@ -72,6 +85,7 @@ class TimmViT(BaseBackbone):
         self._pretrained = pretrained
         self.model = _create_plain_vit(model_name, self._options)
         self.model.set_grad_checkpointing(with_cp)
+        self.with_cp = with_cp
         self.embed_dims = self.model.embed_dim
         self.num_layers = len(self.model.blocks)
         self.out_indices = check_out_indices(out_indices, self.num_layers)
@@ -81,21 +95,29 @@ class TimmViT(BaseBackbone):
         self.patch_size = tuple(self.model.patch_embed.patch_size)
         self.has_cls_token = getattr(self.model, 'cls_token', None) is not None
         self.num_extra_tokens = self.model.num_prefix_tokens + (0 if self.has_cls_token else 1)
+        if merged_tokens < 0 or (merged_tokens and not self._is_plain):
+            raise ValueError(f'merged_tokens must be 0 or more, and 0 for {model_name}, got {merged_tokens}')
+        self.merged_tokens = merged_tokens
         self.frozen_stages = frozen_stages
         if frozen_stages > 0:
             self._freeze_stages()
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor, output: str = 'tokens') -> tuple[Tensor, ...]:
         """Encode images.
 
         Args:
             images (Tensor): Normalised images, shape (B, 3, H, W).
+            output (str): What of the last block is wanted: all ``'tokens'``; ``'selection_tokens'``, of which only the
+                CLS token carries gradient, which spares training most of the last block's backward pass; or
+                ``'class_token'``, for which the last block computes nothing else. Blocks that compute more than a plain
+                ViT's (rotary embeddings) are run whole. Defaults to ``'tokens'``.
 
         Returns:
             tuple[Tensor, ...]: One item: (B, P0 + N, C), CLS token (or mean patch token) first, then any registers,
             then the patches row by row; or (B, C) for ``out_type='cls_token'``. For ``'featmap'`` one
             (B, C, ceil(H / P), ceil(W / P)) per ``out_indices``, that of the last layer behind the final norm; then
-            the similarity map, float32 (B, 1, h, w) in [-1, 1] without gradient, if asked for.
+            the similarity map, float32 (B, 1, h, w) in [-1, 1] without gradient, if asked for. For
+            ``output='class_token'`` (B, 1, C).
 
         Raises:
             GLSimError: If the image is smaller than one patch.
@@ -103,9 +125,52 @@ class TimmViT(BaseBackbone):
         check_image_size(images.shape[-2:], self.patch_size)
         if self.out_type == 'featmap':
             return self._feature_maps(images)
+        wanted = 'class_token' if self.out_type == 'cls_token' else output
+        if wanted != 'tokens' and self._is_plain:
+            tokens = self._run_partly(images, wanted == 'class_token', output == 'class_token')
+        else:
+            tokens = self.model.forward_features(images)
         # fc_norm is the identity wherever norm is not, so each token passes exactly one final norm.
-        tokens = self._with_cls_token(self.model.fc_norm(self.model.forward_features(images)))
-        return (tokens,) if self.out_type == 'raw' else (tokens[:, 0],)
+        tokens = self._with_cls_token(self.model.fc_norm(tokens))
+        if self.out_type == 'cls_token':
+            return (tokens[:, 0],)
+        return (tokens[:, :1] if output == 'class_token' else tokens,)
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Tokens (B, P0 + N, C) of images from which regions are to be selected; only the CLS token has gradient."""
+        return self(images, output='selection_tokens')[-1]
+
+    def encode_crops(self, crops: Tensor) -> Tensor:
+        """CLS token (B, C) of each crop (arXiv 2407.12891, section 3.3)."""
+        # Through __call__, so that a compiled backbone and forward hooks serve this pass too.
+        return self(crops, output='class_token')[-1][:, 0]
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether the model runs as timm's own ViT does, from whose CLS token nothing but attention leads elsewhere."""
+        from timm.models.vision_transformer import VisionTransformer
+
+        return self.has_cls_token and type(self.model).forward_features is VisionTransformer.forward_features
+
+    def _run_partly(self, images: Tensor, class_token_only: bool, is_crop: bool) -> Tensor:
+        """timm's ``forward_features`` with a last block that does no more than is needed."""
+        model = self.model
+        x = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+        *blocks, last = model.blocks
+        bias = None
+        if is_crop and self.merged_tokens:
+            x, bias = merge_tokens(blocks, x, self.num_extra_tokens, self.merged_tokens, self._run)
+        else:
+            for block in blocks:
+                x = self._run(block, x)
+        x = self._run(class_token_of, last, x, bias) if class_token_only else self._run(detach_patches, last, x)
+        return model.norm(x)
+
+    def _run(self, step: Callable, *args) -> Any:
+        """One block; its activations are computed again in the backward pass if asked for."""
+        if self.with_cp and self.training and torch.is_grad_enabled():
+            return checkpoint(step, *args, use_reentrant=False)
+        return step(*args)
 
     def _feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
         tokens, maps = self.model.forward_intermediates(images, indices=list(self.out_indices))

@@ -49,7 +49,7 @@ class TokenSelectionViT(GLSimViT):
             Tensor: (B, 1 + K, C), the last hidden CLS token first.
         """
 
-    def _encode(self, images: Tensor, cls_token: Tensor) -> tuple[Tensor, ...]:
+    def _encode(self, images: Tensor, cls_token: Tensor, output: str = 'tokens') -> tuple[Tensor, ...]:
         # The stride is smaller than the kernel where patches overlap.
         check_image_size(images.shape[-2:], tuple(self.patch_embed.projection.kernel_size))
         x, grid = self.patch_embed(images)

@@ -1,5 +1,7 @@
 """The two passes of GLSim: image, selected region (or several), both."""
 
+from contextlib import nullcontext
+
 import torch
 from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.registry import MODELS
@@ -10,6 +12,7 @@ from glsim_mm.errors import GLSimError
 
 from ..necks import SelectedRegions
 from ..utils import check_attention, record_attention, token_layout
+from .crop_policy import AMP_TYPES, read_test_options, unsure
 
 
 @MODELS.register_module()
@@ -24,17 +27,27 @@ class GLSimClassifier(ImageClassifier):
         neck (dict): Region selector, ``GLSimSelector`` by default. The encoder's attention is recorded only for
             selectors that ask for it.
         head (dict): ``AggregatorHead`` or another head over class tokens (B, V, C).
+        test_cfg (dict, optional): When the crop is encoded in :meth:`predict`, and in which precision; see
+            :class:`TestOptions`. Defaults to None: always, in float32.
         **kwargs: ``train_cfg``, ``data_preprocessor``, ``pretrained`` and ``init_cfg`` of the parent.
 
     Raises:
-        GLSimError: If the backbone does not return raw tokens with a CLS token, or the selector classifies other
-            classes than the head.
+        GLSimError: If the backbone does not return raw tokens with a CLS token, the selector classifies other
+            classes than the head, or ``test_cfg`` is out of range.
     """
 
     STAGES = ('backbone', 'selector', 'neck', 'pre_logits')
 
-    def __init__(self, backbone: dict, neck: dict | None = None, head: dict | None = None, **kwargs) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict | None = None,
+        head: dict | None = None,
+        test_cfg: dict | None = None,
+        **kwargs,
+    ) -> None:
         super().__init__(backbone, neck or dict(type='GLSimSelector'), head, **kwargs)
+        self.test_options = read_test_options(test_cfg)
         self.layout = token_layout(self.backbone)
         _check_num_classes(self.neck, self.head)
 
@@ -44,8 +57,9 @@ class GLSimClassifier(ImageClassifier):
         Args:
             inputs (Tensor): Normalised images, (B, 3, H, W), both sides at least one patch.
             stage (str): ``'backbone'``: the encoder's tuple, last item raw tokens (B, P0 + N, C); ``'selector'``:
-                :class:`SelectedRegions`; ``'neck'``: tuple with the class tokens (B, 1 + R, C) of image and crops;
-                ``'pre_logits'``: aggregated CLS token (B, C). Defaults to ``'neck'``.
+                :class:`SelectedRegions`; ``'neck'``: tuple with the class tokens (B, 1 + R, C) of image and crops, of a
+                model in eval mode with ``test_cfg.crop='off'`` (B, 1, C) of the image alone; ``'pre_logits'``:
+                aggregated CLS token (B, C) of these. Defaults to ``'neck'``.
 
         Returns:
             tuple[Tensor] | SelectedRegions | Tensor: As ``stage`` says.
@@ -58,9 +72,12 @@ class GLSimClassifier(ImageClassifier):
             raise ValueError(f'stage must be one of {", ".join(self.STAGES)}, got {stage!r}')
         if stage == 'backbone':
             return self.backbone(inputs)
-        class_tokens, regions = self.encode(inputs, crop=stage != 'selector')
         if stage == 'selector':
-            return regions
+            return self.encode(inputs, crop=False)[1]
+        if self.test_options.crop == 'off' and not self.training:
+            class_tokens = self.backbone(inputs)[-1][:, :1]
+        else:
+            class_tokens = self.encode(inputs)[0]
         return (class_tokens,) if stage == 'neck' else self.head.pre_logits((class_tokens,))
 
     def encode(
@@ -87,19 +104,25 @@ class GLSimClassifier(ImageClassifier):
     def _select(self, inputs: Tensor, data_samples: list[DataSample] | None) -> tuple[Tensor, SelectedRegions]:
         """Tokens (B, P0 + N, C) of the images, and what the selector selects by them."""
         boxes = annotated_boxes(data_samples, inputs.device) if self.neck.needs_boxes else None
+        attention = None
         if self.neck.needs_attention:
             with record_attention() as attention:
                 tokens = self.backbone(inputs)[-1]
             check_attention(attention, self.backbone, tokens, type(self.neck).__name__)
-        else:
-            attention, tokens = None, self.backbone(inputs)[-1]
+        elif hasattr(self.neck, 'loss') or not hasattr(self.backbone, 'encode_images'):
+            tokens = self.backbone(inputs)[-1]
+        else:  # no loss reads the patch tokens
+            tokens = self.backbone.encode_images(inputs)
         return tokens, self.neck(tokens, inputs, self.layout, attention, boxes)
 
     def _class_tokens(self, tokens: Tensor, regions: SelectedRegions) -> Tensor:
         """Class tokens (B, 1 + R, C) of images and the crops of their R regions."""
-        crops = regions.crops if regions.crops.dim() == 5 else regions.crops[:, None]
-        of_crops = self._encode_crops(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
-        return torch.cat([tokens[:, :1], of_crops], dim=1)
+        return torch.cat([tokens[:, :1], self._crop_tokens(regions.crops)], dim=1)
+
+    def _crop_tokens(self, crops: Tensor) -> Tensor:
+        """CLS tokens (B, R, C) of crops (B, 3, S_h, S_w) or (B, R, 3, S_h, S_w)."""
+        crops = crops if crops.dim() == 5 else crops[:, None]
+        return self._encode_crops(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """Losses of a batch.
@@ -129,10 +152,37 @@ class GLSimClassifier(ImageClassifier):
             list[DataSample]: With ``pred_score`` (K,), ``pred_label`` (1,), ``selected_box`` (4,) float32
             ``x0, y0, x1, y1`` in pixels of the network input, ``similarity_map`` (h, w) float32 scores, the largest of
             which were selected, and ``patch_size`` (height, width) in pixels. A selector of R > 1 regions leaves the
-            first of them there and all in ``selected_boxes`` (R, 4).
+            first of them there and all in ``selected_boxes`` (R, 4). Where ``test_cfg.crop`` is not ``'always'``,
+            ``crop_encoded`` (bool) tells whether the prediction rests on the crop too.
         """
-        class_tokens, regions = self.encode(inputs, data_samples=data_samples)
-        return self.show_regions(self.head.predict((class_tokens,), data_samples, **kwargs), regions)
+        options = self.test_options
+        with nullcontext() if options.amp is None else torch.autocast(inputs.device.type, AMP_TYPES[options.amp]):
+            tokens, regions = self._select(inputs, data_samples)
+            if options.crop == 'adaptive':
+                samples = self._predict_adaptively(tokens, regions, data_samples)
+            else:
+                is_off = options.crop == 'off'
+                class_tokens = tokens[:, :1] if is_off else self._class_tokens(tokens, regions)
+                samples = self.head.predict((class_tokens,), data_samples, **kwargs)
+                if is_off:
+                    for sample in samples:
+                        sample.set_field(False, 'crop_encoded', field_type='metainfo')
+        return self.show_regions(samples, regions)
+
+    def _predict_adaptively(
+        self, tokens: Tensor, regions: SelectedRegions, data_samples: list[DataSample] | None
+    ) -> list[DataSample]:
+        """Predictions of the first pass, and of both for images of which it is not sure."""
+        logits = self.head((tokens[:, :1],))
+        again = unsure(logits, self.test_options.threshold)
+        if len(again):
+            class_tokens = torch.cat([tokens[again, :1], self._crop_tokens(regions.crops[again])], dim=1)
+            logits = logits.index_copy(0, again, self.head((class_tokens,)).to(logits.dtype))
+        samples = self.head._get_predictions(logits, data_samples)
+        encoded = set(again.tolist())
+        for number, sample in enumerate(samples):
+            sample.set_field(number in encoded, 'crop_encoded', field_type='metainfo')
+        return samples
 
     def show_regions(self, samples: list[DataSample], regions: SelectedRegions) -> list[DataSample]:
         """Leave on each sample where the model looked.

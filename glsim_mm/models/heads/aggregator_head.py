@@ -1,14 +1,20 @@
 """Fuses the CLS tokens of an image and its crops and classifies the result."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmengine.model import ModuleList
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from mmpretrain.models.heads import ClsHead
 from mmpretrain.models.utils import build_norm_layer
 from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from glsim_mm.errors import GLSimError
+
+from ..utils import class_token_of
+
+SEQUENCES = ('both', 'image', 'crop')
 _HEAD_DIMS = 64
 
 
@@ -28,11 +34,17 @@ class AggregatorHead(ClsHead):
         drop_rate (float): Dropout in the blocks. Defaults to 0.
         norm_cfg (dict): LayerNorm config. Defaults to ``dict(type='LN', eps=1e-12)``, the authors' epsilon.
         loss (dict): Loss config. Defaults to cross-entropy with label smoothing 0.1.
+        sequence_weights (dict, optional): Weights of the losses on three sequences: ``'both'``, the CLS tokens of image
+            and crops, the paper's; ``'image'``, the image's alone, which teaches the head to do without a crop
+            (``test_cfg.crop`` of :class:`GLSimClassifier`); ``'crop'``, each crop's alone, which makes crops training
+            images of their own, as augmentation (arXiv 2605.18700). Those left out weigh 0. Defaults to None,
+            ``dict(both=1)``.
         init_cfg (dict): Initialization of the linear classifier.
         **kwargs: ``topk`` and ``cal_acc`` of mmpretrain's :class:`ClsHead`.
 
     Raises:
         ValueError: If ``num_classes`` is not positive or ``num_heads`` does not divide ``in_channels``.
+        GLSimError: If ``sequence_weights`` names another sequence, is negative, or has no positive weight.
     """
 
     def __init__(
@@ -45,6 +57,7 @@ class AggregatorHead(ClsHead):
         drop_rate: float = 0.0,
         norm_cfg: dict = dict(type='LN', eps=1e-12),
         loss: dict = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
+        sequence_weights: dict[str, float] | None = None,
         init_cfg: dict | list[dict] | None = dict(type='Normal', std=0.01, override=dict(name='fc')),
         **kwargs,
     ) -> None:
@@ -56,6 +69,7 @@ class AggregatorHead(ClsHead):
             raise ValueError(f'num_heads={num_heads} does not divide in_channels={in_channels}')
         self.num_classes = num_classes
         self.in_channels = in_channels
+        self.sequence_weights = _check_weights(sequence_weights or dict(both=1.0))
         self.layers = ModuleList(
             TransformerEncoderLayer(
                 embed_dims=in_channels,
@@ -91,7 +105,13 @@ class AggregatorHead(ClsHead):
         Returns:
             Tensor: (B, C).
         """
-        return self.aggregate(feats[-1])[:, 0]
+        class_tokens = feats[-1]
+        if not self.layers:
+            return self.norm(class_tokens[:, 0])
+        for layer in self.layers[:-1]:
+            class_tokens = layer(class_tokens)
+        # The last layer's other tokens are read by nobody.
+        return self.norm(class_token_of(self.layers[-1], class_tokens))[:, 0]
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
         """Classify.
@@ -103,3 +123,53 @@ class AggregatorHead(ClsHead):
             Tensor: Logits, (B, num_classes).
         """
         return self.fc(self.pre_logits(feats))
+
+    def loss(self, feats: Sequence[Tensor], data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            feats (Sequence[Tensor]): The last item holds the class tokens, (B, V, C).
+            data_samples (list[DataSample]): B samples with labels, or with scores (K,) of mixed ones.
+            **kwargs: Passed to the loss module.
+
+        Returns:
+            dict[str, Tensor]: ``loss`` on the whole sequence, ``loss_image`` and ``loss_crop``, each weighted, those of
+            positive weight; accuracies of the first of them with ``cal_acc``.
+        """
+        losses: dict[str, Tensor] = {}
+        for name, tokens in split_sequences(feats[-1], self.sequence_weights).items():
+            repeated = data_samples if len(tokens) == len(data_samples) else _repeat(data_samples, len(tokens))
+            found = super().loss((tokens,), repeated, **kwargs)
+            key = 'loss' if name == 'both' else f'loss_{name}'
+            losses[key] = self.sequence_weights[name] * found.pop('loss')
+            losses = {**found, **losses}
+        return losses
+
+
+def split_sequences(class_tokens: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
+    """Sequences on which a head is trained.
+
+    Args:
+        class_tokens (Tensor): CLS tokens of images and their R = V - 1 crops, (B, V, C).
+        weights (Mapping[str, float]): See :class:`AggregatorHead`.
+
+    Returns:
+        dict[str, Tensor]: Those of positive weight: ``'both'`` (B, V, C), ``'image'`` (B, 1, C), ``'crop'``
+        (B * R, 1, C), the crops of an image one after another.
+    """
+    sequences = dict(both=class_tokens, image=class_tokens[:, :1], crop=class_tokens[:, 1:].flatten(0, 1)[:, None])
+    return {name: sequences[name] for name in SEQUENCES if weights.get(name, 0) > 0}
+
+
+def _repeat(data_samples: list[DataSample], count: int) -> list[DataSample]:
+    return [sample for sample in data_samples for _ in range(count // len(data_samples))]
+
+
+def _check_weights(weights: Mapping[str, float]) -> dict[str, float]:
+    unknown = set(weights) - set(SEQUENCES)
+    if unknown or min(weights.values()) < 0 or max(weights.values()) <= 0:
+        raise GLSimError(
+            f'model.head.sequence_weights must give {", ".join(SEQUENCES)}, or some of them, weights of 0 or more, one '
+            f'of them positive; got {dict(weights)}'
+        )
+    return dict(weights)

@@ -33,7 +33,7 @@ class EmbeddingHead(AggregatorHead):
         **kwargs: ``num_layers``, ``num_heads``, ``mlp_ratio``, ``drop_rate`` and ``norm_cfg`` of the parent.
 
     Raises:
-        GLSimError: If the loss needs ``num_classes``, or is not a loss on embeddings.
+        GLSimError: If the loss needs ``num_classes``, or is not a loss on embeddings, or ``sequence_weights`` are given.
         ValueError: If a size is not positive or ``num_heads`` does not divide ``in_channels``.
     """
 
@@ -47,6 +47,8 @@ class EmbeddingHead(AggregatorHead):
         init_cfg: dict | list[dict] | None = None,
         **kwargs,
     ) -> None:
+        if 'sequence_weights' in kwargs:
+            raise GLSimError('EmbeddingHead is trained on both CLS tokens only: remove model.head.sequence_weights.')
         if embedding_dims is not None and embedding_dims < 1:
             raise ValueError(f'embedding_dims must be at least 1, got {embedding_dims}')
         dims = in_channels if embedding_dims is None else embedding_dims

@@ -2,6 +2,7 @@
 
 from .attention_record import AttentionRecord, check_attention, record_attention
 from .feature_maps import check_out_indices, evenly_spaced, similarity_map, tokens_to_map, windowed_layer
+from .partial_blocks import class_token_of, detach_patches, merge_tokens
 from .token_layout import TokenLayout, check_image_size, token_layout
 
 __all__ = [
@@ -10,7 +11,10 @@ __all__ = [
     'check_attention',
     'check_image_size',
     'check_out_indices',
+    'class_token_of',
+    'detach_patches',
     'evenly_spaced',
+    'merge_tokens',
     'record_attention',
     'similarity_map',
     'token_layout',

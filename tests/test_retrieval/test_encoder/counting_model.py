@@ -23,12 +23,12 @@ class CountingViT(GLSimViT):
     stop_before: int | None = None
     stop: Callable[[], None] | None = None
 
-    def forward(self, images: Tensor, is_crop: bool = False) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor, is_crop: bool = False, output: str = 'tokens') -> tuple[Tensor, ...]:
         if not is_crop:
             if self.stop_before is not None and CountingViT.count + len(images) > self.stop_before:
                 type(self).stop()
             CountingViT.count += len(images)
-        return super().forward(images, is_crop)
+        return super().forward(images, is_crop, output)
 
 
 def press_ctrl_c() -> None:

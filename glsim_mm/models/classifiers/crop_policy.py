@@ -1,0 +1,78 @@
+"""When the second pass is run, the one that encodes the crop."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glsim_mm.errors import GLSimError
+
+CROP_POLICIES = ('always', 'adaptive', 'off')
+AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+@dataclass(frozen=True)
+class TestOptions:
+    """``test_cfg`` of a :class:`GLSimClassifier`.
+
+    One checkpoint serves all of it, if its head was trained for it: ``sequence_weights`` of :class:`AggregatorHead`.
+
+    Attributes:
+        crop (str): ``'always'`` encodes the crop of every image, as the paper does; ``'off'`` of none, which costs one
+            pass; ``'adaptive'`` of those images of which the first pass is not sure. Defaults to ``'always'``.
+        threshold (float): With ``'adaptive'``, the crop is encoded where the likeliest class of the first pass has a
+            probability below this, in [0, 1]: 0 never, 1 nearly always. Defaults to 0.9.
+        amp (str, optional): Predict in mixed precision, ``'bf16'`` or ``'fp16'``. Defaults to None, float32.
+
+    Raises:
+        GLSimError: If a value is out of range.
+    """
+
+    __test__ = False  # pytest would collect it by its name
+
+    crop: str = 'always'
+    threshold: float = 0.9
+    amp: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.crop not in CROP_POLICIES:
+            raise GLSimError(f'model.test_cfg.crop must be one of {", ".join(CROP_POLICIES)}, got {self.crop!r}')
+        if not 0 <= self.threshold <= 1:
+            raise GLSimError(f'model.test_cfg.threshold is a probability from 0 to 1, got {self.threshold}')
+        if self.amp is not None and self.amp not in AMP_TYPES:
+            raise GLSimError(f'model.test_cfg.amp must be None or one of {", ".join(AMP_TYPES)}, got {self.amp!r}')
+
+
+def read_test_options(test_cfg: dict | None) -> TestOptions:
+    """``test_cfg`` of a config, checked.
+
+    Args:
+        test_cfg (dict, optional): Fields of :class:`TestOptions`; None for the defaults.
+
+    Returns:
+        TestOptions: As given.
+
+    Raises:
+        GLSimError: If a field is unknown or out of range.
+    """
+    fields = dict(test_cfg or {})
+    unknown = set(fields) - set(TestOptions.__dataclass_fields__)
+    if unknown:
+        known = ', '.join(TestOptions.__dataclass_fields__)
+        raise GLSimError(f'model.test_cfg has no field {sorted(unknown)[0]!r}; it has {known}')
+    return TestOptions(**fields)
+
+
+def unsure(logits: Tensor, threshold: float) -> Tensor:
+    """Which images need the second pass.
+
+    Args:
+        logits (Tensor): Of the first pass, (B, K).
+        threshold (float): Least probability of the likeliest class at which a prediction stands.
+
+    Returns:
+        Tensor: int64, (n,), positions of the others, in order; NaN counts as unsure. Waits for the device: how many
+        crops are encoded must be known.
+    """
+    confidence = logits.float().softmax(dim=1).amax(dim=1)
+    return (~(confidence >= threshold)).nonzero()[:, 0]
