@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from glsim_mm.apis.image_sources import ImageSource, read_source
 from glsim_mm.errors import GLSimError
+from glsim_mm.images.sources import ImageSource, read_source
 from glsim_mm.visualization import FoundImage, SearchRow, draw_search_sheet, render_search_page
 from glsim_mm.visualization.report import ReportSettings
 

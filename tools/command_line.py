@@ -59,11 +59,12 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace, ne
 
 
 def _run_light(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    from glsim_mm.errors import GLSimError
     from retrieval.errors import RetrievalError
 
     try:
         main(args)
-    except (RetrievalError, ImportError) as error:
+    except (GLSimError, RetrievalError, ImportError) as error:
         if os.environ.get('GLSIM_TRACEBACK') == '1':
             raise
         fail(' '.join(str(error).split()))

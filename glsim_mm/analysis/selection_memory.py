@@ -1,10 +1,6 @@
 """Peak memory of a pass, measured: of the GPU's allocator, or of a process of its own on CPU."""
 
-import multiprocessing
-import sys
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +8,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..compat import import_mmpretrain
+from .peak_memory import MeasuringProcesses, peak_bytes, reset_peak
 from .selection_cases import Case, Passes
 
 
@@ -32,8 +28,7 @@ class MemoryUse(NamedTuple):
 class MemoryMeter:
     """Measures the peak memory of passes; use it as a context manager.
 
-    On CPU each pass has a short-lived process of its own, because a process's memory shows only its growth. They are
-    forked from one that has imported everything and done nothing else, so imports of seconds are paid once.
+    On CPU each pass has a process of its own, see :class:`MeasuringProcesses`.
 
     Args:
         settings (dict): Settings of a GLSimClassifier.
@@ -47,18 +42,12 @@ class MemoryMeter:
 
     def __enter__(self) -> 'MemoryMeter':
         if self._passes is None:
-            # Not the fork server of multiprocessing: before Python 3.13 it does not know this process's sys.path.
-            context = multiprocessing.get_context('spawn')
-            self._connection, remote = context.Pipe()
-            self._server = context.Process(target=_serve, args=(remote, *self._task))
-            self._server.start()
-            remote.close()
+            self._processes = MeasuringProcesses().__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._passes is None:
-            self._connection.close()
-            self._server.join()
+            self._processes.__exit__(*error)
 
     def measure(self, case: Case, image_size: int, batch_size: int) -> MemoryUse | None:
         """Peak memory of one pass.
@@ -76,54 +65,20 @@ class MemoryMeter:
         """
         if self._passes is not None:
             return _measure_on_cuda(self._passes, case, self._passes.images(image_size, batch_size))
-        try:
-            self._connection.send((case, image_size, batch_size))
-            result = self._connection.recv()
-        except (EOFError, BrokenPipeError) as error:
-            raise RuntimeError('the process that measures memory has ended') from error
-        if isinstance(result, str):
-            raise RuntimeError(result)
-        return result
+        return self._processes.call(_measure_in_process, case, image_size, batch_size, *self._task)
 
 
-def _serve(connection: Connection, settings: dict, threads: int) -> None:
-    """Run one process per request until the other side closes."""
-    import_mmpretrain()
-    can_fork = 'fork' in multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context('fork' if can_fork else 'spawn')
-    while True:
-        try:
-            request = connection.recv()
-        except EOFError:
-            return
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_measure_in_process, args=(sender, settings, threads, *request))
-        process.start()
-        sender.close()
-        try:
-            result = receiver.recv()
-        except EOFError:
-            result = None
-        process.join()
-        # A killed process, which has a negative code, is one that asked for too much memory.
-        failed = process.exitcode is not None and process.exitcode > 0
-        connection.send(f'measuring the memory of {request[0]} failed; see above' if failed else result)
-
-
-def _measure_in_process(
-    sender: Connection, settings: dict, threads: int, case: Case, image_size: int, batch_size: int
-) -> None:
-    import_mmpretrain()
+def _measure_in_process(case: Case, image_size: int, batch_size: int, settings: dict, threads: int) -> MemoryUse:
     torch.set_num_threads(threads)
     passes = Passes(settings)
     # Thread pools and kernels' caches are made by a first pass and belong to no case.
     passes.run(case, passes.images(2 * max(passes.layout.patch_size), 1))
     pixels = passes.images(image_size, batch_size)
-    before = _reset_peak()
+    before = reset_peak()
     result = passes.run(case, pixels)
-    peak = _peak_bytes() - before
+    peak = peak_bytes() - before
     del result
-    sender.send(MemoryUse(max(peak, 0), _count_matrices(passes, case, pixels)))
+    return MemoryUse(max(peak, 0), _count_matrices(passes, case, pixels))
 
 
 def _measure_on_cuda(passes: Passes, case: Case, pixels: Tensor) -> MemoryUse | None:
@@ -168,24 +123,3 @@ class LiveMatrices(TorchDispatchMode):
         self._alive = {key: entry for key, entry in self._alive.items() if not entry[0].expired()}
         self.most_numbers = max(self.most_numbers, sum(numbers for _, numbers in self._alive.values()))
         return outputs
-
-
-def _reset_peak() -> int:
-    """Forget the largest resident set so far where the system can, and return where it stands, in bytes."""
-    clear = Path('/proc/self/clear_refs')
-    if clear.exists():
-        clear.write_text('5')
-    return _peak_bytes()
-
-
-def _peak_bytes() -> int:
-    """Largest resident set of this process."""
-    status = Path('/proc/self/status')
-    if status.exists():
-        # getrusage would count the parent's memory from before exec.
-        line = next(line for line in status.read_text().splitlines() if line.startswith('VmHWM'))
-        return int(line.split()[1]) * 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == 'darwin' else peak * 1024

@@ -1,5 +1,6 @@
 """What users call: training, testing, configs."""
 
+from ..images.results import format_prediction, results_to_json
 from .command_line import report_user_errors
 from .inferencer import GLSimInferencer
 from .model import load_model
@@ -13,7 +14,6 @@ from .options import (
     set_work_dir,
 )
 from .pictures import PictureOptions, WrittenPictures, draw_test_set
-from .prediction_results import format_prediction, results_to_json
 from .runner import build_runner, run_testing, run_training
 from .selector_grid import compare_selectors, draw_selectors
 from .sweep_plan import plan_sweep

@@ -13,8 +13,8 @@ from PIL import Image
 
 from ..datasets.preparation.progress import progress_bar
 from ..datasets.statistics import DatasetStatistics, collect_statistics
-from ..datasets.transforms.decoding import UnreadableImageError, decode_image
 from ..errors import GLSimError
+from ..images.decoding import UnreadableImageError, decode_image
 from ..visualization.layout import contact_sheet, stack
 from ..visualization.text import BACKGROUND, text_strip
 from .config_errors import explain_config_errors

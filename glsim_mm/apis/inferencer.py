@@ -19,10 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from ..errors import GLSimError
+from ..images.sources import ImageInput, ImageSource, find_sources, read_source
 from ..models.necks import SELECTORS
 from ..visualization.from_sample import prediction_from_sample
 from .config_errors import explain_config_errors
-from .image_sources import ImageInput, ImageSource, find_sources, read_source
 from .model import load_model
 from .options import load_config
 from .panel_writer import PanelWriter

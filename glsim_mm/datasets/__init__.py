@@ -14,12 +14,13 @@ from .samplers import ClassBalancedBatchSampler
 from .stanford_cars import StanfordCarsFormat
 from .stanford_dogs import StanfordDogs
 from .table import TableDataset
-from .transforms import LoadImage, RandomCropWithBoxes
+from .transforms import CachedTransforms, LoadImage, RandomCropWithBoxes
 from .vegfru import VegFru
 
 __all__ = [
     'DAFB',
     'CUBFormat',
+    'CachedTransforms',
     'ClassBalancedBatchSampler',
     'ClassDisjointSplit',
     'FGVCAircraftFormat',

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,26 +10,7 @@ from torch import Tensor, nn
 from glsim_mm.models.classifiers import GLSimClassifier
 
 from ..errors import RetrievalError
-
-AGGREGATED, GLOBAL, CROP, CONCAT = 'aggregated', 'global', 'crop', 'concat'
-
-
-class Features(NamedTuple):
-    """What is read off a batch of B images.
-
-    Attributes:
-        embeddings (dict[str, Tensor]): (B, C) of each space, not normalised except for ``'concat'``.
-        boxes (Tensor | None): (B, 4), the region that was cropped, ``x0, y0, x1, y1`` in pixels of the network input.
-        maps (Tensor | None): (B, h, w), scores of the patches, the larger the likelier selected.
-        patches (Tensor | None): (B, O, C), tokens of the selected patches, best first.
-        class_scores (Tensor | None): (B, K), probabilities of the classes that the model was trained on.
-    """
-
-    embeddings: dict[str, Tensor]
-    boxes: Tensor | None = None
-    maps: Tensor | None = None
-    patches: Tensor | None = None
-    class_scores: Tensor | None = None
+from .features import AGGREGATED, CONCAT, CROP, GLOBAL, Features
 
 
 class Embedder(ABC):
@@ -107,7 +88,6 @@ class GLSimEmbedder(Embedder):
         finally:
             watch.remove()
         tokens = seen[0]
-        class_tokens = tokens[:, :1] if class_tokens is None else class_tokens
         embeddings = {space: self._embed(space, class_tokens) for space in spaces}
         return Features(
             embeddings,

@@ -1,11 +1,10 @@
 """From images to embeddings, with the region in which the model looked."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from torch import Tensor
@@ -16,20 +15,18 @@ from glsim_mm.apis.options import load_config
 
 from ..errors import RetrievalError
 from ..gallery.interface import Fingerprint
-from .embedder import Features, find_embedder
-from .encoded import Encoded, EncodingError, join_encoded, sort_encoded
+from .base import BaseEncoder, check_spaces
+from .embedder import find_embedder
+from .features import Features
 from .fingerprint import fingerprint_of
 from .mistakes import as_retrieval_errors
-from .photo_dataset import Batch, ImageItem, PhotoDataset, load_batches
 from .pipeline import TestPipeline, find_test_steps
-from .queries import Box, ImageLike, query_items
 from .reading import MAX_PIXELS
-from .records import make_records, to_float32
 
 _AMP_TYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
-class Encoder:
+class Encoder(BaseEncoder):
     """Makes embeddings with the model of a config.
 
     ``Encoder('configs/my.py', 'epoch_50.pth').encode(['a.jpg', 'b.jpg']).embeddings['aggregated']`` is (2, C).
@@ -51,6 +48,8 @@ class Encoder:
         RetrievalError: If config or checkpoint cannot be used, or the model does not have a space.
     """
 
+    pipeline: TestPipeline
+
     def __init__(
         self,
         config: str | Path | Config,
@@ -71,7 +70,8 @@ class Encoder:
                 )
         self.checkpoint = str(checkpoint)
         self._embedder = find_embedder(self._model)
-        self.spaces = _check_spaces(spaces, self._embedder.spaces, self._embedder.defaults, self.description)
+        self.has_regions = self._embedder.has_regions
+        self.spaces = check_spaces(spaces, self._embedder.spaces, self._embedder.defaults, self.description)
         if keep_patches and not self._embedder.has_regions:
             raise RetrievalError(f'{self.description} selects no patches to keep: leave keep_patches out')
         self.keep_patches = keep_patches
@@ -79,6 +79,7 @@ class Encoder:
         self.max_pixels = max_pixels
         self.device = next((parameter.device for parameter in self._model.parameters()), torch.device('cpu'))
         self._amp_type = _amp_type(amp, self.device)
+        self.uses_amp = self._amp_type is not None
 
     @property
     def description(self) -> str:
@@ -98,109 +99,6 @@ class Encoder:
         description = f'{self.description}, {Path(self.checkpoint).name}'
         return fingerprint_of(self._embedder.module, self.config, self.pipeline.steps, description)
 
-    @cached_property
-    def dimensions(self) -> dict[str, int]:
-        """Width of the embeddings of each space."""
-        return {space: value.shape[1] for space, value in self._probe.embeddings.items()}
-
-    @cached_property
-    def num_patches(self) -> int:
-        """How many patches :attr:`Encoded.patches` has of each image; 0 if none are kept."""
-        return 0 if self._probe.patches is None else self._probe.patches.shape[1]
-
-    @cached_property
-    def patch_dimension(self) -> int:
-        """Width of the tokens of patches; 0 if none are kept."""
-        return 0 if self._probe.patches is None else self._probe.patches.shape[2]
-
-    @cached_property
-    def _probe(self) -> Features:
-        """What the model makes of one grey image, from which dimensions are read."""
-        inputs = self.pipeline(np.full((256, 256, 3), 127, np.uint8))
-        with as_retrieval_errors():
-            return self.forward(inputs[None])
-
-    def encode(
-        self,
-        images: ImageLike | Iterable[ImageLike],
-        box: Box | Sequence[Box | None] | None = None,
-        batch_size: int = 32,
-        num_workers: int = 0,
-    ) -> Encoded:
-        """Encode images, for example queries.
-
-        Args:
-            images (ImageLike | Iterable[ImageLike]): A path, URL, folder, glob pattern, array (H, W, 3) uint8 BGR,
-                Pillow image, or several of these.
-            box (Box | Sequence[Box | None], optional): Look only at this part of the photo, ``x0, y0, x1, y1`` in its
-                upright pixels; one for all, or one per image, None for the whole. Defaults to None.
-            batch_size (int): Images per pass. Defaults to 32.
-            num_workers (int): Processes that read photos. Defaults to 0, this one.
-
-        Returns:
-            Encoded: In the order of the images; those that cannot be read are among its ``errors``.
-
-        Raises:
-            RetrievalError: If a path does not exist, an array is no image, or a box holds nothing of its photo.
-        """
-        items = query_items(images, box)
-        parts = list(self.stream(items, batch_size, num_workers))
-        if not parts:
-            raise RetrievalError('there are no images to encode: give at least one')
-        encoded = join_encoded(parts)
-        if not len(encoded):
-            encoded.embeddings = {space: np.zeros((0, width), np.float32) for space, width in self.dimensions.items()}
-        return sort_encoded(encoded)
-
-    def stream(
-        self,
-        items: Sequence[ImageItem],
-        batch_size: int = 32,
-        num_workers: int = 2,
-        positions: Sequence[int] | None = None,
-    ) -> Iterator[Encoded]:
-        """Encode images batch by batch while worker processes read the next ones.
-
-        Args:
-            items (Sequence[ImageItem]): What to encode, see :func:`retrieval.encoder.sources.find_items`.
-            batch_size (int): Images per pass. Defaults to 32.
-            num_workers (int): Processes that read, 0 for none. Defaults to 2.
-            positions (Sequence[int], optional): Which of the items. Defaults to all.
-
-        Yields:
-            Encoded: Of a batch; images that cannot be read, or whose embedding is not finite, are among its errors.
-
-        Raises:
-            RetrievalError: If an argument is out of range.
-        """
-        if batch_size < 1 or num_workers < 0:
-            raise RetrievalError(
-                f'batch_size must be 1 or more and num_workers 0 or more, got {batch_size} and {num_workers}'
-            )
-        dataset = PhotoDataset(items, self.pipeline, self._embedder.has_regions, self.max_pixels)
-        pin_memory = self.device.type == 'cuda'
-        with as_retrieval_errors():
-            yield from self.run(load_batches(dataset, positions, batch_size, num_workers, pin_memory), items)
-
-    def run(self, batches: Iterable[Batch], items: Sequence[ImageItem]) -> Iterator[Encoded]:
-        """Encode batches that are read already.
-
-        Args:
-            batches (Iterable[Batch]): See :func:`~retrieval.encoder.photo_dataset.load_batches`.
-            items (Sequence[ImageItem]): The items whose positions the batches state.
-
-        Yields:
-            Encoded: One per batch. A GPU computes a batch while the one before it is handed out.
-        """
-        waiting: tuple[Batch, Features | None] | None = None
-        for batch in batches:
-            features = None if batch.inputs is None else self.forward(batch.inputs)
-            if waiting is not None:
-                yield self._collect(*waiting, items)
-            waiting = batch, features
-        if waiting is not None:
-            yield self._collect(*waiting, items)
-
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> Features:
         """The model's part of the work.
@@ -217,37 +115,6 @@ class Encoder:
             prepared = self._model.data_preprocessor(dict(inputs=moved), training=False)['inputs']
             return self._embedder(prepared, self.spaces, self.keep_patches, self.classify)
 
-    def _collect(self, batch: Batch, features: Features | None, items: Sequence[ImageItem]) -> Encoded:
-        errors = [
-            EncodingError(image.position, items[image.position].path, image.error)
-            for image in batch.images
-            if image.error
-        ]
-        if features is None:
-            return Encoded({}, [], np.zeros(0, np.int64), None, errors)
-        embeddings = {space: to_float32(value) for space, value in features.embeddings.items()}
-        good = np.logical_and.reduce([np.isfinite(x).all(axis=1) & x.any(axis=1) for x in embeddings.values()])
-        images = [image for image in batch.images if not image.error]
-        reason = 'its embedding is not finite, or all zeros' + (
-            '' if self._amp_type is None else '; encode it without amp'
-        )
-        errors += [
-            EncodingError(image.position, items[image.position].path, reason)
-            for image, is_good in zip(images, good)
-            if not is_good
-        ]
-        records = make_records(images, features, batch.inputs.shape[-2:], items)
-        patches = None if features.patches is None else to_float32(features.patches).astype(np.float16)[good]
-        scores = None if features.class_scores is None else to_float32(features.class_scores)[good]
-        return Encoded(
-            {space: array[good] for space, array in embeddings.items()},
-            [record for record, is_good in zip(records, good) if is_good],
-            np.array([image.position for image in images], np.int64)[good],
-            patches,
-            errors,
-            scores,
-        )
-
 
 def read_config(config: str | Path | Config) -> Config:
     """Config of a model.
@@ -263,20 +130,6 @@ def read_config(config: str | Path | Config) -> Config:
     """
     with as_retrieval_errors():
         return config if isinstance(config, Config) else load_config(config)
-
-
-def _check_spaces(
-    spaces: Sequence[str] | None, known: Sequence[str], defaults: tuple[str, ...], model: str
-) -> tuple[str, ...]:
-    if spaces is None:
-        return defaults
-    names = (spaces,) if isinstance(spaces, str) else tuple(spaces)
-    unknown = [name for name in names if name not in known]
-    if unknown or not names or len(set(names)) < len(names):
-        raise RetrievalError(
-            f'spaces must be some of {", ".join(known)}, which {model} has, each once; got {", ".join(names) or "none"}'
-        )
-    return names
 
 
 def _amp_type(amp: bool | str, device: torch.device) -> torch.dtype | None:

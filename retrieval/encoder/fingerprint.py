@@ -20,6 +20,8 @@ _WITHOUT_EFFECT = {
     'loss',
     'prototype',
     'pretrained',
+    'sequence_weights',
+    'test_cfg',
     'topk',
     'cal_acc',
     'train_cfg',

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from .pipeline import TestPipeline
+from .preparation import Preparation
 from .reading import MAX_PIXELS, Photo, UnreadablePhotoError, crop_photo, photo_from_array, read_photo
 
 # What transforms raise on photos that they cannot take, for example one of no height after resizing.
@@ -80,13 +80,13 @@ class PhotoDataset(Dataset):
 
     Args:
         items (Sequence[ImageItem]): What to read.
-        pipeline (TestPipeline): Prepares photos.
+        pipeline (Preparation): Prepares photos.
         with_geometry (bool): Find the map back to the photo too.
         max_pixels (int): Photos with more are not decoded. Defaults to :data:`MAX_PIXELS`.
     """
 
     def __init__(
-        self, items: Sequence[ImageItem], pipeline: TestPipeline, with_geometry: bool, max_pixels: int = MAX_PIXELS
+        self, items: Sequence[ImageItem], pipeline: Preparation, with_geometry: bool, max_pixels: int = MAX_PIXELS
     ) -> None:
         self.items = items
         self.pipeline = pipeline

@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import TRANSFORMS
 from torch import Tensor
 
-from glsim_mm.apis.pipeline_geometry import map_box, photo_from_input
+from glsim_mm.apis.pipeline_geometry import photo_from_input
 
 from ..errors import RetrievalError
 
@@ -87,24 +87,6 @@ def find_test_steps(cfg: Config) -> list[Step]:
 def type_name(step: Step) -> str:
     """Name of a transform, given as name or class."""
     return step['type'] if isinstance(step['type'], str) else step['type'].__name__
-
-
-def move_box(
-    matrix: np.ndarray, box: Sequence[float], shape: tuple[int, int], offset: tuple[int, int] = (0, 0)
-) -> tuple[float, float, float, float]:
-    """A box of the network input in pixels of the photo.
-
-    Args:
-        matrix (np.ndarray): (2, 3) of :meth:`TestPipeline.to_photo`.
-        box (Sequence[float]): ``x0, y0, x1, y1`` in pixels of the network input.
-        shape (tuple[int, int]): Height and width of what went into the pipeline.
-        offset (tuple[int, int]): Where in the photo its upper left corner lies, x and y. Defaults to the photo's own.
-
-    Returns:
-        tuple[float, float, float, float]: ``x0, y0, x1, y1``.
-    """
-    x0, y0, x1, y1 = map_box(matrix, box, shape)
-    return x0 + offset[0], y0 + offset[1], x1 + offset[0], y1 + offset[1]
 
 
 def _find_pipeline(dataset: Any) -> Sequence[Step] | None:

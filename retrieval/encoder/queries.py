@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from glsim_mm.apis.image_sources import find_sources
+from glsim_mm.images.sources import find_sources
 
 from ..errors import RetrievalError
 from .mistakes import as_retrieval_errors

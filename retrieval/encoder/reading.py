@@ -11,9 +11,9 @@ import numpy as np
 from mmengine import fileio
 from PIL import Image, ImageOps
 
-from glsim_mm.apis.image_sources import to_bgr
-from glsim_mm.datasets.transforms.decoding import UnreadableImageError, decode_image
 from glsim_mm.errors import GLSimError
+from glsim_mm.images.decoding import UnreadableImageError, decode_image
+from glsim_mm.images.sources import to_bgr
 
 from ..errors import RetrievalError
 

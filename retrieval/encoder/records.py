@@ -7,9 +7,9 @@ import numpy as np
 from torch import Tensor
 
 from ..gallery.interface import Record
-from .embedder import Features
+from .features import Features
 from .photo_dataset import ImageItem, Prepared
-from .pipeline import move_box
+from .places import move_box
 
 
 class _Places(NamedTuple):

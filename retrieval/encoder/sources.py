@@ -15,7 +15,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 
 from glsim_mm.apis.config_errors import explain_config_errors
-from glsim_mm.apis.image_sources import find_sources
+from glsim_mm.images.sources import find_sources
 
 from ..errors import RetrievalError
 from .mistakes import as_retrieval_errors

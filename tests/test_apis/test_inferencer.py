@@ -15,8 +15,8 @@ from PIL import Image
 from tiny_run import CLASSES, write_config, write_images
 
 from glsim_mm.apis import GLSimInferencer, format_prediction, load_config, load_model, results_to_json
-from glsim_mm.datasets.transforms.decoding import decode_image
 from glsim_mm.errors import GLSimError
+from glsim_mm.images.decoding import decode_image
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,7 @@
 """Transforms that mmpretrain lacks."""
 
+from .caching import CachedTransforms
 from .cropping import RandomCropWithBoxes
 from .loading import LoadImage
 
-__all__ = ['LoadImage', 'RandomCropWithBoxes']
+__all__ = ['CachedTransforms', 'LoadImage', 'RandomCropWithBoxes']

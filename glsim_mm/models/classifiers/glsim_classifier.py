@@ -82,7 +82,7 @@ class GLSimClassifier(ImageClassifier):
 
     def encode(
         self, inputs: Tensor, crop: bool = True, data_samples: list[DataSample] | None = None
-    ) -> tuple[Tensor | None, SelectedRegions]:
+    ) -> tuple[Tensor, SelectedRegions]:
         """Both passes of the encoder.
 
         Args:
@@ -92,14 +92,14 @@ class GLSimClassifier(ImageClassifier):
                 which they take from ``gt_bboxes``.
 
         Returns:
-            tuple[Tensor | None, SelectedRegions]: Class tokens (B, 1 + R, C) of image and crops (None without
-            ``crop``), R = 1 unless the selector is told otherwise, and the selected regions.
+            tuple[Tensor, SelectedRegions]: Class tokens (B, 1 + R, C) of image and crops, R = 1 unless the selector is
+            told otherwise, without ``crop`` (B, 1, C) of the image alone; and the selected regions.
 
         Raises:
             GLSimError: If the selector needs attention or boxes that are not there.
         """
         tokens, regions = self._select(inputs, data_samples)
-        return (self._class_tokens(tokens, regions) if crop else None), regions
+        return (self._class_tokens(tokens, regions) if crop else tokens[:, :1]), regions
 
     def _select(self, inputs: Tensor, data_samples: list[DataSample] | None) -> tuple[Tensor, SelectedRegions]:
         """Tokens (B, P0 + N, C) of the images, and what the selector selects by them."""

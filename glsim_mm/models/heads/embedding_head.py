@@ -33,7 +33,7 @@ class EmbeddingHead(AggregatorHead):
         **kwargs: ``num_layers``, ``num_heads``, ``mlp_ratio``, ``drop_rate`` and ``norm_cfg`` of the parent.
 
     Raises:
-        GLSimError: If the loss needs ``num_classes``, or is not a loss on embeddings, or ``sequence_weights`` are given.
+        GLSimError: If the loss needs ``num_classes``, is not a loss on embeddings, or ``sequence_weights`` are given.
         ValueError: If a size is not positive or ``num_heads`` does not divide ``in_channels``.
     """
 

@@ -18,7 +18,7 @@ from image_files import (
 )
 from PIL import Image
 
-from glsim_mm.datasets.transforms.decoding import UnreadableImageError, decode_image
+from glsim_mm.images.decoding import UnreadableImageError, decode_image
 
 COLORED, UNREADABLE = colored_files(), unreadable_files()
 

@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from mmengine import fileio
 
-from ..datasets.transforms.decoding import UnreadableImageError, decode_image
 from ..errors import GLSimError
+from .decoding import UnreadableImageError, decode_image
 
 ImageInput: TypeAlias = str | Path | np.ndarray
 SUFFIXES = {'.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}

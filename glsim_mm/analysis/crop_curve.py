@@ -1,0 +1,209 @@
+"""What the second pass is worth: accuracy, speed and FLOPs of one checkpoint from no crop to every crop."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import DATASETS
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from ..apis.config_errors import explain_config_errors
+from ..apis.model import load_model
+from ..errors import GLSimError
+from ..models.classifiers import GLSimClassifier
+from ..models.classifiers.crop_policy import TestOptions
+from .speed.flops import count_flops
+from .speed.timing import Spread, time_in_turns, times_as_fast
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One setting of ``test_cfg``.
+
+    Attributes:
+        crop (str): ``'off'``, ``'adaptive'`` or ``'always'``.
+        threshold (float): Of ``'adaptive'``: crops are encoded below this confidence.
+        crop_share (float): Share of the test images whose crop is encoded, 0 to 1.
+        accuracy (float): Top-1 on the test set, per cent.
+        images_per_second (float): Of ``predict`` on images in memory, median over rounds.
+        speed (Spread): Times as fast as ``'always'``, round by round.
+        gflops (float): Per image, on average, 10^9 FLOPs.
+    """
+
+    crop: str
+    threshold: float
+    crop_share: float
+    accuracy: float
+    images_per_second: float
+    speed: Spread
+    gflops: float
+
+
+class _Outcome(NamedTuple):
+    """The test set seen with and without crops: confidence of the first pass (N,), and who is right (N,), (N,)."""
+
+    confidence: Tensor
+    right_without: Tensor
+    right_with: Tensor
+
+
+def measure_crop_curve(
+    cfg: Config,
+    checkpoint: str,
+    shares: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.75),
+    timed_images: int = 128,
+    rounds: int = 5,
+    device: str | torch.device | None = None,
+) -> list[CurvePoint]:
+    """Measure one checkpoint from ``crop='off'`` over ``'adaptive'`` to ``'always'``.
+
+    Args:
+        cfg (Config): Config of a :class:`GLSimClassifier`, with a test set.
+        checkpoint (str): Its weights.
+        shares (Sequence[float]): Shares of images whose crop shall be encoded, each a point of the curve. Defaults to
+            (0.1, 0.2, 0.3, 0.5, 0.75).
+        timed_images (int): Images, spread evenly over the test set, on which speed is measured. Defaults to 128.
+        rounds (int): Rounds of timing, all points in turns. Defaults to 5.
+        device (str | torch.device, optional): Defaults to the GPU if there is one.
+
+    Returns:
+        list[CurvePoint]: From the fewest crops to the most.
+
+    Raises:
+        GLSimError: If config or checkpoint cannot be used, the model has no crops, or a share is not within 0 and 1.
+    """
+    if any(not 0 < share < 1 for share in shares):
+        raise GLSimError(f'shares of crops lie between 0 and 1, got {", ".join(map(str, shares))}')
+    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    model = load_model(cfg, checkpoint, device)
+    if not isinstance(model, GLSimClassifier):
+        raise GLSimError(f'{type(model).__name__} encodes no crops: give the config of a GLSimClassifier')
+    loader = _build_loader(cfg)
+    outcome = _see(model, loader)
+    batches = list(_timed_batches(model, loader, timed_images))
+    first, second = _count(model, batches[0][:1])
+    settings = [TestOptions('off')]
+    settings += [TestOptions('adaptive', _threshold(outcome.confidence, share)) for share in sorted(shares)]
+    settings.append(TestOptions('always'))
+    times = _time(model, settings, batches, rounds, device)
+    count = sum(len(batch) for batch in batches)
+    points = []
+    for number, options in enumerate(settings):
+        again = _encoded(options, outcome.confidence)
+        right = torch.where(again, outcome.right_with, outcome.right_without).double().mean().item()
+        share = again.double().mean().item()
+        points.append(
+            CurvePoint(
+                options.crop,
+                options.threshold if options.crop == 'adaptive' else float(options.crop == 'always'),
+                share,
+                100 * right,
+                count / sorted(times[number])[len(times[number]) // 2],
+                times_as_fast(times[number], times[-1]),
+                (first + share * second) / 1e9,
+            )
+        )
+    return points
+
+
+def format_curve(points: Sequence[CurvePoint]) -> str:
+    """A table of 80 columns.
+
+    Args:
+        points (Sequence[CurvePoint]): Of :func:`measure_crop_curve`.
+
+    Returns:
+        str: A line each.
+    """
+    lines = ['crop      threshold  crops %  top-1 %  images/s  x always (10 % to 90 %)  GFLOPs']
+    for point in points:
+        speed = f'{point.speed.median:.2f} ({point.speed.low:.2f} to {point.speed.high:.2f})'
+        threshold = f'{point.threshold:.3f}' if point.crop == 'adaptive' else ''
+        lines.append(
+            f'{point.crop:<10}{threshold:>9}{100 * point.crop_share:>9.1f}{point.accuracy:>9.2f}'
+            f'{point.images_per_second:>10.1f}{speed:>25}{point.gflops:>8.2f}'
+        )
+    return '\n'.join(lines)
+
+
+def curve_to_json(points: Sequence[CurvePoint]) -> list[dict]:
+    """The points as plain values."""
+    return [{**asdict(point), 'speed': point.speed._asdict()} for point in points]
+
+
+def _build_loader(cfg: Config) -> DataLoader:
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')), explain_config_errors():
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    loader = cfg.test_dataloader
+    workers = loader.get('num_workers', 0)
+    return DataLoader(dataset, loader.get('batch_size', 16), num_workers=workers, collate_fn=pseudo_collate)
+
+
+@torch.no_grad()
+def _see(model: GLSimClassifier, loader: DataLoader) -> _Outcome:
+    parts = []
+    for batch in loader:
+        data = model.data_preprocessor(batch, training=False)
+        class_tokens, _ = model.encode(data['inputs'], data_samples=data['data_samples'])
+        labels = torch.cat([sample.gt_label for sample in data['data_samples']]).to(class_tokens.device)
+        alone = model.head((class_tokens[:, :1],)).float()
+        both = model.head((class_tokens,)).float()
+        confidence = alone.softmax(dim=1).amax(dim=1)
+        parts.append((confidence, alone.argmax(1) == labels, both.argmax(1) == labels))
+    return _Outcome(*(torch.cat(part).cpu() for part in zip(*parts)))
+
+
+def _threshold(confidence: Tensor, share: float) -> float:
+    """The confidence below which so many of the images lie."""
+    return float(confidence.double().quantile(share).clamp(0, 1))
+
+
+def _encoded(options: TestOptions, confidence: Tensor) -> Tensor:
+    """Whose crop is encoded, bool (N,)."""
+    if options.crop == 'adaptive':
+        return ~(confidence.double() >= options.threshold)
+    return torch.full(confidence.shape, options.crop == 'always')
+
+
+def _timed_batches(model: GLSimClassifier, loader: DataLoader, count: int) -> Iterator[Tensor]:
+    """Normalised images on the model's device, evenly spread over the test set."""
+    dataset = loader.dataset
+    chosen = torch.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().long().tolist()
+    subset = DataLoader(Subset(dataset, chosen), loader.batch_size, collate_fn=pseudo_collate)
+    for batch in subset:
+        yield model.data_preprocessor(batch, training=False)['inputs']
+
+
+def _count(model: GLSimClassifier, image: Tensor) -> tuple[int, int]:
+    """FLOPs per image of the first pass with its prediction, and of what the second adds."""
+    original = model.test_options
+    try:
+        model.test_options = TestOptions('off')
+        first = count_flops(lambda: model.predict(image))
+        model.test_options = TestOptions('adaptive', 1.0)
+        return first, count_flops(lambda: model.predict(image)) - first
+    finally:
+        model.test_options = original
+
+
+@torch.no_grad()
+def _time(
+    model: GLSimClassifier, settings: Sequence[TestOptions], batches: list[Tensor], rounds: int, device: torch.device
+) -> list[list[float]]:
+    def predict(options: TestOptions) -> None:
+        model.test_options = options
+        for batch in batches:
+            model.predict(batch)
+
+    original = model.test_options
+    contenders = {str(number): partial(predict, options) for number, options in enumerate(settings)}
+    try:
+        return list(time_in_turns(contenders, rounds, device).values())
+    finally:
+        model.test_options = original

@@ -1,0 +1,134 @@
+"""Results of slow transforms kept on disk."""
+
+import hashlib
+import io
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
+from mmpretrain.registry import TRANSFORMS
+
+from ...errors import GLSimError
+from ...version import __version__
+
+_RANDOM = ('Random', 'Auto', 'Albu', 'ColorJitter', 'Lighting', 'torchvision/Random', 'torchvision/Trivial')
+_ARRAYS = ('img', 'gt_bboxes')
+_PLAIN = ('img_shape', 'ori_shape', 'scale', 'scale_factor', 'keep_ratio')
+
+
+@TRANSFORMS.register_module()
+class CachedTransforms(BaseTransform):
+    """Loads and resizes each image once; from then on the result is read from disk, bit for bit the same.
+
+    For the steps at the start of a training pipeline that draw nothing at random: decoding a large photo and resizing
+    it takes many times as long as reading what comes out. An entry belongs to a file (path, time of change, size) and
+    to the settings of the steps, so a changed photo or pipeline makes a new one. Entries are written whole or not at all,
+    so several workers and ranks can share a folder; a damaged one is made again; where nothing can be written, for
+    example on a full disk, the steps go on without, after one warning. Nothing is ever deleted: remove the folder.
+
+    Args:
+        transforms (Sequence[dict]): The steps, the first of which loads, for example ``LoadImage`` and ``Resize``.
+        cache_dir (str): Folder for the entries. One of (300, 300) pixels takes 270 kB.
+
+    Raises:
+        GLSimError: If a step draws at random.
+    """
+
+    def __init__(self, transforms: Sequence[dict], cache_dir: str) -> None:
+        names = [step['type'] if isinstance(step['type'], str) else step['type'].__name__ for step in transforms]
+        drawn = [name for name in names if name.rpartition('.')[2].startswith(_RANDOM)]
+        if drawn:
+            raise GLSimError(f'CachedTransforms: {drawn[0]} draws at random; move it behind the cached steps')
+        self.transforms = [TRANSFORMS.build(dict(step)) for step in transforms]
+        self.cache_dir = Path(cache_dir)
+        named = [dict(step, type=name) for step, name in zip(transforms, names)]
+        settings = json.dumps(named, sort_keys=True, default=str)
+        self._settings = f'{__version__}\n{np.__version__}\n{settings}'
+        self._writes = True
+
+    def transform(self, results: dict) -> dict | None:
+        """Run the steps, or read what they made.
+
+        Args:
+            results (dict): With ``img_path``.
+
+        Returns:
+            dict | None: With ``img`` and the shapes that the steps add; None if they skip the image.
+        """
+        entry = self._entry(results.get('img_path'), results.get('gt_bboxes'))
+        if entry is not None:
+            kept = _read(entry)
+            if kept is not None:
+                return {**results, **kept}
+        made: Any = results
+        for step in self.transforms:
+            made = step(made)
+            if made is None:
+                return None
+        if entry is not None and self._writes:
+            self._write(entry, made)
+        return made
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(transforms={self.transforms}, cache_dir={str(self.cache_dir)!r})'
+
+    def _entry(self, path: str | None, boxes: Any) -> Path | None:
+        """File of an image's entry; None for what is no local file."""
+        if not path:
+            return None
+        try:
+            state = os.stat(path)
+        except OSError:
+            return None
+        boxes = b'' if boxes is None else np.asarray(boxes).tobytes()
+        key = f'{os.path.abspath(path)}\n{state.st_mtime_ns}\n{state.st_size}\n{self._settings}'.encode() + boxes
+        name = hashlib.sha256(key).hexdigest()
+        return self.cache_dir / name[:2] / f'{name[2:]}.npz'
+
+    def _write(self, entry: Path, made: dict) -> None:
+        arrays = {name: np.asarray(made[name]) for name in _ARRAYS if name in made}
+        plain = {name: _to_plain(made[name]) for name in _PLAIN if name in made}
+        buffer = io.BytesIO()
+        np.savez(buffer, plain=np.frombuffer(json.dumps(plain).encode(), np.uint8), **arrays)
+        name = None
+        try:
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            with NamedTemporaryFile(dir=entry.parent, delete=False) as file:
+                name = file.name
+                file.write(buffer.getvalue())
+            os.replace(name, entry)
+        except OSError as error:
+            self._writes = False
+            if name is not None:
+                Path(name).unlink(missing_ok=True)
+            print_log(
+                f'CachedTransforms goes on without writing to {self.cache_dir}: {error.strerror or error}',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+
+def _read(entry: Path) -> dict | None:
+    """What an entry holds; None if there is none or it is damaged."""
+    try:
+        with np.load(entry, allow_pickle=False) as content:
+            plain = json.loads(content['plain'].tobytes())
+            arrays = {name: content[name] for name in content.files if name != 'plain'}
+    except (OSError, ValueError, KeyError, EOFError, ImportError, RuntimeError, BadZipFile):
+        return None
+    kept = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+    return {**kept, **arrays} if 'img' in arrays else None
+
+
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_to_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value

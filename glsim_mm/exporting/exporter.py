@@ -1,0 +1,176 @@
+"""From config and checkpoint to a file that runs without them."""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from retrieval.encoder.embedder import find_embedder
+from retrieval.encoder.fingerprint import fingerprint_of
+from retrieval.encoder.pipeline import TestPipeline, find_test_steps
+
+from ..apis.model import load_model
+from ..errors import GLSimError
+from ..exported.info import ExportedInfo
+from .graph import ExportGraph, run_graph
+from .onnx_file import package_versions, quantize, run_onnx, write_onnx
+from .program_file import run_program, write_program
+from .steps import find_image_size, translate_steps
+
+TOLERANCE = 1e-4  # DESIGN section 4
+KINDS = ('classifier', 'embedding')
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written.
+
+    Attributes:
+        path (Path): The file.
+        size (int): Its bytes.
+        info (ExportedInfo): What it says about itself.
+        difference (dict[str, float]): Largest absolute difference of each output from PyTorch's, on random images.
+    """
+
+    path: Path
+    size: int
+    info: ExportedInfo
+    difference: dict[str, float]
+
+
+def export_model(
+    cfg: Config,
+    checkpoint: str,
+    path: str | Path,
+    what: str = 'classifier',
+    int8: bool = False,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Write a model to a file and check that it computes the same.
+
+    Args:
+        cfg (Config): Config of a classifier: :class:`GLSimClassifier`, or mmpretrain's with a ViT.
+        checkpoint (str): Its weights.
+        path (str | Path): ``.onnx`` for ONNX, ``.pt2`` for a program of ``torch.export``.
+        what (str): ``'classifier'``, or ``'embedding'`` for search alone, without logits. Defaults to ``'classifier'``.
+        int8 (bool): Weights of 8 bits, quantised per channel; activations are quantised while the model runs. ONNX
+            only, and no longer exact. Defaults to False.
+        overwrite (bool): Replace a file that is there. Defaults to False.
+
+    Returns:
+        ExportReport: What was written.
+
+    Raises:
+        GLSimError: If the model cannot be exported, the file exists, a package is missing, or the file computes
+            something else than PyTorch.
+    """
+    path = Path(path)
+    _check_arguments(path, what, int8, overwrite)
+    model = load_model(cfg, str(checkpoint), 'cpu').eval()
+    graph = ExportGraph(model, what == 'classifier').eval()
+    steps = translate_steps(find_test_steps(cfg))
+    info = _describe(cfg, model, graph, find_image_size(steps), steps, str(checkpoint))
+    example = _random_images(2, info.image_size)
+    is_onnx = path.suffix == '.onnx'
+    with TemporaryDirectory(dir=path.resolve().parent, prefix=f'.{path.name}.') as folder:
+        written = Path(folder) / path.name
+        if is_onnx:
+            write_onnx(graph, example, info, written)
+        else:
+            write_program(graph, example, info, written)
+        run = run_onnx(written) if is_onnx else run_program(written, graph.outputs)
+        difference = _compare(graph, run, info.image_size)
+        _refuse_difference(difference)
+        if int8:
+            info = replace(info, is_quantized=True)
+            quantize(written, info)
+            difference = _compare(graph, run_onnx(written), info.image_size)
+        os.replace(written, path)
+    return ExportReport(path, path.stat().st_size, info, difference)
+
+
+def format_report(report: ExportReport) -> str:
+    """What a person wants to know of an export, in lines of at most 80 columns.
+
+    Args:
+        report (ExportReport): Of :func:`export_model`.
+
+    Returns:
+        str: Size, input, outputs, and how far they are from PyTorch's.
+    """
+    info = report.info
+    height, width = info.image_size
+    lines = [
+        f'{report.path}: {report.size / 2**20:.1f} MiB',
+        f'input   pixels (batch, 3, {height}, {width}), RGB, 0 to 255',
+        *(f'output  {name:<15} largest difference from PyTorch {report.difference[name]:.1e}' for name in info.outputs),
+    ]
+    if info.is_quantized:
+        lines.append('Weights of 8 bits are not exact: measure the accuracy on your own test set.')
+    return '\n'.join(lines)
+
+
+def _check_arguments(path: Path, what: str, int8: bool, overwrite: bool) -> None:
+    if what not in KINDS:
+        raise GLSimError(f'what must be one of {", ".join(KINDS)}, got {what!r}')
+    if path.suffix not in ('.onnx', '.pt2'):
+        raise GLSimError(f'{path} must end in .onnx, or in .pt2 for torch.export')
+    if int8 and path.suffix != '.onnx':
+        raise GLSimError('8-bit weights are written to .onnx files only')
+    if path.exists() and not overwrite:
+        raise GLSimError(f'{path} exists: give another name, or --overwrite')
+    if not path.resolve().parent.is_dir():
+        raise GLSimError(f'there is no folder {path.parent}: make it first')
+
+
+def _describe(
+    cfg: Config, model: torch.nn.Module, graph: ExportGraph, size: tuple[int, int], steps: list[dict], checkpoint: str
+) -> ExportedInfo:
+    embedder = find_embedder(model)
+    name = type(model).__name__
+    name = f'{name} with {type(model.backbone).__name__}'
+    pipeline = TestPipeline(find_test_steps(cfg), cfg.get('default_scope') or 'mmpretrain')
+    description = f'{name}, {Path(checkpoint).name}'
+    fingerprint = fingerprint_of(embedder.module, cfg, pipeline.steps, description)
+    uses_crops = graph.has_regions and model.test_options.crop != 'off'
+    return ExportedInfo(
+        description=name,
+        image_size=size,
+        steps=steps,
+        outputs=list(graph.outputs),
+        spaces=list(embedder.spaces if uses_crops else ['global']),
+        classes=[str(one) for one in getattr(model, '_dataset_meta', {}).get('classes') or ()],
+        fingerprint=asdict(fingerprint),
+        versions=package_versions(),
+    )
+
+
+def _random_images(count: int, size: tuple[int, int]) -> Tensor:
+    """Pixel values whose patches differ, so that the selected boxes do too."""
+    generator = torch.Generator().manual_seed(count)
+    coarse = torch.rand(count, 3, -(-size[0] // 16), -(-size[1] // 16), generator=generator)
+    return torch.nn.functional.interpolate(coarse, size, mode='bilinear') * 255
+
+
+def _compare(graph: ExportGraph, run: Callable[[Tensor], dict[str, Tensor]], size: tuple[int, int]) -> dict[str, float]:
+    """Largest absolute differences at several batch sizes, of which the file was made with none."""
+    found: dict[str, float] = {}
+    for count in (1, 3):
+        images = _random_images(count, size)
+        wanted, got = run_graph(graph, images), run(images)
+        for name in graph.outputs:
+            found[name] = max(found.get(name, 0.0), float((wanted[name] - got[name]).abs().max()))
+    return found
+
+
+def _refuse_difference(difference: dict[str, float]) -> None:
+    for name, value in difference.items():
+        if not value <= TOLERANCE:
+            raise GLSimError(
+                f'the exported {name} differ from PyTorch by {value:.2g}, more than {TOLERANCE}; nothing was written'
+            )

@@ -1,0 +1,96 @@
+"""The part of a model that becomes a graph: from pixels to logits, embeddings and regions."""
+
+import torch
+from mmpretrain.models import ImageClassifier
+from torch import Tensor, nn
+
+from ..errors import GLSimError
+from ..models.classifiers import GLSimClassifier
+from ..models.necks import SelectedRegions
+
+
+class ExportGraph(nn.Module):
+    """A classifier from raw pixels, both passes and the crop in one.
+
+    Args:
+        model (nn.Module): :class:`GLSimClassifier`, or mmpretrain's :class:`ImageClassifier` with a ViT.
+        classify (bool): Give logits too. Defaults to True.
+
+    Attributes:
+        outputs (tuple[str, ...]): Names of what :meth:`forward` returns, in order.
+
+    Raises:
+        GLSimError: If the model cannot be one graph.
+    """
+
+    def __init__(self, model: nn.Module, classify: bool = True) -> None:
+        super().__init__()
+        _check(model)
+        self.model = model
+        self.has_regions = isinstance(model, GLSimClassifier)
+        has_classes = getattr(model.head, 'num_classes', None) is not None
+        if classify and not has_classes:
+            raise GLSimError(f'{type(model.head).__name__} classifies nothing: export it with --what embedding')
+        self.classify = classify
+        names = (['logits'] if classify else []) + ['embedding']
+        self.outputs = tuple(names + (['class_tokens', 'selected_boxes', 'similarity_map'] if self.has_regions else []))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Everything that the file gives.
+
+        Args:
+            pixels (Tensor): RGB values of 0 to 255, float32, (B, 3, H, W).
+
+        Returns:
+            tuple[Tensor, ...]: float32, named by :attr:`outputs`: logits (B, K), embedding (B, D), class tokens
+            (B, 1 + R, C), boxes (B, R, 4) in pixels of the input, similarity map (B, h, w).
+        """
+        inputs = self._normalize(pixels)
+        if not self.has_regions:
+            features = self.model.extract_feat(inputs)
+            embedding = features
+            while not isinstance(embedding, Tensor):
+                embedding = embedding[-1]
+            return (self.model.head(features), embedding) if self.classify else (embedding,)
+        class_tokens, regions = self._encode(inputs)
+        embedding = self.model.head.pre_logits((class_tokens,))
+        # The aggregator is not run twice: its output is what the classifier reads.
+        logits = (self._classifier(embedding),) if self.classify else ()
+        boxes = regions.boxes if regions.boxes.dim() == 3 else regions.boxes[:, None]
+        maps = regions.scores.unflatten(1, regions.grid)
+        return (*logits, embedding, class_tokens, boxes.float(), maps)
+
+    def _encode(self, inputs: Tensor) -> tuple[Tensor, SelectedRegions]:
+        """Class tokens of image and crops, of the image alone where the model is set to leave crops out."""
+        return self.model.encode(inputs, crop=self.model.test_options.crop != 'off')
+
+    def _classifier(self, embedding: Tensor) -> Tensor:
+        head = self.model.head
+        return head.fc(embedding) if hasattr(head, 'fc') else head.loss_module.classify(embedding)
+
+    def _normalize(self, pixels: Tensor) -> Tensor:
+        preprocessor = self.model.data_preprocessor
+        if not preprocessor.to_rgb:  # trained on BGR
+            pixels = pixels.flip(1)
+        return (pixels - preprocessor.mean) / preprocessor.std if preprocessor._enable_normalize else pixels
+
+
+@torch.no_grad()
+def run_graph(graph: ExportGraph, pixels: Tensor) -> dict[str, Tensor]:
+    """Outputs of the graph by name, computed by PyTorch."""
+    return dict(zip(graph.outputs, graph(pixels)))
+
+
+def _check(model: nn.Module) -> None:
+    if not isinstance(model, ImageClassifier) or model.head is None:
+        raise GLSimError(f'{type(model).__name__} cannot be exported: give the config of a classifier with a head')
+    neck = model.neck
+    if getattr(neck, 'needs_boxes', False):
+        raise GLSimError(f'{type(neck).__name__} needs annotated boxes, which photos do not have: use another selector')
+    if getattr(neck, 'needs_attention', False):
+        raise GLSimError(f'{type(neck).__name__} needs attention matrices, which exported graphs do not have')
+    if isinstance(model, GLSimClassifier) and model.test_options.crop == 'adaptive':
+        raise GLSimError(
+            "a graph cannot leave crops out image by image: set model.test_cfg.crop to 'always' or 'off', for example "
+            'with --cfg-options'
+        )

@@ -1,0 +1,140 @@
+"""ONNX files."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import GLSimError
+from ..exported.info import METADATA_KEY, ExportedInfo
+from ..exported.model import ExportedModel
+from ..version import __version__
+from .graph import ExportGraph
+
+OPSET = 20  # the first with affine grids and GELU of its own
+
+
+def write_onnx(graph: ExportGraph, example: Tensor, info: ExportedInfo, path: Path) -> None:
+    """Write one graph with any batch size and all weights inside.
+
+    Args:
+        graph (ExportGraph): In eval mode.
+        example (Tensor): Pixels (2, 3, H, W); the file takes this height and width.
+        info (ExportedInfo): Lies in the file's metadata.
+        path (Path): Where to.
+
+    Raises:
+        GLSimError: If a package is missing or the model is too large for one file.
+    """
+    onnx = import_onnx()
+    batch = torch.export.Dim('batch', min=1, max=65_536)
+    with _quietly(), torch.no_grad():
+        program = torch.onnx.export(
+            graph,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=({0: batch},),
+            input_names=['pixels'],
+            output_names=list(graph.outputs),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    content = program.model_proto
+    entry = content.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, info.to_json()
+    try:
+        onnx.save(content, str(path))
+    except ValueError as error:  # protobuf ends at 2 GiB
+        raise GLSimError('the weights are too large for one .onnx file: export to .pt2') from error
+
+
+def quantize(path: Path, info: ExportedInfo) -> None:
+    """Give the matrix products of a file weights of 8 bits, one scale per channel.
+
+    Activations are quantised while the model runs, so no images are needed for calibration. The patch embedding, a
+    convolution, stays as it is.
+
+    Args:
+        path (Path): Of :func:`write_onnx`; replaced.
+        info (ExportedInfo): Lies in the new file's metadata.
+
+    Raises:
+        GLSimError: If ONNX Runtime is missing.
+    """
+    onnx = import_onnx()
+    try:
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+    except ImportError as error:
+        raise GLSimError(HINT) from error
+    target = path.with_name(f'int8_{path.name}')
+    with _quietly():
+        quantize_dynamic(
+            str(path),
+            str(target),
+            op_types_to_quantize=['MatMul', 'Gemm'],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+        )
+    content = onnx.load(str(target))
+    del content.metadata_props[:]
+    entry = content.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, info.to_json()
+    onnx.save(content, str(path))
+    target.unlink()
+
+
+def run_onnx(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:
+    """A function from pixels to the outputs of a file, computed by ONNX Runtime on the CPU."""
+    model = ExportedModel(path, device='cpu')
+    return lambda pixels: {name: torch.from_numpy(value) for name, value in model(pixels.numpy()).items()}
+
+
+HINT = 'writing ONNX files needs more packages: pip install "glsim-mm[export]", or pip install onnxscript onnxruntime'
+
+
+def import_onnx() -> Any:
+    """The module ``onnx``, if everything that writing takes is there.
+
+    Raises:
+        GLSimError: If a package is missing.
+    """
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise GLSimError(HINT) from error
+    return onnx
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what takes part in an export."""
+    found = {'glsim-mm': __version__}
+    for name in ('torch', 'mmpretrain', 'timm', 'onnx', 'onnxscript', 'onnxruntime'):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """The exporters tell of every step."""
+    loggers = [logging.getLogger(name) for name in ('onnxscript', 'onnx_ir', 'torch.onnx', '')]
+    levels = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        for one, level in zip(loggers, levels):
+            one.setLevel(level)

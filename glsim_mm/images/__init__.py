@@ -1,0 +1,1 @@
+"""Photos found, decoded, and followed back from network inputs. Needs neither mmpretrain nor mmcv."""

@@ -1,0 +1,41 @@
+"""Write a model as one file that runs without its code: python tools/export.py CONFIG CHECKPOINT --out model.onnx."""
+
+import argparse
+from collections.abc import Sequence
+
+from command_line import DictAction, run
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        description='Write a model, both passes and the crop, as one graph with any batch size, and check it against '
+        'PyTorch. tools/infer_exported.py runs .onnx files.'
+    )
+    parser.add_argument('config', help='config file of the model')
+    parser.add_argument('checkpoint', help='its weights: path or URL')
+    parser.add_argument('--out', required=True, metavar='FILE', help='.onnx, or .pt2 for torch.export')
+    parser.add_argument(
+        '--what',
+        choices=['classifier', 'embedding'],
+        default='classifier',
+        help='classes and embeddings, or embeddings alone, for search; default: classifier',
+    )
+    parser.add_argument('--int8', action='store_true', help='weights of 8 bits: a quarter of the size, not exact')
+    parser.add_argument('--overwrite', action='store_true', help='replace a file that is there')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Export and say what was written."""
+    from glsim_mm.apis import load_config
+    from glsim_mm.exporting import export_model, format_report
+
+    cfg = load_config(args.config, args.cfg_options)
+    report = export_model(cfg, args.checkpoint, args.out, args.what, args.int8, args.overwrite)
+    print(format_report(report))
+
+
+if __name__ == '__main__':
+    run(main, parse_args())

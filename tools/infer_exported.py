@@ -1,0 +1,43 @@
+"""Classify images with an exported model: python tools/infer_exported.py model.onnx photos."""
+
+import argparse
+from collections.abc import Sequence
+
+from command_line import run
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        description='Classify images with a file of tools/export.py; needs neither mmpretrain nor torch'
+    )
+    parser.add_argument('model', help='.onnx file')
+    parser.add_argument('inputs', nargs='+', help="image files, folders, and patterns such as 'photos/**/*.jpg'")
+    parser.add_argument('--out', help='JSON file for the results, similarity maps among them')
+    parser.add_argument('--batch-size', type=int, default=16, help='images per pass; default: 16')
+    parser.add_argument('--backend', choices=['onnxruntime', 'openvino'], default='onnxruntime', help='what runs it')
+    parser.add_argument('--device', help='cpu or cuda; default: the GPU if ONNX Runtime can use it')
+    parser.add_argument('--threads', type=int, help='threads on the CPU; default: all cores')
+    parser.add_argument('--top-k', type=int, default=5, help='classes listed in --out for each image; default: 5')
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Print one line per image."""
+    import mmengine
+
+    from glsim_mm.exported import ExportedInferencer
+    from glsim_mm.images.results import format_prediction, results_to_json
+
+    inferencer = ExportedInferencer(args.model, backend=args.backend, device=args.device, threads=args.threads)
+    results = []
+    for result in inferencer.iterate(args.inputs, args.batch_size, args.top_k):
+        results.append(result)
+        if 'error' not in result:
+            print(format_prediction(result), flush=True)
+    if args.out:
+        mmengine.dump(results_to_json(results), args.out, file_format='json')
+
+
+if __name__ == '__main__':
+    run(main, parse_args(), needs_model=False)
