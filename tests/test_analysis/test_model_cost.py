@@ -35,6 +35,11 @@ def layer(tokens: int) -> int:
     return 12 * tokens * DIM**2 + 2 * tokens**2 * DIM
 
 
+def last_layer(tokens: int) -> int:
+    """Keys and values of all tokens, everything else of the CLS token."""
+    return 2 * tokens * DIM**2 + 10 * DIM**2 + 2 * tokens * DIM
+
+
 def test_plain_model_costs_what_the_formula_says():
     cost = count_cost(config('ImageClassifier'))
     assert cost.image_size == SIZE
@@ -42,7 +47,8 @@ def test_plain_model_costs_what_the_formula_says():
 
 
 def test_glsim_costs_two_passes_and_the_aggregator():
-    assert count_cost(config('GLSimClassifier')).multiply_adds == 2 * encoder(TOKENS) + layer(2) + DIM * CLASSES
+    expected = 2 * encoder(TOKENS) - layer(TOKENS) + last_layer(TOKENS) + last_layer(2) + DIM * CLASSES
+    assert count_cost(config('GLSimClassifier')).multiply_adds == expected
 
 
 @pytest.mark.parametrize('selector', ['GLSimSelector', 'MAWSSelector', 'RolloutSelector'])
@@ -55,7 +61,7 @@ def test_it_is_what_a_computing_model_costs(selector):
         model(torch.zeros(1, 3, SIZE, SIZE), mode='tensor')
     cost = count_cost(cfg)
     assert cost.parameters == sum(parameter.numel() for parameter in model.parameters())
-    attention = 2 * LAYERS * 2 * TOKENS**2 * DIM + 2 * 2**2 * DIM
+    attention = (2 * LAYERS - 1) * 2 * TOKENS**2 * DIM + 2 * TOKENS * DIM + 2 * 2 * DIM
     seen = counter.get_total_flops() // 2
     assert cost.multiply_adds in (seen, seen + attention)
 

@@ -12,6 +12,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ...compat.linear_kernels import use_torch_linear
 from ...errors import GLSimError
 from ...exported.info import ExportedInfo
 from ...exported.model import ExportedModel
@@ -29,7 +30,7 @@ SIZES = {
 }
 PLAIN, STRAIGHTFORWARD, EAGER = 'plain', 'straightforward', 'eager'
 EXACT_MODES = (EAGER, 'compiled', 'onnxruntime', 'openvino')
-OPTION_MODES = ('half-crop', 'merged', 'bf16', 'int8', 'off')
+OPTION_MODES = ('torch-linear', 'half-crop', 'merged', 'bf16', 'int8', 'off')
 MODES = EXACT_MODES + OPTION_MODES
 NUM_CLASSES = 200
 
@@ -110,7 +111,9 @@ def make_contender(mode: str, work: Workload, folder: Path) -> Callable[[], Any]
     if mode == 'off':
         return _without_gradient(build_glsim(work, test_cfg=dict(crop='off')), images)
     model = build_glsim(work)
-    if mode == EAGER:
+    if mode == 'torch-linear':
+        use_torch_linear(model)
+    if mode in (EAGER, 'torch-linear'):
         return _without_gradient(model, images)
     if mode == 'bf16':
         model.test_options = TestOptions(amp='bf16')

@@ -15,7 +15,7 @@ from .flops import count_flops
 from .timing import Spread, measure_matmul_peak, spread, time_in_turns, times_as_fast
 
 # What they compute on top of eager mode is another program of the same numbers.
-_SAME_FLOPS = ('compiled', 'onnxruntime', 'openvino', 'int8', 'bf16')
+_SAME_FLOPS = ('torch-linear', 'compiled', 'onnxruntime', 'openvino', 'int8', 'bf16')
 
 
 @dataclass(frozen=True)

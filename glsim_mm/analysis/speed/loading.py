@@ -153,9 +153,7 @@ def _loader_speed(subset: Subset, batch_size: int, workers: int, rounds: int) ->
 
 
 def _model_speed(model: Any, subset: Subset, batch_size: int, rounds: int, device: str) -> Spread:
-    batch = pseudo_collate(
-        [subset[index] for index in itertools.islice(itertools.cycle(range(len(subset))), batch_size)]
-    )
+    batch = pseudo_collate([subset[index] for index in range(batch_size)])
     optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-5)
 
     def step() -> None:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glsim_mm.compat.linear_kernels import use_torch_linear
 from glsim_mm.ops import global_local_similarity, patch_grid, top_patches
 
 from ...models.classifiers import GLSimClassifier
@@ -18,12 +19,13 @@ class StraightforwardGLSim(nn.Module):
     """Shares all weights with a model of ``GLSimViT``, ``GLSimSelector`` (cosine) and ``AggregatorHead``.
 
     Args:
-        model (GLSimClassifier): Whose weights to use.
+        model (GLSimClassifier): Whose weights to use; its linear layers go back to torch's own library.
     """
 
     def __init__(self, model: GLSimClassifier) -> None:
         super().__init__()
         self.model = model
+        use_torch_linear(model)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of normalised images (B, 3, H, W)."""

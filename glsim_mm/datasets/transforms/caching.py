@@ -30,8 +30,8 @@ class CachedTransforms(BaseTransform):
 
     For the steps at the start of a training pipeline that draw nothing at random: decoding a large photo and resizing
     it takes many times as long as reading what comes out. An entry belongs to a file (path, time of change, size) and
-    to the settings of the steps, so a changed photo or pipeline makes a new one. Entries are written whole or not at all,
-    so several workers and ranks can share a folder; a damaged one is made again; where nothing can be written, for
+    to the settings of the steps, so a changed photo or pipeline makes a new one. Entries are written whole or not at
+    all, so several workers and ranks can share a folder; a damaged one is made again; where nothing can be written, for
     example on a full disk, the steps go on without, after one warning. Nothing is ever deleted: remove the folder.
 
     Args:

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from glsim_mm.checkpoints.loading import load_glsim_vit
 from glsim_mm.compat.compilation import use_python_drop_probabilities
+from glsim_mm.compat.linear_kernels import use_fast_linear
 
 from ..utils import (
     check_image_size,
@@ -94,6 +95,7 @@ class GLSimViT(VisionTransformer):
         if crop_cls_token and self.cls_token is None:
             raise ValueError('crop_cls_token=True needs with_cls_token=True')
         use_python_drop_probabilities(self.layers)
+        use_fast_linear(self.layers)
         self.with_cp = with_cp
         self.patch_size = tuple(self.patch_embed.projection.stride)
         self.crop_cls_token = nn.Parameter(torch.zeros_like(self.cls_token)) if crop_cls_token else None

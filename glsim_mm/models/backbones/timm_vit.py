@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from glsim_mm.checkpoints.loading import load_timm_vit
+from glsim_mm.compat.linear_kernels import use_fast_linear
 from glsim_mm.errors import GLSimError, one_line
 
 from ..utils import (
@@ -86,6 +87,7 @@ class TimmViT(BaseBackbone):
         self.model = _create_plain_vit(model_name, self._options)
         self.model.set_grad_checkpointing(with_cp)
         self.with_cp = with_cp
+        use_fast_linear(self.model)
         self.embed_dims = self.model.embed_dim
         self.num_layers = len(self.model.blocks)
         self.out_indices = check_out_indices(out_indices, self.num_layers)

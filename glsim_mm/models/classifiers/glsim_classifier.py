@@ -8,6 +8,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from glsim_mm.compat.linear_kernels import use_fast_linear
 from glsim_mm.errors import GLSimError
 
 from ..necks import SelectedRegions
@@ -49,6 +50,7 @@ class GLSimClassifier(ImageClassifier):
         super().__init__(backbone, neck or dict(type='GLSimSelector'), head, **kwargs)
         self.test_options = read_test_options(test_cfg)
         self.layout = token_layout(self.backbone)
+        use_fast_linear(self)
         _check_num_classes(self.neck, self.head)
 
     def extract_feat(self, inputs: Tensor, stage: str = 'neck') -> tuple[Tensor, ...] | SelectedRegions | Tensor:

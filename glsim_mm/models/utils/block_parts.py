@@ -8,6 +8,8 @@ from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLay
 from mmpretrain.models.utils import MultiheadAttention
 from torch import Tensor, nn
 
+from glsim_mm.compat.linear_kernels import linear_rows
+
 # By name: importing timm takes seconds, and many models need none of it.
 _TIMM_BLOCK, _TIMM_ATTENTION = 'timm.models.vision_transformer.Block', 'timm.layers.attention.Attention'
 
@@ -45,13 +47,13 @@ class BlockParts:
     def queries(self, normed: Tensor) -> Tensor:
         """Queries (B, heads, T, D) of normed tokens (B, T, C)."""
         size = self.qkv.out_features // 3
-        queries = self._heads(_linear_rows(self.qkv, normed, 0, size), 1)[0]
+        queries = self._heads(linear_rows(self.qkv, normed, 0, size), 1)[0]
         return queries if self.query_norm is None else self.query_norm(queries)
 
     def keys_and_values(self, normed: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values, each (B, heads, S, D), of normed tokens (B, S, C)."""
         size = self.qkv.out_features // 3
-        keys, values = self._heads(_linear_rows(self.qkv, normed, size, 3 * size), 2)
+        keys, values = self._heads(linear_rows(self.qkv, normed, size, 3 * size), 2)
         return keys if self.key_norm is None else self.key_norm(keys), values
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -140,12 +142,6 @@ def _split_timm(block: nn.Module) -> BlockParts | None:
 
 def _full_name(module: nn.Module) -> str:
     return f'{type(module).__module__}.{type(module).__qualname__}'
-
-
-def _linear_rows(linear: nn.Linear, x: Tensor, start: int, end: int) -> Tensor:
-    """Outputs ``start`` to ``end`` of a linear layer."""
-    bias = None if linear.bias is None else linear.bias[start:end]
-    return F.linear(x, linear.weight[start:end], bias)
 
 
 def _apply(modules: tuple[nn.Module, ...], x: Tensor) -> Tensor:
