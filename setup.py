@@ -44,7 +44,7 @@ class BuildWithConfigs(build_py):
             shutil.copyfile(source, target)
 
 
-test_requirements = read_requirements('parquet', 'metric_learning', 'milvus', 'test')
+test_requirements = read_requirements('parquet', 'metric_learning', 'milvus', 'export', 'test')
 
 setup(
     name='glsim-mm',
@@ -72,6 +72,7 @@ setup(
         'parquet': read_requirements('parquet'),
         'metric-learning': read_requirements('metric_learning'),
         'milvus': read_requirements('milvus'),
+        'export': read_requirements('export'),
         'downstream': read_requirements('downstream'),
         'test': test_requirements,
         'dev': test_requirements + read_requirements('dev'),

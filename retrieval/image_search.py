@@ -16,7 +16,7 @@ from .ranking import fit_patch_whitening, rerank
 from .results import Hits
 
 if TYPE_CHECKING:
-    from .encoder import Encoder
+    from .encoder import BaseEncoder
 
 DEFAULT_DEPTH = 100
 
@@ -51,10 +51,10 @@ class ImageSearch:
 
     Args:
         gallery (GalleryInterface): What is searched.
-        encoder (Encoder, optional): The model that made it; not needed to search by rows of the gallery.
+        encoder (BaseEncoder, optional): The model that made it; not needed to search by rows of the gallery.
     """
 
-    def __init__(self, gallery: GalleryInterface, encoder: Encoder | None = None) -> None:
+    def __init__(self, gallery: GalleryInterface, encoder: BaseEncoder | None = None) -> None:
         self.gallery = gallery
         self.encoder = encoder
         self._whitening: tuple[int, Any] | None = None
@@ -99,7 +99,8 @@ class ImageSearch:
         Args:
             location (str | Path): Folder of the gallery, or ``milvus://...``.
             config (str | Path, optional): Config of the model that made it. Defaults to the one that the gallery names.
-            checkpoint (str | Path, optional): Weights of the model that made it; likewise.
+            checkpoint (str | Path, optional): Weights of the model that made it; likewise. An ``.onnx`` file of
+                ``tools/export.py`` needs no config, and neither mmpretrain nor mmcv.
             device (str, optional): Of the model. Defaults to the GPU if there is one.
             writable (bool): Allow :meth:`add`. Defaults to False.
             with_model (bool): Load the model; without, the gallery can be asked for its own rows. Defaults to True.
@@ -116,8 +117,12 @@ class ImageSearch:
         try:
             origin = gallery.manifest.origin
             config, checkpoint = config or origin.get('config'), checkpoint or origin.get('checkpoint')
-            if not config or not checkpoint:
+            if not checkpoint or not (config or str(checkpoint).endswith('.onnx')):
                 raise RetrievalError(f'{location} does not say which model made it: give config and checkpoint')
+            if str(checkpoint).endswith('.onnx'):
+                from .encoder import ExportedEncoder
+
+                return cls(gallery, ExportedEncoder.for_gallery(gallery, checkpoint, device=device))
             from .encoder import encoder_for
 
             return cls(gallery, encoder_for(gallery, config, checkpoint, device=device))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def _open_onnxruntime(path: str, device: str | None, threads: int | None) -> tup
     wanted = ['CPUExecutionProvider'] if device == 'cpu' else ['CUDAExecutionProvider', 'CPUExecutionProvider']
     try:
         session = onnxruntime.InferenceSession(path, options, providers=[name for name in wanted if name in available])
-    except (RuntimeError, ValueError, onnxruntime.capi.onnxruntime_pybind11_state.OnnxRuntimeException) as error:
+    except _errors_of(onnxruntime) as error:
         raise GLSimError(f'{path} cannot be opened ({_first_line(error)}): export the model again') from error
     metadata = session.get_modelmeta().custom_metadata_map
     names = [output.name for output in session.get_outputs()]
@@ -108,6 +109,13 @@ def _open_openvino(path: str, device: str | None, threads: int | None) -> tuple[
         return dict(zip(names, (np.array(value) for value in compiled([pixels]).values())))
 
     return run, info
+
+
+def _errors_of(onnxruntime: Any) -> tuple[type[Exception], ...]:
+    """Its exceptions have no common class of their own."""
+    state = vars(onnxruntime.capi.onnxruntime_pybind11_state).values()
+    own = [value for value in state if isinstance(value, type) and issubclass(value, Exception)]
+    return (RuntimeError, ValueError, *own)
 
 
 def _first_line(error: Exception) -> str:

@@ -48,7 +48,8 @@ def find_image_size(steps: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
 
 def _translate(name: str, step: Mapping[str, Any]) -> dict[str, Any]:
     if name == 'CenterCrop' and not step.get('auto_pad', False):
-        return dict(type='center_crop', size=_pair(step['crop_size']))
+        width, height = _pair(step['crop_size'])  # as all of mmcv's sizes
+        return dict(type='center_crop', size=[height, width])
     if name in ('Resize', 'ResizeEdge'):
         if step.get('backend', 'cv2') != 'pillow' or step.get('interpolation', 'bilinear') not in FILTERS:
             raise GLSimError(f"{name} of the test pipeline needs backend='pillow' to be exported")
@@ -56,7 +57,7 @@ def _translate(name: str, step: Mapping[str, Any]) -> dict[str, Any]:
         if name == 'ResizeEdge':
             return dict(type='resize_edge', size=int(step['scale']), edge=step.get('edge', 'short'), **how)
         if not step.get('keep_ratio', False) and step.get('scale') is not None:
-            width, height = _pair(step['scale'])  # OpenMMLab's scales are (width, height)
+            width, height = _pair(step['scale'])
             return dict(type='resize', size=[height, width], **how)
     raise GLSimError(
         f'{name} of the test pipeline cannot be exported as it is set: use Resize or ResizeEdge, and CenterCrop'

@@ -49,7 +49,8 @@ def component_masks(indices: Tensor, grid: tuple[int, int], num_regions: int) ->
     order = torch.where(sizes > 0, order, 0)
     wanted = torch.topk(order, min(num_regions, num_selected), dim=1)
     masks = (flat[:, None] == wanted.indices[:, :, None]) & (wanted.values > 0)[:, :, None]
-    masks = torch.where(masks.any(dim=2, keepdim=True), masks, selected[:, None])
+    # Not torch.where, which ONNX Runtime lacks for booleans.
+    masks = masks | (selected[:, None] & ~masks.any(dim=2, keepdim=True))
     missing = num_regions - masks.shape[1]
     return torch.cat([masks, selected[:, None].expand(-1, missing, -1)], dim=1) if missing > 0 else masks
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import RetrievalError
-from ..gallery import check_model, open_gallery
+from ..gallery import open_gallery
 from ..gallery.interface import GalleryInterface, Record
+from .base import BaseEncoder, check_encoder
 from .encoded import Encoded, EncodingError, join_encoded
 from .encoder import Encoder
 from .hashing import hash_items
@@ -41,7 +42,7 @@ class _Plan(NamedTuple):
 
 def add_images(
     gallery: GalleryInterface,
-    encoder: Encoder,
+    encoder: BaseEncoder,
     images: Any,
     *,
     dataset: str | None = None,
@@ -61,7 +62,7 @@ def add_images(
 
     Args:
         gallery (GalleryInterface): Writable.
-        encoder (Encoder): The model that made it, with its spaces, and patches if it has them.
+        encoder (BaseEncoder): The model that made it, with its spaces, and patches if it has them.
         images (Any): As for :func:`build_gallery`, except for data loaders; None with ``dataset``.
         dataset (str, optional): Add the data set ``'train'``, ``'val'`` or ``'test'`` of the encoder's config.
         batch_size (int): Images per pass. Defaults to 32.
@@ -80,6 +81,8 @@ def add_images(
     if (images is None) == (dataset is None):
         raise RetrievalError('give either images or the name of a data set of the config')
     if dataset is not None:
+        if not isinstance(encoder, Encoder):
+            raise RetrievalError('an exported model has no config with data sets: give images')
         images = dataset_items(load_dataset(encoder.config, dataset), dataset)
     items = find_items(images, root).items
     plan = _plan(gallery, items, num_workers, progress)
@@ -148,25 +151,6 @@ def add_to_location(
             report.take_gallery(gallery)
     report.location = str(location)
     return report
-
-
-def check_encoder(gallery: GalleryInterface, encoder: Encoder) -> None:
-    """Refuse an encoder that did not make a gallery.
-
-    Args:
-        gallery (GalleryInterface): Any.
-        encoder (Encoder): Any.
-
-    Raises:
-        RetrievalError: If weights, config or pipeline differ, or a space is missing.
-    """
-    check_model('the gallery', gallery.manifest, encoder.fingerprint)
-    missing = [name for name in gallery.manifest.spaces if name not in encoder.dimensions]
-    if missing:
-        raise RetrievalError(
-            f'the gallery has the space {missing[0]}, which the encoder was not told to make: give it '
-            f'spaces={tuple(gallery.manifest.spaces)}'
-        )
 
 
 def encoder_for(gallery: GalleryInterface, config: Any, checkpoint: str | Path, **options: Any) -> Encoder:

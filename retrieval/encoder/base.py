@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..errors import RetrievalError
-from ..gallery.interface import Fingerprint
+from ..gallery import check_model
+from ..gallery.interface import Fingerprint, GalleryInterface
 from .encoded import Encoded, EncodingError, join_encoded, sort_encoded
 from .features import Features
 from .mistakes import as_retrieval_errors
@@ -229,3 +230,22 @@ def check_spaces(
             f'spaces must be some of {", ".join(known)}, which {model} has, each once; got {", ".join(names) or "none"}'
         )
     return names
+
+
+def check_encoder(gallery: GalleryInterface, encoder: BaseEncoder) -> None:
+    """Refuse an encoder that did not make a gallery.
+
+    Args:
+        gallery (GalleryInterface): Any.
+        encoder (BaseEncoder): Any.
+
+    Raises:
+        RetrievalError: If weights, config or pipeline differ, or a space is missing.
+    """
+    check_model('the gallery', gallery.manifest, encoder.fingerprint)
+    missing = [name for name in gallery.manifest.spaces if name not in encoder.dimensions]
+    if missing:
+        raise RetrievalError(
+            f'the gallery has the space {missing[0]}, which the encoder was not told to make: give it '
+            f'spaces={tuple(gallery.manifest.spaces)}'
+        )

@@ -14,8 +14,8 @@ from glsim_mm.exported import ExportedModel
 from glsim_mm.exported.preparation import ExportedPipeline
 
 from ..errors import RetrievalError
-from ..gallery.interface import Fingerprint
-from .base import BaseEncoder, check_spaces
+from ..gallery.interface import Fingerprint, GalleryInterface
+from .base import BaseEncoder, check_encoder, check_spaces
 from .features import AGGREGATED, CONCAT, CROP, GLOBAL, Features
 from .mistakes import as_retrieval_errors
 from .reading import MAX_PIXELS
@@ -72,6 +72,25 @@ class ExportedEncoder(BaseEncoder):
         self.classify = classify
         self.max_pixels = max_pixels
         self.has_regions = 'selected_boxes' in self._info.outputs
+
+    @classmethod
+    def for_gallery(cls, gallery: GalleryInterface, path: str | Path, **options: Any) -> 'ExportedEncoder':
+        """The encoder with which a gallery can be searched.
+
+        Args:
+            gallery (GalleryInterface): Any.
+            path (str | Path): An ``.onnx`` file of the model that made it.
+            **options: Of the class.
+
+        Returns:
+            ExportedEncoder: With the gallery's spaces.
+
+        Raises:
+            RetrievalError: If the model is another one.
+        """
+        encoder = cls(path, tuple(gallery.manifest.spaces), **options)
+        check_encoder(gallery, encoder)
+        return encoder
 
     @property
     def description(self) -> str:

@@ -21,7 +21,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('images', nargs='*', help="image files, folders, and patterns such as 'photos/**/*.jpg'")
     parser.add_argument('--id', type=int, nargs='+', default=[], help='ids of rows to search with; needs no model')
     parser.add_argument('--config', help='config of the model; default: the one that the gallery was built with')
-    parser.add_argument('--checkpoint', help='weights of the model; default: likewise')
+    parser.add_argument('--checkpoint', help='its weights, or its .onnx file of tools/export.py, which needs no config')
     parser.add_argument('-k', type=int, default=10, help='hits per query; default: 10')
     parser.add_argument(
         '--box', type=float, nargs=4, metavar=('X0', 'Y0', 'X1', 'Y1'), help='part of the photo to search with, pixels'
@@ -94,4 +94,5 @@ def main(args: argparse.Namespace) -> None:
 
 if __name__ == '__main__':
     arguments = parse_args()
-    run(main, arguments, needs_model=bool(arguments.images or arguments.out))
+    exported = (arguments.checkpoint or '').endswith('.onnx')
+    run(main, arguments, needs_model=bool(arguments.images or arguments.out) and not exported)

@@ -61,7 +61,8 @@ def build_glsim(work: Workload, **kwargs: Any) -> GLSimClassifier:
     torch.manual_seed(work.seed)
     backbone = dict(type='GLSimViT', arch=work.model, img_size=work.image_size, patch_size=16, **kwargs.pop('vit', {}))
     head = dict(type='AggregatorHead', num_classes=NUM_CLASSES, in_channels=SIZES[work.model][1])
-    settings = dict(type='GLSimClassifier', backbone=backbone, head=head, **kwargs)
+    # Images are made normalised, in the order that the model takes.
+    settings = dict(type='GLSimClassifier', backbone=backbone, head=head, data_preprocessor=dict(to_rgb=True), **kwargs)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         return MODELS.build(settings).to(work.device).eval()
 

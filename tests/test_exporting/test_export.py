@@ -1,0 +1,258 @@
+"""Exported files compute what the model computes, and run without it."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from exported_files import write_model
+from tiny_run import ROOT, call_tool
+
+from glsim_mm.apis import GLSimInferencer, load_config
+from glsim_mm.errors import GLSimError
+from glsim_mm.exported import ExportedInferencer, ExportedInfo, ExportedModel
+from glsim_mm.exporting import export_model
+from glsim_mm.exporting.steps import find_image_size, translate_steps
+from retrieval import ImageSearch
+from retrieval.encoder import Encoder, ExportedEncoder, build_gallery
+from retrieval.errors import RetrievalError
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    """Config, checkpoint, images and the exported classifier."""
+    folder = tmp_path_factory.mktemp('exported')
+    config, weights, images = write_model(folder)
+    path = folder / 'model.onnx'
+    call_tool('export', config, weights, '--out', path)
+    return config, weights, images, path
+
+
+def test_it_predicts_what_the_model_predicts(made):
+    config, weights, images, path = made
+    wanted = GLSimInferencer(config, str(weights), device='cpu')(str(images), batch_size=3, progress=False)
+    found = ExportedInferencer(path, device='cpu')(str(images), batch_size=3)
+    assert len({tuple(one['selected_box']) for one in wanted}) > 1
+    for one, other in zip(found, wanted, strict=True):
+        assert set(one) == set(other)
+        assert [one[name] for name in ('path', 'pred_label', 'pred_class', 'selected_box')] == [
+            other[name] for name in ('path', 'pred_label', 'pred_class', 'selected_box')
+        ]
+        np.testing.assert_allclose(one['pred_scores'], other['pred_scores'], atol=1e-4)
+        np.testing.assert_allclose(one['similarity_map'], other['similarity_map'], atol=1e-4)
+        np.testing.assert_allclose(one['selected_box_image'], other['selected_box_image'], atol=0.06)
+
+
+@pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
+def test_any_batch_size_and_both_backends(made, backend):
+    pytest.importorskip(backend)
+    model = ExportedModel(made[3], backend, device='cpu', threads=1)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 40), dtype=np.uint8)
+    whole = model(pixels)
+    assert whole['logits'].shape == (5, 2) and whole['selected_boxes'].shape == (5, 1, 4)
+    for name, value in model(pixels[:1]).items():
+        np.testing.assert_allclose(value, whole[name][:1], atol=1e-4)
+    with pytest.raises(GLSimError, match=r'\(B, 3, 32, 40\)'):
+        model(pixels.transpose(0, 1, 3, 2))
+
+
+def test_search_with_the_exported_encoder(made, tmp_path):
+    config, weights, images, path = made
+    encoder, exported = Encoder(config, str(weights), device='cpu'), ExportedEncoder(path, device='cpu')
+    assert exported.spaces == encoder.spaces and exported.classes == encoder.classes
+    assert not exported.fingerprint.differences(encoder.fingerprint)
+    wanted, found = encoder.encode(str(images)), exported.encode(str(images))
+    for space in encoder.spaces:
+        np.testing.assert_allclose(found.embeddings[space], wanted.embeddings[space], atol=1e-4)
+    for one, other in zip(found.records, wanted.records, strict=True):
+        np.testing.assert_allclose(one.box, other.box, atol=0.06)
+    build_gallery(str(images), config, str(weights), tmp_path / 'gallery', device='cpu', num_workers=0, progress=False)
+    photo = sorted(images.rglob('*.png'))[3]
+    with ImageSearch.open(tmp_path / 'gallery', checkpoint=path, device='cpu') as search:
+        (found,) = search(str(photo), 2)
+    assert found.hits[0].record.path.endswith(photo.name) and found.hits[0].score > 0.999
+    other, other_weights, _ = write_model(tmp_path, "model['neck'] = dict(type='GLSimSelector', top_o=4)\n")
+    export_model(load_config(other), str(other_weights), tmp_path / 'other.onnx')
+    with pytest.raises(RetrievalError, match='config'):
+        ImageSearch.open(tmp_path / 'gallery', checkpoint=tmp_path / 'other.onnx')
+
+
+def test_every_space_and_class_scores(made):
+    config, weights, images, path = made
+    spaces = ('concat', 'global')
+    wanted = Encoder(config, str(weights), device='cpu', spaces=spaces, classify=True).encode(str(images))
+    found = ExportedEncoder(path, spaces=spaces, classify=True, device='cpu').encode(str(images))
+    for space in spaces:
+        np.testing.assert_allclose(found.embeddings[space], wanted.embeddings[space], atol=1e-4)
+    np.testing.assert_allclose(found.class_scores, wanted.class_scores, atol=1e-4)
+    with pytest.raises(RetrievalError, match='spaces must be some of'):
+        ExportedEncoder(path, spaces=['part'])
+
+
+def test_it_runs_where_mmpretrain_and_mmcv_cannot_be_imported(made):
+    """The packages are hidden from a process of its own, as where they are not installed."""
+    program = f"""
+import importlib.abc, sys
+class Hidden(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in ('mmpretrain', 'mmcv', 'timm'):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Hidden())
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name in ('mmpretrain', 'mmcv', 'timm') else find(name, *rest)
+from glsim_mm.exported import ExportedInferencer
+results = ExportedInferencer({str(made[3])!r}, device='cpu')({str(made[2])!r}, batch_size=8)
+assert 'torch' not in sys.modules
+from retrieval.encoder import ExportedEncoder
+encoded = ExportedEncoder({str(made[3])!r}, device='cpu').encode({str(made[2])!r})
+print(len(results), results[0]['pred_class'], encoded.embeddings['aggregated'].shape)
+"""
+    done = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == '8' and '(8, 32)' in done.stdout
+
+
+def test_command_line_of_the_exported_model(made, tmp_path, capsys):
+    broken = tmp_path / 'photos' / 'broken.png'
+    shutil.copytree(made[2], broken.parent)
+    broken.write_bytes(b'no image')
+    call_tool('infer_exported', made[3], broken.parent, '--out', tmp_path / 'results.json', '--device', 'cpu')
+    lines = capsys.readouterr().out.splitlines()
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert len(lines) == 8 and len(results) == 9
+    assert sum('error' in one for one in results) == 1
+    assert 'striped' in ' '.join(lines) or 'plain' in ' '.join(lines)
+
+
+@pytest.mark.parametrize(
+    'extra, outputs, spaces',
+    [
+        ("model['neck'] = dict(type='GLSimSelector', top_o=3, num_regions=2)\n", (2, 3, 32), 4),
+        ("model['test_cfg'] = dict(crop='off')\n", (1, 1, 32), 1),
+        (
+            "model['backbone'] = dict(type='TimmViT', model_name='vit_tiny_patch16_224', depth=2, embed_dim=32, "
+            'num_heads=2, patch_size=8, img_size=32)\n',
+            (1, 2, 32),
+            4,
+        ),
+    ],
+    ids=['two regions', 'no crop', 'timm'],
+)
+def test_other_models(tmp_path, extra, outputs, spaces):
+    config, weights, _ = write_model(tmp_path, extra)
+    report = export_model(load_config(config), str(weights), tmp_path / 'model.onnx', 'embedding')
+    assert max(report.difference.values()) <= 1e-4 and 'logits' not in report.info.outputs
+    model = ExportedModel(report.path, device='cpu')
+    found = model(np.zeros((2, 3, 32, 40), np.uint8))
+    assert (found['selected_boxes'].shape[1], *found['class_tokens'].shape[1:]) == outputs
+    assert len(model.info.spaces) == spaces
+    with pytest.raises(GLSimError, match='--what classifier'):
+        ExportedInferencer(report.path)
+
+
+def test_a_plain_classifier(tmp_path):
+    extra = """
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='VisionTransformer', img_size=32, patch_size=8, arch=model['backbone']['arch']),
+    head=dict(type='VisionTransformerClsHead', num_classes=2, in_channels=32))
+"""
+    config, weights, images = write_model(tmp_path, extra)
+    export_model(load_config(config), str(weights), tmp_path / 'model.onnx')
+    wanted = Encoder(config, str(weights), device='cpu').encode(str(images))
+    found = ExportedEncoder(tmp_path / 'model.onnx', device='cpu').encode(str(images))
+    np.testing.assert_allclose(found.embeddings['global'], wanted.embeddings['global'], atol=1e-4)
+    assert 'selected_box' not in ExportedInferencer(tmp_path / 'model.onnx', device='cpu')(str(images))[0]
+
+
+def test_a_program_of_torch_export(made, tmp_path):
+    config, weights, images, path = made
+    report = export_model(load_config(config), str(weights), tmp_path / 'model.pt2')
+    program = torch.export.load(str(report.path))
+    pixels = torch.rand(4, 3, 32, 40) * 255
+    wanted = ExportedModel(path, device='cpu')(pixels.numpy())
+    for name, value in zip(report.info.outputs, program.module()(pixels)):
+        np.testing.assert_allclose(value.detach().numpy(), wanted[name], atol=1e-4)
+
+
+def test_weights_of_8_bits(made, tmp_path):
+    config, weights, images, path = made
+    report = export_model(load_config(config), str(weights), tmp_path / 'int8.onnx', int8=True)
+    assert report.info.is_quantized and report.size < path.stat().st_size
+    types = {one.data_type for one in onnx.load(str(report.path)).graph.initializer}
+    assert onnx.TensorProto.INT8 in types
+    exact = ExportedEncoder(path, device='cpu').encode(str(images)).embeddings['global']
+    rough = ExportedEncoder(report.path, device='cpu').encode(str(images)).embeddings['global']
+    cosine = (exact * rough).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rough, axis=1)
+    assert cosine.min() > 0.97
+    # Its embeddings are others, so galleries of the exact model refuse it.
+    assert ExportedEncoder(report.path).fingerprint.differences(ExportedEncoder(path).fingerprint) == ['weights']
+
+
+@pytest.mark.parametrize(
+    'extra, message',
+    [
+        ("model['test_cfg'] = dict(crop='adaptive')\n", "to 'always' or 'off'"),
+        ("model['neck'] = dict(type='RolloutSelector', top_o=3)\n", 'attention matrices'),
+        ("test_dataloader['dataset']['pipeline'] = [dict(type='Resize', scale=32)]\n", "backend='pillow'"),
+    ],
+)
+def test_models_that_cannot_be_exported(tmp_path, extra, message):
+    config, weights, _ = write_model(tmp_path, extra)
+    with pytest.raises(GLSimError, match=message):
+        export_model(load_config(config), str(weights), tmp_path / 'model.onnx')
+    assert not list(tmp_path.glob('*.onnx')) and not list(tmp_path.glob('.model*'))
+
+
+def test_arguments_out_of_range(made, tmp_path):
+    config, weights, _, path = made
+    cfg = load_config(config)
+    for target, options, message in (
+        (path, {}, '--overwrite'),
+        (tmp_path / 'model.pt', {}, '.pt2'),
+        (tmp_path / 'model.pt2', dict(int8=True), '.onnx files only'),
+        (tmp_path / 'no' / 'model.onnx', {}, 'no folder'),
+        (tmp_path / 'model.onnx', dict(what='boxes'), 'classifier, embedding'),
+    ):
+        with pytest.raises(GLSimError, match=message):
+            export_model(cfg, str(weights), target, **options)
+
+
+def test_files_that_are_not_ours(tmp_path, made):
+    with pytest.raises(GLSimError, match='no file'):
+        ExportedModel(tmp_path / 'none.onnx')
+    (tmp_path / 'text.onnx').write_text('text')
+    with pytest.raises(GLSimError, match='cannot be opened'):
+        ExportedModel(tmp_path / 'text.onnx')
+    content = onnx.load(str(made[3]))
+    for metadata, message in ((None, 'not written by'), ('{"format_version": 9}', 'version 9')):
+        del content.metadata_props[:]
+        if metadata:
+            entry = content.metadata_props.add()
+            entry.key, entry.value = 'glsim_mm', metadata
+        onnx.save(content, str(tmp_path / 'other.onnx'))
+        with pytest.raises(GLSimError, match=message):
+            ExportedModel(tmp_path / 'other.onnx')
+    with pytest.raises(GLSimError, match='damaged'):
+        ExportedInfo.from_json('{"format_version": 1, "classes": []}', 'file')
+
+
+def test_steps():
+    steps = [
+        dict(type='mmpretrain.LoadImage'),
+        dict(type='ResizeEdge', scale=40, edge='short', backend='pillow', interpolation='bicubic'),
+        dict(type='CenterCrop', crop_size=32),
+        dict(type='PackInputs'),
+    ]
+    translated = translate_steps(steps)
+    assert [step['type'] for step in translated] == ['resize_edge', 'center_crop']
+    assert find_image_size(translated) == (32, 32)
+    with pytest.raises(GLSimError, match='end it with CenterCrop'):
+        find_image_size(translated[:1])
+    with pytest.raises(GLSimError, match='Normalize of the test pipeline'):
+        translate_steps([dict(type='Normalize')])
