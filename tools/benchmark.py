@@ -19,7 +19,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--modes',
         nargs='+',
         default=['eager', 'compiled', 'onnxruntime', 'openvino'],
-        help='eager compiled onnxruntime openvino half-crop merged bf16 int8 off; default: the first four',
+        help='eager compiled onnxruntime openvino torch-linear half-crop merged bf16 int8 off; default: the first four',
     )
     training = tasks.add_parser('training', help='training steps: forward, backward, optimiser')
     _add_workload(training, [224], [8])
