@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,6 +47,7 @@ def write_onnx(graph: ExportGraph, example: Tensor, info: ExportedInfo, path: Pa
             verbose=False,
         )
     content = program.model_proto
+    fold_transposes(content.graph)
     entry = content.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, info.to_json()
     try:
@@ -87,6 +89,37 @@ def quantize(path: Path, info: ExportedInfo) -> None:
     entry.key, entry.value = METADATA_KEY, info.to_json()
     onnx.save(content, str(path))
     target.unlink()
+
+
+def fold_transposes(graph: Any) -> None:
+    """Transpose the weights of linear layers once and for all, in place.
+
+    The exporter leaves a ``Transpose`` before every product, behind which quantisation does not find the weights. Both
+    passes share theirs.
+
+    Args:
+        graph (Any): ``onnx.GraphProto``.
+    """
+    from onnx import numpy_helper
+
+    uses: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            uses.setdefault(name, []).append(node)
+    for weight in list(graph.initializer):
+        users = uses.get(weight.name, [])
+        if len(weight.dims) != 2 or not users or any(node.op_type != 'Transpose' for node in users):
+            continue
+        turned = numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(weight).T), weight.name)
+        weight.CopyFrom(turned)
+        for node in users:
+            for user in uses.get(node.output[0], []):
+                user.input[:] = [weight.name if name == node.output[0] else name for name in user.input]
+            graph.node.remove(node)
+    shapes = {value.name: value for value in graph.value_info}
+    for weight in graph.initializer:
+        if weight.name in shapes:  # of the weight as it was
+            graph.value_info.remove(shapes[weight.name])
 
 
 def run_onnx(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:

@@ -184,8 +184,9 @@ def test_weights_of_8_bits(made, tmp_path):
     config, weights, images, path = made
     report = export_model(load_config(config), str(weights), tmp_path / 'int8.onnx', int8=True)
     assert report.info.is_quantized and report.size < path.stat().st_size
-    types = {one.data_type for one in onnx.load(str(report.path)).graph.initializer}
-    assert onnx.TensorProto.INT8 in types
+    weights = [one for one in onnx.load(str(report.path)).graph.initializer if len(one.dims) == 2]
+    small = sum(np.prod(one.dims) for one in weights if one.data_type == onnx.TensorProto.INT8)
+    assert small > 0.7 * sum(np.prod(one.dims) for one in weights)  # slices of the last block's weights stay
     exact = ExportedEncoder(path, device='cpu').encode(str(images)).embeddings['global']
     rough = ExportedEncoder(report.path, device='cpu').encode(str(images)).embeddings['global']
     cosine = (exact * rough).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rough, axis=1)
