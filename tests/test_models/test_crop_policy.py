@@ -12,12 +12,12 @@ from glsim_mm.models.classifiers.crop_policy import unsure
 ARCH = dict(embed_dims=64, num_layers=2, num_heads=2, feedforward_channels=128)
 
 
-def build(test_cfg=None, sequence_weights=None, neck=None):
+def build(test_cfg=None, sequence_weights=None, neck=None, backbone=None):
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
             type='mmpretrain.GLSimClassifier',
-            backbone=dict(type='GLSimViT', arch=ARCH, img_size=32, patch_size=8),
+            backbone=backbone or dict(type='GLSimViT', arch=ARCH, img_size=32, patch_size=8),
             neck=neck,
             head=dict(type='AggregatorHead', num_classes=5, in_channels=64, sequence_weights=sequence_weights),
             test_cfg=test_cfg,
@@ -140,11 +140,13 @@ def test_sequence_weights_out_of_range(weights):
         build(sequence_weights=weights)
 
 
-def test_one_graph_for_both_passes_and_any_batch_size(images):
+@pytest.mark.parametrize('backbone', ['GLSimViT', 'TimmViT'])
+def test_one_graph_for_both_passes_and_any_batch_size(images, backbone):
     """torch.compile with fullgraph fails at the first break; the batch size must not be part of the graph."""
     torch._dynamo.reset()
     counter = CompileCounter()
-    model = build(neck=dict(type='GLSimSelector', num_regions=1))
+    timm_vit = dict(type='TimmViT', model_name='vit_tiny_patch16_224', depth=2, embed_dim=64, num_heads=2, patch_size=8)
+    model = build(backbone=None if backbone == 'GLSimViT' else dict(timm_vit, img_size=32))
     compiled = torch.compile(lambda x: model(x, mode='tensor'), fullgraph=True, dynamic=True, backend=counter)
     with torch.no_grad():
         for count in (5, 3, 12):

@@ -38,7 +38,7 @@ def test_tokens_are_those_of_timm():
     plain = timm.create_model('vit_small_patch14_reg4_dinov2', depth=2, img_size=56, num_classes=0).eval()
     plain.load_state_dict(vit.model.state_dict())
     images = torch.randn(2, 3, 56, 56)
-    torch.testing.assert_close(vit(images)[-1], plain.forward_features(images))
+    torch.testing.assert_close(vit(images)[-1], plain.forward_features(images), atol=1e-4, rtol=1e-4)
 
 
 def test_mean_token_stands_in_for_a_missing_cls_token():
@@ -76,7 +76,7 @@ def test_supplied_dinov2_weights_equal_timms_forward(shared_root, tmp_path):
     ).eval()
     images = torch.randn(1, 3, 112, 112)
     with torch.no_grad():
-        torch.testing.assert_close(vit(images)[-1], plain.forward_features(images))
+        torch.testing.assert_close(vit(images)[-1], plain.forward_features(images), atol=1e-4, rtol=1e-4)
 
 
 def test_checkpoint_that_does_not_fit(tmp_path):

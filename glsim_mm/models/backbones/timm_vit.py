@@ -97,6 +97,7 @@ class TimmViT(BaseBackbone):
         self.patch_size = tuple(self.model.patch_embed.patch_size)
         self.has_cls_token = getattr(self.model, 'cls_token', None) is not None
         self.num_extra_tokens = self.model.num_prefix_tokens + (0 if self.has_cls_token else 1)
+        self._is_plain = self.has_cls_token and _runs_plainly(self.model)
         if merged_tokens < 0 or (merged_tokens and not self._is_plain):
             raise ValueError(f'merged_tokens must be 0 or more, and 0 for {model_name}, got {merged_tokens}')
         self.merged_tokens = merged_tokens
@@ -146,13 +147,6 @@ class TimmViT(BaseBackbone):
         """CLS token (B, C) of each crop (arXiv 2407.12891, section 3.3)."""
         # Through __call__, so that a compiled backbone and forward hooks serve this pass too.
         return self(crops, output='class_token')[-1][:, 0]
-
-    @property
-    def _is_plain(self) -> bool:
-        """Whether the model runs as timm's own ViT does, from whose CLS token nothing but attention leads elsewhere."""
-        from timm.models.vision_transformer import VisionTransformer
-
-        return self.has_cls_token and type(self.model).forward_features is VisionTransformer.forward_features
 
     def _run_partly(self, images: Tensor, class_token_only: bool, is_crop: bool) -> Tensor:
         """timm's ``forward_features`` with a last block that does no more than is needed."""
@@ -274,6 +268,13 @@ def _create_plain_vit(model_name: str, options: dict, pretrained: bool = False) 
         model.attn_pool = None
     model.patch_embed.dynamic_img_pad = True
     return model
+
+
+def _runs_plainly(model: nn.Module) -> bool:
+    """Whether tokens take the way of timm's own ViT, on which only attention leads from one to another."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    return type(model).forward_features is VisionTransformer.forward_features
 
 
 def _load_local_weights(model: nn.Module, model_name: str, path: str) -> None:
