@@ -33,7 +33,8 @@ class TrainingRow:
         seconds (Spread): Of a step: forward, backward, AdamW.
         vs_plain (Spread): Times as fast as ``'plain'``, round by round.
         vs_straightforward (Spread): Likewise.
-        memory_mib (float | None): Peak beyond weights, images and the optimiser's state; None if not measured.
+        memory_mib (float | None): Growth in the first step, gradients and the optimiser's state among it; None if not
+            measured.
     """
 
     name: str
