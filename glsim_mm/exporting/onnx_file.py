@@ -128,7 +128,7 @@ def run_onnx(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:
     return lambda pixels: {name: torch.from_numpy(value) for name, value in model(pixels.numpy()).items()}
 
 
-HINT = 'writing ONNX files needs more packages: pip install "glsim-mm[export]", or pip install onnxscript onnxruntime'
+HINT = 'writing .onnx files needs more packages: pip install onnx onnxscript onnxruntime'
 
 
 def import_onnx() -> Any:
