@@ -13,19 +13,24 @@ from glsim_mm.ops import global_local_similarity, patch_grid, top_patches
 
 from ...models.classifiers import GLSimClassifier
 from ...models.utils.block_parts import BlockParts, split_block
+from ...models.utils.mlp_buffers import OverwritingGELU
 
 
 class StraightforwardGLSim(nn.Module):
     """Shares all weights with a model of ``GLSimViT``, ``GLSimSelector`` (cosine) and ``AggregatorHead``.
 
     Args:
-        model (GLSimClassifier): Whose weights to use; its linear layers go back to torch's own library.
+        model (GLSimClassifier): Whose weights to use; its linear layers go back to torch's own library, its MLPs to new
+            memory for every tensor.
     """
 
     def __init__(self, model: GLSimClassifier) -> None:
         super().__init__()
         self.model = model
         use_torch_linear(model)
+        for module in model.modules():
+            if isinstance(module, OverwritingGELU):
+                module.overwrites = False
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of normalised images (B, 3, H, W)."""

@@ -22,6 +22,7 @@ from ..utils import (
     detach_patches,
     evenly_spaced,
     merge_tokens,
+    reuse_mlp_buffers,
     similarity_map,
     windowed_layer,
 )
@@ -96,6 +97,7 @@ class GLSimViT(VisionTransformer):
             raise ValueError('crop_cls_token=True needs with_cls_token=True')
         use_python_drop_probabilities(self.layers)
         use_fast_linear(self.layers)
+        reuse_mlp_buffers(self.layers)
         self.with_cp = with_cp
         self.patch_size = tuple(self.patch_embed.projection.stride)
         self.crop_cls_token = nn.Parameter(torch.zeros_like(self.cls_token)) if crop_cls_token else None

@@ -19,6 +19,7 @@ from ..utils import (
     class_token_of,
     detach_patches,
     merge_tokens,
+    reuse_mlp_buffers,
     similarity_map,
     tokens_to_map,
 )
@@ -88,6 +89,7 @@ class TimmViT(BaseBackbone):
         self.model.set_grad_checkpointing(with_cp)
         self.with_cp = with_cp
         use_fast_linear(self.model)
+        reuse_mlp_buffers(self.model)
         self.embed_dims = self.model.embed_dim
         self.num_layers = len(self.model.blocks)
         self.out_indices = check_out_indices(out_indices, self.num_layers)

@@ -12,7 +12,7 @@ from glsim_mm.compat.linear_kernels import use_fast_linear
 from glsim_mm.errors import GLSimError
 
 from ..necks import SelectedRegions
-from ..utils import check_attention, record_attention, token_layout
+from ..utils import check_attention, record_attention, reuse_mlp_buffers, token_layout
 from .crop_policy import AMP_TYPES, read_test_options, unsure
 
 
@@ -51,6 +51,7 @@ class GLSimClassifier(ImageClassifier):
         self.test_options = read_test_options(test_cfg)
         self.layout = token_layout(self.backbone)
         use_fast_linear(self)
+        reuse_mlp_buffers(self)
         _check_num_classes(self.neck, self.head)
 
     def extract_feat(self, inputs: Tensor, stage: str = 'neck') -> tuple[Tensor, ...] | SelectedRegions | Tensor:

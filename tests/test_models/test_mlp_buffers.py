@@ -1,0 +1,102 @@
+"""MLPs that overwrite their own intermediate result: the same numbers, gradients and names, in less memory."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from mmcv.cnn.bricks.transformer import FFN
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from glsim_mm.models.utils import reuse_mlp_buffers
+from glsim_mm.models.utils.mlp_buffers import OverwritingGELU
+
+ARCH = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
+MLPS = {
+    'mmcv': lambda: FFN(8, 32, act_cfg=dict(type='GELU')),
+    'timm': lambda: timm.layers.Mlp(8, 32),
+    'timm, tanh': lambda: timm.layers.Mlp(8, 32, act_layer=lambda: nn.GELU('tanh')),
+}
+
+
+@pytest.fixture(params=MLPS.values(), ids=MLPS)
+def mlps(request):
+    torch.manual_seed(0)
+    plain = request.param().eval()
+    reusing = copy.deepcopy(plain)
+    reuse_mlp_buffers(reusing)
+    return plain, reusing
+
+
+def watch_memory(module):
+    """Whether each GELU of a model returns the memory it was given."""
+    found = []
+    for child in module.modules():
+        if isinstance(child, nn.GELU):
+            child.register_forward_hook(lambda _, args, out: found.append(args[0].data_ptr() == out.data_ptr()))
+    return found
+
+
+def test_predictions_are_equal_and_overwrite(mlps):
+    plain, reusing = mlps
+    x = torch.randn(2, 5, 8)
+    before, found = x.clone(), watch_memory(reusing)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert torch.equal(reusing(x), plain(x))
+    assert torch.equal(x, before) and found == [True, True]
+
+
+def test_gradients_are_equal_and_nothing_is_overwritten(mlps):
+    plain, reusing = mlps
+    x, found = torch.randn(2, 5, 8), watch_memory(reusing)
+    for mlp in mlps:
+        mlp.train()(x).square().sum().backward()
+    assert found == [False]
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(plain.parameters(), reusing.parameters(), strict=True))
+
+
+def test_names_copies_and_repeated_calls(mlps):
+    plain, reusing = mlps
+    assert list(reusing.state_dict()) == list(plain.state_dict())
+    reuse_mlp_buffers(reusing)
+    kept = [module for module in copy.deepcopy(reusing).modules() if isinstance(module, OverwritingGELU)]
+    assert [module.approximate for module in kept] == [m.approximate for m in plain.modules() if type(m) is nn.GELU]
+
+
+def test_compiled_and_exported(mlps):
+    plain, reusing = mlps
+    x = torch.randn(2, 5, 8)
+    with torch.no_grad():
+        compiled = torch.compile(reusing, fullgraph=True, backend='aot_eager')
+        torch.testing.assert_close(compiled(x), plain(x))
+        program = torch.export.export(reusing, (x,))
+    assert 'gelu_' not in str(program.graph)
+    torch.testing.assert_close(program.module()(x), plain(x))
+
+
+def test_other_modules_and_activations_stay():
+    model = nn.Sequential(nn.Linear(4, 4), nn.GELU(), FFN(4, 8, act_cfg=dict(type='ReLU')))
+    reuse_mlp_buffers(model)
+    assert not any(isinstance(module, OverwritingGELU) for module in model.modules())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        dict(type='GLSimViT', arch=ARCH, img_size=32, patch_size=8),
+        dict(type='VisionTransformer', arch=ARCH, img_size=32, patch_size=8, out_type='raw'),
+        dict(type='TimmViT', model_name='vit_tiny_patch16_224', depth=2, embed_dim=32, num_heads=2, img_size=32),
+    ],
+    ids=lambda cfg: cfg['type'],
+)
+def test_every_mlp_of_a_model_overwrites(backbone):
+    head = dict(type='AggregatorHead', num_classes=3, in_channels=32)
+    model = MODELS.build(dict(type='mmpretrain.GLSimClassifier', backbone=backbone, head=head)).eval()
+    found = watch_memory(model)
+    images = torch.randn(2, 3, 32, 32)
+    first = model(images)
+    assert len(found) == 5 and all(found)  # two layers twice, and the aggregator
+    assert torch.equal(model(images), first)
