@@ -10,7 +10,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from glsim_mm.models.utils import reuse_mlp_buffers
-from glsim_mm.models.utils.mlp_buffers import OverwritingGELU
+from glsim_mm.models.utils.mlp_buffers import OverwritingGELU, keep_mlp_buffers
 
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 MLPS = {
@@ -55,6 +55,15 @@ def test_gradients_are_equal_and_nothing_is_overwritten(mlps):
         mlp.train()(x).square().sum().backward()
     assert found == [False]
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(plain.parameters(), reusing.parameters(), strict=True))
+
+
+def test_it_can_be_taken_back(mlps):
+    plain, reusing = mlps
+    keep_mlp_buffers(reusing)
+    found = watch_memory(reusing)
+    with torch.no_grad():
+        reusing(torch.randn(2, 5, 8))
+    assert found == [False] and str(reusing) == str(plain)
 
 
 def test_names_copies_and_repeated_calls(mlps):

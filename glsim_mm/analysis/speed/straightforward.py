@@ -13,7 +13,7 @@ from glsim_mm.ops import global_local_similarity, patch_grid, top_patches
 
 from ...models.classifiers import GLSimClassifier
 from ...models.utils.block_parts import BlockParts, split_block
-from ...models.utils.mlp_buffers import OverwritingGELU
+from ...models.utils.mlp_buffers import keep_mlp_buffers
 
 
 class StraightforwardGLSim(nn.Module):
@@ -28,9 +28,7 @@ class StraightforwardGLSim(nn.Module):
         super().__init__()
         self.model = model
         use_torch_linear(model)
-        for module in model.modules():
-            if isinstance(module, OverwritingGELU):
-                module.overwrites = False
+        keep_mlp_buffers(model)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of normalised images (B, 3, H, W)."""

@@ -96,7 +96,7 @@ def split_block(block: nn.Module) -> BlockParts | None:
         return None
     if type(block) is TransformerEncoderLayer and type(attention) is MultiheadAttention:
         return _split_mmpretrain(block)
-    if _full_name(block) == _TIMM_BLOCK and _full_name(attention) == _TIMM_ATTENTION:
+    if full_name(block) == _TIMM_BLOCK and full_name(attention) == _TIMM_ATTENTION:
         return _split_timm(block)
     return None
 
@@ -140,7 +140,8 @@ def _split_timm(block: nn.Module) -> BlockParts | None:
     )
 
 
-def _full_name(module: nn.Module) -> str:
+def full_name(module: nn.Module) -> str:
+    """Name of a module's class with that of its Python module, to tell timm's classes without importing timm."""
     return f'{type(module).__module__}.{type(module).__qualname__}'
 
 

@@ -1,27 +1,32 @@
 """MLPs that write into the memory they have, where nothing has to be kept for a backward pass."""
 
+from collections.abc import Iterator
+
 import torch
 from mmcv.cnn.bricks.transformer import FFN
 from torch import Tensor, nn
 
-# By name: importing timm takes seconds, and many models need none of it.
-_TIMM_MLP = 'timm.layers.mlp.Mlp'
+from .block_parts import full_name
 
 
 class OverwritingGELU(nn.GELU):
     """GELU that overwrites its input in predictions; with gradient, compiled or exported it is ``nn.GELU``.
 
-    Only for inputs that nobody else reads. A ViT's MLP makes its largest tensors, four times as wide as the tokens,
-    before and behind its GELU. One less of them means less memory at the peak, and fewer fresh pages from the system:
-    of 8 images at 224 px through a ViT-B, twice, 16 thousand in place of 126 thousand.
+    Only for inputs that nobody else reads: a hook that keeps them must copy them. A ViT's MLP makes its largest
+    tensors, four times as wide as the tokens, before and behind its GELU. One less of them means less memory at the
+    peak of a batch, and fewer fresh pages from the system (docs/performance.md).
     """
 
-    overwrites = True
-    """Set to False to have ``nn.GELU`` back."""
-
     def forward(self, x: Tensor) -> Tensor:
-        """GELU of any tensor, in the same memory where that is allowed."""
-        if not self.overwrites or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        """GELU.
+
+        Args:
+            x (Tensor): Floating point, any shape. Overwritten while no gradient is recorded.
+
+        Returns:
+            Tensor: Same shape and dtype.
+        """
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
             return super().forward(x)
         return torch.ops.aten.gelu_(x, approximate=self.approximate)
 
@@ -34,16 +39,25 @@ def reuse_mlp_buffers(module: nn.Module) -> None:
     Args:
         module (nn.Module): A model, or a part of one.
     """
-    for child in list(module.modules()):
-        if type(child) is FFN:
-            for step in child.layers:
-                if isinstance(step, nn.Sequential):  # linear layer, activation, dropout
-                    _replace_gelu(step, '1')
-        elif f'{type(child).__module__}.{type(child).__qualname__}' == _TIMM_MLP:
-            _replace_gelu(child, 'act')
+    _replace_gelu(module, nn.GELU, OverwritingGELU)
 
 
-def _replace_gelu(parent: nn.Module, name: str) -> None:
-    found = getattr(parent, name)
-    if type(found) is nn.GELU:
-        setattr(parent, name, OverwritingGELU(found.approximate))
+def keep_mlp_buffers(module: nn.Module) -> None:
+    """Take :func:`reuse_mlp_buffers` back, in place."""
+    _replace_gelu(module, OverwritingGELU, nn.GELU)
+
+
+def _replace_gelu(module: nn.Module, old: type[nn.GELU], new: type[nn.GELU]) -> None:
+    for parent, name in list(_mlp_activations(module)):
+        found = getattr(parent, name)
+        if type(found) is old:
+            setattr(parent, name, new(found.approximate))
+
+
+def _mlp_activations(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Where the activations behind the first layers of MLPs are: the module that has each, and its name there."""
+    for child in module.modules():
+        if type(child) is FFN:  # its steps: linear layer, activation, dropout; the last is no Sequential
+            yield from ((step, '1') for step in child.layers if isinstance(step, nn.Sequential))
+        elif full_name(child) == 'timm.layers.mlp.Mlp':
+            yield child, 'act'
