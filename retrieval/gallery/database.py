@@ -94,10 +94,8 @@ class Database:
                 raise
 
     def begin_snapshot(self) -> None:
-        """See the gallery as it is now until the next call, whatever others write."""
+        """From the first reading on, see the gallery as it is then, whatever others write."""
         with explain(self.path):
-            if self.connection.in_transaction:
-                self.connection.execute('ROLLBACK')
             self.connection.execute('BEGIN')
 
     # -- the gallery as a whole --------------------------------------------------------------------------------------

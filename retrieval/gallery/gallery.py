@@ -24,7 +24,6 @@ from .lock import WriteLock
 from .segments import (
     NewRows,
     Segment,
-    alive_rows,
     join_rows,
     open_segment,
     rows_of_segments,
@@ -33,7 +32,7 @@ from .segments import (
 )
 
 _CACHED_FILTERS = 32
-_ATTEMPTS = 5
+_ATTEMPTS = 100
 
 
 class Gallery:
@@ -70,7 +69,11 @@ class Gallery:
         try:
             self._database = Database(root / DATABASE_FILE, writable)
             self._segments: list[Segment] = []
-            self._load()
+            try:
+                self._load()
+            except BaseException:
+                self._database.close()
+                raise
         except BaseException:
             if self._lock:
                 self._lock.release()
@@ -96,7 +99,11 @@ class Gallery:
             self._lock.release()
 
     def refresh(self) -> None:
-        """See what others have written since."""
+        """See what others have written since; no other thread may use the gallery meanwhile.
+
+        Raises:
+            RetrievalError: If that is damaged; the gallery stays at the state before.
+        """
         self._load()
 
     @property
@@ -599,18 +606,51 @@ class Gallery:
     # -- state -------------------------------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        """Take over the last committed state; a reader holds on to it."""
-        for attempt in range(_ATTEMPTS):
-            if not self._writable:
-                self._database.begin_snapshot()
-            meta = self._database.read_meta()
+        """Take over the last committed state."""
+        if self._writable:
+            self._take_over(*self._read(self._database))
+            sweep(self.root, [segment.number for segment in self._segments])
+            return
+        snapshot, meta, segments = self._newest_snapshot()
+        self._database.close()
+        self._database = snapshot
+        self._take_over(meta, segments)
+
+    def _newest_snapshot(self) -> tuple[Database, dict[str, Any], list[Segment]]:
+        """The last committed state, open; the database goes on showing it, whatever is written."""
+        for _ in range(_ATTEMPTS):
+            snapshot = Database(self._database.path)
             try:
-                segments = [self._open(*facts) for facts in self._database.read_segments()]
-                break
-            except RetrievalError:
-                # A writer may have replaced segments after the snapshot was taken; then there is a newer one.
-                if self._writable or attempt == _ATTEMPTS - 1 or self._newest_generation() == meta['generation']:
+                snapshot.begin_snapshot()
+                return snapshot, *self._read(snapshot)
+            except BaseException as error:
+                # A writer may have replaced segments since the snapshot was taken; then there is a newer state.
+                replaced = isinstance(error, RetrievalError) and self._is_replaced(snapshot)
+                snapshot.close()
+                if not replaced:
                     raise
+        raise RetrievalError(f'{self.root} is changed faster than it can be opened: try again when less is written')
+
+    def _is_replaced(self, snapshot: Database) -> bool:
+        """Whether somebody has committed since."""
+        newest = Database(self._database.path)
+        try:
+            return newest.read_meta()['generation'] != snapshot.read_meta()['generation']
+        finally:
+            newest.close()
+
+    def _read(self, database: Database) -> tuple[dict[str, Any], list[Segment]]:
+        """State of the gallery as a database has it; segments that are open already are taken from there."""
+        known = {segment.number: segment for segment in self._segments}
+        segments = []
+        for number, _, presets, files, dead in database.read_segments():
+            if number in known:
+                segments.append(known[number].with_dead(dead))
+            else:
+                segments.append(open_segment(self.root, number, presets, files, dead, self._mmap))
+        return database.read_meta(), segments
+
+    def _take_over(self, meta: dict[str, Any], segments: list[Segment]) -> None:
         self._meta, self._segments = meta, segments
         self._filters: dict[tuple[str, str], RowFilter] = {}
         self._indexes = {
@@ -622,23 +662,6 @@ class Gallery:
             )
             for space, dimension in meta['spaces'].items()
         }
-        if self._writable:
-            sweep(self.root, [segment.number for segment in segments])
-
-    def _open(
-        self, number: int, rows: int, presets: dict[str, str], files: dict[str, dict], dead: bytes | None
-    ) -> Segment:
-        for segment in self._segments:
-            if segment.number == number:
-                alive = alive_rows(dead, rows)
-                for part in segment.parts.values():
-                    part.replace_alive(alive)
-                return segment
-        return open_segment(self.root, number, presets, files, dead, self._mmap)
-
-    def _newest_generation(self) -> int:
-        self._database.begin_snapshot()
-        return self._database.read_meta()['generation']
 
 
 def _with_ids(records: Sequence[Record] | None, ids: np.ndarray) -> list[Record]:

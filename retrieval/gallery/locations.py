@@ -231,7 +231,7 @@ def merge_galleries(
 
 
 def verify_gallery(location: str | Path) -> None:
-    """Read every file of a gallery and compare checksums.
+    """Read every file of a gallery and compare checksums; it may be written meanwhile.
 
     Args:
         location (str | Path): Folder; of a gallery in Milvus, which checks its own files, only that it opens.
@@ -242,16 +242,32 @@ def verify_gallery(location: str | Path) -> None:
     with open_gallery(location) as gallery:
         if is_milvus(location):
             return
-        gallery._database.check()
-        for name, facts in gallery.manifest.files.items():
-            path = Path(location, name)
-            if describe_file(path)['sha256'] != facts['sha256']:
-                raise damaged(path)
+        verified: set[str] = set()
+        while True:
+            generation = gallery.manifest.generation
+            try:
+                gallery._database.check()
+                _verify_files(gallery, verified)
+                return
+            except RetrievalError:
+                gallery.refresh()
+                if gallery.manifest.generation == generation:
+                    raise
+                # A writer has replaced files since they were listed: those that are listed now count.
 
 
 def is_milvus(location: str | Path) -> bool:
     """Whether a location is in Milvus rather than a folder."""
     return str(location).startswith(('milvus:', 'milvus+'))
+
+
+def _verify_files(gallery: Gallery, verified: set[str]) -> None:
+    """Compare checksums of the files that are not verified yet; files never change once they are listed."""
+    for name, facts in gallery.manifest.files.items():
+        if name not in verified:
+            if describe_file(gallery.root / name)['sha256'] != facts['sha256']:
+                raise damaged(gallery.root / name)
+            verified.add(name)
 
 
 def _copy_rows(source: Gallery, target: Gallery, renumber: bool) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..index.calibration import Effort
-from ..index.files import damaged, fsync_file, read_part, write_ids, write_vectors
+from ..index.files import damaged, fsync_file, read_array, read_part, write_ids, write_vectors
 from ..index.large_files import build_index_file
 from ..index.part import Part, is_flat
 
@@ -53,6 +53,18 @@ class Segment:
 
     def __len__(self) -> int:
         return len(self.any_part)
+
+    def with_dead(self, dead: bytes | None) -> Segment:
+        """The same rows with other tombstones.
+
+        Args:
+            dead (bytes, optional): A bit per row, see :func:`alive_rows`.
+
+        Returns:
+            Segment: It shares everything else.
+        """
+        alive = alive_rows(dead, len(self))
+        return replace(self, parts={space: part.with_alive(alive) for space, part in self.parts.items()})
 
 
 @dataclass
@@ -150,18 +162,14 @@ def open_segment(
         RetrievalError: If a file is missing or damaged.
     """
     for name, facts in files.items():
-        path = root / name
-        if not path.is_file() or path.stat().st_size != facts['size']:
-            raise damaged(path)
+        if _size_of(root / name) != facts['size']:
+            raise damaged(root / name)
     folder = segment_folder(root, number)
     parts = {space: read_part(folder, space, preset, mmap) for space, preset in presets.items()}
-    first = next(iter(parts.values()))
-    alive = alive_rows(dead, len(first))
-    for part in parts.values():
-        part.replace_alive(alive)
-    patches = folder / PATCHES_FILE
-    found = np.load(patches, mmap_mode='r', allow_pickle=False) if patches.is_file() else None
-    return Segment(number, parts, dict(presets), found, dict(files))
+    # What is listed counts, not what lies there: a writer that has replaced the segment may be removing its files.
+    listed = (folder / PATCHES_FILE).relative_to(root).as_posix() in files
+    patches = read_array(folder / PATCHES_FILE) if listed else None
+    return Segment(number, parts, dict(presets), patches, dict(files)).with_dead(dead)
 
 
 def alive_rows(dead: bytes | None, count: int) -> np.ndarray:
@@ -234,12 +242,20 @@ def describe_file(path: Path) -> dict[str, str | int]:
 
     Returns:
         dict: ``size`` and ``sha256``.
+
+    Raises:
+        RetrievalError: If it cannot be read.
     """
     digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return dict(size=path.stat().st_size, sha256=digest.hexdigest())
+    size = 0
+    try:
+        with path.open('rb') as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+                size += len(block)
+    except OSError as error:
+        raise damaged(path) from error
+    return dict(size=size, sha256=digest.hexdigest())
 
 
 def segment_folder(root: Path, number: int) -> Path:
@@ -252,6 +268,13 @@ def _blocks(segments: Sequence[Segment], alive: Mapping[int, np.ndarray], space:
         rows = np.flatnonzero(alive[segment.number])
         for start in range(0, len(rows), _BLOCK_ROWS):
             yield segment.parts[space].rows[rows[start : start + _BLOCK_ROWS]]
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _write_patches(folder: Path, patches: np.ndarray) -> str:

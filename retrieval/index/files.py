@@ -153,10 +153,7 @@ def read_part(folder: Path, space: str, preset: str, mmap: bool = True) -> Part:
     Raises:
         RetrievalError: If a file is missing or damaged.
     """
-    try:
-        ids = np.load(folder / IDS_FILE, mmap_mode='r' if mmap else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise damaged(folder / IDS_FILE) from error
+    ids = read_array(folder / IDS_FILE, mmap)
     vectors = read_faiss(folder / vectors_file(space), mmap)
     approximate = None
     if preset.lower() != 'flat':
@@ -165,6 +162,25 @@ def read_part(folder: Path, space: str, preset: str, mmap: bool = True) -> Part:
         if index is not None and index.ntotal != len(ids):
             raise damaged(folder / name)
     return Part(ids, vectors, approximate, preset)
+
+
+def read_array(path: Path, mmap: bool = True) -> np.ndarray:
+    """Open a file of NumPy.
+
+    Args:
+        path (Path): The file.
+        mmap (bool): Leave it on disk. Defaults to True.
+
+    Returns:
+        np.ndarray: As it was written.
+
+    Raises:
+        RetrievalError: If it is missing or damaged.
+    """
+    try:
+        return np.load(path, mmap_mode='r' if mmap else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(path) from error
 
 
 def read_faiss(path: Path, mmap: bool = True) -> Any:

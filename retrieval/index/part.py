@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -84,6 +85,19 @@ class Part:
         """
         self.alive = alive
         self.num_dead = int(len(alive) - alive.sum())
+
+    def with_alive(self, alive: np.ndarray) -> Part:
+        """The same rows with other tombstones; searches of this part go on with its own.
+
+        Args:
+            alive (np.ndarray): bool, (n,).
+
+        Returns:
+            Part: It shares everything else, also copies on GPUs.
+        """
+        part = copy.copy(self)
+        part.replace_alive(alive)
+        return part
 
     def bury(self, rows: np.ndarray) -> None:
         """Give rows a tombstone.
