@@ -1,5 +1,8 @@
 """Options of a config that stop a run on a machine without an accelerator, or without worker processes."""
 
+import logging
+
+import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
@@ -53,7 +56,8 @@ def use_mixed_precision(cfg: Config) -> None:
 def fit_mixed_precision(cfg: Config) -> None:
     """Train in float32 where a recipe made for GPU asks for mmengine's ``AmpOptimWrapper``, which refuses to work.
 
-    Not in bfloat16: processors without instructions for it, most of today's, are several times slower in it.
+    Not in bfloat16: processors without instructions for it, most of today's, are several times slower in it. Who asks
+    for it nevertheless, with ``--amp`` or ``model.test_cfg.amp``, is told so in the log.
     The link and the expiry are those of :func:`use_mixed_precision`.
 
     Args:
@@ -63,6 +67,27 @@ def fit_mixed_precision(cfg: Config) -> None:
     if device in ('cpu', 'mps') and _is_amp((cfg.get('optim_wrapper') or {}).get('type')):
         _set_wrapper(cfg, 'OptimWrapper')
         print_log(f'AmpOptimWrapper is for GPUs; training in float32 on {device}', logger='current')
+    if device == 'cpu' and _asks_for_bfloat16(cfg) and not has_fast_bfloat16():
+        print_log(
+            'this processor has no instructions for bfloat16, which makes it several times slower than float32: leave '
+            '--amp and model.test_cfg.amp out',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 matrices with instructions made for it, as torch's own compiler asks.
+
+    Returns:
+        bool: False also where torch was built without oneDNN.
+    """
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _asks_for_bfloat16(cfg: Config) -> bool:
+    wrapper, test_options = cfg.get('optim_wrapper') or {}, (cfg.get('model') or {}).get('test_cfg') or {}
+    return wrapper.get('type') == 'CPUAmpOptimWrapper' or test_options.get('amp') == 'bf16'
 
 
 def _set_wrapper(cfg: Config, name: str) -> None:

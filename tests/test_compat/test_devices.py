@@ -3,7 +3,9 @@
 import pytest
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import MMLogger
 
+from glsim_mm.compat import devices
 from glsim_mm.compat.devices import fit_dataloaders, fit_mixed_precision, use_mixed_precision
 
 
@@ -55,3 +57,29 @@ def test_full_precision_stays():
     fit_mixed_precision(cfg)
     assert 'type' not in cfg.optim_wrapper
     fit_mixed_precision(Config(dict(optim_wrapper=None)))
+
+
+@pytest.mark.skipif(get_device() != 'cpu', reason='about processors')
+@pytest.mark.parametrize('is_fast', [True, False])
+@pytest.mark.parametrize(
+    'cfg, asks',
+    [
+        (dict(optim_wrapper=dict(type='CPUAmpOptimWrapper')), True),
+        (dict(model=dict(test_cfg=dict(amp='bf16'))), True),
+        (dict(model=dict(test_cfg=None), optim_wrapper=dict(type='AmpOptimWrapper')), False),
+        (dict(), False),
+    ],
+)
+def test_who_asks_for_slow_bfloat16_is_told(monkeypatch, caplog, cfg, asks, is_fast):
+    monkeypatch.setattr(devices, 'has_fast_bfloat16', lambda: is_fast)
+    logger = MMLogger.get_current_instance()  # it hands nothing on to its parents
+    logger.addHandler(caplog.handler)
+    try:
+        fit_mixed_precision(Config(cfg))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert ('no instructions for bfloat16' in caplog.text) == (asks and not is_fast)
+
+
+def test_torch_knows_whether_bfloat16_is_fast():
+    assert isinstance(devices.has_fast_bfloat16(), bool)
