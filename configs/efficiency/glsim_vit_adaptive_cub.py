@@ -4,5 +4,5 @@ _base_ = '../glsim_vit_cub.py'
 
 model = dict(
     head=dict(sequence_weights=dict(both=1.0, image=1.0)),
-    test_cfg=dict(crop='adaptive', threshold=0.9),
+    test_cfg=dict(crop='adaptive', threshold=0.5),
 )

@@ -4,5 +4,5 @@ _base_ = 'glsim_dinov2s_cub50_cpu.py'
 
 model = dict(
     head=dict(sequence_weights=dict(both=1.0, image=1.0)),
-    test_cfg=dict(crop='adaptive', threshold=0.27),
+    test_cfg=dict(crop='adaptive', threshold=0.08),
 )

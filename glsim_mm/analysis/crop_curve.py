@@ -17,7 +17,7 @@ from ..apis.config_errors import explain_config_errors
 from ..apis.model import load_model
 from ..errors import GLSimError
 from ..models.classifiers import GLSimClassifier
-from ..models.classifiers.crop_policy import TestOptions
+from ..models.classifiers.crop_policy import TestOptions, margin
 from .speed.flops import count_flops
 from .speed.timing import Spread, time_in_turns, times_as_fast
 
@@ -28,7 +28,7 @@ class CurvePoint:
 
     Attributes:
         crop (str): ``'off'``, ``'adaptive'`` or ``'always'``.
-        threshold (float): Of ``'adaptive'``: crops are encoded below this confidence.
+        threshold (float): Of ``'adaptive'``: crops are encoded below this margin.
         crop_share (float): Share of the test images whose crop is encoded, 0 to 1.
         accuracy (float): Top-1 on the test set, per cent.
         images_per_second (float): Of ``predict`` on images in memory, median over rounds.
@@ -46,9 +46,9 @@ class CurvePoint:
 
 
 class _Outcome(NamedTuple):
-    """The test set seen with and without crops: confidence of the first pass (N,), and who is right (N,), (N,)."""
+    """The test set seen with and without crops: margin of the first pass (N,), and who is right (N,), (N,)."""
 
-    confidence: Tensor
+    margin: Tensor
     right_without: Tensor
     right_with: Tensor
 
@@ -89,13 +89,13 @@ def measure_crop_curve(
     batches = list(_timed_batches(model, loader, timed_images))
     first, second = _count(model, batches[0][:1])
     settings = [TestOptions('off')]
-    settings += [TestOptions('adaptive', _threshold(outcome.confidence, share)) for share in sorted(shares)]
+    settings += [TestOptions('adaptive', _threshold(outcome.margin, share)) for share in sorted(shares)]
     settings.append(TestOptions('always'))
     times = _time(model, settings, batches, rounds, device)
     count = sum(len(batch) for batch in batches)
     points = []
     for number, options in enumerate(settings):
-        again = _encoded(options, outcome.confidence)
+        again = _encoded(options, outcome.margin)
         right = torch.where(again, outcome.right_with, outcome.right_without).double().mean().item()
         share = again.double().mean().item()
         points.append(
@@ -154,21 +154,20 @@ def _see(model: GLSimClassifier, loader: DataLoader) -> _Outcome:
         labels = torch.cat([sample.gt_label for sample in data['data_samples']]).to(class_tokens.device)
         alone = model.head((class_tokens[:, :1],)).float()
         both = model.head((class_tokens,)).float()
-        confidence = alone.softmax(dim=1).amax(dim=1)
-        parts.append((confidence, alone.argmax(1) == labels, both.argmax(1) == labels))
+        parts.append((margin(alone), alone.argmax(1) == labels, both.argmax(1) == labels))
     return _Outcome(*(torch.cat(part).cpu() for part in zip(*parts)))
 
 
-def _threshold(confidence: Tensor, share: float) -> float:
-    """The confidence below which so many of the images lie."""
-    return float(confidence.double().quantile(share).clamp(0, 1))
+def _threshold(margins: Tensor, share: float) -> float:
+    """The margin below which so many of the images lie."""
+    return float(margins.double().quantile(share).clamp(0, 1))
 
 
-def _encoded(options: TestOptions, confidence: Tensor) -> Tensor:
+def _encoded(options: TestOptions, margins: Tensor) -> Tensor:
     """Whose crop is encoded, bool (N,)."""
     if options.crop == 'adaptive':
-        return ~(confidence.double() >= options.threshold)
-    return torch.full(confidence.shape, options.crop == 'always')
+        return ~(margins.double() >= options.threshold)
+    return torch.full(margins.shape, options.crop == 'always')
 
 
 def _timed_batches(model: GLSimClassifier, loader: DataLoader, count: int) -> Iterator[Tensor]:

@@ -7,7 +7,7 @@ from mmpretrain.structures import DataSample
 from torch._dynamo.testing import CompileCounter
 
 from glsim_mm.errors import GLSimError
-from glsim_mm.models.classifiers.crop_policy import unsure
+from glsim_mm.models.classifiers.crop_policy import margin, unsure
 
 ARCH = dict(embed_dims=64, num_layers=2, num_heads=2, feedforward_channels=128)
 
@@ -48,7 +48,8 @@ def sequences(model, images):
 def test_adaptive_takes_the_crop_of_unsure_images_only(images):
     model = build(dict(crop='adaptive', threshold=0.7))
     alone, both = sequences(model, images)
-    is_unsure = alone.amax(1) < 0.7
+    first, second = alone.topk(2).values.T
+    is_unsure = first - second < 0.7
     assert 0 < is_unsure.sum() < len(images)
     samples = model.predict(images)
     assert [sample.crop_encoded for sample in samples] == is_unsure.tolist()
@@ -90,6 +91,13 @@ def test_several_regions_and_mixed_precision(images):
     assert samples[0].selected_boxes.shape == (2, 4)
 
 
+def test_margin_is_how_far_the_likeliest_class_is_ahead():
+    probabilities = torch.tensor([[0.5, 0.1, 0.4], [0.4, 0.3, 0.3], [0.34, 0.33, 0.33]])
+    torch.testing.assert_close(margin(probabilities.log()), torch.tensor([0.1, 0.1, 0.01]), atol=1e-6, rtol=0)
+    assert margin(torch.tensor([[3.0]])).tolist() == [1.0], 'there is no second class'
+    assert margin(probabilities.log().bfloat16()).dtype == torch.float32
+
+
 def test_unsure_counts_nan():
     logits = torch.tensor([[9.0, 0.0], [0.1, 0.0], [float('nan'), 0.0]])
     assert unsure(logits, 0.9).tolist() == [1, 2]
@@ -99,7 +107,7 @@ def test_unsure_counts_nan():
     'test_cfg, message',
     [
         (dict(crop='maybe'), 'always, adaptive, off'),
-        (dict(threshold=1.5), 'probability'),
+        (dict(threshold=1.5), 'difference of probabilities, from 0 to 1'),
         (dict(amp='int4'), 'bf16, fp16'),
         (dict(croup='off'), "no field 'croup'; it has crop, threshold, amp"),
     ],
