@@ -24,11 +24,16 @@ def pytest_collection_finish():
 def _configs_are_formatted_once():
     """A run of mmengine formats its config eight times, half of the time that a run on tiny data takes."""
     format_code = mmengine_config.FormatCode
-    cached = lru_cache(maxsize=64)(lambda text, style: format_code(text, style_config=dict(style)))
+
+    @lru_cache(maxsize=64)
+    def cached(text, style, options):
+        return format_code(text, style_config=dict(style), **dict(options))
+
+    def format_once(text, style_config, **options):
+        return cached(text, tuple(style_config.items()), tuple(options.items()))
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            mmengine_config, 'FormatCode', lambda text, style_config: cached(text, tuple(style_config.items()))
-        )
+        patch.setattr(mmengine_config, 'FormatCode', format_once)
         yield
 
 

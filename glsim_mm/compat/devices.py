@@ -64,7 +64,7 @@ def fit_mixed_precision(cfg: Config) -> None:
         cfg (Config): Config of a run, changed in place.
     """
     device = get_device()
-    if device in ('cpu', 'mps') and _is_amp((cfg.get('optim_wrapper') or {}).get('type')):
+    if device in ('cpu', 'mps') and _class_name((cfg.get('optim_wrapper') or {}).get('type')) == 'AmpOptimWrapper':
         _set_wrapper(cfg, 'OptimWrapper')
         print_log(f'AmpOptimWrapper is for GPUs; training in float32 on {device}', logger='current')
     if device == 'cpu' and _asks_for_bfloat16(cfg) and not has_fast_bfloat16():
@@ -77,17 +77,17 @@ def fit_mixed_precision(cfg: Config) -> None:
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 matrices with instructions made for it, as torch's own compiler asks.
+    """Whether oneDNN, which multiplies bfloat16 matrices for torch, has code for this CPU; torch.compile asks likewise.
 
     Returns:
-        bool: False also where torch was built without oneDNN.
+        bool: False on x86 processors without AVX-512, and where torch was built without oneDNN.
     """
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _asks_for_bfloat16(cfg: Config) -> bool:
     wrapper, test_options = cfg.get('optim_wrapper') or {}, (cfg.get('model') or {}).get('test_cfg') or {}
-    return wrapper.get('type') == 'CPUAmpOptimWrapper' or test_options.get('amp') == 'bf16'
+    return _class_name(wrapper.get('type')) == 'CPUAmpOptimWrapper' or test_options.get('amp') == 'bf16'
 
 
 def _set_wrapper(cfg: Config, name: str) -> None:
@@ -96,6 +96,6 @@ def _set_wrapper(cfg: Config, name: str) -> None:
     cfg.optim_wrapper['type'] = name
 
 
-def _is_amp(wrapper_type: object) -> bool:
+def _class_name(wrapper_type: object) -> str:
     name = wrapper_type if isinstance(wrapper_type, str) else getattr(wrapper_type, '__name__', '')
-    return name.rpartition('.')[2] == 'AmpOptimWrapper'
+    return name.rpartition('.')[2]

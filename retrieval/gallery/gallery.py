@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -66,20 +67,14 @@ class Gallery:
         self._device = device
         self._transforms = dict(transforms or {})
         self._lock = WriteLock(root) if writable else None
-        try:
-            self._database = Database(root / DATABASE_FILE, writable)
-            self._segments: list[Segment] = []
-            try:
-                self._load()
-            except BaseException:
-                self._database.close()
-                raise
-        except BaseException:
+        self._segments: list[Segment] = []
+        with ExitStack() as undo:
             if self._lock:
-                self._lock.release()
-            raise
-        if writable:
-            sweep(root, [segment.number for segment in self._segments])
+                undo.callback(self._lock.release)
+            self._database = Database(root / DATABASE_FILE, writable)
+            undo.callback(self._database.close)
+            self._load()
+            undo.pop_all()
 
     def __enter__(self) -> Gallery:
         return self
@@ -619,16 +614,19 @@ class Gallery:
     def _newest_snapshot(self) -> tuple[Database, dict[str, Any], list[Segment]]:
         """The last committed state, open; the database goes on showing it, whatever is written."""
         for _ in range(_ATTEMPTS):
-            snapshot = Database(self._database.path)
-            try:
+            with ExitStack() as undo:
+                snapshot = Database(self._database.path)
+                undo.callback(snapshot.close)
                 snapshot.begin_snapshot()
-                return snapshot, *self._read(snapshot)
-            except BaseException as error:
-                # A writer may have replaced segments since the snapshot was taken; then there is a newer state.
-                replaced = isinstance(error, RetrievalError) and self._is_replaced(snapshot)
-                snapshot.close()
-                if not replaced:
-                    raise
+                try:
+                    state = self._read(snapshot)
+                except RetrievalError:
+                    # A writer may have replaced segments since the snapshot was taken; then there is a newer state.
+                    if not self._is_replaced(snapshot):
+                        raise
+                else:
+                    undo.pop_all()
+                    return snapshot, *state
         raise RetrievalError(f'{self.root} is changed faster than it can be opened: try again when less is written')
 
     def _is_replaced(self, snapshot: Database) -> bool:

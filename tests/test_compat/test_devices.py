@@ -1,6 +1,9 @@
 """Options of a config on a machine without an accelerator."""
 
+import platform
+
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
@@ -59,18 +62,18 @@ def test_full_precision_stays():
     fit_mixed_precision(Config(dict(optim_wrapper=None)))
 
 
-@pytest.mark.skipif(get_device() != 'cpu', reason='about processors')
 @pytest.mark.parametrize('is_fast', [True, False])
 @pytest.mark.parametrize(
     'cfg, asks',
     [
-        (dict(optim_wrapper=dict(type='CPUAmpOptimWrapper')), True),
+        (dict(optim_wrapper=dict(type='mmpretrain.CPUAmpOptimWrapper')), True),
         (dict(model=dict(test_cfg=dict(amp='bf16'))), True),
         (dict(model=dict(test_cfg=None), optim_wrapper=dict(type='AmpOptimWrapper')), False),
         (dict(), False),
     ],
 )
 def test_who_asks_for_slow_bfloat16_is_told(monkeypatch, caplog, cfg, asks, is_fast):
+    monkeypatch.setattr(devices, 'get_device', lambda: 'cpu')  # also where there is a GPU
     monkeypatch.setattr(devices, 'has_fast_bfloat16', lambda: is_fast)
     logger = MMLogger.get_current_instance()  # it hands nothing on to its parents
     logger.addHandler(caplog.handler)
@@ -82,4 +85,8 @@ def test_who_asks_for_slow_bfloat16_is_told(monkeypatch, caplog, cfg, asks, is_f
 
 
 def test_torch_knows_whether_bfloat16_is_fast():
-    assert isinstance(devices.has_fast_bfloat16(), bool)
+    found = devices.has_fast_bfloat16()
+    assert isinstance(found, bool)
+    if platform.machine() == 'x86_64' and torch.backends.mkldnn.is_available():
+        assert found or not torch.cpu._is_avx512_bf16_supported()
+        assert not found or torch.cpu._is_avx512_supported()
