@@ -9,10 +9,10 @@ def one_line(error: Exception, max_length: int | None = None) -> str:
     """Message of an error on one line.
 
     Args:
-        error (Exception): Any error.
-        max_length (int, optional): Characters to keep. Defaults to all.
+        error: Any error.
+        max_length: Characters to keep. Defaults to all.
 
     Returns:
-        str: The message, white space folded.
+        The message, white space folded.
     """
     return ' '.join(str(error).split())[:max_length]

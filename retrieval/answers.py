@@ -20,10 +20,10 @@ class SearchHit:
     """A row of the gallery that was found.
 
     Attributes:
-        rank (int): 1 for the best.
-        score (float): Cosine similarity (-1 to 1) or inner product, the larger the better; of metric ``'l2'`` the
-            squared distance, the smaller the better; of a re-ranking method whatever it ranks by.
-        record (Record): Id, path, label, box of the region, similarity map, metadata.
+        rank: 1 for the best.
+        score: Cosine similarity (-1 to 1) or inner product, the larger the better; of metric ``'l2'`` the squared
+            distance, the smaller the better; of a re-ranking method whatever it ranks by.
+        record: Id, path, label, box of the region, similarity map, metadata.
     """
 
     rank: int
@@ -36,9 +36,9 @@ class SearchResult:
     """A query and what was found for it.
 
     Attributes:
-        query (Record): Path, box of its region, similarity map; id -1 if it is not of the gallery.
-        hits (list[SearchHit]): Best first; fewer than k where the gallery, or the filter, has no more.
-        error (str): Why the query could not be read; then there are no hits. Defaults to none.
+        query: Path, box of its region, similarity map; id -1 if it is not of the gallery.
+        hits: Best first; fewer than k where the gallery, or the filter, has no more.
+        error: Why the query could not be read; then there are no hits.
     """
 
     query: Record
@@ -50,12 +50,10 @@ def format_table(results: Sequence[SearchResult], width: int = TABLE_WIDTH) -> s
     """Results as text, a line for each hit.
 
     Args:
-        results (Sequence[SearchResult]): Any.
-        width (int): Characters per line; the middle of long labels and the start of long paths give way. Defaults to
-            80.
+        width: Characters per line; the middle of long labels and the start of long paths give way. Defaults to 80.
 
     Returns:
-        str: Several lines.
+        Several lines.
     """
     return '\n\n'.join(_block(result, width) for result in results)
 
@@ -63,12 +61,9 @@ def format_table(results: Sequence[SearchResult], width: int = TABLE_WIDTH) -> s
 def results_to_json(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
     """Results in types that JSON knows; similarity maps are left out.
 
-    Args:
-        results (Sequence[SearchResult]): Any.
-
     Returns:
-        list[dict]: Each with ``query`` and ``hits``, a query that could not be read with ``error`` too; boxes are
-        ``x0, y0, x1, y1`` in pixels of the upright photo.
+        list[dict]: Each with ``query`` and ``hits``, a query that could not be read with ``error`` too; boxes are ``x0,
+        y0, x1, y1`` in pixels of the upright photo.
     """
     answers = []
     for result in results:

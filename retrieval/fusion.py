@@ -28,16 +28,16 @@ def fused_search(
     """Best rows by the weighted sum of scores.
 
     Args:
-        search (Callable): Space, queries (m, d), depth -> hits (m, depth).
-        vectors (Callable): Ids and space -> stored vectors float32 (n, d).
-        queries (Mapping[str, np.ndarray]): By space, float32 (m, d), as they are compared.
-        weights (Mapping[str, float]): By space, above 0.
-        k (int): Rows per query.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        count (int): Rows there are, beyond which no search goes.
+        search: Space, queries (m, d), depth -> hits (m, depth).
+        vectors: Ids and space -> stored vectors float32 (n, d).
+        queries: By space, float32 (m, d), as they are compared.
+        weights: By space, above 0.
+        k: Rows per query.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        count: Rows there are, beyond which no search goes.
 
     Returns:
-        Hits: (m, k).
+        (m, k).
     """
     total = len(next(iter(queries.values())))
     scores = np.full((total, k), worst_score(metric), np.float32)

@@ -17,12 +17,11 @@ def describe_gallery(location: str | Path, ids: Sequence[int] = ()) -> dict[str,
     """Look into a gallery.
 
     Args:
-        location (str | Path): Folder, or ``milvus://...``.
-        ids (Sequence[int]): Rows to describe too. Defaults to none.
+        location: Folder, or ``milvus://...``.
+        ids: Rows to describe too.
 
     Returns:
-        dict[str, Any]: In types that JSON knows: the manifest, ``columns``, ``indexes``, ``bytes`` of its
-        files, ``records``.
+        In types that JSON knows: the manifest, ``columns``, ``indexes``, ``bytes`` of its files, ``records``.
 
     Raises:
         RetrievalError: If it cannot be opened, or an id is unknown.
@@ -43,11 +42,11 @@ def format_description(described: Mapping[str, Any], as_json: bool = False) -> s
     """What :func:`describe_gallery` found, as text.
 
     Args:
-        described (Mapping[str, Any]): The description.
-        as_json (bool): All of it as JSON. Defaults to False: the main facts, a line each.
+        described: The description.
+        as_json: All of it as JSON. Defaults to False: the main facts, a line each.
 
     Returns:
-        str: Several lines.
+        Several lines.
     """
     if as_json:
         return json.dumps(described, indent=1)

@@ -50,8 +50,8 @@ class ImageSearch:
                 print(hit.score, hit.record.path, hit.record.label, hit.record.box)
 
     Args:
-        gallery (GalleryInterface): What is searched.
-        encoder (BaseEncoder, optional): The model that made it; not needed to search by rows of the gallery.
+        gallery: What is searched.
+        encoder: The model that made it; not needed to search by rows of the gallery.
     """
 
     def __init__(self, gallery: GalleryInterface, encoder: BaseEncoder | None = None) -> None:
@@ -66,14 +66,14 @@ class ImageSearch:
         """Encode images into a gallery and open it.
 
         Args:
-            images (Any): Folder, list of files, glob pattern, mm data set; see :func:`build_gallery`.
-            config (str | Path): Config of the model.
-            checkpoint (str | Path): Its weights.
-            location (str | Path): Folder of the gallery.
+            images: Folder, list of files, glob pattern, mm data set; see :func:`build_gallery`.
+            config: Config of the model.
+            checkpoint: Its weights.
+            location: Folder of the gallery.
             **options: Of :func:`build_gallery`.
 
         Returns:
-            ImageSearch: Ready to be asked.
+            Ready to be asked.
 
         Raises:
             RetrievalError: If images, model or location cannot be used.
@@ -97,16 +97,16 @@ class ImageSearch:
         """Open a gallery that is there.
 
         Args:
-            location (str | Path): Folder of the gallery, or ``milvus://...``.
-            config (str | Path, optional): Config of the model that made it. Defaults to the one that the gallery names.
-            checkpoint (str | Path, optional): Weights of the model that made it; likewise. An ``.onnx`` file of
-                ``tools/export.py`` needs no config, and neither mmpretrain nor mmcv.
-            device (str, optional): Of the model. Defaults to the GPU if there is one.
-            writable (bool): Allow :meth:`add`. Defaults to False.
-            with_model (bool): Load the model; without, the gallery can be asked for its own rows. Defaults to True.
+            location: Folder of the gallery, or ``milvus://...``.
+            config: Config of the model that made it. Defaults to the one that the gallery names.
+            checkpoint: Weights of the model that made it; likewise. An ``.onnx`` file of ``tools/export.py`` needs no
+                config, and neither mmpretrain nor mmcv.
+            device: Of the model. Defaults to the GPU if there is one.
+            writable: Allow :meth:`add`.
+            with_model: Load the model; without, the gallery can be asked for its own rows.
 
         Returns:
-            ImageSearch: Ready to be asked.
+            Ready to be asked.
 
         Raises:
             RetrievalError: If the gallery is damaged, or was made by another model.
@@ -145,18 +145,17 @@ class ImageSearch:
         """Search with images.
 
         Args:
-            images (Any): Path, array (H, W, 3) uint8 BGR, folder, glob pattern, or several.
-            k (int): Hits per query, >= 1. Defaults to 10.
-            box (Sequence[float], optional): Look only at this part of the photo, ``x0, y0, x1, y1`` in its pixels.
-            space (str | dict[str, float], optional): Which embeddings to compare, or weights of several. Defaults to
-                the gallery's first.
-            where (Any, optional): Filter, see :class:`retrieval.gallery.Condition`.
-            method (str, optional): Re-ranking of the first ``depth`` hits, see :func:`retrieval.ranking.rerank`.
-            depth (int): How many hits to re-rank. Defaults to 100.
+            images: Path, array (H, W, 3) uint8 BGR, folder, glob pattern, or several.
+            k: Hits per query, >= 1.
+            box: Look only at this part of the photo, ``x0, y0, x1, y1`` in its pixels.
+            space: Which embeddings to compare, or weights of several. Defaults to the gallery's first.
+            where: Filter, see :class:`retrieval.gallery.Condition`.
+            method: Re-ranking of the first ``depth`` hits, see :func:`retrieval.ranking.rerank`.
+            depth: How many hits to re-rank. Defaults to 100.
             **options: ``rescore`` and ``parameters`` of the gallery's search.
 
         Returns:
-            list[SearchResult]: One per image, in order; an unreadable one carries ``error``.
+            One per image, in order; an unreadable one carries ``error``.
 
         Raises:
             RetrievalError: If there is no model, or an argument is out of range.
@@ -191,16 +190,14 @@ class ImageSearch:
         """Search with rows of the gallery, which are left out of their own hits; no model is needed.
 
         Args:
-            ids (Iterable[int]): Of the rows.
-            k (int): See :meth:`__call__`, as for the other arguments. Defaults to 10.
-            space (str | dict[str, float], optional): Likewise.
-            where (Any, optional): Likewise; of the hits, not of the queries.
-            method (str, optional): Likewise.
-            depth (int): Likewise. Defaults to 100.
+            ids: Of the rows.
+            k: See :meth:`__call__`, as for the other arguments.
+            where: Likewise; of the hits, not of the queries.
+            depth: Likewise. Defaults to 100.
             **options: Likewise.
 
         Returns:
-            list[SearchResult]: One per id, in order.
+            One per id, in order.
 
         Raises:
             RetrievalError: If an id is not in the gallery.
@@ -217,11 +214,11 @@ class ImageSearch:
         """Encode images into the gallery; see :func:`retrieval.encoder.add_images`.
 
         Args:
-            images (Any): Folder, files, glob pattern, data set.
+            images: Folder, files, glob pattern, data set.
             **options: Of :func:`add_images`.
 
         Returns:
-            Any: Its report.
+            Its report.
 
         Raises:
             RetrievalError: If the gallery was not opened ``writable``, or there is no model.
@@ -236,11 +233,11 @@ class ImageSearch:
         """Take rows out of the gallery.
 
         Args:
-            ids (Iterable[int], optional): Which.
-            where (Any, optional): Or those that a filter lets through.
+            ids: Which.
+            where: Or those that a filter lets through.
 
         Returns:
-            int: How many.
+            How many.
         """
         return self.gallery.remove(ids=None if ids is None else np.asarray(list(ids), np.int64), where=where)
 
@@ -255,11 +252,11 @@ class ImageSearch:
         """Write results to a file of the kind that its name says.
 
         Args:
-            results (Sequence[SearchResult]): Of this gallery.
-            path (str | Path): ``.json``; ``.html``, a page with photos and boxes; or a picture such as ``.png``.
-            root (str | Path, optional): Where relative paths of photos begin. Defaults to the folder that was encoded.
-            columns (int): Hits beside each other in a picture. Defaults to 5.
-            heatmaps (bool): Lay similarity maps over the photos of a picture. Defaults to False.
+            results: Of this gallery.
+            path: ``.json``; ``.html``, a page with photos and boxes; or a picture such as ``.png``.
+            root: Where relative paths of photos begin. Defaults to the folder that was encoded.
+            columns: Hits beside each other in a picture.
+            heatmaps: Lay similarity maps over the photos of a picture.
 
         Raises:
             RetrievalError: If there is nothing to draw, or the file cannot be written.

@@ -9,13 +9,12 @@ def recall_at_k(neighbor_labels: np.ndarray, query_labels: np.ndarray, ks: Seque
     """Share of queries that have a relevant neighbour among their first k (Recall@k of metric learning).
 
     Args:
-        neighbor_labels (np.ndarray): Integers, (n, r), labels of each query's neighbours, best first, the query itself
-            left out.
-        query_labels (np.ndarray): Integers, (n,).
-        ks (Sequence[int]): Values of k, 1 <= k <= r. Defaults to (1,).
+        neighbor_labels: Integers, (n, r), labels of each query's neighbours, best first, the query itself left out.
+        query_labels: Integers, (n,).
+        ks: Values of k, 1 <= k <= r.
 
     Returns:
-        dict[int, float]: Recall for each k, 0 to 1.
+        Recall for each k, 0 to 1.
 
     Raises:
         ValueError: If there are no queries, shapes do not belong together, or a k is out of range.
@@ -36,14 +35,13 @@ def mean_average_precision_at_r(
     Source: Musgrave et al., A Metric Learning Reality Check, section 3.2, arXiv 2003.08505.
 
     Args:
-        neighbor_labels (np.ndarray): Integers, (n, r), labels of each query's neighbours, best first, the query itself
-            left out.
-        query_labels (np.ndarray): Integers, (n,).
-        num_relevant (np.ndarray): Integers, (n,), R of each query, the query itself left out. Queries with R = 0 have
-            no answer and do not count.
+        neighbor_labels: Integers, (n, r), labels of each query's neighbours, best first, the query itself left out.
+        query_labels: Integers, (n,).
+        num_relevant: Integers, (n,), R of each query, the query itself left out. Queries with R = 0 have no answer and
+            do not count.
 
     Returns:
-        float: Mean over queries, 0 to 1.
+        Mean over queries, 0 to 1.
 
     Raises:
         ValueError: If shapes do not belong together, no query has an answer, or r is smaller than the largest R.
@@ -60,14 +58,13 @@ def r_precision(neighbor_labels: np.ndarray, query_labels: np.ndarray, num_relev
     Source: Musgrave et al., A Metric Learning Reality Check, section 3.2, arXiv 2003.08505.
 
     Args:
-        neighbor_labels (np.ndarray): Integers, (n, r), labels of each query's neighbours, best first, the query itself
-            left out.
-        query_labels (np.ndarray): Integers, (n,).
-        num_relevant (np.ndarray): Integers, (n,), R of each query, the query itself left out. Queries with R = 0 have
-            no answer and do not count.
+        neighbor_labels: Integers, (n, r), labels of each query's neighbours, best first, the query itself left out.
+        query_labels: Integers, (n,).
+        num_relevant: Integers, (n,), R of each query, the query itself left out. Queries with R = 0 have no answer and
+            do not count.
 
     Returns:
-        float: Mean over queries, 0 to 1.
+        Mean over queries, 0 to 1.
 
     Raises:
         ValueError: If shapes do not belong together, no query has an answer, or r is smaller than the largest R.
@@ -82,14 +79,14 @@ def mean_average_precision(neighbor_labels: np.ndarray, query_labels: np.ndarray
     """mAP: average precision over the whole ranking, as pytorch-metric-learning computes it with ``k=None``.
 
     Args:
-        neighbor_labels (np.ndarray): Integers, (n, r), labels of each query's neighbours, best first, the query itself
-            left out. A relevant image that is not among them counts as never found, so give the whole ranking.
-        query_labels (np.ndarray): Integers, (n,).
-        num_relevant (np.ndarray): Integers, (n,), how many images are relevant to each query, itself left out. Queries
-            with none have no answer and do not count.
+        neighbor_labels: Integers, (n, r), labels of each query's neighbours, best first, the query itself left out. A
+            relevant image that is not among them counts as never found, so give the whole ranking.
+        query_labels: Integers, (n,).
+        num_relevant: Integers, (n,), how many images are relevant to each query, itself left out. Queries with none
+            have no answer and do not count.
 
     Returns:
-        float: Mean over queries, 0 to 1.
+        Mean over queries, 0 to 1.
 
     Raises:
         ValueError: If shapes do not belong together, or no query has an answer.
@@ -102,11 +99,11 @@ def precisions_at_r(relevant: np.ndarray, num_relevant: np.ndarray) -> np.ndarra
     """R-Precision of each query; see :func:`r_precision`.
 
     Args:
-        relevant (np.ndarray): bool, (n, r), whether each neighbour is relevant, best first, r >= R.
-        num_relevant (np.ndarray): Integers, (n,), R of each query.
+        relevant: bool, (n, r), whether each neighbour is relevant, best first, r >= R.
+        num_relevant: Integers, (n,), R of each query.
 
     Returns:
-        np.ndarray: float64, (n,), 0 to 1; NaN where R is 0.
+        float64, (n,), 0 to 1; NaN where R is 0.
     """
     counted = relevant & (np.arange(relevant.shape[1]) < num_relevant[:, None])
     return _divide(counted.sum(axis=1), num_relevant)
@@ -116,11 +113,11 @@ def average_precisions_at_r(relevant: np.ndarray, num_relevant: np.ndarray) -> n
     """Average precision at R of each query; see :func:`mean_average_precision_at_r`.
 
     Args:
-        relevant (np.ndarray): bool, (n, r), whether each neighbour is relevant, best first, r >= R.
-        num_relevant (np.ndarray): Integers, (n,), R of each query.
+        relevant: bool, (n, r), whether each neighbour is relevant, best first, r >= R.
+        num_relevant: Integers, (n,), R of each query.
 
     Returns:
-        np.ndarray: float64, (n,), 0 to 1; NaN where R is 0.
+        float64, (n,), 0 to 1; NaN where R is 0.
     """
     first = relevant[:, : max(num_relevant.max(), 1)]
     return average_precisions(first & (np.arange(first.shape[1]) < num_relevant[:, None]), num_relevant)
@@ -130,11 +127,11 @@ def average_precisions(relevant: np.ndarray, num_relevant: np.ndarray) -> np.nda
     """Average precision of each query over all neighbours that are given; see :func:`mean_average_precision`.
 
     Args:
-        relevant (np.ndarray): bool, (n, r), whether each neighbour is relevant, best first.
-        num_relevant (np.ndarray): Integers, (n,), how many images are relevant to each query.
+        relevant: bool, (n, r), whether each neighbour is relevant, best first.
+        num_relevant: Integers, (n,), how many images are relevant to each query.
 
     Returns:
-        np.ndarray: float64, (n,), 0 to 1; NaN where nothing is relevant.
+        float64, (n,), 0 to 1; NaN where nothing is relevant.
     """
     queries, columns = np.nonzero(relevant)  # only few neighbours are relevant: no matrix of precisions
     counts = relevant.sum(axis=1)

@@ -28,11 +28,11 @@ def write_sheet(
     """Write results as one picture.
 
     Args:
-        results (Sequence[SearchResult]): At least one.
-        path (str | Path): Of the picture; its suffix says the format.
-        read_photo (ReadPhoto): See :func:`photo_reader`.
-        columns (int): Hits beside each other. Defaults to 5.
-        heatmaps (bool): Lay similarity maps over the photos. Defaults to False.
+        results: At least one.
+        path: Of the picture; its suffix says the format.
+        read_photo: See :func:`photo_reader`.
+        columns: Hits beside each other.
+        heatmaps: Lay similarity maps over the photos.
 
     Raises:
         RetrievalError: If there are no results, or the file cannot be written.
@@ -52,10 +52,9 @@ def write_page(
     """Write results as one page of HTML, which holds its pictures.
 
     Args:
-        results (Sequence[SearchResult]): Any.
-        path (str | Path): Of the page.
-        read_photo (ReadPhoto): See :func:`photo_reader`.
-        facts (Sequence[tuple[str, str]]): What its head says of gallery and model. Defaults to nothing.
+        path: Of the page.
+        read_photo: See :func:`photo_reader`.
+        facts: What its head says of gallery and model. Defaults to nothing.
 
     Raises:
         RetrievalError: If the file cannot be written.
@@ -71,10 +70,10 @@ def photo_reader(root: str | Path = '') -> ReadPhoto:
     """How the photo of a record is read.
 
     Args:
-        root (str | Path): Where relative paths of the gallery's rows begin. Defaults to the current folder.
+        root: Where relative paths of the gallery's rows begin. Defaults to the current folder.
 
     Returns:
-        ReadPhoto: Gives (H, W, 3) uint8 RGB, EXIF orientation applied; None if the file is gone or damaged.
+        Gives (H, W, 3) uint8 RGB, EXIF orientation applied; None if the file is gone or damaged.
     """
 
     def read(record: Record) -> np.ndarray | None:

@@ -20,12 +20,12 @@ def write_results(
     """Write results to a file of the kind that its name says.
 
     Args:
-        results (Sequence[SearchResult]): Of one gallery.
-        path (str | Path): ``.json``, ``.html``, or a picture such as ``.png``.
-        manifest (Manifest): Of the gallery.
-        root (str | Path, optional): Where relative paths of photos begin. Defaults to the folder that was encoded.
-        columns (int): Hits beside each other in a picture. Defaults to 5.
-        heatmaps (bool): Lay similarity maps over the photos of a picture. Defaults to False.
+        results: Of one gallery.
+        path: ``.json``, ``.html``, or a picture such as ``.png``.
+        manifest: Of the gallery.
+        root: Where relative paths of photos begin. Defaults to the folder that was encoded.
+        columns: Hits beside each other in a picture.
+        heatmaps: Lay similarity maps over the photos of a picture.
 
     Raises:
         RetrievalError: If there is nothing to draw, or the file cannot be written.

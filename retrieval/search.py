@@ -11,16 +11,15 @@ def exact_search(
     """Best k gallery rows of every query, by comparing with all of them.
 
     Args:
-        gallery (np.ndarray): float32, (n, d).
-        queries (np.ndarray): float32, (m, d).
-        k (int): Neighbours per query, >= 1. More than the gallery has returns the whole gallery.
-        metric (str): ``'cosine'``, ``'ip'`` (inner product) or ``'l2'``. Defaults to ``'cosine'``.
-        batch_size (int): Queries compared at a time, >= 1; bounds memory. Defaults to 1024.
+        gallery: float32, (n, d).
+        queries: float32, (m, d).
+        k: Neighbours per query, >= 1. More than the gallery has returns the whole gallery.
+        metric: ``'cosine'``, ``'ip'`` (inner product) or ``'l2'``.
+        batch_size: Queries compared at a time, >= 1; bounds memory.
 
     Returns:
-        tuple[np.ndarray, np.ndarray]: Scores float32, (m, min(k, n)): cosine similarity -1 to 1, inner product, or
-        SQUARED Euclidean distance; and gallery rows int64, (m, min(k, n)). Best first: the largest similarity or the
-        smallest distance.
+        Scores float32, (m, min(k, n)): cosine similarity -1 to 1, inner product, or SQUARED Euclidean distance; and
+        gallery rows int64, (m, min(k, n)). Best first: the largest similarity or the smallest distance.
 
     Raises:
         ValueError: If shapes or arguments are out of range, an embedding is not finite, or cosine meets a zero vector.

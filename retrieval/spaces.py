@@ -7,10 +7,10 @@ def parse_space(text: str | None) -> str | dict[str, float] | None:
     """Read the name of a space, or weights of several, from a command line.
 
     Args:
-        text (str, optional): ``'aggregated'``, or ``'global=0.5,crop=0.5'``.
+        text: ``'aggregated'``, or ``'global=0.5,crop=0.5'``.
 
     Returns:
-        str | dict[str, float] | None: The name; weights by name; None for None.
+        The name; weights by name; None for None.
 
     Raises:
         RetrievalError: If a weight is missing, is no number or not positive, or a name comes twice.

@@ -13,12 +13,12 @@ def check_embeddings(array: np.ndarray, name: str = 'embeddings', dimension: int
     """Embeddings in the form that FAISS needs.
 
     Args:
-        array (np.ndarray): Floating point, (n, d).
-        name (str): What messages call it. Defaults to ``'embeddings'``.
-        dimension (int, optional): d that is expected. Defaults to any.
+        array: Floating point, (n, d).
+        name: What messages call it.
+        dimension: d that is expected. Defaults to any.
 
     Returns:
-        np.ndarray: float32, (n, d), contiguous; the array itself where it is that already.
+        float32, (n, d), contiguous; the array itself where it is that already.
 
     Raises:
         RetrievalError: If it is not a matrix of finite floating point numbers of that width, or is empty.
@@ -46,11 +46,11 @@ def unit_length(array: np.ndarray, name: str = 'embeddings') -> np.ndarray:
     """Rows scaled to length 1, which makes their inner product the cosine similarity.
 
     Args:
-        array (np.ndarray): float32, (n, d).
-        name (str): What messages call it. Defaults to ``'embeddings'``.
+        array: float32, (n, d).
+        name: What messages call it.
 
     Returns:
-        np.ndarray: float32, (n, d).
+        float32, (n, d).
 
     Raises:
         RetrievalError: If a row is all zeros.
@@ -67,7 +67,7 @@ def import_faiss() -> ModuleType:
     """The module ``faiss``.
 
     Returns:
-        ModuleType: FAISS.
+        FAISS.
 
     Raises:
         ImportError: If it is not installed.
@@ -83,10 +83,10 @@ def faiss_metric(metric: str) -> int:
     """FAISS's number of a metric.
 
     Args:
-        metric (str): ``'cosine'`` (rows must be unit length), ``'ip'`` or ``'l2'``.
+        metric: ``'cosine'`` (rows must be unit length), ``'ip'`` or ``'l2'``.
 
     Returns:
-        int: ``METRIC_INNER_PRODUCT`` or ``METRIC_L2``.
+        ``METRIC_INNER_PRODUCT`` or ``METRIC_L2``.
 
     Raises:
         RetrievalError: If the metric is unknown.

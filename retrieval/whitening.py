@@ -18,9 +18,9 @@ class Whitening:
     """A learned linear map of embeddings (Jegou and Chum, ECCV 2012), by FAISS's ``PCAMatrix``.
 
     Args:
-        matrix (np.ndarray): float32, (output dimension, input dimension).
-        bias (np.ndarray): float32, (output dimension,).
-        normalize (bool): Scale embeddings to length 1 before. Defaults to True.
+        matrix: float32, (output dimension, input dimension).
+        bias: float32, (output dimension,).
+        normalize: Scale embeddings to length 1 before.
 
     Raises:
         RetrievalError: If the arrays do not belong together.
@@ -51,13 +51,12 @@ class Whitening:
         """Learn the map from embeddings of a gallery.
 
         Args:
-            embeddings (np.ndarray): float32, (n, d), n > ``dimension``. FAISS uses 1000 d of them at most.
-            dimension (int): Width of the result, 1 to d.
-            normalize (bool): Scale embeddings to length 1 before, here and in :meth:`apply`; right for cosine
-                similarity. Defaults to True.
+            embeddings: float32, (n, d), n > ``dimension``. FAISS uses 1000 d of them at most.
+            dimension: Width of the result, 1 to d.
+            normalize: Scale embeddings to length 1 before, here and in :meth:`apply`; right for cosine similarity.
 
         Returns:
-            Whitening: Gives the embeddings mean 0, and variance 1 in each dimension.
+            Gives the embeddings mean 0, and variance 1 in each dimension.
 
         Raises:
             RetrievalError: If there are too few embeddings, or they vary in fewer dimensions.
@@ -85,10 +84,10 @@ class Whitening:
         """Whiten embeddings.
 
         Args:
-            embeddings (np.ndarray): float32, (n, :attr:`input_dimension`).
+            embeddings: float32, (n, :attr:`input_dimension`).
 
         Returns:
-            np.ndarray: float32, (n, :attr:`output_dimension`), not of length 1.
+            float32, (n, :attr:`output_dimension`), not of length 1.
 
         Raises:
             RetrievalError: If they are of another width, or not finite.
@@ -100,7 +99,7 @@ class Whitening:
         """The map as bytes, NumPy's ``.npz`` format.
 
         Returns:
-            bytes: For :meth:`from_bytes`.
+            For :meth:`from_bytes`.
         """
         buffer = io.BytesIO()
         np.savez(buffer, matrix=self.matrix, bias=self.bias, normalize=np.array(self.normalize))
@@ -111,10 +110,10 @@ class Whitening:
         """The map from its bytes, without running code from them.
 
         Args:
-            content (bytes): As :meth:`to_bytes` gave them.
+            content: As :meth:`to_bytes` gave them.
 
         Returns:
-            Whitening: The same map.
+            The same map.
 
         Raises:
             RetrievalError: If they are damaged.

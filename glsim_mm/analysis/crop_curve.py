@@ -27,13 +27,13 @@ class CurvePoint:
     """One setting of ``test_cfg``.
 
     Attributes:
-        crop (str): ``'off'``, ``'adaptive'`` or ``'always'``.
-        threshold (float): Of ``'adaptive'``: crops are encoded below this margin.
-        crop_share (float): Share of the test images whose crop is encoded, 0 to 1.
-        accuracy (float): Top-1 on the test set, per cent.
-        images_per_second (float): Of ``predict`` on images in memory, median over rounds.
-        speed (Spread): Times as fast as ``'always'``, round by round.
-        gflops (float): Per image, on average, 10^9 FLOPs.
+        crop: ``'off'``, ``'adaptive'`` or ``'always'``.
+        threshold: Of ``'adaptive'``: crops are encoded below this margin.
+        crop_share: Share of the test images whose crop is encoded, 0 to 1.
+        accuracy: Top-1 on the test set, per cent.
+        images_per_second: Of ``predict`` on images in memory, median over rounds.
+        speed: Times as fast as ``'always'``, round by round.
+        gflops: Per image, on average, 10^9 FLOPs.
     """
 
     crop: str
@@ -64,16 +64,15 @@ def measure_crop_curve(
     """Measure one checkpoint from ``crop='off'`` over ``'adaptive'`` to ``'always'``.
 
     Args:
-        cfg (Config): Config of a :class:`GLSimClassifier`, with a test set.
-        checkpoint (str): Its weights.
-        shares (Sequence[float]): Shares of images whose crop shall be encoded, each a point of the curve. Defaults to
-            (0.1, 0.2, 0.3, 0.5, 0.75).
-        timed_images (int): Images, spread evenly over the test set, on which speed is measured. Defaults to 128.
-        rounds (int): Rounds of timing, all points in turns. Defaults to 5.
-        device (str | torch.device, optional): Defaults to the GPU if there is one.
+        cfg: Config of a :class:`GLSimClassifier`, with a test set.
+        checkpoint: Its weights.
+        shares: Shares of images whose crop shall be encoded, each a point of the curve.
+        timed_images: Images, spread evenly over the test set, on which speed is measured.
+        rounds: Rounds of timing, all points in turns.
+        device: Defaults to the GPU if there is one.
 
     Returns:
-        list[CurvePoint]: From the fewest crops to the most.
+        From the fewest crops to the most.
 
     Raises:
         GLSimError: If config or checkpoint cannot be used, the model has no crops, or a share is not within 0 and 1.
@@ -116,10 +115,10 @@ def format_curve(points: Sequence[CurvePoint]) -> str:
     """A table of 80 columns.
 
     Args:
-        points (Sequence[CurvePoint]): Of :func:`measure_crop_curve`.
+        points: Of :func:`measure_crop_curve`.
 
     Returns:
-        str: A line each.
+        A line each.
     """
     lines = ['crop      threshold  crops %  top-1 %  images/s  x always (10 % to 90 %)  GFLOPs']
     for point in points:

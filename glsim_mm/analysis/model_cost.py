@@ -21,10 +21,10 @@ class ModelCost(NamedTuple):
     """What a model takes.
 
     Attributes:
-        parameters (int): Numbers that training may change, frozen ones among them.
-        multiply_adds (int): Of the matrix products and convolutions for one image, attention, selection and crops
-            included; half of the FLOPs. OpenMMLab's metafiles call this number FLOPs.
-        image_size (int): Side of that image in pixels.
+        parameters: Numbers that training may change, frozen ones among them.
+        multiply_adds: Of the matrix products and convolutions for one image, attention, selection and crops included;
+            half of the FLOPs. OpenMMLab's metafiles call this number FLOPs.
+        image_size: Side of that image in pixels.
     """
 
     parameters: int
@@ -36,10 +36,10 @@ def input_size(cfg: Config) -> int:
     """Side of the square images that the test pipeline of a config makes.
 
     Args:
-        cfg (Config): With a ``test_dataloader``.
+        cfg: With a ``test_dataloader``.
 
     Returns:
-        int: Pixels.
+        Pixels.
 
     Raises:
         GLSimError: If no step of the pipeline crops or resizes to a square.
@@ -55,10 +55,10 @@ def count_cost(cfg: Config) -> ModelCost:
     """Count the parameters and multiply-adds of a config's model.
 
     Args:
-        cfg (Config): Of a classifier whose features need no annotation, or of a retriever with such an encoder.
+        cfg: Of a classifier whose features need no annotation, or of a retriever with such an encoder.
 
     Returns:
-        ModelCost: For one image of the config's own size.
+        For one image of the config's own size.
 
     Raises:
         GLSimError: If the size cannot be told, or the selector needs annotated boxes.
@@ -101,10 +101,10 @@ def describe_cost(path: str | Path) -> str:
     """The counted fields of a config's entry in ``configs/metafile.yml``.
 
     Args:
-        path (str | Path): The config.
+        path: The config.
 
     Returns:
-        str: YAML.
+        YAML.
 
     Raises:
         GLSimError: If the cost cannot be counted.

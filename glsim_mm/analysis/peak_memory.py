@@ -33,11 +33,11 @@ class MeasuringProcesses:
         """Result of ``function(*args)``, called in a new process.
 
         Args:
-            function (Callable[..., Any]): Of a module.
-            *args (Any): What goes into a pipe.
+            function: Of a module.
+            *args: What goes into a pipe.
 
         Returns:
-            Any: None if memory did not suffice.
+            None if memory did not suffice.
 
         Raises:
             RuntimeError: If the function fails for another reason; its process has printed a traceback.

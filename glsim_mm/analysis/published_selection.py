@@ -18,9 +18,8 @@ class PublishedSelection(NamedTuple):
     """One selector.
 
     Attributes:
-        keep (Callable): Makes of one layer's logits and attention weights, each (B, heads, S, S), what is kept of them.
-        score (Callable): Makes of what was kept of all layers, and the number of tokens before the patches, scores
-            (B, N).
+        keep: Makes of one layer's logits and attention weights, each (B, heads, S, S), what is kept of them.
+        score: Makes of what was kept of all layers, and the number of tokens before the patches, scores (B, N).
     """
 
     keep: Callable[[Tensor, Tensor], Tensor | None]
@@ -32,10 +31,10 @@ def unfused_attention(keep: Callable[[Tensor, Tensor], Tensor | None]) -> Iterat
     """Compute every ``scaled_dot_product_attention`` in the block by way of its matrix.
 
     Args:
-        keep (Callable): Gets logits and attention weights of each layer, (B, heads, S, S), returns what to keep.
+        keep: Gets logits and attention weights of each layer, (B, heads, S, S), returns what to keep.
 
     Yields:
-        list[Tensor]: What was kept, first layer first; filled while the block runs.
+        What was kept, first layer first; filled while the block runs.
     """
     kept: list[Tensor] = []
     with _UnfusedAttention(keep, kept):

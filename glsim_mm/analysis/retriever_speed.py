@@ -18,10 +18,10 @@ class SearchTime(NamedTuple):
     """One way of searching.
 
     Attributes:
-        name (str): What was called.
-        milliseconds (float): Per query, median over rounds.
-        ratio (float): Time of mmpretrain's retriever divided by this one's.
-        same_ranking (bool): The first ``topk`` rows are those of mmpretrain's retriever for every query.
+        name: What was called.
+        milliseconds: Per query, median over rounds.
+        ratio: Time of mmpretrain's retriever divided by this one's.
+        same_ranking: The first ``topk`` rows are those of mmpretrain's retriever for every query.
     """
 
     name: str
@@ -49,15 +49,15 @@ def measure_retrievers(
     mmpretrain's takes ``8 * batch_size * gallery_size * dimension`` bytes and more for its comparison.
 
     Args:
-        gallery_size (int): Images in the gallery. Defaults to 20,000.
-        dimension (int): Width of the embeddings. Defaults to 384.
-        batch_size (int): Queries at a time. Defaults to 8.
-        topk (int): Rows that are asked for. Defaults to 10.
-        rounds (int): Repetitions, after one that does not count. Defaults to 5.
-        seed (int): Of the embeddings. Defaults to 0.
+        gallery_size: Images in the gallery.
+        dimension: Width of the embeddings.
+        batch_size: Queries at a time.
+        topk: Rows that are asked for.
+        rounds: Repetitions, after one that does not count.
+        seed: Of the embeddings.
 
     Returns:
-        list[SearchTime]: mmpretrain's first, then ours with the scores of all rows and of the first ``topk`` alone.
+        mmpretrain's first, then ours with the scores of all rows and of the first ``topk`` alone.
     """
     generator = torch.Generator().manual_seed(seed)
     gallery, queries = (torch.randn(size, dimension, generator=generator) for size in (gallery_size, batch_size))

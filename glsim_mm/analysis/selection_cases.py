@@ -31,8 +31,8 @@ class Case(NamedTuple):
     """One pass to measure.
 
     Attributes:
-        selector (str): A name of :data:`SELECTOR_TYPES`, or ``'none'``.
-        way (str): ``'fused'``: fused attention, whose queries and keys are recorded where the selector needs them;
+        selector: A name of :data:`SELECTOR_TYPES`, or ``'none'``.
+        way: ``'fused'``: fused attention, whose queries and keys are recorded where the selector needs them;
             ``'published'``: unfused attention and whole matrices, as the selector's authors do it; ``'whole model'``:
             fused, and crop, crop pass and head too.
     """
@@ -45,9 +45,9 @@ class PassResult(NamedTuple):
     """What one pass gave and took.
 
     Attributes:
-        scores (Tensor, optional): float32, (B, N), larger is better; None without a selector and for the whole model.
-        total (float): Wall time in seconds.
-        scoring (float): The part of it that scored the patches; 0 where there are no scores.
+        scores: float32, (B, N), larger is better; None without a selector and for the whole model.
+        total: Wall time in seconds.
+        scoring: The part of it that scored the patches; 0 where there are no scores.
     """
 
     scores: Tensor | None
@@ -62,10 +62,10 @@ def list_cases(selectors: Sequence[str] | None = None) -> list[Case]:
     """The passes to measure, a plain encoder pass first.
 
     Args:
-        selectors (Sequence[str], optional): Names of :data:`SELECTOR_TYPES`. Defaults to all.
+        selectors: Names of :data:`SELECTOR_TYPES`. Defaults to all.
 
     Returns:
-        list[Case]: Fused and, for selectors that read attention, as published; the whole model with GLS.
+        Fused and, for selectors that read attention, as published; the whole model with GLS.
 
     Raises:
         GLSimError: If a name is unknown.
@@ -86,11 +86,11 @@ def vit_settings(arch: str, patch_size: int = 16) -> dict:
     """Settings of a GLSimClassifier on a plain ViT for 224 px.
 
     Args:
-        arch (str): A name of ``GLSimViT.arch_zoo``, for example ``'vit-base'``.
-        patch_size (int): Side of a patch in pixels. Defaults to 16.
+        arch: A name of ``GLSimViT.arch_zoo``, for example ``'vit-base'``.
+        patch_size: Side of a patch in pixels.
 
     Returns:
-        dict: For mmpretrain's ``MODELS.build``.
+        For mmpretrain's ``MODELS.build``.
 
     Raises:
         GLSimError: If there is no such architecture.
@@ -109,8 +109,8 @@ class Passes:
     """A model with random weights that runs cases; weights change nothing of the cost.
 
     Args:
-        settings (dict): Settings of a GLSimClassifier; pretrained weights are not loaded.
-        device (str): Where to run. Defaults to ``'cpu'``.
+        settings: Settings of a GLSimClassifier; pretrained weights are not loaded.
+        device: Where to run.
 
     Raises:
         GLSimError: If the settings are not those of a GLSimClassifier.
@@ -144,11 +144,11 @@ class Passes:
         """Run one case and take its time.
 
         Args:
-            case (Case): What to run.
-            images (Tensor): (B, 3, H, W).
+            case: What to run.
+            images: (B, 3, H, W).
 
         Returns:
-            PassResult: Scores and seconds.
+            Scores and seconds.
         """
         ways = {'fused': self._run_fused, 'published': self._run_published, 'whole model': self._run_whole_model}
         start = self._now()

@@ -36,19 +36,18 @@ class CostRow(NamedTuple):
     """Cost of one pass at one image and batch size.
 
     Attributes:
-        image_size (int): Side in pixels.
-        batch_size (int): Images.
-        num_tokens (int): Tokens S per image.
-        case (Case): What ran.
-        seconds (Spread | None): Wall time of the pass. None where memory did not suffice.
-        ratio (Spread | None): The same over the plain encoder pass that ran directly before it.
-        scoring_ms (Spread | None): Time of scoring the patches alone, in milliseconds; None without a selector and for
-            the whole model.
-        memory (MemoryUse | None): Peak memory. None where it did not suffice.
-        published_mflops (float | None): The paper's count, per image. None where it has none.
-        published_percent (float | None): That, in percent of its count of the encoder.
-        needed_mflops (float | None): This package's count for its own way, per image; None where there is none.
-        needed_percent (float | None): That, in percent of the encoder's FLOPs.
+        image_size: Side in pixels.
+        batch_size: Images.
+        num_tokens: Tokens S per image.
+        case: What ran.
+        seconds: Wall time of the pass. None where memory did not suffice.
+        ratio: The same over the plain encoder pass that ran directly before it.
+        scoring_ms: Time of scoring the patches alone, in milliseconds; None without a selector and for the whole model.
+        memory: Peak memory. None where it did not suffice.
+        published_mflops: The paper's count, per image. None where it has none.
+        published_percent: That, in percent of its count of the encoder.
+        needed_mflops: This package's count for its own way, per image; None where there is none.
+        needed_percent: That, in percent of the encoder's FLOPs.
     """
 
     image_size: int
@@ -81,18 +80,17 @@ def measure_selection_cost(
     divided by: what else the machine does then hits both. A first round is not counted.
 
     Args:
-        settings (dict): Settings of a GLSimClassifier; see :func:`glsim_mm.analysis.selection_cases.vit_settings`.
-        image_sizes (Sequence[int]): Sides of square images in pixels.
-        batch_sizes (Sequence[int]): Images per pass. Defaults to one.
-        selectors (Sequence[str], optional): Names; see :func:`glsim_mm.analysis.selection_cases.list_cases`. Defaults
-            to all.
-        repeats (int): Counted rounds, at least 1. Defaults to 5.
-        device (str): ``'cpu'`` or a CUDA device. Defaults to ``'cpu'``.
-        threads (int, optional): Threads on CPU. Defaults to None, torch's number.
-        on_progress (Callable): Called with a line of text before each image and batch size.
+        settings: Settings of a GLSimClassifier; see :func:`glsim_mm.analysis.selection_cases.vit_settings`.
+        image_sizes: Sides of square images in pixels.
+        batch_sizes: Images per pass. Defaults to one.
+        selectors: Names; see :func:`glsim_mm.analysis.selection_cases.list_cases`. Defaults to all.
+        repeats: Counted rounds, at least 1.
+        device: ``'cpu'`` or a CUDA device.
+        threads: Threads on CPU. Defaults to None, torch's number.
+        on_progress: Called with a line of text before each image and batch size.
 
     Returns:
-        list[CostRow]: By image size, batch size and case.
+        By image size, batch size and case.
 
     Raises:
         GLSimError: If a selector is unknown or an image is smaller than one patch.

@@ -39,10 +39,10 @@ def plot_costs(rows: Sequence[CostRow], shape: EncoderShape, path: Path, title: 
     """Draw scoring cost and peak memory over image size, log-log; of several batch sizes, the first.
 
     Args:
-        rows (Sequence[CostRow]): Of :func:`glsim_mm.analysis.selection_cost.measure_selection_cost`.
-        shape (EncoderShape): The encoder, for the paper's formulas.
-        path (Path): PNG or PDF file to write.
-        title (str): Model and machine.
+        rows: Of :func:`glsim_mm.analysis.selection_cost.measure_selection_cost`.
+        shape: The encoder, for the paper's formulas.
+        path: PNG or PDF file to write.
+        title: Model and machine.
 
     Raises:
         GLSimError: If matplotlib is missing or the file cannot be written.

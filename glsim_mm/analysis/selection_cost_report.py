@@ -28,10 +28,10 @@ def format_costs(rows: Sequence[CostRow]) -> str:
     """Lay rows out in 80 columns, one block per image and batch size, with what the counts leave out below.
 
     Args:
-        rows (Sequence[CostRow]): Of :func:`glsim_mm.analysis.selection_cost.measure_selection_cost`.
+        rows: Of :func:`glsim_mm.analysis.selection_cost.measure_selection_cost`.
 
     Returns:
-        str: Lines.
+        Lines.
     """
     blocks = []
     for (size, batch, tokens), group in groupby(rows, key=lambda row: row[:3]):
@@ -58,9 +58,9 @@ def write_csv(rows: Sequence[CostRow], path: Path, setting: Mapping[str, object]
     """Write one line per row.
 
     Args:
-        rows (Sequence[CostRow]): What to write.
-        path (Path): File to write.
-        setting (Mapping[str, object]): Columns that are equal in all lines, such as model, device and versions.
+        rows: What to write.
+        path: File to write.
+        setting: Columns that are equal in all lines, such as model, device and versions.
 
     Raises:
         GLSimError: If the file cannot be written.
@@ -79,10 +79,10 @@ def make_out_dir(path: str) -> Path:
     """Make the folder for results before hours are spent on them.
 
     Args:
-        path (str): Folder.
+        path: Folder.
 
     Returns:
-        Path: The folder, to which a file can be written.
+        The folder, to which a file can be written.
 
     Raises:
         GLSimError: If it cannot be made or written to.

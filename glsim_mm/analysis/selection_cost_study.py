@@ -31,21 +31,21 @@ def run_study(
     """Measure what selecting regions costs, write ``selection_cost.csv`` and draw ``selection_cost.png``.
 
     Args:
-        out_dir (str): Folder for the results.
-        sizes (Sequence[int]): Sides of square images in pixels. Defaults to 224 and 448.
-        batch_size (Sequence[int]): Images per pass. Defaults to one.
-        model (str): A name of ``GLSimViT.arch_zoo``. Defaults to ``'vit-base'``.
-        patch_size (int): Side of a patch in pixels. Defaults to 16.
-        config (str, optional): Config of a GLSimClassifier, in place of ``model`` and ``patch_size``.
-        selectors (Sequence[str], optional): What to measure. Defaults to all.
-        repeats (int): Counted rounds. Defaults to 5.
-        threads (int, optional): Threads on CPU. Defaults to torch's number.
-        device (str): ``'cpu'`` or a CUDA device. Defaults to ``'cpu'``.
-        no_plot (bool): Do not draw. Defaults to False.
-        on_progress (Callable): Called with lines of text meanwhile.
+        out_dir: Folder for the results.
+        sizes: Sides of square images in pixels. Defaults to 224 and 448.
+        batch_size: Images per pass. Defaults to one.
+        model: A name of ``GLSimViT.arch_zoo``.
+        patch_size: Side of a patch in pixels.
+        config: Config of a GLSimClassifier, in place of ``model`` and ``patch_size``.
+        selectors: What to measure. Defaults to all.
+        repeats: Counted rounds.
+        threads: Threads on CPU. Defaults to torch's number.
+        device: ``'cpu'`` or a CUDA device.
+        no_plot: Do not draw.
+        on_progress: Called with lines of text meanwhile.
 
     Returns:
-        str: The table.
+        The table.
 
     Raises:
         GLSimError: If an argument does not fit, matplotlib is missing, or results cannot be written.

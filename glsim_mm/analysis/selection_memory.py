@@ -16,9 +16,9 @@ class MemoryUse(NamedTuple):
     """Memory of one pass beyond model and images.
 
     Attributes:
-        peak_bytes (int): Largest allocation at any time; on CPU the growth of the process's largest resident set.
-        num_matrices (int): Largest number of S x S attention matrices alive at the same time, per image; every head of
-            every layer has one.
+        peak_bytes: Largest allocation at any time; on CPU the growth of the process's largest resident set.
+        num_matrices: Largest number of S x S attention matrices alive at the same time, per image; every head of every
+            layer has one.
     """
 
     peak_bytes: int
@@ -31,9 +31,9 @@ class MemoryMeter:
     On CPU each pass has a process of its own, see :class:`MeasuringProcesses`.
 
     Args:
-        settings (dict): Settings of a GLSimClassifier.
-        device (str): ``'cpu'`` or a CUDA device.
-        threads (int): Threads of a pass on CPU.
+        settings: Settings of a GLSimClassifier.
+        device: ``'cpu'`` or a CUDA device.
+        threads: Threads of a pass on CPU.
     """
 
     def __init__(self, settings: dict, device: str, threads: int) -> None:
@@ -53,12 +53,12 @@ class MemoryMeter:
         """Peak memory of one pass.
 
         Args:
-            case (Case): What to run.
-            image_size (int): Side of the images in pixels.
-            batch_size (int): Number of images.
+            case: What to run.
+            image_size: Side of the images in pixels.
+            batch_size: Number of images.
 
         Returns:
-            MemoryUse | None: None if memory did not suffice.
+            None if memory did not suffice.
 
         Raises:
             RuntimeError: If the process that measures fails for another reason; it has printed a traceback.
@@ -105,7 +105,7 @@ class LiveMatrices(TorchDispatchMode):
     """Watches how many numbers the S x S tensors hold that are alive at the same time.
 
     Args:
-        side (int): S.
+        side: S.
     """
 
     def __init__(self, side: int) -> None:

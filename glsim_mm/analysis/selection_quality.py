@@ -33,11 +33,11 @@ class QualityRow(NamedTuple):
     """Means over the images of one selector, O and image size.
 
     Attributes:
-        size (int): Side of the network input in pixels.
-        selector (str): Short name.
-        top_o (int): Selected patches O.
-        num_images (int): Images with a box.
-        measures (dict[str, float]): Per cent, by the names of :data:`glsim_mm.evaluation.MEASURES`.
+        size: Side of the network input in pixels.
+        selector: Short name.
+        top_o: Selected patches O.
+        num_images: Images with a box.
+        measures: Per cent, by the names of :data:`glsim_mm.evaluation.MEASURES`.
     """
 
     size: int
@@ -60,17 +60,17 @@ def measure_selectors(
     """Measure selectors on a config's test set, which must have boxes; sizes one after the other.
 
     Args:
-        cfg (Config): Config of an encoder within a GLSim model, and of the data. It is not changed.
-        checkpoint (str, optional): Weights of the whole model. None: what the config's backbone is initialised with.
-        selectors (Sequence[str]): Short names; see :data:`glsim_mm.models.necks.SELECTORS`.
-        top_os (Sequence[int]): Values of O. Defaults to (8,).
-        sizes (Sequence[int], optional): Sides of the network input in pixels. Defaults to None, the pipeline's own.
-        num_images (int, optional): Images spread evenly over the test set. Defaults to None, all.
-        box_end (str): ``'exclusive'`` or ``'inclusive'``. Defaults to ``'exclusive'``.
-        device (str | torch.device, optional): Defaults to the GPU if there is one.
+        cfg: Config of an encoder within a GLSim model, and of the data. It is not changed.
+        checkpoint: Weights of the whole model. None: what the config's backbone is initialised with.
+        selectors: Short names; see :data:`glsim_mm.models.necks.SELECTORS`.
+        top_os: Values of O.
+        sizes: Sides of the network input in pixels. Defaults to None, the pipeline's own.
+        num_images: Images spread evenly over the test set. Defaults to None, all.
+        box_end: ``'exclusive'`` or ``'inclusive'``.
+        device: Defaults to the GPU if there is one.
 
     Yields:
-        QualityRow: For each size, selector and O in order.
+        For each size, selector and O in order.
 
     Raises:
         GLSimError: If a selector is unknown, the data has no boxes, or config or checkpoint cannot be used.
@@ -89,12 +89,12 @@ def pipeline_with_boxes(pipeline: Sequence[Mapping], size: int | None) -> list[d
     """A test pipeline that makes images of another size and hands annotated boxes on.
 
     Args:
-        pipeline (Sequence[Mapping]): Steps with square ``Resize`` and, if there is one, ``CenterCrop``; resized images
-            keep their ratio to the crop.
-        size (int, optional): Side of the network input in pixels; None leaves it.
+        pipeline: Steps with square ``Resize`` and, if there is one, ``CenterCrop``; resized images keep their ratio to
+            the crop.
+        size: Side of the network input in pixels; None leaves it.
 
     Returns:
-        list[dict]: New steps.
+        New steps.
 
     Raises:
         GLSimError: If nothing in the pipeline sets the size, or it does not end in ``PackInputs``.
@@ -220,11 +220,11 @@ def write_rows(rows: Sequence[QualityRow], folder: str | Path) -> Path:
     """Write ``selection_quality.csv``.
 
     Args:
-        rows (Sequence[QualityRow]): Results.
-        folder (str | Path): Made if need be.
+        rows: Results.
+        folder: Made if need be.
 
     Returns:
-        Path: The file.
+        The file.
 
     Raises:
         GLSimError: If the folder cannot be written.
@@ -246,10 +246,10 @@ def format_rows(rows: Sequence[QualityRow]) -> str:
     """A table of 80 columns, per cent.
 
     Args:
-        rows (Sequence[QualityRow]): Results.
+        rows: Results.
 
     Returns:
-        str: A line per selector, O and size, and a legend.
+        A line per selector, O and size, and a legend.
     """
     heads = ('size', 'selector', 'O', 'energy', 'pointing', 'inside', 'covered', 'IoU')
     lines = ['{:>5} {:<16}{:>4}{:>9}{:>10}{:>9}{:>9}{:>8}'.format(*heads)]

@@ -19,7 +19,7 @@ def report_user_errors() -> Iterator[None]:
     With the environment variable ``GLSIM_TRACEBACK=1`` the traceback is shown instead.
 
     Yields:
-        None: Runs the block.
+        Runs the block.
     """
     try:
         yield
@@ -34,10 +34,10 @@ def message_of(error: Exception) -> str:
     """The sentence of an error, also of one that a data loader's worker process raised and torch wrapped.
 
     Args:
-        error (Exception): An error.
+        error: An error.
 
     Returns:
-        str: One line.
+        One line.
     """
     text = str(error).strip()
     if text.startswith('Caught '):  # torch puts the worker's traceback into the message

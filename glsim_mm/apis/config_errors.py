@@ -30,11 +30,11 @@ def explain_config_errors() -> Iterator[None]:
     """Turn errors that a config caused into :class:`GLSimError`; all others, bugs among them, pass as they are.
 
     Yields:
-        None: Runs the block.
+        Runs the block.
 
     Raises:
-        GLSimError: For an argument or type that a module does not know, an argument that it misses, a file or folder
-            of data that is not there, and a folder without images.
+        GLSimError: For an argument or type that a module does not know, an argument that it misses, a file or folder of
+            data that is not there, and a folder without images.
     """
     try:
         yield
@@ -49,10 +49,10 @@ def explain(error: Exception) -> str | None:
     """One sentence for an error that a config caused, None for any other error.
 
     Args:
-        error (Exception): A caught error, with its traceback.
+        error: A caught error, with its traceback.
 
     Returns:
-        str | None: What is wrong and how to mend it.
+        What is wrong and how to mend it.
     """
     frames = list(_frames(error.__traceback__))
     if isinstance(error, OSError):

@@ -27,11 +27,11 @@ def build_dataset(cfg: Config, split: str = 'train') -> BaseDataset:
     """Build a data set of a config without its pipeline, for its annotations.
 
     Args:
-        cfg (Config): A config.
-        split (str): ``'train'``, ``'val'`` or ``'test'``. Defaults to ``'train'``.
+        cfg: A config.
+        split: ``'train'``, ``'val'`` or ``'test'``.
 
     Returns:
-        BaseDataset: The data set, or the wrapper that the config names.
+        The data set, or the wrapper that the config names.
 
     Raises:
         GLSimError: If the config has no such data set, or its data is not there.
@@ -53,14 +53,14 @@ def describe_dataset(
     """Statistics of a config's data set.
 
     Args:
-        cfg (Config): A config.
-        split (str): ``'train'``, ``'val'`` or ``'test'``. Defaults to ``'train'``.
-        duplicates (bool): Compare the content of files of equal size. Defaults to True.
-        workers (int, optional): Threads. Defaults to the number of cores.
-        progress (bool): Draw a bar on standard error. Defaults to True.
+        cfg: A config.
+        split: ``'train'``, ``'val'`` or ``'test'``.
+        duplicates: Compare the content of files of equal size.
+        workers: Threads. Defaults to the number of cores.
+        progress: Draw a bar on standard error.
 
     Returns:
-        DatasetStatistics: The figures.
+        The figures.
 
     Raises:
         GLSimError: See :func:`build_dataset` and :func:`glsim_mm.datasets.statistics.collect_statistics`.
@@ -76,15 +76,15 @@ def write_sample_sheet(
     """Draw random images of a config's data set with the names of their classes, as many classes as possible.
 
     Args:
-        cfg (Config): A config.
-        path (str | Path): PNG file to write.
-        split (str): ``'train'``, ``'val'`` or ``'test'``. Defaults to ``'train'``.
-        num_images (int): How many; all if there are fewer. Defaults to 24.
-        seed (int): Another one chooses other images. Defaults to 0.
-        side (int): Longest side of a picture in pixels. Defaults to 160.
+        cfg: A config.
+        path: PNG file to write.
+        split: ``'train'``, ``'val'`` or ``'test'``.
+        num_images: How many; all if there are fewer.
+        seed: Another one chooses other images.
+        side: Longest side of a picture in pixels.
 
     Returns:
-        Path: ``path``.
+        ``path``.
 
     Raises:
         GLSimError: If the data set cannot be built or is empty, or the file cannot be written.
@@ -106,12 +106,12 @@ def choose_samples(labels: list[int], num_images: int, seed: int = 0) -> list[in
     """Random samples, a second one of a class only when all classes have one.
 
     Args:
-        labels (list[int]): Label of each sample.
-        num_images (int): How many; all if there are fewer.
-        seed (int): Of the choice. Defaults to 0.
+        labels: Label of each sample.
+        num_images: How many; all if there are fewer.
+        seed: Of the choice.
 
     Returns:
-        list[int]: Positions in ``labels``, sorted by label.
+        Positions in ``labels``, sorted by label.
     """
     seen: dict[int, int] = defaultdict(int)
     rounds = []

@@ -34,10 +34,10 @@ def add_confusion_pairs(evaluator: Evaluator) -> ConfusionPairs | None:
     """Have a test note which classes are confused, where every image has one label.
 
     Args:
-        evaluator (Evaluator): Of the test; the metric is added to it unless it is there.
+        evaluator: Of the test; the metric is added to it unless it is there.
 
     Returns:
-        ConfusionPairs | None: The metric; None if no metric of the test is one of single-label classification.
+        The metric; None if no metric of the test is one of single-label classification.
     """
     found = next((metric for metric in evaluator.metrics if isinstance(metric, ConfusionPairs)), None)
     if found is None and any(isinstance(metric, _SINGLE_LABEL_METRICS) for metric in evaluator.metrics):
@@ -57,9 +57,9 @@ def check_error_report(runner: Runner, confusions: ConfusionPairs | None, path: 
     """Raise :class:`GLSimError` if :func:`write_error_report` could not work, before time is spent on a test.
 
     Args:
-        runner (Runner): Before its test.
-        confusions (ConfusionPairs, optional): See :func:`add_confusion_pairs`.
-        path (str | Path): File to write.
+        runner: Before its test.
+        confusions: See :func:`add_confusion_pairs`.
+        path: File to write.
     """
     dataset = runner.test_dataloader.dataset
     if confusions is None:
@@ -88,13 +88,13 @@ def write_error_report(
     The images in it go through the model once more, for the regions it looked at.
 
     Args:
-        runner (Runner): Whose test has run, on the first process.
-        confusions (ConfusionPairs): What it noted.
-        path (str | Path): File to write, HTML; :func:`check_error_report` has accepted it.
-        metrics (Mapping[str, float]): What the test measured.
+        runner: Whose test has run, on the first process.
+        confusions: What it noted.
+        path: File to write, HTML; :func:`check_error_report` has accepted it.
+        metrics: What the test measured.
 
     Returns:
-        Path: ``path``.
+        ``path``.
 
     Raises:
         GLSimError: If the file cannot be written.

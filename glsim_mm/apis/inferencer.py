@@ -65,13 +65,13 @@ class GLSimInferencer(ImageClassificationInferencer):
     - of an image that cannot be read, ``error`` (str) in place of all predictions, after one warning
 
     Args:
-        config (str | Path | Config): Config of the model.
-        checkpoint (str): Path or URL of its weights; read without running code from it.
-        device (str | torch.device, optional): Defaults to the GPU if there is one.
-        selector (str | Mapping, optional): Another selector than the config's: a short name (``'maws'``, see
+        config: Config of the model.
+        checkpoint: Path or URL of its weights; read without running code from it.
+        device: Defaults to the GPU if there is one.
+        selector: Another selector than the config's: a short name (``'maws'``, see
             :data:`glsim_mm.models.necks.SELECTORS`) or type (``'MAWSSelector'``), which takes over ``top_o`` and the
             other fields that all selectors have; a dict with ``type``, used as it is; or a dict without, which changes
-            fields of the config's. Defaults to None.
+            fields of the config's.
 
     Raises:
         GLSimError: If config, checkpoint or selector cannot be used.
@@ -104,17 +104,17 @@ class GLSimInferencer(ImageClassificationInferencer):
         """Results for all images, as a list.
 
         Args:
-            inputs (ImageInput | Iterable[ImageInput]): See :meth:`iterate`, as for the other arguments.
-            return_datasamples (bool): Data samples instead of dicts. Defaults to False.
-            batch_size (int): Images per pass. Defaults to 1.
-            progress (bool): Draw a progress bar on standard error. Defaults to True.
-            show (bool): Show a panel of each image in a window. Defaults to False.
-            wait_time (float): Seconds for which to show it; 0 waits for a key. Defaults to 0.
-            show_dir (str | Path, optional): Folder for a panel of each image. Defaults to None.
-            top_k (int): How many of the likeliest classes to list. Defaults to 5.
+            inputs: See :meth:`iterate`, as for the other arguments.
+            return_datasamples: Data samples instead of dicts.
+            batch_size: Images per pass.
+            progress: Draw a progress bar on standard error.
+            show: Show a panel of each image in a window.
+            wait_time: Seconds for which to show it; 0 waits for a key.
+            show_dir: Folder for a panel of each image.
+            top_k: How many of the likeliest classes to list.
 
         Returns:
-            list: One dict or data sample per image, see the class.
+            One dict or data sample per image, see the class.
 
         Raises:
             GLSimError: See :meth:`iterate`.
@@ -146,21 +146,20 @@ class GLSimInferencer(ImageClassificationInferencer):
         """Results one by one while images are read; at most one batch of them is held in memory.
 
         Args:
-            inputs (ImageInput | Iterable[ImageInput]): A path, URL, folder (searched recursively, in order of paths),
-                glob pattern, array (H, W, 3) uint8 BGR (also (H, W), or (H, W, 4) BGRA), or any iterable of these;
-                iterables other than list and tuple are read one by one.
-            return_datasamples (bool): Data samples instead of dicts; for an unreadable image one with ``img_path`` and
-                ``error`` alone. Defaults to False.
-            batch_size (int): Images per pass. Defaults to 1.
-            progress (bool): Draw a progress bar on standard error. Defaults to False.
-            show (bool): Show a panel of each image in a window. Defaults to False.
-            wait_time (float): Seconds for which to show it; 0 waits for a key. Defaults to 0.
-            show_dir (str | Path, optional): Folder for a panel of each image, at the place that the image has below
-                the folder given. Defaults to None.
-            top_k (int): How many of the likeliest classes to list. Defaults to 5.
+            inputs: A path, URL, folder (searched recursively, in order of paths), glob pattern, array (H, W, 3) uint8
+                BGR (also (H, W), or (H, W, 4) BGRA), or any iterable of these; iterables other than list and tuple are
+                read one by one.
+            return_datasamples: Data samples instead of dicts; for an unreadable image one with ``img_path`` and
+                ``error`` alone.
+            batch_size: Images per pass.
+            progress: Draw a progress bar on standard error.
+            show: Show a panel of each image in a window.
+            wait_time: Seconds for which to show it; 0 waits for a key.
+            show_dir: Folder for a panel of each image, at the place that the image has below the folder given.
+            top_k: How many of the likeliest classes to list.
 
         Yields:
-            dict | DataSample: One per image, in order; see the class.
+            One per image, in order; see the class.
 
         Raises:
             GLSimError: If a path does not exist, a folder or pattern holds no image, an array is no image, or none of

@@ -15,13 +15,13 @@ def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None =
     """Build a config's model and fill it with the weights of a checkpoint, without running code from the file.
 
     Args:
-        cfg (Config): Config of the model.
-        checkpoint (str): Path, URL or another address that mmengine knows.
-        device (str | torch.device, optional): Where to put the model. Defaults to the GPU if there is one.
+        cfg: Config of the model.
+        checkpoint: Path, URL or another address that mmengine knows.
+        device: Where to put the model. Defaults to the GPU if there is one.
 
     Returns:
-        nn.Module: The model in evaluation mode, with ``_config`` and ``_dataset_meta`` (class names) as mmpretrain's
-        inferencers want them.
+        The model in evaluation mode, with ``_config`` and ``_dataset_meta`` (class names) as mmpretrain's inferencers
+        want them.
 
     Raises:
         GLSimError: If the checkpoint cannot be read or is of another model.

@@ -14,7 +14,7 @@ def find_model_index() -> Path:
     """The model index: of an installed package in its ``.mim`` folder, of a checkout in its root.
 
     Returns:
-        Path: ``model-index.yml``; the paths in it begin at its folder.
+        ``model-index.yml``; the paths in it begin at its folder.
 
     Raises:
         GLSimError: If it is in neither.
@@ -32,7 +32,7 @@ def register_models() -> list[str]:
     Calling it again changes nothing.
 
     Returns:
-        list[str]: Names of the models.
+        Names of the models.
 
     Raises:
         GLSimError: If the index is not there or its metafile is damaged.

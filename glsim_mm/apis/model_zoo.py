@@ -70,10 +70,10 @@ class Accuracy(NamedTuple):
     """A result of the metafile.
 
     Attributes:
-        dataset (str): What was tested on.
-        top1 (float): Percent.
-        deviation (float, optional): Standard deviation over seeds, percent; None for a single run.
-        source (str): Where the number comes from; begins with ``'measured here'`` or ``'published'``.
+        dataset: What was tested on.
+        top1: Percent.
+        deviation: Standard deviation over seeds, percent; None for a single run.
+        source: Where the number comes from; begins with ``'measured here'`` or ``'published'``.
     """
 
     dataset: str
@@ -91,14 +91,14 @@ class ZooModel(NamedTuple):
     """A model of the metafile.
 
     Attributes:
-        name (str): Unique name.
-        collection (str): Method.
-        config (str): Path below the root of the project.
-        training_data (tuple[str, ...]): Data sets in the order of training; the last is the one it is for.
-        image_size (int): Side in pixels.
-        flops (int): Multiply-adds per image, which OpenMMLab's metafiles call FLOPs.
-        parameters (int): Number of parameters.
-        results (tuple[Accuracy, ...]): Known accuracies.
+        name: Unique name.
+        collection: Method.
+        config: Path below the root of the project.
+        training_data: Data sets in the order of training; the last is the one it is for.
+        image_size: Side in pixels.
+        flops: Multiply-adds per image, which OpenMMLab's metafiles call FLOPs.
+        parameters: Number of parameters.
+        results: Known accuracies.
     """
 
     name: str
@@ -118,10 +118,10 @@ def read_metafile(path: str | Path) -> list[ZooModel]:
     the metadata have the ``Image Size`` in pixels.
 
     Args:
-        path (str | Path): The YAML file.
+        path: The YAML file.
 
     Returns:
-        list[ZooModel]: In the order of the file.
+        In the order of the file.
 
     Raises:
         GLSimError: If the file is not there or no YAML, a field is missing or of another kind, a name or config comes
@@ -189,12 +189,12 @@ def find_problems(models: Iterable[ZooModel], root: str | Path, left_out: Mappin
     """Compare a metafile with the configs that there are.
 
     Args:
-        models (Iterable[ZooModel]): The metafile.
-        root (str | Path): Root of the project.
-        left_out (Mapping[str, str]): Why configs are not in it: paths below the root, patterns allowed, and reasons.
+        models: The metafile.
+        root: Root of the project.
+        left_out: Why configs are not in it: paths below the root, patterns allowed, and reasons.
 
     Returns:
-        list[str]: A sentence for each config that is missing, or in neither or both of the two.
+        A sentence for each config that is missing, or in neither or both of the two.
     """
     root, listed = Path(root), {model.config for model in models}
     there = {
@@ -216,11 +216,11 @@ def render_page(models: Iterable[ZooModel], link_prefix: str = '../') -> str:
     """The model zoo as a page: a table for each folder of configs, and where the published numbers come from.
 
     Args:
-        models (Iterable[ZooModel]): The metafile.
-        link_prefix (str): From the page to the root of the project. Defaults to ``'../'``.
+        models: The metafile.
+        link_prefix: From the page to the root of the project. Defaults to ``'../'``.
 
     Returns:
-        str: Markdown.
+        Markdown.
     """
     models = list(models)
     sources = list(dict.fromkeys(result.source for model in models for result in model.results))
@@ -262,10 +262,10 @@ def write_page(root: str | Path) -> Path:
     """Write ``docs/model_zoo.md`` from ``configs/metafile.yml``.
 
     Args:
-        root (str | Path): Root of the project.
+        root: Root of the project.
 
     Returns:
-        Path: The page.
+        The page.
 
     Raises:
         GLSimError: If the metafile cannot be read or does not fit the configs, or there is no folder for the page.
@@ -285,10 +285,10 @@ def check_page(root: str | Path) -> list[str]:
     """Look whether ``configs/metafile.yml`` fits the configs and ``docs/model_zoo.md``.
 
     Args:
-        root (str | Path): Root of the project.
+        root: Root of the project.
 
     Returns:
-        list[str]: A sentence for each problem, none if all is well.
+        A sentence for each problem, none if all is well.
 
     Raises:
         GLSimError: If the metafile cannot be read.

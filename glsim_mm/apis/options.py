@@ -24,11 +24,11 @@ def load_config(path: str | Path, overrides: Mapping | None = None) -> Config:
     """Read a config file.
 
     Args:
-        path (str | Path): Config file.
-        overrides (Mapping, optional): Values by dotted names, as ``--cfg-options`` gives them.
+        path: Config file.
+        overrides: Values by dotted names, as ``--cfg-options`` gives them.
 
     Returns:
-        Config: The config with its overrides.
+        The config with its overrides.
 
     Raises:
         GLSimError: If the file does not exist or is no config, if what it inherits from or imports is not installed, or
@@ -54,11 +54,11 @@ def override(cfg: Config, overrides: Mapping) -> Config:
     """Set fields of a config in place.
 
     Args:
-        cfg (Config): A config.
-        overrides (Mapping): Values by dotted names.
+        cfg: A config.
+        overrides: Values by dotted names.
 
     Returns:
-        Config: ``cfg``.
+        ``cfg``.
 
     Raises:
         GLSimError: If an override names an unknown field or a place in a value that holds no fields.
@@ -92,11 +92,11 @@ def set_training_options(
     """Merge the options of training into a config, in place.
 
     Args:
-        cfg (Config): Config of a run.
-        resume (str, optional): ``'auto'`` for the latest checkpoint in the work directory, or a checkpoint.
-        amp (bool): Mixed precision: float16 on GPU, bfloat16 on CPU. Defaults to False.
-        auto_scale_lr (bool): Scale the learning rate with the total batch size. Defaults to False.
-        validate (bool): Validate during training. Defaults to True.
+        cfg: Config of a run.
+        resume: ``'auto'`` for the latest checkpoint in the work directory, or a checkpoint.
+        amp: Mixed precision: float16 on GPU, bfloat16 on CPU.
+        auto_scale_lr: Scale the learning rate with the total batch size.
+        validate: Validate during training.
 
     Raises:
         GLSimError: If the learning rate shall be scaled and the config does not say from which batch size.
@@ -124,12 +124,12 @@ def set_test_options(
     """Merge the options of testing into a config, in place.
 
     Args:
-        cfg (Config): Config of a run.
-        checkpoint (str): Path or URL of the weights.
-        amp (bool): Mixed precision. Defaults to False.
-        tta (bool): Test-time augmentation by the config's ``tta_model`` and ``tta_pipeline``, by default the mean
-            of the logits of an image and its mirror image. Defaults to False.
-        visualization (Mapping, optional): Options of ``PredictionPictureHook``, to draw predictions.
+        cfg: Config of a run.
+        checkpoint: Path or URL of the weights.
+        amp: Mixed precision.
+        tta: Test-time augmentation by the config's ``tta_model`` and ``tta_pipeline``, by default the mean of the
+            logits of an image and its mirror image.
+        visualization: Options of ``PredictionPictureHook``, to draw predictions.
 
     Raises:
         GLSimError: If pictures are asked for with test-time augmentation, which mmpretrain's hook cannot draw.
@@ -151,9 +151,8 @@ def set_dataloader_options(cfg: Config, pin_memory: bool = True, persistent_work
     """Give data loaders mmpretrain's defaults where the config is silent, in place.
 
     Args:
-        cfg (Config): Config of a run.
-        pin_memory (bool): False switches the option off in all data loaders. Defaults to True.
-        persistent_workers (bool): Likewise. Defaults to True.
+        cfg: Config of a run.
+        pin_memory: False switches the option off in all data loaders.
     """
     for name in DATALOADERS:
         if cfg.get(name) is None:

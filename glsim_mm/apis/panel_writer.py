@@ -12,10 +12,10 @@ class PanelWriter:
     """Draws one panel per prediction, and never writes two of one run to one file.
 
     Args:
-        folder (str | Path, optional): For PNG files; made if need be. Defaults to None, for none.
-        show (bool): Show each panel in a window. Defaults to False.
-        wait_time (float): Seconds for which to show it; 0 waits for a key. Defaults to 0.
-        side (int): Height of the pictures in a panel in pixels. Defaults to 224.
+        folder: For PNG files; made if need be. Defaults to None, for none.
+        show: Show each panel in a window.
+        wait_time: Seconds for which to show it; 0 waits for a key.
+        side: Height of the pictures in a panel in pixels.
     """
 
     def __init__(
@@ -31,11 +31,11 @@ class PanelWriter:
         """Draw a panel.
 
         Args:
-            prediction (Prediction): What to draw.
-            name (str): Relative path of the image, whose folders are kept.
+            prediction: What to draw.
+            name: Relative path of the image, whose folders are kept.
 
         Returns:
-            Path | None: The file, if any.
+            The file, if any.
         """
         panel = draw_panel(prediction, self.side)
         if self._window is not None:

@@ -39,13 +39,13 @@ class PictureOptions:
     """What is drawn of a data set, and how.
 
     Attributes:
-        num_images (int): How many images, spread evenly over the data set; 0 for all. Defaults to 16.
-        split (str): ``'test'``, ``'val'`` or ``'train'``; all go through the test pipeline. Defaults to ``'test'``.
-        side (int): Height of the images in pixels; see :func:`glsim_mm.visualization.draw_panel`. Defaults to 192.
-        colormap (str): Of heat maps. Defaults to ``'cividis'``.
-        scaling (str): Of heat maps, ``'rank'`` or ``'linear'``. Defaults to ``'rank'``.
-        mistakes_first (bool): Order the contact sheet as the report is ordered. Defaults to False.
-        only_mistakes (bool): Draw wrong predictions only. Defaults to False.
+        num_images: How many images, spread evenly over the data set; 0 for all.
+        split: ``'test'``, ``'val'`` or ``'train'``; all go through the test pipeline.
+        side: Height of the images in pixels; see :func:`glsim_mm.visualization.draw_panel`.
+        colormap: Of heat maps.
+        scaling: Of heat maps, ``'rank'`` or ``'linear'``.
+        mistakes_first: Order the contact sheet as the report is ordered.
+        only_mistakes: Draw wrong predictions only.
     """
 
     num_images: int = 16
@@ -62,9 +62,9 @@ class WrittenPictures:
     """Files that were written.
 
     Attributes:
-        sheet (Path): The contact sheet; None if there was no panel to put on it.
-        panels (list[Path]): One for each image drawn.
-        report (Path): None if none was asked for.
+        sheet: The contact sheet; None if there was no panel to put on it.
+        panels: One for each image drawn.
+        report: None if none was asked for.
     """
 
     sheet: Path | None = None
@@ -82,15 +82,15 @@ def draw_test_set(
     """Draw predictions on a data set: a PNG file for each image, one of all of them, and a report.
 
     Args:
-        cfg (Config): Config of the model and its data.
-        checkpoint (str): Path or URL of the weights.
-        out_dir (str | Path): Folder; the panels lie in ``panels/`` at the paths of their images below the data root,
-            beside it ``contact_sheet.png``, which holds the first 60.
-        options (PictureOptions, optional): Defaults to those of the class.
-        html (str | Path, optional): File for the report. Defaults to None, no report.
+        cfg: Config of the model and its data.
+        checkpoint: Path or URL of the weights.
+        out_dir: Folder; the panels lie in ``panels/`` at the paths of their images below the data root, beside it
+            ``contact_sheet.png``, which holds the first 60.
+        options: Defaults to those of the class.
+        html: File for the report. Defaults to None, no report.
 
     Returns:
-        WrittenPictures: Paths.
+        Paths.
 
     Raises:
         GLSimError: If the checkpoint, the data or a folder cannot be used.
@@ -141,11 +141,11 @@ def write_file(path: Path, content: bytes) -> Path:
     """Write a file and the folders above it.
 
     Args:
-        path (Path): Where.
-        content (bytes): What.
+        path: Where.
+        content: What.
 
     Returns:
-        Path: ``path``.
+        ``path``.
 
     Raises:
         GLSimError: If it cannot be written.

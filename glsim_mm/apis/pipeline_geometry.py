@@ -20,13 +20,13 @@ def photo_from_input(steps: Sequence[BaseTransform | Callable], shape: tuple[int
     cropping, padding, mirroring, turning) is followed, whether or not it would move annotated boxes.
 
     Args:
-        steps (Sequence[BaseTransform | Callable]): The test pipeline without loading and packing.
-        shape (tuple[int, int]): Height and width of the photo in pixels.
+        steps: The test pipeline without loading and packing.
+        shape: Height and width of the photo in pixels.
 
     Returns:
-        np.ndarray | None: (2, 3) float64 ``A`` with ``A @ (x, y, 1)`` the place in the photo of the place ``x, y`` in
-        the input, both counted from the upper left corner of the upper left pixel; None if the pipeline draws at
-        random, changes more than places, or does not keep enough pixels to tell.
+        (2, 3) float64 ``A`` with ``A @ (x, y, 1)`` the place in the photo of the place ``x, y`` in the input, both
+        counted from the upper left corner of the upper left pixel; None if the pipeline draws at random, changes more
+        than places, or does not keep enough pixels to tell.
     """
     if any(type(step).__name__.startswith(_RANDOM) for step in steps):
         return None

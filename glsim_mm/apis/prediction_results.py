@@ -19,14 +19,14 @@ def to_result(
     """A model's result for one image as plain values.
 
     Args:
-        sample (DataSample): With ``pred_score`` (K,), and what a GLSim model adds.
-        classes (Sequence[str] | None): Names of the classes.
-        top_k (int): How many of the likeliest classes to list.
-        photo_from_input (np.ndarray | None): (2, 3) map from the network input to the photo, if known.
-        shape (tuple[int, int]): Height and width of the photo.
+        sample: With ``pred_score`` (K,), and what a GLSim model adds.
+        classes: Names of the classes.
+        top_k: How many of the likeliest classes to list.
+        photo_from_input: (2, 3) map from the network input to the photo, if known.
+        shape: Height and width of the photo.
 
     Returns:
-        dict: As :class:`GLSimInferencer` describes it, without ``index`` and ``path``.
+        As :class:`GLSimInferencer` describes it, without ``index`` and ``path``.
     """
     top = top_classes(sample.pred_score, classes, top_k)
     label, name, score = top[0]

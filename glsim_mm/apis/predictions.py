@@ -21,11 +21,11 @@ def build_split(cfg: Config, split: str = 'test') -> BaseDataset:
     """Build a data set of a config with the pipeline of its test set.
 
     Args:
-        cfg (Config): A config.
-        split (str): ``'test'``, ``'val'`` or ``'train'``. Defaults to ``'test'``.
+        cfg: A config.
+        split: ``'test'``, ``'val'`` or ``'train'``.
 
     Returns:
-        BaseDataset: The data set.
+        The data set.
 
     Raises:
         GLSimError: If the config has no such data set, its data is not there, or it is a wrapper of others.
@@ -46,12 +46,12 @@ def predict_some(model: nn.Module, dataset: BaseDataset, num_images: int) -> Ite
     """Predictions on images spread evenly over a data set; an unreadable one is left out.
 
     Args:
-        model (nn.Module): Classifier of mmpretrain with its data preprocessor.
-        dataset (BaseDataset): Whose pipeline ends with ``PackInputs``.
-        num_images (int): How many images; all if there are fewer, or for 0.
+        model: Classifier of mmpretrain with its data preprocessor.
+        dataset: Whose pipeline ends with ``PackInputs``.
+        num_images: How many images; all if there are fewer, or for 0.
 
     Yields:
-        tuple[int, Prediction]: Index in the data set, and what to draw.
+        Index in the data set, and what to draw.
     """
     number = min(num_images, len(dataset)) or len(dataset)
     yield from predict_at(model, dataset, np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist())
@@ -61,12 +61,12 @@ def predict_at(model: nn.Module, dataset: BaseDataset, positions: Iterable[int])
     """Predictions on chosen images; an unreadable one is left out.
 
     Args:
-        model (nn.Module): Classifier of mmpretrain with its data preprocessor.
-        dataset (BaseDataset): Whose pipeline ends with ``PackInputs``.
-        positions (Iterable[int]): Which images of it.
+        model: Classifier of mmpretrain with its data preprocessor.
+        dataset: Whose pipeline ends with ``PackInputs``.
+        positions: Which images of it.
 
     Yields:
-        tuple[int, Prediction]: Position in the data set, and what to draw.
+        Position in the data set, and what to draw.
     """
     for position, results, packed in _read_at(dataset, positions):
         with torch.no_grad():
@@ -78,11 +78,11 @@ def read_some(dataset: BaseDataset, num_images: int) -> Iterator[tuple[int, dict
     """Images spread evenly over a data set, those that can be read.
 
     Args:
-        dataset (BaseDataset): Whose pipeline ends with ``PackInputs``.
-        num_images (int): How many; all if there are fewer, or for 0.
+        dataset: Whose pipeline ends with ``PackInputs``.
+        num_images: How many; all if there are fewer, or for 0.
 
     Yields:
-        tuple[int, dict, dict]: Index, and the sample before and after packing, which leaves boxes out.
+        Index, and the sample before and after packing, which leaves boxes out.
     """
     number = min(num_images, len(dataset)) or len(dataset)
     yield from _read_at(dataset, np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist())
@@ -105,13 +105,13 @@ def to_prediction(inputs: torch.Tensor, sample: DataSample, results: dict, class
     """Gather what is drawn of an image.
 
     Args:
-        inputs (Tensor): Network input before the data preprocessor, (3, H, W) BGR, 0..255.
-        sample (DataSample): What the model predicted.
-        results (dict): The sample before packing: ``gt_bboxes`` and ``img_path``, where there are.
-        classes (Sequence[str], optional): Names; without, classes are named by their numbers.
+        inputs: Network input before the data preprocessor, (3, H, W) BGR, 0..255.
+        sample: What the model predicted.
+        results: The sample before packing: ``gt_bboxes`` and ``img_path``, where there are.
+        classes: Names; without, classes are named by their numbers.
 
     Returns:
-        Prediction: With the likeliest five classes.
+        With the likeliest five classes.
     """
     prediction = prediction_from_sample(inputs, sample, classes)
     return replace(prediction, annotated_box=annotated_box(results), path=results.get('img_path'))
@@ -127,11 +127,11 @@ def image_name(results: dict, classes: Sequence[str] | None) -> str:
     """What to write below an image: its class, or its path where the class is unknown.
 
     Args:
-        results (dict): A sample before packing.
-        classes (Sequence[str], optional): Names.
+        results: A sample before packing.
+        classes: Names.
 
     Returns:
-        str: A name.
+        A name.
     """
     if 'gt_label' not in results:
         return str(results.get('img_path', ''))

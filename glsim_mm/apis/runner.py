@@ -26,10 +26,10 @@ def build_runner(cfg: Config) -> Runner:
     runs work on CPU, ``num_workers=0`` works, and ``compile`` compiles the backbone, not the training step.
 
     Args:
-        cfg (Config): Config with all fields of a run, ``work_dir`` among them.
+        cfg: Config with all fields of a run, ``work_dir`` among them.
 
     Returns:
-        Runner: A runner that is ready to train or test.
+        A runner that is ready to train or test.
 
     Raises:
         GLSimError: If a field of the config is unknown.
@@ -51,10 +51,10 @@ def run_training(cfg: Config) -> Runner:
     """Train the model of a config.
 
     Args:
-        cfg (Config): Config of a run.
+        cfg: Config of a run.
 
     Returns:
-        Runner: The runner after training.
+        The runner after training.
 
     Raises:
         GLSimError: If the config, its data or its checkpoints cannot be used, or the loss is NaN.
@@ -73,13 +73,13 @@ def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred', err
     """Test the model of a config; where every image has one label, the most confused classes go to the log.
 
     Args:
-        cfg (Config): Config of a run; ``load_from`` names the checkpoint.
-        out (str, optional): File for the results, .pkl, .json or .yml as mmengine writes them.
-        out_item (str): ``'pred'`` for predictions (.pkl only) or ``'metrics'``. Defaults to ``'pred'``.
-        error_report (str, optional): File for a report of the mistakes with pictures, HTML.
+        cfg: Config of a run; ``load_from`` names the checkpoint.
+        out: File for the results, .pkl, .json or .yml as mmengine writes them.
+        out_item: ``'pred'`` for predictions (.pkl only) or ``'metrics'``.
+        error_report: File for a report of the mistakes with pictures, HTML.
 
     Returns:
-        dict: Metrics by name.
+        Metrics by name.
 
     Raises:
         GLSimError: If the config, its data or its checkpoint cannot be used.

@@ -33,14 +33,14 @@ def compare_selectors(
     is the same in every call.
 
     Args:
-        cfg (Config): Config of a GLSim model and its data.
-        checkpoint (str): Path or URL of the weights.
-        selectors (Sequence[str]): Keys of :data:`glsim_mm.models.necks.SELECTORS`, or ``'own'`` for the model's own
-            selector, with its weights if it learns.
-        options (PictureOptions, optional): Which images. Defaults to those of the class.
+        cfg: Config of a GLSim model and its data.
+        checkpoint: Path or URL of the weights.
+        selectors: Keys of :data:`glsim_mm.models.necks.SELECTORS`, or ``'own'`` for the model's own selector, with its
+            weights if it learns.
+        options: Which images. Defaults to those of the class.
 
     Yields:
-        ComparedImage: What to draw; see :func:`glsim_mm.visualization.draw_selector_grid`.
+        What to draw; see :func:`glsim_mm.visualization.draw_selector_grid`.
 
     Raises:
         GLSimError: If a selector is unknown or lacks what it needs, or checkpoint or data cannot be used.
@@ -61,14 +61,14 @@ def draw_selectors(
     """Draw what :func:`compare_selectors` finds.
 
     Args:
-        cfg (Config): Config of a GLSim model and its data.
-        checkpoint (str): Path or URL of the weights.
-        selectors (Sequence[str]): See :func:`compare_selectors`.
-        out_dir (str | Path): Folder; the picture is ``selectors.png``.
-        options (PictureOptions, optional): Which images, and how they are drawn. Defaults to those of the class.
+        cfg: Config of a GLSim model and its data.
+        checkpoint: Path or URL of the weights.
+        selectors: See :func:`compare_selectors`.
+        out_dir: Folder; the picture is ``selectors.png``.
+        options: Which images, and how they are drawn. Defaults to those of the class.
 
     Returns:
-        Path: Of the picture.
+        Of the picture.
 
     Raises:
         GLSimError: See :func:`compare_selectors`; or if no image can be read or the picture cannot be written.
@@ -85,7 +85,7 @@ def check_selectors(names: Sequence[str]) -> None:
     """Refuse names of selectors that are unknown.
 
     Args:
-        names (Sequence[str]): Names.
+        names: Names.
 
     Raises:
         GLSimError: If one is unknown, or there is none.
@@ -104,11 +104,11 @@ def build_selectors(model: nn.Module, names: Sequence[str]) -> dict[str, RegionS
     """Build selectors that make boxes as a model's own selector does.
 
     Args:
-        model (nn.Module): A GLSim model.
-        names (Sequence[str]): See :func:`compare_selectors`.
+        model: A GLSim model.
+        names: See :func:`compare_selectors`.
 
     Returns:
-        dict[str, RegionSelector]: By name, each once.
+        By name, each once.
 
     Raises:
         GLSimError: If the model has no selector.
@@ -130,13 +130,13 @@ def select_regions(
     """Run the encoder once on one image, and every selector on what it gives.
 
     Args:
-        model (nn.Module): A GLSim model.
-        necks (dict[str, RegionSelector]): By name.
-        images (Tensor): One normalised image, (1, 3, H, W).
-        boxes (Tensor, optional): Its annotated box, (1, 4).
+        model: A GLSim model.
+        necks: By name.
+        images: One normalised image, (1, 3, H, W).
+        boxes: Its annotated box, (1, 4).
 
     Returns:
-        dict[str, Selection]: By name.
+        By name.
 
     Raises:
         GLSimError: If the encoder cannot give the attention that a selector needs, or the box is missing.

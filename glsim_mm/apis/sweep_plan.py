@@ -25,13 +25,13 @@ class Trial:
     """One training of a sweep.
 
     Attributes:
-        settings (dict[str, Any]): Values of config fields by dotted name.
-        seed (int): Random seed.
-        status (str): ``'pending'``, ``'submitted'`` (to slurm), ``'done'`` or ``'failed'``; an interrupted one is
-            pending. Defaults to pending.
-        message (str): Last words of a failed one. Defaults to none.
-        command (list[str]): What was last run for it. Defaults to nothing.
-        job (str): Number of its slurm job. Defaults to none.
+        settings: Values of config fields by dotted name.
+        seed: Random seed.
+        status: ``'pending'``, ``'submitted'`` (to slurm), ``'done'`` or ``'failed'``; an interrupted one is pending.
+            Defaults to pending.
+        message: Last words of a failed one.
+        command: What was last run for it. Defaults to nothing.
+        job: Number of its slurm job.
     """
 
     settings: dict[str, Any]
@@ -64,9 +64,9 @@ class Sweep:
     """A sweep and its state, which lies in ``sweep.json`` in its folder.
 
     Attributes:
-        folder (Path): Work directory; each trial has a folder of its own in it.
-        fingerprint (str): Hash of the config that all trials share.
-        trials (dict[str, Trial]): By name, in the order in which they run.
+        folder: Work directory; each trial has a folder of its own in it.
+        fingerprint: Hash of the config that all trials share.
+        trials: By name, in the order in which they run.
     """
 
     folder: Path
@@ -94,10 +94,10 @@ def parse_grid(words: Sequence[str]) -> dict[str, Any]:
     """Read the grid of a command line by the rules of ``--cfg-options`` (mmengine's ``DictAction``).
 
     Args:
-        words (Sequence[str]): Each ``name=value`` or ``name=value,value``.
+        words: Each ``name=value`` or ``name=value,value``.
 
     Returns:
-        dict[str, Any]: Values by dotted name: a list where there are several.
+        Values by dotted name: a list where there are several.
 
     Raises:
         GLSimError: If a word has no value, a name comes twice, or brackets do not match.
@@ -122,13 +122,13 @@ def plan_sweep(cfg: Config, folder: str | Path, grid: Mapping[str, Any], seeds: 
     """Combine settings and seeds; trials of an earlier call in the same folder keep their state.
 
     Args:
-        cfg (Config): Config of the trainings, without the settings of the grid.
-        folder (str | Path): Work directory of the sweep.
-        grid (Mapping[str, Any]): Values to try for each field, a list, or one value.
-        seeds (Sequence[int]): Random seeds; each setting is trained with all of them.
+        cfg: Config of the trainings, without the settings of the grid.
+        folder: Work directory of the sweep.
+        grid: Values to try for each field, a list, or one value.
+        seeds: Random seeds; each setting is trained with all of them.
 
     Returns:
-        Sweep: With the trials of this grid first, and those of earlier grids, all of one config.
+        With the trials of this grid first, and those of earlier grids, all of one config.
 
     Raises:
         GLSimError: If a field is unknown, there is nothing to try, a value or seed comes twice, or the folder has a
@@ -162,10 +162,10 @@ def read_sweep(folder: str | Path) -> Sweep | None:
     """Read the state of a sweep.
 
     Args:
-        folder (str | Path): Work directory of the sweep.
+        folder: Work directory of the sweep.
 
     Returns:
-        Sweep | None: None if there is none.
+        None if there is none.
 
     Raises:
         GLSimError: If the file is damaged.
@@ -187,10 +187,10 @@ def existing_sweep(folder: str | Path) -> Sweep:
     """Read the state of a sweep that must be there.
 
     Args:
-        folder (str | Path): Work directory of the sweep.
+        folder: Work directory of the sweep.
 
     Returns:
-        Sweep: The sweep.
+        The sweep.
 
     Raises:
         GLSimError: If there is none, or its file is damaged.
@@ -216,8 +216,8 @@ def check_field(cfg: Config, name: str) -> None:
     """Raise :class:`GLSimError` unless a config has a field.
 
     Args:
-        cfg (Config): A config.
-        name (str): Dotted name; places in lists are numbers.
+        cfg: A config.
+        name: Dotted name; places in lists are numbers.
     """
     node: Any = cfg
     for part in name.split('.'):

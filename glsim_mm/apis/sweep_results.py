@@ -22,9 +22,9 @@ class SettingResult:
     """One setting over all of its seeds.
 
     Attributes:
-        settings (dict[str, Any]): Values of config fields.
-        values (list[float]): The metric of each finished trial.
-        trials (int): How many trials there are.
+        settings: Values of config fields.
+        values: The metric of each finished trial.
+        trials: How many trials there are.
     """
 
     settings: dict[str, Any]
@@ -46,13 +46,13 @@ def read_metric(folder: Path, metric: str, last: bool = False, lower_is_better: 
     """A metric of a training, from what mmengine recorded of its validations.
 
     Args:
-        folder (Path): Work directory of the training, which may have been interrupted and continued.
-        metric (str): Name, such as ``'accuracy/top1'``.
-        last (bool): Of the last validation. Defaults to False, the best one.
-        lower_is_better (bool): What best means. Defaults to False.
+        folder: Work directory of the training, which may have been interrupted and continued.
+        metric: Name, such as ``'accuracy/top1'``.
+        last: Of the last validation. Defaults to False, the best one.
+        lower_is_better: What best means.
 
     Returns:
-        float | None: None if no finite value was recorded.
+        None if no finite value was recorded.
     """
     by_step: dict[int, float] = {}
     for record in _records(folder):
@@ -70,13 +70,13 @@ def gather_results(sweep: Sweep, metric: str, last: bool = False, lower_is_bette
     """Read what finished trials measured, by setting.
 
     Args:
-        sweep (Sweep): A sweep.
-        metric (str): Name of the metric.
-        last (bool): See :func:`read_metric`. Defaults to False.
-        lower_is_better (bool): See :func:`read_metric`. Defaults to False.
+        sweep: A sweep.
+        metric: Name of the metric.
+        last: See :func:`read_metric`.
+        lower_is_better: See :func:`read_metric`.
 
     Returns:
-        list[SettingResult]: The best mean first; settings without a result last.
+        The best mean first; settings without a result last.
 
     Raises:
         GLSimError: If trials are finished and none recorded the metric.
@@ -105,11 +105,11 @@ def format_results_table(results: Sequence[SettingResult], metric: str) -> str:
     """Results as a table for people, the best marked with a star.
 
     Args:
-        results (Sequence[SettingResult]): In the order to show.
-        metric (str): Name of the metric.
+        results: In the order to show.
+        metric: Name of the metric.
 
     Returns:
-        str: Lines with aligned columns.
+        Lines with aligned columns.
     """
     names = list(dict.fromkeys(name for row in results for name in row.settings))
     header = ['', *(_short(name, names) for name in names), f'mean {metric}', 'deviation', 'seeds']
@@ -126,12 +126,12 @@ def write_results(sweep: Sweep, results: Sequence[SettingResult], metric: str) -
     """Write the table as CSV, in full precision.
 
     Args:
-        sweep (Sweep): A sweep.
-        results (Sequence[SettingResult]): See :func:`gather_results`.
-        metric (str): Name of the metric.
+        sweep: A sweep.
+        results: See :func:`gather_results`.
+        metric: Name of the metric.
 
     Returns:
-        Path: ``results.csv`` in the folder of the sweep.
+        ``results.csv`` in the folder of the sweep.
 
     Raises:
         GLSimError: If it cannot be written.
@@ -154,12 +154,12 @@ def is_lower_better(cfg: Config, metric: str) -> bool:
     """What best means for a metric, by the rule by which the config keeps its best checkpoint.
 
     Args:
-        cfg (Config): Config of the trainings.
-        metric (str): Name of the metric.
+        cfg: Config of the trainings.
+        metric: Name of the metric.
 
     Returns:
-        bool: By ``rule`` of the checkpoint hook, if its ``save_best`` names the metric; else by the metric's name:
-        true for losses, calibration errors and deviations.
+        By ``rule`` of the checkpoint hook, if its ``save_best`` names the metric; else by the metric's name: true for
+        losses, calibration errors and deviations.
     """
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     names, rules = (
@@ -176,11 +176,11 @@ def explain_values(last: bool, lower_is_better: bool) -> str:
     """One line on what the numbers of the table are.
 
     Args:
-        last (bool): See :func:`read_metric`.
-        lower_is_better (bool): See :func:`read_metric`.
+        last: See :func:`read_metric`.
+        lower_is_better: See :func:`read_metric`.
 
     Returns:
-        str: At most 80 characters.
+        At most 80 characters.
     """
     best = 'lowest' if lower_is_better else 'highest'
     value = 'last' if last else best

@@ -27,13 +27,13 @@ def local_command(tools: Path, config: str, options: Mapping[str, Any], gpus: in
     """Trials on this machine.
 
     Args:
-        tools (Path): Folder of ``train.py`` and ``dist_train.sh``.
-        config (str): Config file.
-        options (Mapping[str, Any]): Values of config fields that all trials share.
-        gpus (int): Processes of each training. Defaults to 1.
+        tools: Folder of ``train.py`` and ``dist_train.sh``.
+        config: Config file.
+        options: Values of config fields that all trials share.
+        gpus: Processes of each training.
 
     Returns:
-        Command: Makes the command of a trial from it, its folder, and whether to go on from its last checkpoint.
+        Makes the command of a trial from it, its folder, and whether to go on from its last checkpoint.
     """
     start = [sys.executable, str(tools / 'train.py'), config]
     if gpus > 1:
@@ -45,13 +45,13 @@ def slurm_command(tools: Path, partition: str, config: str, options: Mapping[str
     """Trials within jobs of slurm; GPUS, GPUS_PER_NODE and so on come from the environment.
 
     Args:
-        tools (Path): Folder of ``slurm_train.sh``.
-        partition (str): Of slurm.
-        config (str): Config file.
-        options (Mapping[str, Any]): Values of config fields that all trials share.
+        tools: Folder of ``slurm_train.sh``.
+        partition: Of slurm.
+        config: Config file.
+        options: Values of config fields that all trials share.
 
     Returns:
-        Command: As :func:`local_command`.
+        As :func:`local_command`.
     """
     start = ['bash', str(tools / 'slurm_train.sh'), partition]
     return lambda trial, folder, resume: [*start, trial.name, config, str(folder), *_rest(trial, resume, options)]
@@ -68,10 +68,10 @@ def run_sweep(sweep: Sweep, command: Command, jobs: int = 1, retry_failed: bool 
     trainings, which the next call continues from their last checkpoints.
 
     Args:
-        sweep (Sweep): What to run; changed and saved on the way.
-        command (Command): See :func:`local_command`.
-        jobs (int): Trials at a time. Defaults to 1.
-        retry_failed (bool): Run failed trials again, from their last checkpoint if there is one. Defaults to False.
+        sweep: What to run; changed and saved on the way.
+        command: See :func:`local_command`.
+        jobs: Trials at a time.
+        retry_failed: Run failed trials again, from their last checkpoint if there is one.
 
     Raises:
         GLSimError: If the folder cannot be written, the command not be found, or the sweep is interrupted.
@@ -101,11 +101,11 @@ def prepare_folder(sweep: Sweep, trial: Trial) -> tuple[Path, bool]:
     """Make the folder of a trial.
 
     Args:
-        sweep (Sweep): A sweep.
-        trial (Trial): One of its trials.
+        sweep: A sweep.
+        trial: One of its trials.
 
     Returns:
-        tuple[Path, bool]: The folder, and whether there is a checkpoint to go on from.
+        The folder, and whether there is a checkpoint to go on from.
 
     Raises:
         GLSimError: If it cannot be written.
@@ -123,9 +123,9 @@ def note_end(trial: Trial, folder: Path, code: int) -> None:
     """Note in a trial that its training ended.
 
     Args:
-        trial (Trial): Changed.
-        folder (Path): Its folder, with the log.
-        code (int): Exit code of the training.
+        trial: Changed.
+        folder: Its folder, with the log.
+        code: Exit code of the training.
     """
     trial.status = DONE if code == 0 else FAILED
     log = folder / LOG_FILE

@@ -31,13 +31,13 @@ def submit_sweep(sweep: Sweep, command: Command, partition: str, retry_failed: b
     environment, with the defaults of ``tools/slurm_train.sh``; ``sbatch`` reads SBATCH_TIMELIMIT and so on.
 
     Args:
-        sweep (Sweep): What to run, after :func:`refresh_jobs`; changed and saved on the way.
-        command (Command): What a job runs, see :func:`glsim_mm.apis.sweep_runs.slurm_command`.
-        partition (str): Of slurm.
-        retry_failed (bool): Submit failed trials again. Defaults to False.
+        sweep: What to run, after :func:`refresh_jobs`; changed and saved on the way.
+        command: What a job runs, see :func:`glsim_mm.apis.sweep_runs.slurm_command`.
+        partition: Of slurm.
+        retry_failed: Submit failed trials again.
 
     Returns:
-        int: Number of submitted jobs.
+        Number of submitted jobs.
 
     Raises:
         GLSimError: If the folder cannot be written, or slurm refuses a job.
@@ -62,9 +62,9 @@ def refresh_jobs(sweep: Sweep, ask_queue: bool = True) -> None:
     """Note which submitted trials have ended.
 
     Args:
-        sweep (Sweep): Changed and saved. A job that left the queue without an exit code was killed: its trial is
-            pending, to go on from its last checkpoint.
-        ask_queue (bool): Look into slurm's queue; without, such a trial stays submitted. Defaults to True.
+        sweep: Changed and saved. A job that left the queue without an exit code was killed: its trial is pending, to go
+            on from its last checkpoint.
+        ask_queue: Look into slurm's queue; without, such a trial stays submitted.
 
     Raises:
         GLSimError: If slurm cannot be asked.

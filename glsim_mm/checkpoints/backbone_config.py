@@ -16,8 +16,8 @@ def backbone_config(vit: VitDescription, layout: str) -> dict[str, Any] | None:
     right for the models that its authors publish.
 
     Args:
-        vit (VitDescription): What the shapes say.
-        layout (str): Where the names came from.
+        vit: What the shapes say.
+        layout: Where the names came from.
 
     Returns:
         dict | None: Arguments of ``GLSimViT`` that differ from its defaults; None where only ``TimmViT`` will do.

@@ -26,10 +26,10 @@ def read_clip(tensors: Mapping[str, Tensor]) -> Renamed:
     """timm's names for those of an image tower; the projection to the space shared with text is left out.
 
     Args:
-        tensors (Mapping[str, Tensor]): Weights under ``visual.``, without that prefix.
+        tensors: Weights under ``visual.``, without that prefix.
 
     Returns:
-        Renamed: Weights under timm's names.
+        Weights under timm's names.
     """
     renamed, left_out = rename(tensors, _RULES)
     return Renamed(add_token_axes(renamed), left_out)

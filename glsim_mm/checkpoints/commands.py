@@ -66,12 +66,12 @@ def write_official_config(source: str, target: str | Path, layout: str = 'glsim'
     """Write the config of one of the authors' GLSim checkpoints.
 
     Args:
-        source (str): The checkpoint.
-        target (str | Path): ``.py`` file.
-        layout (str): Its layout. Defaults to ``'glsim'``.
+        source: The checkpoint.
+        target: ``.py`` file.
+        layout: Its layout.
 
     Returns:
-        Path: The file.
+        The file.
 
     Raises:
         GLSimError: If the checkpoint is none of the authors', or the file cannot be written.

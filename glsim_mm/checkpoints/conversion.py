@@ -25,11 +25,11 @@ class Converted(NamedTuple):
     """What a conversion did.
 
     Attributes:
-        file (Path): The file that was written.
-        layout (str): Layout of the source.
-        num_tensors (int): Tensors in the file.
-        left_out (list[str]): Names of the source's tensors that are not in the file.
-        meta (dict): What was written beside the tensors.
+        file: The file that was written.
+        layout: Layout of the source.
+        num_tensors: Tensors in the file.
+        left_out: Names of the source's tensors that are not in the file.
+        meta: What was written beside the tensors.
     """
 
     file: Path
@@ -52,20 +52,19 @@ def convert_file(
     """Read weights of any layout and write them under other names, float32.
 
     Args:
-        source (str): A path, ``SCHEME://FILE`` or ``timm://NAME``.
-        target (str | Path): ``.pth`` or ``.safetensors``.
-        to (str): ``'mmpretrain'``: names of ``GLSimClassifier`` with ``GLSimViT``; ``'timm'``: the encoder, for timm
-            and ``TimmViT``; ``'glsim'``: the authors' code. Defaults to ``'mmpretrain'``.
-        layout (str, optional): Layout of the source. Defaults to None, told by its names.
-        img_size (tuple[int, int], optional): Height and width in pixels to resize the position embedding for.
-        mode (str): How: ``'bicubic'`` with anti-aliasing as timm, or ``'bilinear'`` as ``GLSimViT``. Defaults to
-            ``'bicubic'``.
-        keep_head (bool): Keep a linear classifier on the CLS token, if there is one. Defaults to True.
-        model (Mapping[str, Any], optional): ``model`` of the config, which the authors' layout needs for O and
-            similarity; not needed where the source came from the authors.
+        source: A path, ``SCHEME://FILE`` or ``timm://NAME``.
+        target: ``.pth`` or ``.safetensors``.
+        to: ``'mmpretrain'``: names of ``GLSimClassifier`` with ``GLSimViT``; ``'timm'``: the encoder, for timm and
+            ``TimmViT``; ``'glsim'``: the authors' code.
+        layout: Layout of the source. Defaults to None, told by its names.
+        img_size: Height and width in pixels to resize the position embedding for.
+        mode: How: ``'bicubic'`` with anti-aliasing as timm, or ``'bilinear'`` as ``GLSimViT``.
+        keep_head: Keep a linear classifier on the CLS token, if there is one.
+        model: ``model`` of the config, which the authors' layout needs for O and similarity; not needed where the
+            source came from the authors.
 
     Returns:
-        Converted: What was done.
+        What was done.
 
     Raises:
         GLSimError: If the source cannot be read, or there is no place for it in the target's layout.

@@ -22,10 +22,10 @@ def read_dinov2(tensors: Mapping[str, Tensor]) -> Renamed:
     timm's models with registers store positions of patches alone, so there the CLS token's is added to the token.
 
     Args:
-        tensors (Mapping[str, Tensor]): Weights as the authors publish them.
+        tensors: Weights as the authors publish them.
 
     Returns:
-        Renamed: Weights under timm's names.
+        Weights under timm's names.
     """
     renamed, left_out = rename(tensors, _RULES)
     return Renamed(merge_cls_position(renamed), left_out)

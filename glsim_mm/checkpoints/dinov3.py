@@ -44,10 +44,10 @@ def read_dinov3(tensors: Mapping[str, Tensor]) -> Renamed:
     ``vit_*_dinov3`` have none and ``vit_*_dinov3_qkvb`` start it from zero.
 
     Args:
-        tensors (Mapping[str, Tensor]): Weights as the authors publish them.
+        tensors: Weights as the authors publish them.
 
     Returns:
-        Renamed: Weights under timm's names.
+        Weights under timm's names.
     """
     renamed, left_out = rename(tensors, _AUTHORS)
     return Renamed(_split_bias(renamed), left_out)
@@ -57,10 +57,10 @@ def read_hf_dinov3(tensors: Mapping[str, Tensor]) -> Renamed:
     """timm's names for those of ``transformers.DINOv3ViTModel``.
 
     Args:
-        tensors (Mapping[str, Tensor]): Weights of a ``DINOv3ViTModel``.
+        tensors: Weights of a ``DINOv3ViTModel``.
 
     Returns:
-        Renamed: Weights under timm's names.
+        Weights under timm's names.
     """
     renamed, left_out = rename(tensors, _HUGGING_FACE)
     renamed = fuse(_with_key_bias(renamed), ('q', 'k', 'v'), 'qkv')

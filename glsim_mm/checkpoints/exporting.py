@@ -16,11 +16,11 @@ def export_to_glsim(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """Tensors of a model as the authors' checkpoints name them, ``model.`` and all.
 
     Args:
-        checkpoint (Mapping[str, Any]): ``state_dict`` and, where known, ``unread``, as
-            :func:`~glsim_mm.checkpoints.schemes.load_whole` gives them.
+        checkpoint: ``state_dict`` and, where known, ``unread``, as :func:`~glsim_mm.checkpoints.schemes.load_whole`
+            gives them.
 
     Returns:
-        dict[str, Tensor]: The authors' names; a checkpoint of theirs comes back bit by bit.
+        The authors' names; a checkpoint of theirs comes back bit by bit.
 
     Raises:
         GLSimError: If the authors' model has no place for a tensor.
@@ -33,11 +33,11 @@ def official_settings(model: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
     """The authors' command line for a model of this project, as far as it concerns the model.
 
     Args:
-        model (Mapping[str, Any]): ``model`` of a config.
-        tensors (Mapping[str, Tensor]): The model under the authors' names.
+        model: ``model`` of a config.
+        tensors: The model under the authors' names.
 
     Returns:
-        dict[str, Any]: Attributes of their ``argparse.Namespace``.
+        Attributes of their ``argparse.Namespace``.
 
     Raises:
         GLSimError: If the authors' code has no such model.

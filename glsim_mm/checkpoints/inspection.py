@@ -17,11 +17,11 @@ def inspect_checkpoint(address: str, layout: str | None = None) -> list[str]:
     """Describe weights.
 
     Args:
-        address (str): A path, ``SCHEME://FILE`` or ``timm://NAME``.
-        layout (str, optional): Layout to expect. Defaults to None, told by the names.
+        address: A path, ``SCHEME://FILE`` or ``timm://NAME``.
+        layout: Layout to expect. Defaults to None, told by the names.
 
     Returns:
-        list[str]: Lines of text: layout, architecture, backbone config, and what else the file holds.
+        Lines of text: layout, architecture, backbone config, and what else the file holds.
 
     Raises:
         GLSimError: If it cannot be had or read, or is no ViT.

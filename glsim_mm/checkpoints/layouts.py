@@ -31,9 +31,9 @@ class Layout(NamedTuple):
     """The names of one kind of model.
 
     Attributes:
-        kind (str): What it is called in reports; starts with its key in :data:`LAYOUTS`.
-        markers (tuple[str, ...]): Names that together only files of this layout have, without prefix.
-        read (Callable): Gives the encoder timm's names.
+        kind: What it is called in reports; starts with its key in :data:`LAYOUTS`.
+        markers: Names that together only files of this layout have, without prefix.
+        read: Gives the encoder timm's names.
     """
 
     kind: str
@@ -68,12 +68,11 @@ def find_layout(names: Mapping[str, Tensor], among: str | None = None) -> tuple[
     """Tell a file's layout by its names.
 
     Args:
-        names (Mapping[str, Tensor]): Names in the file.
-        among (str, optional): The only layout to consider, a key of :data:`LAYOUTS`. Defaults to None, all.
+        names: Names in the file.
+        among: The only layout to consider, a key of :data:`LAYOUTS`. Defaults to None, all.
 
     Returns:
-        tuple[Layout, str] | None: The layout, and the prefix of the encoder's names in the file (``''`` for none);
-        None if no layout fits.
+        The layout, and the prefix of the encoder's names in the file (``''`` for none); None if no layout fits.
     """
     for name in LAYOUTS if among is None else [among]:
         for layout in LAYOUTS[name]:
@@ -87,12 +86,12 @@ def read_vit(tensors: Mapping[str, Tensor], source: str, layout: str | None = No
     """Weights of an encoder under timm's names, whatever names a file has.
 
     Args:
-        tensors (Mapping[str, Tensor]): What the file holds.
-        source (str): What errors call the file.
-        layout (str, optional): A key of :data:`LAYOUTS`. Defaults to None: told by the names.
+        tensors: What the file holds.
+        source: What errors call the file.
+        layout: A key of :data:`LAYOUTS`. Defaults to None: told by the names.
 
     Returns:
-        VitWeights: The encoder, and its linear classifier if it has one.
+        The encoder, and its linear classifier if it has one.
 
     Raises:
         GLSimError: If the layout is unknown or not the one that was asked for, or tensors are missing.

@@ -22,12 +22,12 @@ def load_glsim_vit(module: nn.Module, address: str, prefix: str | None = None) -
     The position embedding is resized to the module's grid, square or not, in the module's ``interpolate_mode``.
 
     Args:
-        module (nn.Module): The backbone.
-        address (str): As :func:`~glsim_mm.checkpoints.sources.read_address` takes it.
-        prefix (str, optional): Read only tensors under this prefix, as ``init_cfg`` has it; ignored if there are none.
+        module: The backbone.
+        address: As :func:`~glsim_mm.checkpoints.sources.read_address` takes it.
+        prefix: Read only tensors under this prefix, as ``init_cfg`` has it; ignored if there are none.
 
     Returns:
-        LoadReport: What was loaded; it is logged too.
+        What was loaded; it is logged too.
 
     Raises:
         GLSimError: If the weights cannot be read or do not fill the backbone.
@@ -49,12 +49,12 @@ def load_timm_vit(module: nn.Module, address: str, prefix: str | None = None) ->
     Names that are no layout known here are left to timm, which converts those of some more projects.
 
     Args:
-        module (nn.Module): A model of timm without classifier.
-        address (str): As :func:`load_glsim_vit`.
-        prefix (str, optional): As :func:`load_glsim_vit`.
+        module: A model of timm without classifier.
+        address: As :func:`load_glsim_vit`.
+        prefix: As :func:`load_glsim_vit`.
 
     Returns:
-        LoadReport: What was loaded; it is logged too.
+        What was loaded; it is logged too.
 
     Raises:
         GLSimError: If the weights cannot be read or do not fill the model.

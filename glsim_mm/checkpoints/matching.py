@@ -20,11 +20,11 @@ class LoadReport(NamedTuple):
     """Names of tensors, by what loading did with them.
 
     Attributes:
-        loaded (list[str]): Copied into the module.
-        missing (list[str]): In the module, not in the weights.
-        misshapen (list[str]): In both, with different shapes.
-        unexpected (list[str]): In the weights, not in the module.
-        left_out (list[str]): In the file, no part of an encoder.
+        loaded: Copied into the module.
+        missing: In the module, not in the weights.
+        misshapen: In both, with different shapes.
+        unexpected: In the weights, not in the module.
+        left_out: In the file, no part of an encoder.
     """
 
     loaded: list[str]
@@ -38,12 +38,12 @@ def match(module: Mapping[str, Tensor], weights: Mapping[str, Tensor], left_out:
     """Compare names and shapes.
 
     Args:
-        module (Mapping[str, Tensor]): The module's ``state_dict``.
-        weights (Mapping[str, Tensor]): Weights under the module's names.
-        left_out (list[str]): Names in the file that are no part of an encoder.
+        module: The module's ``state_dict``.
+        weights: Weights under the module's names.
+        left_out: Names in the file that are no part of an encoder.
 
     Returns:
-        LoadReport: Loaded are those of equal shape.
+        Loaded are those of equal shape.
     """
     shared = [name for name in module if name in weights]
     loaded = [name for name in shared if module[name].shape == weights[name].shape]
@@ -60,13 +60,13 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], left_out: list[str], 
     """Copy weights into a module that they fit completely, and log what was done.
 
     Args:
-        module (nn.Module): An encoder.
-        weights (Mapping[str, Tensor]): Weights under its names.
-        left_out (list[str]): Names in the file that are no part of an encoder, for the report.
-        source (str): What messages call the file.
+        module: An encoder.
+        weights: Weights under its names.
+        left_out: Names in the file that are no part of an encoder, for the report.
+        source: What messages call the file.
 
     Returns:
-        LoadReport: What was done.
+        What was done.
 
     Raises:
         GLSimError: If a tensor of the module is missing or has another shape, or the module has no place for one that
@@ -96,11 +96,11 @@ def format_report(report: LoadReport, source: str) -> str:
     """One line for a report.
 
     Args:
-        report (LoadReport): What loading did.
-        source (str): What to call the file.
+        report: What loading did.
+        source: What to call the file.
 
     Returns:
-        str: For example ``'vit.pth: 152 tensors loaded, 0 missing, 0 unexpected, left out: head.weight, head.bias'``.
+        For example ``'vit.pth: 152 tensors loaded, 0 missing, 0 unexpected, left out: head.weight, head.bias'``.
     """
     parts = [f'{len(report.loaded)} tensors loaded']
     for what, names in (

@@ -43,10 +43,10 @@ def to_mmpretrain(tensors: Mapping[str, Tensor]) -> Renamed:
     without the CLS token's entry (DeiT-3) gets one of zeros, which computes the same.
 
     Args:
-        tensors (Mapping[str, Tensor]): Weights under timm's names.
+        tensors: Weights under timm's names.
 
     Returns:
-        Renamed: The encoder; classifiers and the like are left out.
+        The encoder; classifiers and the like are left out.
 
     Raises:
         GLSimError: If the encoder computes what ``GLSimViT`` cannot; the sentence names ``TimmViT``.
@@ -65,10 +65,10 @@ def from_mmpretrain(tensors: Mapping[str, Tensor]) -> Renamed:
     """timm's names for an encoder under mmpretrain's.
 
     Args:
-        tensors (Mapping[str, Tensor]): Weights of mmpretrain's ``VisionTransformer``, without a prefix.
+        tensors: Weights of mmpretrain's ``VisionTransformer``, without a prefix.
 
     Returns:
-        Renamed: The encoder.
+        The encoder.
     """
     return rename(tensors, _rules([(new, old) for old, new in (*_PAIRS, *_GATED_PAIRS)]))
 

@@ -39,11 +39,11 @@ def official_model_config(settings: Mapping[str, Any], tensors: Mapping[str, Ten
     from the settings. O is read there because the authors double it for Stanford Dogs.
 
     Args:
-        settings (Mapping[str, Any]): The attributes of their ``argparse.Namespace``.
-        tensors (Mapping[str, Tensor]): Names as in the authors' checkpoints, without the leading ``model.``.
+        settings: The attributes of their ``argparse.Namespace``.
+        tensors: Names as in the authors' checkpoints, without the leading ``model.``.
 
     Returns:
-        dict: ``model`` of a config.
+        ``model`` of a config.
 
     Raises:
         GLSimError: If the settings ask for what this project's modules do not compute, contradict the tensors, or the
@@ -75,11 +75,11 @@ def official_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     """A whole config for predicting with one of the authors' checkpoints: model, normalisation and test pipeline.
 
     Args:
-        settings (Mapping[str, Any]): As :func:`official_model_config`.
-        tensors (Mapping[str, Tensor]): As :func:`official_model_config`.
+        settings: As :func:`official_model_config`.
+        tensors: As :func:`official_model_config`.
 
     Returns:
-        dict: Fields of a config; the data set is one of folders per class, to be changed for testing.
+        Fields of a config; the data set is one of folders per class, to be changed for testing.
 
     Raises:
         GLSimError: As :func:`official_model_config`.

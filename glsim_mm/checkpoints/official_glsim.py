@@ -73,10 +73,10 @@ def convert_official_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, T
     forward pass never reads, is left out.
 
     Args:
-        state_dict (Mapping[str, Tensor]): Names as in the authors' checkpoints, without the leading ``model.``.
+        state_dict: Names as in the authors' checkpoints, without the leading ``model.``.
 
     Returns:
-        dict[str, Tensor]: Names as in ``GLSimClassifier.state_dict()``.
+        Names as in ``GLSimClassifier.state_dict()``.
 
     Raises:
         ValueError: If a name is not one of the authors' model, or a projection lacks one of q, k and v.
@@ -120,10 +120,10 @@ def read_official_backbone(tensors: Mapping[str, Tensor]) -> Renamed:
     """timm's names for the encoder of the authors' model, and for the classifier of their plain ViT.
 
     Args:
-        tensors (Mapping[str, Tensor]): Names as in the authors' checkpoints, without the leading ``model.``.
+        tensors: Names as in the authors' checkpoints, without the leading ``model.``.
 
     Returns:
-        Renamed: Weights under timm's names.
+        Weights under timm's names.
 
     Raises:
         GLSimError: If a name is not one of the authors' model.
@@ -141,11 +141,10 @@ def read_official(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dic
     """The authors' whole model, and what their forward pass does not read.
 
     Args:
-        tensors (Mapping[str, Tensor]): Names as in the authors' checkpoints, without the leading ``model.``.
+        tensors: Names as in the authors' checkpoints, without the leading ``model.``.
 
     Returns:
-        tuple[dict[str, Tensor], dict[str, Tensor]]: Names as in ``GLSimClassifier.state_dict()``, and the unread
-        tensors under the authors' names.
+        Names as in ``GLSimClassifier.state_dict()``, and the unread tensors under the authors' names.
 
     Raises:
         GLSimError: If a name is not one of the authors' model, or a projection is incomplete.
@@ -161,11 +160,11 @@ def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The authors' names for a ``GLSimClassifier`` with ``GLSimViT``, the inverse of the conversion.
 
     Args:
-        state_dict (Mapping[str, Tensor]): Names as in ``GLSimClassifier.state_dict()``, or of a plain
-            ``ImageClassifier`` with ``GLSimViT`` and ``LinearClsHead``.
+        state_dict: Names as in ``GLSimClassifier.state_dict()``, or of a plain ``ImageClassifier`` with ``GLSimViT``
+            and ``LinearClsHead``.
 
     Returns:
-        dict[str, Tensor]: Names as in the authors' checkpoints, without the leading ``model.``.
+        Names as in the authors' checkpoints, without the leading ``model.``.
 
     Raises:
         GLSimError: If the model has tensors for which the authors' has no place.

@@ -19,15 +19,15 @@ def resize_position_embedding(
     """Interpolate the patches' positions; those of CLS token and registers are kept.
 
     Args:
-        positions (Tensor): (1, ``num_leading`` + h * w, C), patches row by row.
-        grid (tuple[int, int]): Rows h and columns w of ``positions``.
-        new_grid (tuple[int, int]): Rows and columns wanted, of any aspect ratio.
-        num_leading (int): Entries before the first patch. Defaults to 1, the CLS token's.
-        mode (str): ``'bicubic'`` with anti-aliasing, as timm does on loading, or ``'bilinear'`` without, as
-            ``GLSimViT`` does. Defaults to ``'bicubic'``.
+        positions: (1, ``num_leading`` + h * w, C), patches row by row.
+        grid: Rows h and columns w of ``positions``.
+        new_grid: Rows and columns wanted, of any aspect ratio.
+        num_leading: Entries before the first patch. Defaults to 1, the CLS token's.
+        mode: ``'bicubic'`` with anti-aliasing, as timm does on loading, or ``'bilinear'`` without, as ``GLSimViT``
+            does.
 
     Returns:
-        Tensor: (1, ``num_leading`` + rows * columns, C), the dtype of ``positions``.
+        (1, ``num_leading`` + rows * columns, C), the dtype of ``positions``.
 
     Raises:
         ValueError: If ``mode`` is unknown.

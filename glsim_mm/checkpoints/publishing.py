@@ -36,16 +36,16 @@ def publish(
     validation's as the training log knows them (``last_validation``), ``git_commit`` and package ``versions``.
 
     Args:
-        source (str | Path): A checkpoint of training, ``.pth``.
-        target (str | Path): Name without the hash, ``.pth`` or ``.safetensors``.
-        weights (str): ``'averaged'`` for those of ``EMAHook``, ``'last'`` for those that were trained, ``'default'``
-            for those that testing would use: averaged where there are any. Defaults to ``'default'``.
-        metrics (Mapping[str, Any], optional): Results of a test of these weights, as ``tools/test.py --out`` gives.
-        config (str, optional): The config's text. Defaults to that in the checkpoint.
-        commit (str, optional): The code's git commit. Defaults to that of this package, if it is in a repository.
+        source: A checkpoint of training, ``.pth``.
+        target: Name without the hash, ``.pth`` or ``.safetensors``.
+        weights: ``'averaged'`` for those of ``EMAHook``, ``'last'`` for those that were trained, ``'default'`` for
+            those that testing would use: averaged where there are any.
+        metrics: Results of a test of these weights, as ``tools/test.py --out`` gives.
+        config: The config's text. Defaults to that in the checkpoint.
+        commit: The code's git commit. Defaults to that of this package, if it is in a repository.
 
     Returns:
-        Path: The file, for example ``glsim_cub-1a2b3c4d.safetensors``; the digits are the first of its SHA-256.
+        The file, for example ``glsim_cub-1a2b3c4d.safetensors``; the digits are the first of its SHA-256.
 
     Raises:
         GLSimError: If the source cannot be read or has no such weights, or the target cannot be written.

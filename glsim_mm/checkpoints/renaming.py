@@ -24,11 +24,11 @@ def rename(tensors: Mapping[str, Tensor], rules: Rules) -> Renamed:
     """Rename tensors; those that no rule matches are left out.
 
     Args:
-        tensors (Mapping[str, Tensor]): Tensors by name.
-        rules (Rules): See :data:`Rules`.
+        tensors: Tensors by name.
+        rules: See :data:`Rules`.
 
     Returns:
-        Renamed: New names in the order of the old ones.
+        New names in the order of the old ones.
     """
     compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
     renamed: dict[str, Tensor] = {}
@@ -57,12 +57,12 @@ def fuse(tensors: Mapping[str, Tensor], parts: Sequence[str], whole: str) -> dic
     """Concatenate tensors that another layout stores as one, for example queries, keys and values.
 
     Args:
-        tensors (Mapping[str, Tensor]): Tensors by name.
-        parts (Sequence[str]): Strings that tell the parts of one tensor apart, in order, each bounded by dots.
-        whole (str): What stands in their place in the name of the whole.
+        tensors: Tensors by name.
+        parts: Strings that tell the parts of one tensor apart, in order, each bounded by dots.
+        whole: What stands in their place in the name of the whole.
 
     Returns:
-        dict[str, Tensor]: The tensors, with the parts replaced by the whole.
+        The tensors, with the parts replaced by the whole.
 
     Raises:
         GLSimError: If one of the parts is missing.

@@ -23,11 +23,11 @@ def load_whole(address: str) -> dict:
     """A checkpoint with this project's names: the whole model of a GLSim checkpoint, else an encoder.
 
     Args:
-        address (str): A path, ``SCHEME://FILE`` or ``timm://NAME``.
+        address: A path, ``SCHEME://FILE`` or ``timm://NAME``.
 
     Returns:
-        dict: ``state_dict`` with ``backbone.`` before mmpretrain's ViT names, a linear classifier as ``head.fc``;
-        ``meta`` with where it came from; ``unread`` with what no forward pass reads.
+        ``state_dict`` with ``backbone.`` before mmpretrain's ViT names, a linear classifier as ``head.fc``; ``meta``
+        with where it came from; ``unread`` with what no forward pass reads.
 
     Raises:
         GLSimError: If it cannot be had or read, or the encoder needs ``TimmViT``.

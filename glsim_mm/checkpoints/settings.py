@@ -22,7 +22,7 @@ class AuthorsSettings:
         """Called by the unpickler with the namespace's attributes.
 
         Args:
-            state (object): Whatever the file says the attributes are.
+            state: Whatever the file says the attributes are.
         """
         self.values = {}
         if isinstance(state, Mapping):

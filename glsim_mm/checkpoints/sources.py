@@ -31,10 +31,10 @@ def parse_address(address: str) -> Address | None:
     """Take ``SCHEME://FILE``, or a plain path, apart.
 
     Args:
-        address (str): For example ``'dinov2://dinov2_vits14_pretrain.pth'``.
+        address: For example ``'dinov2://dinov2_vits14_pretrain.pth'``.
 
     Returns:
-        Address | None: None for a scheme that is none of :data:`SCHEMES`, such as ``https``.
+        None for a scheme that is none of :data:`SCHEMES`, such as ``https``.
     """
     scheme, separator, target = address.partition('://')
     if not separator:
@@ -48,10 +48,10 @@ def read_address(address: str) -> Checkpoint:
     """Read what is at an address, under the names that it has there.
 
     Args:
-        address (str): A path, ``SCHEME://FILE``, ``timm://NAME``, or an address of mmengine's.
+        address: A path, ``SCHEME://FILE``, ``timm://NAME``, or an address of mmengine's.
 
     Returns:
-        Checkpoint: Its contents.
+        Its contents.
 
     Raises:
         GLSimError: If it cannot be had or read.
@@ -71,11 +71,11 @@ def read_backbone(address: str, layout: str | None = None) -> VitWeights:
     """Weights of an encoder at an address, under timm's names.
 
     Args:
-        address (str): As :func:`read_address` takes it.
-        layout (str, optional): Layout to expect. Defaults to the address's, else it is detected.
+        address: As :func:`read_address` takes it.
+        layout: Layout to expect. Defaults to the address's, else it is detected.
 
     Returns:
-        VitWeights: The encoder.
+        The encoder.
 
     Raises:
         GLSimError: If it cannot be had or read, or is no encoder of that layout.
@@ -92,10 +92,10 @@ def fetch_from_timm(name: str) -> dict[str, Tensor]:
     """Weights of one of timm's models, from Hugging Face's cache or else its hub; the model is not built.
 
     Args:
-        name (str): For example ``'vit_base_patch16_224.augreg_in21k'``.
+        name: For example ``'vit_base_patch16_224.augreg_in21k'``.
 
     Returns:
-        dict[str, Tensor]: float32, under the names of the file, usually timm's.
+        float32, under the names of the file, usually timm's.
 
     Raises:
         GLSimError: If timm has no such name, or the file can be had neither from the cache nor from the hub.

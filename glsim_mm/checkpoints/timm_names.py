@@ -17,10 +17,10 @@ def read_timm(tensors: Mapping[str, Tensor]) -> Renamed:
     """Tell an encoder and its classifier from what else a file with timm's names may hold.
 
     Args:
-        tensors (Mapping[str, Tensor]): Weights with timm's names.
+        tensors: Weights with timm's names.
 
     Returns:
-        Renamed: The same tensors and names.
+        The same tensors and names.
     """
     left_out = [name for name in tensors if _NO_ENCODER.fullmatch(name)]
     return Renamed({name: tensor for name, tensor in tensors.items() if name not in set(left_out)}, left_out)

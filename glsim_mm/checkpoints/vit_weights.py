@@ -21,10 +21,10 @@ class VitWeights(NamedTuple):
     """Weights of one encoder.
 
     Attributes:
-        tensors (dict[str, Tensor]): float32, names of timm's ``VisionTransformer`` (or ``Eva``, for DINOv3); a linear
-            classifier as ``head.weight`` (K, C) and ``head.bias`` (K,).
-        layout (str): Where the names came from, for example ``'dinov2'``.
-        left_out (list[str]): Names in the file that are no part of the encoder.
+        tensors: float32, names of timm's ``VisionTransformer`` (or ``Eva``, for DINOv3); a linear classifier as
+            ``head.weight`` (K, C) and ``head.bias`` (K,).
+        layout: Where the names came from, for example ``'dinov2'``.
+        left_out: Names in the file that are no part of the encoder.
     """
 
     tensors: dict[str, Tensor]
@@ -36,21 +36,20 @@ class VitDescription(NamedTuple):
     """What the shapes of an encoder's weights say about it.
 
     Attributes:
-        embed_dims (int): Width C.
-        num_layers (int): Number of blocks.
-        num_heads (int): Attention heads, a guess: C / 64 (16 for ViT-H and ViT-g), which weights cannot tell.
-        feedforward_channels (int): Width of the MLP's hidden layer.
-        patch_size (tuple[int, int]): Height and width in pixels.
-        grid (tuple[int, int], optional): Rows and columns of the position embedding; None if it has none, or if its
-            length is no square.
-        num_registers (int): Register tokens.
-        has_cls_token (bool): Whether there is a CLS token.
-        has_layer_scale (bool): Whether blocks have LayerScale.
-        has_pre_norm (bool): Whether a LayerNorm stands before the first block (CLIP).
-        has_patch_bias (bool): Whether the patch embedding has a bias.
-        has_qkv_bias (bool): Whether queries and values have a bias.
-        is_gated (bool): Whether the MLP is a SwiGLU.
-        num_classes (int): Outputs of the linear classifier, 0 without one.
+        embed_dims: Width C.
+        num_layers: Number of blocks.
+        num_heads: Attention heads, a guess: C / 64 (16 for ViT-H and ViT-g), which weights cannot tell.
+        feedforward_channels: Width of the MLP's hidden layer.
+        patch_size: Height and width in pixels.
+        grid: Rows and columns of the position embedding; None if it has none, or if its length is no square.
+        num_registers: Register tokens.
+        has_cls_token: Whether there is a CLS token.
+        has_layer_scale: Whether blocks have LayerScale.
+        has_pre_norm: Whether a LayerNorm stands before the first block (CLIP).
+        has_patch_bias: Whether the patch embedding has a bias.
+        has_qkv_bias: Whether queries and values have a bias.
+        is_gated: Whether the MLP is a SwiGLU.
+        num_classes: Outputs of the linear classifier, 0 without one.
     """
 
     embed_dims: int
@@ -73,10 +72,10 @@ def describe(tensors: Mapping[str, Tensor]) -> VitDescription:
     """Read the architecture off the shapes of an encoder's weights.
 
     Args:
-        tensors (Mapping[str, Tensor]): Weights under timm's names.
+        tensors: Weights under timm's names.
 
     Returns:
-        VitDescription: The architecture.
+        The architecture.
 
     Raises:
         GLSimError: If a tensor is missing; the sentence names it, not the file.
@@ -112,13 +111,12 @@ def position_tokens(num_tokens: int, has_cls_token: bool, num_registers: int) ->
     timm stores positions with or without the CLS token's and the registers', and says nowhere which.
 
     Args:
-        num_tokens (int): Length of the position embedding.
-        has_cls_token (bool): Whether the model has a CLS token.
-        num_registers (int): Register tokens of the model.
+        num_tokens: Length of the position embedding.
+        has_cls_token: Whether the model has a CLS token.
+        num_registers: Register tokens of the model.
 
     Returns:
-        tuple[int, tuple[int, int] | None]: Leading entries and the square grid; without a square the CLS token's alone
-        and None.
+        Leading entries and the square grid; without a square the CLS token's alone and None.
     """
     for num_leading in dict.fromkeys((int(has_cls_token), 0, int(has_cls_token) + num_registers)):
         side = math.isqrt(max(0, num_tokens - num_leading))
@@ -140,10 +138,10 @@ def check_blocks(tensors: Mapping[str, Tensor]) -> int:
     """Check that stem, final norm and blocks are there, and each block holds what any of them holds.
 
     Args:
-        tensors (Mapping[str, Tensor]): Weights under timm's names.
+        tensors: Weights under timm's names.
 
     Returns:
-        int: Number of blocks.
+        Number of blocks.
 
     Raises:
         GLSimError: If a tensor is missing.

@@ -26,14 +26,14 @@ def write_checkpoint(
     """Write tensors with what is known of them.
 
     Args:
-        target (str | Path): ``.pth`` or ``.safetensors``; its folder is made, an existing file replaced at once.
-        tensors (Mapping[str, Tensor]): Tensors by name.
-        meta (Mapping[str, Any], optional): Plain values. Read back as ``meta`` by :mod:`glsim_mm`; in a
-            ``.safetensors`` file as JSON, in which tuples are lists.
-        unread (Mapping[str, Tensor], optional): Tensors that no forward pass reads.
+        target: ``.pth`` or ``.safetensors``; its folder is made, an existing file replaced at once.
+        tensors: Tensors by name.
+        meta: Plain values. Read back as ``meta`` by :mod:`glsim_mm`; in a ``.safetensors`` file as JSON, in which
+            tuples are lists.
+        unread: Tensors that no forward pass reads.
 
     Returns:
-        Path: The file.
+        The file.
 
     Raises:
         GLSimError: If the name has another suffix or the file cannot be written.

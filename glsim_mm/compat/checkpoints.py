@@ -60,13 +60,13 @@ def load_checkpoint_file(
     """Read a checkpoint: tensors, plain Python data, numpy numbers and mmengine's log history, never code.
 
     Args:
-        file (str | Path | BytesIO): ``.safetensors`` or a file of ``torch.save``.
+        file: ``.safetensors`` or a file of ``torch.save``.
         map_location: As in ``torch.load``.
-        safe_globals (Sequence): More classes and functions to allow, as ``torch.serialization.safe_globals`` takes.
-        name (str): What errors call the file. Defaults to its path.
+        safe_globals: More classes and functions to allow, as ``torch.serialization.safe_globals`` takes.
+        name: What errors call the file. Defaults to its path.
 
     Returns:
-        dict: The checkpoint.
+        The checkpoint.
 
     Raises:
         GLSimError: If the file does not exist, is damaged, or asks for code.

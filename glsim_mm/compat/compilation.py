@@ -13,10 +13,10 @@ def pop_compile_options(cfg: Config) -> dict | None:
     limit (https://github.com/open-mmlab/mmengine/pull/976). Expires when mmengine compiles ``forward`` only.
 
     Args:
-        cfg (Config): Config of a run; ``compile`` is True, False, or keyword arguments of ``torch.compile``.
+        cfg: Config of a run; ``compile`` is True, False, or keyword arguments of ``torch.compile``.
 
     Returns:
-        dict | None: Keyword arguments of ``torch.compile``, None without compilation.
+        Keyword arguments of ``torch.compile``, None without compilation.
     """
     options = cfg.pop('compile', None)
     if not options:
@@ -28,8 +28,8 @@ def compile_backbone(runner: Runner, options: dict) -> None:
     """Compile the backbone in place, where nearly all time goes, for both passes; names of weights stay as they are.
 
     Args:
-        runner (Runner): A built runner.
-        options (dict): Keyword arguments of ``torch.compile``.
+        runner: A built runner.
+        options: Keyword arguments of ``torch.compile``.
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     model.backbone.compile(**options)
@@ -44,7 +44,7 @@ def use_python_drop_probabilities(module: nn.Module) -> None:
     vision_transformer.py). Expires when mmpretrain passes Python floats.
 
     Args:
-        module (nn.Module): A model, or a part of one.
+        module: A model, or a part of one.
     """
     for child in module.modules():
         if hasattr(child, 'drop_prob'):

@@ -17,7 +17,7 @@ def fit_dataloaders(cfg: Config) -> None:
     accelerator (https://github.com/open-mmlab/mmsegmentation/issues/2514). Expires when mmengine fits them itself.
 
     Args:
-        cfg (Config): Config of a run, changed in place.
+        cfg: Config of a run, changed in place.
     """
     for name in DATALOADERS:
         if cfg.get(name) is not None:
@@ -28,7 +28,7 @@ def fit_dataloader(loader: dict) -> None:
     """Take back such options of one data loader.
 
     Args:
-        loader (dict): Its config, changed in place.
+        loader: Its config, changed in place.
     """
     if not loader.get('num_workers'):
         loader.update(num_workers=0, persistent_workers=False)
@@ -44,7 +44,7 @@ def use_mixed_precision(cfg: Config) -> None:
     (https://github.com/open-mmlab/mmpretrain/issues/1556). Expires when it works on CPU.
 
     Args:
-        cfg (Config): Config of a run, changed in place.
+        cfg: Config of a run, changed in place.
     """
     if get_device() == 'cpu':
         _set_wrapper(cfg, 'CPUAmpOptimWrapper')
@@ -61,7 +61,7 @@ def fit_mixed_precision(cfg: Config) -> None:
     The link and the expiry are those of :func:`use_mixed_precision`.
 
     Args:
-        cfg (Config): Config of a run, changed in place.
+        cfg: Config of a run, changed in place.
     """
     device = get_device()
     if device in ('cpu', 'mps') and _class_name((cfg.get('optim_wrapper') or {}).get('type')) == 'AmpOptimWrapper':
@@ -80,7 +80,7 @@ def has_fast_bfloat16() -> bool:
     """Whether oneDNN, which multiplies bfloat16 matrices for torch, has code for this CPU; torch.compile asks likewise.
 
     Returns:
-        bool: False on x86 processors without AVX-512, and where torch was built without oneDNN.
+        False on x86 processors without AVX-512, and where torch was built without oneDNN.
     """
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 

@@ -26,7 +26,7 @@ def use_cpu_distributed(cfg: Config) -> None:
     """Start a gloo process group and have the model wrapped for CPU, if ``cfg`` asks for a launcher on a CPU machine.
 
     Args:
-        cfg (Config): Config of a run; its ``model_wrapper_cfg`` is filled in place.
+        cfg: Config of a run; its ``model_wrapper_cfg`` is filled in place.
     """
     if cfg.get('launcher', 'none') == 'none' or get_device() != 'cpu':
         return
@@ -46,7 +46,7 @@ def leave_process_group(runner: Runner) -> None:
     """Leave the process group, if there is one, and end its threads.
 
     Args:
-        runner (Runner): Runner of the run that ends. Its model is unwrapped, as the wrapper belongs to the group.
+        runner: Runner of the run that ends. Its model is unwrapped, as the wrapper belongs to the group.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return
@@ -60,7 +60,7 @@ def set_rank_environment(launcher: str) -> None:
     """Translate the launcher's environment variables to those that torch reads.
 
     Args:
-        launcher (str): ``'pytorch'`` (torchrun, nothing to translate), ``'slurm'`` or ``'mpi'``.
+        launcher: ``'pytorch'`` (torchrun, nothing to translate), ``'slurm'`` or ``'mpi'``.
     """
     environment = os.environ
     if launcher == 'slurm':

@@ -14,7 +14,7 @@ def ignore_known_warnings() -> Iterator[None]:
     """Keep deprecation warnings that mmengine causes in torch from the user; expires when mmengine heeds them.
 
     Yields:
-        None: Runs the block.
+        Runs the block.
     """
     with warnings.catch_warnings():
         for message in _MESSAGES:

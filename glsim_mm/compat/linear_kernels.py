@@ -23,7 +23,7 @@ def use_fast_linear(module: nn.Module) -> None:
     PyTorch chooses the library by processor (aten/src/ATen/native/Linear.cpp).
 
     Args:
-        module (nn.Module): A model. Its classes, parameters and names stay as they are.
+        module: A model. Its classes, parameters and names stay as they are.
     """
     if not prefers_onednn():
         return
@@ -46,13 +46,13 @@ def linear_rows(module: nn.Linear, x: Tensor, start: int, end: int) -> Tensor:
     """Some of the outputs of a linear layer, with the library that the layer uses.
 
     Args:
-        module (nn.Linear): (I to O).
-        x (Tensor): (..., I).
-        start (int): First output.
-        end (int): Behind the last output.
+        module: (I to O).
+        x: (..., I).
+        start: First output.
+        end: Behind the last output.
 
     Returns:
-        Tensor: (..., end - start).
+        (..., end - start).
     """
     bias = None if module.bias is None else module.bias[start:end]
     multiply = _linear if getattr(module, _MARK, False) else F.linear

@@ -16,9 +16,9 @@ class ListedByAuthors(FineGrainedDataset):
     (https://github.com/arkel23/GLSim/tree/main/data). The authors train on ``'trainval'``.
 
     Args:
-        data_root (str): Folder with those files.
-        split (str): ``'train'``, ``'val'``, ``'trainval'`` or ``'test'``. Defaults to ``'train'``.
-        image_folder (str, optional): Folder of images below ``data_root``. Defaults to the authors'.
+        data_root: Folder with those files.
+        split: ``'train'``, ``'val'``, ``'trainval'`` or ``'test'``. Defaults to ``'train'``.
+        image_folder: Folder of images below ``data_root``. Defaults to the authors'.
         **kwargs: See :class:`FineGrainedDataset`.
 
     Raises:

@@ -24,10 +24,10 @@ def read_lines(path: str) -> list[str]:
     """Lines of a text file, UTF-8.
 
     Args:
-        path (str): A file, local or of a storage that mmengine knows.
+        path: A file, local or of a storage that mmengine knows.
 
     Returns:
-        list[str]: Without line ends.
+        Without line ends.
 
     Raises:
         GLSimError: If the file is not there or is no text.
@@ -46,9 +46,9 @@ def read_table(
     """Lines ``ID VALUE`` of a text file, in order; empty lines are passed over.
 
     Args:
-        path (str): The file.
-        parse (Callable): Turns what follows the id into a value, or raises ``ValueError``. Defaults to ``str``.
-        parse_id (Callable): Turns the id into a key. Defaults to ``int``.
+        path: The file.
+        parse: Turns what follows the id into a value, or raises ``ValueError``.
+        parse_id: Turns the id into a key.
 
     Returns:
         dict: Value of each id.
@@ -75,11 +75,11 @@ def read_csv(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str,
     """Rows of a CSV file with a header.
 
     Args:
-        path (str): The file.
-        columns (Sequence[str]): Columns that must be there.
+        path: The file.
+        columns: Columns that must be there.
 
     Yields:
-        tuple[int, dict[str, str]]: Number of the row's last line, and the row.
+        Number of the row's last line, and the row.
 
     Raises:
         GLSimError: If the file is not there, lacks a column, or a row has fewer cells than the header.
@@ -113,10 +113,10 @@ def read_mat(path: str) -> dict[str, Any]:
     """Variables of a MATLAB file, version 5.
 
     Args:
-        path (str): A local file.
+        path: A local file.
 
     Returns:
-        dict[str, Any]: Values by name; a struct array is a dict of lists.
+        Values by name; a struct array is a dict of lists.
 
     Raises:
         GLSimError: If the file is not there or cannot be read.
@@ -133,12 +133,12 @@ def read_mat_fields(content: dict, names: Sequence[str], path: str) -> list[list
     """Variables of a MATLAB file, or fields of a struct array, as equally long lists.
 
     Args:
-        content (dict): Values by name.
-        names (Sequence[str]): Which.
-        path (str): The file, for the error.
+        content: Values by name.
+        names: Which.
+        path: The file, for the error.
 
     Returns:
-        list[list]: A flat list for each name; a single value is a list of one.
+        A flat list for each name; a single value is a list of one.
 
     Raises:
         GLSimError: If a name is not there, or the lists differ in length.
@@ -156,10 +156,10 @@ def read_voc_boxes(path: str) -> np.ndarray:
     """Boxes of an XML file in Pascal VOC's layout.
 
     Args:
-        path (str): The file.
+        path: The file.
 
     Returns:
-        np.ndarray: ``x0, y0, x1, y1`` of each box, float32 (n, 4).
+        ``x0, y0, x1, y1`` of each box, float32 (n, 4).
 
     Raises:
         GLSimError: If the file is not there or cannot be read.

@@ -25,13 +25,13 @@ def coco_annotations(
     """Boxes in COCO's format.
 
     Args:
-        samples (Sequence[dict]): With ``img_path``, ``gt_label`` and ``gt_bboxes`` ((n, 4) float32, ``x0, y0, x1, y1``
-            in pixels of the upright image), as ``CUBFormat`` gives them.
-        classes (Sequence[str]): Class names; categories are numbered from 1 in this order.
-        root (str | Path): Folder that file names are relative to.
-        single_class (str, optional): One category for all boxes, as for a detector whose boxes are recognised by
-            another model. Defaults to the classes.
-        shape (str): ``'box'`` or ``'ellipse'``: the polygon drawn in each box as its mask. Defaults to ``'box'``.
+        samples: With ``img_path``, ``gt_label`` and ``gt_bboxes`` ((n, 4) float32, ``x0, y0, x1, y1`` in pixels of the
+            upright image), as ``CUBFormat`` gives them.
+        classes: Class names; categories are numbered from 1 in this order.
+        root: Folder that file names are relative to.
+        single_class: One category for all boxes, as for a detector whose boxes are recognised by another model.
+            Defaults to the classes.
+        shape: ``'box'`` or ``'ellipse'``: the polygon drawn in each box as its mask.
 
     Returns:
         dict: ``images``, ``annotations`` and ``categories``, ready for JSON.
@@ -68,12 +68,12 @@ def draw_mask(sample: dict, single_class: bool = False, shape: str = 'ellipse') 
     """Classes of pixels, 0 for the background.
 
     Args:
-        sample (dict): See :func:`coco_annotations`.
-        single_class (bool): Pixels of any class are 1, else the label + 1. Defaults to False.
-        shape (str): ``'ellipse'`` or ``'box'``: what is filled in each box. Defaults to ``'ellipse'``.
+        sample: See :func:`coco_annotations`.
+        single_class: Pixels of any class are 1, else the label + 1.
+        shape: ``'ellipse'`` or ``'box'``: what is filled in each box.
 
     Returns:
-        Image.Image: Mode L, as large as the image.
+        Mode L, as large as the image.
     """
     width, height = _image_size(sample['img_path'])
     mask = Image.new('L', (width, height), 0)
@@ -95,16 +95,15 @@ def export_boxes(
     """Write ``annotations/SPLIT.json`` for mmdet, ``splits/SPLIT.txt`` and ``masks/`` for mmseg.
 
     Args:
-        samples (Sequence[dict]): See :func:`coco_annotations`.
-        classes (Sequence[str]): Likewise.
-        root (str | Path): Folder of the images.
-        folder (str | Path): Where to write.
-        split (str): Name of the split, for example ``'train'``.
-        single_class (str, optional): See :func:`coco_annotations`.
-        shape (str): Of the masks. Defaults to ``'ellipse'``.
+        samples: See :func:`coco_annotations`.
+        root: Folder of the images.
+        folder: Where to write.
+        split: Name of the split, for example ``'train'``.
+        single_class: See :func:`coco_annotations`.
+        shape: Of the masks.
 
     Returns:
-        tuple[Path, Path]: The JSON file and the list.
+        The JSON file and the list.
 
     Raises:
         GLSimError: If a sample has no box, an image cannot be read, or there are too many classes for masks of a byte.
@@ -130,11 +129,11 @@ def polygon_in_box(box: Sequence[float], shape: str) -> list[tuple[float, float]
     """Corners of the figure that fills a box.
 
     Args:
-        box (Sequence[float]): ``x0, y0, x1, y1``.
-        shape (str): ``'box'`` or ``'ellipse'``.
+        box: ``x0, y0, x1, y1``.
+        shape: ``'box'`` or ``'ellipse'``.
 
     Returns:
-        list[tuple[float, float]]: ``x, y`` of each corner.
+        ``x, y`` of each corner.
     """
     x0, y0, x1, y1 = box
     if shape == 'box':

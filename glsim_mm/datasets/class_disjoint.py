@@ -22,11 +22,9 @@ class ClassDisjointSplit(BaseDataset):
     classes.
 
     Args:
-        datasets (Sequence[dict]): The official splits to draw from, as configs without a pipeline. All have the same
-            classes.
-        half (str): ``'train'`` or ``'test'``. Defaults to ``'train'``.
-        num_train_classes (int, optional): So many of the first classes are for training. Defaults to None, half of
-            them, rounded down.
+        datasets: The official splits to draw from, as configs without a pipeline. All have the same classes.
+        half: ``'train'`` or ``'test'``.
+        num_train_classes: So many of the first classes are for training. Defaults to None, half of them, rounded down.
         **kwargs: Further arguments of mmpretrain's :class:`BaseDataset`, ``pipeline`` among them.
 
     Raises:

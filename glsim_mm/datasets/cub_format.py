@@ -28,14 +28,14 @@ class CUBFormat(CUB):
     pixels of the file's image; mmcv's transforms (Resize, CenterCrop, RandomFlip) keep them in step with the image.
 
     Args:
-        data_root (str): The folder.
-        split (str): ``'train'`` or ``'test'``. Defaults to ``'train'``.
+        data_root: The folder.
+        split: ``'train'`` or ``'test'``.
         **kwargs: Further arguments of mmpretrain's :class:`CUB`; ``classes`` or ``metainfo`` take the place of
             ``classes.txt``.
 
     Raises:
-        GLSimError: If the split is unknown or empty, the folder or a file is not there, a line cannot be read, an
-            image comes twice or the ids of two files do not fit each other.
+        GLSimError: If the split is unknown or empty, the folder or a file is not there, a line cannot be read, an image
+            comes twice or the ids of two files do not fit each other.
     """
 
     METAINFO: dict = {}
@@ -82,10 +82,10 @@ def read_class_names(path: str) -> tuple[str, ...]:
     """Class names of a ``classes.txt``, in order of their ids.
 
     Args:
-        path (str): File with a line ``ID NAME`` per class, ids counted from 1.
+        path: File with a line ``ID NAME`` per class, ids counted from 1.
 
     Returns:
-        tuple[str, ...]: Names.
+        Names.
 
     Raises:
         GLSimError: If the file is not there, cannot be read, or its ids are not 1, 2, 3, ...

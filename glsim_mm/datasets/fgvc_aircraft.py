@@ -19,8 +19,8 @@ class FGVCAircraftFormat(FineGrainedDataset):
     and ``images_manufacturer_SPLIT.txt``. Manufacturer and family are the ancestors of a variant.
 
     Args:
-        data_root (str): Folder that holds ``data/``.
-        split (str): ``'trainval'``, ``'train'``, ``'val'`` or ``'test'``. Defaults to ``'trainval'``.
+        data_root: Folder that holds ``data/``.
+        split: ``'trainval'``, ``'train'``, ``'val'`` or ``'test'``. Defaults to ``'trainval'``.
         **kwargs: See :class:`FineGrainedDataset`.
 
     Raises:

@@ -21,9 +21,9 @@ class FineGrainedDataset(BaseDataset):
     to, the coarsest first.
 
     Args:
-        data_root (str): The folder.
-        split (str): One of the class's ``SIZES``. Defaults to the first.
-        metainfo (dict, optional): Takes the place of what the files say.
+        data_root: The folder.
+        split: One of the class's ``SIZES``. Defaults to the first.
+        metainfo: Takes the place of what the files say.
         **kwargs: Further arguments of mmpretrain's :class:`BaseDataset`.
 
     Raises:
@@ -52,10 +52,10 @@ class FineGrainedDataset(BaseDataset):
         """Classes and ancestors from the set's files.
 
         Args:
-            data_root (str): The folder.
+            data_root: The folder.
 
         Returns:
-            dict: ``classes`` and, if there is a hierarchy, ``ancestors``.
+            ``classes`` and, if there is a hierarchy, ``ancestors``.
         """
 
     @abstractmethod
@@ -63,7 +63,7 @@ class FineGrainedDataset(BaseDataset):
         """Samples of ``self.split``: ``img_path`` below the folder, ``gt_label``, and ``gt_bboxes`` if there are any.
 
         Returns:
-            list[dict]: In the order of the files.
+            In the order of the files.
         """
 
     def load_data_list(self) -> list[dict]:

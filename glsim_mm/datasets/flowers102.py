@@ -20,8 +20,8 @@ class Flowers102Format(FineGrainedDataset):
     files have none.
 
     Args:
-        data_root (str): The folder.
-        split (str): ``'trainval'``, ``'train'``, ``'val'`` or ``'test'``. Defaults to ``'trainval'``.
+        data_root: The folder.
+        split: ``'trainval'``, ``'train'``, ``'val'`` or ``'test'``. Defaults to ``'trainval'``.
         **kwargs: See :class:`FineGrainedDataset`.
 
     Raises:

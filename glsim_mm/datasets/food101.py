@@ -16,8 +16,8 @@ class Food101Format(FineGrainedDataset):
     ``meta/train.txt`` and ``meta/test.txt``. Labels follow ``classes.txt``, as mmpretrain's do.
 
     Args:
-        data_root (str): The folder.
-        split (str): ``'train'`` or ``'test'``. Defaults to ``'train'``.
+        data_root: The folder.
+        split: ``'train'`` or ``'test'``. Defaults to ``'train'``.
         **kwargs: See :class:`FineGrainedDataset`.
 
     Raises:

@@ -17,10 +17,9 @@ class INaturalist2017(FineGrainedDataset):
     the literature, results are on ``'val'``.
 
     Args:
-        data_root (str): The folder.
-        split (str): ``'train'`` or ``'val'``. Defaults to ``'train'``.
-        with_boxes (bool): Read the boxes; about a third of the photos has none, they get the shape (0, 4). Defaults to
-            False.
+        data_root: The folder.
+        split: ``'train'`` or ``'val'``. Defaults to ``'train'``.
+        with_boxes: Read the boxes; about a third of the photos has none, they get the shape (0, 4).
         **kwargs: See :class:`FineGrainedDataset`.
 
     Raises:

@@ -20,8 +20,8 @@ class NABirds(FineGrainedDataset):
     above them, without the root, are their ancestors.
 
     Args:
-        data_root (str): The folder.
-        split (str): ``'train'`` or ``'test'``. Defaults to ``'train'``.
+        data_root: The folder.
+        split: ``'train'`` or ``'test'``. Defaults to ``'train'``.
         **kwargs: See :class:`FineGrainedDataset`.
 
     Raises:

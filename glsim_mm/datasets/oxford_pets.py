@@ -20,10 +20,9 @@ class OxfordPetsFormat(FineGrainedDataset):
     dog, is the ancestor of a breed.
 
     Args:
-        data_root (str): The folder.
-        split (str): ``'trainval'`` or ``'test'``. Defaults to ``'trainval'``.
-        with_boxes (bool): Read the boxes of heads, one small file per photo; test photos have none and get the shape
-            (0, 4). Defaults to False.
+        data_root: The folder.
+        split: ``'trainval'`` or ``'test'``. Defaults to ``'trainval'``.
+        with_boxes: Read the boxes of heads, one small file per photo; test photos have none and get the shape (0, 4).
         **kwargs: See :class:`FineGrainedDataset`.
 
     Raises:

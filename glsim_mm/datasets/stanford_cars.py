@@ -25,8 +25,8 @@ class StanfordCarsFormat(FineGrainedDataset):
     ``cars_test_annos_withlabels.mat``, which may also lie in the folder itself, as torchvision wants it.
 
     Args:
-        data_root (str): The folder.
-        split (str): ``'train'`` or ``'test'``. Defaults to ``'train'``.
+        data_root: The folder.
+        split: ``'train'`` or ``'test'``. Defaults to ``'train'``.
         **kwargs: See :class:`FineGrainedDataset`.
 
     Raises:

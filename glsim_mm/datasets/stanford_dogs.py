@@ -16,9 +16,9 @@ class StanfordDogs(FineGrainedDataset):
     (there or in ``lists/``) and, for boxes, ``Annotation/``. A photo may have several boxes.
 
     Args:
-        data_root (str): The folder.
-        split (str): ``'train'`` or ``'test'``. Defaults to ``'train'``.
-        with_boxes (bool): Read the boxes, one small file per photo. Defaults to False.
+        data_root: The folder.
+        split: ``'train'`` or ``'test'``. Defaults to ``'train'``.
+        with_boxes: Read the boxes, one small file per photo.
         **kwargs: See :class:`FineGrainedDataset`.
 
     Raises:

@@ -21,12 +21,12 @@ class DatasetStatistics:
     """Figures about one split of a data set.
 
     Attributes:
-        names (tuple[str, ...]): Names of the classes.
-        counts (np.ndarray): (C,) int64, images of each class.
-        sizes (np.ndarray): (n, 2) int64, width and height in pixels of the readable images, as they are shown.
-        num_without_box (int | None): Images without a box; None if the data set has none at all.
-        unreadable (list[UnreadableFile]): Files that are missing or whose header cannot be read.
-        duplicates (list[list[str]] | None): Groups of files with equal content; None if they were not compared.
+        names: Names of the classes.
+        counts: (C,) int64, images of each class.
+        sizes: (n, 2) int64, width and height in pixels of the readable images, as they are shown.
+        num_without_box: Images without a box; None if the data set has none at all.
+        unreadable: Files that are missing or whose header cannot be read.
+        duplicates: Groups of files with equal content; None if they were not compared.
     """
 
     names: tuple[str, ...]
@@ -48,13 +48,13 @@ def collect_statistics(
     """Read the annotations of a data set and the headers of its images.
 
     Args:
-        dataset (BaseDataset): Any single-label data set of mmpretrain, or a wrapper; its pipeline is not run.
-        duplicates (bool): Compare the content of files of equal size. Defaults to True.
-        workers (int, optional): Threads. Defaults to the number of cores.
-        progress (Progress, optional): Called after each header.
+        dataset: Any single-label data set of mmpretrain, or a wrapper; its pipeline is not run.
+        duplicates: Compare the content of files of equal size.
+        workers: Threads. Defaults to the number of cores.
+        progress: Called after each header.
 
     Returns:
-        DatasetStatistics: The figures.
+        The figures.
 
     Raises:
         GLSimError: If there is no image, an image has no label, or a label is not among the classes.
@@ -83,12 +83,12 @@ def format_statistics(statistics: DatasetStatistics, classes: int | None = None)
     """Figures as text: totals, then a line for each class.
 
     Args:
-        statistics (DatasetStatistics): The figures.
-        classes (int, optional): List so many classes with most images and as many with fewest. Defaults to None, all
-            in order of their labels.
+        statistics: The figures.
+        classes: List so many classes with most images and as many with fewest. Defaults to None, all in order of their
+            labels.
 
     Returns:
-        str: Lines.
+        Lines.
     """
     counts = statistics.counts
     lines = [
@@ -113,10 +113,10 @@ def to_csv(statistics: DatasetStatistics) -> str:
     """Images of each class as CSV with the columns ``label``, ``class``, ``images``.
 
     Args:
-        statistics (DatasetStatistics): The figures.
+        statistics: The figures.
 
     Returns:
-        str: The file's content.
+        The file's content.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')

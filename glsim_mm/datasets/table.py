@@ -28,13 +28,11 @@ class TableDataset(BaseDataset):
     Samples have ``img_path``, ``gt_label`` and, with a column ``box``, ``gt_bboxes`` (n, 4) float32.
 
     Args:
-        ann_file (str): The table, ``.csv`` (UTF-8, with a header) or ``.parquet``; relative to ``data_root``, or
-            absolute.
-        data_root (str): Folder of the images. Defaults to ``''``.
-        split (str, optional): Rows to take. Defaults to None, all.
-        ancestor_columns (Sequence[str]): Columns with groups above the class, the coarsest first, for hierarchical
-            metrics. Defaults to ``()``.
-        metainfo (dict, optional): Takes the place of what the file says.
+        ann_file: The table, ``.csv`` (UTF-8, with a header) or ``.parquet``; relative to ``data_root``, or absolute.
+        data_root: Folder of the images.
+        split: Rows to take. Defaults to None, all.
+        ancestor_columns: Columns with groups above the class, the coarsest first, for hierarchical metrics.
+        metainfo: Takes the place of what the file says.
         **kwargs: Further arguments of mmpretrain's :class:`BaseDataset`.
 
     Raises:

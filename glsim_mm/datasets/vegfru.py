@@ -21,9 +21,8 @@ class VegFru(FineGrainedDataset):
     ``('vegetable', 'vegetable 14')``, whose names in words the archive's lists do not give.
 
     Args:
-        data_root (str): The folder.
-        split (str): ``'train'``, ``'val'``, ``'trainval'`` (what the paper trains on) or ``'test'``. Defaults to
-            ``'train'``.
+        data_root: The folder.
+        split: ``'train'``, ``'val'``, ``'trainval'`` (what the paper trains on) or ``'test'``. Defaults to ``'train'``.
         **kwargs: See :class:`FineGrainedDataset`.
 
     Raises:

@@ -33,10 +33,10 @@ class BackboneLayerDecayConstructor(LearningRateDecayOptimWrapperConstructor):
         """Add the parameters of a module to the groups; see the parent.
 
         Args:
-            params (list[dict]): Groups, extended in place.
-            module (nn.Module): The model, or in the recursion a part of it.
-            prefix (str): Name of the module in the model, with a dot. Defaults to ''.
-            get_layer_depth (Callable, optional): Depth and number of depths by parameter name.
+            params: Groups, extended in place.
+            module: The model, or in the recursion a part of it.
+            prefix: Name of the module in the model, with a dot.
+            get_layer_depth: Depth and number of depths by parameter name.
             **kwargs: Passed on.
 
         Raises:

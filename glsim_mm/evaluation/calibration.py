@@ -18,12 +18,12 @@ def calibration_error(confidences: Sequence[float], correct: Sequence[bool], num
     the lower bin. Each bin's error is the distance between its mean confidence and its accuracy.
 
     Args:
-        confidences (Sequence[float]): Probability of the predicted class of each image, shape (n,), 0 to 1.
-        correct (Sequence[bool]): Whether the prediction is right, shape (n,).
-        num_bins (int): Number of bins. Defaults to 15.
+        confidences: Probability of the predicted class of each image, shape (n,), 0 to 1.
+        correct: Whether the prediction is right, shape (n,).
+        num_bins: Number of bins.
 
     Returns:
-        tuple[float, float]: Mean over bins weighted by their images, and largest error, in percentage points, 0 to 100.
+        Mean over bins weighted by their images, and largest error, in percentage points, 0 to 100.
 
     Raises:
         ValueError: If there are no images, the two differ in length, a confidence is not between 0 and 1, or
@@ -51,9 +51,9 @@ class CalibrationError(BaseMetric):
     of squared differences to the true distribution (Brier, 1950), 0 to 2.
 
     Args:
-        num_bins (int): Bins of equal width. Defaults to 15.
-        collect_device (str): ``'cpu'`` or ``'gpu'``, where processes exchange results. Defaults to ``'cpu'``.
-        prefix (str, optional): Replaces ``calibration`` in the reported names. Defaults to None.
+        num_bins: Bins of equal width.
+        collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
+        prefix: Replaces ``calibration`` in the reported names.
         **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
     """
 
@@ -69,8 +69,8 @@ class CalibrationError(BaseMetric):
         """Keep four numbers of each image.
 
         Args:
-            data_batch (Sequence[dict], optional): Not used.
-            data_samples (Sequence[dict]): Model outputs with ``gt_label`` and ``pred_score``, probabilities.
+            data_batch: Not used.
+            data_samples: Model outputs with ``gt_label`` and ``pred_score``, probabilities.
 
         Raises:
             GLSimError: See :func:`.single_label.read_scores`; or if the scores are no probabilities.
@@ -94,11 +94,10 @@ class CalibrationError(BaseMetric):
         """Metrics of all images.
 
         Args:
-            results (list[tuple]): Confidence, correctness, negative log-likelihood and Brier score of each image of all
-                processes.
+            results: Confidence, correctness, negative log-likelihood and Brier score of each image of all processes.
 
         Returns:
-            dict[str, float]: ``ece`` and ``mce``, percentage points; ``nll``; ``brier``.
+            ``ece`` and ``mce``, percentage points; ``nll``; ``brier``.
 
         Raises:
             GLSimError: If there are no images.

@@ -16,11 +16,11 @@ def class_deviation(predictions: Sequence[int], labels: Sequence[int]) -> tuple[
     (divided by the number of classes, not by one less), because the classes are all there are.
 
     Args:
-        predictions (Sequence[int]): Predicted class of each image, shape (n,).
-        labels (Sequence[int]): True class of each image, shape (n,), values >= 0.
+        predictions: Predicted class of each image, shape (n,).
+        labels: True class of each image, shape (n,), values >= 0.
 
     Returns:
-        tuple[float, float]: Mean and standard deviation in percentage points, each 0 to 100.
+        Mean and standard deviation in percentage points, each 0 to 100.
 
     Raises:
         ValueError: If there are no images, or the two differ in length.
@@ -45,8 +45,8 @@ class ClassDeviation(BaseMetric):
     processes before anything is averaged.
 
     Args:
-        collect_device (str): ``'cpu'`` or ``'gpu'``, where processes exchange results. Defaults to ``'cpu'``.
-        prefix (str, optional): Replaces ``class`` in the reported names. Defaults to None.
+        collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
+        prefix: Replaces ``class`` in the reported names.
         **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
     """
 
@@ -59,9 +59,8 @@ class ClassDeviation(BaseMetric):
         """Keep prediction and label of each image.
 
         Args:
-            data_batch (Sequence[dict], optional): Not used.
-            data_samples (Sequence[dict]): Model outputs with ``gt_label`` (one class per image) and ``pred_label`` or
-                ``pred_score``.
+            data_batch: Not used.
+            data_samples: Model outputs with ``gt_label`` (one class per image) and ``pred_label`` or ``pred_score``.
 
         Raises:
             GLSimError: See :func:`.single_label.read_prediction`.
@@ -72,10 +71,10 @@ class ClassDeviation(BaseMetric):
         """Metrics of all images.
 
         Args:
-            results (list[tuple[int, int]]): Prediction and label of each image of all processes.
+            results: Prediction and label of each image of all processes.
 
         Returns:
-            dict[str, float]: ``mean_accuracy`` and ``deviation``, percentage points.
+            ``mean_accuracy`` and ``deviation``, percentage points.
 
         Raises:
             GLSimError: If there are no images.

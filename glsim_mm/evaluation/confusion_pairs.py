@@ -43,12 +43,12 @@ def confusion_pairs(predictions: Sequence[int], labels: Sequence[int], top: int 
     """The most frequent mistakes, as pairs of true and predicted class.
 
     Args:
-        predictions (Sequence[int]): Predicted class of each image, shape (n,), values >= 0.
-        labels (Sequence[int]): True class of each image, shape (n,), values >= 0.
-        top (int, optional): Number of pairs. Defaults to 10; None: all.
+        predictions: Predicted class of each image, shape (n,), values >= 0.
+        labels: True class of each image, shape (n,), values >= 0.
+        top: Number of pairs. Defaults to 10; None: all.
 
     Returns:
-        list[ConfusedPair]: By count, then by share of the true class, largest first, then by class.
+        By count, then by share of the true class, largest first, then by class.
 
     Raises:
         ValueError: If the two differ in length.
@@ -70,13 +70,13 @@ def format_pairs(pairs: Sequence[ConfusedPair], classes: Sequence[str] | None = 
     """Pairs as a table for people.
 
     Args:
-        pairs (Sequence[ConfusedPair]): See :func:`confusion_pairs`.
-        classes (Sequence[str], optional): Names of the classes. Defaults to None, numbers.
-        width (int): Columns of a terminal in a line; of long names the middle is left out, as those of one group
-            often differ at their end. Defaults to 80.
+        pairs: See :func:`confusion_pairs`.
+        classes: Names of the classes. Defaults to None, numbers.
+        width: Columns of a terminal in a line; of long names the middle is left out, as those of one group often differ
+            at their end.
 
     Returns:
-        str: Lines with aligned columns.
+        Lines with aligned columns.
     """
     numbers = [(str(pair.images), f'{pair.share:.1f}') for pair in pairs]
     tail = max([len('images'), *(len(count) for count, _ in numbers)]), len('% of class')
@@ -120,9 +120,9 @@ class ConfusionPairs(BaseMetric):
     means that few pairs of classes are the problem.
 
     Args:
-        top (int): Number of pairs. Defaults to 10.
-        collect_device (str): ``'cpu'`` or ``'gpu'``, where processes exchange results. Defaults to ``'cpu'``.
-        prefix (str, optional): Replaces ``confusion`` in the reported names. Defaults to None.
+        top: Number of pairs.
+        collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
+        prefix: Replaces ``confusion`` in the reported names.
         **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
     """
 
@@ -141,8 +141,8 @@ class ConfusionPairs(BaseMetric):
         """Keep the result of each image.
 
         Args:
-            data_batch (Sequence[dict], optional): Not used.
-            data_samples (Sequence[dict]): Model outputs with ``gt_label`` and ``pred_label`` or ``pred_score``.
+            data_batch: Not used.
+            data_samples: Model outputs with ``gt_label`` and ``pred_label`` or ``pred_score``.
 
         Raises:
             GLSimError: See :func:`.single_label.read_prediction`.
@@ -156,10 +156,10 @@ class ConfusionPairs(BaseMetric):
         """Find the pairs, and their share of the mistakes.
 
         Args:
-            results (list[ImageResult]): Of each image of all processes.
+            results: Of each image of all processes.
 
         Returns:
-            dict[str, float]: ``top_pairs_share``, percent; 0 if there is no mistake.
+            ``top_pairs_share``, percent; 0 if there is no mistake.
         """
         self.images = [ImageResult(*result) for result in results]
         predictions, labels = ([getattr(image, name) for image in self.images] for name in ('prediction', 'label'))

@@ -24,14 +24,14 @@ def hierarchical_accuracy(
     2020, section 3).
 
     Args:
-        predictions (Sequence[int]): Predicted class of each image, shape (n,).
-        labels (Sequence[int]): True class of each image, shape (n,).
-        ancestors (Sequence[Sequence[str]]): Groups of each class, the coarsest first, without the root that all share.
+        predictions: Predicted class of each image, shape (n,).
+        labels: True class of each image, shape (n,).
+        ancestors: Groups of each class, the coarsest first, without the root that all share.
 
     Returns:
-        dict[str, float]: ``level1_accuracy``, ``level2_accuracy``, ... in percent; ``mistake_severity``, the mean over
-        mistakes, steps >= 1; ``sibling_mistakes``, mistakes of severity 1 in percent of the mistakes. The last two are
-        0 if there is no mistake.
+        ``level1_accuracy``, ``level2_accuracy``, ... in percent; ``mistake_severity``, the mean over mistakes, steps >=
+        1; ``sibling_mistakes``, mistakes of severity 1 in percent of the mistakes. The last two are 0 if there is no
+        mistake.
 
     Raises:
         ValueError: If there are no images, the two differ in length, or a class has no entry in ``ancestors``.
@@ -80,8 +80,8 @@ class HierarchicalAccuracy(BaseMetric):
     ``ancestor_columns``.
 
     Args:
-        collect_device (str): ``'cpu'`` or ``'gpu'``, where processes exchange results. Defaults to ``'cpu'``.
-        prefix (str, optional): Replaces ``hierarchy`` in the reported names. Defaults to None.
+        collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
+        prefix: Replaces ``hierarchy`` in the reported names.
         **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
     """
 
@@ -94,8 +94,8 @@ class HierarchicalAccuracy(BaseMetric):
         """Keep prediction and label of each image.
 
         Args:
-            data_batch (Sequence[dict], optional): Not used.
-            data_samples (Sequence[dict]): Model outputs with ``gt_label`` and ``pred_label`` or ``pred_score``.
+            data_batch: Not used.
+            data_samples: Model outputs with ``gt_label`` and ``pred_label`` or ``pred_score``.
 
         Raises:
             GLSimError: See :func:`.single_label.read_prediction`.
@@ -106,10 +106,10 @@ class HierarchicalAccuracy(BaseMetric):
         """Metrics of all images.
 
         Args:
-            results (list[tuple[int, int]]): Prediction and label of each image of all processes.
+            results: Prediction and label of each image of all processes.
 
         Returns:
-            dict[str, float]: See :func:`hierarchical_accuracy`.
+            See :func:`hierarchical_accuracy`.
 
         Raises:
             GLSimError: If there are no images, the data set has no hierarchy, or it is one of fewer classes.

@@ -18,10 +18,10 @@ def read_metrics(path: str | Path) -> dict[str, float]:
     """Read the metrics that ``tools/test.py --out FILE.json --out-item metrics`` wrote.
 
     Args:
-        path (str | Path): A JSON file.
+        path: A JSON file.
 
     Returns:
-        dict[str, float]: Values by name.
+        Values by name.
 
     Raises:
         GLSimError: If the file is missing or holds something else.
@@ -39,11 +39,11 @@ def format_results(results: Mapping[str, Mapping[str, float]], num_classes: int 
     """Accuracy, and how evenly it spreads over classes, of several models below each other.
 
     Args:
-        results (Mapping[str, Mapping[str, float]]): Metrics of each model, by the name to show.
-        num_classes (int, optional): Adds a line for guessing among so many classes. Defaults to None.
+        results: Metrics of each model, by the name to show.
+        num_classes: Adds a line for guessing among so many classes.
 
     Returns:
-        str: Lines with aligned columns; a metric that a model lacks is a dash.
+        Lines with aligned columns; a metric that a model lacks is a dash.
     """
     rows = [['', *_COLUMNS.values()]]
     for name, metrics in results.items():

@@ -30,17 +30,17 @@ class RetrievalMetrics(BaseMetric):
     that are relevant, as mmpretrain's ``InShop`` has them.
 
     Args:
-        ks (Sequence[int]): Values of k of Recall@k, >= 1. Defaults to (1, 2, 4, 8).
-        mode (str): See above. Defaults to ``'embedding'``.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``, how embeddings are compared. Defaults to ``'cosine'``.
-        whole_ranking (bool): Report mAP, which ranks the whole gallery for every query. Defaults to True.
-        query_field (str, optional): Field of each result that is true for a query and false for an image of the
-            gallery. Defaults to None: all images are both.
-        gallery (dict, optional): Config of the data set that a retriever searches. With it ``gt_label`` is the class of
-            a query, not the relevant rows. Defaults to None.
-        worst_classes (int): How many classes with the smallest MAP@R to log. Defaults to 0.
-        collect_device (str): ``'cpu'`` or ``'gpu'``, where processes exchange results. Defaults to ``'cpu'``.
-        prefix (str, optional): Replaces ``retrieval`` in the reported names. Defaults to None.
+        ks: Values of k of Recall@k, >= 1.
+        mode: See above.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``, how embeddings are compared.
+        whole_ranking: Report mAP, which ranks the whole gallery for every query.
+        query_field: Field of each result that is true for a query and false for an image of the gallery. Defaults to
+            None: all images are both.
+        gallery: Config of the data set that a retriever searches. With it ``gt_label`` is the class of a query, not the
+            relevant rows.
+        worst_classes: How many classes with the smallest MAP@R to log.
+        collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
+        prefix: Replaces ``retrieval`` in the reported names.
         **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
 
     Raises:
@@ -90,8 +90,8 @@ class RetrievalMetrics(BaseMetric):
         """Keep the embedding and the label of each image, or score its ranking.
 
         Args:
-            data_batch (Sequence[dict], optional): Not used.
-            data_samples (Sequence[dict]): Model outputs with ``gt_label``, and ``embedding`` or ``pred_label``.
+            data_batch: Not used.
+            data_samples: Model outputs with ``gt_label``, and ``embedding`` or ``pred_label``.
 
         Raises:
             GLSimError: If a result lacks what is needed, or a ranking is too short.
@@ -109,10 +109,10 @@ class RetrievalMetrics(BaseMetric):
         """Metrics of all images.
 
         Args:
-            results (list): What :meth:`process` kept of each image of all processes.
+            results: What :meth:`process` kept of each image of all processes.
 
         Returns:
-            dict[str, float]: Per cent by name, MAP@R first, which ``save_best='auto'`` takes.
+            Per cent by name, MAP@R first, which ``save_best='auto'`` takes.
 
         Raises:
             GLSimError: If there are no images.

@@ -18,10 +18,10 @@ def gallery_labels(config: dict) -> np.ndarray:
     """Class of each image of a gallery.
 
     Args:
-        config (dict): Config of its data set; images are not read.
+        config: Config of its data set; images are not read.
 
     Returns:
-        np.ndarray: int64, (n,), in the order of the data set.
+        int64, (n,), in the order of the data set.
 
     Raises:
         GLSimError: If an image has not one label.
@@ -37,11 +37,11 @@ def read_relevant(sample: dict, labels: np.ndarray | None) -> np.ndarray:
     """Gallery rows that are relevant to a query.
 
     Args:
-        sample (dict): Model output with ``gt_label``: the class of the query, or, without ``labels``, the rows.
-        labels (np.ndarray, optional): int64, (n,), class of each gallery row.
+        sample: Model output with ``gt_label``: the class of the query, or, without ``labels``, the rows.
+        labels: int64, (n,), class of each gallery row.
 
     Returns:
-        np.ndarray: int64, distinct, in order.
+        int64, distinct, in order.
 
     Raises:
         GLSimError: If the query has no label.
@@ -59,13 +59,13 @@ def score_ranking(sample: dict, relevant: np.ndarray, ks: Sequence[int], whole_r
     A ranking may end once all relevant rows are found: the rest changes none of these.
 
     Args:
-        sample (dict): Model output with ``pred_label``: gallery rows, best first; -1 for none.
-        relevant (np.ndarray): int64, rows that are relevant.
-        ks (Sequence[int]): Values of k.
-        whole_ranking (bool): Score the average precision of the whole ranking too.
+        sample: Model output with ``pred_label``: gallery rows, best first; -1 for none.
+        relevant: int64, rows that are relevant.
+        ks: Values of k.
+        whole_ranking: Score the average precision of the whole ranking too.
 
     Returns:
-        np.ndarray: float64, 0 to 1; all NaN if nothing is relevant.
+        float64, 0 to 1; all NaN if nothing is relevant.
 
     Raises:
         GLSimError: If there is no ranking, or one too short to know the scores.
@@ -89,11 +89,11 @@ def average_scores(scores: Sequence[np.ndarray], ks: Sequence[int]) -> dict[str,
     """Means over the queries that have a relevant image.
 
     Args:
-        scores (Sequence[np.ndarray]): See :func:`score_ranking`.
-        ks (Sequence[int]): Values of k.
+        scores: See :func:`score_ranking`.
+        ks: Values of k.
 
     Returns:
-        dict[str, float]: 0 to 1, by name.
+        0 to 1, by name.
 
     Raises:
         GLSimError: If no query has a relevant image.

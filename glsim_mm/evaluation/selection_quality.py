@@ -24,17 +24,17 @@ def selection_quality(
     """All measures of a batch.
 
     Args:
-        scores (Tensor): (B, N), scores of patches, larger is selected.
-        selected (Tensor): (B, 4), selected boxes, ``x0, y0, x1, y1`` in pixels of the network input.
-        annotated (Tensor): (B, 4), annotated boxes; cut off at the border of the image.
-        grid (tuple[int, int]): Rows and columns of patches.
-        patch_size (tuple[int, int]): Patch height and width in pixels.
-        image_size (tuple[int, int]): Image height and width in pixels.
+        scores: (B, N), scores of patches, larger is selected.
+        selected: (B, 4), selected boxes, ``x0, y0, x1, y1`` in pixels of the network input.
+        annotated: (B, 4), annotated boxes; cut off at the border of the image.
+        grid: Rows and columns of patches.
+        patch_size: Patch height and width in pixels.
+        image_size: Image height and width in pixels.
 
     Returns:
-        Tensor: float32, (B, 6), in [0, 1], in the order of :data:`MEASURES`: share of the map's energy inside the
-        annotated box, pointing game, share of the selected box inside, share of the annotated box covered, IoU, and
-        share of the image that the annotated box covers, which is what a blind guess scores inside.
+        float32, (B, 6), in [0, 1], in the order of :data:`MEASURES`: share of the map's energy inside the annotated
+        box, pointing game, share of the selected box inside, share of the annotated box covered, IoU, and share of the
+        image that the annotated box covers, which is what a blind guess scores inside.
     """
     annotated = clip_boxes(annotated, image_size)
     inside, covered, iou = box_overlap(selected, annotated)
@@ -53,8 +53,8 @@ class SelectionQuality(BaseMetric):
     boxes on with ``dict(type='PackInputs', algorithm_keys=('gt_bboxes',))``.
 
     Args:
-        collect_device (str): ``'cpu'`` or ``'gpu'``, where processes exchange results. Defaults to ``'cpu'``.
-        prefix (str, optional): Replaces ``selection`` in the reported names. Defaults to None.
+        collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
+        prefix: Replaces ``selection`` in the reported names.
         **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
     """
 
@@ -67,8 +67,8 @@ class SelectionQuality(BaseMetric):
         """Measure each image.
 
         Args:
-            data_batch (Sequence[dict], optional): Not used.
-            data_samples (Sequence[dict]): Outputs of :class:`GLSimClassifier` with ``gt_bboxes`` (n, 4).
+            data_batch: Not used.
+            data_samples: Outputs of :class:`GLSimClassifier` with ``gt_bboxes`` (n, 4).
 
         Raises:
             GLSimError: If a model without selected regions, or a pipeline without boxes, made the samples.
@@ -89,10 +89,10 @@ class SelectionQuality(BaseMetric):
         """Means over all images.
 
         Args:
-            results (list[list[float]]): Measures of each image of all processes.
+            results: Measures of each image of all processes.
 
         Returns:
-            dict[str, float]: Per cent by name.
+            Per cent by name.
 
         Raises:
             GLSimError: If no image has a box.

@@ -11,11 +11,11 @@ def read_prediction(sample: dict, metric: str) -> tuple[int, int]:
     """Predicted and true class of an image.
 
     Args:
-        sample (dict): Model output with ``gt_label``, and ``pred_label`` or ``pred_score``.
-        metric (str): Name of the metric, for the message.
+        sample: Model output with ``gt_label``, and ``pred_label`` or ``pred_score``.
+        metric: Name of the metric, for the message.
 
     Returns:
-        tuple[int, int]: Prediction and label.
+        Prediction and label.
 
     Raises:
         GLSimError: If the image has not exactly one label, a label that is no class, or scores that are NaN, whose
@@ -35,11 +35,11 @@ def read_scores(sample: dict, metric: str) -> tuple[np.ndarray, int]:
     """Scores and true class of an image.
 
     Args:
-        sample (dict): Model output with ``gt_label`` and ``pred_score``.
-        metric (str): Name of the metric, for the message.
+        sample: Model output with ``gt_label`` and ``pred_score``.
+        metric: Name of the metric, for the message.
 
     Returns:
-        tuple[np.ndarray, int]: Probability of each class, float32 (C,), and label.
+        Probability of each class, float32 (C,), and label.
 
     Raises:
         GLSimError: If the image has not exactly one label, a label that is no class, or no scores.
@@ -53,8 +53,8 @@ def check_images(results: Sized, metric: str) -> None:
     """Raise :class:`GLSimError` if there are no images to compute a metric of.
 
     Args:
-        results (Sized): What the metric keeps of the images.
-        metric (str): Its name, for the message.
+        results: What the metric keeps of the images.
+        metric: Its name, for the message.
     """
     if not len(results):
         raise GLSimError(f'{metric}: no image was evaluated; check the files and the split of the data set')
@@ -64,11 +64,11 @@ def read_label(sample: dict, metric: str) -> int:
     """True class of an image, which need not be a class of the model.
 
     Args:
-        sample (dict): Model output with ``gt_label``.
-        metric (str): Name of the metric, for the message.
+        sample: Model output with ``gt_label``.
+        metric: Name of the metric, for the message.
 
     Returns:
-        int: The label.
+        The label.
 
     Raises:
         GLSimError: If the image has not exactly one label.

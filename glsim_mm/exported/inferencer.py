@@ -32,7 +32,7 @@ class ExportedInferencer:
     fields. It needs NumPy, Pillow, OpenCV, mmengine and ONNX Runtime or OpenVINO; neither mmpretrain nor torch.
 
     Args:
-        path (str | Path): An ``.onnx`` file of ``tools/export.py``.
+        path: An ``.onnx`` file of ``tools/export.py``.
         **options: ``backend``, ``device`` and ``threads`` of :class:`ExportedModel`.
 
     Raises:
@@ -57,14 +57,13 @@ class ExportedInferencer:
         """Results one by one; at most one batch of images is held in memory.
 
         Args:
-            inputs (ImageInput | Iterable[ImageInput]): A path, URL, folder, glob pattern, array (H, W, 3) uint8 BGR, or
-                any iterable of these.
-            batch_size (int): Images per pass. Defaults to 1.
-            top_k (int): How many of the likeliest classes to list. Defaults to 5.
+            inputs: A path, URL, folder, glob pattern, array (H, W, 3) uint8 BGR, or any iterable of these.
+            batch_size: Images per pass.
+            top_k: How many of the likeliest classes to list.
 
         Yields:
-            dict[str, Any]: The fields of :class:`glsim_mm.apis.GLSimInferencer`; of an image that cannot be read,
-            ``error`` in place of all predictions, after one warning.
+            The fields of :class:`glsim_mm.apis.GLSimInferencer`; of an image that cannot be read, ``error`` in place of
+            all predictions, after one warning.
 
         Raises:
             GLSimError: If a path does not exist, an array is no image, or a number is out of range.

@@ -16,16 +16,16 @@ class ExportedInfo:
     """Everything that running an exported model takes besides its graph; lies in the file, as JSON.
 
     Attributes:
-        description (str): What messages call the model.
-        image_size (tuple[int, int]): Height and width of the network input in pixels.
-        steps (list[dict[str, Any]]): The test pipeline, see :class:`glsim_mm.exported.preparation.ExportedPipeline`.
-        outputs (list[str]): Names of the graph's outputs: ``'logits'`` (B, K), ``'embedding'`` (B, D),
-            ``'class_tokens'`` (B, V, C), ``'selected_boxes'`` (B, R, 4), ``'similarity_map'`` (B, h, w).
-        spaces (list[str]): What a search can embed with it, the default first.
-        classes (list[str]): Names of its classes; empty where they are not known.
-        fingerprint (dict[str, str]): Of the model that was exported, as galleries keep it.
-        versions (dict[str, str]): Packages that wrote the file.
-        is_quantized (bool): Whether the weights have 8 bits; the fingerprint is still that of the exact model.
+        description: What messages call the model.
+        image_size: Height and width of the network input in pixels.
+        steps: The test pipeline, see :class:`glsim_mm.exported.preparation.ExportedPipeline`.
+        outputs: Names of the graph's outputs: ``'logits'`` (B, K), ``'embedding'`` (B, D), ``'class_tokens'`` (B, V,
+            C), ``'selected_boxes'`` (B, R, 4), ``'similarity_map'`` (B, h, w).
+        spaces: What a search can embed with it, the default first.
+        classes: Names of its classes; empty where they are not known.
+        fingerprint: Of the model that was exported, as galleries keep it.
+        versions: Packages that wrote the file.
+        is_quantized: Whether the weights have 8 bits; the fingerprint is still that of the exact model.
     """
 
     description: str
@@ -47,11 +47,11 @@ class ExportedInfo:
         """Read what :meth:`to_json` wrote.
 
         Args:
-            text (str | None): What the file has under :data:`METADATA_KEY`.
-            path (str): The file, for messages.
+            text: What the file has under :data:`METADATA_KEY`.
+            path: The file, for messages.
 
         Returns:
-            ExportedInfo: As written.
+            As written.
 
         Raises:
             GLSimError: If there is none, or it is of another version.

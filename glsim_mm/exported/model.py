@@ -17,12 +17,11 @@ class ExportedModel:
     """Computes what a model computes, without the model's code.
 
     Args:
-        path (str | Path): An ``.onnx`` file of ``tools/export.py``.
-        backend (str): ``'onnxruntime'``, or ``'openvino'``, which is made for Intel's processors. Defaults to
-            ``'onnxruntime'``.
-        device (str, optional): ``'cpu'`` or ``'cuda'``; OpenVINO also knows names of its own, such as ``'GPU'``.
-            Defaults to None: CUDA where ONNX Runtime has it, else the CPU.
-        threads (int, optional): Threads on the CPU. Defaults to None, all cores.
+        path: An ``.onnx`` file of ``tools/export.py``.
+        backend: ``'onnxruntime'``, or ``'openvino'``, which is made for Intel's processors.
+        device: ``'cpu'`` or ``'cuda'``; OpenVINO also knows names of its own, such as ``'GPU'``. Defaults to None: CUDA
+            where ONNX Runtime has it, else the CPU.
+        threads: Threads on the CPU. Defaults to None, all cores.
 
     Raises:
         GLSimError: If the file is missing or no such file, or the backend is not installed.
@@ -49,10 +48,10 @@ class ExportedModel:
         """Outputs for a batch.
 
         Args:
-            pixels (np.ndarray): RGB values of 0 to 255, uint8 or float32, (B, 3, h, w) of :attr:`info`'s image size.
+            pixels: RGB values of 0 to 255, uint8 or float32, (B, 3, h, w) of :attr:`info`'s image size.
 
         Returns:
-            dict[str, np.ndarray]: float32 arrays by name, see :class:`ExportedInfo`.
+            float32 arrays by name, see :class:`ExportedInfo`.
 
         Raises:
             GLSimError: If the shape is another.

@@ -22,9 +22,8 @@ class ExportedPipeline:
     """Prepares photos as the model was tested.
 
     Args:
-        steps (Sequence[Mapping[str, Any]]): In order: ``dict(type='resize', size=(h, w), filter='bicubic')``,
-            ``dict(type='resize_edge', size=s, edge='short', filter='bicubic')`` or
-            ``dict(type='center_crop', size=(h, w))``, sizes in pixels.
+        steps: In order: ``dict(type='resize', size=(h, w), filter='bicubic')``, ``dict(type='resize_edge', size=s,
+            edge='short', filter='bicubic')`` or ``dict(type='center_crop', size=(h, w))``, sizes in pixels.
 
     Raises:
         GLSimError: If a step is unknown.
@@ -40,10 +39,10 @@ class ExportedPipeline:
         """Network input of a photo.
 
         Args:
-            pixels (np.ndarray): (H, W, 3) uint8.
+            pixels: (H, W, 3) uint8.
 
         Returns:
-            np.ndarray: (3, h, w) uint8, channels in the order given.
+            (3, h, w) uint8, channels in the order given.
         """
         for step in self.steps:
             if step['type'] == 'center_crop':
@@ -59,10 +58,10 @@ class ExportedPipeline:
         """The map from pixels of the network input to pixels of a photo.
 
         Args:
-            shape (tuple[int, int]): Height and width of the photo.
+            shape: Height and width of the photo.
 
         Returns:
-            np.ndarray: (2, 3) float64 ``A`` with ``A @ (x, y, 1)`` the place in the photo.
+            (2, 3) float64 ``A`` with ``A @ (x, y, 1)`` the place in the photo.
         """
         scale, offset = np.ones(2), np.zeros(2)  # x and y; place in the photo = scale * place + offset
         for step in self.steps:

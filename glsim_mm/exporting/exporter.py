@@ -31,10 +31,10 @@ class ExportReport:
     """What was written.
 
     Attributes:
-        path (Path): The file.
-        size (int): Its bytes.
-        info (ExportedInfo): What it says about itself.
-        difference (dict[str, float]): Largest absolute difference of each output from PyTorch's, on random images.
+        path: The file.
+        size: Its bytes.
+        info: What it says about itself.
+        difference: Largest absolute difference of each output from PyTorch's, on random images.
     """
 
     path: Path
@@ -54,16 +54,16 @@ def export_model(
     """Write a model to a file and check that it computes the same.
 
     Args:
-        cfg (Config): Config of a classifier: :class:`GLSimClassifier`, or mmpretrain's with a ViT.
-        checkpoint (str): Its weights.
-        path (str | Path): ``.onnx`` for ONNX, ``.pt2`` for a program of ``torch.export``.
-        what (str): ``'classifier'``, or ``'embedding'`` for search alone, without logits. Defaults to ``'classifier'``.
-        int8 (bool): Weights of 8 bits, quantised per channel; activations are quantised while the model runs. ONNX
-            only, and no longer exact. Defaults to False.
-        overwrite (bool): Replace a file that is there. Defaults to False.
+        cfg: Config of a classifier: :class:`GLSimClassifier`, or mmpretrain's with a ViT.
+        checkpoint: Its weights.
+        path: ``.onnx`` for ONNX, ``.pt2`` for a program of ``torch.export``.
+        what: ``'classifier'``, or ``'embedding'`` for search alone, without logits.
+        int8: Weights of 8 bits, quantised per channel; activations are quantised while the model runs. ONNX only, and
+            no longer exact.
+        overwrite: Replace a file that is there.
 
     Returns:
-        ExportReport: What was written.
+        What was written.
 
     Raises:
         GLSimError: If the model cannot be exported, the file exists, a package is missing, or the file computes
@@ -98,10 +98,10 @@ def format_report(report: ExportReport) -> str:
     """What a person wants to know of an export, in lines of at most 80 columns.
 
     Args:
-        report (ExportReport): Of :func:`export_model`.
+        report: Of :func:`export_model`.
 
     Returns:
-        str: Size, input, outputs, and how far they are from PyTorch's.
+        Size, input, outputs, and how far they are from PyTorch's.
     """
     info = report.info
     height, width = info.image_size

@@ -13,8 +13,8 @@ class ExportGraph(nn.Module):
     """A classifier from raw pixels, both passes and the crop in one.
 
     Args:
-        model (nn.Module): :class:`GLSimClassifier`, or mmpretrain's :class:`ImageClassifier` with a ViT.
-        classify (bool): Give logits too. Defaults to True.
+        model: :class:`GLSimClassifier`, or mmpretrain's :class:`ImageClassifier` with a ViT.
+        classify: Give logits too.
 
     Attributes:
         outputs (tuple[str, ...]): Names of what :meth:`forward` returns, in order.
@@ -39,11 +39,11 @@ class ExportGraph(nn.Module):
         """Everything that the file gives.
 
         Args:
-            pixels (Tensor): RGB values of 0 to 255, float32, (B, 3, H, W).
+            pixels: RGB values of 0 to 255, float32, (B, 3, H, W).
 
         Returns:
-            tuple[Tensor, ...]: float32, named by :attr:`outputs`: logits (B, K), embedding (B, D), class tokens
-            (B, 1 + R, C), boxes (B, R, 4) in pixels of the input, similarity map (B, h, w).
+            float32, named by :attr:`outputs`: logits (B, K), embedding (B, D), class tokens (B, 1 + R, C), boxes (B, R,
+            4) in pixels of the input, similarity map (B, h, w).
         """
         inputs = self._normalize(pixels)
         if not self.has_regions:

@@ -25,10 +25,10 @@ def write_onnx(graph: ExportGraph, example: Tensor, info: ExportedInfo, path: Pa
     """Write one graph with any batch size and all weights inside.
 
     Args:
-        graph (ExportGraph): In eval mode.
-        example (Tensor): Pixels (2, 3, H, W); the file takes this height and width.
-        info (ExportedInfo): Lies in the file's metadata.
-        path (Path): Where to.
+        graph: In eval mode.
+        example: Pixels (2, 3, H, W); the file takes this height and width.
+        info: Lies in the file's metadata.
+        path: Where to.
 
     Raises:
         GLSimError: If a package is missing or the model is too large for one file.
@@ -63,8 +63,8 @@ def quantize(path: Path, info: ExportedInfo) -> None:
     convolution, stays as it is.
 
     Args:
-        path (Path): Of :func:`write_onnx`; replaced.
-        info (ExportedInfo): Lies in the new file's metadata.
+        path: Of :func:`write_onnx`; replaced.
+        info: Lies in the new file's metadata.
 
     Raises:
         GLSimError: If ONNX Runtime is missing.
@@ -98,7 +98,7 @@ def fold_transposes(graph: Any) -> None:
     passes share theirs.
 
     Args:
-        graph (Any): ``onnx.GraphProto``.
+        graph: ``onnx.GraphProto``.
     """
     from onnx import numpy_helper
 

@@ -14,10 +14,10 @@ def write_program(graph: ExportGraph, example: Tensor, info: ExportedInfo, path:
     """Write a program with any batch size.
 
     Args:
-        graph (ExportGraph): In eval mode.
-        example (Tensor): Pixels (2, 3, H, W); the program takes this height and width.
-        info (ExportedInfo): Lies in the file beside the program.
-        path (Path): Where to.
+        graph: In eval mode.
+        example: Pixels (2, 3, H, W); the program takes this height and width.
+        info: Lies in the file beside the program.
+        path: Where to.
     """
     batch = torch.export.Dim('batch', min=1, max=65_536)
     with torch.no_grad():

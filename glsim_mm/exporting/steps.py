@@ -13,10 +13,10 @@ def translate_steps(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Steps that move pixels.
 
     Args:
-        steps (Sequence[Mapping[str, Any]]): Test pipeline of a config.
+        steps: Test pipeline of a config.
 
     Returns:
-        list[dict[str, Any]]: See :class:`~glsim_mm.exported.preparation.ExportedPipeline`.
+        See :class:`~glsim_mm.exported.preparation.ExportedPipeline`.
 
     Raises:
         GLSimError: If a step has no counterpart outside mmpretrain.
@@ -29,10 +29,10 @@ def find_image_size(steps: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     """Height and width of the network input.
 
     Args:
-        steps (Sequence[Mapping[str, Any]]): Of :func:`translate_steps`.
+        steps: Of :func:`translate_steps`.
 
     Returns:
-        tuple[int, int]: In pixels.
+        In pixels.
 
     Raises:
         GLSimError: If it depends on the photo.

@@ -35,11 +35,11 @@ def decode_image(content: bytes) -> np.ndarray:
     """Decode an image file: turned as its EXIF data says, the first frame of animations, transparency dropped.
 
     Args:
-        content (bytes): The file: JPEG (CMYK too), PNG, GIF, WebP, BMP, TIFF or whatever else OpenCV or Pillow read,
-            with 1 to 4 channels of 1, 8 or 16 bits.
+        content: The file: JPEG (CMYK too), PNG, GIF, WebP, BMP, TIFF or whatever else OpenCV or Pillow read, with 1 to
+            4 channels of 1, 8 or 16 bits.
 
     Returns:
-        np.ndarray: (H, W, 3) uint8, BGR.
+        (H, W, 3) uint8, BGR.
 
     Raises:
         UnreadableImageError: If the content is empty, damaged, cut off or no image.

@@ -9,12 +9,12 @@ def map_box(matrix: np.ndarray, box: Sequence[float], shape: tuple[int, int]) ->
     """Move a box from the network input to the photo.
 
     Args:
-        matrix (np.ndarray): (2, 3) as :func:`glsim_mm.apis.pipeline_geometry.photo_from_input` gives it.
-        box (Sequence[float]): ``x0, y0, x1, y1`` in pixels of the network input.
-        shape (tuple[int, int]): Height and width of the photo in pixels, beyond which the box is cut off.
+        matrix: (2, 3) as :func:`glsim_mm.apis.pipeline_geometry.photo_from_input` gives it.
+        box: ``x0, y0, x1, y1`` in pixels of the network input.
+        shape: Height and width of the photo in pixels, beyond which the box is cut off.
 
     Returns:
-        list[float]: ``x0, y0, x1, y1`` in pixels of the photo.
+        ``x0, y0, x1, y1`` in pixels of the photo.
     """
     x0, y0, x1, y1 = box
     corners = matrix @ np.array([[x0, x1, x0, x1], [y0, y0, y1, y1], [1, 1, 1, 1]], np.float64)

@@ -29,12 +29,12 @@ def decode_reduced(content: bytes, min_side: int, decoder: str = 'opencv') -> tu
     over blocks of pixels, and differs a little from a full one that is resized.
 
     Args:
-        content (bytes): The file, see :func:`glsim_mm.images.decoding.decode_image`.
-        min_side (int): Least height and width in pixels after reduction; 0 never reduces.
-        decoder (str): ``'opencv'`` or ``'turbojpeg'``, which gives the same pixels. Defaults to ``'opencv'``.
+        content: The file, see :func:`glsim_mm.images.decoding.decode_image`.
+        min_side: Least height and width in pixels after reduction; 0 never reduces.
+        decoder: ``'opencv'`` or ``'turbojpeg'``, which gives the same pixels.
 
     Returns:
-        tuple[np.ndarray, tuple[int, int]]: (h, w, 3) uint8, BGR, upright; and height and width of the whole image.
+        (h, w, 3) uint8, BGR, upright; and height and width of the whole image.
 
     Raises:
         UnreadableImageError: If the content is empty, damaged, cut off or no image.

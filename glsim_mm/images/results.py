@@ -12,11 +12,11 @@ def results_to_json(results: Iterable[Mapping]) -> list[dict[str, Any]]:
     """Results as plain Python values, which ``json.dump`` takes.
 
     Args:
-        results (Iterable[Mapping]): As :class:`glsim_mm.apis.GLSimInferencer` gives them.
+        results: As :class:`glsim_mm.apis.GLSimInferencer` gives them.
 
     Returns:
-        list[dict[str, Any]]: The same with lists for arrays and tensors, strings for paths, and None for numbers that
-        are not finite, which JSON does not know.
+        The same with lists for arrays and tensors, strings for paths, and None for numbers that are not finite, which
+        JSON does not know.
 
     Raises:
         TypeError: If a value is of another kind, for example a data sample.
@@ -28,11 +28,11 @@ def format_prediction(result: Mapping) -> str:
     """One line for a prediction: score in per cent, class, selected box, image.
 
     Args:
-        result (Mapping): As an inferencer gives it. The box is in pixels of the photo, where known.
+        result: As an inferencer gives it. The box is in pixels of the photo, where known.
 
     Returns:
-        str: For example ``' 93.1 %  Laysan Albatross  [48, 32, 160, 144]  photo.jpg'``; of a path that would go beyond
-        80 columns, the end.
+        For example ``' 93.1 %  Laysan Albatross  [48, 32, 160, 144]  photo.jpg'``; of a path that would go beyond 80
+        columns, the end.
     """
     name = result.get('pred_class', result['pred_label'])
     box = result.get('selected_box_image') or result.get('selected_box')

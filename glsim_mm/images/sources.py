@@ -19,10 +19,10 @@ class ImageSource(NamedTuple):
     """One image, not read yet.
 
     Attributes:
-        path (str | None): Its file or URL; None for an array.
-        name (str): Name for what is written about it: the path below the folder in which it was found, else the file
-            name; empty for an array.
-        pixels (np.ndarray | None): The array; None for a file.
+        path: Its file or URL; None for an array.
+        name: Name for what is written about it: the path below the folder in which it was found, else the file name;
+            empty for an array.
+        pixels: The array; None for a file.
     """
 
     path: str | None
@@ -34,12 +34,11 @@ def find_sources(inputs: ImageInput | Iterable[ImageInput]) -> Iterable[ImageSou
     """Images that an inferencer is asked for, in order.
 
     Args:
-        inputs (ImageInput | Iterable[ImageInput]): A file, URL, folder (searched recursively, in order of paths, for
-            images by their suffix), glob pattern (``'photos/**/*.jpg'``, likewise), array, or any iterable of these.
+        inputs: A file, URL, folder (searched recursively, in order of paths, for images by their suffix), glob pattern
+            (``'photos/**/*.jpg'``, likewise), array, or any iterable of these.
 
     Returns:
-        Iterable[ImageSource]: A list, except for iterables other than list and tuple, which are read one by one while
-        the result is.
+        A list, except for iterables other than list and tuple, which are read one by one while the result is.
 
     Raises:
         GLSimError: If a path does not exist, a folder or pattern holds no image, or an input is of another kind.
@@ -58,10 +57,10 @@ def read_source(source: ImageSource) -> np.ndarray:
     """Decode an image as training does: EXIF orientation applied, transparency dropped, 8 bits.
 
     Args:
-        source (ImageSource): A file or an array.
+        source: A file or an array.
 
     Returns:
-        np.ndarray: (H, W, 3) uint8 BGR.
+        (H, W, 3) uint8 BGR.
 
     Raises:
         GLSimError: If the image cannot be read.
@@ -79,10 +78,10 @@ def to_bgr(pixels: np.ndarray) -> np.ndarray:
     """An array of 1, 3 or 4 channels as an image.
 
     Args:
-        pixels (np.ndarray): (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA; uint8.
+        pixels: (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA; uint8.
 
     Returns:
-        np.ndarray: (H, W, 3) uint8 BGR.
+        (H, W, 3) uint8 BGR.
 
     Raises:
         GLSimError: If shape or type are others, or the image is empty.

@@ -15,10 +15,10 @@ class AttentionInputs(NamedTuple):
     """What one attention layer multiplies.
 
     Attributes:
-        queries (Tensor): (B, heads, S, d), any float dtype; S = leading tokens + N patches, CLS token first.
-        keys (Tensor): (B, heads, S, d).
-        bias (Tensor, optional): Added to the logits, broadcastable to (B, heads, S, S).
-        scale (float): Multiplies the products of queries and keys, usually ``d ** -0.5``.
+        queries: (B, heads, S, d), any float dtype; S = leading tokens + N patches, CLS token first.
+        keys: (B, heads, S, d).
+        bias: Added to the logits, broadcastable to (B, heads, S, S).
+        scale: Multiplies the products of queries and keys, usually ``d ** -0.5``.
     """
 
     queries: Tensor
@@ -31,10 +31,10 @@ def attention_matrix(inputs: AttentionInputs) -> Tensor:
     """Attention weights of a layer.
 
     Args:
-        inputs (AttentionInputs): Queries and keys.
+        inputs: Queries and keys.
 
     Returns:
-        Tensor: float32, (B, heads, S, S); rows sum to 1.
+        float32, (B, heads, S, S); rows sum to 1.
     """
     return _logits(inputs, slice(None), slice(None)).softmax(dim=-1)
 
@@ -43,11 +43,11 @@ def class_attention(inputs: AttentionInputs, num_extra_tokens: int) -> Tensor:
     """How much the CLS token attends to each patch, mean over heads. Needs one row of the matrix, O(S d).
 
     Args:
-        inputs (AttentionInputs): Queries and keys of one layer.
-        num_extra_tokens (int): Tokens before the first patch token, >= 1.
+        inputs: Queries and keys of one layer.
+        num_extra_tokens: Tokens before the first patch token, >= 1.
 
     Returns:
-        Tensor: float32, (B, N), in [0, 1].
+        float32, (B, N), in [0, 1].
     """
     row = _logits(inputs, slice(1), slice(None)).softmax(dim=-1)
     return row[:, :, 0, num_extra_tokens:].mean(dim=1)
@@ -60,11 +60,11 @@ def mutual_attention(inputs: AttentionInputs, num_extra_tokens: int) -> Tensor:
     Needs one row and one column of the matrix, O(S d).
 
     Args:
-        inputs (AttentionInputs): Queries and keys of one layer.
-        num_extra_tokens (int): Tokens before the first patch token, >= 1.
+        inputs: Queries and keys of one layer.
+        num_extra_tokens: Tokens before the first patch token, >= 1.
 
     Returns:
-        Tensor: float32, (B, N), in [0, 1].
+        float32, (B, N), in [0, 1].
     """
     column = _logits(inputs, slice(None), slice(1)).softmax(dim=-2)[:, :, num_extra_tokens:, 0].mean(dim=1)
     return class_attention(inputs, num_extra_tokens) * column
@@ -78,11 +78,11 @@ def attention_rollout(matrices: Sequence[Tensor], num_extra_tokens: int) -> Tens
     same numbers in O(L S^2) in place of O(L S^3).
 
     Args:
-        matrices (Sequence[Tensor]): Attention weights (B, heads, S, S) of each layer, first layer first.
-        num_extra_tokens (int): Tokens before the first patch token, >= 1.
+        matrices: Attention weights (B, heads, S, S) of each layer, first layer first.
+        num_extra_tokens: Tokens before the first patch token, >= 1.
 
     Returns:
-        Tensor: float32, (B, N), in [0, 1].
+        float32, (B, N), in [0, 1].
 
     Raises:
         ValueError: If there is no layer.
@@ -105,11 +105,11 @@ def head_products(matrices: Sequence[Tensor], num_extra_tokens: int) -> Tensor:
     the last layer to the first, as in :func:`attention_rollout`.
 
     Args:
-        matrices (Sequence[Tensor]): Attention weights (B, heads, S, S) of each layer, first layer first.
-        num_extra_tokens (int): Tokens before the first patch token, >= 1.
+        matrices: Attention weights (B, heads, S, S) of each layer, first layer first.
+        num_extra_tokens: Tokens before the first patch token, >= 1.
 
     Returns:
-        Tensor: float32, (B, heads, N), in [0, 1].
+        float32, (B, heads, N), in [0, 1].
 
     Raises:
         ValueError: If there is no layer.
@@ -137,11 +137,11 @@ def selective_attention(matrices: Sequence[Tensor], num_extra_tokens: int) -> Te
     The mean of a layer is large where its heads attend to the same tokens, so such layers weigh more.
 
     Args:
-        matrices (Sequence[Tensor]): Attention weights (B, heads, S, S) of each layer, first layer first.
-        num_extra_tokens (int): Tokens before the first patch token, >= 1.
+        matrices: Attention weights (B, heads, S, S) of each layer, first layer first.
+        num_extra_tokens: Tokens before the first patch token, >= 1.
 
     Returns:
-        Tensor: float32, (B, N), in [0, 1].
+        float32, (B, N), in [0, 1].
 
     Raises:
         ValueError: If there is no layer.

@@ -20,11 +20,11 @@ def bilinear_attention_pooling(features: Tensor, attention: Tensor) -> Tensor:
     a 448 px image can leave the range of float16.
 
     Args:
-        features (Tensor): (B, C, h, w), any float dtype.
-        attention (Tensor): (B, M, h, w), any float dtype, of the same height and width.
+        features: (B, C, h, w), any float dtype.
+        attention: (B, M, h, w), any float dtype, of the same height and width.
 
     Returns:
-        Tensor: float32, (B, M * C), one map's C channels after the other; rows have norm 1.
+        float32, (B, M * C), one map's C channels after the other; rows have norm 1.
     """
     with torch.autocast(device_type=features.device.type, enabled=False):
         pooled = torch.einsum('bmhw,bchw->bmc', attention.float(), features.float())
@@ -39,11 +39,11 @@ def sample_attention_maps(attention: Tensor, num_maps: int) -> Tensor:
     the maps' device.
 
     Args:
-        attention (Tensor): (B, M, h, w), not negative, any float dtype.
-        num_maps (int): How many to draw of each image, >= 1.
+        attention: (B, M, h, w), not negative, any float dtype.
+        num_maps: How many to draw of each image, >= 1.
 
     Returns:
-        Tensor: (B, num_maps, h, w), dtype of ``attention``.
+        (B, num_maps, h, w), dtype of ``attention``.
     """
     weights = (attention.float().sum(dim=(2, 3)) + _EPS).sqrt()
     # A diverged model is reported by its loss, not by the sampler.
@@ -61,14 +61,14 @@ def attention_crop_boxes(
     out without padding. Where nothing is above the threshold (NaN), the box is the whole image.
 
     Args:
-        attention (Tensor): One map per image, (B, h, w), not negative, any float dtype.
-        image_size (tuple[int, int]): Height and width of the images in pixels.
-        threshold (float | Tensor): Share of each map's maximum from which a pixel counts, in [0, 1]; a tensor (B,)
-            has one for each image.
-        padding (float): Widening on each side as a share of the image's side, >= 0.
+        attention: One map per image, (B, h, w), not negative, any float dtype.
+        image_size: Height and width of the images in pixels.
+        threshold: Share of each map's maximum from which a pixel counts, in [0, 1]; a tensor (B,) has one for each
+            image.
+        padding: Widening on each side as a share of the image's side, >= 0.
 
     Returns:
-        Tensor: int64, (B, 4), ``x0, y0, x1, y1`` in pixels, end exclusive, inside the image and not empty.
+        int64, (B, 4), ``x0, y0, x1, y1`` in pixels, end exclusive, inside the image and not empty.
     """
     is_attended = _enlarge(attention, image_size) >= _limits(attention, threshold)
     y0, y1 = _interval(is_attended.any(dim=2), padding)
@@ -80,13 +80,13 @@ def drop_attended(images: Tensor, attention: Tensor, threshold: float | Tensor) 
     """Set the attended pixels to 0, the mean colour of a normalised image.
 
     Args:
-        images (Tensor): (B, 3, H, W), any float dtype.
-        attention (Tensor): One map per image, (B, h, w), not negative, any float dtype.
-        threshold (float | Tensor): Share of each map's maximum from which a pixel is dropped, in [0, 1]; a tensor (B,)
-            has one for each image.
+        images: (B, 3, H, W), any float dtype.
+        attention: One map per image, (B, h, w), not negative, any float dtype.
+        threshold: Share of each map's maximum from which a pixel is dropped, in [0, 1]; a tensor (B,) has one for each
+            image.
 
     Returns:
-        Tensor: Shape and dtype of ``images``.
+        Shape and dtype of ``images``.
     """
     size = (images.shape[-2], images.shape[-1])
     is_kept = _enlarge(attention, size) < _limits(attention, threshold)

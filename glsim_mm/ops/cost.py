@@ -23,10 +23,10 @@ class EncoderShape(NamedTuple):
     """What the cost of a plain ViT depends on; its MLPs have the ratio 4.
 
     Attributes:
-        num_layers (int): Transformer layers L.
-        num_heads (int): Heads H per layer.
-        embed_dims (int): Channels C, a multiple of ``num_heads``.
-        patch_size (int): Side P of a patch in pixels.
+        num_layers: Transformer layers L.
+        num_heads: Heads H per layer.
+        embed_dims: Channels C, a multiple of ``num_heads``.
+        patch_size: Side P of a patch in pixels.
     """
 
     num_layers: int
@@ -42,13 +42,13 @@ def count_tokens(image_size: int, patch_size: int, stride: int | None = None) ->
     """Tokens S that a ViT with a CLS token makes of a square image: S = 1 + N.
 
     Args:
-        image_size (int): Side of the image in pixels, at least one patch.
-        patch_size (int): Side of a patch in pixels.
-        stride (int, optional): Pixels from one patch to the next; smaller than ``patch_size`` they overlap. Defaults
-            to None, ``patch_size``.
+        image_size: Side of the image in pixels, at least one patch.
+        patch_size: Side of a patch in pixels.
+        stride: Pixels from one patch to the next; smaller than ``patch_size`` they overlap. Defaults to None,
+            ``patch_size``.
 
     Returns:
-        int: S; pixels that no whole patch covers are left out.
+        S; pixels that no whole patch covers are left out.
 
     Raises:
         ValueError: If the image is smaller than a patch.
@@ -62,13 +62,13 @@ def published_selection_flops(selector: str, image_size: int, shape: EncoderShap
     """FLOPs per image of a selector as the GLSim paper's table counts them; see above for what they leave out.
 
     Args:
-        selector (str): ``'gls'``, ``'maws'`` (FFVT), ``'sacm'`` (AF-Trans), ``'rollout'`` (RAMS-Trans, DCAL) or
-            ``'psm'`` (TransFG).
-        image_size (int): Side of the square image in pixels, at least one patch.
-        shape (EncoderShape): The encoder. Defaults to ViT-B/16, the table's.
+        selector: ``'gls'``, ``'maws'`` (FFVT), ``'sacm'`` (AF-Trans), ``'rollout'`` (RAMS-Trans, DCAL) or ``'psm'``
+            (TransFG).
+        image_size: Side of the square image in pixels, at least one patch.
+        shape: The encoder. Defaults to ViT-B/16, the table's.
 
     Returns:
-        int: FLOPs.
+        FLOPs.
 
     Raises:
         ValueError: If the selector is not in the table, or the image is smaller than a patch.
@@ -94,12 +94,12 @@ def published_encoder_operations(image_size: int, shape: EncoderShape = VIT_BASE
     """Operations per image of a plain ViT as the paper's percentages of the backbone need them.
 
     Args:
-        image_size (int): Side of the square image in pixels, at least one patch.
-        shape (EncoderShape): The encoder. Defaults to ViT-B/16.
-        num_classes (int): Classes of the linear head. Defaults to 200, CUB's.
+        image_size: Side of the square image in pixels, at least one patch.
+        shape: The encoder. Defaults to ViT-B/16.
+        num_classes: Classes of the linear head. Defaults to 200, CUB's.
 
     Returns:
-        int: Multiply-adds, but two operations for each of the patch embedding's.
+        Multiply-adds, but two operations for each of the patch embedding's.
     """
     tokens, dims = count_tokens(image_size, shape.patch_size), shape.embed_dims
     layer = 12 * tokens * dims**2 + 2 * tokens**2 * dims
@@ -111,11 +111,11 @@ def encoder_flops(num_tokens: int, shape: EncoderShape = VIT_BASE_P16) -> int:
     """FLOPs per image of one pass of a plain ViT: its matrix products, two for each multiply-add.
 
     Args:
-        num_tokens (int): Tokens S, CLS token and N patches.
-        shape (EncoderShape): The encoder. Defaults to ViT-B/16.
+        num_tokens: Tokens S, CLS token and N patches.
+        shape: The encoder. Defaults to ViT-B/16.
 
     Returns:
-        int: FLOPs; softmax, norms, biases and activations, less than 1 % of it, are left out.
+        FLOPs; softmax, norms, biases and activations, less than 1 % of it, are left out.
     """
     dims = shape.embed_dims
     layer = 12 * num_tokens * dims**2 + 2 * num_tokens**2 * dims
@@ -129,12 +129,12 @@ def selection_flops(selector: str, num_tokens: int, shape: EncoderShape = VIT_BA
     row vector runs through them, and MAWS makes one row and one column of the last layer's.
 
     Args:
-        selector (str): One of :data:`SELECTORS`.
-        num_tokens (int): Tokens S, CLS token and N patches.
-        shape (EncoderShape): The encoder; its patch size does not matter. Defaults to ViT-B/16.
+        selector: One of :data:`SELECTORS`.
+        num_tokens: Tokens S, CLS token and N patches.
+        shape: The encoder; its patch size does not matter. Defaults to ViT-B/16.
 
     Returns:
-        int: FLOPs.
+        FLOPs.
 
     Raises:
         ValueError: If there is no formula for the selector.
@@ -148,11 +148,11 @@ def attention_matrix_flops(num_tokens: int, shape: EncoderShape = VIT_BASE_P16) 
     """FLOPs per image of one layer's attention matrices, all heads, from queries and keys.
 
     Args:
-        num_tokens (int): Tokens S.
-        shape (EncoderShape): The encoder. Defaults to ViT-B/16.
+        num_tokens: Tokens S.
+        shape: The encoder. Defaults to ViT-B/16.
 
     Returns:
-        int: 2 S^2 C for scaled products and H S (4 S - 1) for softmax.
+        2 S^2 C for scaled products and H S (4 S - 1) for softmax.
     """
     return _attention(num_tokens, num_tokens, shape)
 

@@ -15,14 +15,13 @@ def crop_and_resize(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Ten
     ``grid_sample`` serves the whole batch: no Python loop, no device synchronisation, one shape for the compiler.
 
     Args:
-        images (Tensor): Shape (B, 3, H, W), any float dtype.
-        boxes (Tensor): ``x0, y0, x1, y1`` in pixels with exclusive end, inside the image and not empty; shape (B, 4),
-            or (B, R, 4) for R boxes per image.
-        size (tuple[int, int]): Height and width of the crops in pixels.
+        images: Shape (B, 3, H, W), any float dtype.
+        boxes: ``x0, y0, x1, y1`` in pixels with exclusive end, inside the image and not empty; shape (B, 4), or (B, R,
+            4) for R boxes per image.
+        size: Height and width of the crops in pixels.
 
     Returns:
-        Tensor: Shape (B, 3, *size), or (B, R, 3, *size), dtype of ``images``; differentiable with respect to
-        ``images``.
+        Shape (B, 3, *size), or (B, R, 3, *size), dtype of ``images``; differentiable with respect to ``images``.
     """
     height, width = images.shape[-2:]
     boxes = boxes.to(torch.float32)

@@ -11,12 +11,12 @@ def patch_shares(boxes: Tensor, grid: tuple[int, int], patch_size: tuple[int, in
     """Share of each patch that lies inside a box.
 
     Args:
-        boxes (Tensor): (B, 4).
-        grid (tuple[int, int]): Rows and columns of patches.
-        patch_size (tuple[int, int]): Patch height and width in pixels.
+        boxes: (B, 4).
+        grid: Rows and columns of patches.
+        patch_size: Patch height and width in pixels.
 
     Returns:
-        Tensor: float32, (B, N), in [0, 1].
+        float32, (B, N), in [0, 1].
     """
     boxes = boxes.float()
     rows = _overlap(boxes[:, 1], boxes[:, 3], grid[0], patch_size[0])
@@ -32,11 +32,11 @@ def energy_inside(scores: Tensor, shares: Tensor) -> Tensor:
     equal energy everywhere.
 
     Args:
-        scores (Tensor): (B, N), larger is selected.
-        shares (Tensor): (B, N), share of each patch inside the box; see :func:`patch_shares`.
+        scores: (B, N), larger is selected.
+        shares: (B, N), share of each patch inside the box; see :func:`patch_shares`.
 
     Returns:
-        Tensor: float32, (B,), in [0, 1].
+        float32, (B,), in [0, 1].
     """
     scores = scores.float()
     is_finite = scores.isfinite()
@@ -52,13 +52,13 @@ def pointing_hit(scores: Tensor, boxes: Tensor, grid: tuple[int, int], patch_siz
     """Whether the centre of the best patch lies inside the box: the pointing game (Zhang et al., arXiv 1608.00507).
 
     Args:
-        scores (Tensor): (B, N), larger is selected; NaN counts as the least.
-        boxes (Tensor): (B, 4).
-        grid (tuple[int, int]): Rows and columns of patches.
-        patch_size (tuple[int, int]): Patch height and width in pixels.
+        scores: (B, N), larger is selected; NaN counts as the least.
+        boxes: (B, 4).
+        grid: Rows and columns of patches.
+        patch_size: Patch height and width in pixels.
 
     Returns:
-        Tensor: float32, (B,), 0 or 1.
+        float32, (B,), 0 or 1.
     """
     best = torch.nan_to_num(scores.float(), nan=float('-inf')).argmax(dim=1)
     y = (torch.div(best, grid[1], rounding_mode='floor') + 0.5) * patch_size[0]
@@ -71,13 +71,13 @@ def box_overlap(selected: Tensor, annotated: Tensor) -> tuple[Tensor, Tensor, Te
     """How a selected box and the annotated one overlap.
 
     Args:
-        selected (Tensor): (B, 4).
-        annotated (Tensor): (B, 4).
+        selected: (B, 4).
+        annotated: (B, 4).
 
     Returns:
-        tuple[Tensor, Tensor, Tensor]: float32, (B,) each, in [0, 1]: share of the selected box that lies inside the
-        annotated one, share of the annotated box that the selected one covers, and intersection over union. An empty
-        box has no share of anything: 0.
+        float32, (B,) each, in [0, 1]: share of the selected box that lies inside the annotated one, share of the
+        annotated box that the selected one covers, and intersection over union. An empty box has no share of anything:
+        0.
     """
     selected, annotated = selected.float(), annotated.float()
     low = torch.maximum(selected[:, :2], annotated[:, :2])
@@ -92,11 +92,11 @@ def clip_boxes(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
     """Boxes cut off at the border of the image.
 
     Args:
-        boxes (Tensor): (B, 4).
-        image_size (tuple[int, int]): Height and width in pixels.
+        boxes: (B, 4).
+        image_size: Height and width in pixels.
 
     Returns:
-        Tensor: float32, (B, 4).
+        float32, (B, 4).
     """
     height, width = image_size
     x0, y0, x1, y1 = boxes.float().unbind(dim=1)

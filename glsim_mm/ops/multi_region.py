@@ -23,12 +23,12 @@ def component_masks(indices: Tensor, grid: tuple[int, int], num_regions: int) ->
     by their best patch. Where there are fewer than wanted, the rest are all selected patches together.
 
     Args:
-        indices (Tensor): int64, (B, O), selected patches, best first, as :func:`glsim_mm.ops.top_patches` gives them.
-        grid (tuple[int, int]): Rows and columns of patches, N = rows * columns.
-        num_regions (int): Regions R per image, >= 1.
+        indices: int64, (B, O), selected patches, best first, as :func:`glsim_mm.ops.top_patches` gives them.
+        grid: Rows and columns of patches, N = rows * columns.
+        num_regions: Regions R per image, >= 1.
 
     Returns:
-        Tensor: bool, (B, R, N), patches of each region; none is empty.
+        bool, (B, R, N), patches of each region; none is empty.
 
     Raises:
         ValueError: If ``num_regions`` is not positive.
@@ -62,13 +62,13 @@ def window_masks(scores: Tensor, grid: tuple[int, int], top_o: int, num_regions:
     drop out. Where none is left, the first is repeated.
 
     Args:
-        scores (Tensor): (B, N), larger is better; NaN counts as the least finite score of its image.
-        grid (tuple[int, int]): Rows and columns of patches, N = rows * columns.
-        top_o (int): Patches that a window holds at least, >= 1.
-        num_regions (int): Windows R per image, >= 1.
+        scores: (B, N), larger is better; NaN counts as the least finite score of its image.
+        grid: Rows and columns of patches, N = rows * columns.
+        top_o: Patches that a window holds at least, >= 1.
+        num_regions: Windows R per image, >= 1.
 
     Returns:
-        Tensor: bool, (B, R, N), patches of each window.
+        bool, (B, R, N), patches of each window.
 
     Raises:
         ValueError: If ``num_regions`` is not positive.
@@ -107,17 +107,17 @@ def region_boxes(
     """Pixel boxes of several regions of each image.
 
     Args:
-        scores (Tensor): (B, N), larger is better.
-        indices (Tensor): int64, (B, O), the selected patches, best first; O is also the size of windows.
-        grid (tuple[int, int]): Rows and columns of patches.
-        patch_size (tuple[int, int]): Patch height and width in pixels.
-        image_size (tuple[int, int]): Image height and width in pixels.
-        box_end (str): See :func:`glsim_mm.ops.patches_to_boxes`. Windows always end after their last patch.
-        num_regions (int): Regions R per image, >= 1. Defaults to 1.
-        method (str): ``'components'`` or ``'windows'``. Defaults to ``'components'``.
+        scores: (B, N), larger is better.
+        indices: int64, (B, O), the selected patches, best first; O is also the size of windows.
+        grid: Rows and columns of patches.
+        patch_size: Patch height and width in pixels.
+        image_size: Image height and width in pixels.
+        box_end: See :func:`glsim_mm.ops.patches_to_boxes`. Windows always end after their last patch.
+        num_regions: Regions R per image, >= 1.
+        method: ``'components'`` or ``'windows'``.
 
     Returns:
-        Tensor: int64, (B, R, 4), ``x0, y0, x1, y1`` in pixels, end exclusive.
+        int64, (B, R, 4), ``x0, y0, x1, y1`` in pixels, end exclusive.
 
     Raises:
         ValueError: If ``method``, ``box_end`` or ``num_regions`` is out of range.

@@ -10,12 +10,12 @@ def patch_grid(image_size: tuple[int, int], patch_size: tuple[int, int]) -> tupl
     """Rows and columns of patches that an encoder makes of an image.
 
     Args:
-        image_size (tuple[int, int]): Height and width in pixels.
-        patch_size (tuple[int, int]): Patch height and width in pixels.
+        image_size: Height and width in pixels.
+        patch_size: Patch height and width in pixels.
 
     Returns:
-        tuple[int, int]: (h, w). An image that the patch size does not divide is padded at its bottom and right, as
-        mmcv's ``PatchEmbed`` and timm's ``dynamic_img_pad`` do, so the last row or column counts as a whole patch.
+        (h, w). An image that the patch size does not divide is padded at its bottom and right, as mmcv's ``PatchEmbed``
+        and timm's ``dynamic_img_pad`` do, so the last row or column counts as a whole patch.
     """
     return -(-image_size[0] // patch_size[0]), -(-image_size[1] // patch_size[1])
 
@@ -30,17 +30,17 @@ def patches_to_boxes(
     """Smallest pixel box around the selected patches of each image.
 
     Args:
-        indices (Tensor): int64, shape (B, O), row-major indices of patches on the grid.
-        grid (tuple[int, int]): Rows and columns of patches.
-        patch_size (tuple[int, int]): Patch height and width in pixels.
-        image_size (tuple[int, int]): Image height and width in pixels; boxes are clamped to it.
-        box_end (str): ``'exclusive'`` ends at the top-left corner of the last selected row and column (at least one
-            patch wide and high), as the authors' code does and their published numbers need; ``'inclusive'`` ends
-            after the last selected patch.
+        indices: int64, shape (B, O), row-major indices of patches on the grid.
+        grid: Rows and columns of patches.
+        patch_size: Patch height and width in pixels.
+        image_size: Image height and width in pixels; boxes are clamped to it.
+        box_end: ``'exclusive'`` ends at the top-left corner of the last selected row and column (at least one patch
+            wide and high), as the authors' code does and their published numbers need; ``'inclusive'`` ends after the
+            last selected patch.
 
     Returns:
-        Tensor: int64, shape (B, 4), ``x0, y0, x1, y1`` in pixels, end exclusive: the region is
-        ``image[:, y0:y1, x0:x1]`` and never empty.
+        int64, shape (B, 4), ``x0, y0, x1, y1`` in pixels, end exclusive: the region is ``image[:, y0:y1, x0:x1]`` and
+        never empty.
 
     Raises:
         ValueError: If ``box_end`` is unknown.
@@ -63,14 +63,14 @@ def masks_to_boxes(
     """Smallest pixel box around the marked patches; :func:`patches_to_boxes` for any number of patches.
 
     Args:
-        masks (Tensor): bool, (B, N), row-major, at least one patch marked each.
-        grid (tuple[int, int]): Rows and columns of patches.
-        patch_size (tuple[int, int]): Patch height and width in pixels.
-        image_size (tuple[int, int]): Image height and width in pixels; boxes are clamped to it.
-        box_end (str): As for :func:`patches_to_boxes`.
+        masks: bool, (B, N), row-major, at least one patch marked each.
+        grid: Rows and columns of patches.
+        patch_size: Patch height and width in pixels.
+        image_size: Image height and width in pixels; boxes are clamped to it.
+        box_end: As for :func:`patches_to_boxes`.
 
     Returns:
-        Tensor: int64, (B, 4), ``x0, y0, x1, y1`` in pixels, end exclusive.
+        int64, (B, 4), ``x0, y0, x1, y1`` in pixels, end exclusive.
 
     Raises:
         ValueError: If ``box_end`` is unknown.

@@ -14,14 +14,14 @@ def global_local_similarity(global_token: Tensor, local_tokens: Tensor, similari
     similarity differs in the third decimal, which is where the top patches of a trained encoder lie.
 
     Args:
-        global_token (Tensor): CLS token of each image, shape (B, C), any float dtype.
-        local_tokens (Tensor): Patch tokens of each image, shape (B, N, C), any float dtype.
-        similarity (str): ``'cos'`` (cosine, in [-1, 1]), ``'l1'`` (mean absolute difference over channels, >= 0)
-            or ``'l2'`` (mean squared difference over channels, >= 0).
+        global_token: CLS token of each image, shape (B, C), any float dtype.
+        local_tokens: Patch tokens of each image, shape (B, N, C), any float dtype.
+        similarity: ``'cos'`` (cosine, in [-1, 1]), ``'l1'`` (mean absolute difference over channels, >= 0) or ``'l2'``
+            (mean squared difference over channels, >= 0).
 
     Returns:
-        Tensor: float32, shape (B, N). For ``'cos'`` the LARGEST value marks the most similar patch, for ``'l1'`` and
-        ``'l2'`` the SMALLEST; :func:`selection_scores` brings them to one direction.
+        float32, shape (B, N). For ``'cos'`` the LARGEST value marks the most similar patch, for ``'l1'`` and ``'l2'``
+        the SMALLEST; :func:`selection_scores` brings them to one direction.
 
     Raises:
         ValueError: If ``similarity`` is not one of the three names.
@@ -42,11 +42,11 @@ def selection_scores(similarities: Tensor, similarity: str = 'cos') -> Tensor:
     """Turn similarities into scores of which the largest are selected.
 
     Args:
-        similarities (Tensor): Output of :func:`global_local_similarity`, shape (B, N).
-        similarity (str): The measure that made them.
+        similarities: Output of :func:`global_local_similarity`, shape (B, N).
+        similarity: The measure that made them.
 
     Returns:
-        Tensor: Same shape and dtype; unchanged for ``'cos'``, negated for the two distances.
+        Same shape and dtype; unchanged for ``'cos'``, negated for the two distances.
 
     Raises:
         ValueError: If ``similarity`` is unknown.
@@ -65,11 +65,11 @@ def top_patches(scores: Tensor, top_o: int) -> Tensor:
     """Indices of the patches with the largest scores.
 
     Args:
-        scores (Tensor): Shape (B, N), larger is better; NaN counts as the least.
-        top_o (int): How many patches to take (the paper's O), >= 1; more than N takes all N.
+        scores: Shape (B, N), larger is better; NaN counts as the least.
+        top_o: How many patches to take (the paper's O), >= 1; more than N takes all N.
 
     Returns:
-        Tensor: int64, shape (B, min(top_o, N)), best first.
+        int64, shape (B, min(top_o, N)), best first.
     """
     scores = torch.nan_to_num(scores, nan=float('-inf'), posinf=float('inf'), neginf=float('-inf'))
     return torch.topk(scores, k=min(top_o, scores.shape[1]), dim=1).indices

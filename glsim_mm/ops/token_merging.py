@@ -15,14 +15,14 @@ def merge_alike_tokens(tokens: Tensor, sizes: Tensor, features: Tensor, count: i
     their mean, weighted by how many patches each token stands for.
 
     Args:
-        tokens (Tensor): Patch tokens, without the CLS token, (B, N, C).
-        sizes (Tensor): How many patches each stands for, float (B, N), >= 1.
-        features (Tensor): What they are compared by, with cosine similarity, (B, N, D); the paper takes the mean of the
+        tokens: Patch tokens, without the CLS token, (B, N, C).
+        sizes: How many patches each stands for, float (B, N), >= 1.
+        features: What they are compared by, with cosine similarity, (B, N, D); the paper takes the mean of the
             attention keys over heads.
-        count (int): Tokens to get rid of, 0 to N // 2; more are cut to N // 2.
+        count: Tokens to get rid of, 0 to N // 2; more are cut to N // 2.
 
     Returns:
-        tuple[Tensor, Tensor]: Tokens (B, N - count, C) and sizes (B, N - count), in no spatial order.
+        Tokens (B, N - count, C) and sizes (B, N - count), in no spatial order.
     """
     count = min(count, tokens.shape[1] // 2)
     if count <= 0:

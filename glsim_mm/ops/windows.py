@@ -9,12 +9,12 @@ def partition_windows(patches: Tensor, window_size: int) -> Tensor:
     """Cut a grid of patch vectors into square windows; what hangs over is zero.
 
     Args:
-        patches (Tensor): Shape (B, ..., h, w, C), any dtype.
-        window_size (int): Side of a window in patches, >= 1.
+        patches: Shape (B, ..., h, w, C), any dtype.
+        window_size: Side of a window in patches, >= 1.
 
     Returns:
-        Tensor: Shape (B * R * S, ..., window_size**2, C) with R = ceil(h / window_size) rows of S = ceil(w /
-        window_size) windows, an image's windows one after another, row by row, as are the patches of a window.
+        Shape (B * R * S, ..., window_size**2, C) with R = ceil(h / window_size) rows of S = ceil(w / window_size)
+        windows, an image's windows one after another, row by row, as are the patches of a window.
     """
     height, width = patches.shape[-3:-1]
     padded = F.pad(patches, (0, 0, 0, -width % window_size, 0, -height % window_size))
@@ -29,12 +29,12 @@ def merge_windows(windows: Tensor, window_size: int, grid: tuple[int, int]) -> T
     """Undo :func:`partition_windows`.
 
     Args:
-        windows (Tensor): Shape (B * R * S, H, window_size**2, C).
-        window_size (int): Side of a window in patches.
-        grid (tuple[int, int]): Height and width of the grid in patches.
+        windows: Shape (B * R * S, H, window_size**2, C).
+        window_size: Side of a window in patches.
+        grid: Height and width of the grid in patches.
 
     Returns:
-        Tensor: Shape (B, H, h * w, C).
+        Shape (B, H, h * w, C).
     """
     rows, columns = (-(-side // window_size) for side in grid)
     between, channels = windows.shape[1], windows.shape[-1]
@@ -58,16 +58,14 @@ def window_attention(
     of the attention matrix. With a window that covers the grid this is plain attention.
 
     Args:
-        query (Tensor): Shape (B, H, P0 + h * w, C), H heads; the extra tokens (CLS first) come before the patches.
-        key (Tensor): Likewise.
-        value (Tensor): Likewise.
-        grid (tuple[int, int]): Height h and width w of the grid in patches.
-        window_size (int): Side of a window in patches, >= 1.
-        num_extra_tokens (int): P0 >= 0.
-        dropout (float): Share of attention weights that are dropped. Defaults to 0.
+        query: Shape (B, H, P0 + h * w, C), H heads; the extra tokens (CLS first) come before the patches.
+        grid: Height h and width w of the grid in patches.
+        window_size: Side of a window in patches, >= 1.
+        num_extra_tokens: P0 >= 0.
+        dropout: Share of attention weights that are dropped.
 
     Returns:
-        Tensor: Shape (B, H, P0 + h * w, C).
+        Shape (B, H, P0 + h * w, C).
     """
     windows, extras = [], []
     for tokens in (query, key, value):

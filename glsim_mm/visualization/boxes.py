@@ -16,13 +16,13 @@ def draw_box(image: np.ndarray, box: Box, color: tuple[int, int, int], width: in
     """Draw a frame just within a box, cut off at the border of the image.
 
     Args:
-        image (np.ndarray): (H, W, 3) uint8.
-        box (Box): ``x0, y0, x1, y1`` in pixels.
-        color (tuple[int, int, int]): In the image's order of channels.
-        width (int): Of the frame in pixels. Defaults to 2.
+        image: (H, W, 3) uint8.
+        box: ``x0, y0, x1, y1`` in pixels.
+        color: In the image's order of channels.
+        width: Of the frame in pixels.
 
     Returns:
-        np.ndarray: A new image.
+        A new image.
     """
     x0, y0, x1, y1 = _to_pixels(box, image.shape)
     drawn = image.copy()
@@ -36,13 +36,13 @@ def draw_outlined_box(image: np.ndarray, box: Box, color: tuple[int, int, int], 
     """Draw a frame that stands out on any image: the colour between a black and a white line of one pixel.
 
     Args:
-        image (np.ndarray): (H, W, 3) uint8.
-        box (Box): ``x0, y0, x1, y1`` in pixels.
-        color (tuple[int, int, int]): In the image's order of channels.
-        width (int): Of the coloured frame in pixels; the lines lie within it and without. Defaults to 2.
+        image: (H, W, 3) uint8.
+        box: ``x0, y0, x1, y1`` in pixels.
+        color: In the image's order of channels.
+        width: Of the coloured frame in pixels; the lines lie within it and without.
 
     Returns:
-        np.ndarray: A new image.
+        A new image.
     """
     x0, y0, x1, y1 = _to_pixels(box, image.shape)
     inner, outer = _OUTLINES
@@ -58,12 +58,12 @@ def crop_box(image: np.ndarray, box: Box, size: int | tuple[int, int]) -> np.nda
     """Cut out a box and resize it.
 
     Args:
-        image (np.ndarray): (H, W, 3) uint8.
-        box (Box): ``x0, y0, x1, y1`` in pixels; at least one pixel is taken.
-        size (int | tuple[int, int]): Height and width of the result in pixels; one number makes a square.
+        image: (H, W, 3) uint8.
+        box: ``x0, y0, x1, y1`` in pixels; at least one pixel is taken.
+        size: Height and width of the result in pixels; one number makes a square.
 
     Returns:
-        np.ndarray: (height, width, 3) uint8.
+        (height, width, 3) uint8.
     """
     height, width = (size, size) if isinstance(size, int) else size
     x0, y0, x1, y1 = _to_pixels(box, image.shape)
@@ -74,11 +74,11 @@ def box_share(box: Box, shape: tuple[int, ...]) -> float:
     """Share of an image that a box covers.
 
     Args:
-        box (Box): ``x0, y0, x1, y1`` in pixels; what lies outside of the image does not count.
-        shape (tuple[int, ...]): Of the image, height and width first.
+        box: ``x0, y0, x1, y1`` in pixels; what lies outside of the image does not count.
+        shape: Of the image, height and width first.
 
     Returns:
-        float: 0..1.
+        0..1.
     """
     return _area(_clip(box, (0, 0, shape[1], shape[0]))) / (shape[0] * shape[1])
 
@@ -87,11 +87,10 @@ def share_inside(box: Box, other: Box) -> float:
     """Share of a box that lies inside another.
 
     Args:
-        box (Box): ``x0, y0, x1, y1`` in pixels.
-        other (Box): Likewise.
+        box: ``x0, y0, x1, y1`` in pixels.
 
     Returns:
-        float: 0..1; 0 for an empty box.
+        0..1; 0 for an empty box.
     """
     area = _area(box)
     return _area(_clip(box, other)) / area if area > 0 else 0.0

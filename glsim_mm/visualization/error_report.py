@@ -13,12 +13,12 @@ class PairPictures:
     """Images of one class that were taken for another.
 
     Attributes:
-        truth (str): Name of the true class.
-        predicted (str): Name of the predicted class.
-        images (int): How many there are.
-        share (float): Of the true class's images, percent.
-        mistakes (list[Prediction]): Some of them.
-        reference (Prediction): An image of the predicted class, for comparison. Defaults to None.
+        truth: Name of the true class.
+        predicted: Name of the predicted class.
+        images: How many there are.
+        share: Of the true class's images, percent.
+        mistakes: Some of them.
+        reference: An image of the predicted class, for comparison.
     """
 
     truth: str
@@ -34,9 +34,9 @@ class ClassAccuracy:
     """How well a class is recognised.
 
     Attributes:
-        name (str): Of the class.
-        images (int): Of it, at least 1.
-        right (int): Images that were recognised.
+        name: Of the class.
+        images: Of it, at least 1.
+        right: Images that were recognised.
     """
 
     name: str
@@ -63,14 +63,14 @@ def render_error_report(
     escaped.
 
     Args:
-        pairs (Sequence[PairPictures]): In the order to show.
-        mistakes (Sequence[Prediction]): In the order to show.
-        classes (Sequence[ClassAccuracy]): Every class with images.
-        metrics (Mapping[str, float], optional): Values by name.
-        settings (ReportSettings, optional): Defaults to those of the class.
+        pairs: In the order to show.
+        mistakes: In the order to show.
+        classes: Every class with images.
+        metrics: Values by name.
+        settings: Defaults to those of the class.
 
     Returns:
-        str: HTML.
+        HTML.
     """
     settings = settings or ReportSettings(title='What the model confuses')
     in_pairs = [item for pair in pairs for item in [*pair.mistakes, pair.reference] if item]

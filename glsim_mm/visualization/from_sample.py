@@ -15,15 +15,15 @@ def prediction_from_sample(
     """What is drawn of one image and a model's result for it, of GLSim models and plain classifiers alike.
 
     Args:
-        inputs (Tensor): Network input before the data preprocessor, (3, H, W) BGR, values 0..255.
-        sample (DataSample): With ``pred_score`` (K,); if there, ``selected_box``, ``selected_boxes`` and
-            ``similarity_map`` are drawn, ``gt_label`` is the truth, ``gt_bboxes`` (n, 4), in pixels of the network
-            input, hold the annotated box first, and ``img_path`` is the path.
-        classes (Sequence[str], optional): Names; numbers are shown without. Defaults to None.
-        top_k (int): How many of the likeliest classes to list. Defaults to 5.
+        inputs: Network input before the data preprocessor, (3, H, W) BGR, values 0..255.
+        sample: With ``pred_score`` (K,); if there, ``selected_box``, ``selected_boxes`` and ``similarity_map`` are
+            drawn, ``gt_label`` is the truth, ``gt_bboxes`` (n, 4), in pixels of the network input, hold the annotated
+            box first, and ``img_path`` is the path.
+        classes: Names; numbers are shown without.
+        top_k: How many of the likeliest classes to list.
 
     Returns:
-        Prediction: All of it on the CPU.
+        All of it on the CPU.
     """
     top = top_classes(sample.pred_score, classes, top_k)
     labels = _values(sample, 'gt_label')
@@ -46,12 +46,12 @@ def top_classes(scores: Tensor, classes: Sequence[str] | None, top_k: int) -> li
     """The likeliest classes, likeliest first.
 
     Args:
-        scores (Tensor): (K,) probabilities.
-        classes (Sequence[str] | None): Names of the classes.
-        top_k (int): How many, at least one; all if there are fewer.
+        scores: (K,) probabilities.
+        classes: Names of the classes.
+        top_k: How many, at least one; all if there are fewer.
 
     Returns:
-        list[tuple[int, str, float]]: Label, name (the label in digits without names), and probability.
+        Label, name (the label in digits without names), and probability.
     """
     best = scores.float().topk(min(max(top_k, 1), len(scores)))
     return [(label, _name(label, classes), score) for label, score in zip(best.indices.tolist(), best.values.tolist())]

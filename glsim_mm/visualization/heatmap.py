@@ -25,13 +25,12 @@ def patch_levels(scores: np.ndarray, scaling: str = 'rank') -> np.ndarray:
     """Scores of patches as levels of a colour map.
 
     Args:
-        scores (np.ndarray): (h, w) numbers, the larger the likelier selected. NaN counts as the least.
-        scaling (str): ``'rank'``: the share of the other patches with a lower score, patches of one score sharing
-            their mean; ``'linear'``: from the least finite score to the largest, infinite ones at the ends. Defaults
-            to ``'rank'``.
+        scores: (h, w) numbers, the larger the likelier selected. NaN counts as the least.
+        scaling: ``'rank'``: the share of the other patches with a lower score, patches of one score sharing their mean;
+            ``'linear'``: from the least finite score to the largest, infinite ones at the ends.
 
     Returns:
-        np.ndarray: (h, w) float64, 0..1; 0.5 everywhere if all scores are equal or NaN.
+        (h, w) float64, 0..1; 0.5 everywhere if all scores are equal or NaN.
 
     Raises:
         ValueError: If ``scaling`` is unknown.
@@ -54,14 +53,14 @@ def overlay_heatmap(
     """Lay scores of patches over an image in shades of grey, each patch in one colour.
 
     Args:
-        image (np.ndarray): (H, W, 3) uint8 RGB.
-        scores (np.ndarray): (h, w) numbers; see :func:`patch_levels`.
-        colormap (str): One of :data:`COLORMAPS`. Defaults to ``'cividis'``, dark blue (least) to yellow (most).
-        scaling (str): See :func:`patch_levels`. Defaults to ``'rank'``.
-        opacity (float): Of the colours, 0..1. Defaults to 0.6.
+        image: (H, W, 3) uint8 RGB.
+        scores: (h, w) numbers; see :func:`patch_levels`.
+        colormap: One of :data:`COLORMAPS`. Defaults to ``'cividis'``, dark blue (least) to yellow (most).
+        scaling: See :func:`patch_levels`.
+        opacity: Of the colours, 0..1. Defaults to 0.6.
 
     Returns:
-        np.ndarray: (H, W, 3) uint8 RGB.
+        (H, W, 3) uint8 RGB.
     """
     levels = cv2.resize(patch_levels(scores, scaling), image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
@@ -72,13 +71,13 @@ def color_bar(height: int, width: int, colormap: str = 'cividis', opacity: float
     """Colours of a heat map over medium grey, least on the left.
 
     Args:
-        height (int): In pixels.
-        width (int): In pixels.
-        colormap (str): One of :data:`COLORMAPS`. Defaults to ``'cividis'``.
-        opacity (float): As of the heat map. Defaults to 0.6.
+        height: In pixels.
+        width: In pixels.
+        colormap: One of :data:`COLORMAPS`.
+        opacity: As of the heat map. Defaults to 0.6.
 
     Returns:
-        np.ndarray: (height, width, 3) uint8 RGB.
+        (height, width, 3) uint8 RGB.
     """
     levels = np.tile(np.linspace(0, 1, width), (height, 1))
     return _blend(np.full((height, width, 1), 128, np.uint8), levels, colormap, opacity)

@@ -17,11 +17,11 @@ def join(pictures: Sequence[np.ndarray], gap: int = GAP) -> np.ndarray:
     """Lay out pictures side by side, their tops in line.
 
     Args:
-        pictures (Sequence[np.ndarray]): At least one.
-        gap (int): Pixels between them. Defaults to 6.
+        pictures: At least one.
+        gap: Pixels between them. Defaults to 6.
 
     Returns:
-        np.ndarray: (H, W, 3) uint8.
+        (H, W, 3) uint8.
     """
     height = max(len(picture) for picture in pictures)
     width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
@@ -36,11 +36,11 @@ def stack(pictures: Sequence[np.ndarray], gap: int = 0) -> np.ndarray:
     """Lay out pictures below each other, their left sides in line.
 
     Args:
-        pictures (Sequence[np.ndarray]): At least one.
-        gap (int): Pixels between them. Defaults to 0.
+        pictures: At least one.
+        gap: Pixels between them.
 
     Returns:
-        np.ndarray: (H, W, 3) uint8.
+        (H, W, 3) uint8.
     """
     return join([picture.transpose(1, 0, 2) for picture in pictures], gap).transpose(1, 0, 2)
 
@@ -49,11 +49,11 @@ def with_margin(picture: np.ndarray, margin: int = GAP) -> np.ndarray:
     """Put white around a picture.
 
     Args:
-        picture (np.ndarray): (H, W, 3) uint8.
-        margin (int): In pixels. Defaults to 6.
+        picture: (H, W, 3) uint8.
+        margin: In pixels. Defaults to 6.
 
     Returns:
-        np.ndarray: (H + 2 * margin, W + 2 * margin, 3) uint8.
+        (H + 2 * margin, W + 2 * margin, 3) uint8.
     """
     return np.pad(picture, ((margin, margin), (margin, margin), (0, 0)), constant_values=255)
 
@@ -62,12 +62,12 @@ def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 2, footer: np.n
     """Lay out pictures, which may differ in size, in rows.
 
     Args:
-        pictures (Sequence[np.ndarray]): At least one (H, W, 3) uint8 picture.
-        columns (int): Pictures per row. Defaults to 2.
-        footer (np.ndarray, optional): Picture to put below, a legend.
+        pictures: At least one (H, W, 3) uint8 picture.
+        columns: Pictures per row.
+        footer: Picture to put below, a legend.
 
     Returns:
-        np.ndarray: (H, W, 3) uint8.
+        (H, W, 3) uint8.
 
     Raises:
         ValueError: If there is no picture.
@@ -90,15 +90,15 @@ def legend_strip(
     """Explain the colours of heat maps and boxes in as many lines as the width needs.
 
     Args:
-        width (int): In pixels.
-        size (int): Of the font in pixels.
-        colormap (str, optional): Of the heat maps, None if there are none.
-        scaling (str): Of the heat maps. Defaults to ``'rank'``.
-        selected (bool): Whether selected boxes are drawn. Defaults to True.
-        annotated (bool): Whether annotated boxes are drawn. Defaults to True.
+        width: In pixels.
+        size: Of the font in pixels.
+        colormap: Of the heat maps, None if there are none.
+        scaling: Of the heat maps.
+        selected: Whether selected boxes are drawn.
+        annotated: Whether annotated boxes are drawn.
 
     Returns:
-        np.ndarray | None: (H, width, 3) uint8 RGB, None if there is nothing to explain.
+        (H, width, 3) uint8 RGB, None if there is nothing to explain.
     """
     items = []
     if colormap is not None:

@@ -15,9 +15,9 @@ class DrawnObject(NamedTuple):
     """An object to draw.
 
     Attributes:
-        box (Box): ``x0, y0, x1, y1`` in pixels of the photo.
-        caption (str): Its name.
-        region (Box): Where the model looked closer. Defaults to None.
+        box: ``x0, y0, x1, y1`` in pixels of the photo.
+        caption: Its name.
+        region: Where the model looked closer.
     """
 
     box: Box
@@ -29,11 +29,11 @@ def draw_objects(photo: np.ndarray, objects: Sequence[DrawnObject]) -> np.ndarra
     """Draw boxes with captions, and within them the selected regions.
 
     Args:
-        photo (np.ndarray): (H, W, 3) uint8 RGB.
-        objects (Sequence[DrawnObject]): Any number.
+        photo: (H, W, 3) uint8 RGB.
+        objects: Any number.
 
     Returns:
-        np.ndarray: (H, W, 3) uint8 RGB, a new image.
+        (H, W, 3) uint8 RGB, a new image.
     """
     drawn = np.ascontiguousarray(photo).copy()
     size = max(11, min(photo.shape[:2]) // 28)

@@ -31,15 +31,15 @@ def draw_panel(
     share their place in a grid.
 
     Args:
-        prediction (Prediction): What to draw.
-        side (int): Height of the images in pixels, at least 96. Defaults to 192.
-        colormap (str): See :func:`overlay_heatmap`. Defaults to ``'cividis'``.
-        scaling (str): See :func:`patch_levels`. Defaults to ``'rank'``.
-        legend (bool): Explain colours below. Defaults to True.
-        words (bool): Write headline and likeliest classes; without, the pictures alone are drawn. Defaults to True.
+        prediction: What to draw.
+        side: Height of the images in pixels, at least 96.
+        colormap: See :func:`overlay_heatmap`.
+        scaling: See :func:`patch_levels`.
+        legend: Explain colours below.
+        words: Write headline and likeliest classes; without, the pictures alone are drawn.
 
     Returns:
-        np.ndarray: (H, W, 3) uint8 RGB.
+        (H, W, 3) uint8 RGB.
 
     Raises:
         ValueError: If ``side`` is too small for text.
@@ -71,10 +71,10 @@ def font_size(side: int) -> int:
     """Size of text beside images of a height, both in pixels.
 
     Args:
-        side (int): Height of the images.
+        side: Height of the images.
 
     Returns:
-        int: 11 to 18.
+        11 to 18.
     """
     return int(np.clip(side // 15, 11, 18))
 
@@ -83,11 +83,11 @@ def fit_height(image: np.ndarray, side: int) -> np.ndarray:
     """Resize an image, its shape kept.
 
     Args:
-        image (np.ndarray): (H, W, 3) uint8.
-        side (int): Height of the result in pixels.
+        image: (H, W, 3) uint8.
+        side: Height of the result in pixels.
 
     Returns:
-        np.ndarray: (side, W * side / H, 3) uint8.
+        (side, W * side / H, 3) uint8.
     """
     width = max(round(image.shape[1] * side / image.shape[0]), 1)
     method = cv2.INTER_CUBIC if side > image.shape[0] else cv2.INTER_AREA
@@ -98,11 +98,11 @@ def with_boxes(image: np.ndarray, prediction: Prediction) -> np.ndarray:
     """Draw the annotated box (sky blue) and the selected ones (vermilion) of a prediction.
 
     Args:
-        image (np.ndarray): The prediction's image, or a heat map of it, in any size.
-        prediction (Prediction): Boxes.
+        image: The prediction's image, or a heat map of it, in any size.
+        prediction: Boxes.
 
     Returns:
-        np.ndarray: A new image.
+        A new image.
     """
     if prediction.annotated_box is not None:
         image = draw_outlined_box(image, _scaled(prediction.annotated_box, prediction, image), ANNOTATED_COLOR)
@@ -179,10 +179,10 @@ def percent(share: float) -> str:
     """A share in words, for example ``'93 %'``; small and large ones do not round to nothing or everything.
 
     Args:
-        share (float): 0..1.
+        share: 0..1.
 
     Returns:
-        str: Per cent.
+        Per cent.
     """
     if not np.isfinite(share):
         return '? %'

@@ -14,17 +14,16 @@ class Prediction:
     """What is drawn of one image. Boxes are ``x0, y0, x1, y1`` in pixels of :attr:`image`.
 
     Attributes:
-        image (np.ndarray): Network input before normalisation, (H, W, 3) uint8 RGB.
-        predicted (str): Name of the predicted class.
-        score (float): Its probability, 0..1.
-        truth (str): Name of the true class, if known. Defaults to None.
-        selected_box (Box): Where the model took its crop. Defaults to None, for models without.
-        similarity_map (np.ndarray): (h, w) scores of the patches, the larger the likelier selected. Defaults to None.
-        annotated_box (Box): Where the object is. Defaults to None.
-        top (Sequence[tuple[str, float]]): Names and probabilities of the likeliest classes, likeliest first.
-            Defaults to none.
-        selected_boxes (Sequence[Box]): All boxes, (R, 4), of a model with several crops. Defaults to None.
-        path (str): Of the image file, for captions and file names. Defaults to None.
+        image: Network input before normalisation, (H, W, 3) uint8 RGB.
+        predicted: Name of the predicted class.
+        score: Its probability, 0..1.
+        truth: Name of the true class, if known.
+        selected_box: Where the model took its crop. Defaults to None, for models without.
+        similarity_map: (h, w) scores of the patches, the larger the likelier selected.
+        annotated_box: Where the object is.
+        top: Names and probabilities of the likeliest classes, likeliest first.
+        selected_boxes: All boxes, (R, 4), of a model with several crops.
+        path: Of the image file, for captions and file names.
     """
 
     image: np.ndarray
@@ -55,9 +54,9 @@ def to_rgb_image(inputs: Tensor) -> np.ndarray:
     """Network input before the data preprocessor as an image.
 
     Args:
-        inputs (Tensor): (3, H, W) BGR as OpenMMLab's pipelines pack it, values 0..255.
+        inputs: (3, H, W) BGR as OpenMMLab's pipelines pack it, values 0..255.
 
     Returns:
-        np.ndarray: (H, W, 3) uint8 RGB.
+        (H, W, 3) uint8 RGB.
     """
     return np.ascontiguousarray(inputs.flip(0).permute(1, 2, 0).cpu().numpy().astype(np.uint8))

@@ -24,15 +24,15 @@ class ReportSettings:
     """What the report says of itself, and how its panels look.
 
     Attributes:
-        config (str): Name of the config. Defaults to none.
-        checkpoint (str): Name of the checkpoint. Defaults to none.
-        selector (str): What selected the regions; empty for models that select none. Defaults to none.
-        date (str): Defaults to today.
-        side (int): See :func:`draw_panel`. Defaults to 192.
-        colormap (str): See :func:`draw_panel`. Defaults to ``'cividis'``.
-        scaling (str): See :func:`draw_panel`. Defaults to ``'rank'``.
-        only_mistakes (bool): Draw mistakes only; accuracy and table count all. Defaults to False.
-        title (str): Of the page. Defaults to ``'Where the model looked'``.
+        config: Name of the config.
+        checkpoint: Name of the checkpoint.
+        selector: What selected the regions; empty for models that select none.
+        date: Defaults to today.
+        side: See :func:`draw_panel`.
+        colormap: See :func:`draw_panel`.
+        scaling: See :func:`draw_panel`.
+        only_mistakes: Draw mistakes only; accuracy and table count all.
+        title: Of the page.
     """
 
     config: str = ''
@@ -51,10 +51,10 @@ class ClassErrors:
     """A class and its mistakes.
 
     Attributes:
-        name (str): Of the true class.
-        images (int): How many of it there are.
-        errors (int): How many of them are wrong.
-        taken_for (list[tuple[str, int]]): Classes they were taken for and how often, most frequent first.
+        name: Of the true class.
+        images: How many of it there are.
+        errors: How many of them are wrong.
+        taken_for: Classes they were taken for and how often, most frequent first.
     """
 
     name: str
@@ -66,11 +66,8 @@ class ClassErrors:
 def sort_predictions(predictions: Iterable[Prediction]) -> list[Prediction]:
     """Order predictions by what there is to learn from them.
 
-    Args:
-        predictions (Iterable[Prediction]): Any.
-
     Returns:
-        list[Prediction]: Mistakes first, the most confident first; then the others, the least confident first.
+        Mistakes first, the most confident first; then the others, the least confident first.
     """
 
     def order(prediction: Prediction) -> tuple[bool, float]:
@@ -84,10 +81,10 @@ def list_errors(predictions: Iterable[Prediction]) -> list[ClassErrors]:
     """Count mistakes per true class.
 
     Args:
-        predictions (Iterable[Prediction]): Those of unknown class are left out.
+        predictions: Those of unknown class are left out.
 
     Returns:
-        list[ClassErrors]: Classes with mistakes, the most first.
+        Classes with mistakes, the most first.
     """
     images: Counter[str] = Counter()
     taken_for: dict[str, Counter[str]] = defaultdict(Counter)
@@ -107,11 +104,11 @@ def render_report(predictions: Sequence[Prediction], settings: ReportSettings | 
     :func:`sort_predictions`.
 
     Args:
-        predictions (Sequence[Prediction]): What to draw.
-        settings (ReportSettings, optional): Defaults to those of the class.
+        predictions: What to draw.
+        settings: Defaults to those of the class.
 
     Returns:
-        str: HTML.
+        HTML.
     """
     settings = settings or ReportSettings()
     known = [prediction for prediction in predictions if prediction.is_right is not None]
@@ -135,12 +132,12 @@ def render_page(template: str, settings: ReportSettings, **content: Any) -> str:
     """Fill a template; every text is escaped, so nothing in names and paths runs.
 
     Args:
-        template (str): Name of a file in ``templates/``.
-        settings (ReportSettings): Of the page.
+        template: Name of a file in ``templates/``.
+        settings: Of the page.
         **content: What the template shows.
 
     Returns:
-        str: HTML.
+        HTML.
     """
     from jinja2 import Environment, FileSystemLoader  # here, for few need it
 
@@ -167,11 +164,11 @@ def embed_panel(prediction: Prediction, settings: ReportSettings) -> str:
     """A panel as a data URL, without its words, which are written in HTML, whose fonts know more scripts.
 
     Args:
-        prediction (Prediction): What to draw.
-        settings (ReportSettings): How.
+        prediction: What to draw.
+        settings: How.
 
     Returns:
-        str: See :func:`data_url`.
+        See :func:`data_url`.
     """
     return data_url(draw_panel(prediction, settings.side, settings.colormap, settings.scaling, words=False))
 
@@ -180,10 +177,10 @@ def data_url(picture: np.ndarray) -> str:
     """A picture as a URL that holds it, JPEG.
 
     Args:
-        picture (np.ndarray): (H, W, 3) uint8 RGB.
+        picture: (H, W, 3) uint8 RGB.
 
     Returns:
-        str: ``data:image/jpeg;base64,...``.
+        ``data:image/jpeg;base64,...``.
     """
     buffer = io.BytesIO()
     # Without subsampling of colours, which blurs coloured frames and text.

@@ -23,15 +23,15 @@ class FoundImage:
     """A query, or an image that was found.
 
     Attributes:
-        image (np.ndarray): Upright photo in any size, (H, W, 3) uint8 RGB.
-        path (str): Of its file, for captions. Defaults to none.
-        label (str): Name of its class, if known. Defaults to None.
-        score (float): Of a hit; None for a query. Defaults to None.
-        number (int): Id in the gallery; None for a query from outside. Defaults to None.
-        box (Box): Where the model looked, ``x0, y0, x1, y1`` as shares of width and height, 0..1. Defaults to None.
-        similarity_map (np.ndarray): (h, w) scores of patches, the larger the likelier selected. Defaults to None.
-        map_area (Box): The part of the photo that the map covers, as :attr:`box`. Defaults to the whole photo.
-        is_right (bool): Whether a hit is of its query's class, None where that is not known. Defaults to None.
+        image: Upright photo in any size, (H, W, 3) uint8 RGB.
+        path: Of its file, for captions.
+        label: Name of its class, if known.
+        score: Of a hit; None for a query.
+        number: Id in the gallery; None for a query from outside.
+        box: Where the model looked, ``x0, y0, x1, y1`` as shares of width and height, 0..1.
+        similarity_map: (h, w) scores of patches, the larger the likelier selected.
+        map_area: The part of the photo that the map covers, as :attr:`box`. Defaults to the whole photo.
+        is_right: Whether a hit is of its query's class, None where that is not known.
     """
 
     image: np.ndarray
@@ -55,8 +55,8 @@ class SearchRow:
     """A query and what was found for it.
 
     Attributes:
-        query (FoundImage): The query.
-        hits (list[FoundImage]): Best first; may be empty.
+        query: The query.
+        hits: Best first; may be empty.
     """
 
     query: FoundImage
@@ -71,13 +71,13 @@ def draw_search_sheet(
     A band above a hit is green where it is of the query's class, vermilion where it is not, and so says a mark.
 
     Args:
-        rows (Sequence[SearchRow]): At least one.
-        side (int): Width and height of an image in pixels, at least 96. Defaults to 160.
-        columns (int): Hits beside each other, >= 1. Defaults to 5.
-        heatmaps (bool): Lay similarity maps over the images that have one. Defaults to False.
+        rows: At least one.
+        side: Width and height of an image in pixels, at least 96.
+        columns: Hits beside each other, >= 1.
+        heatmaps: Lay similarity maps over the images that have one.
 
     Returns:
-        np.ndarray: (H, W, 3) uint8 RGB.
+        (H, W, 3) uint8 RGB.
 
     Raises:
         ValueError: If there is nothing to draw, or ``side`` is too small for text.
@@ -103,12 +103,12 @@ def render_search_page(
     """Draw queries and their hits into one page of HTML that needs no other file, no network and no scripts.
 
     Args:
-        rows (Sequence[SearchRow]): What to show.
-        settings (ReportSettings, optional): Title, date and size of pictures.
-        facts (Sequence[tuple[str, str]]): What the head of the page says of gallery and model. Defaults to nothing.
+        rows: What to show.
+        settings: Title, date and size of pictures.
+        facts: What the head of the page says of gallery and model. Defaults to nothing.
 
     Returns:
-        str: HTML; names, paths and labels are escaped.
+        HTML; names, paths and labels are escaped.
     """
     settings = settings or ReportSettings(title='Image search')
 
@@ -124,12 +124,12 @@ def show_region(item: FoundImage, side: int, heatmap: bool = False) -> np.ndarra
     """A photo with the box in which the model looked.
 
     Args:
-        item (FoundImage): What to show.
-        side (int): Height in pixels.
-        heatmap (bool): Lay its similarity map over it, if it has one. Defaults to False.
+        item: What to show.
+        side: Height in pixels.
+        heatmap: Lay its similarity map over it, if it has one.
 
     Returns:
-        np.ndarray: (side, W, 3) uint8 RGB.
+        (side, W, 3) uint8 RGB.
     """
     image = fit_height(item.image, side)
     size = np.array(image.shape[1::-1] * 2)

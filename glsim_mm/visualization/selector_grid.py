@@ -18,8 +18,8 @@ class Selection:
     """What one selector selects in one image.
 
     Attributes:
-        scores (np.ndarray): (h, w) scores of the patches, the larger the likelier selected.
-        boxes (Sequence[Box]): One or several, ``x0, y0, x1, y1`` in pixels of the image.
+        scores: (h, w) scores of the patches, the larger the likelier selected.
+        boxes: One or several, ``x0, y0, x1, y1`` in pixels of the image.
     """
 
     scores: np.ndarray
@@ -31,10 +31,10 @@ class ComparedImage:
     """One row of the grid.
 
     Attributes:
-        image (np.ndarray): Network input before normalisation, (H, W, 3) uint8 RGB.
-        name (str): What to write below.
-        selections (dict[str, Selection]): By name of the selector.
-        annotated_box (Box): Where the object is. Defaults to None.
+        image: Network input before normalisation, (H, W, 3) uint8 RGB.
+        name: What to write below.
+        selections: By name of the selector.
+        annotated_box: Where the object is.
     """
 
     image: np.ndarray
@@ -52,13 +52,13 @@ def draw_selector_grid(
     box lies on it. A last row gives the means over all images.
 
     Args:
-        rows (Sequence[ComparedImage]): At least one, all with the same selectors.
-        side (int): Height of the images in pixels, at least 96. Defaults to 160.
-        colormap (str): See :func:`overlay_heatmap`. Defaults to ``'cividis'``.
-        scaling (str): See :func:`patch_levels`. Defaults to ``'rank'``.
+        rows: At least one, all with the same selectors.
+        side: Height of the images in pixels, at least 96.
+        colormap: See :func:`overlay_heatmap`.
+        scaling: See :func:`patch_levels`.
 
     Returns:
-        np.ndarray: (H, W, 3) uint8 RGB.
+        (H, W, 3) uint8 RGB.
 
     Raises:
         ValueError: If there is no row, or ``side`` is too small for text.
@@ -86,11 +86,11 @@ def shares(row: ComparedImage, name: str) -> tuple[float, float | None]:
     """How much of the image a selector's first box covers, and how much of that box lies on the object.
 
     Args:
-        row (ComparedImage): An image.
-        name (str): Of the selector.
+        row: An image.
+        name: Of the selector.
 
     Returns:
-        tuple[float, float | None]: Shares, 0..1; None where the object is not annotated.
+        Shares, 0..1; None where the object is not annotated.
     """
     box = row.selections[name].boxes[0]
     on_object = None if row.annotated_box is None else share_inside(box, row.annotated_box)

@@ -17,11 +17,10 @@ def load_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which matplotlib brings: Latin, Greek, Cyrillic, Arabic, Hebrew, no East Asian scripts.
 
     Args:
-        size (int): In pixels.
-        bold (bool): Defaults to False.
+        size: In pixels.
 
     Returns:
-        ImageFont.FreeTypeFont: The font.
+        The font.
     """
     import matplotlib  # here, for it is slow to import
 
@@ -33,10 +32,10 @@ def one_line(text: str) -> str:
     """Text without line breaks and characters that do not print, which would shift what is drawn after them.
 
     Args:
-        text (str): Any text.
+        text: Any text.
 
     Returns:
-        str: One line.
+        One line.
     """
     return ''.join(character if character.isprintable() else ' ' for character in text).strip()
 
@@ -45,12 +44,12 @@ def shorten(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
     """Cut text to a width, its middle replaced by an ellipsis: names of one genus differ at their end.
 
     Args:
-        text (str): Any text.
-        width (int): In pixels.
-        font (ImageFont.FreeTypeFont): In which it will be drawn.
+        text: Any text.
+        width: In pixels.
+        font: In which it will be drawn.
 
     Returns:
-        str: The text, or as much of its start and end as fits; at least the ellipsis.
+        The text, or as much of its start and end as fits; at least the ellipsis.
     """
     text = one_line(text)
     if font.getlength(text) <= width:
@@ -69,14 +68,13 @@ def text_strip(text: str, width: int, size: int, bold: bool = False, color: tupl
     """A line of text on white, shortened to fit.
 
     Args:
-        text (str): Any text.
-        width (int): In pixels.
-        size (int): Of the font in pixels.
-        bold (bool): Defaults to False.
-        color (tuple): RGB.
+        text: Any text.
+        width: In pixels.
+        size: Of the font in pixels.
+        color: RGB.
 
     Returns:
-        np.ndarray: (H, width, 3) uint8 RGB, H = :func:`line_height`.
+        (H, width, 3) uint8 RGB, H = :func:`line_height`.
     """
     canvas = Image.new('RGB', (width, line_height(size)), BACKGROUND)
     draw_text(ImageDraw.Draw(canvas), (0, 0), text, width, load_font(size, bold), color)
@@ -94,15 +92,15 @@ def draw_text(
     """Draw a line of text, shortened to fit.
 
     Args:
-        draw (ImageDraw.ImageDraw): Where to draw.
-        position (tuple[float, float]): x of the left end and y of the top of the line.
-        text (str): Any text.
-        width (float): Most pixels that it may take.
-        font (ImageFont.FreeTypeFont): The font.
-        color (tuple): RGB.
+        draw: Where to draw.
+        position: x of the left end and y of the top of the line.
+        text: Any text.
+        width: Most pixels that it may take.
+        font: The font.
+        color: RGB.
 
     Returns:
-        float: Width of what was drawn in pixels.
+        Width of what was drawn in pixels.
     """
     text = shorten(text, int(width), font)
     draw.text((position[0], position[1] + line_height(font.size) / 2), text, color, font, anchor='lm')
@@ -113,10 +111,10 @@ def line_height(size: float) -> int:
     """Pixels from a line of text to the next.
 
     Args:
-        size (float): Of the font in pixels.
+        size: Of the font in pixels.
 
     Returns:
-        int: Pixels.
+        Pixels.
     """
     return round(1.45 * size)
 

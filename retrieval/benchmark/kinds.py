@@ -34,19 +34,19 @@ class KindResult:
     """What was measured of a kind of index.
 
     Attributes:
-        preset (str): Its name.
-        rows (int): Of the index.
-        dimension (int): Of the embeddings.
-        build_seconds (float): Training, filling and calibration, one thread of FAISS where ``OMP_NUM_THREADS=1``.
-        recall (float): Share of the true 10 nearest among the 10 found, exact re-scoring as the preset has it.
-        recall_raw (float): Without re-scoring.
-        single_ms (float): Median time of one query.
-        batch_qps (float): Queries per second of one batch of all queries.
-        build_mib (float): Peak resident memory of the process that built and searched.
-        disk_mib (float): Index file; whole vectors come to it.
-        open_ms (float): Memory-mapped opening.
-        open_mib (float): Resident memory that opening added.
-        effort (str): Parameter that was calibrated and its value, as ``'nprobe 32'``. Defaults to ''.
+        preset: Its name.
+        rows: Of the index.
+        dimension: Of the embeddings.
+        build_seconds: Training, filling and calibration, one thread of FAISS where ``OMP_NUM_THREADS=1``.
+        recall: Share of the true 10 nearest among the 10 found, exact re-scoring as the preset has it.
+        recall_raw: Without re-scoring.
+        single_ms: Median time of one query.
+        batch_qps: Queries per second of one batch of all queries.
+        build_mib: Peak resident memory of the process that built and searched.
+        disk_mib: Index file; whole vectors come to it.
+        open_ms: Memory-mapped opening.
+        open_mib: Resident memory that opening added.
+        effort: Parameter that was calibrated and its value, as ``'nprobe 32'``.
     """
 
     preset: str
@@ -68,11 +68,11 @@ def prepare(folder: Path, rows: int, dimension: int, num_queries: int, seed: int
     """Write rows, queries and their true neighbours, unless they are there.
 
     Args:
-        folder (Path): Where.
-        rows (int): Of the gallery.
-        dimension (int): Of the embeddings.
-        num_queries (int): Not in the gallery.
-        seed (int): See :func:`clustered_embeddings`. Defaults to 0.
+        folder: Where.
+        rows: Of the gallery.
+        dimension: Of the embeddings.
+        num_queries: Not in the gallery.
+        seed: See :func:`clustered_embeddings`.
     """
     if (folder / TRUTH_FILE).is_file():
         return
@@ -89,11 +89,11 @@ def measure(folder: Path, preset: str) -> KindResult:
     """Build and search a kind of index, in a process of its own.
 
     Args:
-        folder (Path): Of :func:`prepare`.
-        preset (str): See :data:`retrieval.index.PRESETS`.
+        folder: Of :func:`prepare`.
+        preset: See :data:`retrieval.index.PRESETS`.
 
     Returns:
-        KindResult: What was measured.
+        What was measured.
 
     Raises:
         RetrievalError: If the process fails, as for want of memory.
@@ -157,11 +157,11 @@ def recall(found: np.ndarray, truth: np.ndarray) -> float:
     """Share of true neighbours that were found.
 
     Args:
-        found (np.ndarray): Ids, (m, k).
-        truth (np.ndarray): Ids, (m, k).
+        found: Ids, (m, k).
+        truth: Ids, (m, k).
 
     Returns:
-        float: 0 to 1.
+        0 to 1.
     """
     return float(np.mean([len(np.intersect1d(one, other)) / len(other) for one, other in zip(found, truth)]))
 

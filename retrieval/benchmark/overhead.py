@@ -22,11 +22,11 @@ class Overhead:
     """Medians over rounds in which FAISS and the engine take turns.
 
     Attributes:
-        preset (str): Kind of index.
-        batch (int): Queries at a time.
-        faiss_ms (float): Of FAISS alone, on prepared queries.
-        engine_ms (float): Of the engine: checks, unit length, search, ids.
-        ratio (float): Median of the rounds' ratios.
+        preset: Kind of index.
+        batch: Queries at a time.
+        faiss_ms: Of FAISS alone, on prepared queries.
+        engine_ms: Of the engine: checks, unit length, search, ids.
+        ratio: Median of the rounds' ratios.
     """
 
     preset: str
@@ -40,13 +40,13 @@ def measure_overhead(folder: Path, preset: str, batches: Sequence[int], rounds: 
     """Compare on an index that :func:`retrieval.benchmark.kinds.measure` has built.
 
     Args:
-        folder (Path): With its files.
-        preset (str): Kind of index; one without re-scoring, which FAISS alone does not do.
-        batches (Sequence[int]): Queries at a time.
-        rounds (int): Turns. Defaults to 9.
+        folder: With its files.
+        preset: Kind of index; one without re-scoring, which FAISS alone does not do.
+        batches: Queries at a time.
+        rounds: Turns.
 
     Returns:
-        list[Overhead]: One for each batch.
+        One for each batch.
     """
     part = read_part(folder, SPACE, preset, mmap=False)
     engine = VectorIndex(part.vectors.d, METRIC, parts=[part], device='cpu')

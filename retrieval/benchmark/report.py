@@ -19,10 +19,10 @@ def format_kinds(results: Sequence[KindResult]) -> str:
     """Kinds of index as a Markdown table.
 
     Args:
-        results (Sequence[KindResult]): At least one.
+        results: At least one.
 
     Returns:
-        str: Several lines.
+        Several lines.
     """
     return _table(
         _KINDS,
@@ -41,10 +41,10 @@ def format_overheads(results: Sequence[Overhead]) -> str:
     """Cost of the engine as a Markdown table.
 
     Args:
-        results (Sequence[Overhead]): At least one.
+        results: At least one.
 
     Returns:
-        str: Several lines.
+        Several lines.
     """
     return _table(
         _OVERHEADS,
@@ -67,10 +67,10 @@ def save(path: Path, kinds: Sequence[KindResult], overheads: Sequence[Overhead],
     """Write all measurements; called after each, so that an interruption loses one.
 
     Args:
-        path (Path): JSON file.
-        kinds (Sequence[KindResult]): So far.
-        overheads (Sequence[Overhead]): So far.
-        facts (dict[str, str]): Versions and machine.
+        path: JSON file.
+        kinds: So far.
+        overheads: So far.
+        facts: Versions and machine.
     """
     content = dict(facts=facts, kinds=[asdict(one) for one in kinds], overheads=[asdict(one) for one in overheads])
     path.write_text(json.dumps(content, indent=1), encoding='utf-8')

@@ -31,17 +31,16 @@ def run_study(
     """Measure kinds of index, save after each, and go on where an earlier call stopped.
 
     Args:
-        folder (Path): For embeddings, indexes and ``results.json``; one folder per size.
-        rows (int): Of the gallery.
-        dimension (int): Of the embeddings.
-        num_queries (int): See :func:`prepare`.
-        presets (Sequence[str], optional): Kinds. Defaults to all.
-        batches (Sequence[int]): See :func:`measure_overhead`. Defaults to 1, 64 and 1,024.
-        rounds (int): Likewise. Defaults to 9.
-        seed (int): Of the embeddings. Defaults to 0.
+        folder: For embeddings, indexes and ``results.json``; one folder per size.
+        rows: Of the gallery.
+        dimension: Of the embeddings.
+        num_queries: See :func:`prepare`.
+        presets: Kinds. Defaults to all.
+        batches: See :func:`measure_overhead`. Defaults to 1, 64 and 1,024.
+        seed: Of the embeddings.
 
     Yields:
-        str: Progress, then two Markdown tables.
+        Progress, then two Markdown tables.
 
     Raises:
         RetrievalError: If the folder holds measurements of another size, or one fails.

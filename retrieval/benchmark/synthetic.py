@@ -16,15 +16,14 @@ def clustered_embeddings(
     """Unit vectors around cluster centres, spread in a subspace of 32 dimensions, with a little noise in all of them.
 
     Args:
-        count (int): Vectors.
-        dimension (int): Width d.
-        seed (int): Of centres and subspace. Defaults to 0.
-        stream (int): Another one draws other vectors of the same mixture: queries that are not in the gallery. Defaults
-            to 0.
-        clusters (int): Centres. Defaults to 5,000.
+        count: Vectors.
+        dimension: Width d.
+        seed: Of centres and subspace.
+        stream: Another one draws other vectors of the same mixture: queries that are not in the gallery.
+        clusters: Centres. Defaults to 5,000.
 
     Yields:
-        np.ndarray: float32, (n, d), blocks of at most 50,000.
+        float32, (n, d), blocks of at most 50,000.
     """
     shape = np.random.default_rng(seed)
     basis = shape.normal(size=(min(INTRINSIC, dimension), dimension)).astype(np.float32) / np.sqrt(dimension)

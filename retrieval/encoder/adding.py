@@ -28,10 +28,10 @@ class _Plan(NamedTuple):
     """What there is to do.
 
     Attributes:
-        new (list[int]): Positions of images to add.
-        changed (dict[int, int]): Position -> id of the row whose file has another content now.
-        present (int): How many are there already.
-        errors (list[EncodingError]): Files that cannot be read.
+        new: Positions of images to add.
+        changed: Position -> id of the row whose file has another content now.
+        present: How many are there already.
+        errors: Files that cannot be read.
     """
 
     new: list[int]
@@ -61,17 +61,17 @@ def add_images(
     are relative to the folder to which those in the gallery are.
 
     Args:
-        gallery (GalleryInterface): Writable.
-        encoder (BaseEncoder): The model that made it, with its spaces, and patches if it has them.
-        images (Any): As for :func:`build_gallery`, except for data loaders; None with ``dataset``.
-        dataset (str, optional): Add the data set ``'train'``, ``'val'`` or ``'test'`` of the encoder's config.
-        batch_size (int): Images per pass. Defaults to 32.
-        num_workers (int): Processes that read photos. Defaults to 2.
-        progress (bool): Show images per second and the time left on standard error. Defaults to True.
-        seconds_between_commits (float): How much work a kill may cost. Defaults to 30.
+        gallery: Writable.
+        encoder: The model that made it, with its spaces, and patches if it has them.
+        images: As for :func:`build_gallery`, except for data loaders; None with ``dataset``.
+        dataset: Add the data set ``'train'``, ``'val'`` or ``'test'`` of the encoder's config.
+        batch_size: Images per pass.
+        num_workers: Processes that read photos.
+        progress: Show images per second and the time left on standard error.
+        seconds_between_commits: How much work a kill may cost. Defaults to 30.
 
     Returns:
-        EncodingReport: What was done.
+        What was done.
 
     Raises:
         RetrievalError: If the gallery was made by another model, or there are no images.
@@ -124,17 +124,16 @@ def add_to_location(
     """Open a gallery and encode images into it.
 
     Args:
-        location (str | Path): Of the gallery.
-        images (Any): See :func:`add_images`.
-        config (str | Path, optional): Config of the model. Defaults to the one that the gallery was built with.
-        checkpoint (str | Path, optional): Its weights. Defaults likewise.
-        device (str, optional): See :class:`Encoder`, as for ``amp``.
-        amp (bool | str): Likewise. Defaults to False.
-        compact (bool): Train the index anew with all images. Defaults to False.
+        location: Of the gallery.
+        images: See :func:`add_images`.
+        config: Config of the model. Defaults to the one that the gallery was built with.
+        checkpoint: Its weights. Defaults likewise.
+        device: See :class:`Encoder`, as for ``amp``.
+        compact: Train the index anew with all images.
         **options: Of :func:`add_images`.
 
     Returns:
-        EncodingReport: What was done.
+        What was done.
 
     Raises:
         RetrievalError: See :func:`add_images`; or the gallery does not say which model made it.
@@ -157,13 +156,12 @@ def encoder_for(gallery: GalleryInterface, config: Any, checkpoint: str | Path, 
     """The encoder with which images can be added to a gallery.
 
     Args:
-        gallery (GalleryInterface): Any.
-        config (Any): Config of the model that made it.
-        checkpoint (str | Path): Weights of the model that made it.
+        config: Config of the model that made it.
+        checkpoint: Weights of the model that made it.
         **options: ``device``, ``amp`` and ``max_pixels`` of :class:`Encoder`.
 
     Returns:
-        Encoder: With the gallery's spaces, and patches if it has them.
+        With the gallery's spaces, and patches if it has them.
 
     Raises:
         RetrievalError: If the model is another one.

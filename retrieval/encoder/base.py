@@ -25,14 +25,14 @@ class BaseEncoder(ABC):
     """Makes embeddings of photos; a subclass says with what.
 
     Attributes:
-        spaces (tuple[str, ...]): What is embedded, the default of searches first.
-        pipeline (Preparation): Prepares photos.
-        has_regions (bool): Whether the model says where it looked.
-        keep_patches (bool): Whether the tokens of the selected patches are kept.
-        classify (bool): Whether the probabilities of the model's own classes are given.
-        max_pixels (int): Photos with more are not decoded.
-        device (torch.device): Where embeddings are computed.
-        checkpoint (str): File of the weights.
+        spaces: What is embedded, the default of searches first.
+        pipeline: Prepares photos.
+        has_regions: Whether the model says where it looked.
+        keep_patches: Whether the tokens of the selected patches are kept.
+        classify: Whether the probabilities of the model's own classes are given.
+        max_pixels: Photos with more are not decoded.
+        device: Where embeddings are computed.
+        checkpoint: File of the weights.
     """
 
     spaces: tuple[str, ...]
@@ -65,10 +65,10 @@ class BaseEncoder(ABC):
         """The model's part of the work.
 
         Args:
-            inputs (Tensor): (B, 3, h, w) of the test pipeline, not normalised yet.
+            inputs: (B, 3, h, w) of the test pipeline, not normalised yet.
 
         Returns:
-            Features: On the model's device.
+            On the model's device.
         """
 
     @cached_property
@@ -103,15 +103,14 @@ class BaseEncoder(ABC):
         """Encode images, for example queries.
 
         Args:
-            images (ImageLike | Iterable[ImageLike]): A path, URL, folder, glob pattern, array (H, W, 3) uint8 BGR,
-                Pillow image, or several of these.
-            box (Box | Sequence[Box | None], optional): Look only at this part of the photo, ``x0, y0, x1, y1`` in its
-                upright pixels; one for all, or one per image, None for the whole. Defaults to None.
-            batch_size (int): Images per pass. Defaults to 32.
-            num_workers (int): Processes that read photos. Defaults to 0, this one.
+            images: A path, URL, folder, glob pattern, array (H, W, 3) uint8 BGR, Pillow image, or several of these.
+            box: Look only at this part of the photo, ``x0, y0, x1, y1`` in its upright pixels; one for all, or one per
+                image, None for the whole.
+            batch_size: Images per pass.
+            num_workers: Processes that read photos. Defaults to 0, this one.
 
         Returns:
-            Encoded: In the order of the images; those that cannot be read are among its ``errors``.
+            In the order of the images; those that cannot be read are among its ``errors``.
 
         Raises:
             RetrievalError: If a path does not exist, an array is no image, or a box holds nothing of its photo.
@@ -135,13 +134,13 @@ class BaseEncoder(ABC):
         """Encode images batch by batch while worker processes read the next ones.
 
         Args:
-            items (Sequence[ImageItem]): What to encode, see :func:`retrieval.encoder.sources.find_items`.
-            batch_size (int): Images per pass. Defaults to 32.
-            num_workers (int): Processes that read, 0 for none. Defaults to 2.
-            positions (Sequence[int], optional): Which of the items. Defaults to all.
+            items: What to encode, see :func:`retrieval.encoder.sources.find_items`.
+            batch_size: Images per pass.
+            num_workers: Processes that read, 0 for none.
+            positions: Which of the items. Defaults to all.
 
         Yields:
-            Encoded: Of a batch; images that cannot be read, or whose embedding is not finite, are among its errors.
+            Of a batch; images that cannot be read, or whose embedding is not finite, are among its errors.
 
         Raises:
             RetrievalError: If an argument is out of range.
@@ -159,11 +158,11 @@ class BaseEncoder(ABC):
         """Encode batches that are read already.
 
         Args:
-            batches (Iterable[Batch]): See :func:`~retrieval.encoder.photo_dataset.load_batches`.
-            items (Sequence[ImageItem]): The items whose positions the batches state.
+            batches: See :func:`~retrieval.encoder.photo_dataset.load_batches`.
+            items: The items whose positions the batches state.
 
         Yields:
-            Encoded: One per batch. A GPU computes a batch while the one before it is handed out.
+            One per batch. A GPU computes a batch while the one before it is handed out.
         """
         waiting: tuple[Batch, Features | None] | None = None
         for batch in batches:
@@ -210,13 +209,13 @@ def check_spaces(
     """The spaces that are asked for.
 
     Args:
-        spaces (Sequence[str] | None): Names, or None for the defaults.
-        known (Sequence[str]): What the model has.
-        defaults (tuple[str, ...]): What is taken unless told otherwise.
-        model (str): What messages call it.
+        spaces: Names, or None for the defaults.
+        known: What the model has.
+        defaults: What is taken unless told otherwise.
+        model: What messages call it.
 
     Returns:
-        tuple[str, ...]: Names.
+        Names.
 
     Raises:
         RetrievalError: If one is unknown or comes twice.
@@ -234,10 +233,6 @@ def check_spaces(
 
 def check_encoder(gallery: GalleryInterface, encoder: BaseEncoder) -> None:
     """Refuse an encoder that did not make a gallery.
-
-    Args:
-        gallery (GalleryInterface): Any.
-        encoder (BaseEncoder): Any.
 
     Raises:
         RetrievalError: If weights, config or pipeline differ, or a space is missing.

@@ -51,32 +51,29 @@ def build_gallery(
     the new one is whole.
 
     Args:
-        images (Any): Folder, image, glob pattern, list of files (``.txt``), table (``.csv``, ``.tsv``), data set, list
-            of these (see :func:`~retrieval.encoder.sources.find_items`), or a data loader (see
+        images: Folder, image, glob pattern, list of files (``.txt``), table (``.csv``, ``.tsv``), data set, list of
+            these (see :func:`~retrieval.encoder.sources.find_items`), or a data loader (see
             :class:`~retrieval.encoder.loader_images.LoaderImages`); None with ``dataset``.
-        config (str | Path | Config): Config of the model.
-        checkpoint (str | Path): Its weights.
-        location (str | Path): Folder of the gallery, or an address such as ``milvus://...``.
-        dataset (str, optional): Encode the config's own data set: ``'train'``, ``'val'`` or ``'test'``.
-        root (str | Path, optional): Folder to which paths in the gallery are relative. Defaults to that of the images.
-        spaces (Sequence[str], optional): See :class:`Encoder`, as for ``keep_patches``, ``device`` and ``amp``.
-        keep_patches (bool): Likewise. Defaults to False.
-        preset (str): Kind of index. Defaults to ``'auto'``, which goes by number, dimension and memory limit.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``. Defaults to ``'cosine'``.
-        memory_limit (int, optional): Bytes that the index may take in memory.
-        whiten (int, optional): Whiten each space to so many dimensions.
-        batch_size (int): Images per pass. Defaults to 32.
-        num_workers (int): Processes that read photos, of each rank. Defaults to 2.
-        device (str, optional): Likewise.
-        amp (bool | str): Likewise. Defaults to False.
-        overwrite (bool): Replace a gallery that is there. Defaults to False.
-        progress (bool): Show images per second and the time left on standard error. Defaults to True.
-        seconds_between_commits (float): How much work a kill may cost. Defaults to 30.
-        launcher (str): ``'pytorch'`` under torchrun, ``'slurm'`` or ``'mpi'``: the ranks share the images, and rank 0
-            merges. All see the same file system. Defaults to ``'none'``.
+        config: Config of the model.
+        checkpoint: Its weights.
+        location: Folder of the gallery, or an address such as ``milvus://...``.
+        dataset: Encode the config's own data set: ``'train'``, ``'val'`` or ``'test'``.
+        root: Folder to which paths in the gallery are relative. Defaults to that of the images.
+        spaces: See :class:`Encoder`, as for ``keep_patches``, ``device`` and ``amp``.
+        preset: Kind of index. Defaults to ``'auto'``, which goes by number, dimension and memory limit.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        memory_limit: Bytes that the index may take in memory.
+        whiten: Whiten each space to so many dimensions.
+        batch_size: Images per pass.
+        num_workers: Processes that read photos, of each rank.
+        overwrite: Replace a gallery that is there.
+        progress: Show images per second and the time left on standard error.
+        seconds_between_commits: How much work a kill may cost. Defaults to 30.
+        launcher: ``'pytorch'`` under torchrun, ``'slurm'`` or ``'mpi'``: the ranks share the images, and rank 0 merges.
+            All see the same file system.
 
     Returns:
-        EncodingReport | None: What was done by all ranks; None on others than 0.
+        What was done by all ranks; None on others than 0.
 
     Raises:
         RetrievalError: If an argument cannot be used, there is a gallery already, no image can be read, or an

@@ -18,9 +18,9 @@ class Embedder(ABC):
 
     Attributes:
         module (nn.Module): The part of the model that makes them.
-        spaces (tuple[str, ...]): What it can give, the default first.
-        defaults (tuple[str, ...]): What a gallery holds unless told otherwise.
-        has_regions (bool): Whether :class:`Features` comes with boxes, maps and patches.
+        spaces: What it can give, the default first.
+        defaults: What a gallery holds unless told otherwise.
+        has_regions: Whether :class:`Features` comes with boxes, maps and patches.
     """
 
     spaces: tuple[str, ...]
@@ -35,13 +35,13 @@ class Embedder(ABC):
         """Embed a batch.
 
         Args:
-            inputs (Tensor): Normalised images, (B, 3, H, W).
-            spaces (Sequence[str]): What is wanted, of :attr:`spaces`.
-            patches (bool): Give the tokens of the selected patches too.
-            classify (bool): Give the probabilities of the model's classes too. Defaults to False.
+            inputs: Normalised images, (B, 3, H, W).
+            spaces: What is wanted, of :attr:`spaces`.
+            patches: Give the tokens of the selected patches too.
+            classify: Give the probabilities of the model's classes too.
 
         Returns:
-            Features: Of the batch.
+            Of the batch.
 
         Raises:
             RetrievalError: If the model has no such patches or classes.
@@ -135,10 +135,10 @@ def find_embedder(model: nn.Module) -> Embedder:
     """How embeddings are read off a model.
 
     Args:
-        model (nn.Module): Classifier, retriever or self-supervised model of mmpretrain.
+        model: Classifier, retriever or self-supervised model of mmpretrain.
 
     Returns:
-        Embedder: For it.
+        For it.
 
     Raises:
         RetrievalError: If the model gives no features.

@@ -12,9 +12,9 @@ class EncodingError(NamedTuple):
     """An image that could not be encoded.
 
     Attributes:
-        position (int): Its place among the images, from 0.
-        path (str): Its path; empty for an array.
-        reason (str): Why.
+        position: Its place among the images, from 0.
+        path: Its path; empty for an array.
+        reason: Why.
     """
 
     position: int
@@ -27,13 +27,13 @@ class Encoded:
     """Embeddings of n images, in their order, and what goes with them.
 
     Attributes:
-        embeddings (dict[str, np.ndarray]): float32, (n, C) for each space, as the model gives them: not normalised,
-            except for the parts of ``'concat'``.
-        records (list[Record]): Path, label, box of the cropped region and the like, n of them.
-        positions (np.ndarray): int64, (n,), place of each among the images that were given.
-        patches (np.ndarray | None): float16, (n, O, C), tokens of the selected patches, best first, if kept.
-        errors (list[EncodingError]): Images that are not among the n.
-        class_scores (np.ndarray | None): float32, (n, K), probabilities of the model's classes, if asked for.
+        embeddings: float32, (n, C) for each space, as the model gives them: not normalised, except for the parts of
+            ``'concat'``.
+        records: Path, label, box of the cropped region and the like, n of them.
+        positions: int64, (n,), place of each among the images that were given.
+        patches: float16, (n, O, C), tokens of the selected patches, best first, if kept.
+        errors: Images that are not among the n.
+        class_scores: float32, (n, K), probabilities of the model's classes, if asked for.
     """
 
     embeddings: dict[str, np.ndarray]
@@ -51,10 +51,10 @@ def join_encoded(parts: list[Encoded]) -> Encoded:
     """Encoded images one after another.
 
     Args:
-        parts (list[Encoded]): At least one, of one encoder.
+        parts: At least one, of one encoder.
 
     Returns:
-        Encoded: All of them.
+        All of them.
     """
     filled = [part for part in parts if len(part)] or parts[:1]
     patches = [part.patches for part in filled]
@@ -72,10 +72,10 @@ def sort_encoded(encoded: Encoded) -> Encoded:
     """Encoded images in the order of their positions.
 
     Args:
-        encoded (Encoded): In any order.
+        encoded: In any order.
 
     Returns:
-        Encoded: The same images.
+        The same images.
     """
     order = np.argsort(encoded.positions, kind='stable')
     return Encoded(

@@ -32,17 +32,16 @@ class Encoder(BaseEncoder):
     ``Encoder('configs/my.py', 'epoch_50.pth').encode(['a.jpg', 'b.jpg']).embeddings['aggregated']`` is (2, C).
 
     Args:
-        config (str | Path | Config): Config of the model; its test pipeline prepares the photos.
-        checkpoint (str | Path): Path or URL of its weights; read without running code from it.
-        device (str | torch.device, optional): Defaults to the GPU if there is one.
-        amp (bool | str): Mixed precision: ``'fp16'``, ``'bf16'``, or True for float16 on GPU and bfloat16 elsewhere.
-            Defaults to False.
-        spaces (Sequence[str], optional): What to embed, the default of searches first: ``'aggregated'``, ``'global'``,
-            ``'crop'``, ``'concat'`` of a GLSim model (see :class:`~retrieval.encoder.embedder.GLSimEmbedder`),
-            ``'global'`` of all others. Defaults to all but ``'concat'``.
-        keep_patches (bool): Keep the tokens of the selected patches, for re-ranking by regions. Defaults to False.
-        classify (bool): Give the probabilities of the model's own classes too. Defaults to False.
-        max_pixels (int): Photos with more are not decoded. Defaults to Pillow's limit, 179 million.
+        config: Config of the model; its test pipeline prepares the photos.
+        checkpoint: Path or URL of its weights; read without running code from it.
+        device: Defaults to the GPU if there is one.
+        amp: Mixed precision: ``'fp16'``, ``'bf16'``, or True for float16 on GPU and bfloat16 elsewhere.
+        spaces: What to embed, the default of searches first: ``'aggregated'``, ``'global'``, ``'crop'``, ``'concat'``
+            of a GLSim model (see :class:`~retrieval.encoder.embedder.GLSimEmbedder`), ``'global'`` of all others.
+            Defaults to all but ``'concat'``.
+        keep_patches: Keep the tokens of the selected patches, for re-ranking by regions.
+        classify: Give the probabilities of the model's own classes too.
+        max_pixels: Photos with more are not decoded. Defaults to Pillow's limit, 179 million.
 
     Raises:
         RetrievalError: If config or checkpoint cannot be used, or the model does not have a space.
@@ -104,10 +103,10 @@ class Encoder(BaseEncoder):
         """The model's part of the work.
 
         Args:
-            inputs (Tensor): (B, 3, h, w) of the test pipeline, not normalised yet.
+            inputs: (B, 3, h, w) of the test pipeline, not normalised yet.
 
         Returns:
-            Features: On the model's device.
+            On the model's device.
         """
         amp = nullcontext() if self._amp_type is None else torch.autocast(self.device.type, self._amp_type)
         with amp:
@@ -120,10 +119,10 @@ def read_config(config: str | Path | Config) -> Config:
     """Config of a model.
 
     Args:
-        config (str | Path | Config): A file, or what was read from it.
+        config: A file, or what was read from it.
 
     Returns:
-        Config: Itself if it was read already.
+        Itself if it was read already.
 
     Raises:
         RetrievalError: If the file is no config.

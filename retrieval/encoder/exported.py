@@ -41,11 +41,10 @@ class ExportedEncoder(BaseEncoder):
     unless the file was quantised: those embeddings are others, and so is its fingerprint.
 
     Args:
-        path (str | Path): An ``.onnx`` file.
-        spaces (Sequence[str], optional): What to embed, the default of searches first. Defaults to all but
-            ``'concat'``.
-        classify (bool): Give the probabilities of the model's own classes too. Defaults to False.
-        max_pixels (int): Photos with more are not decoded. Defaults to Pillow's limit, 179 million.
+        path: An ``.onnx`` file.
+        spaces: What to embed, the default of searches first. Defaults to all but ``'concat'``.
+        classify: Give the probabilities of the model's own classes too.
+        max_pixels: Photos with more are not decoded. Defaults to Pillow's limit, 179 million.
         **options: ``backend``, ``device`` and ``threads`` of :class:`glsim_mm.exported.ExportedModel`.
 
     Raises:
@@ -78,12 +77,11 @@ class ExportedEncoder(BaseEncoder):
         """The encoder with which a gallery can be searched.
 
         Args:
-            gallery (GalleryInterface): Any.
-            path (str | Path): An ``.onnx`` file of the model that made it.
+            path: An ``.onnx`` file of the model that made it.
             **options: Of the class.
 
         Returns:
-            ExportedEncoder: With the gallery's spaces.
+            With the gallery's spaces.
 
         Raises:
             RetrievalError: If the model is another one.

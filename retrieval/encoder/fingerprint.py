@@ -33,14 +33,14 @@ def fingerprint_of(module: nn.Module, cfg: Config, steps: Sequence[Step], descri
     """Fingerprint of a model with its weights.
 
     Args:
-        module (nn.Module): What makes the embeddings, with its weights.
-        cfg (Config): Its config.
-        steps (Sequence[Step]): Test pipeline, without loading.
-        description (str): What messages call the model. Defaults to ''.
+        module: What makes the embeddings, with its weights.
+        cfg: Its config.
+        steps: Test pipeline, without loading.
+        description: What messages call the model.
 
     Returns:
-        Fingerprint: Three SHA-256 hashes, hexadecimal. Settings that change no embedding (initialisation, frozen
-        stages, losses) do not count.
+        Three SHA-256 hashes, hexadecimal. Settings that change no embedding (initialisation, frozen stages, losses) do
+        not count.
     """
     preprocessor = cfg.get('data_preprocessor') or {}
     return Fingerprint(
@@ -54,11 +54,8 @@ def fingerprint_of(module: nn.Module, cfg: Config, steps: Sequence[Step], descri
 def hash_weights(module: nn.Module) -> str:
     """SHA-256 of names, types, shapes and bytes of all parameters and buffers, hexadecimal.
 
-    Args:
-        module (nn.Module): Any.
-
     Returns:
-        str: Independent of the device and of the order of the entries.
+        Independent of the device and of the order of the entries.
     """
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):

@@ -14,9 +14,9 @@ class Hashed(NamedTuple):
     """A file's hash.
 
     Attributes:
-        position (int): Place of its item.
-        content_hash (str): SHA-256, hexadecimal; empty if the file cannot be read.
-        error (str): Why not; empty if it can.
+        position: Place of its item.
+        content_hash: SHA-256, hexadecimal; empty if the file cannot be read.
+        error: Why not; empty if it can.
     """
 
     position: int
@@ -28,12 +28,12 @@ def hash_items(items: Sequence[ImageItem], positions: Sequence[int], num_threads
     """Hash files without decoding them.
 
     Args:
-        items (Sequence[ImageItem]): Images.
-        positions (Sequence[int]): Which of them.
-        num_threads (int): Files read at a time. Defaults to 2.
+        items: Images.
+        positions: Which of them.
+        num_threads: Files read at a time.
 
     Yields:
-        Hashed: One per position, in their order.
+        One per position, in their order.
     """
 
     def hash_one(position: int) -> Hashed:

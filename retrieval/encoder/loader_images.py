@@ -35,9 +35,8 @@ class LoaderImages:
     photos with the test pipeline of the config.
 
     Args:
-        loader (DataLoader): Any.
-        pipeline (TestPipeline): Of the config.
-        root (str | Path, optional): Folder to which paths are relative. Defaults to the data set's ``data_root``.
+        pipeline: Of the config.
+        root: Folder to which paths are relative. Defaults to the data set's ``data_root``.
 
     Attributes:
         items (list[ImageItem]): The images that were read so far.
@@ -60,11 +59,11 @@ class LoaderImages:
         """Batches for :meth:`Encoder.run`.
 
         Args:
-            is_known (Callable[[str], bool]): Whether an image of this content hash need not be encoded.
-            hashes (dict[int, str]): Filled with those of such images, by position.
+            is_known: Whether an image of this content hash need not be encoded.
+            hashes: Filled with those of such images, by position.
 
         Yields:
-            Batch: The others.
+            The others.
 
         Raises:
             RetrievalError: If a batch has another form.

@@ -21,7 +21,7 @@ class BuildFolder:
     A gallery that is to be replaced stays where it is until the new one is whole.
 
     Args:
-        location (str | Path): Of the gallery: a folder, or an address such as ``milvus://...``.
+        location: Of the gallery: a folder, or an address such as ``milvus://...``.
     """
 
     def __init__(self, location: str | Path) -> None:
@@ -40,14 +40,14 @@ class BuildFolder:
         """Keep the folder for one build at a time; it stays afterwards if it holds embeddings to go on with.
 
         Args:
-            overwrite (bool): Replace a gallery that is there.
+            overwrite: Replace a gallery that is there.
 
         Yields:
-            None: Runs the block.
+            Runs the block.
 
         Raises:
-            RetrievalError: If there is a gallery and it shall not be replaced, something that is none, or another
-                build in this place.
+            RetrievalError: If there is a gallery and it shall not be replaced, something that is none, or another build
+                in this place.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -23,15 +23,14 @@ def fit_whitening(
     """Learn a whitening of each space from embeddings in shards.
 
     Args:
-        shards (Sequence[GalleryInterface]): Of a build.
-        places (Sequence[Place]): Of all embeddings; a random sample (seed 0) of 50 per input dimension, at least
-            20,000, is used.
-        spaces (Mapping[str, int]): Dimension of each space.
-        dimension (int): Dimension after whitening.
-        metric (str): For ``'cosine'`` embeddings are scaled to length 1 first.
+        shards: Of a build.
+        places: Of all embeddings; a random sample (seed 0) of 50 per input dimension, at least 20,000, is used.
+        spaces: Dimension of each space.
+        dimension: Dimension after whitening.
+        metric: For ``'cosine'`` embeddings are scaled to length 1 first.
 
     Returns:
-        dict[str, Whitening]: By space.
+        By space.
 
     Raises:
         RetrievalError: If there are too few embeddings.
@@ -56,12 +55,12 @@ def merge_shards(
     """Copy embeddings into a gallery, each with what is known of its image.
 
     Args:
-        shards (Sequence[GalleryInterface]): Of a build.
-        items (Sequence[ImageItem]): Images.
-        places (Mapping[int, Place]): Where the embedding of an item is, by its position; unreadable items have none.
-        target (GalleryInterface): An empty gallery; rows are added in the order of the items.
-        settings (ShardSettings): Of the build.
-        progress (ProgressBar): Told of every image.
+        shards: Of a build.
+        items: Images.
+        places: Where the embedding of an item is, by its position; unreadable items have none.
+        target: An empty gallery; rows are added in the order of the items.
+        settings: Of the build.
+        progress: Told of every image.
     """
     positions = sorted(places)
     for start in range(0, len(positions), _ROWS_AT_ONCE):
@@ -76,11 +75,11 @@ def name_images(encoded: Encoded, items: Sequence[ImageItem]) -> Encoded:
     """Encoded images with path, label, split and metadata of other images of the same content.
 
     Args:
-        encoded (Encoded): n images.
-        items (Sequence[ImageItem]): n images.
+        encoded: n images.
+        items: n images.
 
     Returns:
-        Encoded: With new records.
+        With new records.
     """
     records = [
         replace(record, id=-1, path=item.path, label=item.label, split=item.split, metadata=dict(item.metadata))

@@ -13,7 +13,7 @@ def as_retrieval_errors() -> Iterator[None]:
     """Raise what glsim_mm calls a user's mistake as one of image search.
 
     Yields:
-        None: Runs the block.
+        Runs the block.
 
     Raises:
         RetrievalError: In place of a :class:`GLSimError`.

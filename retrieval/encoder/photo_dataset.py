@@ -23,13 +23,13 @@ class ImageItem:
     """One image to encode, not read yet.
 
     Attributes:
-        file (str): Path or address to read; empty for an array.
-        path (str): What a gallery calls it: relative to the root where it lies below it.
-        label (str | None): Name of its class.
-        split (str | None): For example ``'test'``.
-        metadata (dict): Further columns, str to int, float, str or None.
-        pixels (np.ndarray | Image.Image | None): The image itself, if it is no file.
-        box (Sequence[float] | None): Look at this part alone, ``x0, y0, x1, y1`` in pixels of the upright photo.
+        file: Path or address to read; empty for an array.
+        path: What a gallery calls it: relative to the root where it lies below it.
+        label: Name of its class.
+        split: For example ``'test'``.
+        metadata: Further columns, str to int, float, str or None.
+        pixels: The image itself, if it is no file.
+        box: Look at this part alone, ``x0, y0, x1, y1`` in pixels of the upright photo.
     """
 
     file: str = ''
@@ -45,13 +45,13 @@ class Prepared(NamedTuple):
     """One image on its way to the model.
 
     Attributes:
-        position (int): Place of its item.
-        inputs (Tensor | None): (3, h, w); None if it cannot be used, and inside a :class:`Batch`.
-        size (tuple[int, int]): Width and height of the upright photo in pixels.
-        matrix (np.ndarray | None): (2, 3) map from the network input to :attr:`part`, if known.
-        part (tuple[int, int, int, int]): x, y, height and width of the part of the photo that is looked at.
-        content_hash (str | None): SHA-256 of the file.
-        error (str): Why it cannot be used; empty if it can.
+        position: Place of its item.
+        inputs: (3, h, w); None if it cannot be used, and inside a :class:`Batch`.
+        size: Width and height of the upright photo in pixels.
+        matrix: (2, 3) map from the network input to :attr:`part`, if known.
+        part: x, y, height and width of the part of the photo that is looked at.
+        content_hash: SHA-256 of the file.
+        error: Why it cannot be used; empty if it can.
     """
 
     position: int
@@ -67,8 +67,8 @@ class Batch(NamedTuple):
     """Images of one shape.
 
     Attributes:
-        images (list[Prepared]): Those that can be used, in order, then those that cannot.
-        inputs (Tensor | None): (B, 3, h, w) of those that can; None if there are none.
+        images: Those that can be used, in order, then those that cannot.
+        inputs: (B, 3, h, w) of those that can; None if there are none.
     """
 
     images: list[Prepared]
@@ -79,10 +79,10 @@ class PhotoDataset(Dataset):
     """Items as network inputs; one that cannot be read gives its error instead of raising it.
 
     Args:
-        items (Sequence[ImageItem]): What to read.
-        pipeline (Preparation): Prepares photos.
-        with_geometry (bool): Find the map back to the photo too.
-        max_pixels (int): Photos with more are not decoded. Defaults to :data:`MAX_PIXELS`.
+        items: What to read.
+        pipeline: Prepares photos.
+        with_geometry: Find the map back to the photo too.
+        max_pixels: Photos with more are not decoded. Defaults to :data:`MAX_PIXELS`.
     """
 
     def __init__(
@@ -141,14 +141,14 @@ def load_batches(
     """Read batches ahead of the model.
 
     Args:
-        dataset (PhotoDataset): What to read.
-        positions (Sequence[int] | None): Which of its items; None for all.
-        batch_size (int): Most images in a batch.
-        num_workers (int): Worker processes; 0 reads in this one.
-        pin_memory (bool): Let a GPU fetch batches while it computes. Defaults to False.
+        dataset: What to read.
+        positions: Which of its items; None for all.
+        batch_size: Most images in a batch.
+        num_workers: Worker processes; 0 reads in this one.
+        pin_memory: Let a GPU fetch batches while it computes.
 
     Yields:
-        Batch: In the order of the items, except that shapes within a batch are kept apart.
+        In the order of the items, except that shapes within a batch are kept apart.
     """
     loader = DataLoader(
         dataset if positions is None else Subset(dataset, positions),

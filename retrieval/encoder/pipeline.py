@@ -26,8 +26,8 @@ class TestPipeline:
     """Prepares photos as a model is tested.
 
     Args:
-        steps (Sequence[Step]): Configs of the transforms; those that load files are left out.
-        scope (str): Where their names are looked up. Defaults to ``'mmpretrain'``.
+        steps: Configs of the transforms; those that load files are left out.
+        scope: Where their names are looked up.
     """
 
     __test__ = False  # pytest would collect it by its name
@@ -43,10 +43,10 @@ class TestPipeline:
         """Network input of a photo.
 
         Args:
-            pixels (np.ndarray): (H, W, 3) uint8 BGR.
+            pixels: (H, W, 3) uint8 BGR.
 
         Returns:
-            Tensor: (3, h, w), not normalised yet.
+            (3, h, w), not normalised yet.
         """
         shape = pixels.shape[:2]
         return self._compose(dict(img=pixels, img_shape=shape, ori_shape=shape))['inputs']
@@ -67,10 +67,10 @@ def find_test_steps(cfg: Config) -> list[Step]:
     """Transforms with which a config tests.
 
     Args:
-        cfg (Config): With ``test_dataloader`` or ``val_dataloader``, or the name ``test_pipeline``.
+        cfg: With ``test_dataloader`` or ``val_dataloader``, or the name ``test_pipeline``.
 
     Returns:
-        list[Step]: Their configs.
+        Their configs.
 
     Raises:
         RetrievalError: If there are none.

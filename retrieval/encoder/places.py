@@ -13,13 +13,13 @@ def move_box(
     """A box of the network input in pixels of the photo.
 
     Args:
-        matrix (np.ndarray): (2, 3) of :meth:`TestPipeline.to_photo`.
-        box (Sequence[float]): ``x0, y0, x1, y1`` in pixels of the network input.
-        shape (tuple[int, int]): Height and width of what went into the pipeline.
-        offset (tuple[int, int]): Where in the photo its upper left corner lies, x and y. Defaults to the photo's own.
+        matrix: (2, 3) of :meth:`TestPipeline.to_photo`.
+        box: ``x0, y0, x1, y1`` in pixels of the network input.
+        shape: Height and width of what went into the pipeline.
+        offset: Where in the photo its upper left corner lies, x and y. Defaults to the photo's own.
 
     Returns:
-        tuple[float, float, float, float]: ``x0, y0, x1, y1``.
+        ``x0, y0, x1, y1``.
     """
     x0, y0, x1, y1 = map_box(matrix, box, shape)
     return x0 + offset[0], y0 + offset[1], x1 + offset[0], y1 + offset[1]

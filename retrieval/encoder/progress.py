@@ -22,11 +22,11 @@ class ProgressBar:
     """Shows images done, images per second and the time that is left.
 
     Args:
-        total (int | None): Number of images, if known.
-        description (str): What is done.
-        enable (bool): False shows nothing. Defaults to True.
-        console (Console, optional): Where to draw. Defaults to standard error.
-        seconds_between_lines (float): In a log. Defaults to 30.
+        total: Number of images, if known.
+        description: What is done.
+        enable: False shows nothing.
+        console: Where to draw. Defaults to standard error.
+        seconds_between_lines: In a log. Defaults to 30.
     """
 
     def __init__(

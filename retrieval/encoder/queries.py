@@ -21,11 +21,10 @@ def query_items(images: ImageLike | Iterable[ImageLike], box: Box | Sequence[Box
     """Images to search with, which keep their paths as they were given.
 
     Args:
-        images (ImageLike | Iterable[ImageLike]): See :meth:`Encoder.encode`.
-        box (Box | Sequence[Box | None] | None): Likewise.
+        images: See :meth:`Encoder.encode`.
 
     Returns:
-        list[ImageItem]: In order; a folder or pattern gives several.
+        In order; a folder or pattern gives several.
 
     Raises:
         RetrievalError: If a path does not exist, an input is no image, or boxes and images differ in number.

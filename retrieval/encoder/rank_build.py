@@ -28,10 +28,10 @@ class GalleryOptions:
     """What kind of gallery to build.
 
     Attributes:
-        preset (str): Kind of index, or a FAISS factory string. Defaults to ``'auto'``.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``. Defaults to ``'cosine'``.
-        memory_limit (int | None): Bytes that the index may take in memory, for ``'auto'``. Defaults to None.
-        whiten (int | None): Whiten each space to this dimension by PCA. Defaults to None.
+        preset: Kind of index, or a FAISS factory string.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        memory_limit: Bytes that the index may take in memory, for ``'auto'``.
+        whiten: Whiten each space to this dimension by PCA.
     """
 
     preset: str = 'auto'
@@ -45,11 +45,11 @@ class Share:
     """What one rank did.
 
     Attributes:
-        hashes (dict[int, str]): Content hash of every readable image, by position.
-        errors (list[EncodingError]): Of the others.
-        encoded (int): Images that went through the model.
-        seconds (float): Spent on encoding.
-        listing (str): Hash of the paths of all items, which all ranks must see alike.
+        hashes: Content hash of every readable image, by position.
+        errors: Of the others.
+        encoded: Images that went through the model.
+        seconds: Spent on encoding.
+        listing: Hash of the paths of all items, which all ranks must see alike.
     """
 
     hashes: dict[int, str] = field(default_factory=dict)
@@ -71,13 +71,13 @@ class RankBuild:
     """One rank's part of a build.
 
     Args:
-        encoder (Encoder): The model.
-        folder (BuildFolder): Where it is built.
-        options (GalleryOptions): What kind of gallery.
-        ranks (Ranks): This process among all.
-        batch_size (int): Images per pass.
-        num_workers (int): Processes that read photos.
-        progress (bool): Show progress, on rank 0.
+        encoder: The model.
+        folder: Where it is built.
+        options: What kind of gallery.
+        ranks: This process among all.
+        batch_size: Images per pass.
+        num_workers: Processes that read photos.
+        progress: Show progress, on rank 0.
 
     Raises:
         RetrievalError: If the embeddings have fewer dimensions than they shall be whitened to.

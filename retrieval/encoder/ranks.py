@@ -21,8 +21,8 @@ class Ranks(NamedTuple):
     """This process among those that encode together.
 
     Attributes:
-        rank (int): From 0.
-        size (int): How many there are.
+        rank: From 0.
+        size: How many there are.
     """
 
     rank: int = 0
@@ -42,10 +42,10 @@ class Ranks(NamedTuple):
         """Bring what each rank has to rank 0.
 
         Args:
-            part (Any): Plain Python data of this rank.
+            part: Plain Python data of this rank.
 
         Returns:
-            list[Any]: Of all ranks, in order; on other ranks than 0 empty.
+            Of all ranks, in order; on other ranks than 0 empty.
         """
         if self.size == 1:
             return [part]
@@ -61,10 +61,10 @@ def join_ranks(launcher: str = 'none') -> Iterator[Ranks]:
     The group talks over gloo, on GPU machines too: only names of files are exchanged.
 
     Args:
-        launcher (str): ``'none'``, ``'pytorch'`` (torchrun), ``'slurm'`` or ``'mpi'``. Defaults to ``'none'``.
+        launcher: ``'none'``, ``'pytorch'`` (torchrun), ``'slurm'`` or ``'mpi'``.
 
     Yields:
-        Ranks: This process among them.
+        This process among them.
     """
     if launcher == 'none':
         yield Ranks()
@@ -82,11 +82,11 @@ def own_device(launcher: str, device: str | None = None) -> str | None:
     """Device of this process: with a launcher its own GPU, if there are any.
 
     Args:
-        launcher (str): See :func:`join_ranks`.
-        device (str, optional): What the user asks for, which wins.
+        launcher: See :func:`join_ranks`.
+        device: What the user asks for, which wins.
 
     Returns:
-        str | None: None leaves the choice to the model.
+        None leaves the choice to the model.
     """
     if device is not None or launcher == 'none' or not torch.cuda.is_available():
         return device

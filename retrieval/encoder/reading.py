@@ -31,8 +31,8 @@ class Photo(NamedTuple):
     """A decoded photo.
 
     Attributes:
-        pixels (np.ndarray): (H, W, 3) uint8 BGR, EXIF orientation applied.
-        content_hash (str | None): SHA-256 of the file, hexadecimal; None for an array.
+        pixels: (H, W, 3) uint8 BGR, EXIF orientation applied.
+        content_hash: SHA-256 of the file, hexadecimal; None for an array.
     """
 
     pixels: np.ndarray
@@ -47,10 +47,10 @@ def read_content(path: str) -> bytes:
     """Bytes of a file.
 
     Args:
-        path (str): Path, or an address that mmengine's file backends know.
+        path: Path, or an address that mmengine's file backends know.
 
     Returns:
-        bytes: All of it.
+        All of it.
 
     Raises:
         UnreadablePhotoError: If it cannot be read, or has more than 1 GiB.
@@ -72,11 +72,11 @@ def read_photo(path: str, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read and decode a photo as training does.
 
     Args:
-        path (str): See :func:`read_content`.
-        max_pixels (int): Photos with more are not decoded. Defaults to :data:`MAX_PIXELS`.
+        path: See :func:`read_content`.
+        max_pixels: Photos with more are not decoded. Defaults to :data:`MAX_PIXELS`.
 
     Returns:
-        Photo: Upright.
+        Upright.
 
     Raises:
         UnreadablePhotoError: If it cannot be read, is no image, or is too large.
@@ -93,8 +93,8 @@ def check_size(content: bytes, max_pixels: int = MAX_PIXELS) -> None:
     """Refuse an image file by the width and height that its header states.
 
     Args:
-        content (bytes): The file.
-        max_pixels (int): Largest number of pixels. Defaults to :data:`MAX_PIXELS`.
+        content: The file.
+        max_pixels: Largest number of pixels. Defaults to :data:`MAX_PIXELS`.
 
     Raises:
         UnreadablePhotoError: If it states more pixels, or sides of very different length.
@@ -118,11 +118,10 @@ def photo_from_array(image: np.ndarray | Image.Image) -> Photo:
     """A photo that is decoded already.
 
     Args:
-        image (np.ndarray | Image.Image): (H, W), (H, W, 3) BGR or (H, W, 4) BGRA of uint8, or a Pillow image, whose
-            EXIF orientation is applied.
+        image: (H, W), (H, W, 3) BGR or (H, W, 4) BGRA of uint8, or a Pillow image, whose EXIF orientation is applied.
 
     Returns:
-        Photo: Without a content hash.
+        Without a content hash.
 
     Raises:
         RetrievalError: If it is no image.
@@ -139,11 +138,11 @@ def crop_photo(pixels: np.ndarray, box: Sequence[float]) -> tuple[np.ndarray, tu
     """The part of a photo in a box.
 
     Args:
-        pixels (np.ndarray): (H, W, 3).
-        box (Sequence[float]): ``x0, y0, x1, y1`` in pixels; rounded outwards and cut off at the border.
+        pixels: (H, W, 3).
+        box: ``x0, y0, x1, y1`` in pixels; rounded outwards and cut off at the border.
 
     Returns:
-        tuple[np.ndarray, tuple[int, int]]: The part, and x and y of its upper left corner in pixels.
+        The part, and x and y of its upper left corner in pixels.
 
     Raises:
         RetrievalError: If the box is no box, or nothing of it lies in the photo.

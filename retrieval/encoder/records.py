@@ -25,14 +25,13 @@ def make_records(
     """Records of a batch.
 
     Args:
-        images (Sequence[Prepared]): The B images that were encoded.
-        features (Features): What the model made of them.
-        shape (Sequence[int]): Height and width of the network input.
-        items (Sequence[ImageItem]): All items, which the images name by position.
+        images: The B images that were encoded.
+        features: What the model made of them.
+        shape: Height and width of the network input.
+        items: All items, which the images name by position.
 
     Returns:
-        list[Record]: B of them, boxes in pixels of the upright photos; without boxes where the test pipeline cannot be
-        followed back.
+        B of them, boxes in pixels of the upright photos; without boxes where the test pipeline cannot be followed back.
     """
     places = None
     if features.boxes is not None and features.maps is not None:
@@ -68,10 +67,10 @@ def scale_maps(maps: np.ndarray) -> np.ndarray:
     """Similarity maps in 8 bits.
 
     Args:
-        maps (np.ndarray): float32, (B, h, w).
+        maps: float32, (B, h, w).
 
     Returns:
-        np.ndarray: uint8, (B, h, w), the smallest value of each map at 0 and its largest at 255; a flat map is all 0.
+        uint8, (B, h, w), the smallest value of each map at 0 and its largest at 255; a flat map is all 0.
     """
     finite = np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0)
     low = finite.min(axis=(1, 2), keepdims=True)

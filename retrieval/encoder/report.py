@@ -14,17 +14,16 @@ class EncodingReport:
     """What was done.
 
     Attributes:
-        location (str): Of the gallery.
-        size (int): Rows that the gallery has now.
-        encoded (int): Images that went through the model in this run.
-        reused (int): Images whose embedding was there already, by the hash of their content.
-        updated (int): Rows replaced because the file at their path has another content now; they are among
-            ``encoded``.
-        unreadable (list[EncodingError]): Images that are not in the gallery, and why.
-        seconds (float): Spent on encoding, start of the worker processes included.
-        spaces (dict[str, int]): Dimension of each space of the gallery.
-        preset (str): Kind of index.
-        preset_reason (str): Why this one.
+        location: Of the gallery.
+        size: Rows that the gallery has now.
+        encoded: Images that went through the model in this run.
+        reused: Images whose embedding was there already, by the hash of their content.
+        updated: Rows replaced because the file at their path has another content now; they are among ``encoded``.
+        unreadable: Images that are not in the gallery, and why.
+        seconds: Spent on encoding, start of the worker processes included.
+        spaces: Dimension of each space of the gallery.
+        preset: Kind of index.
+        preset_reason: Why this one.
     """
 
     location: str
@@ -55,11 +54,11 @@ def format_report(report: EncodingReport, listed: int = _LISTED) -> str:
     """A report as text.
 
     Args:
-        report (EncodingReport): Of a run.
-        listed (int): Unreadable images to name, at most. Defaults to 20.
+        report: Of a run.
+        listed: Unreadable images to name, at most. Defaults to 20.
 
     Returns:
-        str: Several lines.
+        Several lines.
     """
     spaces = ', '.join(f'{name} ({dimension})' for name, dimension in report.spaces.items())
     lines = [

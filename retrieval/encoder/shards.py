@@ -27,10 +27,10 @@ class ShardSettings:
     """What the shards of one build have in common; shards of other settings cannot be resumed.
 
     Attributes:
-        spaces (dict[str, int]): Dimension of each space.
-        metric (str): See :data:`retrieval.vectors.METRICS`.
-        fingerprint (Fingerprint): Of the model.
-        num_patches (int): Patches that are kept of each image.
+        spaces: Dimension of each space.
+        metric: See :data:`retrieval.vectors.METRICS`.
+        fingerprint: Of the model.
+        num_patches: Patches that are kept of each image.
     """
 
     spaces: dict[str, int]
@@ -50,9 +50,9 @@ class ShardWriter:
     """Adds embeddings to a shard, some thousand at a time; what was committed survives a kill.
 
     Args:
-        gallery (Gallery): The shard, writable.
-        seconds (float): Commit when so much time has passed. Defaults to 30.
-        rows (int): Commit when so many images wait. Defaults to 8192.
+        gallery: The shard, writable.
+        seconds: Commit when so much time has passed. Defaults to 30.
+        rows: Commit when so many images wait. Defaults to 8192.
     """
 
     def __init__(
@@ -89,12 +89,12 @@ def open_shard(folder: Path, rank: int, settings: ShardSettings) -> Gallery:
     """A rank's own shard, to write to.
 
     Args:
-        folder (Path): Of the build.
-        rank (int): From 0.
-        settings (ShardSettings): Of the build.
+        folder: Of the build.
+        rank: From 0.
+        settings: Of the build.
 
     Returns:
-        Gallery: Writable; new if there is none.
+        Writable; new if there is none.
 
     Raises:
         RetrievalError: If another process writes to it.
@@ -117,11 +117,11 @@ def open_shards(folder: Path, settings: ShardSettings) -> list[Gallery]:
     """All shards of a build, to read.
 
     Args:
-        folder (Path): Of the build.
-        settings (ShardSettings): Of the build.
+        folder: Of the build.
+        settings: Of the build.
 
     Returns:
-        list[Gallery]: In order of their names.
+        In order of their names.
 
     Raises:
         RetrievalError: If a shard is of another model, or has other spaces.
@@ -139,11 +139,11 @@ def find_places(shards: Sequence[GalleryInterface], hashes: Iterable[str]) -> di
     """Where embeddings are, by the hash of the content of their files.
 
     Args:
-        shards (Sequence[GalleryInterface]): Of a build.
-        hashes (Iterable[str]): SHA-256, hexadecimal.
+        shards: Of a build.
+        hashes: SHA-256, hexadecimal.
 
     Returns:
-        dict[str, Place]: Of those that were encoded.
+        Of those that were encoded.
     """
     wanted = sorted(set(hashes))
     places: dict[str, Place] = {}
@@ -158,12 +158,12 @@ def read_places(shards: Sequence[GalleryInterface], places: Sequence[Place], wit
     """Embeddings and records from several shards.
 
     Args:
-        shards (Sequence[GalleryInterface]): Of a build.
-        places (Sequence[Place]): At least one.
-        with_patches (bool): Read patches too.
+        shards: Of a build.
+        places: At least one.
+        with_patches: Read patches too.
 
     Returns:
-        Encoded: In the order of the places.
+        In the order of the places.
     """
     numbers = np.array([place.shard for place in places])
     ids = np.array([place.id for place in places], np.int64)

@@ -30,8 +30,8 @@ class ItemList(NamedTuple):
     """Images to encode.
 
     Attributes:
-        items (list[ImageItem]): Each file once, in order.
-        root (str): Folder to which their paths are relative, absolute; empty if there is none.
+        items: Each file once, in order.
+        root: Folder to which their paths are relative, absolute; empty if there is none.
     """
 
     items: list[ImageItem]
@@ -57,7 +57,7 @@ def find_items(images: Any, root: str | Path | None = None) -> ItemList:
             the list or table, or the innermost that holds all images. Images outside keep absolute paths.
 
     Returns:
-        ItemList: A file that comes twice is there once, as it came first.
+        A file that comes twice is there once, as it came first.
 
     Raises:
         RetrievalError: If there are no images, or a list or table cannot be read.
@@ -78,11 +78,11 @@ def path_below(root: str, file: str) -> str:
     """Path of a file as a gallery stores it.
 
     Args:
-        root (str): An absolute folder, or empty.
-        file (str): Path or address of a file.
+        root: An absolute folder, or empty.
+        file: Path or address of a file.
 
     Returns:
-        str: With slashes; relative to the root if the file lies below it, else absolute; an address as it is.
+        With slashes; relative to the root if the file lies below it, else absolute; an address as it is.
     """
     if is_address(file):
         return file
@@ -101,11 +101,11 @@ def load_dataset(cfg: Config, name: str) -> Any:
     """A data set of a config, of which images and labels are wanted and not the pipeline.
 
     Args:
-        cfg (Config): With a data loader of that name.
-        name (str): ``'train'``, ``'val'`` or ``'test'``.
+        cfg: With a data loader of that name.
+        name: ``'train'``, ``'val'`` or ``'test'``.
 
     Returns:
-        Any: The data set.
+        The data set.
 
     Raises:
         RetrievalError: If the config has none of that name, or it cannot be built.
@@ -132,12 +132,11 @@ def dataset_items(dataset: Any, split: str | None = None) -> list[ImageItem]:
     """Images of a data set.
 
     Args:
-        dataset (Any): With ``__len__``, ``get_data_info`` and ``metainfo``, as mmengine's data sets have them.
-        split (str, optional): Name of the split. Defaults to the data set's own, if it has one.
+        dataset: With ``__len__``, ``get_data_info`` and ``metainfo``, as mmengine's data sets have them.
+        split: Name of the split. Defaults to the data set's own, if it has one.
 
     Returns:
-        list[ImageItem]: In order; the label is the name of the class, or its number without names, or None for images
-        with several.
+        In order; the label is the name of the class, or its number without names, or None for images with several.
     """
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
     own = getattr(dataset, 'split', None)
@@ -153,11 +152,11 @@ def class_name(label: Any, classes: Sequence[str] | None) -> str | None:
     """Name of a class.
 
     Args:
-        label (Any): Its number, alone or in an array or list of one.
-        classes (Sequence[str] | None): Names, if known.
+        label: Its number, alone or in an array or list of one.
+        classes: Names, if known.
 
     Returns:
-        str | None: The name, else the number; None without a label, or with several.
+        The name, else the number; None without a label, or with several.
     """
     numbers = np.asarray([] if label is None else label).reshape(-1)
     if len(numbers) != 1:

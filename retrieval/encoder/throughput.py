@@ -18,12 +18,12 @@ class Throughput:
     """Images per second of some rounds, each of the model alone and then of all of the work on the same images.
 
     Attributes:
-        model (list[float]): Of the model on batches that lie in memory, results fetched.
-        encoding (list[float]): Of :meth:`Encoder.stream`, from the first batch to the last.
-        waiting (list[float]): Share of that time, 0 to 1, in which no batch was ready for the model.
-        processor (list[float]): Processor time that this process, without its workers, took for an image of the model
-            alone, divided by that for an image of encoding. Unlike the speeds, this and :attr:`waiting` tell something
-            of a model on CPU while other programs want the processors too.
+        model: Of the model on batches that lie in memory, results fetched.
+        encoding: Of :meth:`Encoder.stream`, from the first batch to the last.
+        waiting: Share of that time, 0 to 1, in which no batch was ready for the model.
+        processor: Processor time that this process, without its workers, took for an image of the model alone, divided
+            by that for an image of encoding. Unlike the speeds, this and :attr:`waiting` tell something of a model on
+            CPU while other programs want the processors too.
     """
 
     model: list[float] = field(default_factory=list)
@@ -43,14 +43,14 @@ def measure_throughput(
     """Measure the model alone, and encoding from files, in turn.
 
     Args:
-        encoder (Encoder): The model.
-        items (Sequence[ImageItem]): Photos of one shape after the test pipeline; at least three batches.
-        batch_size (int): Images per pass. Defaults to 32.
-        num_workers (int): Processes that read photos. Defaults to 2.
-        rounds (int): How often. Defaults to 3.
+        encoder: The model.
+        items: Photos of one shape after the test pipeline; at least three batches.
+        batch_size: Images per pass.
+        num_workers: Processes that read photos.
+        rounds: How often.
 
     Returns:
-        Throughput: Of each round.
+        Of each round.
 
     Raises:
         RetrievalError: If there are fewer than three batches.
@@ -79,10 +79,10 @@ def format_throughput(result: Throughput) -> str:
     """Rounds and ratio as lines.
 
     Args:
-        result (Throughput): Measured.
+        result: Measured.
 
     Returns:
-        str: A line per round, and the median.
+        A line per round, and the median.
     """
     rounds = zip(result.model, result.encoding, result.waiting, result.processor)
     lines = [

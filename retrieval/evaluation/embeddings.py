@@ -33,21 +33,20 @@ def evaluate_embeddings(
     with ``k=None``; means over classes are its ``avg_of_avgs=True``.
 
     Args:
-        gallery (np.ndarray): Floating point, (n, d).
-        gallery_labels (np.ndarray | Sequence): Integers or strings, (n,); None for no label.
-        queries (np.ndarray, optional): Floating point, (m, d). Defaults to the gallery: each image is searched among
-            all others.
-        query_labels (np.ndarray | Sequence, optional): As ``gallery_labels``, (m,); needed with ``queries``.
-        own_rows (np.ndarray, optional): Integers, (m,), the gallery row that is the query itself, which is left out of
-            its neighbours; -1 for none. Only with ``queries``. Defaults to none at all.
-        metric (str): ``'cosine'``, ``'ip'`` (inner product) or ``'l2'``. Defaults to ``'cosine'``.
-        ks (Sequence[int]): Values of k of Recall@k, >= 1. Defaults to (1, 2, 4, 8).
-        whole_ranking (bool): Report mAP too, which sorts the whole gallery for every query. Defaults to True.
-        memory_limit (int): Bytes that a block of rankings may take, about; embeddings come on top. Defaults to 256 MiB.
-        class_names (Sequence[str], optional): Names by label, of labels that are integers from 0.
+        gallery: Floating point, (n, d).
+        gallery_labels: Integers or strings, (n,); None for no label.
+        queries: Floating point, (m, d). Defaults to the gallery: each image is searched among all others.
+        query_labels: As ``gallery_labels``, (m,); needed with ``queries``.
+        own_rows: Integers, (m,), the gallery row that is the query itself, which is left out of its neighbours; -1 for
+            none. Only with ``queries``. Defaults to none at all.
+        metric: ``'cosine'``, ``'ip'`` (inner product) or ``'l2'``.
+        ks: Values of k of Recall@k, >= 1. Defaults to (1, 2, 4, 8).
+        whole_ranking: Report mAP too, which sorts the whole gallery for every query.
+        memory_limit: Bytes that a block of rankings may take, about; embeddings come on top. Defaults to 256 MiB.
+        class_names: Names by label, of labels that are integers from 0.
 
     Returns:
-        RetrievalReport: Metrics over queries, over classes, and of each class.
+        Metrics over queries, over classes, and of each class.
 
     Raises:
         RetrievalError: If arrays do not belong together, an embedding is not finite, or no query has a relevant image.
@@ -69,10 +68,10 @@ def exact_searcher(gallery: np.ndarray, queries: np.ndarray, metric: str, own_ro
     """A search that compares with the whole gallery.
 
     Args:
-        gallery (np.ndarray): Floating point, (n, d).
-        queries (np.ndarray): Floating point, (m, d).
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        own_rows (np.ndarray): int64, (m,), the gallery row that is the query itself, -1 for none.
+        gallery: Floating point, (n, d).
+        queries: Floating point, (m, d).
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        own_rows: int64, (m,), the gallery row that is the query itself, -1 for none.
 
     Returns:
         Callable: As :func:`.query_scores.evaluate` needs it.

@@ -50,27 +50,23 @@ def evaluate_gallery(
     the real world is not in the gallery either.
 
     Args:
-        gallery (Gallery): What is searched.
-        queries (Gallery, optional): Whose images are the queries, made by the same model. Defaults to the gallery
-            itself.
-        space (str | Mapping[str, float], optional): Which embeddings to compare, or weights of several. Defaults to
-            the gallery's first.
-        query_space (str, optional): Of a single space, which embeddings of the queries to search it with. Defaults to
-            the same.
-        where (Any, optional): Filter of the images that are searched, see :class:`retrieval.gallery.Condition`.
-        query_where (Any, optional): Filter of the queries. Defaults to ``where`` if they are of the gallery, else none.
-        label (str): Column with the class of an image; ``'split'`` or a column of metadata will do. Defaults to
-            ``'label'``.
-        method (str, optional): Re-ranking, see :func:`retrieval.ranking.rerank`. Defaults to none.
-        depth (int): How many hits to re-rank. Defaults to 100.
-        method_options (Mapping[str, Any], optional): Of the re-ranking.
-        ks (Sequence[int]): Values of k of Recall@k, >= 1. Defaults to (1, 2, 4, 8).
-        whole_ranking (bool): Report mAP too, which ranks the whole gallery for every query. Defaults to True.
-        memory_limit (int): Bytes that a block of rankings may take, about. Defaults to 256 MiB.
+        gallery: What is searched.
+        queries: Whose images are the queries, made by the same model. Defaults to the gallery itself.
+        space: Which embeddings to compare, or weights of several. Defaults to the gallery's first.
+        query_space: Of a single space, which embeddings of the queries to search it with. Defaults to the same.
+        where: Filter of the images that are searched, see :class:`retrieval.gallery.Condition`.
+        query_where: Filter of the queries. Defaults to ``where`` if they are of the gallery, else none.
+        label: Column with the class of an image; ``'split'`` or a column of metadata will do.
+        method: Re-ranking, see :func:`retrieval.ranking.rerank`.
+        depth: How many hits to re-rank. Defaults to 100.
+        method_options: Of the re-ranking.
+        ks: Values of k of Recall@k, >= 1. Defaults to (1, 2, 4, 8).
+        whole_ranking: Report mAP too, which ranks the whole gallery for every query.
+        memory_limit: Bytes that a block of rankings may take, about. Defaults to 256 MiB.
         **options: ``rescore`` and ``parameters`` of the gallery's search.
 
     Returns:
-        RetrievalReport: Metrics over queries, over classes, and of each class.
+        Metrics over queries, over classes, and of each class.
 
     Raises:
         RetrievalError: If a column or space is not there, models differ, a filter leaves nothing, or no query has a
@@ -143,11 +139,11 @@ def rows_of(found: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Places of ids in a sorted vector of ids.
 
     Args:
-        found (np.ndarray): int64, any shape.
-        ids (np.ndarray): int64, (n,), in ascending order, n >= 1.
+        found: int64, any shape.
+        ids: int64, (n,), in ascending order, n >= 1.
 
     Returns:
-        np.ndarray: int64, the shape of ``found``; -1 for an id that is not there.
+        int64, the shape of ``found``; -1 for an id that is not there.
     """
     rows = np.minimum(np.searchsorted(ids, found), len(ids) - 1)
     return np.where(ids[rows] == found, rows, -1)
@@ -164,12 +160,11 @@ def read_labels(gallery: GalleryInterface, ids: np.ndarray, column: str = 'label
     """Class of each image of a gallery.
 
     Args:
-        gallery (Gallery): Any.
-        ids (np.ndarray): int64, (n,).
-        column (str): Which column has the classes. Defaults to ``'label'``.
+        ids: int64, (n,).
+        column: Which column has the classes.
 
     Returns:
-        list[str | None]: (n,); None for an image without a label.
+        (n,); None for an image without a label.
 
     Raises:
         RetrievalError: If there is no such column.

@@ -16,10 +16,10 @@ class LabelCodes(NamedTuple):
     """Classes of queries and gallery, numbered from 0.
 
     Attributes:
-        queries (np.ndarray): int64, (m,); -1 for a query without a label.
-        gallery (np.ndarray): int64, (n,); -1 for a row without a label, which is relevant to no query.
-        own_rows (np.ndarray): int64, (m,), the gallery row that is the query itself; -1 where there is none.
-        names (list[str]): Name of each class.
+        queries: int64, (m,); -1 for a query without a label.
+        gallery: int64, (n,); -1 for a row without a label, which is relevant to no query.
+        own_rows: int64, (m,), the gallery row that is the query itself; -1 where there is none.
+        names: Name of each class.
     """
 
     queries: np.ndarray
@@ -43,14 +43,13 @@ def encode_labels(
     """Number the classes of queries and gallery.
 
     Args:
-        query_labels (np.ndarray | Sequence): Integers or strings, (m,); None for no label.
-        gallery_labels (np.ndarray | Sequence): Likewise, (n,).
-        own_rows (np.ndarray, optional): Integers, (m,), the gallery row that is the query itself, -1 for none. Defaults
-            to none at all.
-        class_names (Sequence[str], optional): Names by label, of labels that are integers from 0.
+        query_labels: Integers or strings, (m,); None for no label.
+        gallery_labels: Likewise, (n,).
+        own_rows: Integers, (m,), the gallery row that is the query itself, -1 for none. Defaults to none at all.
+        class_names: Names by label, of labels that are integers from 0.
 
     Returns:
-        LabelCodes: Classes in the order of their labels.
+        Classes in the order of their labels.
 
     Raises:
         RetrievalError: If a vector is empty, labels are of both kinds, ``own_rows`` does not fit, or a label has no
@@ -80,12 +79,11 @@ def unseen_classes(labels: Iterable[str | None], num_train_classes: int | None =
     among all images of the other 100.
 
     Args:
-        labels (Iterable[str | None]): Labels of images, or of classes.
-        num_train_classes (int, optional): So many of the first classes were for training. Defaults to half, rounded
-            down.
+        labels: Labels of images, or of classes.
+        num_train_classes: So many of the first classes were for training. Defaults to half, rounded down.
 
     Returns:
-        list[str]: In order.
+        In order.
 
     Raises:
         RetrievalError: If that leaves none, or all.

@@ -19,15 +19,15 @@ def evaluate_locations(
     """Open galleries and evaluate them.
 
     Args:
-        location (str | Path): Of the gallery that is searched.
-        queries (str | Path, optional): Of the gallery whose images are the queries. Defaults to the same, each image
-            searched among all others.
-        unseen (int, optional): Search and ask only for classes after so many of the first, in the order of their names;
-            -1 for half of them. Defaults to all classes.
+        location: Of the gallery that is searched.
+        queries: Of the gallery whose images are the queries. Defaults to the same, each image searched among all
+            others.
+        unseen: Search and ask only for classes after so many of the first, in the order of their names; -1 for half of
+            them. Defaults to all classes.
         **options: Of :func:`evaluate_gallery`.
 
     Returns:
-        RetrievalReport: See :func:`evaluate_gallery`.
+        See :func:`evaluate_gallery`.
 
     Raises:
         RetrievalError: If a gallery cannot be opened, or see :func:`evaluate_gallery`.

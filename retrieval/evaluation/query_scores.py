@@ -34,17 +34,17 @@ def evaluate_ranking(
     """How good rankings are that someone else has made.
 
     Args:
-        neighbors (np.ndarray): Integers, (m, r), gallery rows of each query, best first; -1 for none.
-        query_labels (np.ndarray | Sequence): Integers or strings, (m,); None for no label.
-        gallery_labels (np.ndarray | Sequence): Likewise, (n,).
-        own_rows (np.ndarray, optional): Integers, (m,), the gallery row that is the query itself, which is left out of
-            its neighbours; -1 for none. Defaults to none at all.
-        ks (Sequence[int]): Values of k of Recall@k, >= 1. Defaults to (1, 2, 4, 8).
-        whole_ranking (bool, optional): Report mAP. Defaults to whether the rankings are as long as the gallery.
-        class_names (Sequence[str], optional): Names by label, of labels that are integers from 0.
+        neighbors: Integers, (m, r), gallery rows of each query, best first; -1 for none.
+        query_labels: Integers or strings, (m,); None for no label.
+        gallery_labels: Likewise, (n,).
+        own_rows: Integers, (m,), the gallery row that is the query itself, which is left out of its neighbours; -1 for
+            none. Defaults to none at all.
+        ks: Values of k of Recall@k, >= 1. Defaults to (1, 2, 4, 8).
+        whole_ranking: Report mAP. Defaults to whether the rankings are as long as the gallery.
+        class_names: Names by label, of labels that are integers from 0.
 
     Returns:
-        RetrievalReport: Metrics over queries, over classes, and of each class.
+        Metrics over queries, over classes, and of each class.
 
     Raises:
         RetrievalError: If shapes do not belong together, rankings are too short, or no query has a relevant image.
@@ -84,17 +84,17 @@ def evaluate(
     Queries are searched in blocks of similar R, so that only queries of large classes need long rankings.
 
     Args:
-        search (Callable): From places of queries, int64 (b,), and k to gallery rows, int64 (b, k or more, fewer if
-            there are no more), best first, the query itself left out; -1 for none.
-        codes (LabelCodes): Classes of queries and gallery.
-        ks (Sequence[int]): Values of k of Recall@k, >= 1. Defaults to (1, 2, 4, 8).
-        whole_ranking (bool): Rank the whole gallery for every query, which mAP needs. Defaults to True.
-        memory_limit (int): Bytes that the rankings of a block may take, about. Defaults to 256 MiB.
-        exact (bool): A short search gives the start of a long one, so that one search will do. An approximate index
-            finds more the more it is asked for: Recall@k must then not come from a long search. Defaults to True.
+        search: From places of queries, int64 (b,), and k to gallery rows, int64 (b, k or more, fewer if there are no
+            more), best first, the query itself left out; -1 for none.
+        codes: Classes of queries and gallery.
+        ks: Values of k of Recall@k, >= 1. Defaults to (1, 2, 4, 8).
+        whole_ranking: Rank the whole gallery for every query, which mAP needs.
+        memory_limit: Bytes that the rankings of a block may take, about. Defaults to 256 MiB.
+        exact: A short search gives the start of a long one, so that one search will do. An approximate index finds more
+            the more it is asked for: Recall@k must then not come from a long search.
 
     Returns:
-        RetrievalReport: Metrics over queries, over classes, and of each class.
+        Metrics over queries, over classes, and of each class.
 
     Raises:
         RetrievalError: If an argument is out of range, or no query has a relevant image.
@@ -124,12 +124,12 @@ def without_own(ids: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Neighbours of queries that were searched among themselves.
 
     Args:
-        ids (np.ndarray): Integers, (m, k), best first.
-        own (np.ndarray): Integers, (m,), what stands for each query itself; -1 for nothing.
+        ids: Integers, (m, k), best first.
+        own: Integers, (m,), what stands for each query itself; -1 for nothing.
 
     Returns:
-        np.ndarray: (m, k); -1 at the end of a query that was among its neighbours. That need not be the first of them:
-        equal embeddings come in any order.
+        (m, k); -1 at the end of a query that was among its neighbours. That need not be the first of them: equal
+        embeddings come in any order.
     """
     return np.pad(ids, ((0, 0), (0, 1)), constant_values=-1)[keeps_others(ids, own)].reshape(ids.shape)
 
@@ -138,11 +138,11 @@ def keeps_others(ids: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Which neighbours are not the query itself, of k and one more at the end.
 
     Args:
-        ids (np.ndarray): Integers, (m, k), best first.
-        own (np.ndarray): Integers, (m,), what stands for each query itself; -1 for nothing.
+        ids: Integers, (m, k), best first.
+        own: Integers, (m,), what stands for each query itself; -1 for nothing.
 
     Returns:
-        np.ndarray: bool, (m, k + 1), k true in each row.
+        bool, (m, k + 1), k true in each row.
     """
     kept = np.ones((len(ids), ids.shape[1] + 1), bool)
     kept[:, :-1] = (ids != own[:, None]) | (own < 0)[:, None]

@@ -18,9 +18,9 @@ class ClassScores:
     """How well the images of one class find each other.
 
     Attributes:
-        name (str): Of the class.
-        num_queries (int): Queries of the class.
-        metrics (dict[str, float]): Means over them, 0 to 1, by name.
+        name: Of the class.
+        num_queries: Queries of the class.
+        metrics: Means over them, 0 to 1, by name.
     """
 
     name: str
@@ -33,19 +33,18 @@ class RetrievalReport:
     """Quality of a search.
 
     Attributes:
-        metrics (dict[str, float]): Means over queries, 0 to 1: ``Recall@k`` for each k, ``R-Precision``, ``MAP@R`` and,
-            where the whole ranking was made, ``mAP``.
-        class_metrics (dict[str, float]): Means over classes of their means, the same names.
-        classes (list[ClassScores]): Those with queries that count, the smallest MAP@R first, then by name.
-        num_queries (int): Queries that count: they have a relevant image in the gallery.
-        num_gallery (int): Images that were searched.
-        num_lone (int): Queries that do not count because no other image of their class is in the gallery.
-        lone_classes (list[str]): Their classes, by name.
-        num_unlabeled (int): Queries that do not count because they have no label.
-        num_unlabeled_gallery (int): Images of the gallery without a label; they are ranked and relevant to none.
-        settings (dict[str, str]): What was evaluated, for people. Defaults to nothing.
-        num_shared (int): Queries apart from the gallery whose very file is in it, which makes numbers too good.
-            Defaults to 0.
+        metrics: Means over queries, 0 to 1: ``Recall@k`` for each k, ``R-Precision``, ``MAP@R`` and, where the whole
+            ranking was made, ``mAP``.
+        class_metrics: Means over classes of their means, the same names.
+        classes: Those with queries that count, the smallest MAP@R first, then by name.
+        num_queries: Queries that count: they have a relevant image in the gallery.
+        num_gallery: Images that were searched.
+        num_lone: Queries that do not count because no other image of their class is in the gallery.
+        lone_classes: Their classes, by name.
+        num_unlabeled: Queries that do not count because they have no label.
+        num_unlabeled_gallery: Images of the gallery without a label; they are ranked and relevant to none.
+        settings: What was evaluated, for people. Defaults to nothing.
+        num_shared: Queries apart from the gallery whose very file is in it, which makes numbers too good.
     """
 
     metrics: dict[str, float]
@@ -69,11 +68,11 @@ def summarize(values: dict[str, np.ndarray], codes: LabelCodes) -> RetrievalRepo
     """Means of the scores of queries.
 
     Args:
-        values (dict[str, np.ndarray]): float64, (m,), by name of the metric; NaN for queries without a relevant image.
-        codes (LabelCodes): Classes of queries and gallery.
+        values: float64, (m,), by name of the metric; NaN for queries without a relevant image.
+        codes: Classes of queries and gallery.
 
     Returns:
-        RetrievalReport: Of these queries.
+        Of these queries.
 
     Raises:
         RetrievalError: If no query has a relevant image.

@@ -15,12 +15,11 @@ def format_report(report: RetrievalReport, num_classes: int = 0, width: int = TE
     """A table of the metrics, what did not count, and the classes that are found worst.
 
     Args:
-        report (RetrievalReport): Any.
-        num_classes (int): How many classes to list, those with the smallest MAP@R first. Defaults to 0.
-        width (int): Characters per line; long names give way. Defaults to 80.
+        num_classes: How many classes to list, those with the smallest MAP@R first.
+        width: Characters per line; long names give way. Defaults to 80.
 
     Returns:
-        str: Several lines; numbers in per cent.
+        Several lines; numbers in per cent.
     """
     lines = [_cut(f'{name + ":":<10} {value}', width) for name, value in report.settings.items()]
     lines += [f'queries:   {report.num_queries} of {len(report.classes)} classes', f'gallery:   {report.num_gallery}']

@@ -20,9 +20,9 @@ class Condition(NamedTuple):
     """One condition. A row without a value in the column meets none but ``= None``.
 
     Attributes:
-        column (str): Name of a column.
-        op (str): One of :data:`OPERATORS`.
-        value (Any): Number or text; a sequence of them for ``'in'`` and ``'not in'``; None with ``=`` and ``!=``.
+        column: Name of a column.
+        op: One of :data:`OPERATORS`.
+        value: Number or text; a sequence of them for ``'in'`` and ``'not in'``; None with ``=`` and ``!=``.
     """
 
     column: str
@@ -34,12 +34,11 @@ def read_conditions(where: Any, columns: Mapping[str, str] | None = None) -> lis
     """A filter in any of its forms, checked.
 
     Args:
-        where (Any): None; ``{'label': 'Wren', 'split': ['a', 'b'], 'year': ('>=', 2019)}``; or conditions.
-        columns (Mapping[str, str], optional): Types ``'TEXT'``, ``'INTEGER'``, ``'REAL'`` of the columns that there
-            are. Defaults to any, unchecked.
+        where: None; ``{'label': 'Wren', 'split': ['a', 'b'], 'year': ('>=', 2019)}``; or conditions.
+        columns: Types ``'TEXT'``, ``'INTEGER'``, ``'REAL'`` of the columns that there are. Defaults to any, unchecked.
 
     Returns:
-        list[Condition]: All must hold.
+        All must hold.
 
     Raises:
         RetrievalError: If a column, operator or value is not possible.
@@ -59,11 +58,10 @@ def parse_conditions(words: Sequence[str]) -> list[Condition] | None:
     """Conditions as people type them; numbers become numbers where the column holds numbers.
 
     Args:
-        words (Sequence[str]): Such as ``'label=Wren'``, ``'year>=2019'``, ``'split in a,b'``,
-            ``'label='`` for no label.
+        words: Such as ``'label=Wren'``, ``'year>=2019'``, ``'split in a,b'``, ``'label='`` for no label.
 
     Returns:
-        list[Condition] | None: None for no words.
+        None for no words.
 
     Raises:
         RetrievalError: If a word is no condition.
@@ -87,10 +85,10 @@ def to_sql(conditions: Sequence[Condition]) -> tuple[str, list[Any]]:
     """Conditions as the WHERE clause of SQLite; values are bound, never written into the text.
 
     Args:
-        conditions (Sequence[Condition]): Of :func:`read_conditions` with columns, so that names are known ones.
+        conditions: Of :func:`read_conditions` with columns, so that names are known ones.
 
     Returns:
-        tuple[str, list[Any]]: Clause, ``'1'`` for none, and values.
+        Clause, ``'1'`` for none, and values.
     """
     clauses, values = [], []
     for column, operator, value in conditions:

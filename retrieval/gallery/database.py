@@ -57,9 +57,9 @@ class Database:
     """The tables of a gallery.
 
     Args:
-        path (Path): Of the file.
-        writable (bool): Whether it may change. Defaults to False.
-        create (bool): Make it. Defaults to False.
+        path: Of the file.
+        writable: Whether it may change.
+        create: Make it.
 
     Raises:
         RetrievalError: If it cannot be opened.

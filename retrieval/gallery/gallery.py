@@ -43,11 +43,11 @@ class Gallery:
     a reader sees the gallery as it was when it was opened or last refreshed.
 
     Args:
-        root (Path): Of the gallery.
-        writable (bool): Whether it may change. Defaults to False.
-        mmap (bool): Leave vectors and indexes on disk, to be read as far as searches need them. Defaults to True.
-        device (str): See :class:`VectorIndex`. Defaults to ``'auto'``.
-        transforms (Mapping[str, Any], optional): Whitening of spaces. Defaults to none.
+        root: Of the gallery.
+        writable: Whether it may change.
+        mmap: Leave vectors and indexes on disk, to be read as far as searches need them.
+        device: See :class:`VectorIndex`.
+        transforms: Whitening of spaces.
 
     Raises:
         RetrievalError: If the gallery is damaged, or another process writes to it.
@@ -144,10 +144,10 @@ class Gallery:
         """Ids of rows.
 
         Args:
-            where (Any, optional): Filter, see :func:`read_conditions`. Defaults to all.
+            where: Filter, see :func:`read_conditions`. Defaults to all.
 
         Returns:
-            np.ndarray: int64, ascending.
+            int64, ascending.
 
         Raises:
             RetrievalError: If the filter is not possible.
@@ -158,10 +158,10 @@ class Gallery:
         """Records by id, in that order.
 
         Args:
-            ids (Sequence[int] | np.ndarray): (n,); may repeat.
+            ids: (n,); may repeat.
 
         Returns:
-            list[Record]: n.
+            n.
 
         Raises:
             RetrievalError: If an id is unknown.
@@ -172,11 +172,11 @@ class Gallery:
         """Stored vectors by id, in that order.
 
         Args:
-            ids (Sequence[int] | np.ndarray): (n,); may repeat.
-            space (str, optional): Defaults to the first.
+            ids: (n,); may repeat.
+            space: Defaults to the first.
 
         Returns:
-            np.ndarray: float32, (n, d), unit length for ``'cosine'``; whitened where the space is.
+            float32, (n, d), unit length for ``'cosine'``; whitened where the space is.
 
         Raises:
             RetrievalError: If an id or the space is unknown.
@@ -187,10 +187,10 @@ class Gallery:
         """Tokens of the selected patches by id.
 
         Args:
-            ids (Sequence[int] | np.ndarray): (n,); may repeat.
+            ids: (n,); may repeat.
 
         Returns:
-            np.ndarray | None: float16, (n, O, C); None if the gallery keeps none.
+            float16, (n, O, C); None if the gallery keeps none.
 
         Raises:
             RetrievalError: If an id is unknown.
@@ -214,10 +214,10 @@ class Gallery:
         """Rows by the hash of the content of their files.
 
         Args:
-            hashes (Sequence[str]): SHA-256, hexadecimal.
+            hashes: SHA-256, hexadecimal.
 
         Returns:
-            dict[str, int]: Id of each that is there.
+            Id of each that is there.
         """
         return self._database.find_hashes(hashes)
 
@@ -237,18 +237,17 @@ class Gallery:
         """Best rows of every query.
 
         Args:
-            queries (Embeddings): Floating point, (m, d), or such an array for each space.
-            k (int): Hits per query, >= 1. Defaults to 10.
-            space (Space, optional): Name of a space, or weights > 0 of several, whose scores are added up. Defaults to
-                the first.
-            where (Any, optional): Filter, evaluated inside the search; see :func:`read_conditions`.
-            rescore (int, optional): See :meth:`VectorIndex.search`.
-            parameters (Mapping[str, int], optional): See :meth:`VectorIndex.search`.
-            transformed (bool): Queries are as the gallery stores them, of :meth:`vectors` or :meth:`transform`.
-                Defaults to False: as the model gives them.
+            queries: Floating point, (m, d), or such an array for each space.
+            k: Hits per query, >= 1.
+            space: Name of a space, or weights > 0 of several, whose scores are added up. Defaults to the first.
+            where: Filter, evaluated inside the search; see :func:`read_conditions`.
+            rescore: See :meth:`VectorIndex.search`.
+            parameters: See :meth:`VectorIndex.search`.
+            transformed: Queries are as the gallery stores them, of :meth:`vectors` or :meth:`transform`. Defaults to
+                False: as the model gives them.
 
         Returns:
-            Hits: (m, k).
+            (m, k).
 
         Raises:
             RetrievalError: If queries, k, space or filter do not fit.
@@ -276,14 +275,14 @@ class Gallery:
         """All rows within a radius, exactly; see :meth:`VectorIndex.range_search`.
 
         Args:
-            queries (Embeddings): See :meth:`search`.
-            radius (float): Scores above it, for ``'l2'`` SQUARED distances below it.
-            space (str, optional): Defaults to the first.
-            where (Any, optional): Filter.
-            transformed (bool): See :meth:`search`. Defaults to False.
+            queries: See :meth:`search`.
+            radius: Scores above it, for ``'l2'`` SQUARED distances below it.
+            space: Defaults to the first.
+            where: Filter.
+            transformed: See :meth:`search`.
 
         Returns:
-            RangeHits: Best first for every query.
+            Best first for every query.
 
         Raises:
             RetrievalError: See :meth:`search`.
@@ -329,11 +328,11 @@ class Gallery:
         """Embeddings of the model as the gallery compares them.
 
         Args:
-            embeddings (np.ndarray): Floating point, (n, d).
-            space (str, optional): Defaults to the first.
+            embeddings: Floating point, (n, d).
+            space: Defaults to the first.
 
         Returns:
-            np.ndarray: Whitened, where the space is.
+            Whitened, where the space is.
         """
         found = self._transforms.get(self._space(space))
         return np.asarray(embeddings) if found is None else found.apply(np.asarray(embeddings))
@@ -373,15 +372,14 @@ class Gallery:
         """Add rows, all or none.
 
         Args:
-            embeddings (Embeddings): Floating point, (n, d), for each space.
-            records (Sequence[Record], optional): What is known of each; their ``id`` does not count.
-                Defaults to nothing.
-            ids (Sequence[int] | np.ndarray, optional): >= 0, each once and new. Defaults to numbers never used before.
-            patches (np.ndarray, optional): Floating point, (n, O, C); stored as float16. All rows have them, or none.
-            transformed (bool): The embeddings are as another gallery stores them, whitened already. Defaults to False.
+            embeddings: Floating point, (n, d), for each space.
+            records: What is known of each; their ``id`` does not count. Defaults to nothing.
+            ids: >= 0, each once and new. Defaults to numbers never used before.
+            patches: Floating point, (n, O, C); stored as float16. All rows have them, or none.
+            transformed: The embeddings are as another gallery stores them, whitened already.
 
         Returns:
-            np.ndarray: Ids, int64 (n,).
+            Ids, int64 (n,).
 
         Raises:
             RetrievalError: If something does not fit or cannot be written.
@@ -417,10 +415,10 @@ class Gallery:
         """Replace embeddings, records, or both, of rows, all or none.
 
         Args:
-            ids (Sequence[int] | np.ndarray): Of rows that are there, each once.
-            embeddings (Embeddings, optional): Of some or all spaces. Defaults to what is there.
-            records (Sequence[Record], optional): Whole new records. Defaults to what is there.
-            patches (np.ndarray, optional): See :meth:`add`. Defaults to what is there.
+            ids: Of rows that are there, each once.
+            embeddings: Of some or all spaces. Defaults to what is there.
+            records: Whole new records. Defaults to what is there.
+            patches: See :meth:`add`. Defaults to what is there.
 
         Raises:
             RetrievalError: If an id is unknown, or something does not fit or cannot be written.
@@ -448,11 +446,11 @@ class Gallery:
         """Take rows out, all or none; :meth:`compact` gives back their space.
 
         Args:
-            ids (Sequence[int] | np.ndarray, optional): Of rows that are there, each once.
-            where (Any, optional): Or those that a filter lets through.
+            ids: Of rows that are there, each once.
+            where: Or those that a filter lets through.
 
         Returns:
-            int: How many.
+            How many.
 
         Raises:
             RetrievalError: If an id is unknown, or neither or both are given.
@@ -478,8 +476,7 @@ class Gallery:
         """Put all rows into one segment with the index of the preset; space of removed rows is given back.
 
         Args:
-            preset (str, optional): Changes the preset: ``'auto'``, a name, a FAISS factory string. Defaults to the
-                gallery's.
+            preset: Changes the preset: ``'auto'``, a name, a FAISS factory string. Defaults to the gallery's.
 
         Raises:
             RetrievalError: If the preset is unknown, or the disk is full; the gallery is as before then.

@@ -20,17 +20,16 @@ class Record:
     """What is known of a row. Boxes are ``x0, y0, x1, y1`` in pixels of the upright photo.
 
     Attributes:
-        path (str): Of the image, relative to ``origin['root']`` of the manifest where there is one. Defaults to none.
-        label (str): Name of its class. Defaults to None.
-        split (str): Of the data set. Defaults to None.
-        box (tuple[float, float, float, float]): The region that the model selected. Defaults to None.
-        image_size (tuple[int, int]): Width and height of the upright photo in pixels. Defaults to None.
-        content_hash (str): SHA-256 of the bytes of the file, hexadecimal. Defaults to None.
-        similarity_map (np.ndarray): uint8, (h, w), the larger the likelier selected. Defaults to None.
-        map_area (tuple[float, float, float, float]): The part of the photo that the map covers. Defaults to None, the
-            whole photo.
-        metadata (dict[str, int | float | str | None]): Values by column. Defaults to none.
-        id (int): In the gallery; -1 for what is not in one. Defaults to -1.
+        path: Of the image, relative to ``origin['root']`` of the manifest where there is one.
+        label: Name of its class.
+        split: Of the data set.
+        box: The region that the model selected.
+        image_size: Width and height of the upright photo in pixels.
+        content_hash: SHA-256 of the bytes of the file, hexadecimal.
+        similarity_map: uint8, (h, w), the larger the likelier selected.
+        map_area: The part of the photo that the map covers. Defaults to None, the whole photo.
+        metadata: Values by column.
+        id: In the gallery; -1 for what is not in one.
     """
 
     path: str = ''
@@ -50,10 +49,10 @@ class Fingerprint:
     """Which model made embeddings. Galleries of other fingerprints cannot be compared.
 
     Attributes:
-        weights (str): Hash of the weights, hexadecimal; empty for unknown.
-        config (str): Hash of the model's config; likewise.
-        pipeline (str): Hash of the test pipeline; likewise.
-        description (str): For people; not compared. Defaults to none.
+        weights: Hash of the weights, hexadecimal; empty for unknown.
+        config: Hash of the model's config; likewise.
+        pipeline: Hash of the test pipeline; likewise.
+        description: For people; not compared.
     """
 
     weights: str
@@ -71,18 +70,18 @@ class Manifest:
     """What made a gallery, and what it is made of.
 
     Attributes:
-        format_version (int): Of the files.
-        created (str): Date and time, ISO 8601, UTC.
-        fingerprint (Fingerprint): Of the model; None for embeddings of unknown origin.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        spaces (dict[str, int]): Name and stored dimension of each kind of embedding, the default one first.
-        input_dimensions (dict[str, int]): Dimension of embeddings before they are whitened.
-        preset (str): Kind of index: ``'auto'``, a preset, a FAISS factory string.
-        preset_reason (str): Why the last index is of its kind.
-        counts (dict[str, int]): ``rows``, and where known ``removed`` and ``segments``.
-        generation (int): Counts commits.
-        files (dict[str, dict]): Size in bytes and ``sha256`` of each file by its path in the gallery.
-        origin (dict[str, str]): Free: config, checkpoint, root of relative paths, and so on.
+        format_version: Of the files.
+        created: Date and time, ISO 8601, UTC.
+        fingerprint: Of the model; None for embeddings of unknown origin.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        spaces: Name and stored dimension of each kind of embedding, the default one first.
+        input_dimensions: Dimension of embeddings before they are whitened.
+        preset: Kind of index: ``'auto'``, a preset, a FAISS factory string.
+        preset_reason: Why the last index is of its kind.
+        counts: ``rows``, and where known ``removed`` and ``segments``.
+        generation: Counts commits.
+        files: Size in bytes and ``sha256`` of each file by its path in the gallery.
+        origin: Free: config, checkpoint, root of relative paths, and so on.
     """
 
     format_version: int

@@ -40,16 +40,16 @@ def create_gallery(
     """Make an empty gallery, open for writing.
 
     Args:
-        location (str | Path): A folder that does not exist or is empty, or ``milvus://...``.
-        spaces (Mapping[str, int] | int): Name and dimension of each kind of embedding, the default one first; a number
-            alone for one kind, named ``'embedding'``. Dimensions are those after whitening.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``. Defaults to ``'cosine'``.
-        preset (str): Kind of index that ``compact`` builds. Defaults to ``'auto'``.
-        fingerprint (Fingerprint, optional): Of the model.
-        transforms (Mapping[str, Whitening], optional): Whitening of spaces.
-        memory_limit (int, optional): Bytes that ``'auto'`` may fill, and inverted lists while they are built. Defaults
-            to half and a quarter of the memory.
-        origin (Mapping[str, str], optional): What else to remember of how it was made.
+        location: A folder that does not exist or is empty, or ``milvus://...``.
+        spaces: Name and dimension of each kind of embedding, the default one first; a number alone for one kind, named
+            ``'embedding'``. Dimensions are those after whitening.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        preset: Kind of index that ``compact`` builds.
+        fingerprint: Of the model.
+        transforms: Whitening of spaces.
+        memory_limit: Bytes that ``'auto'`` may fill, and inverted lists while they are built. Defaults to half and a
+            quarter of the memory.
+        origin: What else to remember of how it was made.
 
     Returns:
         Gallery: Empty.
@@ -100,19 +100,19 @@ def open_gallery(
     """Open a gallery.
 
     Args:
-        location (str | Path): Folder, or ``milvus://...``.
-        writable (bool): Whether it may change; one process at a time may. Defaults to False.
-        expect (Fingerprint, optional): Of the model that will be asked; another one is refused.
-        dimension (int, optional): Of the embeddings of the first space, before whitening; another one is refused.
-        mmap (bool | str): Leave vectors and indexes on disk. Defaults to ``'auto'``, which does.
-        device (str): ``'auto'``, ``'cpu'`` or ``'gpu'``, where to search. Defaults to ``'auto'``.
+        location: Folder, or ``milvus://...``.
+        writable: Whether it may change; one process at a time may.
+        expect: Of the model that will be asked; another one is refused.
+        dimension: Of the embeddings of the first space, before whitening; another one is refused.
+        mmap: Leave vectors and indexes on disk. Defaults to ``'auto'``, which does.
+        device: ``'auto'``, ``'cpu'`` or ``'gpu'``, where to search.
 
     Returns:
         Gallery: Open.
 
     Raises:
-        RetrievalError: If there is none, it is damaged or too new, was made by another model, or another process
-            writes to it.
+        RetrievalError: If there is none, it is damaged or too new, was made by another model, or another process writes
+            to it.
     """
     if is_milvus(location):
         from ..milvus.opening import open_milvus_gallery
@@ -151,10 +151,10 @@ def check_model(
     """Refuse the embeddings of another model.
 
     Args:
-        location (str | Path): For messages.
-        manifest (Manifest): Of the gallery.
-        expect (Fingerprint, optional): Of the model. Galleries of unknown origin are not refused.
-        dimension (int, optional): Of its embeddings in the first space.
+        location: For messages.
+        manifest: Of the gallery.
+        expect: Of the model. Galleries of unknown origin are not refused.
+        dimension: Of its embeddings in the first space.
 
     Raises:
         RetrievalError: If they do not belong together; it says what differs.
@@ -183,13 +183,13 @@ def merge_galleries(
     """Put galleries of one model into a new one, which takes its place when it is whole.
 
     Args:
-        sources (Sequence[str | Path]): Folders of at least one gallery.
-        target (str | Path): A folder that does not exist or is empty.
-        renumber (bool): Give new ids. Defaults to False: ids are kept, and must be different.
-        preset (str, optional): Kind of index. Defaults to that of the first gallery.
+        sources: Folders of at least one gallery.
+        target: A folder that does not exist or is empty.
+        renumber: Give new ids. Defaults to False: ids are kept, and must be different.
+        preset: Kind of index. Defaults to that of the first gallery.
 
     Returns:
-        Gallery: The new one, open for writing.
+        The new one, open for writing.
 
     Raises:
         RetrievalError: If galleries do not belong together, ids repeat, or the target is there.
@@ -234,7 +234,7 @@ def verify_gallery(location: str | Path) -> None:
     """Read every file of a gallery and compare checksums; it may be written meanwhile.
 
     Args:
-        location (str | Path): Folder; of a gallery in Milvus, which checks its own files, only that it opens.
+        location: Folder; of a gallery in Milvus, which checks its own files, only that it opens.
 
     Raises:
         RetrievalError: If a file is not as it was written; it says which.

@@ -17,7 +17,7 @@ class WriteLock:
     """Held by the process that may change a gallery; the system frees it when the process ends, however it ends.
 
     Args:
-        root (Path): Of the gallery.
+        root: Of the gallery.
 
     Raises:
         RetrievalError: If another process, or another object of this one, holds it.

@@ -28,11 +28,11 @@ class Segment:
     """A batch of rows, open.
 
     Attributes:
-        number (int): Of its folder.
-        parts (dict[str, Part]): Its rows in each space; they share ids and tombstones.
-        presets (dict[str, str]): What the index of each space was built by.
-        patches (np.ndarray): float16, (n, O, C); None if there are none.
-        files (dict[str, dict]): Size and SHA-256 by path in the gallery.
+        number: Of its folder.
+        parts: Its rows in each space; they share ids and tombstones.
+        presets: What the index of each space was built by.
+        patches: float16, (n, O, C); None if there are none.
+        files: Size and SHA-256 by path in the gallery.
     """
 
     number: int
@@ -58,10 +58,10 @@ class Segment:
         """The same rows with other tombstones.
 
         Args:
-            dead (bytes, optional): A bit per row, see :func:`alive_rows`.
+            dead: A bit per row, see :func:`alive_rows`.
 
         Returns:
-            Segment: It shares everything else.
+            It shares everything else.
         """
         alive = alive_rows(dead, len(self))
         return replace(self, parts={space: part.with_alive(alive) for space, part in self.parts.items()})
@@ -72,9 +72,9 @@ class NewRows:
     """Rows to write.
 
     Attributes:
-        ids (np.ndarray): int64, (n,).
-        vectors (dict[str, Iterable[np.ndarray]]): For each space, blocks of float32 (m, d), n rows in all.
-        patches (np.ndarray): float16, (n, O, C). Defaults to None.
+        ids: int64, (n,).
+        vectors: For each space, blocks of float32 (m, d), n rows in all.
+        patches: float16, (n, O, C).
     """
 
     ids: np.ndarray
@@ -94,17 +94,16 @@ def write_segment(
     """Write a segment and make it durable; the gallery does not know of it yet.
 
     Args:
-        root (Path): Of the gallery.
-        number (int): Of the segment.
-        rows (NewRows): What to write.
-        spaces (Mapping[str, int]): Name and dimension.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset (str): What kind of index to build. Defaults to ``'flat'``, none.
-        memory_limit (int, optional): See :func:`retrieval.index.large_files.build_index_file`.
+        root: Of the gallery.
+        number: Of the segment.
+        rows: What to write.
+        spaces: Name and dimension.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        preset: What kind of index to build. Defaults to ``'flat'``, none.
+        memory_limit: See :func:`retrieval.index.large_files.build_index_file`.
 
     Returns:
-        tuple[dict[str, dict], dict[str, Effort]]: Size and SHA-256 of each file by its path in the gallery, and how far
-        the index of each space looks.
+        Size and SHA-256 of each file by its path in the gallery, and how far the index of each space looks.
 
     Raises:
         RetrievalError: If it cannot be written; nothing is left of it then.
@@ -148,15 +147,15 @@ def open_segment(
     """Open a segment.
 
     Args:
-        root (Path): Of the gallery.
-        number (int): Of the segment.
-        presets (Mapping[str, str]): What the index of each space was built by.
-        files (Mapping[str, dict]): Its files; their sizes are compared.
-        dead (bytes, optional): Tombstones, a bit per row.
-        mmap (bool): Leave vectors and indexes on disk. Defaults to True.
+        root: Of the gallery.
+        number: Of the segment.
+        presets: What the index of each space was built by.
+        files: Its files; their sizes are compared.
+        dead: Tombstones, a bit per row.
+        mmap: Leave vectors and indexes on disk.
 
     Returns:
-        Segment: Open.
+        Open.
 
     Raises:
         RetrievalError: If a file is missing or damaged.
@@ -176,11 +175,11 @@ def alive_rows(dead: bytes | None, count: int) -> np.ndarray:
     """Tombstones as they are stored.
 
     Args:
-        dead (bytes, optional): A bit per row, little end first.
-        count (int): Rows.
+        dead: A bit per row, little end first.
+        count: Rows.
 
     Returns:
-        np.ndarray: bool, (count,), True for rows that are there.
+        bool, (count,), True for rows that are there.
     """
     if dead is None:
         return np.ones(count, bool)
@@ -191,12 +190,12 @@ def rows_of_segments(segments: Sequence[Segment], alive: Mapping[int, np.ndarray
     """Rows of segments, in order, for a segment that takes their place; vectors are read block by block.
 
     Args:
-        segments (Sequence[Segment]): At least one.
-        alive (Mapping[int, np.ndarray]): By number of segment, bool (n,), the rows to take.
-        spaces (Iterable[str]): Names.
+        segments: At least one.
+        alive: By number of segment, bool (n,), the rows to take.
+        spaces: Names.
 
     Returns:
-        NewRows: To write. Patches are left out where a segment has none.
+        To write. Patches are left out where a segment has none.
     """
     ids = np.concatenate([segment.any_part.ids[alive[segment.number]] for segment in segments])
     vectors = {space: _blocks(segments, alive, space) for space in spaces}
@@ -208,11 +207,11 @@ def join_rows(first: NewRows, second: NewRows) -> NewRows:
     """Rows of two sources, one after the other.
 
     Args:
-        first (NewRows): Rows.
-        second (NewRows): Rows of the same spaces, with patches if the first have some.
+        first: Rows.
+        second: Rows of the same spaces, with patches if the first have some.
 
     Returns:
-        NewRows: All of them.
+        All of them.
     """
     patches = None
     if first.patches is not None and second.patches is not None:
@@ -225,8 +224,8 @@ def sweep(root: Path, known: Iterable[int]) -> None:
     """Remove the folders of segments that the gallery does not list: of writes that were killed, of replaced ones.
 
     Args:
-        root (Path): Of the gallery.
-        known (Iterable[int]): Numbers that it lists.
+        root: Of the gallery.
+        known: Numbers that it lists.
     """
     names = {segment_folder(root, number).name for number in known}
     for folder in (root / SEGMENTS).glob('*'):
@@ -238,7 +237,7 @@ def describe_file(path: Path) -> dict[str, str | int]:
     """Size in bytes and SHA-256 of a file.
 
     Args:
-        path (Path): The file.
+        path: The file.
 
     Returns:
         dict: ``size`` and ``sha256``.

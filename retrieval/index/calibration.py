@@ -23,11 +23,11 @@ class Effort(NamedTuple):
     """What an index looks at for each query.
 
     Attributes:
-        name (str): ``'nprobe'``, inverted lists, or ``'efSearch'``, rows that a graph keeps in its queue.
-        value (int): How many.
-        most (int): The largest value that changes anything.
-        recall (float): Share of the nearest rows that it found, 0 to 1.
-        queries (int): How many were searched for.
+        name: ``'nprobe'``, inverted lists, or ``'efSearch'``, rows that a graph keeps in its queue.
+        value: How many.
+        most: The largest value that changes anything.
+        recall: Share of the nearest rows that it found, 0 to 1.
+        queries: How many were searched for.
     """
 
     name: str
@@ -52,11 +52,11 @@ def calibrate(index: Any, rows: np.ndarray, metric: str, preset: str, seed: int 
     assignment of every row to a list. Queries unlike the rows may find less: raise the parameter for those searches.
 
     Args:
-        index (faiss.Index): Trained and filled; the parameter is set in it, so that its file carries it.
-        rows (np.ndarray): float32, (n, d), that it was filled with; may be memory-mapped.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset (str): A key of ``PRESETS`` or a factory string.
-        seed (int): Of the rows drawn. Defaults to 0.
+        index: Trained and filled; the parameter is set in it, so that its file carries it.
+        rows: float32, (n, d), that it was filled with; may be memory-mapped.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        preset: A key of ``PRESETS`` or a factory string.
+        seed: Of the rows drawn.
 
     Returns:
         Effort: None for an index that has neither parameter, or has less than two rows.
@@ -90,13 +90,13 @@ def draw_queries(rows: np.ndarray, metric: str, count: int, seed: int = 0) -> np
     of two of its neighbours: about as far as neighbours lie from each other, in a direction in which rows do lie.
 
     Args:
-        rows (np.ndarray): float32, (n, d), n >= 2; may be memory-mapped.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        count (int): How many at most.
-        seed (int): Of the draws. Defaults to 0.
+        rows: float32, (n, d), n >= 2; may be memory-mapped.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        count: How many at most.
+        seed: Of the draws.
 
     Returns:
-        np.ndarray: float32, (min(n, count), d), unit length for ``'cosine'``.
+        float32, (min(n, count), d), unit length for ``'cosine'``.
     """
     generator = np.random.default_rng(seed)
     drawn = np.sort(generator.permutation(len(rows))[:count])

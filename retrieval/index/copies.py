@@ -16,9 +16,8 @@ class GpuCopies:
     """Finds the copy of a part.
 
     Args:
-        device (str): ``'auto'``, ``'cpu'`` or ``'gpu'``, see :class:`retrieval.index.VectorIndex`.
-        placement (str): See :class:`retrieval.index.gpu.GpuSearcher`.
-        half (bool): Likewise.
+        device: ``'auto'``, ``'cpu'`` or ``'gpu'``, see :class:`retrieval.index.VectorIndex`.
+        placement: See :class:`retrieval.index.gpu.GpuSearcher`.
     """
 
     def __init__(self, device: str, placement: str, half: bool) -> None:
@@ -30,11 +29,11 @@ class GpuCopies:
         """The copy of a part; copies of parts that are gone are given up.
 
         Args:
-            part (Part): That is searched.
-            parts (Sequence[Part]): All parts of the index as it is now.
+            part: That is searched.
+            parts: All parts of the index as it is now.
 
         Returns:
-            OneAtATime | None: None where the CPU searches.
+            None where the CPU searches.
         """
         if self._device == 'cpu' or len(part) < LEAST_ROWS or (self._device == 'auto' and count_gpus() == 0):
             return None
@@ -52,7 +51,7 @@ class OneAtATime:
     """Lets one thread at a time search: FAISS's GPU resources do not bear two.
 
     Args:
-        searcher (Any): With a ``search`` of queries and k.
+        searcher: With a ``search`` of queries and k.
     """
 
     def __init__(self, searcher: Any) -> None:

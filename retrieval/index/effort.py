@@ -26,14 +26,14 @@ def plan_effort(
     effort, the nearest allowed rows would mostly lie beyond them: k rows would be found, but the wrong ones.
 
     Args:
-        index (faiss.Index): Approximate, on the CPU.
-        depth (int): Rows wanted per query.
-        count (int): Rows that the filter allows, 1 to all.
-        overrides (Mapping[str, int], optional): ``nprobe``, ``efSearch`` of the caller, which stay as they are.
+        index: Approximate, on the CPU.
+        depth: Rows wanted per query.
+        count: Rows that the filter allows, 1 to all.
+        overrides: ``nprobe``, ``efSearch`` of the caller, which stay as they are.
 
     Returns:
-        dict[str, int] | None: For :func:`retrieval.index.parameters.search_parameters`; None where the rows should be
-        compared one by one, because FAISS cannot filter inside this kind of index, or because that costs a graph less.
+        For :func:`retrieval.index.parameters.search_parameters`; None where the rows should be compared one by one,
+        because FAISS cannot filter inside this kind of index, or because that costs a graph less.
     """
     planned = dict(overrides or {})
     share = count / index.ntotal
@@ -59,11 +59,8 @@ def plan_effort(
 def filters_inside(index: Any) -> bool:
     """Whether FAISS filters inside the search of an index.
 
-    Args:
-        index (faiss.Index): Any.
-
     Returns:
-        bool: False also for the inverted lists that raise an error when they are given a filter.
+        False also for the inverted lists that raise an error when they are given a filter.
     """
     faiss = import_faiss()
     refuse = (faiss.IndexIVFPQR, faiss.IndexIVFAdditiveQuantizer)
@@ -74,10 +71,10 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, int] | None:
     """Search parameters as they are typed.
 
     Args:
-        texts (Sequence[str]): Such as ``'nprobe=64'``.
+        texts: Such as ``'nprobe=64'``.
 
     Returns:
-        dict[str, int] | None: Value by name; None for none.
+        Value by name; None for none.
 
     Raises:
         RetrievalError: If one is no name and whole number. Which names there are depends on the gallery.
@@ -95,7 +92,7 @@ def check_effort(parameters: Mapping[str, int] | None) -> None:
     """Refuse what no kind of index has, also where rows are compared one by one and no parameter counts.
 
     Args:
-        parameters (Mapping[str, int], optional): Of a search.
+        parameters: Of a search.
 
     Raises:
         RetrievalError: If a name is unknown, or a value is no whole number from 1 on.

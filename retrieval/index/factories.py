@@ -17,12 +17,12 @@ class Preset:
     """A kind of index by name.
 
     Attributes:
-        name (str): Its name.
-        factory (Callable[[int, int], str]): Factory string of FAISS for a number of rows and a dimension; ``'Flat'``
-            where there are too few rows to train on.
-        rescore (int): Candidates per query whose exact scores decide in the end; 0 where scores are exact already.
-        gpu (bool): Whether FAISS has it on the GPU.
-        description (str): One line for people.
+        name: Its name.
+        factory: Factory string of FAISS for a number of rows and a dimension; ``'Flat'`` where there are too few rows
+            to train on.
+        rescore: Candidates per query whose exact scores decide in the end; 0 where scores are exact already.
+        gpu: Whether FAISS has it on the GPU.
+        description: One line for people.
     """
 
     name: str
@@ -36,10 +36,10 @@ def inverted_lists(rows: int) -> int:
     """Number of inverted lists: the power of two next to 4 sqrt(n), with at least 39 rows a list to train on.
 
     Args:
-        rows (int): Rows of the index.
+        rows: Rows of the index.
 
     Returns:
-        int: >= 1. The rule is that of FAISS's guidelines for choosing an index.
+        >= 1. The rule is that of FAISS's guidelines for choosing an index.
     """
     lists = max(1, min(4 * math.sqrt(max(rows, 1)), rows / 39))
     return 2 ** round(math.log2(lists))
@@ -49,10 +49,10 @@ def default_nprobe(lists: int) -> int:
     """Inverted lists visited per query: 1/64 of them, from 8 to 128.
 
     Args:
-        lists (int): Lists of the index.
+        lists: Lists of the index.
 
     Returns:
-        int: 1 to ``lists``.
+        1 to ``lists``.
     """
     return min(lists, min(128, max(8, lists // 64)))
 
@@ -61,10 +61,10 @@ def code_bytes(dimension: int) -> int:
     """Bytes of a product-quantised row: one per 8 numbers or so, dividing the dimension, with a kernel on the GPU.
 
     Args:
-        dimension (int): Width of the embeddings.
+        dimension: Width of the embeddings.
 
     Returns:
-        int: Number of sub-quantisers of 8 bits.
+        Number of sub-quantisers of 8 bits.
     """
     fitting = [m for m in GPU_CODE_BYTES if dimension % m == 0 and dimension // m in GPU_SUBVECTOR]
     if not fitting:
@@ -113,10 +113,10 @@ def preset_of(name: str) -> Preset:
     """The preset of that name, or one around a factory string of FAISS.
 
     Args:
-        name (str): A key of ``PRESETS``, or a factory string such as ``'IVF1024,PQ32'``.
+        name: A key of ``PRESETS``, or a factory string such as ``'IVF1024,PQ32'``.
 
     Returns:
-        Preset: For a factory string: exact re-scoring of 256 candidates, CPU only.
+        For a factory string: exact re-scoring of 256 candidates, CPU only.
     """
     return PRESETS.get(name) or Preset(name, lambda rows, dimension: name, 256, False, f'factory string {name}')
 
@@ -125,12 +125,12 @@ def candidates(preset: Preset, k: int, rescore: int | None = None) -> int:
     """How many candidates per query an approximate index must give so that exact scores can choose the best k.
 
     Args:
-        preset (Preset): The kind of index.
-        k (int): Hits wanted per query.
-        rescore (int, optional): Candidates that the caller asks for, 0 for no re-scoring. Defaults to the preset's.
+        preset: The kind of index.
+        k: Hits wanted per query.
+        rescore: Candidates that the caller asks for, 0 for no re-scoring. Defaults to the preset's.
 
     Returns:
-        int: At least k; exactly k if nothing is re-scored.
+        At least k; exactly k if nothing is re-scored.
     """
     wanted = preset.rescore if rescore is None else rescore
     if not wanted:

@@ -33,9 +33,9 @@ class FlatWriter:
     """Writes the file of an ``IndexFlat`` block by block, so that it may be larger than memory.
 
     Args:
-        path (Path): Of the file.
-        dimension (int): Width of the rows.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
+        path: Of the file.
+        dimension: Width of the rows.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
     """
 
     def __init__(self, path: Path, dimension: int, metric: str) -> None:
@@ -51,7 +51,7 @@ class FlatWriter:
         """Write rows.
 
         Args:
-            rows (np.ndarray): float32, (n, d), checked.
+            rows: float32, (n, d), checked.
         """
         self._file.write(np.ascontiguousarray(rows, np.float32).data)
         self.count += len(rows)
@@ -82,14 +82,14 @@ def write_vectors(folder: Path, space: str, blocks: Iterable[np.ndarray], dimens
     """Write the whole vectors of a part.
 
     Args:
-        folder (Path): Of the part.
-        space (str): Its name.
-        blocks (Iterable[np.ndarray]): float32, (n, d) each, one after another.
-        dimension (int): Width of the rows.
-        metric (str): See :class:`FlatWriter`.
+        folder: Of the part.
+        space: Its name.
+        blocks: float32, (n, d) each, one after another.
+        dimension: Width of the rows.
+        metric: See :class:`FlatWriter`.
 
     Returns:
-        str: Name of the file.
+        Name of the file.
     """
     name = vectors_file(space)
     with FlatWriter(folder / name, dimension, metric) as writer:
@@ -102,12 +102,12 @@ def write_index(folder: Path, space: str, index: Any) -> str:
     """Write an approximate index.
 
     Args:
-        folder (Path): Of the part.
-        space (str): Name of the space.
-        index (Any): ``faiss.Index``.
+        folder: Of the part.
+        space: Name of the space.
+        index: ``faiss.Index``.
 
     Returns:
-        str: Name of the file.
+        Name of the file.
 
     Raises:
         RetrievalError: If it cannot be written.
@@ -125,11 +125,11 @@ def write_ids(folder: Path, ids: np.ndarray) -> str:
     """Write the ids of a part.
 
     Args:
-        folder (Path): Of the part.
-        ids (np.ndarray): int64, (n,).
+        folder: Of the part.
+        ids: int64, (n,).
 
     Returns:
-        str: Name of the file.
+        Name of the file.
     """
     with (folder / IDS_FILE).open('wb') as file:
         np.save(file, np.asarray(ids, np.int64), allow_pickle=False)
@@ -142,13 +142,13 @@ def read_part(folder: Path, space: str, preset: str, mmap: bool = True) -> Part:
     """Open a part.
 
     Args:
-        folder (Path): With its files.
-        space (str): Name of the space.
-        preset (str): What its index was built by; ``'flat'`` if it has none.
-        mmap (bool): Leave vectors and index on disk, to be read as far as searches need them. Defaults to True.
+        folder: With its files.
+        space: Name of the space.
+        preset: What its index was built by; ``'flat'`` if it has none.
+        mmap: Leave vectors and index on disk, to be read as far as searches need them.
 
     Returns:
-        Part: With all rows alive.
+        With all rows alive.
 
     Raises:
         RetrievalError: If a file is missing or damaged.
@@ -168,11 +168,11 @@ def read_array(path: Path, mmap: bool = True) -> np.ndarray:
     """Open a file of NumPy.
 
     Args:
-        path (Path): The file.
-        mmap (bool): Leave it on disk. Defaults to True.
+        path: The file.
+        mmap: Leave it on disk.
 
     Returns:
-        np.ndarray: As it was written.
+        As it was written.
 
     Raises:
         RetrievalError: If it is missing or damaged.
@@ -187,11 +187,11 @@ def read_faiss(path: Path, mmap: bool = True) -> Any:
     """Open a file of FAISS.
 
     Args:
-        path (Path): The file.
-        mmap (bool): Leave it on disk; inverted lists too. Defaults to True.
+        path: The file.
+        mmap: Leave it on disk; inverted lists too.
 
     Returns:
-        Any: ``faiss.Index``.
+        ``faiss.Index``.
 
     Raises:
         RetrievalError: If it is missing or damaged.

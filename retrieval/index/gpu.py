@@ -26,7 +26,7 @@ def count_gpus() -> int:
     """GPUs that FAISS finds: 0 for builds without GPU support too.
 
     Returns:
-        int: Number of devices.
+        Number of devices.
     """
     faiss = import_faiss()
     return faiss.get_num_gpus() if hasattr(faiss, 'StandardGpuResources') else 0
@@ -36,12 +36,10 @@ class GpuSearcher:
     """A copy of an index on GPUs, for searches without filter.
 
     Args:
-        index (Any): CPU ``faiss.Index``: Flat, SQfp16, IVF-Flat, IVF-PQ, IVF-SQ, or one of these behind OPQ.
-        placement (str): ``'replicate'``: every GPU holds all rows and answers a share of the queries; ``'shard'``:
-            every GPU holds a share of the rows; ``'auto'``: replicate where the rows fit into half of each GPU's
-            memory.
-            Defaults to ``'auto'``.
-        half (bool): float16 on the GPU, half of the memory; scores to about 3 digits. Defaults to False.
+        index: CPU ``faiss.Index``: Flat, SQfp16, IVF-Flat, IVF-PQ, IVF-SQ, or one of these behind OPQ.
+        placement: ``'replicate'``: every GPU holds all rows and answers a share of the queries; ``'shard'``: every GPU
+            holds a share of the rows; ``'auto'``: replicate where the rows fit into half of each GPU's memory.
+        half: float16 on the GPU, half of the memory; scores to about 3 digits.
 
     Raises:
         RuntimeError: If FAISS cannot copy the index: an unknown kind, or too little memory.
@@ -64,11 +62,11 @@ class GpuSearcher:
         """Best rows of every query.
 
         Args:
-            queries (np.ndarray): float32, (m, d).
-            k (int): 1 to :data:`MAX_K`.
+            queries: float32, (m, d).
+            k: 1 to :data:`MAX_K`.
 
         Returns:
-            tuple[np.ndarray, np.ndarray]: Scores float32 and row numbers int64, (m, k).
+            Scores float32 and row numbers int64, (m, k).
         """
         return run_search(self._index, queries, k)
 
@@ -83,12 +81,12 @@ def usable_devices(index: Any, count: int) -> list[int]:
     """GPUs that a copy goes to.
 
     Args:
-        index (Any): CPU ``faiss.Index``.
-        count (int): GPUs that there are.
+        index: CPU ``faiss.Index``.
+        count: GPUs that there are.
 
     Returns:
-        list[int]: All; the first alone for 16-bit codes, which FAISS copies to one GPU, but for several silently leaves
-        on the CPU (``ToGpuClonerMultiple`` in faiss/gpu/GpuCloner.cpp).
+        All; the first alone for 16-bit codes, which FAISS copies to one GPU, but for several silently leaves on the CPU
+        (``ToGpuClonerMultiple`` in faiss/gpu/GpuCloner.cpp).
     """
     alone = isinstance(innermost(index), import_faiss().IndexScalarQuantizer)
     return list(range(min(count, 1) if alone else count))
@@ -98,11 +96,11 @@ def needs_half_tables(index: Any) -> bool:
     """Whether the distance tables of product-quantised codes fit into a GPU's shared memory only as float16.
 
     Args:
-        index (Any): CPU ``faiss.Index``.
+        index: CPU ``faiss.Index``.
 
     Returns:
-        bool: True above 48 bytes a row, as at 768 dimensions; FAISS refuses such codes otherwise
-        (``verifyPQSettings_`` in faiss/gpu/GpuIndexIVFPQ.cu). The best candidates are scored exactly all the same.
+        True above 48 bytes a row, as at 768 dimensions; FAISS refuses such codes otherwise (``verifyPQSettings_`` in
+        faiss/gpu/GpuIndexIVFPQ.cu). The best candidates are scored exactly all the same.
     """
     inner = innermost(index)
     return isinstance(inner, import_faiss().IndexIVFPQ) and inner.pq.M * inner.pq.ksub * 4 > SHARED_MEMORY
@@ -112,12 +110,12 @@ def to_gpu(index: Any, placement: str = 'auto', half: bool = False) -> GpuSearch
     """A copy of an index on the GPUs, where there are any and they have this kind.
 
     Args:
-        index (Any): CPU ``faiss.Index``.
-        placement (str): See :class:`GpuSearcher`. Defaults to ``'auto'``.
-        half (bool): See :class:`GpuSearcher`. Defaults to False.
+        index: CPU ``faiss.Index``.
+        placement: See :class:`GpuSearcher`.
+        half: See :class:`GpuSearcher`.
 
     Returns:
-        GpuSearcher | None: None, after one log line, where the search stays on the CPU.
+        None, after one log line, where the search stays on the CPU.
     """
     if count_gpus() == 0:
         _logger.warning('FAISS finds no GPU: searching on the CPU')
@@ -136,10 +134,10 @@ def why_not(index: Any) -> str:
     """Why an index must stay on the CPU.
 
     Args:
-        index (Any): CPU ``faiss.Index``.
+        index: CPU ``faiss.Index``.
 
     Returns:
-        str: The reason; empty if it may be copied.
+        The reason; empty if it may be copied.
     """
     faiss = import_faiss()
     inner = innermost(index)

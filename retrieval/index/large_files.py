@@ -32,17 +32,17 @@ def build_index_file(
     """Train, fill and calibrate an index over the rows of a part, and write its file.
 
     Args:
-        folder (Path): Of the part; shards lie there for a while, together as large as the file.
-        space (str): Name of the space.
-        preset (str): A key of ``PRESETS`` or a factory string.
-        vectors (Any): ``faiss.IndexFlat`` with all rows, memory-mapped if they are many.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        seed (int): See :func:`retrieval.index.presets.build_faiss_index`. Defaults to 0.
-        memory_limit (int, optional): Bytes of inverted lists that may be in memory; other kinds of index are built in
-            memory whatever it says. Defaults to a quarter of the machine's.
+        folder: Of the part; shards lie there for a while, together as large as the file.
+        space: Name of the space.
+        preset: A key of ``PRESETS`` or a factory string.
+        vectors: ``faiss.IndexFlat`` with all rows, memory-mapped if they are many.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        seed: See :func:`retrieval.index.presets.build_faiss_index`.
+        memory_limit: Bytes of inverted lists that may be in memory; other kinds of index are built in memory whatever
+            it says. Defaults to a quarter of the machine's.
 
     Returns:
-        tuple[str, Effort | None]: Name of the file, and what :func:`retrieval.index.calibration.calibrate` found.
+        Name of the file, and what :func:`retrieval.index.calibration.calibrate` found.
 
     Raises:
         RetrievalError: If the preset cannot be built of these rows, or the file cannot be written.

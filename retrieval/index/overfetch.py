@@ -22,15 +22,15 @@ def search_overfetch(
     allowed ones. So the result is as exact as the search, or it is not given.
 
     Args:
-        search (Callable): Queries (m, d) and depth r -> scores and row numbers (m, r), best first, -1 for none.
-        queries (np.ndarray): float32, (m, d).
-        k (int): Rows per query, 1 to the number of allowed rows.
-        allowed (np.ndarray): bool, (n,).
-        limit (int): Largest depth of the search, such as the 2048 of FAISS on GPUs.
+        search: Queries (m, d) and depth r -> scores and row numbers (m, r), best first, -1 for none.
+        queries: float32, (m, d).
+        k: Rows per query, 1 to the number of allowed rows.
+        allowed: bool, (n,).
+        limit: Largest depth of the search, such as the 2048 of FAISS on GPUs.
 
     Returns:
-        tuple[np.ndarray, np.ndarray] | None: Scores float32 and row numbers int64, (m, k); None where some query did
-        not see k allowed rows: search in another way then.
+        Scores float32 and row numbers int64, (m, k); None where some query did not see k allowed rows: search in
+        another way then.
     """
     total, count = len(allowed), int(allowed.sum())
     if not 1 <= k <= count:

@@ -13,9 +13,6 @@ from .factories import PRESETS
 def innermost(index: Any) -> Any:
     """The index behind the vector transforms, as its own class.
 
-    Args:
-        index (faiss.Index): Any.
-
     Returns:
         faiss.Index: Downcast, without ``IndexPreTransform``.
     """
@@ -32,13 +29,12 @@ def run_search(index: Any, queries: np.ndarray, k: int, parameters: Any = None) 
     Importing pytorch-metric-learning imports ``faiss.contrib.torch_utils``, which replaces the methods of all indexes.
 
     Args:
-        index (faiss.Index): Any.
-        queries (np.ndarray): float32, (m, d).
-        k (int): Rows per query.
-        parameters (faiss.SearchParameters, optional): See :func:`search_parameters`.
+        queries: float32, (m, d).
+        k: Rows per query.
+        parameters: See :func:`search_parameters`.
 
     Returns:
-        tuple[np.ndarray, np.ndarray]: Scores float32 and row numbers int64, (m, k).
+        Scores float32 and row numbers int64, (m, k).
     """
     return getattr(index, 'search_numpy', index.search)(queries, k, params=parameters)
 
@@ -49,13 +45,12 @@ def run_range_search(
     """``index.range_search``, likewise.
 
     Args:
-        index (faiss.Index): Any.
-        queries (np.ndarray): float32, (m, d).
-        radius (float): See FAISS.
-        parameters (faiss.SearchParameters, optional): See :func:`search_parameters`.
+        queries: float32, (m, d).
+        radius: See FAISS.
+        parameters: See :func:`search_parameters`.
 
     Returns:
-        tuple[np.ndarray, np.ndarray, np.ndarray]: Limits, scores and row numbers.
+        Limits, scores and row numbers.
     """
     return getattr(index, 'range_search_numpy', index.range_search)(queries, radius, params=parameters)
 
@@ -63,11 +58,8 @@ def run_range_search(
 def takes_filters(index: Any) -> bool:
     """Whether FAISS can filter inside the search of an index.
 
-    Args:
-        index (faiss.Index): Any.
-
     Returns:
-        bool: True for flat, scalar-quantised, inverted-list and graph indexes, also behind vector transforms.
+        True for flat, scalar-quantised, inverted-list and graph indexes, also behind vector transforms.
     """
     faiss = import_faiss()
     kinds = (faiss.IndexIVF, faiss.IndexHNSW, faiss.IndexFlat, faiss.IndexScalarQuantizer)
@@ -78,9 +70,9 @@ def search_parameters(index: Any, selector: Any = None, overrides: Mapping[str, 
     """Search parameters of FAISS with a filter that is applied INSIDE the search.
 
     Args:
-        index (faiss.Index): On the CPU.
-        selector (faiss.IDSelector, optional): Rows allowed. It must outlive the parameters.
-        overrides (Mapping[str, int], optional): ``nprobe`` and ``max_codes`` of inverted lists, ``efSearch`` of graphs.
+        index: On the CPU.
+        selector: Rows allowed. It must outlive the parameters.
+        overrides: ``nprobe`` and ``max_codes`` of inverted lists, ``efSearch`` of graphs.
 
     Returns:
         faiss.SearchParameters: None where neither a filter nor an override asks for any.

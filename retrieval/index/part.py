@@ -20,13 +20,13 @@ class Part:
     """A batch of rows. Vectors and index never change; a removed row gets a tombstone in ``alive``.
 
     Attributes:
-        ids (np.ndarray): int64, (n,), each once.
-        vectors (Any): ``faiss.IndexFlat`` with the rows, unit length for ``'cosine'``; may be memory-mapped.
-        approximate (Any): Another kind of ``faiss.Index`` over the same rows in the same order. Defaults to None.
-        preset (str): What ``approximate`` was built by. Defaults to ``'flat'``.
-        alive (np.ndarray): bool, (n,). Defaults to all.
-        effort (Effort): What calibration found as ``approximate`` was built. Defaults to None: read from a file.
-        token (object): Tells this part from all others, also from those that later take its place in memory.
+        ids: int64, (n,), each once.
+        vectors: ``faiss.IndexFlat`` with the rows, unit length for ``'cosine'``; may be memory-mapped.
+        approximate: Another kind of ``faiss.Index`` over the same rows in the same order.
+        preset: What ``approximate`` was built by.
+        alive: bool, (n,). Defaults to all.
+        effort: What calibration found as ``approximate`` was built. Defaults to None: read from a file.
+        token: Tells this part from all others, also from those that later take its place in memory.
     """
 
     ids: np.ndarray
@@ -63,10 +63,10 @@ class Part:
         """Row numbers of ids that are here and alive.
 
         Args:
-            ids (np.ndarray): int64, (m,).
+            ids: int64, (m,).
 
         Returns:
-            np.ndarray: int64, (m,); -1 for the others.
+            int64, (m,); -1 for the others.
         """
         if not len(self.ids):
             return np.full(len(ids), -1, np.int64)
@@ -81,7 +81,7 @@ class Part:
         """Take over tombstones.
 
         Args:
-            alive (np.ndarray): bool, (n,).
+            alive: bool, (n,).
         """
         self.alive = alive
         self.num_dead = int(len(alive) - alive.sum())
@@ -90,10 +90,10 @@ class Part:
         """The same rows with other tombstones; searches of this part go on with its own.
 
         Args:
-            alive (np.ndarray): bool, (n,).
+            alive: bool, (n,).
 
         Returns:
-            Part: It shares everything else, also copies on GPUs.
+            It shares everything else, also copies on GPUs.
         """
         part = copy.copy(self)
         part.replace_alive(alive)
@@ -103,7 +103,7 @@ class Part:
         """Give rows a tombstone.
 
         Args:
-            rows (np.ndarray): int64, numbers of rows that are alive.
+            rows: int64, numbers of rows that are alive.
         """
         alive = self.alive.copy()  # searches that run keep the old one
         alive[rows] = False
@@ -114,14 +114,14 @@ def make_part(embeddings: np.ndarray, ids: np.ndarray, metric: str, preset: str 
     """A part in memory.
 
     Args:
-        embeddings (np.ndarray): float32, (n, d), checked, unit length for ``'cosine'``.
-        ids (np.ndarray): int64, (n,).
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset (str): See :data:`retrieval.index.presets.PRESETS`, or a factory string. Defaults to ``'flat'``.
-        seed (int): Of the training. Defaults to 0.
+        embeddings: float32, (n, d), checked, unit length for ``'cosine'``.
+        ids: int64, (n,).
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        preset: See :data:`retrieval.index.presets.PRESETS`, or a factory string.
+        seed: Of the training.
 
     Returns:
-        Part: With all rows alive.
+        With all rows alive.
 
     Raises:
         RetrievalError: If the preset cannot be built of these rows.
@@ -139,13 +139,13 @@ def merge_parts(parts: Sequence[Part], metric: str, preset: str = 'flat', seed: 
     """The rows of several parts that are alive, as one.
 
     Args:
-        parts (Sequence[Part]): At least one, of one dimension.
-        metric (str): See :func:`make_part`.
-        preset (str): See :func:`make_part`. Defaults to ``'flat'``.
-        seed (int): See :func:`make_part`. Defaults to 0.
+        parts: At least one, of one dimension.
+        metric: See :func:`make_part`.
+        preset: See :func:`make_part`.
+        seed: See :func:`make_part`.
 
     Returns:
-        Part: In memory, rows in the order of the parts.
+        In memory, rows in the order of the parts.
     """
     rows = np.concatenate([part.rows[part.alive] for part in parts])
     return make_part(rows, np.concatenate([part.ids[part.alive] for part in parts]), metric, preset, seed)
@@ -155,11 +155,11 @@ def flat_index(dimension: int, metric: str) -> Any:
     """An empty index that compares every row.
 
     Args:
-        dimension (int): Width of the rows.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
+        dimension: Width of the rows.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
 
     Returns:
-        Any: ``faiss.IndexFlat``.
+        ``faiss.IndexFlat``.
     """
     faiss = import_faiss()
     return faiss.IndexFlatL2(dimension) if faiss_metric(metric) == faiss.METRIC_L2 else faiss.IndexFlatIP(dimension)

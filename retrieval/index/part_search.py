@@ -39,19 +39,17 @@ def search_part(
     """Best rows of a part for every query.
 
     Args:
-        part (Part): Any.
-        queries (np.ndarray): float32, (m, d), unit length for ``'cosine'``.
-        k (int): Rows per query, >= 1.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        allowed (np.ndarray, optional): bool, (n,), rows that may be returned, tombstones taken out. Defaults to all.
-        rescore (int, optional): Candidates that are scored exactly; 0 for none. Defaults to what the preset says.
-        parameters (Mapping[str, int], optional): ``nprobe``, ``efSearch``.
-        searcher (Any, optional): Copy of the index on the GPU, see :mod:`retrieval.index.gpu`; used where its result
-            is the same.
+        queries: float32, (m, d), unit length for ``'cosine'``.
+        k: Rows per query, >= 1.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        allowed: bool, (n,), rows that may be returned, tombstones taken out. Defaults to all.
+        rescore: Candidates that are scored exactly; 0 for none. Defaults to what the preset says.
+        parameters: ``nprobe``, ``efSearch``.
+        searcher: Copy of the index on the GPU, see :mod:`retrieval.index.gpu`; used where its result is the same.
 
     Returns:
-        tuple[np.ndarray, np.ndarray]: Scores float32 and row numbers int64, (m, min(k, allowed rows)), best first;
-        -1 only where an approximate index without filter found fewer.
+        tuple[np.ndarray, np.ndarray]: Scores float32 and row numbers int64, (m, min(k, allowed rows)), best first; -1
+        only where an approximate index without filter found fewer.
     """
     count = len(part) if allowed is None else int(allowed.sum())
     k = min(k, count)
@@ -146,12 +144,12 @@ def exact_scores(queries: np.ndarray, vectors: np.ndarray, metric: str) -> np.nd
     """Scores of each query with rows of its own.
 
     Args:
-        queries (np.ndarray): float32, (m, d).
-        vectors (np.ndarray): float32, (m, r, d).
-        metric (str): ``'cosine'`` (rows of unit length), ``'ip'`` or ``'l2'``.
+        queries: float32, (m, d).
+        vectors: float32, (m, r, d).
+        metric: ``'cosine'`` (rows of unit length), ``'ip'`` or ``'l2'``.
 
     Returns:
-        np.ndarray: float32, (m, r).
+        float32, (m, r).
     """
     if metric == 'l2':
         return np.square(vectors - queries[:, None]).sum(axis=2)

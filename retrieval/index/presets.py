@@ -38,12 +38,12 @@ def choose_preset(rows: int, dimension: int, memory_limit: int | None = None) ->
     memory: a graph, inverted lists of whole vectors, then codes that are re-scored with the vectors on disk.
 
     Args:
-        rows (int): Rows of the index.
-        dimension (int): Width of the embeddings.
-        memory_limit (int, optional): Bytes of RAM that the index may take. Defaults to half of the machine's memory.
+        rows: Rows of the index.
+        dimension: Width of the embeddings.
+        memory_limit: Bytes of RAM that the index may take. Defaults to half of the machine's memory.
 
     Returns:
-        tuple[str, str]: Name of the preset, and a sentence that says why.
+        Name of the preset, and a sentence that says why.
     """
     limit = available_memory() // 2 if memory_limit is None else memory_limit
     size = f'{rows:,} x {dimension}'
@@ -74,7 +74,7 @@ def rows_of(vectors: Any) -> np.ndarray:
         vectors: ``faiss.IndexFlat``, memory-mapped or not, or float32 (n, d). The index must outlive the rows.
 
     Returns:
-        np.ndarray: float32, (n, d); read only where the index is a memory-mapped file.
+        float32, (n, d); read only where the index is a memory-mapped file.
     """
     if isinstance(vectors, np.ndarray):
         return vectors
@@ -91,10 +91,10 @@ def build_faiss_index(preset: str, vectors: Any, metric: str = 'cosine', seed: i
     are left in the index itself, so that its file carries them: see :func:`retrieval.index.calibration.calibrate`.
 
     Args:
-        preset (str): A key of ``PRESETS`` or a factory string.
+        preset: A key of ``PRESETS`` or a factory string.
         vectors: float32 (n, d) or ``faiss.IndexFlat``, unit length for ``'cosine'``.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``. Defaults to ``'cosine'``.
-        seed (int): Of the rows drawn and of k-means. Defaults to 0.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        seed: Of the rows drawn and of k-means.
 
     Returns:
         faiss.Index: Trained and filled, on the CPU.
@@ -129,12 +129,12 @@ def training_rows(rows: np.ndarray, index: Any, seed: int) -> np.ndarray:
     """Rows drawn for training.
 
     Args:
-        rows (np.ndarray): float32, (n, d).
-        index (faiss.Index): That is to be trained.
-        seed (int): Of the draw.
+        rows: float32, (n, d).
+        index: That is to be trained.
+        seed: Of the draw.
 
     Returns:
-        np.ndarray: float32, (t, d), at least 65536 rows where there are as many.
+        float32, (t, d), at least 65536 rows where there are as many.
     """
     faiss = import_faiss()
     ivf = faiss.try_extract_index_ivf(index)
@@ -149,12 +149,12 @@ def prepare(index: Any, seed: int) -> list[tuple[Any, Any]]:
     """Seeds and default search parameters of an untrained index.
 
     Args:
-        index (faiss.Index): Changed in place.
-        seed (int): Of k-means.
+        index: Changed in place.
+        seed: Of k-means.
 
     Returns:
-        list[tuple[Any, Any]]: Learnt rotations (``faiss.OPQMatrix``) and the codebooks lent to them, which must
-        outlive the training and be taken away after it.
+        Learnt rotations (``faiss.OPQMatrix``) and the codebooks lent to them, which must outlive the training and be
+        taken away after it.
     """
     faiss = import_faiss()
     inner = innermost(index)

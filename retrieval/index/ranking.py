@@ -12,13 +12,13 @@ def merge_rankings(scores: Sequence[np.ndarray], ids: Sequence[np.ndarray], k: i
     """The best k of several rankings of the same queries.
 
     Args:
-        scores (Sequence[np.ndarray]): float32, (m, r) each, best first.
-        ids (Sequence[np.ndarray]): int64, likewise; -1 where there is none.
-        k (int): Hits per query.
-        metric (str): ``'l2'``: the smallest scores are best.
+        scores: float32, (m, r) each, best first.
+        ids: int64, likewise; -1 where there is none.
+        k: Hits per query.
+        metric: ``'l2'``: the smallest scores are best.
 
     Returns:
-        Hits: (m, k), padded.
+        (m, k), padded.
     """
     if len(scores) == 1 and scores[0].shape[1] >= k:
         merged, numbers = scores[0][:, :k], ids[0][:, :k]
@@ -37,12 +37,12 @@ def pad_hits(hits: Hits, k: int, metric: str) -> Hits:
     """Hits with k columns.
 
     Args:
-        hits (Hits): (m, r), r <= k.
-        k (int): Columns.
-        metric (str): Says what a missing score is.
+        hits: (m, r), r <= k.
+        k: Columns.
+        metric: Says what a missing score is.
 
     Returns:
-        Hits: (m, k).
+        (m, k).
     """
     short = k - hits.ids.shape[1]
     if short <= 0:
@@ -57,12 +57,12 @@ def merge_ranges(found: Sequence[RangeHits], num_queries: int, metric: str) -> R
     """Hits within a radius in several parts, best first for every query.
 
     Args:
-        found (Sequence[RangeHits]): Of the same queries.
-        num_queries (int): How many.
-        metric (str): ``'l2'``: the smallest scores are best.
+        found: Of the same queries.
+        num_queries: How many.
+        metric: ``'l2'``: the smallest scores are best.
 
     Returns:
-        RangeHits: All of them.
+        All of them.
     """
     owners = [np.repeat(np.arange(num_queries), np.diff(hits.limits)) for hits in found]
     owner = np.concatenate(owners) if owners else np.empty(0, np.int64)

@@ -11,11 +11,11 @@ def check_new_ids(ids: Sequence[int] | np.ndarray, count: int | None = None) -> 
     """Ids as an array.
 
     Args:
-        ids (Sequence[int] | np.ndarray): Whole numbers.
-        count (int, optional): How many there must be. Defaults to any.
+        ids: Whole numbers.
+        count: How many there must be. Defaults to any.
 
     Returns:
-        np.ndarray: int64, (n,).
+        int64, (n,).
 
     Raises:
         RetrievalError: If they are no whole numbers from 0 on, or one comes twice.

@@ -13,8 +13,8 @@ class RowFilter:
     """Rows that a filter lets through, found once and used for many searches of the same index.
 
     Attributes:
-        masks (tuple[np.ndarray, ...]): For each part, bool (n,).
-        parts (tuple[object, ...]): Tokens of the parts, which tell a filter of another state of the index.
+        masks: For each part, bool (n,).
+        parts: Tokens of the parts, which tell a filter of another state of the index.
     """
 
     masks: tuple[np.ndarray, ...]
@@ -25,11 +25,11 @@ def select_ids(parts: Sequence[Part], ids: np.ndarray) -> RowFilter:
     """A filter that lets rows through by their ids.
 
     Args:
-        parts (Sequence[Part]): Of an index.
-        ids (np.ndarray): int64, (m,); those that are not there count for nothing.
+        parts: Of an index.
+        ids: int64, (m,); those that are not there count for nothing.
 
     Returns:
-        RowFilter: For these parts.
+        For these parts.
     """
     masks = []
     for part in parts:
@@ -44,11 +44,10 @@ def allowed_rows(part: Part, mask: np.ndarray | None) -> np.ndarray | None:
     """Rows of a part that are alive and let through.
 
     Args:
-        part (Part): Any.
-        mask (np.ndarray, optional): bool, (n,), of a filter.
+        mask: bool, (n,), of a filter.
 
     Returns:
-        np.ndarray | None: bool, (n,); None for all.
+        bool, (n,); None for all.
     """
     if mask is None:
         return None if part.num_dead == 0 else part.alive

@@ -16,10 +16,10 @@ class Sizes(NamedTuple):
     """Bytes of an index.
 
     Attributes:
-        ram (int): Index, ids and flags; the whole vectors of kinds that only re-score with them are memory-mapped and
-            do not count.
-        disk (int): Index, ids, and whole vectors, which every kind keeps.
-        gpu (int): On the GPU with FAISS's scratch memory; 0 for a kind that stays on the CPU.
+        ram: Index, ids and flags; the whole vectors of kinds that only re-score with them are memory-mapped and do not
+            count.
+        disk: Index, ids, and whole vectors, which every kind keeps.
+        gpu: On the GPU with FAISS's scratch memory; 0 for a kind that stays on the CPU.
     """
 
     ram: int
@@ -31,10 +31,10 @@ def graph_bytes(rows: int) -> int:
     """Links, offsets and levels of a graph with 32 links a row.
 
     Args:
-        rows (int): Rows.
+        rows: Rows.
 
     Returns:
-        int: Bytes. The lowest level has twice 32 links; one row in 32 reaches each level above.
+        Bytes. The lowest level has twice 32 links; one row in 32 reaches each level above.
     """
     upper = HNSW_LINKS * 4 / (HNSW_LINKS - 1)
     return int(rows * (2 * HNSW_LINKS * 4 + upper + 8 + 4))
@@ -44,12 +44,12 @@ def structure_bytes(name: str, rows: int, dimension: int) -> int:
     """Bytes of FAISS's own structure.
 
     Args:
-        name (str): A key of ``PRESETS``.
-        rows (int): Rows.
-        dimension (int): Width of the embeddings.
+        name: A key of ``PRESETS``.
+        rows: Rows.
+        dimension: Width of the embeddings.
 
     Returns:
-        int: Bytes, without the vectors kept beside it.
+        Bytes, without the vectors kept beside it.
     """
     lists, code = inverted_lists(rows), code_bytes(dimension)
     centroids = lists * 4 * dimension
@@ -71,12 +71,12 @@ def index_bytes(name: str, rows: int, dimension: int) -> Sizes:
     """What an index takes.
 
     Args:
-        name (str): A key of ``PRESETS``.
-        rows (int): Rows.
-        dimension (int): Width of the embeddings, float32.
+        name: A key of ``PRESETS``.
+        rows: Rows.
+        dimension: Width of the embeddings, float32.
 
     Returns:
-        Sizes: Bytes, metric ``'cosine'`` or ``'ip'``. With ``'l2'``, FAISS adds tables of at most 2 GiB to kinds with
+        Bytes, metric ``'cosine'`` or ``'ip'``. With ``'l2'``, FAISS adds tables of at most 2 GiB to kinds with
         product-quantised codes.
     """
     structure = structure_bytes(name, rows, dimension)
@@ -89,7 +89,7 @@ def available_memory() -> int:
     """Memory of this machine, or of this container where it has less.
 
     Returns:
-        int: Bytes; 8 GiB where the system does not tell.
+        Bytes; 8 GiB where the system does not tell.
     """
     try:
         total = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
@@ -105,10 +105,10 @@ def readable(size: float) -> str:
     """Bytes for people.
 
     Args:
-        size (float): Bytes.
+        size: Bytes.
 
     Returns:
-        str: Such as ``'1.43 GiB'``.
+        Such as ``'1.43 GiB'``.
     """
     units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
     while abs(size) >= 1024 and len(units) > 1:

@@ -30,18 +30,15 @@ class VectorIndex:
     threads; one thread at a time may change the index.
 
     Args:
-        dimension (int): Width of the embeddings, >= 1.
-        metric (str): ``'cosine'``, ``'ip'`` (inner product) or ``'l2'``. Defaults to ``'cosine'``.
-        preset (str): ``'auto'``, a key of :data:`retrieval.index.presets.PRESETS`, or a FAISS factory string. Defaults
-            to ``'auto'``.
-        memory_limit (int, optional): Bytes that ``'auto'`` may fill. Defaults to half of the memory.
-        parts (Sequence[Part]): Rows that are there already. Defaults to none.
-        device (str): ``'auto'``: the GPUs where FAISS finds any; ``'cpu'``; ``'gpu'``, which says so in the log where
-            the CPU has to do. Filters that a GPU cannot apply, and kinds of index it does not have, are searched on the
-            CPU. Defaults to ``'auto'``.
-        placement (str): Of several GPUs: ``'auto'``, ``'replicate'`` or ``'shard'``, see :class:`GpuSearcher`. Defaults
-            to ``'auto'``.
-        half (bool): float16 on GPUs. Defaults to False.
+        dimension: Width of the embeddings, >= 1.
+        metric: ``'cosine'``, ``'ip'`` (inner product) or ``'l2'``.
+        preset: ``'auto'``, a key of :data:`retrieval.index.presets.PRESETS`, or a FAISS factory string.
+        memory_limit: Bytes that ``'auto'`` may fill. Defaults to half of the memory.
+        parts: Rows that are there already.
+        device: ``'auto'``: the GPUs where FAISS finds any; ``'cpu'``; ``'gpu'``, which says so in the log where the CPU
+            has to do. Filters that a GPU cannot apply, and kinds of index it does not have, are searched on the CPU.
+        placement: Of several GPUs: ``'auto'``, ``'replicate'`` or ``'shard'``, see :class:`GpuSearcher`.
+        half: float16 on GPUs.
 
     Raises:
         RetrievalError: If metric, dimension or device are out of range.
@@ -94,12 +91,11 @@ class VectorIndex:
         """Add rows.
 
         Args:
-            embeddings (np.ndarray): Floating point, (n, d).
-            ids (Sequence[int] | np.ndarray, optional): >= 0, each once and not in the index. Defaults to the numbers
-                after the largest that was ever given.
+            embeddings: Floating point, (n, d).
+            ids: >= 0, each once and not in the index. Defaults to the numbers after the largest that was ever given.
 
         Returns:
-            np.ndarray: Ids, int64 (n,).
+            Ids, int64 (n,).
 
         Raises:
             RetrievalError: If embeddings or ids do not fit.
@@ -120,8 +116,8 @@ class VectorIndex:
         """Replace rows.
 
         Args:
-            ids (Sequence[int] | np.ndarray): Of rows that are there, each once.
-            embeddings (np.ndarray): Floating point, (n, d).
+            ids: Of rows that are there, each once.
+            embeddings: Floating point, (n, d).
 
         Raises:
             RetrievalError: If an id is unknown, or embeddings do not fit.
@@ -135,10 +131,10 @@ class VectorIndex:
         """Take rows out.
 
         Args:
-            ids (Sequence[int] | np.ndarray): Of rows that are there, each once.
+            ids: Of rows that are there, each once.
 
         Returns:
-            int: How many.
+            How many.
 
         Raises:
             RetrievalError: If an id is unknown or comes twice; nothing is removed then.
@@ -157,7 +153,7 @@ class VectorIndex:
         """Put all rows into one part with the index of the preset; space of removed rows is given back.
 
         Args:
-            preset (str, optional): Changes the preset. Defaults to that of the index.
+            preset: Changes the preset. Defaults to that of the index.
 
         Raises:
             RetrievalError: If the preset is unknown, or cannot be trained on these rows.
@@ -177,10 +173,10 @@ class VectorIndex:
         """Stored vectors by id.
 
         Args:
-            ids (Sequence[int] | np.ndarray): (n,); may repeat.
+            ids: (n,); may repeat.
 
         Returns:
-            np.ndarray: float32, (n, d), unit length for ``'cosine'``.
+            float32, (n, d), unit length for ``'cosine'``.
 
         Raises:
             RetrievalError: If an id is unknown.
@@ -202,10 +198,10 @@ class VectorIndex:
         """A filter that lets only these rows through; keep it for many searches.
 
         Args:
-            ids (Sequence[int] | np.ndarray): Of rows; unknown ones count for nothing.
+            ids: Of rows; unknown ones count for nothing.
 
         Returns:
-            RowFilter: For the index as it is now: rows added later are not let through.
+            For the index as it is now: rows added later are not let through.
         """
         return select_ids(self._parts, np.asarray(ids, np.int64).reshape(-1))
 
@@ -221,16 +217,16 @@ class VectorIndex:
         """Best rows of every query.
 
         Args:
-            queries (np.ndarray): Floating point, (m, d).
-            k (int): Hits per query, >= 1. Defaults to 10.
-            allowed (RowFilter, optional): Of :meth:`select`; evaluated inside the search, so that k rows are found
-                where as many are let through.
-            rescore (int, optional): Candidates of an approximate index that are scored exactly; 0 for none. Defaults to
-                what the preset says.
-            parameters (Mapping[str, int], optional): ``nprobe`` of inverted lists, ``efSearch`` of graphs.
+            queries: Floating point, (m, d).
+            k: Hits per query, >= 1.
+            allowed: Of :meth:`select`; evaluated inside the search, so that k rows are found where as many are let
+                through.
+            rescore: Candidates of an approximate index that are scored exactly; 0 for none. Defaults to what the preset
+                says.
+            parameters: ``nprobe`` of inverted lists, ``efSearch`` of graphs.
 
         Returns:
-            Hits: (m, k).
+            (m, k).
 
         Raises:
             RetrievalError: If queries, k, filter or parameters do not fit.
@@ -257,12 +253,12 @@ class VectorIndex:
         """All rows within a radius of every query, exactly: every row is compared, whatever the preset.
 
         Args:
-            queries (np.ndarray): Floating point, (m, d).
-            radius (float): Scores above it, for ``'l2'`` SQUARED distances below it.
-            allowed (RowFilter, optional): See :meth:`search`.
+            queries: Floating point, (m, d).
+            radius: Scores above it, for ``'l2'`` SQUARED distances below it.
+            allowed: See :meth:`search`.
 
         Returns:
-            RangeHits: Best first for every query.
+            Best first for every query.
 
         Raises:
             RetrievalError: If queries, radius or filter do not fit.
@@ -283,11 +279,11 @@ class VectorIndex:
         """Embeddings as they are stored and compared.
 
         Args:
-            embeddings (np.ndarray): Floating point, (n, d).
-            name (str): What messages call them. Defaults to ``'embeddings'``.
+            embeddings: Floating point, (n, d).
+            name: What messages call them.
 
         Returns:
-            np.ndarray: float32, (n, d), of unit length for ``'cosine'``.
+            float32, (n, d), of unit length for ``'cosine'``.
 
         Raises:
             RetrievalError: See :func:`retrieval.vectors.check_embeddings`.

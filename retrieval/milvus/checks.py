@@ -59,13 +59,13 @@ def check_patches(
     """Patches in the form that is stored; all rows of a gallery have them, or none.
 
     Args:
-        patches (np.ndarray, optional): Floating point, (n, O, C).
-        count (int): n.
-        known (list[int], optional): O and C of the gallery.
-        is_empty (Callable): Whether the gallery has no rows; asked only where it matters.
+        patches: Floating point, (n, O, C).
+        count: n.
+        known: O and C of the gallery.
+        is_empty: Whether the gallery has no rows; asked only where it matters.
 
     Returns:
-        np.ndarray | None: float16, (n, O, C).
+        float16, (n, O, C).
 
     Raises:
         RetrievalError: If they have another shape, or are there where they were not, or the other way round.
@@ -92,8 +92,8 @@ def name_columns(
     """Metadata of records under the gallery's own names of columns, which differ in case from nothing but themselves.
 
     Args:
-        records (Iterable[Record]): New records.
-        columns (Mapping[str, str]): Columns of metadata that there are, with their types.
+        records: New records.
+        columns: Columns of metadata that there are, with their types.
 
     Returns:
         tuple[list[dict], dict[str, str]]: Metadata of each record without missing values; columns that are new.

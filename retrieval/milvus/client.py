@@ -101,7 +101,7 @@ class Collection:
     """A collection of Milvus and the calls that a gallery needs; every failure is a RetrievalError.
 
     Args:
-        location (MilvusLocation): Which one. It need not exist yet.
+        location: Which one. It need not exist yet.
     """
 
     def __init__(self, location: MilvusLocation) -> None:
@@ -238,15 +238,15 @@ class Collection:
         """Best k rows of every query, as Milvus ranks them.
 
         Args:
-            queries (np.ndarray): float32, (m, d).
-            field (str): Field of vectors.
-            k (int): 1 to MAX_RESULTS.
-            metric (str): Milvus' name of the metric.
-            expression (str): Which rows take part; '' means all.
-            parameters (dict): Of the index and the range.
+            queries: float32, (m, d).
+            field: Field of vectors.
+            k: 1 to MAX_RESULTS.
+            metric: Milvus' name of the metric.
+            expression: Which rows take part; '' means all.
+            parameters: Of the index and the range.
 
         Returns:
-            list[tuple[np.ndarray, np.ndarray]]: Per query, scores float32 and ids int64, at most k, best first.
+            Per query, scores float32 and ids int64, at most k, best first.
         """
         hits: list[tuple[np.ndarray, np.ndarray]] = []
         step = max(1, min(MAX_QUERIES, MAX_ENTRIES // k))

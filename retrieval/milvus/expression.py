@@ -26,10 +26,10 @@ def conditions_expression(conditions: Iterable[tuple[str, str, Any]]) -> str:
     """Rows that meet all conditions; as in SQL, a missing value (NULL) meets none but ``= None``.
 
     Args:
-        conditions (Iterable[tuple[str, str, Any]]): (column, operator, value); names and operators are checked already.
+        conditions: (column, operator, value); names and operators are checked already.
 
     Returns:
-        str: The expression; empty for no condition.
+        The expression; empty for no condition.
 
     Raises:
         RetrievalError: If a value cannot be compared in Milvus.

@@ -34,8 +34,8 @@ def build_schema(client: 'MilvusClient', spaces: dict[str, int]) -> Any:
     """Schema of a collection with these spaces.
 
     Args:
-        client (MilvusClient): Any connection.
-        spaces (dict[str, int]): Name -> dimension.
+        client: Any connection.
+        spaces: Name -> dimension.
 
     Returns:
         pymilvus.CollectionSchema: All fields.
@@ -60,10 +60,10 @@ def build_indexes(client: 'MilvusClient', spaces: dict[str, int], metric: str, p
     """Index of every space's vectors.
 
     Args:
-        client (MilvusClient): Any connection.
-        spaces (dict[str, int]): Name -> dimension.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset (str): As in :func:`check_preset`.
+        client: Any connection.
+        spaces: Name -> dimension.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        preset: As in :func:`check_preset`.
 
     Returns:
         pymilvus.milvus_client.IndexParams: One index per space.
@@ -84,9 +84,9 @@ def check_preset(preset: str, is_lite: bool) -> str:
     """The preset, if Milvus has it.
 
     Args:
-        preset (str): ``'flat'``, ``'sq8'``, ``'ivf-flat'``, ``'ivf-pq'``, ``'hnsw'`` or the name of an index type of
-            Milvus itself, such as ``'DISKANN'``, which the server may refuse.
-        is_lite (bool): Whether milvus-lite serves it, which takes other types and ignores them.
+        preset: ``'flat'``, ``'sq8'``, ``'ivf-flat'``, ``'ivf-pq'``, ``'hnsw'`` or the name of an index type of Milvus
+            itself, such as ``'DISKANN'``, which the server may refuse.
+        is_lite: Whether milvus-lite serves it, which takes other types and ignores them.
 
     Raises:
         RetrievalError: If Milvus has no such index for float32 vectors.
@@ -114,10 +114,9 @@ def search_parameters(preset: str, k: int, overrides: Mapping[str, int] | None) 
     """Search parameters of a preset: its defaults, then the caller's, under Milvus' names.
 
     Args:
-        preset (str): Of the collection.
-        k (int): Results wanted; HNSW must look at no fewer rows.
-        overrides (Mapping[str, int], optional): ``nprobe``, ``ef`` (or ``efSearch``) and what else Milvus
-            knows.
+        preset: Of the collection.
+        k: Results wanted; HNSW must look at no fewer rows.
+        overrides: ``nprobe``, ``ef`` (or ``efSearch``) and what else Milvus knows.
     """
     parameters = {}
     if preset in ('sq8', 'ivf-flat', 'ivf-pq'):

@@ -36,11 +36,10 @@ class MilvusGallery:
     is undone by the next write; see :mod:`retrieval.milvus.journal`.
 
     Args:
-        collection (Collection): An open connection to a gallery.
-        state (State): Its state.
-        writable (bool): Whether methods may change it. Defaults to False.
-        transforms (Mapping[str, Whitening], optional): Space -> whitening of queries and new embeddings. Defaults to
-            none.
+        collection: An open connection to a gallery.
+        state: Its state.
+        writable: Whether methods may change it.
+        transforms: Space -> whitening of queries and new embeddings.
     """
 
     def __init__(

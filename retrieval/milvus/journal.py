@@ -29,10 +29,10 @@ class Pending:
     """An add that has begun and not ended.
 
     Attributes:
-        write_number (int): What its rows carry.
-        host (str): Where the writer runs.
-        process (int): Its process id.
-        beat (float): When it was last seen alive, in seconds since 1970.
+        write_number: What its rows carry.
+        host: Where the writer runs.
+        process: Its process id.
+        beat: When it was last seen alive, in seconds since 1970.
     """
 
     write_number: int
@@ -57,7 +57,7 @@ def undo_broken_add(collection: Collection, pending: Pending | None) -> bool:
     """Delete the rows of an add that broke off.
 
     Returns:
-        bool: Whether there was one.
+        Whether there was one.
 
     Raises:
         RetrievalError: If its writer may still be at work.
@@ -78,7 +78,7 @@ class Journal:
     """The note of one add, from its begin to its end.
 
     Args:
-        collection (Collection): Where the rows go.
+        collection: Where the rows go.
     """
 
     def __init__(self, collection: Collection) -> None:
@@ -95,8 +95,8 @@ class Journal:
         """Around all calls of an add; an exception inside takes back what was written.
 
         Args:
-            begin (dict[str, str]): Properties set together with the note.
-            end (dict[str, str]): Properties set together with its removal.
+            begin: Properties set together with the note.
+            end: Properties set together with its removal.
         """
         self._collection.set_properties({PENDING_KEY: json.dumps(asdict(self._pending)), **begin})
         try:

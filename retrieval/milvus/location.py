@@ -22,10 +22,10 @@ class MilvusLocation:
     """A collection of a Milvus server or of a local file.
 
     Attributes:
-        uri (str): What pymilvus connects to: ``http://HOST:PORT``, ``https://HOST:PORT`` or the path of a ``.db`` file.
-        collection (str): Name of the collection.
-        database (str): Name of Milvus' database; empty for its default one.
-        consistency (str): Milvus' consistency level of every search. ``'Strong'`` sees all that was written before.
+        uri: What pymilvus connects to: ``http://HOST:PORT``, ``https://HOST:PORT`` or the path of a ``.db`` file.
+        collection: Name of the collection.
+        database: Name of Milvus' database; empty for its default one.
+        consistency: Milvus' consistency level of every search. ``'Strong'`` sees all that was written before.
     """
 
     uri: str
@@ -58,12 +58,12 @@ def parse_location(location: str) -> MilvusLocation:
     """Read a location.
 
     Args:
-        location (str): ``milvus://HOST[:PORT]/[DATABASE/]COLLECTION``, the same with ``milvus+https://`` for TLS,
+        location: ``milvus://HOST[:PORT]/[DATABASE/]COLLECTION``, the same with ``milvus+https://`` for TLS,
             ``milvus:///ABSOLUTE/PATH.db/COLLECTION`` or ``milvus://./RELATIVE/PATH.db/COLLECTION`` for a local file;
             each may end with ``?consistency=Strong|Bounded|Session|Eventually``. The port defaults to 19530.
 
     Returns:
-        MilvusLocation: Its parts.
+        Its parts.
 
     Raises:
         RetrievalError: If it has another form, or carries a password: secrets belong in ``MILVUS_TOKEN``.

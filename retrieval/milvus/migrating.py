@@ -25,9 +25,9 @@ class Migration(NamedTuple):
     """What a migration did.
 
     Attributes:
-        rows (int): Rows of the source, and now of the target.
-        copied (int): Rows copied this time; the others were there.
-        compared (int): Rows whose vectors, records and patches were read back and are equal.
+        rows: Rows of the source, and now of the target.
+        copied: Rows copied this time; the others were there.
+        compared: Rows whose vectors, records and patches were read back and are equal.
     """
 
     rows: int
@@ -51,14 +51,13 @@ def migrate(
     the ids of both are compared, and up to 1000 rows of each source, evenly spread, are read back and compared in full.
 
     Args:
-        source (str | Path | Sequence[str | Path]): Folder or ``milvus://...``; or several, the shards of a gallery, of
-            one model and without common ids.
-        target (str | Path): Likewise one; made if it is not there.
-        preset (str): Index of a target that is made. Defaults to ``'auto'``.
-        batch_size (int): Rows copied at a time. Defaults to 1000.
+        source: Folder or ``milvus://...``; or several, the shards of a gallery, of one model and without common ids.
+        target: Likewise one; made if it is not there.
+        preset: Index of a target that is made.
+        batch_size: Rows copied at a time.
 
     Returns:
-        Migration: Numbers of rows.
+        Numbers of rows.
 
     Raises:
         RetrievalError: If sources do not belong together, the target is another gallery, or differs at the end.

@@ -35,17 +35,17 @@ def create_milvus_gallery(
     """Make an empty gallery, open for writing; for :func:`retrieval.gallery.create_gallery`, which checks arguments.
 
     Args:
-        location (str): See :func:`retrieval.milvus.location.parse_location`; the collection must not be there yet.
-        spaces (Mapping[str, int]): Name -> dimension, the default one first.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``. Defaults to ``'cosine'``.
-        preset (str): ``'auto'`` or see :func:`retrieval.milvus.fields.check_preset`. Defaults to ``'auto'``.
-        fingerprint (Fingerprint, optional): Of the model.
-        transforms (Mapping[str, Whitening], optional): Space -> whitening, kept beside the gallery.
-        origin (Mapping[str, str], optional): Free, for the manifest.
-        expected_rows (int): What ``'auto'`` goes by. Defaults to 0.
+        location: See :func:`retrieval.milvus.location.parse_location`; the collection must not be there yet.
+        spaces: Name -> dimension, the default one first.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        preset: ``'auto'`` or see :func:`retrieval.milvus.fields.check_preset`.
+        fingerprint: Of the model.
+        transforms: Space -> whitening, kept beside the gallery.
+        origin: Free, for the manifest.
+        expected_rows: What ``'auto'`` goes by.
 
     Returns:
-        MilvusGallery: Open for writing.
+        Open for writing.
 
     Raises:
         RetrievalError: If it is there already, or Milvus cannot have it.
@@ -92,13 +92,13 @@ def open_milvus_gallery(
     """Open a gallery that is there.
 
     Args:
-        location (str): See :func:`retrieval.milvus.location.parse_location`.
-        writable (bool): Whether rows may change. Defaults to False.
-        expect (Fingerprint, optional): Of the model whose embeddings shall be searched.
-        dimension (int, optional): Of the embeddings that shall be searched in the first space.
+        location: See :func:`retrieval.milvus.location.parse_location`.
+        writable: Whether rows may change.
+        expect: Of the model whose embeddings shall be searched.
+        dimension: Of the embeddings that shall be searched in the first space.
 
     Returns:
-        MilvusGallery: Open.
+        Open.
 
     Raises:
         RetrievalError: If it is not there, is no gallery, or was made by another model.

@@ -16,9 +16,9 @@ class Preparation:
     """What becomes of embeddings before they are compared.
 
     Attributes:
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        spaces (Mapping[str, int]): Name -> stored dimension, the default one first.
-        transforms (Mapping[str, Whitening]): Of the spaces that have one.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        spaces: Name -> stored dimension, the default one first.
+        transforms: Of the spaces that have one.
     """
 
     metric: str
@@ -60,11 +60,11 @@ class Preparation:
         """New embeddings of some spaces.
 
         Args:
-            embeddings (Embeddings): Floating point, (n, d), of each space.
-            transformed (bool): They are whitened already.
+            embeddings: Floating point, (n, d), of each space.
+            transformed: They are whitened already.
 
         Returns:
-            dict[str, np.ndarray]: float32, (n, d), of each space.
+            float32, (n, d), of each space.
 
         Raises:
             RetrievalError: If something does not fit.

@@ -20,12 +20,12 @@ def record_row(record: Record, number: int, metadata: Mapping[str, int | float |
     """A record's fields.
 
     Args:
-        record (Record): What to store; its own id does not count.
-        number (int): Id of the row.
-        metadata (Mapping[str, int | float | str]): Values that the record has; a missing key is Milvus' NULL.
+        record: What to store; its own id does not count.
+        number: Id of the row.
+        metadata: Values that the record has; a missing key is Milvus' NULL.
 
     Returns:
-        dict: Every field but vectors, patches and the number of the write.
+        Every field but vectors, patches and the number of the write.
 
     Raises:
         RetrievalError: If a text, the metadata or the similarity map is larger than Milvus takes.

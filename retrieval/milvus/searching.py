@@ -15,12 +15,12 @@ def pad_hits(ranked: Ranked, k: int, metric: str) -> Hits:
     """Results of every query as a table of k columns.
 
     Args:
-        ranked (list[tuple[np.ndarray, np.ndarray]]): Per query, scores and ids, best first.
-        k (int): Columns; missing places get id -1 and the worst score.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
+        ranked: Per query, scores and ids, best first.
+        k: Columns; missing places get id -1 and the worst score.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
 
     Returns:
-        Hits: Scores float32 and ids int64, (m, k).
+        Scores float32 and ids int64, (m, k).
     """
     scores = np.full((len(ranked), k), np.inf if metric == 'l2' else -np.inf, np.float32)
     ids = np.full((len(ranked), k), -1, np.int64)
@@ -42,10 +42,10 @@ def rescore(queries: np.ndarray, ranked: Ranked, metric: str, vectors: Callable[
     """The same candidates, ranked by their exact scores.
 
     Args:
-        queries (np.ndarray): float32, (m, d).
-        ranked (list[tuple[np.ndarray, np.ndarray]]): Candidates of every query.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        vectors (Callable): Ids int64 (n,) -> stored vectors float32 (n, d).
+        queries: float32, (m, d).
+        ranked: Candidates of every query.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        vectors: Ids int64 (n,) -> stored vectors float32 (n, d).
 
     Returns:
         list[tuple[np.ndarray, np.ndarray]]: Best first.
@@ -68,13 +68,13 @@ def search_range(
     """All rows with a score beyond a radius; Milvus returns a limited number at a time, so that ranges go in pages.
 
     Args:
-        search (Callable): Queries (m, d), most results of each, bounds -> results of each query, best first.
-        queries (np.ndarray): float32, (m, d).
-        radius (float): Scores above it count, for ``'l2'`` squared distances below it.
-        page_size (int): Results of one call. Defaults to the most that Milvus returns.
+        search: Queries (m, d), most results of each, bounds -> results of each query, best first.
+        queries: float32, (m, d).
+        radius: Scores above it count, for ``'l2'`` squared distances below it.
+        page_size: Results of one call. Defaults to the most that Milvus returns.
 
     Returns:
-        RangeHits: Results of all queries.
+        Results of all queries.
 
     Raises:
         RetrievalError: If more rows than that have one and the same score.

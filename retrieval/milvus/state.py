@@ -15,19 +15,19 @@ class State:
     """A gallery's definition and counters.
 
     Attributes:
-        created (str): Time of creation, ISO 8601.
-        fingerprint (dict): Fields of the model's fingerprint; None without one.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        spaces (dict[str, int]): Name -> dimension, in order.
-        input_dimensions (dict[str, int]): Name -> dimension that embeddings have before a transform.
-        transformed (list[str]): Spaces whose embeddings are whitened.
-        preset (str): Of the index.
-        preset_reason (str): One sentence.
-        columns (dict[str, str]): Metadata column -> type.
-        origin (dict[str, str]): Free.
-        next_id (int): What the next row gets.
-        generation (int): Number of writes so far.
-        patch_shape (list[int]): O and C of the patches of every row; None without patches.
+        created: Time of creation, ISO 8601.
+        fingerprint: Fields of the model's fingerprint; None without one.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        spaces: Name -> dimension, in order.
+        input_dimensions: Name -> dimension that embeddings have before a transform.
+        transformed: Spaces whose embeddings are whitened.
+        preset: Of the index.
+        preset_reason: One sentence.
+        columns: Metadata column -> type.
+        origin: Free.
+        next_id: What the next row gets.
+        generation: Number of writes so far.
+        patch_shape: O and C of the patches of every row; None without patches.
     """
 
     created: str

@@ -23,8 +23,8 @@ def save_transforms(location: MilvusLocation, transforms: Mapping[str, Whitening
     """Write the whitenings of a gallery that is about to be made; what a broken creation left is replaced.
 
     Args:
-        location (MilvusLocation): Of the gallery.
-        transforms (Mapping[str, Whitening]): Space -> whitening.
+        location: Of the gallery.
+        transforms: Space -> whitening.
     """
     if not transforms:
         return
@@ -54,11 +54,11 @@ def load_transforms(location: MilvusLocation, spaces: Sequence[str]) -> dict[str
     """The whitenings of a gallery.
 
     Args:
-        location (MilvusLocation): Of the gallery.
-        spaces (Sequence[str]): Those that have one.
+        location: Of the gallery.
+        spaces: Those that have one.
 
     Returns:
-        dict[str, Whitening]: Space -> whitening.
+        Space -> whitening.
 
     Raises:
         RetrievalError: If they are gone.

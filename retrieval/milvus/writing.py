@@ -19,13 +19,13 @@ def choose_ids(collection: Collection, state: State, ids: np.ndarray | None, cou
     """Ids of new rows.
 
     Args:
-        collection (Collection): Where they go.
-        state (State): Its state.
-        ids (np.ndarray, optional): int64, (count,); None continues from the largest id ever given.
-        count (int): Number of rows.
+        collection: Where they go.
+        state: Its state.
+        ids: int64, (count,); None continues from the largest id ever given.
+        count: Number of rows.
 
     Returns:
-        np.ndarray: int64, (count,).
+        int64, (count,).
 
     Raises:
         RetrievalError: If there are more or fewer ids than rows, one is there already, or none is left.
@@ -58,14 +58,14 @@ def add_rows(
     """Write new rows, all or, after an exception, none.
 
     Args:
-        collection (Collection): Where they go.
-        state (State): Its state.
-        ids (np.ndarray): int64, (n,), not there yet.
-        records (Sequence[Record]): n.
-        embeddings (Mapping[str, np.ndarray]): Space -> float32 (n, d), as they shall be stored.
-        patches (np.ndarray, optional): float16, (n, O, C).
-        metadata (Sequence[Mapping[str, int | float | str]]): Of each record, of :func:`.checks.name_columns`.
-        columns (Mapping[str, str]): Metadata columns that are new, with their types.
+        collection: Where they go.
+        state: Its state.
+        ids: int64, (n,), not there yet.
+        records: n.
+        embeddings: Space -> float32 (n, d), as they shall be stored.
+        patches: float16, (n, O, C).
+        metadata: Of each record, of :func:`.checks.name_columns`.
+        columns: Metadata columns that are new, with their types.
     """
     journal = Journal(collection)
     # Before anything is sent: a row that Milvus cannot take must not stop an add in its middle.
@@ -97,14 +97,14 @@ def update_rows(
     """Replace records, vectors of some spaces, patches, or all, of rows that are there; each row changes at once.
 
     Args:
-        collection (Collection): Where they are.
-        state (State): Its state.
-        ids (np.ndarray): int64, (n,).
-        records (Sequence[Record], optional): n; None keeps them.
-        embeddings (Mapping[str, np.ndarray]): Space -> float32 (n, d), as they shall be stored; others are kept.
-        patches (np.ndarray, optional): float16, (n, O, C); None keeps them.
-        metadata (Sequence[Mapping[str, int | float | str]]): Of each record, of :func:`.checks.name_columns`.
-        columns (Mapping[str, str]): Metadata columns that are new, with their types.
+        collection: Where they are.
+        state: Its state.
+        ids: int64, (n,).
+        records: n; None keeps them.
+        embeddings: Space -> float32 (n, d), as they shall be stored; others are kept.
+        patches: float16, (n, O, C); None keeps them.
+        metadata: Of each record, of :func:`.checks.name_columns`.
+        columns: Metadata columns that are new, with their types.
 
     Raises:
         RetrievalError: If an id is not there.

@@ -9,10 +9,10 @@ def check_boxes(boxes: np.ndarray) -> np.ndarray:
     """Boxes as an array.
 
     Args:
-        boxes (np.ndarray): (n, 4), ``x0, y0, x1, y1`` in pixels; an empty list for none.
+        boxes: (n, 4), ``x0, y0, x1, y1`` in pixels; an empty list for none.
 
     Returns:
-        np.ndarray: float32, (n, 4).
+        float32, (n, 4).
 
     Raises:
         RetrievalError: If they have another shape, are not finite, or end before they begin.
@@ -32,15 +32,14 @@ def crop_areas(
     """Boxes with some of what is around them, inside the photo.
 
     Args:
-        boxes (np.ndarray): float32, (n, 4), ``x0, y0, x1, y1`` in pixels.
-        shape (tuple[int, int]): Height and width of the photo.
-        margin (float): Share of a box's sides that is added at each of them, >= 0. Defaults to 0.1.
-        square (bool): Lengthen the shorter side, so that resizing to a square distorts nothing, as far as the photo
-            reaches. Defaults to True.
-        min_side (float): Least side in pixels. Defaults to 16.
+        boxes: float32, (n, 4), ``x0, y0, x1, y1`` in pixels.
+        shape: Height and width of the photo.
+        margin: Share of a box's sides that is added at each of them, >= 0.
+        square: Lengthen the shorter side, so that resizing to a square distorts nothing, as far as the photo reaches.
+        min_side: Least side in pixels.
 
     Returns:
-        np.ndarray: float32, (n, 4), inside the photo; a box outside of it is moved to its border.
+        float32, (n, 4), inside the photo; a box outside of it is moved to its border.
     """
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     sides = (boxes[:, 2:] - boxes[:, :2]) * (1 + 2 * margin)

@@ -18,10 +18,10 @@ class DetectedObjects:
     """What a detector found in a photo.
 
     Attributes:
-        boxes (np.ndarray): float32, (n, 4), ``x0, y0, x1, y1`` in pixels of the upright photo.
-        scores (np.ndarray): float32, (n,), 0 to 1. Defaults to ones.
-        labels (np.ndarray): int64, (n,), the detector's classes. Defaults to zeros.
-        names (Sequence[str]): Names of the detector's classes. Defaults to none.
+        boxes: float32, (n, 4), ``x0, y0, x1, y1`` in pixels of the upright photo.
+        scores: float32, (n,), 0 to 1. Defaults to ones.
+        labels: int64, (n,), the detector's classes. Defaults to zeros.
+        names: Names of the detector's classes.
     """
 
     boxes: np.ndarray
@@ -51,14 +51,13 @@ class MMDetDetector:
     """A detector of mmdet.
 
     Args:
-        config (str | Path): Config file of the detector.
-        checkpoint (str | Path): Its weights; read without running code from the file.
-        device (str, optional): Defaults to the GPU if there is one.
-        score_threshold (float): Objects with less are left out. Defaults to 0.3.
-        classes (Sequence[str], optional): Which of the detector's classes to keep, for example ``['bird']``. Defaults
-            to all.
-        batch_size (int): Photos per pass. Defaults to 4.
-        max_objects (int): Objects per photo, those with the highest scores. Defaults to 100.
+        config: Config file of the detector.
+        checkpoint: Its weights; read without running code from the file.
+        device: Defaults to the GPU if there is one.
+        score_threshold: Objects with less are left out.
+        classes: Which of the detector's classes to keep, for example ``['bird']``. Defaults to all.
+        batch_size: Photos per pass.
+        max_objects: Objects per photo, those with the highest scores.
 
     Raises:
         RetrievalError: If mmdet is not installed, config or checkpoint cannot be used, or a class is unknown.
@@ -86,10 +85,10 @@ class MMDetDetector:
         """Find objects.
 
         Args:
-            photos (Sequence[np.ndarray]): (H, W, 3) uint8 BGR each.
+            photos: (H, W, 3) uint8 BGR each.
 
         Returns:
-            list[DetectedObjects]: One per photo, highest scores first.
+            One per photo, highest scores first.
         """
         found: list[DetectedObjects] = []
         for start in range(0, len(photos), self.batch_size):

@@ -24,17 +24,16 @@ class FoundObject:
     """One object of a photo. Boxes are ``x0, y0, x1, y1`` in pixels of the upright photo.
 
     Attributes:
-        box (tuple[float, float, float, float]): Of the detector.
-        detector_score (float): 0 to 1.
-        detector_label (int): The detector's class.
-        detector_name (str): Its name.
-        area (tuple[float, float, float, float]): What the recogniser saw: the box with a margin.
-        region (tuple[float, float, float, float]): Where GLSim looked closer. Defaults to None, a model without
-            regions.
-        classes (list[tuple[str, float]]): The recogniser's likeliest classes with probabilities. Defaults to none.
-        label (int): Number of the likeliest class. Defaults to -1, a model that does not classify.
-        embedding (np.ndarray): float32, (C,), of the space that was searched. Defaults to None.
-        hits (list[SearchHit]): Nearest rows of the gallery, best first. Defaults to none.
+        box: Of the detector.
+        detector_score: 0 to 1.
+        detector_label: The detector's class.
+        detector_name: Its name.
+        area: What the recogniser saw: the box with a margin.
+        region: Where GLSim looked closer. Defaults to None, a model without regions.
+        classes: The recogniser's likeliest classes with probabilities.
+        label: Number of the likeliest class. Defaults to -1, a model that does not classify.
+        embedding: float32, (C,), of the space that was searched.
+        hits: Nearest rows of the gallery, best first.
     """
 
     box: tuple[float, ...]
@@ -54,10 +53,10 @@ class PhotoObjects:
     """What was found in a photo.
 
     Attributes:
-        path (str): As it was given; empty for an array.
-        shape (tuple[int, int]): Height and width of the upright photo; (0, 0) if it could not be read.
-        objects (list[FoundObject]): In the detector's order. Defaults to none.
-        error (str): Why the photo could not be read. Defaults to ''.
+        path: As it was given; empty for an array.
+        shape: Height and width of the upright photo; (0, 0) if it could not be read.
+        objects: In the detector's order.
+        error: Why the photo could not be read.
     """
 
     path: str
@@ -73,12 +72,11 @@ class ObjectSearch:
     the photos.
 
     Args:
-        encoder (Encoder): The recogniser; with ``classify=True`` it names classes.
-        detector (Detector, optional): Finds boxes. Defaults to None: calls give them.
-        search (ImageSearch, optional): Gallery of the same model. Defaults to None, no search.
-        margin (float): See :func:`retrieval.objects.crop_areas`. Defaults to 0.1.
-        square (bool): Likewise. Defaults to True.
-        batch_size (int): Boxes per pass. Defaults to 32.
+        encoder: The recogniser; with ``classify=True`` it names classes.
+        detector: Finds boxes. Defaults to None: calls give them.
+        search: Gallery of the same model. Defaults to None, no search.
+        margin: See :func:`retrieval.objects.crop_areas`.
+        batch_size: Boxes per pass.
 
     Raises:
         RetrievalError: If the gallery was made by another model.
@@ -117,17 +115,17 @@ class ObjectSearch:
         """Load recogniser, detector and gallery.
 
         Args:
-            config (str | Path): Config of the recogniser, a GLSim classifier or any other of mmpretrain.
-            checkpoint (str | Path): Its weights.
-            gallery (str | Path, optional): To search in, see :func:`retrieval.gallery.open_gallery`.
-            detector_config (str | Path, optional): Config of mmdet. Defaults to None: calls give boxes.
-            detector_checkpoint (str | Path, optional): Its weights.
-            device (str, optional): For both models. Defaults to the GPU if there is one.
-            classify (bool): Name classes. Defaults to True.
+            config: Config of the recogniser, a GLSim classifier or any other of mmpretrain.
+            checkpoint: Its weights.
+            gallery: To search in, see :func:`retrieval.gallery.open_gallery`.
+            detector_config: Config of mmdet. Defaults to None: calls give boxes.
+            detector_checkpoint: Its weights.
+            device: For both models. Defaults to the GPU if there is one.
+            classify: Name classes.
             **options: Of this class, and of :class:`MMDetDetector`: ``score_threshold``, ``classes``, ``max_objects``.
 
         Returns:
-            ObjectSearch: Ready.
+            Ready.
 
         Raises:
             RetrievalError: If a file cannot be used, or the gallery was made by another model.
@@ -161,16 +159,16 @@ class ObjectSearch:
         """Find, name and search.
 
         Args:
-            photos (Any): Path, array (H, W, 3) uint8 BGR, folder, glob pattern, or several.
-            boxes (Sequence[np.ndarray | DetectedObjects], optional): Of each photo, (n, 4) ``x0, y0, x1, y1`` in
-                pixels of the upright photo. Defaults to what the detector finds.
-            k (int): Hits per object. Defaults to 5.
-            top_k (int): Classes listed per object. Defaults to 5.
-            space (str, optional): Embeddings to compare. Defaults to the gallery's, or the encoder's, first.
-            where (Any, optional): Filter of the gallery, see :class:`retrieval.gallery.Condition`.
+            photos: Path, array (H, W, 3) uint8 BGR, folder, glob pattern, or several.
+            boxes: Of each photo, (n, 4) ``x0, y0, x1, y1`` in pixels of the upright photo. Defaults to what the
+                detector finds.
+            k: Hits per object.
+            top_k: Classes listed per object.
+            space: Embeddings to compare. Defaults to the gallery's, or the encoder's, first.
+            where: Filter of the gallery, see :class:`retrieval.gallery.Condition`.
 
         Returns:
-            list[PhotoObjects]: One per photo, in order; an unreadable one carries ``error``.
+            One per photo, in order; an unreadable one carries ``error``.
 
         Raises:
             RetrievalError: If there are neither boxes nor a detector, or an argument does not fit.

@@ -19,15 +19,14 @@ def to_data_samples(results: Sequence[PhotoObjects], k: int = 5) -> list[DetData
     """Results as mmdet has them.
 
     Args:
-        results (Sequence[PhotoObjects]): Any.
-        k (int): Columns of the neighbours. Defaults to 5.
+        k: Columns of the neighbours.
 
     Returns:
-        list[DetDataSample]: One per photo, with ``img_path``, ``ori_shape`` and ``pred_instances`` of n objects: the
-        detector's ``bboxes`` (n, 4), ``scores`` and ``labels`` (n,); ``fine_labels`` (n,), -1 for none, and
-        ``fine_scores`` (n,), 0 for none; ``fine_names``, a list; ``regions`` (n, 4), the area that was looked at where
-        the model selects none; ``neighbor_ids`` (n, k), -1 for none, ``neighbor_scores`` (n, k), NaN for none, and
-        ``neighbor_labels``, n lists.
+        One per photo, with ``img_path``, ``ori_shape`` and ``pred_instances`` of n objects: the detector's ``bboxes``
+        (n, 4), ``scores`` and ``labels`` (n,); ``fine_labels`` (n,), -1 for none, and ``fine_scores`` (n,), 0 for none;
+        ``fine_names``, a list; ``regions`` (n, 4), the area that was looked at where the model selects none;
+        ``neighbor_ids`` (n, k), -1 for none, ``neighbor_scores`` (n, k), NaN for none, and ``neighbor_labels``, n
+        lists.
 
     Raises:
         RetrievalError: If mmdet is not installed.
@@ -67,9 +66,6 @@ def to_data_samples(results: Sequence[PhotoObjects], k: int = 5) -> list[DetData
 def objects_to_json(results: Sequence[PhotoObjects]) -> list[dict[str, Any]]:
     """Results in types that JSON knows.
 
-    Args:
-        results (Sequence[PhotoObjects]): Any.
-
     Returns:
         list[dict]: Each with ``path``, ``height``, ``width`` and ``objects``; with ``error`` where it was not read.
     """
@@ -88,11 +84,8 @@ def objects_to_json(results: Sequence[PhotoObjects]) -> list[dict[str, Any]]:
 def format_objects(results: Sequence[PhotoObjects]) -> str:
     """Results as text: a line for each object, its likeliest class and nearest rows below.
 
-    Args:
-        results (Sequence[PhotoObjects]): Any.
-
     Returns:
-        str: Several lines.
+        Several lines.
     """
     lines = []
     for result in results:
@@ -118,11 +111,11 @@ def write_pictures(results: Sequence[PhotoObjects], folder: str | Path) -> list[
     """Photos with what was found in them.
 
     Args:
-        results (Sequence[PhotoObjects]): Of files; arrays and unreadable photos are left out.
-        folder (str | Path): Where to write; made if it is not there.
+        results: Of files; arrays and unreadable photos are left out.
+        folder: Where to write; made if it is not there.
 
     Returns:
-        list[Path]: One JPEG per photo, named after it; a number is added where names are equal.
+        One JPEG per photo, named after it; a number is added where names are equal.
 
     Raises:
         RetrievalError: If a file cannot be written.

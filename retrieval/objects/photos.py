@@ -12,11 +12,11 @@ def read_photos(photos: Any, max_pixels: int) -> list[tuple[str, np.ndarray | No
     """Decode photos.
 
     Args:
-        photos (Any): Path, array (H, W, 3) uint8 BGR, folder, glob pattern, or several.
-        max_pixels (int): Photos with more are not decoded.
+        photos: Path, array (H, W, 3) uint8 BGR, folder, glob pattern, or several.
+        max_pixels: Photos with more are not decoded.
 
     Returns:
-        list[tuple[str, np.ndarray | None, str]]: Path, upright (H, W, 3) uint8 BGR, and why there is none.
+        Path, upright (H, W, 3) uint8 BGR, and why there is none.
 
     Raises:
         RetrievalError: If a path does not exist, or an array is no image.

@@ -30,14 +30,13 @@ def augmented_vectors(
     Source: Arandjelovic and Zisserman, Three things everyone should know, CVPR 2012.
 
     Args:
-        gallery (Gallery): Any.
-        ids (np.ndarray): int64, (n,).
-        space (str, optional): Which embeddings. Defaults to the gallery's first.
-        num_neighbors (int): Neighbours of each besides itself, >= 0. Defaults to 10.
-        alpha (float): See :func:`retrieval.ranking.expand`. Defaults to 0.
+        ids: int64, (n,).
+        space: Which embeddings. Defaults to the gallery's first.
+        num_neighbors: Neighbours of each besides itself, >= 0.
+        alpha: See :func:`retrieval.ranking.expand`.
 
     Returns:
-        np.ndarray: float32, (n, d); unit length for cosine.
+        float32, (n, d); unit length for cosine.
 
     Raises:
         RetrievalError: If an argument is out of range, or an id is not in the gallery.
@@ -70,12 +69,10 @@ def augment_gallery(
     vector too; those that are there do not change.
 
     Args:
-        source (Gallery): Any.
-        location (str | Path): Folder to write; must not be there yet.
-        space (str, optional): What to augment. Defaults to the gallery's first.
-        name (str, optional): Of the new space. Defaults to ``space`` with ``_dba`` behind.
-        num_neighbors (int): See :func:`augmented_vectors`. Defaults to 10.
-        alpha (float): Likewise. Defaults to 0.
+        location: Folder to write; must not be there yet.
+        space: What to augment. Defaults to the gallery's first.
+        name: Of the new space. Defaults to ``space`` with ``_dba`` behind.
+        num_neighbors: See :func:`augmented_vectors`.
 
     Raises:
         RetrievalError: If the space is not there, the name is taken, the location is, or a space is whitened and the

@@ -24,12 +24,12 @@ class Candidates(NamedTuple):
     """A block of b queries and the r candidates of each.
 
     Attributes:
-        rows (slice): Which queries.
-        queries (np.ndarray): float32, (b, d).
-        vectors (np.ndarray): float32, (b, r, d); zeros where there is no candidate.
-        present (np.ndarray): bool, (b, r).
-        ids (np.ndarray): int64, (b, r); -1 where there is none.
-        scores (np.ndarray): float32, (b, r), of the search.
+        rows: Which queries.
+        queries: float32, (b, d).
+        vectors: float32, (b, r, d); zeros where there is no candidate.
+        present: bool, (b, r).
+        ids: int64, (b, r); -1 where there is none.
+        scores: float32, (b, r), of the search.
     """
 
     rows: slice
@@ -44,11 +44,10 @@ def space_weights(gallery: GalleryInterface, space: Space) -> dict[str, float]:
     """Spaces that a search compares, with their weights.
 
     Args:
-        gallery (Gallery): Any.
-        space (str | Mapping[str, float] | None): As in the gallery's ``search``: None for its first.
+        space: As in the gallery's ``search``: None for its first.
 
     Returns:
-        dict[str, float]: Weight of each.
+        Weight of each.
 
     Raises:
         RetrievalError: If the gallery has no such space.
@@ -67,13 +66,12 @@ def query_embeddings(
     """Queries of each space that is compared.
 
     Args:
-        gallery (Gallery): Any.
-        queries (np.ndarray | Mapping[str, np.ndarray]): float32, (m, d), or one such array for each space.
-        space (str | Mapping[str, float] | None): See :func:`space_weights`.
-        transformed (bool): Queries are as the gallery stores them. Defaults to False: as the model gives them.
+        queries: float32, (m, d), or one such array for each space.
+        space: See :func:`space_weights`.
+        transformed: Queries are as the gallery stores them. Defaults to False: as the model gives them.
 
     Returns:
-        dict[str, np.ndarray]: float32, (m, d), of each; unit length for cosine.
+        float32, (m, d), of each; unit length for cosine.
 
     Raises:
         RetrievalError: If a space has no queries or they do not fit.
@@ -101,11 +99,11 @@ def fuse(arrays: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.n
     """One vector of several spaces, whose inner products and squared distances are the weighted sums of theirs.
 
     Args:
-        arrays (Mapping[str, np.ndarray]): float32, (..., d) of each space.
-        weights (Mapping[str, float]): >= 0, of each space.
+        arrays: float32, (..., d) of each space.
+        weights: >= 0, of each space.
 
     Returns:
-        np.ndarray: float32, (..., sum of d).
+        float32, (..., sum of d).
     """
     if min(weights.values()) < 0:
         raise RetrievalError(f'weights of spaces must not be negative to re-rank by them, got {dict(weights)}')
@@ -122,14 +120,13 @@ def blocks(
     """Candidates with their vectors, as many queries at a time as fit into 128 MiB.
 
     Args:
-        gallery (Gallery): Any.
-        queries (Mapping[str, np.ndarray]): See :func:`query_embeddings`.
-        hits (Hits): (m, r), what to re-rank.
-        weights (Mapping[str, float]): Of each space.
-        more_bytes (int): What a method needs for each candidate besides its vector. Defaults to 0.
+        queries: See :func:`query_embeddings`.
+        hits: (m, r), what to re-rank.
+        weights: Of each space.
+        more_bytes: What a method needs for each candidate besides its vector.
 
     Yields:
-        Candidates: Of the next block.
+        Of the next block.
     """
     fused = fuse(queries, weights)
     m, r = hits.ids.shape

@@ -24,14 +24,14 @@ def expand(
     Sources: Chum et al., Total Recall, ICCV 2007 (average); Radenovic et al., arXiv 1711.02512, section 3.4 (alpha).
 
     Args:
-        queries (np.ndarray): float32, (m, d), rows not zero.
-        neighbors (np.ndarray): float32, (m, n, d), n >= 0.
-        alpha (float): >= 0. Defaults to 0, equal weights.
-        present (np.ndarray, optional): bool, (m, n); which neighbours there are. Defaults to all.
-        unit (bool): Scale the result to length 1, for cosine similarity. Defaults to True.
+        queries: float32, (m, d), rows not zero.
+        neighbors: float32, (m, n, d), n >= 0.
+        alpha: >= 0. Defaults to 0, equal weights.
+        present: bool, (m, n); which neighbours there are. Defaults to all.
+        unit: Scale the result to length 1, for cosine similarity.
 
     Returns:
-        np.ndarray: float32, (m, d).
+        float32, (m, d).
 
     Raises:
         RetrievalError: If alpha is negative, or shapes do not belong together.
@@ -64,13 +64,13 @@ def augment_database(
     Source: Arandjelovic and Zisserman, Three things everyone should know, CVPR 2012.
 
     Args:
-        vectors (np.ndarray): float32, (n, d).
-        num_neighbors (int): Neighbours of each besides itself, >= 0. Defaults to 10.
-        alpha (float): See :func:`expand`. Defaults to 0.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``. Defaults to ``'cosine'``, which returns unit length.
+        vectors: float32, (n, d).
+        num_neighbors: Neighbours of each besides itself, >= 0.
+        alpha: See :func:`expand`.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``. Defaults to ``'cosine'``, which returns unit length.
 
     Returns:
-        np.ndarray: float32, (n, d), rows in the same order.
+        float32, (n, d), rows in the same order.
 
     Raises:
         RetrievalError: If the vectors cannot be used or an argument is out of range.
@@ -94,12 +94,11 @@ def without_own(ids: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Neighbours of rows that were searched for in their own gallery, themselves left out.
 
     Args:
-        ids (np.ndarray): int64, (m, k), best first; -1 where there is none.
-        own (np.ndarray): int64, (m,), id of each row.
+        ids: int64, (m, k), best first; -1 where there is none.
+        own: int64, (m,), id of each row.
 
     Returns:
-        np.ndarray: int64, (m, k - 1). A row that did not find itself, as happens among equal vectors, loses its last
-        neighbour.
+        int64, (m, k - 1). A row that did not find itself, as happens among equal vectors, loses its last neighbour.
     """
     order = np.argsort(ids == own[:, None], axis=1, kind='stable')[:, :-1]
     return np.take_along_axis(ids, order, axis=1)

@@ -24,14 +24,14 @@ def fit_patch_whitening(
     takes it away, and gives rare directions the weight of frequent ones.
 
     Args:
-        gallery (Gallery): That keeps patches.
-        dimension (int, optional): Width of whitened patches. Defaults to two thirds of the patches' own, or fewer in a
-            gallery with less than 4 patches for each dimension.
-        num_images (int): So many images at most, drawn at random. Defaults to 1000.
-        seed (int): Of the draw. Defaults to 0.
+        gallery: That keeps patches.
+        dimension: Width of whitened patches. Defaults to two thirds of the patches' own, or fewer in a gallery with
+            less than 4 patches for each dimension.
+        num_images: So many images at most, drawn at random.
+        seed: Of the draw.
 
     Returns:
-        Whitening: For :func:`whiten_patches`, and the option ``whitening`` of :func:`retrieval.ranking.rerank`.
+        For :func:`whiten_patches`, and the option ``whitening`` of :func:`retrieval.ranking.rerank`.
 
     Raises:
         RetrievalError: If the gallery keeps no patches, or too few for the dimension.
@@ -53,11 +53,11 @@ def whiten_patches(patches: np.ndarray, whitening: Whitening) -> np.ndarray:
     """Whiten patch tokens.
 
     Args:
-        patches (np.ndarray): float16 or float32, (..., C).
-        whitening (Whitening): See :func:`fit_patch_whitening`.
+        patches: float16 or float32, (..., C).
+        whitening: See :func:`fit_patch_whitening`.
 
     Returns:
-        np.ndarray: float32, (..., D). Patches of zeros stay zeros, similar to nothing.
+        float32, (..., D). Patches of zeros stay zeros, similar to nothing.
 
     Raises:
         RetrievalError: If the whitening is for patches of another width.

@@ -27,15 +27,15 @@ def k_reciprocal_distances(
     encoding are divided by their sum.
 
     Args:
-        queries (np.ndarray): float32, (m, d).
-        candidates (np.ndarray): float32, (m, r, d).
-        present (np.ndarray, optional): bool, (m, r), which candidates there are. Defaults to all.
-        k1 (int): Neighbours that must be reciprocal, >= 1. Defaults to 20.
-        k2 (int): Nearest items over which encodings are averaged, >= 1; 1 leaves them alone. Defaults to 6.
-        weight (float): Of the original distance, 0 to 1, against the Jaccard distance. Defaults to 0.3.
+        queries: float32, (m, d).
+        candidates: float32, (m, r, d).
+        present: bool, (m, r), which candidates there are. Defaults to all.
+        k1: Neighbours that must be reciprocal, >= 1.
+        k2: Nearest items over which encodings are averaged, >= 1; 1 leaves them alone.
+        weight: Of the original distance, 0 to 1, against the Jaccard distance.
 
     Returns:
-        np.ndarray: float32, (m, r), 0 to 1, the smaller the better; +inf where there is no candidate.
+        float32, (m, r), 0 to 1, the smaller the better; +inf where there is no candidate.
 
     Raises:
         RetrievalError: If an argument is out of range or shapes do not belong together.

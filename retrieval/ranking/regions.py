@@ -13,12 +13,12 @@ def region_similarity(queries: np.ndarray, candidates: np.ndarray, present: np.n
     Whiten patches first (:func:`retrieval.ranking.whiten_patches`): as the model gives them they make rankings worse.
 
     Args:
-        queries (np.ndarray): float16 or float32, (m, O, C), patch tokens of each query's region.
-        candidates (np.ndarray): float16 or float32, (m, r, P, C), those of its candidates.
-        present (np.ndarray, optional): bool, (m, r), which candidates there are. Defaults to all.
+        queries: float16 or float32, (m, O, C), patch tokens of each query's region.
+        candidates: float16 or float32, (m, r, P, C), those of its candidates.
+        present: bool, (m, r), which candidates there are. Defaults to all.
 
     Returns:
-        np.ndarray: float32, (m, r), -1 to 1, the larger the better; -inf where there is no candidate.
+        float32, (m, r), -1 to 1, the larger the better; -inf where there is no candidate.
 
     Raises:
         RetrievalError: If shapes do not belong together.

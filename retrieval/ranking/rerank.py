@@ -55,24 +55,23 @@ def rerank(
     order, with scores lowered by a constant so that scores stay sorted.
 
     Args:
-        gallery (Gallery): What was searched; any object with the interface of :mod:`retrieval.gallery`.
-        queries (np.ndarray | Mapping[str, np.ndarray]): float32, (m, d), or one such array for each space.
-        hits (Hits): (m, c), what ``gallery.search`` returned for them.
-        method (str): One of :data:`METHODS`.
-        space (str | Mapping[str, float] | None): As it was given to the search.
-        query_patches (np.ndarray, optional): float16 or float32, (m, O, C), selected patches of the queries, for
-            ``'region'``.
-        where (Any, optional): Filter of the search, for the second search of ``'query-expansion'``.
-        depth (int, optional): How many hits to re-rank, >= 1. Defaults to all.
-        k (int, optional): How many to return, >= 1. Defaults to as many as there are.
-        transformed (bool): Queries are as the gallery stores them. Defaults to False: as the model gives them.
+        gallery: What was searched; any object with the interface of :mod:`retrieval.gallery`.
+        queries: float32, (m, d), or one such array for each space.
+        hits: (m, c), what ``gallery.search`` returned for them.
+        method: One of :data:`METHODS`.
+        space: As it was given to the search.
+        query_patches: float16 or float32, (m, O, C), selected patches of the queries, for ``'region'``.
+        where: Filter of the search, for the second search of ``'query-expansion'``.
+        depth: How many hits to re-rank, >= 1. Defaults to all.
+        k: How many to return, >= 1. Defaults to as many as there are.
+        transformed: Queries are as the gallery stores them. Defaults to False: as the model gives them.
         **options: See the table.
 
     Returns:
-        Hits: (m, min(k, c)) in the gallery's metric's direction (of ``'l2'`` the smallest first). ``k-reciprocal``: 1
-        minus its distance, or for ``'l2'`` its distance. ``query-expansion``: similarity to the expanded query.
-        ``region``: ``(1 - weight) * score + weight * region similarity``, or for ``'l2'`` the same sum with
-        ``2 - 2 * region similarity``.
+        (m, min(k, c)) in the gallery's metric's direction (of ``'l2'`` the smallest first). ``k-reciprocal``: 1 minus
+        its distance, or for ``'l2'`` its distance. ``query-expansion``: similarity to the expanded query. ``region``:
+        ``(1 - weight) * score + weight * region similarity``, or for ``'l2'`` the same sum with ``2 - 2 * region
+        similarity``.
 
     Raises:
         RetrievalError: If method, options, space or shapes do not fit, or the gallery keeps no patches for

@@ -18,13 +18,13 @@ class LevelCalibration:
     """How well support tells known from unknown at one level of the taxonomy.
 
     Attributes:
-        level (int): 0 for classes, 1 for their parents and so on.
-        threshold (float): Chosen least support.
-        auroc (float): 0 to 1, see :func:`retrieval.recognition.auroc`.
-        false_unknown_rate (float): Share of the known images below the threshold.
-        true_unknown_rate (float): Share of the unknown images below it.
-        known (int): Number of images of known groups.
-        unknown (int): Number of images of held-out groups.
+        level: 0 for classes, 1 for their parents and so on.
+        threshold: Chosen least support.
+        auroc: 0 to 1, see :func:`retrieval.recognition.auroc`.
+        false_unknown_rate: Share of the known images below the threshold.
+        true_unknown_rate: Share of the unknown images below it.
+        known: Number of images of known groups.
+        unknown: Number of images of held-out groups.
     """
 
     level: int
@@ -47,14 +47,14 @@ def calibrate(
     should not see. Photos that are in the gallery twice make known images look too easy: remove duplicates first.
 
     Args:
-        recognizer (Recognizer): Its gallery, k, temperature, space, filter and taxonomy; thresholds are ignored, and
-            left as they are.
-        target (str | float): See :func:`retrieval.recognition.choose_threshold`. Defaults to ``'balanced'``.
-        num_images (int): So many images at most, drawn at random, each a few searches. Defaults to 2000.
-        seed (int): Of the draw. Defaults to 0.
+        recognizer: Its gallery, k, temperature, space, filter and taxonomy; thresholds are ignored, and left as they
+            are.
+        target: See :func:`retrieval.recognition.choose_threshold`. Defaults to ``'balanced'``.
+        num_images: So many images at most, drawn at random, each a few searches.
+        seed: Of the draw.
 
     Returns:
-        list[LevelCalibration]: Of level 0 upwards; a level at which nothing can be held out ends the list.
+        Of level 0 upwards; a level at which nothing can be held out ends the list.
 
     Raises:
         RetrievalError: If the gallery has fewer than two classes, or no class of two images.

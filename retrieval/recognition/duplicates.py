@@ -24,8 +24,8 @@ class DuplicateGroup:
     """Images that are the same, or nearly.
 
     Attributes:
-        kind (str): ``'equal'``: files with the same bytes; ``'similar'``: connected by similar embeddings.
-        records (list[Record]): Two or more, by ascending id.
+        kind: ``'equal'``: files with the same bytes; ``'similar'``: connected by similar embeddings.
+        records: Two or more, by ascending id.
     """
 
     kind: str
@@ -46,15 +46,15 @@ def find_duplicates(
     alike than the threshold. Memory is a batch of rows with its hits; nothing compares all pairs at once.
 
     Args:
-        gallery (Gallery): Any object with the interface of :mod:`retrieval.gallery`.
-        threshold (float, optional): Least cosine similarity or inner product, or for ``'l2'`` largest squared distance,
-            of similar images. Defaults to None, equal files only.
-        space (str, optional): Embeddings to compare. Defaults to the gallery's first.
-        where (Any, optional): Filter; only rows that pass it are compared.
+        gallery: Any object with the interface of :mod:`retrieval.gallery`.
+        threshold: Least cosine similarity or inner product, or for ``'l2'`` largest squared distance, of similar
+            images. Defaults to None, equal files only.
+        space: Embeddings to compare. Defaults to the gallery's first.
+        where: Filter; only rows that pass it are compared.
 
     Returns:
-        list[DuplicateGroup]: Equal files first, each kind by first id. A group of similar images that are all equal
-        files of each other is not listed again.
+        Equal files first, each kind by first id. A group of similar images that are all equal files of each other is
+        not listed again.
 
     Raises:
         RetrievalError: If the threshold is not a finite number.

@@ -12,11 +12,11 @@ def outside(where: Any, labels: Sequence[str]) -> list[Condition]:
     """A filter's rows that are of none of these classes, and of some class.
 
     Args:
-        where (Any): Filter of a gallery, None for all rows.
-        labels (Sequence[str]): Classes to leave out.
+        where: Filter of a gallery, None for all rows.
+        labels: Classes to leave out.
 
     Returns:
-        list[Condition]: The filter.
+        The filter.
 
     Raises:
         RetrievalError: If the filter is not possible.

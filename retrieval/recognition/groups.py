@@ -7,7 +7,7 @@ class Groups:
     """Disjoint sets of the numbers 0 to n - 1, united by edges; memory is n int64 and a batch of edges.
 
     Args:
-        count (int): n >= 0.
+        count: n >= 0.
     """
 
     def __init__(self, count: int) -> None:
@@ -17,8 +17,8 @@ class Groups:
         """Unite the sets of ``left[i]`` and ``right[i]``.
 
         Args:
-            left (np.ndarray): int64, (e,), 0 to n - 1.
-            right (np.ndarray): int64, (e,), likewise.
+            left: int64, (e,), 0 to n - 1.
+            right: int64, (e,), likewise.
         """
         left, right = self._find(left), self._find(right)
         while (apart := left != right).any():
@@ -31,7 +31,7 @@ class Groups:
         """Sets of two and more.
 
         Returns:
-            list[np.ndarray]: int64, (s,), s >= 2, ascending; ordered by their first.
+            int64, (s,), s >= 2, ascending; ordered by their first.
         """
         roots = self._find(np.arange(len(self._roots)))
         order = np.argsort(roots, kind='stable')

@@ -26,9 +26,9 @@ class Candidate:
     """A class among the neighbours of a query.
 
     Attributes:
-        label (str): Class.
-        share (float): Its part of the votes, 0 to 1.
-        similarity (float): Of its nearest image, see :func:`similarities`.
+        label: Class.
+        share: Its part of the votes, 0 to 1.
+        similarity: Of its nearest image, see :func:`similarities`.
     """
 
     label: str
@@ -41,12 +41,12 @@ class Recognition:
     """What a query was recognised as.
 
     Attributes:
-        label (str | None): Class; its group where the class is uncertain; None for unknown.
-        level (int): Steps above the classes that the answer is at: 0 for a class, 1 for a parent; -1 for unknown.
-        path (tuple[str, ...]): Groups of the answer from the coarsest down, and itself; empty for unknown.
-        confidence (float): Support of the answer, 0 to 1 for cosine; of the best class where unknown.
-        candidates (list[Candidate]): Classes among the neighbours, that with the largest share first.
-        neighbors (list[int]): Ids of the neighbours, nearest first.
+        label: Class; its group where the class is uncertain; None for unknown.
+        level: Steps above the classes that the answer is at: 0 for a class, 1 for a parent; -1 for unknown.
+        path: Groups of the answer from the coarsest down, and itself; empty for unknown.
+        confidence: Support of the answer, 0 to 1 for cosine; of the best class where unknown.
+        candidates: Classes among the neighbours, that with the largest share first.
+        neighbors: Ids of the neighbours, nearest first.
     """
 
     label: str | None
@@ -66,15 +66,15 @@ class Recognizer:
     siblings that share the votes lead to their parent, and an image unlike all others to unknown.
 
     Args:
-        gallery (Gallery): With labels; any object with the interface of :mod:`retrieval.gallery`.
-        k (int): Neighbours that vote, >= 1. Defaults to 10.
-        temperature (float): See :func:`knn_vote`. Defaults to 0.07.
-        thresholds (float | Sequence[float]): Least support of an answer at level 0 (classes), 1 (parents) and so on;
-            the last is for all levels above it too. See :func:`retrieval.recognition.calibrate`. Defaults to none:
-            whatever has a neighbour is known.
-        taxonomy (Taxonomy, optional): Groups above the classes.
-        space (str | Mapping[str, float], optional): Embeddings to compare, as in the gallery's ``search``.
-        where (Any, optional): Filter; only rows that pass it vote.
+        gallery: With labels; any object with the interface of :mod:`retrieval.gallery`.
+        k: Neighbours that vote, >= 1.
+        temperature: See :func:`knn_vote`.
+        thresholds: Least support of an answer at level 0 (classes), 1 (parents) and so on; the last is for all levels
+            above it too. See :func:`retrieval.recognition.calibrate`. Defaults to none: whatever has a neighbour is
+            known.
+        taxonomy: Groups above the classes.
+        space: Embeddings to compare, as in the gallery's ``search``.
+        where: Filter; only rows that pass it vote.
 
     Raises:
         RetrievalError: If k is not positive.
@@ -104,10 +104,10 @@ class Recognizer:
         """Recognise images.
 
         Args:
-            queries (np.ndarray | Mapping[str, np.ndarray]): float32, (m, d), or one such array for each space.
+            queries: float32, (m, d), or one such array for each space.
 
         Returns:
-            list[Recognition]: One per query, in order.
+            One per query, in order.
 
         Raises:
             RetrievalError: If the queries do not fit the gallery.
@@ -121,12 +121,12 @@ class Recognizer:
         """Neighbours of rows of the gallery, themselves among them.
 
         Args:
-            ids (np.ndarray): int64, (m,).
-            k (int): How many, >= 1.
-            without (Sequence[str]): Classes that must not be among them. Defaults to none.
+            ids: int64, (m,).
+            k: How many, >= 1.
+            without: Classes that must not be among them.
 
         Returns:
-            Hits: (m, k).
+            (m, k).
 
         Raises:
             RetrievalError: If an id is not in the gallery.
@@ -140,10 +140,10 @@ class Recognizer:
         """Labels of rows of the gallery.
 
         Args:
-            ids (np.ndarray): int64, any shape; -1 for none.
+            ids: int64, any shape; -1 for none.
 
         Returns:
-            np.ndarray: Objects, same shape: str, or None where there is no row or no label.
+            Objects, same shape: str, or None where there is no row or no label.
         """
         numbers, places = np.unique(ids, return_inverse=True)
         names = np.full(len(numbers), None, object)
@@ -156,12 +156,12 @@ class Recognizer:
         """Vote of neighbours on the groups of a level.
 
         Args:
-            hits (Hits): (m, k), neighbours.
-            names (np.ndarray): Their labels, see :meth:`labels`.
-            level (int): Steps above the classes. Defaults to 0.
+            hits: (m, k), neighbours.
+            names: Their labels, see :meth:`labels`.
+            level: Steps above the classes.
 
         Returns:
-            tuple[Votes, list[Group]]: The vote, and what each of its codes stands for: the way from the coarsest group.
+            The vote, and what each of its codes stands for: the way from the coarsest group.
         """
         known: dict[Group, int] = {}
         of_label = {}
@@ -199,11 +199,11 @@ def similarities(scores: np.ndarray, metric: str) -> np.ndarray:
     """Scores as similarities, the larger the more alike.
 
     Args:
-        scores (np.ndarray): Floating point, any shape, of a search; infinite where there is no hit.
-        metric (str): ``'cosine'`` and ``'ip'``: the score itself; ``'l2'``: ``1 / (1 + squared distance)``.
+        scores: Floating point, any shape, of a search; infinite where there is no hit.
+        metric: ``'cosine'`` and ``'ip'``: the score itself; ``'l2'``: ``1 / (1 + squared distance)``.
 
     Returns:
-        np.ndarray: float64, same shape; -inf where there is no hit.
+        float64, same shape; -inf where there is no hit.
     """
     scores = np.asarray(scores, np.float64)
     if metric != 'l2':

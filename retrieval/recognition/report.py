@@ -17,11 +17,11 @@ def format_recognition(path: str, recognition: Recognition) -> str:
     """One line: image, answer, confidence, and the classes that had votes.
 
     Args:
-        path (str): Of the image.
-        recognition (Recognition): Of the image.
+        path: Of the image.
+        recognition: Of the image.
 
     Returns:
-        str: For example ``a.jpg: Wren (0.71); votes: Wren 0.90, Robin 0.10``; a group has ``group`` before it.
+        For example ``a.jpg: Wren (0.71); votes: Wren 0.90, Robin 0.10``; a group has ``group`` before it.
     """
     votes = ', '.join(f'{candidate.label} {candidate.share:.2f}' for candidate in recognition.candidates[:3])
     answer = UNKNOWN if recognition.label is None else recognition.label
@@ -33,11 +33,11 @@ def recognition_to_json(path: str, recognition: Recognition) -> dict[str, Any]:
     """A recognition in types that JSON knows.
 
     Args:
-        path (str): Of the image.
-        recognition (Recognition): Of the image.
+        path: Of the image.
+        recognition: Of the image.
 
     Returns:
-        dict[str, Any]: ``path``, and the fields of the recognition; ``label`` is None for unknown.
+        ``path``, and the fields of the recognition; ``label`` is None for unknown.
     """
     candidates = [dict(label=one.label, share=one.share, similarity=one.similarity) for one in recognition.candidates]
     return dict(
@@ -55,10 +55,10 @@ def format_calibration(levels: Sequence[LevelCalibration]) -> str:
     """A line for each level.
 
     Args:
-        levels (Sequence[LevelCalibration]): See :func:`retrieval.recognition.calibrate`.
+        levels: See :func:`retrieval.recognition.calibrate`.
 
     Returns:
-        str: Several lines.
+        Several lines.
     """
     return '\n'.join(
         f'level {one.level}: threshold {one.threshold:.4f}, AUROC {one.auroc:.4f} on held-out classes; called unknown '
@@ -72,10 +72,10 @@ def format_duplicates(groups: Sequence[DuplicateGroup]) -> str:
     """A block for each group: its kind, then id and path of each image.
 
     Args:
-        groups (Sequence[DuplicateGroup]): See :func:`retrieval.recognition.find_duplicates`.
+        groups: See :func:`retrieval.recognition.find_duplicates`.
 
     Returns:
-        str: Several lines, the last of which counts.
+        Several lines, the last of which counts.
     """
     blocks = [
         '\n'.join([f'{group.kind}:', *(f'  {record.id}  {name_of(record)}' for record in group.records)])
@@ -93,10 +93,10 @@ def duplicates_to_json(groups: Sequence[DuplicateGroup]) -> list[dict[str, Any]]
     """Groups in types that JSON knows.
 
     Args:
-        groups (Sequence[DuplicateGroup]): See :func:`retrieval.recognition.find_duplicates`.
+        groups: See :func:`retrieval.recognition.find_duplicates`.
 
     Returns:
-        list[dict[str, Any]]: Each with ``kind``, ``ids`` and ``paths``.
+        Each with ``kind``, ``ids`` and ``paths``.
     """
     return [
         dict(

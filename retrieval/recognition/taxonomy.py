@@ -20,9 +20,8 @@ class Taxonomy:
     A group is known by its whole way from the top, so that groups of one name in different branches are different.
 
     Args:
-        ancestors (Mapping[str, Sequence[str]]): Groups of each class, the coarsest first, without a root that all
-            share, as in the metainfo of the project's data sets. Classes may differ in depth; a class that is not in
-            here has no groups.
+        ancestors: Groups of each class, the coarsest first, without a root that all share, as in the metainfo of the
+            project's data sets. Classes may differ in depth; a class that is not in here has no groups.
     """
 
     def __init__(self, ancestors: Mapping[str, Sequence[str]]) -> None:
@@ -35,10 +34,10 @@ class Taxonomy:
         Empty cells at the end of a line are levels that the class does not have.
 
         Args:
-            path (str | Path): CSV file, UTF-8, the class in the first column, the coarsest group in the last.
+            path: CSV file, UTF-8, the class in the first column, the coarsest group in the last.
 
         Returns:
-            Taxonomy: The tree.
+            The tree.
 
         Raises:
             RetrievalError: If the file cannot be read, a line has no class or a gap, or a class stands there twice.
@@ -68,11 +67,11 @@ class Taxonomy:
         """Read it from metadata of a gallery's rows.
 
         Args:
-            records (Iterable[Record]): Rows; those without a label count for nothing.
-            columns (Sequence[str]): Metadata columns from the parent up, for example ``['genus', 'family']``.
+            records: Rows; those without a label count for nothing.
+            columns: Metadata columns from the parent up, for example ``['genus', 'family']``.
 
         Returns:
-            Taxonomy: The tree; it ends, for a class, at the first column without a value.
+            The tree; it ends, for a class, at the first column without a value.
 
         Raises:
             RetrievalError: If rows of one class differ in a column.
@@ -104,11 +103,11 @@ class Taxonomy:
         """What a class belongs to at a level.
 
         Args:
-            label (str): Class.
-            level (int): Steps up from the class: 0 the class itself, 1 its parent.
+            label: Class.
+            level: Steps up from the class: 0 the class itself, 1 its parent.
 
         Returns:
-            tuple[str, ...] | None: The whole way from the top; None if the class has no such level.
+            The whole way from the top; None if the class has no such level.
         """
         path = (*self.ancestors(label), label)
         return path[: len(path) - level] if level < len(path) else None
@@ -120,12 +119,12 @@ def read_taxonomy(
     """Taxonomy of a gallery's classes, from a table or from the gallery's own columns.
 
     Args:
-        gallery (Gallery): Whose columns are read; with a table it is not looked at.
-        table (str | Path, optional): See :meth:`Taxonomy.from_csv`.
-        columns (Sequence[str]): See :meth:`Taxonomy.from_records`. Defaults to none.
+        gallery: Whose columns are read; with a table it is not looked at.
+        table: See :meth:`Taxonomy.from_csv`.
+        columns: See :meth:`Taxonomy.from_records`.
 
     Returns:
-        Taxonomy | None: None if neither is given.
+        None if neither is given.
 
     Raises:
         RetrievalError: If the table or the columns cannot be used.

@@ -11,11 +11,11 @@ def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
     """Area under the ROC curve: the chance that a known query has the larger confidence than an unknown one.
 
     Args:
-        known (np.ndarray): Floating point, (a,), confidences of queries of known classes, a >= 1.
-        unknown (np.ndarray): Floating point, (b,), those of unseen classes, b >= 1.
+        known: Floating point, (a,), confidences of queries of known classes, a >= 1.
+        unknown: Floating point, (b,), those of unseen classes, b >= 1.
 
     Returns:
-        float: 0 to 1; 0.5 for a confidence that says nothing. Ties count one half.
+        0 to 1; 0.5 for a confidence that says nothing. Ties count one half.
 
     Raises:
         RetrievalError: If either is empty or has NaN.
@@ -31,14 +31,13 @@ def choose_threshold(known: np.ndarray, unknown: np.ndarray | None = None, targe
     """Confidence below which a query is called unknown.
 
     Args:
-        known (np.ndarray): Floating point, (a,), confidences of held-out images whose class is in the gallery.
-        unknown (np.ndarray, optional): Floating point, (b,), those of images whose class is not; needed for
-            ``'balanced'``.
-        target (str | float): ``'balanced'`` for the best mean of the accuracy on known and on unknown; a number from 0
-            to below 1 for the share of known images that may be called unknown. Defaults to ``'balanced'``.
+        known: Floating point, (a,), confidences of held-out images whose class is in the gallery.
+        unknown: Floating point, (b,), those of images whose class is not; needed for ``'balanced'``.
+        target: ``'balanced'`` for the best mean of the accuracy on known and on unknown; a number from 0 to below 1 for
+            the share of known images that may be called unknown. Defaults to ``'balanced'``.
 
     Returns:
-        float: The threshold; a confidence equal to it is known. With a rate it is the largest that keeps to it.
+        The threshold; a confidence equal to it is known. With a rate it is the largest that keeps to it.
 
     Raises:
         RetrievalError: If there are no confidences, or the target is none of these.
@@ -61,10 +60,10 @@ def parse_target(text: str | None) -> str | float | None:
     """Read a target of :func:`choose_threshold` from a command line.
 
     Args:
-        text (str, optional): ``'balanced'``, or a rate such as ``'0.05'``.
+        text: ``'balanced'``, or a rate such as ``'0.05'``.
 
     Returns:
-        str | float | None: The target; None for None.
+        The target; None for None.
 
     Raises:
         RetrievalError: If it is neither.

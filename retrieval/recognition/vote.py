@@ -11,13 +11,13 @@ class Votes(NamedTuple):
     """Classes among the neighbours of each query, that with the largest share first.
 
     Attributes:
-        codes (np.ndarray): int64, (m, c), classes; -1 where a query has fewer.
-        shares (np.ndarray): float32, (m, c), 0 to 1, the class's part of all votes; the rows sum to 1, or to 0 for a
-            query without neighbours.
-        supports (np.ndarray): float32, (m, c), the class's part of the votes times the similarities that cast them,
-            negative ones as 0: low where neighbours disagree and where they are far. What several classes have in
-            common has the sum of their supports.
-        similarities (np.ndarray): float32, (m, c), of the class's nearest neighbour; -inf where there is no class.
+        codes: int64, (m, c), classes; -1 where a query has fewer.
+        shares: float32, (m, c), 0 to 1, the class's part of all votes; the rows sum to 1, or to 0 for a query without
+            neighbours.
+        supports: float32, (m, c), the class's part of the votes times the similarities that cast them, negative ones as
+            0: low where neighbours disagree and where they are far. What several classes have in common has the sum of
+            their supports.
+        similarities: float32, (m, c), of the class's nearest neighbour; -inf where there is no class.
     """
 
     codes: np.ndarray
@@ -32,14 +32,13 @@ def knn_vote(similarities: np.ndarray, codes: np.ndarray, temperature: float = 0
     Source: Wu et al., arXiv 1805.01978, section 3.4; with temperature 0.07 the evaluation of DINO (arXiv 2104.14294).
 
     Args:
-        similarities (np.ndarray): Floating point, (m, k), the larger the more alike; not finite where there is no
-            neighbour.
-        codes (np.ndarray): Integers, (m, k), class of each neighbour, >= 0; -1 for one that has no class or is missing.
-        temperature (float): > 0; the smaller, the more the nearest neighbours count; +inf gives each one vote. Defaults
-            to 0.07, for cosine similarities.
+        similarities: Floating point, (m, k), the larger the more alike; not finite where there is no neighbour.
+        codes: Integers, (m, k), class of each neighbour, >= 0; -1 for one that has no class or is missing.
+        temperature: > 0; the smaller, the more the nearest neighbours count; +inf gives each one vote. Defaults to
+            0.07, for cosine similarities.
 
     Returns:
-        Votes: Of at most k classes for each query; equal shares in the order of ``similarities``, then of the codes.
+        Of at most k classes for each query; equal shares in the order of ``similarities``, then of the codes.
 
     Raises:
         RetrievalError: If shapes differ or the temperature is not positive.

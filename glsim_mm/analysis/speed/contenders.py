@@ -40,12 +40,12 @@ class Workload:
     """What is computed.
 
     Attributes:
-        model (str): ``'vit-tiny'``, ``'vit-small'`` or ``'vit-base'``.
-        image_size (int): Side of the images in pixels.
-        batch_size (int): Images at a time.
-        device (str): ``'cpu'`` or a CUDA device. Defaults to ``'cpu'``.
-        threads (int | None): Threads on the CPU. Defaults to None, as torch does.
-        seed (int): Of weights and images. Defaults to 0.
+        model: ``'vit-tiny'``, ``'vit-small'`` or ``'vit-base'``.
+        image_size: Side of the images in pixels.
+        batch_size: Images at a time.
+        device: ``'cpu'`` or a CUDA device.
+        threads: Threads on the CPU. Defaults to None, as torch does.
+        seed: Of weights and images.
     """
 
     model: str
@@ -89,12 +89,12 @@ def make_contender(mode: str, work: Workload, folder: Path) -> Callable[[], Any]
     """A function that computes the logits of one batch.
 
     Args:
-        mode (str): ``'plain'`` (one pass of timm's ViT), ``'straightforward'``, or one of :data:`MODES`.
-        work (Workload): What to compute.
-        folder (Path): For exported files.
+        mode: ``'plain'`` (one pass of timm's ViT), ``'straightforward'``, or one of :data:`MODES`.
+        work: What to compute.
+        folder: For exported files.
 
     Returns:
-        Callable[[], Any]: Without arguments; the first call may compile.
+        Without arguments; the first call may compile.
 
     Raises:
         GLSimError: If the mode is unknown, or a package is missing.

@@ -13,11 +13,11 @@ def count_flops(function: Callable[[], Any]) -> int:
     """FLOPs of the matrix products, convolutions and attention of one call, a multiply-add counting as two.
 
     Args:
-        function (Callable[[], Any]): Is called once, without fused attention, which the counter does not know on every
-            device; the number is the same.
+        function: Is called once, without fused attention, which the counter does not know on every device; the number
+            is the same.
 
     Returns:
-        int: FLOPs.
+        FLOPs.
     """
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         function()

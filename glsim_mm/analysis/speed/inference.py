@@ -23,20 +23,18 @@ class InferenceRow:
     """One way of computing one workload.
 
     Attributes:
-        mode (str): ``'plain'`` is one pass of timm's ViT, ``'straightforward'`` the paper's two, the others GLSim here.
-        model (str): Size of the ViT.
-        image_size (int): Side of the images in pixels.
-        batch_size (int): Images at a time.
-        seconds (Spread): Of a batch.
-        p50 (float): Median latency of a batch in milliseconds.
-        p99 (float): 99th percentile of it; of few rounds nearly the longest.
-        images_per_second (float): Of the median.
-        vs_plain (Spread): Times as fast as ``'plain'``, round by round.
-        vs_straightforward (Spread): Likewise.
-        vs_eager (Spread): Likewise.
-        gflops (float): Per image, 10^9 FLOPs.
-        peak_share (float): Achieved FLOP/s as a share of what float32 matrix products reach here.
-        memory_mib (float | None): Peak memory of a batch beyond weights and images; None if not measured.
+        mode: ``'plain'`` is one pass of timm's ViT, ``'straightforward'`` the paper's two, the others GLSim here.
+        model: Size of the ViT.
+        image_size: Side of the images in pixels.
+        batch_size: Images at a time.
+        seconds: Of a batch.
+        p50: Median latency of a batch in milliseconds.
+        p99: 99th percentile of it; of few rounds nearly the longest.
+        images_per_second: Of the median.
+        vs_plain: Times as fast as ``'plain'``, round by round.
+        gflops: Per image, 10^9 FLOPs.
+        peak_share: Achieved FLOP/s as a share of what float32 matrix products reach here.
+        memory_mib: Peak memory of a batch beyond weights and images; None if not measured.
     """
 
     mode: str
@@ -61,13 +59,13 @@ def measure_inference(
     """Measure workloads one after the other.
 
     Args:
-        works (Sequence[Workload]): What to compute; all on the same device.
-        modes (Sequence[str]): Of :data:`MODES`; ``'plain'``, ``'straightforward'`` and ``'eager'`` always take part.
-        rounds (int): Rounds of timing, all contenders in turns. Defaults to 7.
-        memory (bool): Measure peak memory too, in a process per contender. Defaults to True.
+        works: What to compute; all on the same device.
+        modes: Of :data:`MODES`; ``'plain'``, ``'straightforward'`` and ``'eager'`` always take part.
+        rounds: Rounds of timing, all contenders in turns.
+        memory: Measure peak memory too, in a process per contender.
 
     Yields:
-        list[InferenceRow]: Of each workload.
+        Of each workload.
 
     Raises:
         GLSimError: If a name is unknown, or a package is missing.
@@ -95,13 +93,13 @@ def measure_memory(mode: str, work: Workload, folder: Path, processes: Measuring
     """Peak memory of one batch beyond weights and images, in MiB.
 
     Args:
-        mode (str): See :func:`make_contender`.
-        work (Workload): What to compute.
-        folder (Path): For exported files.
-        processes (MeasuringProcesses): Where to measure on the CPU.
+        mode: See :func:`make_contender`.
+        work: What to compute.
+        folder: For exported files.
+        processes: Where to measure on the CPU.
 
     Returns:
-        float | None: None if memory did not suffice.
+        None if memory did not suffice.
     """
     if work.device.startswith('cuda'):
         run = make_contender(mode, work, folder)
@@ -117,11 +115,11 @@ def selection_share(work: Workload, rounds: int = 7) -> Spread:
     """Share of the forward pass that selecting and cropping takes.
 
     Args:
-        work (Workload): What to compute.
-        rounds (int): Rounds of timing. Defaults to 7.
+        work: What to compute.
+        rounds: Rounds of timing.
 
     Returns:
-        Spread: 0 to 1, round by round.
+        0 to 1, round by round.
     """
     model, images = build_glsim(work), make_images(work)
     with torch.no_grad():

@@ -25,12 +25,12 @@ class LoadingReport:
     """A training pipeline against a training step.
 
     Attributes:
-        step_milliseconds (dict[str, float]): Per image and step of the pipeline, median over images, in one process.
-        loader_speeds (dict[int, Spread]): Images per second of the loader alone, by number of worker processes.
-        model_speed (Spread): Images per second of training steps on images in memory.
-        batch_size (int): Images at a time.
-        bottleneck (str): ``'loader'`` or ``'model'``: what is slower with the best number of workers.
-        headroom (float): Speed of the best loader divided by that of the model; below 1 the model waits.
+        step_milliseconds: Per image and step of the pipeline, median over images, in one process.
+        loader_speeds: Images per second of the loader alone, by number of worker processes.
+        model_speed: Images per second of training steps on images in memory.
+        batch_size: Images at a time.
+        bottleneck: ``'loader'`` or ``'model'``: what is slower with the best number of workers.
+        headroom: Speed of the best loader divided by that of the model; below 1 the model waits.
     """
 
     step_milliseconds: dict[str, float]
@@ -52,15 +52,15 @@ def measure_loading(
     """Measure a config's training pipeline and its model, each alone.
 
     Args:
-        cfg (Config): With ``train_dataloader`` and ``model``, which keeps its random weights.
-        num_workers (Sequence[int]): Worker processes to try. Defaults to (0, 1, 2).
-        num_images (int): Images to load, spread evenly over the data set. Defaults to 256.
-        rounds (int): Counted passes over them. Defaults to 3.
-        device (str): Of the model. Defaults to ``'cpu'``.
-        threads (int, optional): Of the model on the CPU. Defaults to None, as torch does.
+        cfg: With ``train_dataloader`` and ``model``, which keeps its random weights.
+        num_workers: Worker processes to try.
+        num_images: Images to load, spread evenly over the data set.
+        rounds: Counted passes over them.
+        device: Of the model.
+        threads: Of the model on the CPU. Defaults to None, as torch does.
 
     Returns:
-        LoadingReport: Medians.
+        Medians.
 
     Raises:
         GLSimError: If a number is out of range, or the data cannot be read.
@@ -87,10 +87,10 @@ def loading_table(report: LoadingReport) -> str:
     """Tables in Markdown, and the bottleneck in a sentence.
 
     Args:
-        report (LoadingReport): Of :func:`measure_loading`.
+        report: Of :func:`measure_loading`.
 
     Returns:
-        str: At most 80 columns.
+        At most 80 columns.
     """
     total = sum(report.step_milliseconds.values())
     lines = ['| step | ms per image | share |', '| --- | --- | --- |']

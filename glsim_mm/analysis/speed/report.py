@@ -17,10 +17,10 @@ def inference_table(rows: Sequence[InferenceRow]) -> str:
     """A table in Markdown, one line per way of computing.
 
     Args:
-        rows (Sequence[InferenceRow]): Of :func:`measure_inference`.
+        rows: Of :func:`measure_inference`.
 
     Returns:
-        str: Ratios with the tenth and ninth tenth of the rounds in brackets.
+        Ratios with the tenth and ninth tenth of the rounds in brackets.
     """
     lines = [
         '| model | px | batch | mode | images/s | p50 ms | p99 ms | x plain | x straightforward | x eager | GFLOPs '
@@ -54,10 +54,10 @@ def to_json(rows: Sequence[Any]) -> dict[str, Any]:
     """Rows and where they were measured, as plain values.
 
     Args:
-        rows (Sequence[Any]): Dataclasses of this package.
+        rows: Dataclasses of this package.
 
     Returns:
-        dict[str, Any]: ``machine`` and ``rows``.
+        ``machine`` and ``rows``.
     """
     return dict(machine=describe_machine(), rows=[_plain(asdict(row)) for row in rows])
 

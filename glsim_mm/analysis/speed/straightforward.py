@@ -20,8 +20,8 @@ class StraightforwardGLSim(nn.Module):
     """Shares all weights with a model of ``GLSimViT``, ``GLSimSelector`` (cosine) and ``AggregatorHead``.
 
     Args:
-        model (GLSimClassifier): Whose weights to use; its linear layers go back to torch's own library, its MLPs to new
-            memory for every tensor.
+        model: Whose weights to use; its linear layers go back to torch's own library, its MLPs to new memory for every
+            tensor.
     """
 
     def __init__(self, model: GLSimClassifier) -> None:

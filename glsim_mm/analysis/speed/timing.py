@@ -14,9 +14,9 @@ class Spread(NamedTuple):
     """A sample of numbers.
 
     Attributes:
-        median (float): Half are smaller.
-        low (float): A tenth are smaller.
-        high (float): A tenth are larger.
+        median: Half are smaller.
+        low: A tenth are smaller.
+        high: A tenth are larger.
     """
 
     median: float
@@ -33,12 +33,12 @@ def time_in_turns(
     disturbs all of them, which is why ratios within a round say more than times.
 
     Args:
-        contenders (Mapping[str, Callable[[], Any]]): Functions without arguments, by name.
-        rounds (int): Counted rounds, >= 1.
-        device (torch.device | str): Whose work is waited for. Defaults to the CPU.
+        contenders: Functions without arguments, by name.
+        rounds: Counted rounds, >= 1.
+        device: Whose work is waited for. Defaults to the CPU.
 
     Returns:
-        dict[str, list[float]]: Seconds of each round, by name.
+        Seconds of each round, by name.
     """
     waits = torch.device(device).type == 'cuda'
     names = list(contenders)
@@ -67,11 +67,11 @@ def times_as_fast(seconds: Sequence[float], reference: Sequence[float]) -> Sprea
     """How many times as fast one contender is as another, round by round.
 
     Args:
-        seconds (Sequence[float]): Of the contender.
-        reference (Sequence[float]): Of the other one, in the same rounds.
+        seconds: Of the contender.
+        reference: Of the other one, in the same rounds.
 
     Returns:
-        Spread: Of ``reference / seconds``; above 1 the contender is faster.
+        Of ``reference / seconds``; above 1 the contender is faster.
     """
     return spread([other / own for own, other in zip(seconds, reference)])
 
@@ -82,12 +82,12 @@ def measure_matmul_peak(
     """The most floating-point operations per second that matrix products reach here.
 
     Args:
-        dtype (torch.dtype): Of the matrices. Defaults to float32.
-        device (torch.device | str): Where to multiply. Defaults to the CPU.
-        rounds (int): Repetitions of each size, of which the best counts. Defaults to 5.
+        dtype: Of the matrices. Defaults to float32.
+        device: Where to multiply. Defaults to the CPU.
+        rounds: Repetitions of each size, of which the best counts.
 
     Returns:
-        float: FLOP/s, a multiply-add counting as two.
+        FLOP/s, a multiply-add counting as two.
     """
     best = 0.0
     for side in (512, 1024, 2048) if torch.device(device).type == 'cpu' else (2048, 4096, 8192):

@@ -25,16 +25,14 @@ class TrainingRow:
     """One way of doing a training step.
 
     Attributes:
-        name (str): ``'plain'``, ``'straightforward'``, ``'glsim'``, or GLSim with ``'checkpointing'``, in ``'bf16'``,
-            or with all but the last layer ``'frozen'``.
-        model (str): Size of the ViT.
-        image_size (int): Side of the images in pixels.
-        batch_size (int): Images at a time.
-        seconds (Spread): Of a step: forward, backward, AdamW.
-        vs_plain (Spread): Times as fast as ``'plain'``, round by round.
-        vs_straightforward (Spread): Likewise.
-        memory_mib (float | None): Growth in the first step, gradients and the optimiser's state among it; None if not
-            measured.
+        name: ``'plain'``, ``'straightforward'``, ``'glsim'``, or GLSim with ``'checkpointing'``, in ``'bf16'``, or with
+            all but the last layer ``'frozen'``.
+        model: Size of the ViT.
+        image_size: Side of the images in pixels.
+        batch_size: Images at a time.
+        seconds: Of a step: forward, backward, AdamW.
+        vs_plain: Times as fast as ``'plain'``, round by round.
+        memory_mib: Growth in the first step, gradients and the optimiser's state among it; None if not measured.
     """
 
     name: str
@@ -51,12 +49,12 @@ def measure_training(works: Sequence[Workload], rounds: int = 5, memory: bool = 
     """Measure training steps of all names in turns.
 
     Args:
-        works (Sequence[Workload]): What to compute.
-        rounds (int): Rounds of timing. Defaults to 5.
-        memory (bool): Measure peak memory too. Defaults to True.
+        works: What to compute.
+        rounds: Rounds of timing.
+        memory: Measure peak memory too.
 
     Yields:
-        list[TrainingRow]: Of each workload.
+        Of each workload.
     """
     if works[0].threads is not None:
         torch.set_num_threads(works[0].threads)
@@ -83,11 +81,11 @@ def make_step(name: str, work: Workload) -> Callable[[], None]:
     """A function that does one training step on random labels.
 
     Args:
-        name (str): Of :data:`NAMES`.
-        work (Workload): What to compute.
+        name: Of :data:`NAMES`.
+        work: What to compute.
 
     Returns:
-        Callable[[], None]: Without arguments.
+        Without arguments.
     """
     model: nn.Module
     if name == PLAIN:

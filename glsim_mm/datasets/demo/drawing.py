@@ -42,10 +42,10 @@ def paint(canvas: np.ndarray, distance: np.ndarray, color: np.ndarray, opacity: 
     """Colour the inside of a shape, in place.
 
     Args:
-        canvas (np.ndarray): (S, S, 3), RGB in 0..1.
-        distance (np.ndarray): (S, S).
-        color (np.ndarray): (3,) or (S, S, 3).
-        opacity (float | np.ndarray): 0..1, one or (S, S). Defaults to 1.
+        canvas: (S, S, 3), RGB in 0..1.
+        distance: (S, S).
+        color: (3,) or (S, S, 3).
+        opacity: 0..1, one or (S, S).
     """
     coverage = np.clip(0.5 - distance * len(canvas), 0, 1) * opacity
     canvas += coverage[..., None] * (color - canvas)

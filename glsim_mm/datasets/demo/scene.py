@@ -15,9 +15,9 @@ class Scene(NamedTuple):
     """A rendered picture.
 
     Attributes:
-        image (np.ndarray): (S, S, 3) uint8, RGB.
-        box (tuple): ``x, y, width, height`` of the fish, integers in pixels.
-        mark (tuple): ``x, y, radius`` of the disc that holds the mark, in pixels.
+        image: (S, S, 3) uint8, RGB.
+        box: ``x, y, width, height`` of the fish, integers in pixels.
+        mark: ``x, y, radius`` of the disc that holds the mark, in pixels.
     """
 
     image: np.ndarray
@@ -58,12 +58,12 @@ def render_scene(mark: Mark, size: int, *seeds: int) -> Scene:
     """Render one picture.
 
     Args:
-        mark (Mark): Distance function of the mark.
-        size (int): Side of the picture in pixels, at least 16.
-        *seeds (int): Non-negative numbers that fix all but the mark.
+        mark: Distance function of the mark.
+        size: Side of the picture in pixels, at least 16.
+        *seeds: Non-negative numbers that fix all but the mark.
 
     Returns:
-        Scene: The picture and where things are in it.
+        The picture and where things are in it.
     """
     dice = Dice(*seeds)
     centers = (np.arange(size) + 0.5) / size

@@ -27,11 +27,11 @@ class DemoSettings:
     """What the demo data set holds.
 
     Attributes:
-        num_classes (int): 2 to 12, the first so many of :data:`MARKS`.
-        train_per_class (int): Training pictures per class.
-        test_per_class (int): Test pictures per class.
-        size (int): Side of the pictures in pixels, at least 32.
-        seed (int): Non-negative; the same seed gives the same pixels.
+        num_classes: 2 to 12, the first so many of :data:`MARKS`.
+        train_per_class: Training pictures per class.
+        test_per_class: Test pictures per class.
+        size: Side of the pictures in pixels, at least 32.
+        seed: Non-negative; the same seed gives the same pixels.
 
     Raises:
         GLSimError: If a value is out of range.
@@ -77,11 +77,11 @@ def render_demo(root: str | Path, settings: DemoSettings | None = None) -> bool:
     that the generator did not make is never touched.
 
     Args:
-        root (str | Path): Folder to make.
-        settings (DemoSettings, optional): What to render. Defaults to ``DemoSettings()``.
+        root: Folder to make.
+        settings: What to render. Defaults to ``DemoSettings()``.
 
     Returns:
-        bool: Whether anything was rendered; False if the same set was there.
+        Whether anything was rendered; False if the same set was there.
 
     Raises:
         GLSimError: If ``root`` is a file, or holds files that the generator did not write.
@@ -106,11 +106,11 @@ def is_complete(root: str | Path, settings: DemoSettings) -> bool:
     """Whether a folder holds the demo set of these settings with all its pictures.
 
     Args:
-        root (str | Path): Folder.
-        settings (DemoSettings): What it should hold.
+        root: Folder.
+        settings: What it should hold.
 
     Returns:
-        bool: True if nothing is missing.
+        True if nothing is missing.
     """
     if _read_marker(Path(root)) != _marker(settings):
         return False

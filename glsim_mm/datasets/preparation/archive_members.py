@@ -24,8 +24,8 @@ class MemberStream:
     """Content of a member; what is wrong with the archive is told in one sentence.
 
     Args:
-        stream (IO[bytes]): The content.
-        archive (Path): The archive, for the error.
+        stream: The content.
+        archive: The archive, for the error.
     """
 
     def __init__(self, stream: IO[bytes], archive: Path) -> None:
@@ -36,10 +36,10 @@ class MemberStream:
         """Read.
 
         Args:
-            size (int): At most so many bytes. Defaults to -1, all.
+            size: At most so many bytes. Defaults to -1, all.
 
         Returns:
-            bytes: Empty at the end.
+            Empty at the end.
 
         Raises:
             GLSimError: If the archive is damaged or incomplete.
@@ -54,8 +54,8 @@ class Member(NamedTuple):
     """A file of an archive.
 
     Attributes:
-        path (PurePosixPath): Below the folder it is unpacked in, without ``..``.
-        stream (MemberStream): Its content.
+        path: Below the folder it is unpacked in, without ``..``.
+        stream: Its content.
     """
 
     path: PurePosixPath
@@ -66,10 +66,10 @@ def read_members(archive: Path) -> Iterator[Member]:
     """Files of a zip or tar archive, compressed or not, in its order; empty folders are passed over.
 
     Args:
-        archive (Path): The archive.
+        archive: The archive.
 
     Yields:
-        Member: A file; its stream can be read until the next one is asked for.
+        A file; its stream can be read until the next one is asked for.
 
     Raises:
         GLSimError: If the archive is damaged, incomplete or of another kind, or a member is a link, a device or would
@@ -90,11 +90,11 @@ def safe_path(name: str, archive: Path) -> PurePosixPath:
     """Path of a member below the folder it is unpacked in, on every system.
 
     Args:
-        name (str): The name in the archive.
-        archive (Path): The archive, for the error.
+        name: The name in the archive.
+        archive: The archive, for the error.
 
     Returns:
-        PurePosixPath: Relative, without ``..``.
+        Relative, without ``..``.
 
     Raises:
         GLSimError: If the name is absolute, has ``..``, a drive or a character that no path has.

@@ -18,16 +18,16 @@ class SetReport:
     """What was found in a data set's folder.
 
     Attributes:
-        published (PublishedSet): What should be there.
-        root (Path): The folder.
-        missing (list[tuple[Source, list[str]]]): Sources that have not all of their paths there, and these paths.
-        wrong (list[tuple[Source, str]]): Files that are not the published ones, and how they differ.
-        annotation_error (str, optional): Why the annotations cannot be read, a sentence.
-        num_listed (int, optional): Images that the annotations list; None if they could not be read.
-        missing_images (list[str]): Those of them that are not there, as paths below the folder.
-        unreadable (list[UnreadableFile] | None): Images that cannot be decoded; None if they were not checked.
-        duplicates (list[list[str]] | None): Groups of images with equal content; None if they were not checked.
-        failures (list[str]): Why downloads or archives failed, if that was tried.
+        published: What should be there.
+        root: The folder.
+        missing: Sources that have not all of their paths there, and these paths.
+        wrong: Files that are not the published ones, and how they differ.
+        annotation_error: Why the annotations cannot be read, a sentence.
+        num_listed: Images that the annotations list; None if they could not be read.
+        missing_images: Those of them that are not there, as paths below the folder.
+        unreadable: Images that cannot be decoded; None if they were not checked.
+        duplicates: Groups of images with equal content; None if they were not checked.
+        failures: Why downloads or archives failed, if that was tried.
     """
 
     published: PublishedSet
@@ -83,15 +83,15 @@ def check_set(
     """Compare a folder with what is published: files, their checksums, the images that the annotations list.
 
     Args:
-        published (PublishedSet): What should be there.
-        root (str | Path): The folder, the ``data_root`` of configs.
-        images (bool): Decode all images. Defaults to False.
-        deep (bool): Look for images with equal content. Defaults to False.
-        workers (int, optional): Threads. Defaults to the number of cores.
-        progress (Progress, optional): Called while images are decoded or compared.
+        published: What should be there.
+        root: The folder, the ``data_root`` of configs.
+        images: Decode all images.
+        deep: Look for images with equal content.
+        workers: Threads. Defaults to the number of cores.
+        progress: Called while images are decoded or compared.
 
     Returns:
-        SetReport: What was found.
+        What was found.
 
     Raises:
         GLSimError: If the folder is a file.
@@ -123,11 +123,11 @@ def listed_images(published: PublishedSet, root: Path) -> list[str]:
     """Images that the annotations of all splits list.
 
     Args:
-        published (PublishedSet): The set.
-        root (Path): Its folder.
+        published: The set.
+        root: Its folder.
 
     Returns:
-        list[str]: Paths.
+        Paths.
 
     Raises:
         GLSimError: If the annotations cannot be read.

@@ -12,11 +12,11 @@ def file_digest(path: Path, algorithm: str = 'sha256') -> str:
     """Checksum of a file's content.
 
     Args:
-        path (Path): The file.
-        algorithm (str): ``'md5'`` or ``'sha256'``. Defaults to ``'sha256'``.
+        path: The file.
+        algorithm: ``'md5'`` or ``'sha256'``.
 
     Returns:
-        str: Hexadecimal.
+        Hexadecimal.
 
     Raises:
         GLSimError: If the file cannot be read.
@@ -36,12 +36,12 @@ def mismatch(path: Path, checksum: str | None = None, size: int | None = None) -
     """How a file differs from what is published.
 
     Args:
-        path (Path): The file.
-        checksum (str, optional): ``'md5:...'`` or ``'sha256:...'``. Defaults to None, not known.
-        size (int, optional): In bytes. Defaults to None, not known.
+        path: The file.
+        checksum: ``'md5:...'`` or ``'sha256:...'``. Defaults to None, not known.
+        size: In bytes. Defaults to None, not known.
 
     Returns:
-        str | None: For example ``'has 3 bytes, not 502'``; None if it does not differ.
+        For example ``'has 3 bytes, not 502'``; None if it does not differ.
 
     Raises:
         GLSimError: If the file cannot be read.

@@ -21,16 +21,16 @@ class Source:
     """A published file: an archive, or a file that is used as it is.
 
     Attributes:
-        name (str): Name of the file.
-        provides (tuple[str, ...]): What it brings, as paths below the data set's folder; where several layouts are
-            read, alternatives are separated by ``|``, the archive's own first. A file that is no archive has one.
-        url (str, optional): Where anyone can fetch it; None if it is to be fetched by hand.
-        checksum (str, optional): ``'md5:...'`` or ``'sha256:...'``; None if it is not published.
-        checksum_from (str): Who published the checksum.
-        size (int, optional): In bytes, None if it is not published.
-        by_hand (str): How to get it where ``url`` is None.
-        optional (bool): Whether the data set is complete without it. Defaults to False.
-        rename (Mapping[str, str]): New names of files and folders that lie at the archive's top.
+        name: Name of the file.
+        provides: What it brings, as paths below the data set's folder; where several layouts are read, alternatives are
+            separated by ``|``, the archive's own first. A file that is no archive has one.
+        url: Where anyone can fetch it; None if it is to be fetched by hand.
+        checksum: ``'md5:...'`` or ``'sha256:...'``; None if it is not published.
+        checksum_from: Who published the checksum.
+        size: In bytes, None if it is not published.
+        by_hand: How to get it where ``url`` is None.
+        optional: Whether the data set is complete without it.
+        rename: New names of files and folders that lie at the archive's top.
     """
 
     name: str
@@ -62,17 +62,17 @@ class PublishedSet:
     """A published data set.
 
     Attributes:
-        name (str): Short name, as in the names of configs.
-        title (str): Full name.
-        homepage (str): Where its authors present it.
-        licence (str): Its terms, as far as its authors state them.
-        dataset_type (str): Registered class that reads it.
-        splits (tuple[str, ...]): Official splits that share no image.
-        num_images (int, optional): Images of these splits together; None if it is not published.
-        sources (tuple[Source, ...]): Its files.
-        notes (str): What else is to be known.
-        is_exact (bool): Whether the lists must name ``num_images`` images; False where the number was published with
-            other lists than those here. Defaults to True.
+        name: Short name, as in the names of configs.
+        title: Full name.
+        homepage: Where its authors present it.
+        licence: Its terms, as far as its authors state them.
+        dataset_type: Registered class that reads it.
+        splits: Official splits that share no image.
+        num_images: Images of these splits together; None if it is not published.
+        sources: Its files.
+        notes: What else is to be known.
+        is_exact: Whether the lists must name ``num_images`` images; False where the number was published with other
+            lists than those here.
     """
 
     name: str

@@ -51,17 +51,17 @@ def download(
     its name when all of it is there and checked.
 
     Args:
-        url (str): With the scheme https, http or file.
-        path (str | Path): Where to put it; a file that is there is replaced.
-        checksum (str, optional): ``'md5:...'`` or ``'sha256:...'``. Defaults to None, no check.
-        size (int, optional): In bytes. Defaults to None, no check.
-        attempts (int): So often in a row the connection may fail without a new byte. Defaults to 5.
-        timeout (float): Seconds to wait for an answer. Defaults to 60.
-        pause (float): Seconds before the second attempt, doubled each time. Defaults to 2.
-        progress (Progress, optional): Called now and then.
+        url: With the scheme https, http or file.
+        path: Where to put it; a file that is there is replaced.
+        checksum: ``'md5:...'`` or ``'sha256:...'``. Defaults to None, no check.
+        size: In bytes. Defaults to None, no check.
+        attempts: So often in a row the connection may fail without a new byte.
+        timeout: Seconds to wait for an answer.
+        pause: Seconds before the second attempt, doubled each time.
+        progress: Called now and then.
 
     Returns:
-        Path: ``path``.
+        ``path``.
 
     Raises:
         GLSimError: If the scheme is another, the server refuses, the connection fails too often, the file is not the

@@ -21,14 +21,14 @@ def extract(
     Files that are there already are replaced.
 
     Args:
-        archive (str | Path): A zip or tar archive, compressed or not.
-        target (str | Path): The folder.
-        provides (Sequence[str]): Paths that the target must have afterwards; of alternatives separated by ``|`` one.
-            Defaults to ``()``, whatever is in the archive.
-        rename (Mapping[str, str], optional): New names of files and folders at the level of what is wanted.
+        archive: A zip or tar archive, compressed or not.
+        target: The folder.
+        provides: Paths that the target must have afterwards; of alternatives separated by ``|`` one. Defaults to
+            ``()``, whatever is in the archive.
+        rename: New names of files and folders at the level of what is wanted.
 
     Returns:
-        Path: ``target``.
+        ``target``.
 
     Raises:
         GLSimError: If the archive is damaged, has a member that is no plain file or would leave the folder, or lacks

@@ -30,8 +30,8 @@ class UnreadableFile(NamedTuple):
     """A file that is no image, or only a part of one.
 
     Attributes:
-        path (str): The file.
-        reason (str): One line.
+        path: The file.
+        reason: One line.
     """
 
     path: str
@@ -42,10 +42,10 @@ def missing_files(paths: Iterable[str]) -> list[str]:
     """Files that do not exist.
 
     Args:
-        paths (Iterable[str]): Files; each folder is read once.
+        paths: Files; each folder is read once.
 
     Returns:
-        list[str]: The missing ones in their order.
+        The missing ones in their order.
     """
     listings: dict[str, set[str]] = {}
     missing = []
@@ -67,12 +67,12 @@ def find_unreadable(
     """Decode images and say which fail.
 
     Args:
-        paths (Sequence[str]): Image files.
-        workers (int, optional): Threads. Defaults to the number of cores.
-        progress (Progress, optional): Called after each image.
+        paths: Image files.
+        workers: Threads. Defaults to the number of cores.
+        progress: Called after each image.
 
     Returns:
-        list[UnreadableFile]: Those that cannot be read, in their order.
+        Those that cannot be read, in their order.
     """
     return [result for result in _map(_decode, paths, workers, progress) if result is not None]
 
@@ -83,12 +83,12 @@ def find_duplicates(
     """Files with equal content.
 
     Args:
-        paths (Sequence[str]): Files; those that cannot be read are passed over.
-        workers (int, optional): Threads. Defaults to the number of cores.
-        progress (Progress, optional): Called after each file of which another has the same size.
+        paths: Files; those that cannot be read are passed over.
+        workers: Threads. Defaults to the number of cores.
+        progress: Called after each file of which another has the same size.
 
     Returns:
-        list[list[str]]: Groups of two or more, in their order.
+        Groups of two or more, in their order.
     """
     by_size = _group(paths, _map(_size_on_disk, paths, workers))
     candidates = [path for group in by_size for path in group]
@@ -99,10 +99,10 @@ def image_size(path: str) -> tuple[int, int] | UnreadableFile:
     """Width and height in pixels as the image is shown, from the header alone.
 
     Args:
-        path (str): An image file.
+        path: An image file.
 
     Returns:
-        tuple[int, int] | UnreadableFile: Width and height, turned as the EXIF data says.
+        Width and height, turned as the EXIF data says.
     """
     try:
         with Image.open(path) as image:
@@ -119,12 +119,12 @@ def image_sizes(
     """:func:`image_size` of many files.
 
     Args:
-        paths (Sequence[str]): Image files.
-        workers (int, optional): Threads. Defaults to the number of cores.
-        progress (Progress, optional): Called after each image.
+        paths: Image files.
+        workers: Threads. Defaults to the number of cores.
+        progress: Called after each image.
 
     Returns:
-        list[tuple[int, int] | UnreadableFile]: In their order.
+        In their order.
     """
     return list(_map(image_size, paths, workers, progress))
 

@@ -30,16 +30,16 @@ def prepare(
     """Check a published data set and, if that is wanted, complete it.
 
     Args:
-        name (str): Short name, for example ``'cub'``.
-        root (str | Path): Its folder, the ``data_root`` of configs.
-        fetch (bool): Download and unpack what is missing or damaged and has a URL. Defaults to False.
-        images (bool): Decode all images. Defaults to False.
-        deep (bool): Look for images with equal content. Defaults to False.
-        workers (int, optional): Threads. Defaults to the number of cores.
-        progress (bool): Draw a bar on standard error while images are read. Defaults to True.
+        name: Short name, for example ``'cub'``.
+        root: Its folder, the ``data_root`` of configs.
+        fetch: Download and unpack what is missing or damaged and has a URL.
+        images: Decode all images.
+        deep: Look for images with equal content.
+        workers: Threads. Defaults to the number of cores.
+        progress: Draw a bar on standard error while images are read.
 
     Returns:
-        SetReport: What is there in the end, and which downloads failed.
+        What is there in the end, and which downloads failed.
 
     Raises:
         GLSimError: If there is no such set, or the folder is a file.
@@ -64,12 +64,12 @@ def fetch_sources(sources: Iterable[Source], root: str | Path, pause: float = 2)
     all the same.
 
     Args:
-        sources (Iterable[Source]): What is needed.
-        root (str | Path): The data set's folder; it is made if it is not there.
-        pause (float): Seconds before a failed connection is tried again, doubled each time. Defaults to 2.
+        sources: What is needed.
+        root: The data set's folder; it is made if it is not there.
+        pause: Seconds before a failed connection is tried again, doubled each time.
 
     Returns:
-        list[str]: A sentence for each download or archive that failed.
+        A sentence for each download or archive that failed.
     """
     failures = []
     for source in sources:

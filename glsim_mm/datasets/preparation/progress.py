@@ -14,11 +14,11 @@ def progress_bar(description: str, enable: bool = True) -> Iterator[Report | Non
     """A bar while the block runs.
 
     Args:
-        description (str): A word or two.
-        enable (bool): Without it there is none. Defaults to True.
+        description: A word or two.
+        enable: Without it there is none.
 
     Yields:
-        Report | None: Call it with what is done and the total.
+        Call it with what is done and the total.
     """
     if not enable:
         yield None

@@ -20,10 +20,10 @@ def find_published_set(name: str) -> PublishedSet:
     """A data set by its short name.
 
     Args:
-        name (str): For example ``'cub'``.
+        name: For example ``'cub'``.
 
     Returns:
-        PublishedSet: What is known about its files.
+        What is known about its files.
 
     Raises:
         GLSimError: If there is none of that name.

@@ -13,10 +13,10 @@ def format_report(report: SetReport) -> str:
     """A report as text: what is missing or wrong, and where to get it.
 
     Args:
-        report (SetReport): What was found.
+        report: What was found.
 
     Returns:
-        str: Lines.
+        Lines.
     """
     verdict = 'complete' if report.is_complete else 'incomplete'
     lines = [f'{report.published.title} in {report.root}: {verdict}']
@@ -37,10 +37,10 @@ def format_set(published: PublishedSet) -> str:
     """What is known about a data set's files, as text.
 
     Args:
-        published (PublishedSet): The set.
+        published: The set.
 
     Returns:
-        str: Lines.
+        Lines.
     """
     number = 'number not published' if published.num_images is None else f'{published.num_images:,}'
     lines = [f'{published.name}: {published.title}', f'  homepage: {published.homepage}']

@@ -22,9 +22,9 @@ class ClassBalancedBatchSampler(BatchSampler):
     has as many batches as fit into the data set. P is ``batch_size / images_per_class``.
 
     Args:
-        sampler (DefaultSampler): Sampler of the data loader, whose data set, seed, epoch and rank are used.
-        batch_size (int): Images per batch and process; the loader's.
-        images_per_class (int): K, >= 1. Defaults to 4.
+        sampler: Sampler of the data loader, whose data set, seed, epoch and rank are used.
+        batch_size: Images per batch and process; the loader's.
+        images_per_class: K, >= 1.
 
     Raises:
         GLSimError: If K does not divide the batch size, the sampler has no seed, an image has not one label, or the
@@ -96,10 +96,10 @@ def read_labels(dataset: Any) -> np.ndarray:
     """Label of each image of a data set, without reading the images.
 
     Args:
-        dataset (BaseDataset): A data set of mmengine or a wrapper of such.
+        dataset: A data set of mmengine or a wrapper of such.
 
     Returns:
-        np.ndarray: int64, (n,).
+        int64, (n,).
 
     Raises:
         GLSimError: If there are no images, or one has not one label.

@@ -35,8 +35,8 @@ class CachedTransforms(BaseTransform):
     example on a full disk, the steps go on without, after one warning. Nothing is ever deleted: remove the folder.
 
     Args:
-        transforms (Sequence[dict]): The steps, the first of which loads, for example ``LoadImage`` and ``Resize``.
-        cache_dir (str): Folder for the entries. One of (300, 300) pixels takes 270 kB.
+        transforms: The steps, the first of which loads, for example ``LoadImage`` and ``Resize``.
+        cache_dir: Folder for the entries. One of (300, 300) pixels takes 270 kB.
 
     Raises:
         GLSimError: If a step draws at random.
@@ -58,10 +58,10 @@ class CachedTransforms(BaseTransform):
         """Run the steps, or read what they made.
 
         Args:
-            results (dict): With ``img_path``.
+            results: With ``img_path``.
 
         Returns:
-            dict | None: With ``img`` and the shapes that the steps add; None if they skip the image.
+            With ``img`` and the shapes that the steps add; None if they skip the image.
         """
         entry = self._entry(results.get('img_path'), results.get('gt_bboxes'))
         if entry is not None:

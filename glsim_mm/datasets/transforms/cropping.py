@@ -12,7 +12,7 @@ class RandomCropWithBoxes(RandomCrop):
     It draws the same random numbers. A box that lies outside the crop becomes empty, at the border of the crop.
 
     Args:
-        crop_size (int | tuple[int, int]): Height and width in pixels; an image that is smaller is not padded.
+        crop_size: Height and width in pixels; an image that is smaller is not padded.
     """
 
     def __init__(self, crop_size: int | tuple[int, int]) -> None:

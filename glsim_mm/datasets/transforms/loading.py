@@ -26,17 +26,16 @@ class LoadImage(LoadImageFromFile):
     Each unreadable path is logged once per process and every meeting counted in :attr:`num_unreadable`.
 
     Args:
-        on_unreadable (str): ``'skip'``: return None, upon which mmengine's data sets take another sample at random,
-            for training. ``'blank'``: an image of the mean colour of ImageNet in its place, so that the photo stays in
-            the evaluation set, for testing. ``'error'``: raise. Defaults to ``'skip'``.
-        min_side (int): A JPEG may be decoded at a half, a quarter or an eighth of its size as long as both sides keep
-            this many pixels, which takes a fraction of the time. For training: pixels differ a little from those of
-            the whole image, resized. Give at least the size that the next step resizes to. ``gt_bboxes`` are scaled.
+        on_unreadable: ``'skip'``: return None, upon which mmengine's data sets take another sample at random, for
+            training. ``'blank'``: an image of the mean colour of ImageNet in its place, so that the photo stays in the
+            evaluation set, for testing. ``'error'``: raise.
+        min_side: A JPEG may be decoded at a half, a quarter or an eighth of its size as long as both sides keep this
+            many pixels, which takes a fraction of the time. For training: pixels differ a little from those of the
+            whole image, resized. Give at least the size that the next step resizes to. ``gt_bboxes`` are scaled.
             Defaults to 0, the whole image.
-        decoder (str): ``'opencv'`` or ``'turbojpeg'`` for JPEG files, which give the same pixels. Defaults to
-            ``'opencv'``.
-        to_float32 (bool): Give float32 of the same values. Defaults to False.
-        backend_args (dict, optional): mmengine's file backend. Defaults to None, which goes by the path.
+        decoder: ``'opencv'`` or ``'turbojpeg'`` for JPEG files, which give the same pixels.
+        to_float32: Give float32 of the same values.
+        backend_args: mmengine's file backend. Defaults to None, which goes by the path.
 
     Raises:
         GLSimError: If ``on_unreadable`` or ``decoder`` is unknown, ``min_side`` is negative, if ``'error'`` is asked
@@ -79,10 +78,10 @@ class LoadImage(LoadImageFromFile):
         """Load the image of a sample.
 
         Args:
-            results (dict): With ``img_path``, or with ``img``.
+            results: With ``img_path``, or with ``img``.
 
         Returns:
-            dict | None: ``results`` with the image; None if it is unreadable and shall be skipped.
+            ``results`` with the image; None if it is unreadable and shall be skipped.
         """
         if 'img' in results and 'img_path' not in results:
             return results

@@ -7,10 +7,10 @@ def leaf_datasets(dataset: object) -> Iterator[object]:
     """Datasets inside wrappers such as ``ConcatDataset``, ``RepeatDataset`` and ``torch.utils.data.Subset``.
 
     Args:
-        dataset (object): A dataset or a wrapper with ``dataset`` or ``datasets``.
+        dataset: A dataset or a wrapper with ``dataset`` or ``datasets``.
 
     Yields:
-        object: Datasets that wrap no other.
+        Datasets that wrap no other.
     """
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     if inner[0] is None:
@@ -24,10 +24,10 @@ def all_transforms(transform: object) -> Iterator[object]:
     """A transform and all that it holds, as ``Compose``, ``RandomChoice`` and ``TestTimeAug`` do.
 
     Args:
-        transform (object): A transform, or a list or tuple of them.
+        transform: A transform, or a list or tuple of them.
 
     Yields:
-        object: Transforms, outermost first.
+        Transforms, outermost first.
     """
     if isinstance(transform, (list, tuple)):
         for child in transform:

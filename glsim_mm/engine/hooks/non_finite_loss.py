@@ -18,7 +18,7 @@ class NonFiniteLossHook(Hook):
     often and lets checkpoints of a broken model take the place of good ones.
 
     Args:
-        interval (int): Iterations between two readings. Defaults to 50.
+        interval: Iterations between two readings.
 
     Raises:
         GLSimError: Names the iteration at which the loss was first found broken, and the last good checkpoint.

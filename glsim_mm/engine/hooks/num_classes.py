@@ -77,11 +77,10 @@ def judges_classes(metrics: Sequence[BaseMetric]) -> bool:
     """Whether a loop needs data of the head's classes; metrics of image search alone do not.
 
     Args:
-        metrics (Sequence[BaseMetric]): Metrics of the loop; those with ``needs_classes = False``, and mmpretrain's of
-            retrieval, do without.
+        metrics: Metrics of the loop; those with ``needs_classes = False``, and mmpretrain's of retrieval, do without.
 
     Returns:
-        bool: True unless there are metrics and all do without.
+        True unless there are metrics and all do without.
     """
     judges = [metric for metric in metrics if not isinstance(metric, DumpResults)]
     return not judges or any(map(_needs_classes, judges))
@@ -101,9 +100,9 @@ def check_top_k(metrics: Sequence[BaseMetric], num_classes: int, field: str) -> 
     """Raise :class:`GLSimError` if a metric asks for more of the likeliest classes than there are.
 
     Args:
-        metrics (Sequence[BaseMetric]): Metrics of a loop.
-        num_classes (int): Classes of the head.
-        field (str): Field of the config that lists them, for the message.
+        metrics: Metrics of a loop.
+        num_classes: Classes of the head.
+        field: Field of the config that lists them, for the message.
     """
     for place, metric in enumerate(metrics):
         top = max((getattr(metric, 'topk', None) or (0,)) if _needs_classes(metric) else (0,))

@@ -24,12 +24,11 @@ class PredictionPictureHook(VisualizationHook):
     pictures go to the back-ends of the config's visualizer.
 
     Args:
-        enable (bool): Defaults to False.
-        interval (int): Draw every n-th image. Defaults to 5000.
-        show (bool): Show each panel in a window. Defaults to False.
-        out_dir (str, optional): Folder for PNG files. Defaults to None.
-        wait_time (float): Seconds for which to show a panel; 0 waits for a key. Defaults to 0.
-        side (int): Height of the images in a panel in pixels, at least 96. Defaults to 192.
+        interval: Draw every n-th image.
+        show: Show each panel in a window.
+        out_dir: Folder for PNG files.
+        wait_time: Seconds for which to show a panel; 0 waits for a key.
+        side: Height of the images in a panel in pixels, at least 96.
     """
 
     def __init__(
@@ -85,12 +84,12 @@ def picture_name(image_path: str, dataset: object, step: int) -> str:
     """Path of a picture without suffix.
 
     Args:
-        image_path (str): Path of the image.
-        dataset (object): Data set, or a wrapper of several, whose ``data_root`` is left out.
-        step (int): Epoch of training, added if it is not 0.
+        image_path: Path of the image.
+        dataset: Data set, or a wrapper of several, whose ``data_root`` is left out.
+        step: Epoch of training, added if it is not 0.
 
     Returns:
-        str: Relative path.
+        Relative path.
     """
     path = Path(image_path)
     roots = [getattr(leaf, 'data_root', None) for leaf in leaf_datasets(dataset)]

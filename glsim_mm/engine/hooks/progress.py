@@ -22,9 +22,9 @@ class ProgressHook(Hook):
     ``--cfg-options default_hooks.progress.type=ProgressHook``.
 
     Args:
-        interval (float): Seconds between updates on a terminal. Reading the loss waits for the device, so not in
-            every iteration. Defaults to 0.5.
-        metric (str): Name of the validation metric to show. Defaults to ``'accuracy/top1'``.
+        interval: Seconds between updates on a terminal. Reading the loss waits for the device, so not in every
+            iteration.
+        metric: Name of the validation metric to show.
     """
 
     priority = 'VERY_LOW'
@@ -91,15 +91,15 @@ def format_progress(
     """One line of at most 80 characters.
 
     Args:
-        done (int): Iterations done, 1 to ``total``.
-        total (int): All iterations.
-        epoch (int): Epoch under way, counted from 1.
-        loss (float, optional): Loss of the last iteration.
-        accuracy (float, optional): Last accuracy on the validation set, per cent.
-        seconds_left (float): Estimated time left, seconds.
+        done: Iterations done, 1 to ``total``.
+        total: All iterations.
+        epoch: Epoch under way, counted from 1.
+        loss: Loss of the last iteration.
+        accuracy: Last accuracy on the validation set, per cent.
+        seconds_left: Estimated time left, seconds.
 
     Returns:
-        str: For example ``'[#########-----------]  45%  epoch 4  loss 1.21  top-1 63.5  1:12 left'``.
+        For example ``'[#########-----------]  45%  epoch 4  loss 1.21  top-1 63.5  1:12 left'``.
     """
     filled = _BAR_WIDTH * done // total
     parts = [f'[{"#" * filled}{"-" * (_BAR_WIDTH - filled)}] {100 * done // total:3d}%', f'epoch {epoch}']

@@ -33,13 +33,12 @@ class SelectionPanelHook(Hook):
     the hook.
 
     Args:
-        enable (bool): Defaults to False.
-        interval (int): Epochs between panels, or iterations of an iteration-based loop; drawn where validation takes
-            place, and after the last epoch. Defaults to 1.
-        num_images (int): How many images, all if there are fewer. Defaults to 8.
-        sheet (bool): One picture of all panels, instead of one each. Defaults to True.
-        columns (int): Panels side by side on the sheet. Defaults to 2.
-        side (int): Height of the images in a panel in pixels, at least 96. Defaults to 160.
+        interval: Epochs between panels, or iterations of an iteration-based loop; drawn where validation takes place,
+            and after the last epoch.
+        num_images: How many images, all if there are fewer.
+        sheet: One picture of all panels, instead of one each.
+        columns: Panels side by side on the sheet.
+        side: Height of the images in a panel in pixels, at least 96.
 
     Raises:
         GLSimError: If ``interval``, ``num_images`` or ``columns`` is less than 1, or ``side`` less than 96.
@@ -109,10 +108,10 @@ def undisturbed(model: nn.Module) -> Iterator[nn.Module]:
     """Evaluate a model, and leave modes and random generators (Python, numpy, torch on all devices) as they were.
 
     Args:
-        model (nn.Module): Put into evaluation mode for the block, which runs without gradients.
+        model: Put into evaluation mode for the block, which runs without gradients.
 
     Yields:
-        nn.Module: The model.
+        The model.
     """
     modes = {module: module.training for module in model.modules()}
     states = random.getstate(), np.random.get_state()

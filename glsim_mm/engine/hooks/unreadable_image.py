@@ -48,10 +48,10 @@ def count_unreadable(dataset: object) -> int:
     """Unreadable images met so far by a dataset's transforms.
 
     Args:
-        dataset (object): A dataset with a ``pipeline``, or a wrapper of such.
+        dataset: A dataset with a ``pipeline``, or a wrapper of such.
 
     Returns:
-        int: Sum of ``num_unreadable`` over all transforms, 0 without such a transform.
+        Sum of ``num_unreadable`` over all transforms, 0 without such a transform.
     """
     return sum(
         transform.num_unreadable

@@ -22,7 +22,7 @@ class FeatureFusionViT(TokenSelectionViT):
 
     Args:
         *args: Arguments of :class:`TokenSelectionViT`.
-        tokens_per_layer (int): Number K of patches from each layer, >= 1. Defaults to 12.
+        tokens_per_layer: Number K of patches from each layer, >= 1.
         **kwargs: Keyword arguments of :class:`TokenSelectionViT`.
 
     Raises:

@@ -42,20 +42,19 @@ class GLSimViT(VisionTransformer):
 
     Args:
         *args: Arguments of mmpretrain's :class:`VisionTransformer`.
-        crop_cls_token (bool): Give crops a learnable CLS token of their own, as the authors' timm variant does. It
-            starts as a copy of the CLS token whenever a checkpoint without it is loaded. Defaults to False.
-        with_cp (bool): Recompute each layer in the backward pass to save activation memory. Defaults to False.
-        out_type (str): As in the parent; ``'raw'`` returns (B, 1 + N, C), ``'featmap'`` (B, C, h, w) for detectors and
-            segmenters. Defaults to ``'raw'``.
-        window_size (int): Patches attend inside windows of so many patches a side, as in ViTDet (arXiv 2203.16527),
-            which makes large inputs affordable; the CLS token goes on seeing all of them, and they see it. 0 for none.
-            Defaults to 0.
-        global_indices (Sequence[int], optional): Layers that attend globally all the same. Defaults to the last layer
-            of each quarter, as in ViTDet.
-        with_similarity_map (bool): With ``out_type='featmap'``, one more output after the maps: the similarity of CLS
-            and patch tokens, (B, 1, h, w). Defaults to False.
-        merged_tokens (int): In the pass of crops, merge so many pairs of alike patch tokens in each layer
-            (arXiv 2210.09461), which is faster and no longer exact. Needs no training. Defaults to 0.
+        crop_cls_token: Give crops a learnable CLS token of their own, as the authors' timm variant does. It starts as a
+            copy of the CLS token whenever a checkpoint without it is loaded.
+        with_cp: Recompute each layer in the backward pass to save activation memory.
+        out_type: As in the parent; ``'raw'`` returns (B, 1 + N, C), ``'featmap'`` (B, C, h, w) for detectors and
+            segmenters.
+        window_size: Patches attend inside windows of so many patches a side, as in ViTDet (arXiv 2203.16527), which
+            makes large inputs affordable; the CLS token goes on seeing all of them, and they see it. 0 for none.
+        global_indices: Layers that attend globally all the same. Defaults to the last layer of each quarter, as in
+            ViTDet.
+        with_similarity_map: With ``out_type='featmap'``, one more output after the maps: the similarity of CLS and
+            patch tokens, (B, 1, h, w).
+        merged_tokens: In the pass of crops, merge so many pairs of alike patch tokens in each layer (arXiv 2210.09461),
+            which is faster and no longer exact. Needs no training.
         **kwargs: Keyword arguments of the parent.
     """
 
@@ -109,17 +108,17 @@ class GLSimViT(VisionTransformer):
         """Encode images.
 
         Args:
-            images (Tensor): Normalised images, shape (B, 3, H, W).
-            is_crop (bool): Use the crops' own CLS token where there is one. Defaults to False.
-            output (str): What of the last layer is wanted: all ``'tokens'``; ``'selection_tokens'``, of which only the
-                CLS token carries gradient, which spares training most of the last layer's backward pass; or
-                ``'class_token'``, for which the last layer computes nothing else. Defaults to ``'tokens'``.
+            images: Normalised images, shape (B, 3, H, W).
+            is_crop: Use the crops' own CLS token where there is one.
+            output: What of the last layer is wanted: all ``'tokens'``; ``'selection_tokens'``, of which only the CLS
+                token carries gradient, which spares training most of the last layer's backward pass; or
+                ``'class_token'``, for which the last layer computes nothing else.
 
         Returns:
-            tuple[Tensor]: One item per ``out_indices``; for ``out_type='raw'`` each is (B, 1 + N, C) with the CLS
-            token first and the patches row by row, N = ceil(H / P) * ceil(W / P). For ``'featmap'`` each is (B, C,
-            ceil(H / P), ceil(W / P)), that of the last layer behind the final norm; then the similarity map, float32
-            (B, 1, h, w) in [-1, 1] without gradient, if asked for. For ``output='class_token'`` one item (B, 1, C).
+            tuple[Tensor]: One item per ``out_indices``; for ``out_type='raw'`` each is (B, 1 + N, C) with the CLS token
+            first and the patches row by row, N = ceil(H / P) * ceil(W / P). For ``'featmap'`` each is (B, C, ceil(H /
+            P), ceil(W / P)), that of the last layer behind the final norm; then the similarity map, float32 (B, 1, h,
+            w) in [-1, 1] without gradient, if asked for. For ``output='class_token'`` one item (B, 1, C).
 
         Raises:
             GLSimError: If the image is smaller than one patch.
@@ -131,10 +130,10 @@ class GLSimViT(VisionTransformer):
         """Tokens of images from which regions are to be selected; only the CLS token carries gradient.
 
         Args:
-            images (Tensor): Shape (B, 3, H, W).
+            images: Shape (B, 3, H, W).
 
         Returns:
-            Tensor: Shape (B, 1 + N, C).
+            Shape (B, 1 + N, C).
         """
         return self(images, output='selection_tokens')[-1]
 
@@ -142,10 +141,10 @@ class GLSimViT(VisionTransformer):
         """CLS token of each crop (arXiv 2407.12891, section 3.3), with the crops' own CLS token where there is one.
 
         Args:
-            crops (Tensor): Shape (B, 3, H, W).
+            crops: Shape (B, 3, H, W).
 
         Returns:
-            Tensor: Shape (B, C).
+            Shape (B, C).
         """
         # Through __call__, so that a compiled backbone and forward hooks serve this pass too.
         return self(crops, is_crop=True, output='class_token')[-1][:, 0]

@@ -37,23 +37,23 @@ class TimmViT(BaseBackbone):
     size does not divide are zero-padded at the bottom and right.
 
     Args:
-        model_name (str): A name of ``timm.list_models('*vit*')``, for example ``'vit_small_patch14_dinov2.lvd142m'``.
-        pretrained (bool): Let :meth:`init_weights` fetch timm's weights of that name from the hub. Defaults to False.
-        checkpoint_path (str): File of weights in any layout that :mod:`glsim_mm.checkpoints` reads, or an address such
-            as ``'dinov2://FILE'``, for :meth:`init_weights` instead of the hub. Position embeddings are resized to
-            ``img_size``. Defaults to ''.
-        img_size (int | tuple[int, int], optional): Usual input height and width, for which the position embedding is
-            stored; other sizes are interpolated at run time. Defaults to the model's own.
-        out_type (str): ``'raw'`` for all tokens, ``'cls_token'`` for the first one, ``'featmap'`` for maps of the patch
-            tokens, for detectors and segmenters. Defaults to ``'raw'``.
-        out_indices (int | Sequence[int]): Layers whose maps are returned with ``'featmap'``. Defaults to -1, the last.
-        with_similarity_map (bool): With ``'featmap'``, one more output after the maps: the similarity of CLS (or mean)
-            token and patch tokens, (B, 1, h, w). Defaults to False.
-        frozen_stages (int): Freeze the stem and this many blocks, as in mmpretrain. Defaults to -1, none.
-        with_cp (bool): Recompute each block in the backward pass to save memory. Defaults to False.
-        merged_tokens (int): In the pass of crops, merge so many pairs of alike patch tokens in each block
-            (arXiv 2210.09461), which is faster and no longer exact. Needs no training. Defaults to 0.
-        init_cfg (dict, optional): Initialization config of mmengine.
+        model_name: A name of ``timm.list_models('*vit*')``, for example ``'vit_small_patch14_dinov2.lvd142m'``.
+        pretrained: Let :meth:`init_weights` fetch timm's weights of that name from the hub.
+        checkpoint_path: File of weights in any layout that :mod:`glsim_mm.checkpoints` reads, or an address such as
+            ``'dinov2://FILE'``, for :meth:`init_weights` instead of the hub. Position embeddings are resized to
+            ``img_size``.
+        img_size: Usual input height and width, for which the position embedding is stored; other sizes are interpolated
+            at run time. Defaults to the model's own.
+        out_type: ``'raw'`` for all tokens, ``'cls_token'`` for the first one, ``'featmap'`` for maps of the patch
+            tokens, for detectors and segmenters.
+        out_indices: Layers whose maps are returned with ``'featmap'``. Defaults to -1, the last.
+        with_similarity_map: With ``'featmap'``, one more output after the maps: the similarity of CLS (or mean) token
+            and patch tokens, (B, 1, h, w).
+        frozen_stages: Freeze the stem and this many blocks, as in mmpretrain. Defaults to -1, none.
+        with_cp: Recompute each block in the backward pass to save memory.
+        merged_tokens: In the pass of crops, merge so many pairs of alike patch tokens in each block (arXiv 2210.09461),
+            which is faster and no longer exact. Needs no training.
+        init_cfg: Initialization config of mmengine.
         **kwargs: Arguments of ``timm.create_model``, for example ``drop_path_rate``.
 
     Raises:
@@ -111,18 +111,17 @@ class TimmViT(BaseBackbone):
         """Encode images.
 
         Args:
-            images (Tensor): Normalised images, shape (B, 3, H, W).
-            output (str): What of the last block is wanted: all ``'tokens'``; ``'selection_tokens'``, of which only the
-                CLS token carries gradient, which spares training most of the last block's backward pass; or
+            images: Normalised images, shape (B, 3, H, W).
+            output: What of the last block is wanted: all ``'tokens'``; ``'selection_tokens'``, of which only the CLS
+                token carries gradient, which spares training most of the last block's backward pass; or
                 ``'class_token'``, for which the last block computes nothing else. Blocks that compute more than a plain
-                ViT's (rotary embeddings) are run whole. Defaults to ``'tokens'``.
+                ViT's (rotary embeddings) are run whole.
 
         Returns:
-            tuple[Tensor, ...]: One item: (B, P0 + N, C), CLS token (or mean patch token) first, then any registers,
-            then the patches row by row; or (B, C) for ``out_type='cls_token'``. For ``'featmap'`` one
-            (B, C, ceil(H / P), ceil(W / P)) per ``out_indices``, that of the last layer behind the final norm; then
-            the similarity map, float32 (B, 1, h, w) in [-1, 1] without gradient, if asked for. For
-            ``output='class_token'`` (B, 1, C).
+            One item: (B, P0 + N, C), CLS token (or mean patch token) first, then any registers, then the patches row by
+            row; or (B, C) for ``out_type='cls_token'``. For ``'featmap'`` one (B, C, ceil(H / P), ceil(W / P)) per
+            ``out_indices``, that of the last layer behind the final norm; then the similarity map, float32 (B, 1, h, w)
+            in [-1, 1] without gradient, if asked for. For ``output='class_token'`` (B, 1, C).
 
         Raises:
             GLSimError: If the image is smaller than one patch.
@@ -217,11 +216,11 @@ class TimmViT(BaseBackbone):
         """Depth of a parameter for layer-wise learning rate decay, 0 for the stem; see mmpretrain's ViT.
 
         Args:
-            param_name (str): Full parameter name.
-            prefix (str): What precedes this backbone's own names, for example ``'backbone.'``.
+            param_name: Full parameter name.
+            prefix: What precedes this backbone's own names, for example ``'backbone.'``.
 
         Returns:
-            tuple[int, int]: The depth and the number of depths.
+            The depth and the number of depths.
         """
         num_depths = self.num_layers + 2
         prefix = f'{prefix}model.'

@@ -20,7 +20,7 @@ class TokenSelectionViT(GLSimViT):
 
     Args:
         *args: Arguments of :class:`GLSimViT`.
-        out_type (str): ``'cls_token'`` or ``'raw'``, the fused sequence. Defaults to ``'cls_token'``.
+        out_type: ``'cls_token'`` or ``'raw'``, the fused sequence. Defaults to ``'cls_token'``.
         **kwargs: Keyword arguments of :class:`GLSimViT`. Patches overlap with ``patch_cfg=dict(stride=12, padding=0)``.
 
     Raises:
@@ -42,11 +42,11 @@ class TokenSelectionViT(GLSimViT):
         """Sequence for the last layer.
 
         Args:
-            hidden (Sequence[Tensor]): Output (B, 1 + N, C) of each layer before the last, first layer first.
-            record (AttentionRecord): Attention of the same layers.
+            hidden: Output (B, 1 + N, C) of each layer before the last, first layer first.
+            record: Attention of the same layers.
 
         Returns:
-            Tensor: (B, 1 + K, C), the last hidden CLS token first.
+            (B, 1 + K, C), the last hidden CLS token first.
         """
 
     def _encode(self, images: Tensor, cls_token: Tensor, output: str = 'tokens') -> tuple[Tensor, ...]:
@@ -78,10 +78,10 @@ def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
     """Tokens at positions.
 
     Args:
-        tokens (Tensor): (B, S, C).
-        indices (Tensor): int64 (B, K), in [0, S).
+        tokens: (B, S, C).
+        indices: int64 (B, K), in [0, S).
 
     Returns:
-        Tensor: (B, K, C).
+        (B, K, C).
     """
     return tokens.gather(1, indices[:, :, None].expand(-1, -1, tokens.shape[-1]))

@@ -23,17 +23,15 @@ class CALClassifier(ImageClassifier):
     images; this class predicts from logits.
 
     Args:
-        backbone (dict): Convolutional encoder; its last feature map is used.
-        neck (dict): ``BilinearAttentionPooling``.
-        head (dict): ``CounterfactualHead``.
-        crop_thresholds (tuple[float, float]): Range of the threshold of training crops, drawn uniformly for each image,
-            as a share of the map's maximum. Defaults to (0.4, 0.6).
-        crop_padding (float): Widening of training crops on each side as a share of the image. Defaults to 0.1.
-        drop_thresholds (tuple[float, float]): Range of the threshold from which pixels are dropped. Defaults to
-            (0.2, 0.5).
-        test_crops (tuple[tuple[float, float], ...]): Threshold and padding of each crop in testing; empty for none.
-            Defaults to ((0.1, 0.05),).
-        test_flip (bool): Average with the mirrored image and its crops. Defaults to False.
+        backbone: Convolutional encoder; its last feature map is used.
+        neck: ``BilinearAttentionPooling``.
+        head: ``CounterfactualHead``.
+        crop_thresholds: Range of the threshold of training crops, drawn uniformly for each image, as a share of the
+            map's maximum.
+        crop_padding: Widening of training crops on each side as a share of the image.
+        drop_thresholds: Range of the threshold from which pixels are dropped.
+        test_crops: Threshold and padding of each crop in testing; empty for none.
+        test_flip: Average with the mirrored image and its crops.
         **kwargs: ``train_cfg``, ``data_preprocessor``, ``pretrained`` and ``init_cfg`` of the parent.
     """
 
@@ -69,11 +67,11 @@ class CALClassifier(ImageClassifier):
         """Crop every image to what one attention map points at, and drop what another points at.
 
         Args:
-            images (Tensor): Normalised images, (B, 3, H, W).
-            attention (Tensor): Attention maps, (B, M, h, w).
+            images: Normalised images, (B, 3, H, W).
+            attention: Attention maps, (B, M, h, w).
 
         Returns:
-            Tensor: (2 B, 3, H, W), crops first.
+            (2 B, 3, H, W), crops first.
         """
         size = (images.shape[-2], images.shape[-1])
         for_crop, for_drop = sample_attention_maps(attention, 2).unbind(dim=1)
@@ -85,11 +83,11 @@ class CALClassifier(ImageClassifier):
         """Losses of a batch.
 
         Args:
-            inputs (Tensor): Normalised images, (B, 3, H, W).
-            data_samples (list[DataSample]): One per image, with one label each.
+            inputs: Normalised images, (B, 3, H, W).
+            data_samples: One per image, with one label each.
 
         Returns:
-            dict[str, Tensor]: Losses of the head by name.
+            Losses of the head by name.
         """
         pooled = self.extract_feat(inputs)
         augmented = self.extract_feat(self.augment(inputs, pooled.attention))
@@ -99,11 +97,11 @@ class CALClassifier(ImageClassifier):
         """Average the logits of images and their crops.
 
         Args:
-            inputs (Tensor): Normalised images, (B, 3, H, W).
+            inputs: Normalised images, (B, 3, H, W).
 
         Returns:
-            tuple[Tensor, Tensor, Tensor]: Logits (B, K); mean attention map, float32 (B, h, w); and crop boxes, int64
-            (B, R, 4), ``x0, y0, x1, y1`` in pixels of the input, one for each of ``test_crops``.
+            Logits (B, K); mean attention map, float32 (B, h, w); and crop boxes, int64 (B, R, 4), ``x0, y0, x1, y1`` in
+            pixels of the input, one for each of ``test_crops``.
         """
         logits, attention, boxes = self._classify_view(inputs)
         if self.test_flip:
@@ -114,14 +112,14 @@ class CALClassifier(ImageClassifier):
         """Classify images and say where the model looked.
 
         Args:
-            inputs (Tensor): Normalised images, (B, 3, H, W).
-            data_samples (list[DataSample], optional): One per image; filled and returned.
+            inputs: Normalised images, (B, 3, H, W).
+            data_samples: One per image; filled and returned.
 
         Returns:
-            list[DataSample]: With ``pred_score`` (K,), ``pred_label`` (1,), ``similarity_map`` (h, w) float32, the mean
-            attention map (the name under which GLSim models give what they select by), and, if there are crops,
-            ``selected_box`` (4,) float32 ``x0, y0, x1, y1`` of the first in pixels of the network input;
-            ``selected_boxes`` (R, 4) if there are several.
+            With ``pred_score`` (K,), ``pred_label`` (1,), ``similarity_map`` (h, w) float32, the mean attention map
+            (the name under which GLSim models give what they select by), and, if there are crops, ``selected_box`` (4,)
+            float32 ``x0, y0, x1, y1`` of the first in pixels of the network input; ``selected_boxes`` (R, 4) if there
+            are several.
         """
         logits, attention, boxes = self.classify(inputs)
         samples = self.head.predict_from_logits(logits, data_samples)

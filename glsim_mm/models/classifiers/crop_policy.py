@@ -18,11 +18,11 @@ class TestOptions:
     One checkpoint serves all of it, if its head was trained for it: ``sequence_weights`` of :class:`AggregatorHead`.
 
     Attributes:
-        crop (str): ``'always'`` encodes the crop of every image, as the paper does; ``'off'`` of none, which costs one
-            pass; ``'adaptive'`` of those images of which the first pass is not sure. Defaults to ``'always'``.
-        threshold (float): With ``'adaptive'``, the crop is encoded where the likeliest class of the first pass is less
-            than this ahead of the second, see :func:`margin`, in [0, 1]: 0 never, 1 nearly always. Defaults to 0.5.
-        amp (str, optional): Predict in mixed precision, ``'bf16'`` or ``'fp16'``. Defaults to None, float32.
+        crop: ``'always'`` encodes the crop of every image, as the paper does; ``'off'`` of none, which costs one pass;
+            ``'adaptive'`` of those images of which the first pass is not sure.
+        threshold: With ``'adaptive'``, the crop is encoded where the likeliest class of the first pass is less than
+            this ahead of the second, see :func:`margin`, in [0, 1]: 0 never, 1 nearly always.
+        amp: Predict in mixed precision, ``'bf16'`` or ``'fp16'``. Defaults to None, float32.
 
     Raises:
         GLSimError: If a value is out of range.
@@ -49,10 +49,10 @@ def read_test_options(test_cfg: dict | None) -> TestOptions:
     """``test_cfg`` of a config, checked.
 
     Args:
-        test_cfg (dict, optional): Fields of :class:`TestOptions`; None for the defaults.
+        test_cfg: Fields of :class:`TestOptions`; None for the defaults.
 
     Returns:
-        TestOptions: As given.
+        As given.
 
     Raises:
         GLSimError: If a field is unknown or out of range.
@@ -72,10 +72,10 @@ def margin(logits: Tensor) -> Tensor:
     falls also where many unlikely ones share the rest, and chooses worse (docs/performance.md).
 
     Args:
-        logits (Tensor): (B, K).
+        logits: (B, K).
 
     Returns:
-        Tensor: float32, (B,), difference of the two largest probabilities, in [0, 1]; 1 where K is 1.
+        float32, (B,), difference of the two largest probabilities, in [0, 1]; 1 where K is 1.
     """
     best = logits.float().softmax(dim=1).topk(min(2, logits.shape[1]), dim=1).values
     return best[:, 0] - best[:, 1:].sum(dim=1)
@@ -85,11 +85,11 @@ def unsure(logits: Tensor, threshold: float) -> Tensor:
     """Which images need the second pass.
 
     Args:
-        logits (Tensor): Of the first pass, (B, K).
-        threshold (float): Least :func:`margin` at which a prediction stands.
+        logits: Of the first pass, (B, K).
+        threshold: Least :func:`margin` at which a prediction stands.
 
     Returns:
-        Tensor: int64, (n,), positions of the others, in order; NaN counts as unsure. Waits for the device: how many
-        crops are encoded must be known.
+        int64, (n,), positions of the others, in order; NaN counts as unsure. Waits for the device: how many crops are
+        encoded must be known.
     """
     return (~(margin(logits) >= threshold)).nonzero()[:, 0]

@@ -23,18 +23,18 @@ class GLSimClassifier(ImageClassifier):
     Source: arXiv 2407.12891, section 3. Takes the arguments of mmpretrain's :class:`ImageClassifier`.
 
     Args:
-        backbone (dict): Encoder that returns raw tokens: ``GLSimViT``, ``TimmViT`` or any ViT of mmpretrain with
+        backbone: Encoder that returns raw tokens: ``GLSimViT``, ``TimmViT`` or any ViT of mmpretrain with
             ``out_type='raw'`` and a CLS token.
-        neck (dict): Region selector, ``GLSimSelector`` by default. The encoder's attention is recorded only for
-            selectors that ask for it.
-        head (dict): ``AggregatorHead`` or another head over class tokens (B, V, C).
-        test_cfg (dict, optional): When the crop is encoded in :meth:`predict`, and in which precision; see
-            :class:`TestOptions`. Defaults to None: always, in float32.
+        neck: Region selector, ``GLSimSelector`` by default. The encoder's attention is recorded only for selectors that
+            ask for it.
+        head: ``AggregatorHead`` or another head over class tokens (B, V, C).
+        test_cfg: When the crop is encoded in :meth:`predict`, and in which precision; see :class:`TestOptions`.
+            Defaults to None: always, in float32.
         **kwargs: ``train_cfg``, ``data_preprocessor``, ``pretrained`` and ``init_cfg`` of the parent.
 
     Raises:
-        GLSimError: If the backbone does not return raw tokens with a CLS token, the selector classifies other
-            classes than the head, or ``test_cfg`` is out of range.
+        GLSimError: If the backbone does not return raw tokens with a CLS token, the selector classifies other classes
+            than the head, or ``test_cfg`` is out of range.
     """
 
     STAGES = ('backbone', 'selector', 'neck', 'pre_logits')
@@ -58,11 +58,11 @@ class GLSimClassifier(ImageClassifier):
         """Features of one stage.
 
         Args:
-            inputs (Tensor): Normalised images, (B, 3, H, W), both sides at least one patch.
-            stage (str): ``'backbone'``: the encoder's tuple, last item raw tokens (B, P0 + N, C); ``'selector'``:
+            inputs: Normalised images, (B, 3, H, W), both sides at least one patch.
+            stage: ``'backbone'``: the encoder's tuple, last item raw tokens (B, P0 + N, C); ``'selector'``:
                 :class:`SelectedRegions`; ``'neck'``: tuple with the class tokens (B, 1 + R, C) of image and crops, of a
                 model in eval mode with ``test_cfg.crop='off'`` (B, 1, C) of the image alone; ``'pre_logits'``:
-                aggregated CLS token (B, C) of these. Defaults to ``'neck'``.
+                aggregated CLS token (B, C) of these.
 
         Returns:
             tuple[Tensor] | SelectedRegions | Tensor: As ``stage`` says.
@@ -89,14 +89,14 @@ class GLSimClassifier(ImageClassifier):
         """Both passes of the encoder.
 
         Args:
-            inputs (Tensor): Normalised images, (B, 3, H, W).
-            crop (bool): Encode the crop too. Defaults to True.
-            data_samples (list[DataSample], optional): One per image; only for selectors that need annotated boxes,
-                which they take from ``gt_bboxes``.
+            inputs: Normalised images, (B, 3, H, W).
+            crop: Encode the crop too.
+            data_samples: One per image; only for selectors that need annotated boxes, which they take from
+                ``gt_bboxes``.
 
         Returns:
-            tuple[Tensor, SelectedRegions]: Class tokens (B, 1 + R, C) of image and crops, R = 1 unless the selector is
-            told otherwise, without ``crop`` (B, 1, C) of the image alone; and the selected regions.
+            Class tokens (B, 1 + R, C) of image and crops, R = 1 unless the selector is told otherwise, without ``crop``
+            (B, 1, C) of the image alone; and the selected regions.
 
         Raises:
             GLSimError: If the selector needs attention or boxes that are not there.
@@ -131,11 +131,11 @@ class GLSimClassifier(ImageClassifier):
         """Losses of a batch.
 
         Args:
-            inputs (Tensor): Normalised images, (B, 3, H, W).
-            data_samples (list[DataSample]): One per image, with labels.
+            inputs: Normalised images, (B, 3, H, W).
+            data_samples: One per image, with labels.
 
         Returns:
-            dict[str, Tensor]: Losses of the head by name, and those of a selector that learns.
+            Losses of the head by name, and those of a selector that learns.
         """
         tokens, regions = self._select(inputs, data_samples)
         losses = self.head.loss((self._class_tokens(tokens, regions),), data_samples)
@@ -147,16 +147,16 @@ class GLSimClassifier(ImageClassifier):
         """Classify images and say where the model looked.
 
         Args:
-            inputs (Tensor): Normalised images, (B, 3, H, W).
-            data_samples (list[DataSample], optional): One per image; filled and returned.
+            inputs: Normalised images, (B, 3, H, W).
+            data_samples: One per image; filled and returned.
             **kwargs: Passed to the head's ``predict``.
 
         Returns:
-            list[DataSample]: With ``pred_score`` (K,), ``pred_label`` (1,), ``selected_box`` (4,) float32
-            ``x0, y0, x1, y1`` in pixels of the network input, ``similarity_map`` (h, w) float32 scores, the largest of
-            which were selected, and ``patch_size`` (height, width) in pixels. A selector of R > 1 regions leaves the
-            first of them there and all in ``selected_boxes`` (R, 4). Where ``test_cfg.crop`` is not ``'always'``,
-            ``crop_encoded`` (bool) tells whether the prediction rests on the crop too.
+            With ``pred_score`` (K,), ``pred_label`` (1,), ``selected_box`` (4,) float32 ``x0, y0, x1, y1`` in pixels of
+            the network input, ``similarity_map`` (h, w) float32 scores, the largest of which were selected, and
+            ``patch_size`` (height, width) in pixels. A selector of R > 1 regions leaves the first of them there and all
+            in ``selected_boxes`` (R, 4). Where ``test_cfg.crop`` is not ``'always'``, ``crop_encoded`` (bool) tells
+            whether the prediction rests on the crop too.
         """
         options = self.test_options
         with nullcontext() if options.amp is None else torch.autocast(inputs.device.type, AMP_TYPES[options.amp]):
@@ -191,11 +191,11 @@ class GLSimClassifier(ImageClassifier):
         """Leave on each sample where the model looked.
 
         Args:
-            samples (list[DataSample]): One per image; filled.
-            regions (SelectedRegions): Of the images.
+            samples: One per image; filled.
+            regions: Of the images.
 
         Returns:
-            list[DataSample]: The samples, with the fields of :meth:`predict` that are not the head's.
+            The samples, with the fields of :meth:`predict` that are not the head's.
         """
         maps = regions.scores.unflatten(1, regions.grid)
         boxes = regions.boxes.float()
@@ -228,11 +228,11 @@ def annotated_boxes(data_samples: list[DataSample] | None, device: torch.device)
     """Box around each image's annotated boxes.
 
     Args:
-        data_samples (list[DataSample], optional): With ``gt_bboxes`` (n, 4), ``x0, y0, x1, y1`` in pixels.
-        device (torch.device): Where to put the boxes.
+        data_samples: With ``gt_bboxes`` (n, 4), ``x0, y0, x1, y1`` in pixels.
+        device: Where to put the boxes.
 
     Returns:
-        Tensor | None: float32, (B, 4); None if an image has no box.
+        float32, (B, 4); None if an image has no box.
     """
     if not data_samples or not all('gt_bboxes' in sample for sample in data_samples):
         return None

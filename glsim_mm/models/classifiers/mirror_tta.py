@@ -15,18 +15,18 @@ class MirrorTTA(BaseTTAModel):
     its results, region and similarity map, is that of the view that is not mirrored.
 
     Args:
-        module (dict): The classifier.
+        module: The classifier.
     """
 
     def merge_preds(self, data_samples_list: list[list[DataSample]]) -> list[DataSample]:
         """Merge the views of each image.
 
         Args:
-            data_samples_list (list[list[DataSample]]): For each image its views, with ``pred_score`` (C,),
-                probabilities, and ``flip``, whether the view is mirrored.
+            data_samples_list: For each image its views, with ``pred_score`` (C,), probabilities, and ``flip``, whether
+                the view is mirrored.
 
         Returns:
-            list[DataSample]: One for each image.
+            One for each image.
         """
         return [_merge(views) for views in data_samples_list]
 

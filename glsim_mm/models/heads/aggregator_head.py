@@ -26,20 +26,19 @@ class AggregatorHead(ClsHead):
     read out (arXiv 2407.12891, section 3.4).
 
     Args:
-        num_classes (int): Number of classes, >= 1.
-        in_channels (int): Width C of the CLS tokens.
-        num_layers (int): Number of ViT blocks. Defaults to 1.
-        num_heads (int, optional): Attention heads. Defaults to C / 64, at least 1.
-        mlp_ratio (float): Width of the MLP as a multiple of C. Defaults to 4.
-        drop_rate (float): Dropout in the blocks. Defaults to 0.
-        norm_cfg (dict): LayerNorm config. Defaults to ``dict(type='LN', eps=1e-12)``, the authors' epsilon.
-        loss (dict): Loss config. Defaults to cross-entropy with label smoothing 0.1.
-        sequence_weights (dict, optional): Weights of the losses on three sequences: ``'both'``, the CLS tokens of image
-            and crops, the paper's; ``'image'``, the image's alone, which teaches the head to do without a crop
-            (``test_cfg.crop`` of :class:`GLSimClassifier`); ``'crop'``, each crop's alone, which makes crops training
-            images of their own, as augmentation (arXiv 2605.18700). Those left out weigh 0. Defaults to None,
-            ``dict(both=1)``.
-        init_cfg (dict): Initialization of the linear classifier.
+        num_classes: Number of classes, >= 1.
+        in_channels: Width C of the CLS tokens.
+        num_layers: Number of ViT blocks.
+        num_heads: Attention heads. Defaults to C / 64, at least 1.
+        mlp_ratio: Width of the MLP as a multiple of C.
+        drop_rate: Dropout in the blocks.
+        norm_cfg: LayerNorm config. Defaults to ``dict(type='LN', eps=1e-12)``, the authors' epsilon.
+        loss: Loss config. Defaults to cross-entropy with label smoothing 0.1.
+        sequence_weights: Weights of the losses on three sequences: ``'both'``, the CLS tokens of image and crops, the
+            paper's; ``'image'``, the image's alone, which teaches the head to do without a crop (``test_cfg.crop`` of
+            :class:`GLSimClassifier`); ``'crop'``, each crop's alone, which makes crops training images of their own, as
+            augmentation (arXiv 2605.18700). Those left out weigh 0. Defaults to None, ``dict(both=1)``.
+        init_cfg: Initialization of the linear classifier.
         **kwargs: ``topk`` and ``cal_acc`` of mmpretrain's :class:`ClsHead`.
 
     Raises:
@@ -87,10 +86,10 @@ class AggregatorHead(ClsHead):
         """Let the CLS tokens of an image and its crops exchange information.
 
         Args:
-            class_tokens (Tensor): (B, V, C), the image's CLS token first, V = 1 + number of crops.
+            class_tokens: (B, V, C), the image's CLS token first, V = 1 + number of crops.
 
         Returns:
-            Tensor: (B, V, C) after the final LayerNorm.
+            (B, V, C) after the final LayerNorm.
         """
         for layer in self.layers:
             class_tokens = layer(class_tokens)
@@ -100,10 +99,10 @@ class AggregatorHead(ClsHead):
         """Aggregated CLS token; L2-normalised it is the retrieval embedding.
 
         Args:
-            feats (Sequence[Tensor]): The last item holds the class tokens, (B, V, C).
+            feats: The last item holds the class tokens, (B, V, C).
 
         Returns:
-            Tensor: (B, C).
+            (B, C).
         """
         class_tokens = feats[-1]
         if not self.layers:
@@ -117,10 +116,10 @@ class AggregatorHead(ClsHead):
         """Classify.
 
         Args:
-            feats (Sequence[Tensor]): The last item holds the class tokens, (B, V, C).
+            feats: The last item holds the class tokens, (B, V, C).
 
         Returns:
-            Tensor: Logits, (B, num_classes).
+            Logits, (B, num_classes).
         """
         return self.fc(self.pre_logits(feats))
 
@@ -128,13 +127,13 @@ class AggregatorHead(ClsHead):
         """Losses of a batch.
 
         Args:
-            feats (Sequence[Tensor]): The last item holds the class tokens, (B, V, C).
-            data_samples (list[DataSample]): B samples with labels, or with scores (K,) of mixed ones.
+            feats: The last item holds the class tokens, (B, V, C).
+            data_samples: B samples with labels, or with scores (K,) of mixed ones.
             **kwargs: Passed to the loss module.
 
         Returns:
-            dict[str, Tensor]: ``loss`` on the whole sequence, ``loss_image`` and ``loss_crop``, each weighted, those of
-            positive weight; accuracies of the first of them with ``cal_acc``.
+            ``loss`` on the whole sequence, ``loss_image`` and ``loss_crop``, each weighted, those of positive weight;
+            accuracies of the first of them with ``cal_acc``.
         """
         losses: dict[str, Tensor] = {}
         for name, tokens in split_sequences(feats[-1], self.sequence_weights).items():
@@ -150,12 +149,12 @@ def split_sequences(class_tokens: Tensor, weights: Mapping[str, float]) -> dict[
     """Sequences on which a head is trained.
 
     Args:
-        class_tokens (Tensor): CLS tokens of images and their R = V - 1 crops, (B, V, C).
-        weights (Mapping[str, float]): See :class:`AggregatorHead`.
+        class_tokens: CLS tokens of images and their R = V - 1 crops, (B, V, C).
+        weights: See :class:`AggregatorHead`.
 
     Returns:
-        dict[str, Tensor]: Those of positive weight: ``'both'`` (B, V, C), ``'image'`` (B, 1, C), ``'crop'``
-        (B * R, 1, C), the crops of an image one after another.
+        Those of positive weight: ``'both'`` (B, V, C), ``'image'`` (B, 1, C), ``'crop'`` (B * R, 1, C), the crops of an
+        image one after another.
     """
     sequences = dict(both=class_tokens, image=class_tokens[:, :1], crop=class_tokens[:, 1:].flatten(0, 1)[:, None])
     return {name: sequences[name] for name in SEQUENCES if weights.get(name, 0) > 0}

@@ -19,8 +19,8 @@ class PartContrastiveHead(VisionTransformerClsHead):
 
     Args:
         *args: Arguments of mmpretrain's :class:`VisionTransformerClsHead`.
-        margin (float): See :func:`contrastive_loss`. Defaults to 0.4.
-        contrastive_weight (float): Weight of the contrastive loss. Defaults to 1.
+        margin: See :func:`contrastive_loss`.
+        contrastive_weight: Weight of the contrastive loss.
         **kwargs: Keyword arguments of the parent, for example ``loss`` for label smoothing.
     """
 
@@ -33,12 +33,12 @@ class PartContrastiveHead(VisionTransformerClsHead):
         """Classification and contrastive loss.
 
         Args:
-            feats (tuple[Tensor]): The last item holds the CLS tokens, (B, C).
-            data_samples (list[DataSample]): B samples with one label each.
+            feats: The last item holds the CLS tokens, (B, C).
+            data_samples: B samples with one label each.
             **kwargs: Passed to the classification loss.
 
         Returns:
-            dict[str, Tensor]: ``loss`` and the weighted ``loss_contrastive``.
+            ``loss`` and the weighted ``loss_contrastive``.
 
         Raises:
             GLSimError: If labels are mixed.

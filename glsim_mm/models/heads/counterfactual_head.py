@@ -26,15 +26,15 @@ class CounterfactualHead(ClsHead):
     the authors' code keeps one of the steps, and a separate centre in each process.
 
     Args:
-        num_classes (int): Number of classes, >= 1.
-        in_channels (int): Length M * C of the pooled features.
-        feature_scale (float): Multiplies features before the classifier; they have norm 1. Defaults to 100.
-        center_momentum (float): Share of the difference by which a class's centre follows, in (0, 1]. Defaults to 0.05.
-        effect_weight (float): Weight of the effect's loss. Defaults to 1.
-        center_weight (float): Weight of the centre loss. Defaults to 1.
-        loss (dict): Classification loss. Defaults to cross-entropy.
-        init_cfg (dict, optional): Initialization config of mmengine. Defaults to None, torch's initialization of a
-            linear layer, as in the authors' code.
+        num_classes: Number of classes, >= 1.
+        in_channels: Length M * C of the pooled features.
+        feature_scale: Multiplies features before the classifier; they have norm 1.
+        center_momentum: Share of the difference by which a class's centre follows, in (0, 1].
+        effect_weight: Weight of the effect's loss.
+        center_weight: Weight of the centre loss.
+        loss: Classification loss. Defaults to cross-entropy.
+        init_cfg: Initialization config of mmengine. Defaults to None, torch's initialization of a linear layer, as in
+            the authors' code.
 
     Raises:
         ValueError: If ``num_classes`` is not positive.
@@ -83,12 +83,12 @@ class CounterfactualHead(ClsHead):
         """Losses of a batch and its augmented versions; moves the centres when training.
 
         Args:
-            feats (PooledAttention): Of the B raw images.
-            augmented (PooledAttention): Of n * B augmented images, all of one augmentation before the next.
-            data_samples (list[DataSample]): B samples with one label each.
+            feats: Of the B raw images.
+            augmented: Of n * B augmented images, all of one augmentation before the next.
+            data_samples: B samples with one label each.
 
         Returns:
-            dict[str, Tensor]: ``loss_raw``, ``loss_augmented``, ``loss_effect`` and ``loss_center``, weighted.
+            ``loss_raw``, ``loss_augmented``, ``loss_effect`` and ``loss_center``, weighted.
 
         Raises:
             GLSimError: If labels are mixed.
@@ -110,11 +110,11 @@ class CounterfactualHead(ClsHead):
         """Fill data samples with predictions.
 
         Args:
-            logits (Tensor): (B, num_classes).
-            data_samples (list[DataSample], optional): B samples. Defaults to None, new ones.
+            logits: (B, num_classes).
+            data_samples: B samples. Defaults to None, new ones.
 
         Returns:
-            list[DataSample]: With ``pred_score`` (num_classes,) and ``pred_label`` (1,).
+            With ``pred_score`` (num_classes,) and ``pred_label`` (1,).
         """
         return self._get_predictions(logits, data_samples)
 

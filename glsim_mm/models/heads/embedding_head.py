@@ -22,14 +22,13 @@ class EmbeddingHead(AggregatorHead):
     vectors (ArcFace, Proxy-Anchor) the head classifies by them, otherwise results have no ``pred_score``.
 
     Args:
-        num_classes (int, optional): Classes of the training images; losses without class vectors need none. Defaults
-            to None.
-        in_channels (int): Width C of the CLS tokens. Defaults to 768, ViT-B's.
-        embedding_dims (int, optional): Width D of the embedding; a linear layer makes it. Defaults to None, the
-            aggregated token itself, D = C.
-        normalize (bool): Scale embeddings to length 1. Defaults to True.
-        loss (dict): Config of :class:`MetricLearningLoss`. Defaults to ArcFace.
-        init_cfg (dict, optional): Initialization config of mmengine. Defaults to None, torch's of a linear layer.
+        num_classes: Classes of the training images; losses without class vectors need none.
+        in_channels: Width C of the CLS tokens. Defaults to 768, ViT-B's.
+        embedding_dims: Width D of the embedding; a linear layer makes it. Defaults to None, the aggregated token
+            itself, D = C.
+        normalize: Scale embeddings to length 1.
+        loss: Config of :class:`MetricLearningLoss`. Defaults to ArcFace.
+        init_cfg: Initialization config of mmengine. Defaults to None, torch's of a linear layer.
         **kwargs: ``num_layers``, ``num_heads``, ``mlp_ratio``, ``drop_rate`` and ``norm_cfg`` of the parent.
 
     Raises:
@@ -68,10 +67,10 @@ class EmbeddingHead(AggregatorHead):
         """Embeddings.
 
         Args:
-            feats (Sequence[Tensor]): The last item holds the class tokens, (B, V, C).
+            feats: The last item holds the class tokens, (B, V, C).
 
         Returns:
-            Tensor: (B, D), of length 1 with ``normalize``.
+            (B, D), of length 1 with ``normalize``.
         """
         embeddings = self.projection(super().pre_logits(feats))
         return F.normalize(embeddings, dim=-1) if self.normalize else embeddings
@@ -80,10 +79,10 @@ class EmbeddingHead(AggregatorHead):
         """Classify by the loss's class vectors, if it has any.
 
         Args:
-            feats (Sequence[Tensor]): The last item holds the class tokens, (B, V, C).
+            feats: The last item holds the class tokens, (B, V, C).
 
         Returns:
-            Tensor: Logits (B, num_classes); without class vectors the embeddings, (B, D).
+            Logits (B, num_classes); without class vectors the embeddings, (B, D).
         """
         embeddings = self.pre_logits(feats)
         return self.loss_module.classify(embeddings) if self.loss_module.has_classes else embeddings
@@ -92,12 +91,12 @@ class EmbeddingHead(AggregatorHead):
         """Loss of a batch.
 
         Args:
-            feats (Sequence[Tensor]): The last item holds the class tokens, (B, V, C).
-            data_samples (list[DataSample]): B samples with one label each.
+            feats: The last item holds the class tokens, (B, V, C).
+            data_samples: B samples with one label each.
             **kwargs: Not used.
 
         Returns:
-            dict[str, Tensor]: ``loss``.
+            ``loss``.
 
         Raises:
             GLSimError: If labels are mixed.

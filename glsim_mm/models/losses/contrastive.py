@@ -13,12 +13,12 @@ def contrastive_loss(features: Tensor, labels: Tensor, margin: float = 0.4) -> T
     github.com/TACJu/TransFG, models/modeling.py).
 
     Args:
-        features (Tensor): (B, C), any float dtype.
-        labels (Tensor): int64 (B,).
-        margin (float): Similarity that features of different classes may have, in [-1, 1]. Defaults to 0.4.
+        features: (B, C), any float dtype.
+        labels: int64 (B,).
+        margin: Similarity that features of different classes may have, in [-1, 1].
 
     Returns:
-        Tensor: float32 scalar, >= 0 up to rounding.
+        float32 scalar, >= 0 up to rounding.
     """
     # Autocast would lower the product, and 1 - s of near-equal features needs the digits.
     with torch.autocast(device_type=features.device.type, enabled=False):

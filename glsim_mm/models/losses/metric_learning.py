@@ -28,15 +28,14 @@ class MetricLearningLoss(nn.Module):
     too.) Each process needs equally many images per batch.
 
     Args:
-        name (str): Class in ``pytorch_metric_learning.losses``, for example ``'ArcFaceLoss'``, ``'SupConLoss'`` or
+        name: Class in ``pytorch_metric_learning.losses``, for example ``'ArcFaceLoss'``, ``'SupConLoss'`` or
             ``'MultiSimilarityLoss'``.
-        num_classes (int, optional): Classes of the training images, for losses with a vector per class. A head fills
-            it in. Defaults to None.
-        embedding_size (int, optional): Length of an embedding, likewise. Defaults to None.
-        miner (dict, optional): ``name`` of a class in ``pytorch_metric_learning.miners`` and its arguments; it picks
-            the pairs or triplets that count. Defaults to None, all.
-        gather (bool): Compute the loss over the batches of all processes. Defaults to True.
-        loss_weight (float): Factor. Defaults to 1.
+        num_classes: Classes of the training images, for losses with a vector per class. A head fills it in.
+        embedding_size: Length of an embedding, likewise.
+        miner: ``name`` of a class in ``pytorch_metric_learning.miners`` and its arguments; it picks the pairs or
+            triplets that count. Defaults to None, all.
+        gather: Compute the loss over the batches of all processes.
+        loss_weight: Factor.
         **options: Other arguments of the loss, for example ``margin``.
 
     Raises:
@@ -76,11 +75,11 @@ class MetricLearningLoss(nn.Module):
         """Loss of a batch.
 
         Args:
-            embeddings (Tensor): Floating point, (B, D).
-            labels (Tensor): int64, (B,).
+            embeddings: Floating point, (B, D).
+            labels: int64, (B,).
 
         Returns:
-            Tensor: float32, a number.
+            float32, a number.
         """
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = embeddings.float()
@@ -93,10 +92,10 @@ class MetricLearningLoss(nn.Module):
         """How well embeddings fit each class; only where :attr:`has_classes`.
 
         Args:
-            embeddings (Tensor): Floating point, (B, D).
+            embeddings: Floating point, (B, D).
 
         Returns:
-            Tensor: float32, (B, num_classes), the larger the better.
+            float32, (B, num_classes), the larger the better.
         """
         with torch.autocast(embeddings.device.type, enabled=False):
             return self.loss.get_logits(embeddings.float())
@@ -109,11 +108,11 @@ def gather_batches(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     processes, as data-parallel training does, they are those of the whole batch.
 
     Args:
-        embeddings (Tensor): (B, D), B the same in each process.
-        labels (Tensor): int64, (B,).
+        embeddings: (B, D), B the same in each process.
+        labels: int64, (B,).
 
     Returns:
-        tuple[Tensor, Tensor]: (W * B, D) and (W * B,).
+        (W * B, D) and (W * B,).
     """
     world_size = get_world_size()
     parts = all_gather(embeddings.detach().contiguous())

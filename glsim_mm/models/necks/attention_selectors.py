@@ -44,7 +44,7 @@ class LayerAttentionSelector(AttentionSelector):
     """Base of selectors that read one layer.
 
     Args:
-        layer (int): Which layer; negative counts from the last. Defaults to -1.
+        layer: Which layer; negative counts from the last.
         **kwargs: Arguments of :class:`RegionSelector`.
     """
 

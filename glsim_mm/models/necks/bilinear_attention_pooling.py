@@ -15,9 +15,9 @@ class PooledAttention(NamedTuple):
     """What attention pooling makes of a batch; the last item classifies, as with every neck of mmpretrain.
 
     Attributes:
-        attention (Tensor): Attention maps, (B, M, h, w), not negative.
-        counterfactual (Tensor): Features pooled by maps that were not learned, float32 (B, M * C), rows of norm 1.
-        features (Tensor): Features pooled by the attention maps, float32 (B, M * C), rows of norm 1.
+        attention: Attention maps, (B, M, h, w), not negative.
+        counterfactual: Features pooled by maps that were not learned, float32 (B, M * C), rows of norm 1.
+        features: Features pooled by the attention maps, float32 (B, M * C), rows of norm 1.
     """
 
     attention: Tensor
@@ -34,9 +34,9 @@ class BilinearAttentionPooling(BaseModule):
     normalisation (eps 1e-3) and ReLU behind it, as in CAL's code.
 
     Args:
-        in_channels (int): Channels C of the feature map.
-        num_attentions (int): Attention maps M. Defaults to 32, as in the paper.
-        init_cfg (dict, optional): Initialization config of mmengine.
+        in_channels: Channels C of the feature map.
+        num_attentions: Attention maps M. Defaults to 32, as in the paper.
+        init_cfg: Initialization config of mmengine.
     """
 
     def __init__(self, in_channels: int, num_attentions: int = 32, init_cfg: dict | None = None) -> None:
@@ -51,10 +51,10 @@ class BilinearAttentionPooling(BaseModule):
         """Pool the last feature map.
 
         Args:
-            feats (Sequence[Tensor]): The last item is (B, C, h, w).
+            feats: The last item is (B, C, h, w).
 
         Returns:
-            PooledAttention: Attention maps and features pooled by them and by the counterfactual.
+            Attention maps and features pooled by them and by the counterfactual.
         """
         attention = self.attend(feats[-1])
         unlearned = torch.rand_like(attention) * 2 if self.training else torch.ones_like(attention)

@@ -28,7 +28,7 @@ def check_selectors(names: Sequence[str]) -> None:
     """Refuse names that :data:`SELECTORS` does not have.
 
     Args:
-        names (Sequence[str]): Short names.
+        names: Short names.
 
     Raises:
         GLSimError: If there is none, or one is unknown.
@@ -43,11 +43,11 @@ def build_selector(name: str, **settings) -> RegionSelector:
     """A selector by its short name.
 
     Args:
-        name (str): A key of :data:`SELECTORS`.
+        name: A key of :data:`SELECTORS`.
         **settings: Arguments of :class:`RegionSelector`, for example ``top_o``.
 
     Returns:
-        RegionSelector: In evaluation mode.
+        In evaluation mode.
 
     Raises:
         GLSimError: If the name is unknown.

@@ -15,8 +15,7 @@ class GLSimSelector(RegionSelector):
     It reads tokens only, no attention matrix, so the encoder keeps fused attention.
 
     Args:
-        similarity (str): ``'cos'``, ``'l1'`` or ``'l2'``; see :func:`glsim_mm.ops.global_local_similarity`. Defaults
-            to ``'cos'``.
+        similarity: ``'cos'``, ``'l1'`` or ``'l2'``; see :func:`glsim_mm.ops.global_local_similarity`.
         **kwargs: Arguments of :class:`RegionSelector`: ``top_o``, ``box_end``, ``crop_size``, ``init_cfg``.
 
     Raises:

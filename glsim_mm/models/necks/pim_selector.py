@@ -19,12 +19,12 @@ class PIMSelector(RegionSelector):
     here, on the encoder's last tokens: no feature pyramid, no graph network that combines the selected tokens.
 
     Args:
-        num_classes (int): Number of classes K, that of the head.
-        in_channels (int): Width C of the encoder's tokens.
-        mean_weight (float): Weight of the cross-entropy of the logits' mean over all patches. Defaults to 0.5.
-        select_weight (float): Weight of the mean cross-entropy of selected patches. Defaults to 0.
-        drop_weight (float): Weight of the mean squared distance of all other patches' ``tanh(logits)`` to -1, which
-            keeps the background from being sure of any class. Defaults to 5.
+        num_classes: Number of classes K, that of the head.
+        in_channels: Width C of the encoder's tokens.
+        mean_weight: Weight of the cross-entropy of the logits' mean over all patches.
+        select_weight: Weight of the mean cross-entropy of selected patches.
+        drop_weight: Weight of the mean squared distance of all other patches' ``tanh(logits)`` to -1, which keeps the
+            background from being sure of any class.
         **kwargs: Arguments of :class:`RegionSelector`.
 
     Raises:
@@ -59,13 +59,12 @@ class PIMSelector(RegionSelector):
         """Losses of the classifier; :class:`GLSimClassifier` adds them to those of its head.
 
         Args:
-            tokens (Tensor): Tokens that the regions were selected from, (B, P0 + N, C), with gradient.
-            regions (SelectedRegions): What was selected.
-            data_samples (list[DataSample]): One per image, with one label or mixed labels.
+            tokens: Tokens that the regions were selected from, (B, P0 + N, C), with gradient.
+            regions: What was selected.
+            data_samples: One per image, with one label or mixed labels.
 
         Returns:
-            dict[str, Tensor]: ``loss_pim_mean``, ``loss_pim_select`` and ``loss_pim_drop``, weighted; those of weight 0
-            are left out.
+            ``loss_pim_mean``, ``loss_pim_select`` and ``loss_pim_drop``, weighted; those of weight 0 are left out.
         """
         logits = self._classify(tokens[:, -regions.scores.shape[1] :])
         targets = _targets(data_samples)

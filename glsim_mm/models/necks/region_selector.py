@@ -26,13 +26,13 @@ class SelectionInputs(NamedTuple):
     """What a selector may read to score patches.
 
     Attributes:
-        tokens (Tensor): Raw tokens, (B, P0 + N, C), CLS token first; P0 is ``layout.num_extra_tokens``.
-        layout (TokenLayout): Patch size and number of leading tokens of the encoder.
-        grid (tuple[int, int]): Rows and columns of patches, N = rows * columns.
-        image_size (tuple[int, int]): Height and width of the images in pixels.
-        attention (AttentionRecord, optional): Of the encoder's layers, for selectors with ``needs_attention``.
-        boxes (Tensor, optional): Annotated boxes, float32 (B, 4), ``x0, y0, x1, y1`` in pixels of the images, for
-            selectors with ``needs_boxes``.
+        tokens: Raw tokens, (B, P0 + N, C), CLS token first; P0 is ``layout.num_extra_tokens``.
+        layout: Patch size and number of leading tokens of the encoder.
+        grid: Rows and columns of patches, N = rows * columns.
+        image_size: Height and width of the images in pixels.
+        attention: Of the encoder's layers, for selectors with ``needs_attention``.
+        boxes: Annotated boxes, float32 (B, 4), ``x0, y0, x1, y1`` in pixels of the images, for selectors with
+            ``needs_boxes``.
     """
 
     tokens: Tensor
@@ -47,13 +47,12 @@ class SelectedRegions(NamedTuple):
     """Where a selector looked in each image.
 
     Attributes:
-        scores (Tensor): float32, (B, N), row-major over the grid; the largest are selected.
-        grid (tuple[int, int]): Rows and columns of patches, N = rows * columns.
-        indices (Tensor): int64, (B, O), selected patches, best first.
-        boxes (Tensor): int64, (B, 4), ``x0, y0, x1, y1`` in pixels of the network input, end exclusive. With R > 1
-            regions (B, R, 4).
-        crops (Tensor): (B, 3, S_h, S_w), the boxes resized, dtype of the images. With R > 1 regions
-            (B, R, 3, S_h, S_w).
+        scores: float32, (B, N), row-major over the grid; the largest are selected.
+        grid: Rows and columns of patches, N = rows * columns.
+        indices: int64, (B, O), selected patches, best first.
+        boxes: int64, (B, 4), ``x0, y0, x1, y1`` in pixels of the network input, end exclusive. With R > 1 regions (B,
+            R, 4).
+        crops: (B, 3, S_h, S_w), the boxes resized, dtype of the images. With R > 1 regions (B, R, 3, S_h, S_w).
     """
 
     scores: Tensor
@@ -72,17 +71,16 @@ class RegionSelector(BaseModule):
     GLSim crops one region. Several cost one more pass of the encoder each: ``num_regions`` of every value in ``top_o``.
 
     Args:
-        top_o (int | Sequence[int]): How many patches to select (the paper's O: 8, and 16 for Stanford Dogs). More than
-            the image has selects all. Several values make a region, or ``num_regions``, each. Defaults to 8.
-        box_end (str): ``'exclusive'`` leaves out the last selected row and column, as the authors' code does;
-            ``'inclusive'`` keeps them. Defaults to ``'exclusive'``.
-        crop_size (int | tuple[int, int], optional): Height and width to which crops are resized, in pixels. Defaults
-            to None, the size of the image.
-        num_regions (int): Regions for each value of ``top_o``. Defaults to 1, the box around all selected patches.
-        region_method (str): How several regions are found: ``'components'``, boxes around the largest groups of
-            selected patches that touch, or ``'windows'``, the best squares that do not overlap; see
-            :mod:`glsim_mm.ops.multi_region`. Defaults to ``'components'``.
-        init_cfg (dict, optional): Initialization config of mmengine.
+        top_o: How many patches to select (the paper's O: 8, and 16 for Stanford Dogs). More than the image has selects
+            all. Several values make a region, or ``num_regions``, each.
+        box_end: ``'exclusive'`` leaves out the last selected row and column, as the authors' code does; ``'inclusive'``
+            keeps them.
+        crop_size: Height and width to which crops are resized, in pixels. Defaults to None, the size of the image.
+        num_regions: Regions for each value of ``top_o``. Defaults to 1, the box around all selected patches.
+        region_method: How several regions are found: ``'components'``, boxes around the largest groups of selected
+            patches that touch, or ``'windows'``, the best squares that do not overlap; see
+            :mod:`glsim_mm.ops.multi_region`.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         ValueError: If ``top_o`` or ``num_regions`` is not positive, or ``box_end`` or ``region_method`` is unknown.
@@ -122,23 +120,23 @@ class RegionSelector(BaseModule):
         """Score every patch.
 
         Args:
-            inputs (SelectionInputs): Tokens and what goes with them.
+            inputs: Tokens and what goes with them.
 
         Returns:
-            Tensor: float32, (B, N); the largest will be selected.
+            float32, (B, N); the largest will be selected.
         """
 
     def locate(self, scores: Tensor, indices: Tensor, inputs: SelectionInputs) -> Tensor:
         """Boxes of the regions of each image.
 
         Args:
-            scores (Tensor): float32, (B, N).
-            indices (Tensor): int64, (B, O), the best patches, best first; O is the largest of ``top_o``.
-            inputs (SelectionInputs): What the scores were made of.
+            scores: float32, (B, N).
+            indices: int64, (B, O), the best patches, best first; O is the largest of ``top_o``.
+            inputs: What the scores were made of.
 
         Returns:
-            Tensor: int64, (B, R, 4), ``x0, y0, x1, y1`` in pixels, end exclusive; R is the number of values in
-            ``top_o`` times ``num_regions``.
+            int64, (B, R, 4), ``x0, y0, x1, y1`` in pixels, end exclusive; R is the number of values in ``top_o`` times
+            ``num_regions``.
         """
         place = inputs.grid, inputs.layout.patch_size, inputs.image_size
         if self.num_regions == 1:
@@ -168,14 +166,14 @@ class RegionSelector(BaseModule):
         """Select and crop one region of every image, or several.
 
         Args:
-            tokens (Tensor): Raw tokens of the images, (B, P0 + N, C), CLS token first.
-            images (Tensor): The images that were encoded, (B, 3, H, W).
-            layout (TokenLayout): Patch size and number of leading tokens P0 of the encoder.
-            attention (AttentionRecord, optional): Of the encoder's layers; see :attr:`needs_attention`.
-            boxes (Tensor, optional): Annotated boxes, (B, 4); see :attr:`needs_boxes`.
+            tokens: Raw tokens of the images, (B, P0 + N, C), CLS token first.
+            images: The images that were encoded, (B, 3, H, W).
+            layout: Patch size and number of leading tokens P0 of the encoder.
+            attention: Of the encoder's layers; see :attr:`needs_attention`.
+            boxes: Annotated boxes, (B, 4); see :attr:`needs_boxes`.
 
         Returns:
-            SelectedRegions: Scores, grid, indices, boxes and crops.
+            Scores, grid, indices, boxes and crops.
 
         Raises:
             GLSimError: If the number of tokens does not belong to this image and patch size.

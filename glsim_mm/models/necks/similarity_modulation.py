@@ -18,11 +18,11 @@ class SimilarityModulation(BaseModule):
     changes nothing, whatever checkpoint the rest comes from. The backbone must have ``with_similarity_map=True``.
 
     Args:
-        neck (dict): Config of the neck that makes the pyramid of the backbone's maps, for example mmdet's FPN or
+        neck: Config of the neck that makes the pyramid of the backbone's maps, for example mmdet's FPN or
             ``SimpleFeaturePyramid``; names are looked up in the running project.
-        channels (int): Channels of each level. Defaults to 256.
-        num_levels (int): Levels that the inner neck makes. Defaults to 5.
-        init_cfg (dict, optional): Initialization config of mmengine.
+        channels: Channels of each level.
+        num_levels: Levels that the inner neck makes.
+        init_cfg: Initialization config of mmengine.
     """
 
     def __init__(self, neck: dict, channels: int = 256, num_levels: int = 5, init_cfg: dict | None = None) -> None:
@@ -34,10 +34,10 @@ class SimilarityModulation(BaseModule):
         """Build and modulate the pyramid.
 
         Args:
-            inputs (Sequence[Tensor]): Maps of the backbone, the last of them its similarity map (B, 1, h, w).
+            inputs: Maps of the backbone, the last of them its similarity map (B, 1, h, w).
 
         Returns:
-            tuple[Tensor, ...]: Levels of the inner neck, (B, channels, h_l, w_l) each.
+            Levels of the inner neck, (B, channels, h_l, w_l) each.
 
         Raises:
             ValueError: If the last input is no similarity map, or the neck makes another number of levels.
@@ -56,10 +56,10 @@ def standardise(similarity: Tensor) -> Tensor:
     """A map with mean 0 and deviation 1 per image; 0 where all of it is equal.
 
     Args:
-        similarity (Tensor): Shape (B, 1, h, w).
+        similarity: Shape (B, 1, h, w).
 
     Returns:
-        Tensor: float32, shape (B, 1, h, w).
+        float32, shape (B, 1, h, w).
     """
     similarity = similarity.float()
     centred = similarity - similarity.mean(dim=(2, 3), keepdim=True)
@@ -70,12 +70,12 @@ def modulate(features: Tensor, similarity: Tensor, factor: Tensor) -> Tensor:
     """``features * (1 + factor * similarity)``.
 
     Args:
-        features (Tensor): Shape (B, C, h, w).
-        similarity (Tensor): Shape (B, 1, h', w'), resized bilinearly.
-        factor (Tensor): Shape (C, 1, 1).
+        features: Shape (B, C, h, w).
+        similarity: Shape (B, 1, h', w'), resized bilinearly.
+        factor: Shape (C, 1, 1).
 
     Returns:
-        Tensor: Shape (B, C, h, w), dtype of ``features``.
+        Shape (B, C, h, w), dtype of ``features``.
     """
     resized = F.interpolate(similarity, features.shape[-2:], mode='bilinear', align_corners=False)
     return features * (1 + factor * resized).to(features.dtype)

@@ -20,14 +20,13 @@ class SimpleFeaturePyramid(BaseModule):
     With patches of 16 pixels the default levels have strides of 4, 8, 16, 32 and 64 pixels.
 
     Args:
-        in_channels (int): Channels of the backbone's maps.
-        out_channels (int): Channels of each level. Defaults to 256.
-        scales (Sequence[float]): Size of each level relative to the map, descending, of 4, 2, 1, 0.5 and 0.25.
-            Defaults to ``(4, 2, 1, 0.5)``.
-        num_outs (int, optional): Levels in all; further ones halve the last by a max pooling of stride 2. Defaults to
-            one more than ``scales``.
-        norm_cfg (dict): Norm layer. Defaults to LayerNorm over channels.
-        init_cfg (dict, optional): Initialization config of mmengine.
+        in_channels: Channels of the backbone's maps.
+        out_channels: Channels of each level.
+        scales: Size of each level relative to the map, descending, of 4, 2, 1, 0.5 and 0.25.
+        num_outs: Levels in all; further ones halve the last by a max pooling of stride 2. Defaults to one more than
+            ``scales``.
+        norm_cfg: Norm layer. Defaults to LayerNorm over channels.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         ValueError: If ``scales`` are not such numbers, or ``num_outs`` is less than their count.
@@ -54,11 +53,10 @@ class SimpleFeaturePyramid(BaseModule):
         """Build the pyramid.
 
         Args:
-            inputs (Sequence[Tensor]): Maps of the backbone; the last one, (B, C, h, w), is used.
+            inputs: Maps of the backbone; the last one, (B, C, h, w), is used.
 
         Returns:
-            tuple[Tensor, ...]: ``num_outs`` maps (B, out_channels, s * h, s * w), the largest first; halved sides are
-            rounded up.
+            ``num_outs`` maps (B, out_channels, s * h, s * w), the largest first; halved sides are rounded up.
         """
         outputs = [level(inputs[-1]) for level in self.levels]
         while len(outputs) < self.num_outs:

@@ -23,11 +23,10 @@ def build_loader(source: Any) -> DataLoader:
     """A data loader over a gallery, in the gallery's order.
 
     Args:
-        source (DataLoader | Dataset | dict): A loader, which is returned as it is, or a data set, or the config of
-            either.
+        source: A loader, which is returned as it is, or a data set, or the config of either.
 
     Returns:
-        DataLoader: Shared among the processes of a distributed run unless its own sampler says otherwise.
+        Shared among the processes of a distributed run unless its own sampler says otherwise.
     """
     if isinstance(source, DataLoader):
         return source
@@ -51,11 +50,11 @@ def encode_gallery(loader: DataLoader, encode: Callable[[dict], np.ndarray]) -> 
     mean, and an image that none encoded is an error, not a row of zeros.
 
     Args:
-        loader (DataLoader): Its data samples have ``sample_idx``, the row of each image.
-        encode (Callable): From a batch of B images to their embeddings, float32 (B, C).
+        loader: Its data samples have ``sample_idx``, the row of each image.
+        encode: From a batch of B images to their embeddings, float32 (B, C).
 
     Returns:
-        np.ndarray: float32, (M, C); M is the length of the data set.
+        float32, (M, C); M is the length of the data set.
 
     Raises:
         GLSimError: If the gallery is empty, a sample has no ``sample_idx``, or an image was not encoded.

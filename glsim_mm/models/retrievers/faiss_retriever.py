@@ -36,23 +36,22 @@ class FaissRetriever(ImageToImageRetriever):
     mmpretrain's metrics expect it.
 
     Args:
-        image_encoder (dict | list[dict] | nn.Module): A classifier, or modules whose last output is (B, C).
-        prototype (DataLoader | Dataset | dict | str | Tensor): What to search: a data loader or its config, a data set
-            or its config, the path of a tensor (``.pth``, ``.npy``), a gallery on disk (folder or ``milvus://`` URI) or
-            a tensor (M, C).
-        head (dict, optional): Head with the loss. Defaults to None, the classifier's own.
-        pretrained (str, optional): Not used, as in mmpretrain. Defaults to None.
-        similarity_fn (str): ``'cosine_similarity'``, ``'ip'`` (inner product) or ``'l2'`` (minus the squared Euclidean
+        image_encoder: A classifier, or modules whose last output is (B, C).
+        prototype: What to search: a data loader or its config, a data set or its config, the path of a tensor
+            (``.pth``, ``.npy``), a gallery on disk (folder or ``milvus://`` URI) or a tensor (M, C).
+        head: Head with the loss. Defaults to None, the classifier's own.
+        pretrained: Not used, as in mmpretrain.
+        similarity_fn: ``'cosine_similarity'``, ``'ip'`` (inner product) or ``'l2'`` (minus the squared Euclidean
             distance). Defaults to ``'cosine_similarity'``.
-        train_cfg (dict, optional): See mmpretrain. Defaults to None.
-        data_preprocessor (dict, optional): See mmpretrain. Defaults to None.
-        topk (int): Length of ``pred_label``; -1 ranks the whole gallery. Defaults to -1.
-        full_scores (bool): Score every row of the gallery. False: rows beyond the first ``topk`` get -inf, which is
-            faster; metrics of mmpretrain must then ask for no more than ``topk``. Defaults to True.
-        preset (str): How FAISS searches embeddings that are encoded or read from a file, see :mod:`retrieval.index`;
-            others than ``'flat'`` are approximate, so ``full_scores=False`` goes with them. Defaults to ``'flat'``.
-        space (str, optional): Embeddings of a gallery on disk to search. Defaults to None, its first.
-        init_cfg (dict, optional): Initialization config of mmengine. Defaults to None.
+        train_cfg: See mmpretrain.
+        data_preprocessor: See mmpretrain.
+        topk: Length of ``pred_label``; -1 ranks the whole gallery.
+        full_scores: Score every row of the gallery. False: rows beyond the first ``topk`` get -inf, which is faster;
+            metrics of mmpretrain must then ask for no more than ``topk``.
+        preset: How FAISS searches embeddings that are encoded or read from a file, see :mod:`retrieval.index`; others
+            than ``'flat'`` are approximate, so ``full_scores=False`` goes with them.
+        space: Embeddings of a gallery on disk to search. Defaults to None, its first.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         GLSimError: If the similarity is unknown, or the arguments contradict each other.
@@ -121,7 +120,7 @@ class FaissRetriever(ImageToImageRetriever):
         """What the encoder makes of images.
 
         Args:
-            inputs (Tensor): Normalised images, (B, 3, H, W).
+            inputs: Normalised images, (B, 3, H, W).
 
         Returns:
             Tensor | tuple[Tensor]: Embeddings (B, C) of a classifier; other encoders' output as it is.
@@ -132,11 +131,11 @@ class FaissRetriever(ImageToImageRetriever):
         """Losses of a batch, of the retriever's head or of the classifier that encodes.
 
         Args:
-            inputs (Tensor): Normalised images, (B, 3, H, W).
-            data_samples (list[DataSample]): One per image, with labels.
+            inputs: Normalised images, (B, 3, H, W).
+            data_samples: One per image, with labels.
 
         Returns:
-            dict[str, Tensor]: Losses by name.
+            Losses by name.
 
         Raises:
             GLSimError: If neither the retriever nor its encoder has a head.
@@ -156,11 +155,11 @@ class FaissRetriever(ImageToImageRetriever):
         """Search the gallery.
 
         Args:
-            inputs (Tensor): Embeddings, (N, C).
+            inputs: Embeddings, (N, C).
 
         Returns:
-            dict[str, Tensor]: ``score`` (N, M) of every gallery row; ``pred_label`` (N, K) rows, best first, and
-            ``pred_score`` (N, K) theirs; K is M for ``topk=-1``, otherwise at most ``topk``.
+            ``score`` (N, M) of every gallery row; ``pred_label`` (N, K) rows, best first, and ``pred_score`` (N, K)
+            theirs; K is M for ``topk=-1``, otherwise at most ``topk``.
 
         Raises:
             GLSimError: If every row must have a score, and a server finds fewer.
@@ -182,14 +181,14 @@ class FaissRetriever(ImageToImageRetriever):
         """Rank the gallery for each image.
 
         Args:
-            inputs (Tensor): Normalised images, (B, 3, H, W).
-            data_samples (list[DataSample], optional): One per image; filled and returned.
+            inputs: Normalised images, (B, 3, H, W).
+            data_samples: One per image; filled and returned.
             **kwargs: Not used.
 
         Returns:
-            list[DataSample]: With ``pred_label`` and ``pred_score``, see above; those of a gallery on disk with
-            ``gallery_ids`` (K,), the ids of ``pred_label``; and those of a :class:`GLSimClassifier` with where it
-            looked, see :meth:`GLSimClassifier.predict`.
+            With ``pred_label`` and ``pred_score``, see above; those of a gallery on disk with ``gallery_ids`` (K,), the
+            ids of ``pred_label``; and those of a :class:`GLSimClassifier` with where it looked, see
+            :meth:`GLSimClassifier.predict`.
         """
         gallery = self._prepared()
         embeddings, regions = self._embed(inputs, data_samples)
@@ -230,7 +229,7 @@ class FaissRetriever(ImageToImageRetriever):
         """Save the embeddings of the gallery, as mmpretrain's retriever reads them too; the main process writes.
 
         Args:
-            path (str): File for a tensor.
+            path: File for a tensor.
         """
         vectors = self.prototype_vecs
         if is_main_process():

@@ -33,9 +33,9 @@ class VectorPrototype:
     """Embeddings in memory.
 
     Args:
-        vectors (np.ndarray): Floating point, (M, C).
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset (str): See :mod:`retrieval.index`. Defaults to ``'flat'``, exact.
+        vectors: Floating point, (M, C).
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        preset: See :mod:`retrieval.index`. Defaults to ``'flat'``, exact.
 
     Raises:
         RetrievalError: If the embeddings are no matrix of finite numbers, or the preset is unknown or needs more of
@@ -57,12 +57,12 @@ class VectorPrototype:
         """Best rows of each query.
 
         Args:
-            queries (np.ndarray): float32, (N, C).
-            k (int): 1 to M.
+            queries: float32, (N, C).
+            k: 1 to M.
 
         Returns:
-            tuple[np.ndarray, np.ndarray]: Scores float32 (N, k), best and largest first, and rows int64 (N, k); -inf
-            and -1 where an approximate search found fewer.
+            Scores float32 (N, k), best and largest first, and rows int64 (N, k); -inf and -1 where an approximate
+            search found fewer.
         """
         hits = self.index.search(queries, k)
         return (-hits.scores if self.index.metric == 'l2' else hits.scores), hits.ids
@@ -71,10 +71,10 @@ class VectorPrototype:
         """Scores of every row.
 
         Args:
-            queries (np.ndarray): float32, (N, C).
+            queries: float32, (N, C).
 
         Returns:
-            np.ndarray: float32, (N, M), the larger the better.
+            float32, (N, M), the larger the better.
         """
         if self.index.metric == 'l2':  # by a product, small distances would drown in rounding
             return scatter_scores(len(self), *self.search(queries, len(self)))
@@ -90,9 +90,9 @@ class GalleryPrototype:
     """A gallery on disk or in Milvus; its rows are its images in the order of their ids.
 
     Args:
-        gallery (Gallery): See :mod:`retrieval.gallery`.
-        metric (str): What its scores must be.
-        space (str, optional): Embeddings to search. Defaults to None, its first.
+        gallery: See :mod:`retrieval.gallery`.
+        metric: What its scores must be.
+        space: Embeddings to search. Defaults to None, its first.
 
     Raises:
         GLSimError: If it compares in another way, or is empty.
@@ -127,7 +127,7 @@ class GalleryPrototype:
         """Refuse a gallery that another model made.
 
         Args:
-            model (nn.Module): Classifier that encodes the queries. Galleries of unknown origin are not refused.
+            model: Classifier that encodes the queries. Galleries of unknown origin are not refused.
 
         Raises:
             GLSimError: If its weights are not those of the gallery's model.
@@ -154,13 +154,13 @@ def scatter_scores(count: int, scores: np.ndarray, rows: np.ndarray, table: np.n
     """Scores of hits at their rows.
 
     Args:
-        count (int): M.
-        scores (np.ndarray): float32, (N, k).
-        rows (np.ndarray): int64, (N, k), -1 for none.
-        table (np.ndarray, optional): float32, (N, M), to write into. Defaults to one of -inf.
+        count: M.
+        scores: float32, (N, k).
+        rows: int64, (N, k), -1 for none.
+        table: float32, (N, M), to write into. Defaults to one of -inf.
 
     Returns:
-        np.ndarray: The table.
+        The table.
     """
     table = np.full((len(scores), count), -np.inf, np.float32) if table is None else table
     query, hit = np.nonzero(rows >= 0)
@@ -172,14 +172,14 @@ def open_prototype(location: str, metric: str, preset: str, space: str | None) -
     """What is searched at a path.
 
     Args:
-        location (str): A file with a tensor (``.npy``, or any other name for a file of torch), the folder of a gallery
-            or its ``milvus://`` URI.
-        metric (str): ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset (str): How to search a tensor.
-        space (str, optional): Embeddings of a gallery to search.
+        location: A file with a tensor (``.npy``, or any other name for a file of torch), the folder of a gallery or its
+            ``milvus://`` URI.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        preset: How to search a tensor.
+        space: Embeddings of a gallery to search.
 
     Returns:
-        Prototype: The rows to search.
+        The rows to search.
 
     Raises:
         GLSimError: If there is nothing there, or no tensor in the file.

@@ -41,7 +41,7 @@ def record_attention() -> Iterator[AttentionRecord]:
     normalised or rotated queries. What is recorded carries no gradient.
 
     Yields:
-        AttentionRecord: Filled while the block runs.
+        Filled while the block runs.
     """
     record = AttentionRecord()
     with _AttentionListener(record.inputs):
@@ -52,10 +52,10 @@ def check_attention(record: AttentionRecord, backbone: nn.Module, tokens: Tensor
     """Refuse an encoder whose attention cannot be read.
 
     Args:
-        record (AttentionRecord): What was recorded while the encoder ran.
-        backbone (nn.Module): The encoder.
-        tokens (Tensor): What it returned, (B, S, C).
-        selector (str): Name of the selector that needs the attention, for the message.
+        record: What was recorded while the encoder ran.
+        backbone: The encoder.
+        tokens: What it returned, (B, S, C).
+        selector: Name of the selector that needs the attention, for the message.
 
     Raises:
         GLSimError: If not every layer was recorded once, or attention runs over other tokens than the encoder returned.

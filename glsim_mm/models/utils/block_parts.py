@@ -19,17 +19,17 @@ class BlockParts:
     """``x + drop(scale(attention(norm(x))))``, then the same with an MLP (An Image is Worth 16x16 Words, eq. 2 and 3).
 
     Attributes:
-        norm (nn.Module): LayerNorm before the attention.
-        qkv (nn.Linear): Queries, keys and values, one after another in its rows.
-        num_heads (int): Attention heads.
-        query_norm (nn.Module, optional): Norm of each head's queries.
-        key_norm (nn.Module, optional): Norm of each head's keys.
-        dropout (float): Of the attention weights, in training.
-        project (tuple[nn.Module, ...]): From the heads' output to the branch: projection, dropout, LayerScale.
-        drop_path (nn.Module): Stochastic depth of the attention branch.
-        mlp_norm (nn.Module): LayerNorm before the MLP.
-        mlp (tuple[nn.Module, ...]): The MLP branch: MLP, LayerScale.
-        mlp_drop_path (nn.Module): Stochastic depth of the MLP branch.
+        norm: LayerNorm before the attention.
+        qkv: Queries, keys and values, one after another in its rows.
+        num_heads: Attention heads.
+        query_norm: Norm of each head's queries.
+        key_norm: Norm of each head's keys.
+        dropout: Of the attention weights, in training.
+        project: From the heads' output to the branch: projection, dropout, LayerScale.
+        drop_path: Stochastic depth of the attention branch.
+        mlp_norm: LayerNorm before the MLP.
+        mlp: The MLP branch: MLP, LayerScale.
+        mlp_drop_path: Stochastic depth of the MLP branch.
     """
 
     norm: nn.Module
@@ -60,10 +60,10 @@ class BlockParts:
         """Attention branch (B, T, C) before stochastic depth, of T queries over S keys; fused.
 
         Args:
-            queries (Tensor): (B, heads, T, D).
-            keys (Tensor): (B, heads, S, D).
-            values (Tensor): (B, heads, S, D).
-            bias (Tensor, optional): Added to the attention logits, broadcast to (B, heads, T, S). Defaults to None.
+            queries: (B, heads, T, D).
+            keys: (B, heads, S, D).
+            values: (B, heads, S, D).
+            bias: Added to the attention logits, broadcast to (B, heads, T, S).
         """
         mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias, dropout_p=self.dropout)
         return _apply(self.project, mixed.transpose(1, 2).flatten(2))
@@ -85,11 +85,11 @@ def split_block(block: nn.Module) -> BlockParts | None:
     """Steps of a block.
 
     Args:
-        block (nn.Module): Of mmpretrain's ``VisionTransformer`` or timm's.
+        block: Of mmpretrain's ``VisionTransformer`` or timm's.
 
     Returns:
-        BlockParts | None: None for blocks that compute anything else (rotary embeddings, gates, wrapped layers such as
-        LoRA's or quantised ones), which must be run whole.
+        None for blocks that compute anything else (rotary embeddings, gates, wrapped layers such as LoRA's or quantised
+        ones), which must be run whole.
     """
     attention = getattr(block, 'attn', None)
     if type(getattr(attention, 'qkv', None)) is not nn.Linear:

@@ -11,11 +11,11 @@ def tokens_to_map(patches: Tensor, grid: tuple[int, int]) -> Tensor:
     """Patch tokens as an image.
 
     Args:
-        patches (Tensor): Shape (B, h * w, C), row by row.
-        grid (tuple[int, int]): Height h and width w in patches.
+        patches: Shape (B, h * w, C), row by row.
+        grid: Height h and width w in patches.
 
     Returns:
-        Tensor: Shape (B, C, h, w).
+        Shape (B, C, h, w).
     """
     return patches.transpose(1, 2).unflatten(2, grid)
 
@@ -24,12 +24,12 @@ def similarity_map(cls_token: Tensor, patches: Tensor, grid: tuple[int, int]) ->
     """Cosine similarity of the CLS token with every patch token (arXiv 2407.12891, section 3.2), as an image.
 
     Args:
-        cls_token (Tensor): Shape (B, C), after the encoder's final norm.
-        patches (Tensor): Shape (B, h * w, C), likewise.
-        grid (tuple[int, int]): Height h and width w in patches.
+        cls_token: Shape (B, C), after the encoder's final norm.
+        patches: Shape (B, h * w, C), likewise.
+        grid: Height h and width w in patches.
 
     Returns:
-        Tensor: float32, shape (B, 1, h, w), in [-1, 1]; without gradient, as in GLSim's selection.
+        float32, shape (B, 1, h, w), in [-1, 1]; without gradient, as in GLSim's selection.
     """
     scores = global_local_similarity(cls_token.detach(), patches.detach())
     return scores.unflatten(1, (1, *grid))
@@ -39,11 +39,11 @@ def evenly_spaced(num_layers: int, count: int = 4) -> tuple[int, ...]:
     """The last layer of each of ``count`` equal groups of layers, as ViTDet places its global attention.
 
     Args:
-        num_layers (int): Layers of the encoder.
-        count (int): Groups. Defaults to 4.
+        num_layers: Layers of the encoder.
+        count: Groups.
 
     Returns:
-        tuple[int, ...]: Indices, the last one ``num_layers - 1``; fewer where there are fewer layers.
+        Indices, the last one ``num_layers - 1``; fewer where there are fewer layers.
     """
     return tuple(sorted({max(0, round(num_layers * (i + 1) / count) - 1) for i in range(count)}))
 
@@ -54,14 +54,14 @@ def windowed_layer(
     """One encoder layer of mmpretrain's ViT whose patches attend inside windows.
 
     Args:
-        layer (nn.Module): ``TransformerEncoderLayer`` of mmpretrain.
-        x (Tensor): Shape (B, P0 + h * w, C).
-        grid (tuple[int, int]): Height h and width w in patches.
-        window_size (int): See :func:`glsim_mm.ops.window_attention`.
-        num_extra_tokens (int): P0.
+        layer: ``TransformerEncoderLayer`` of mmpretrain.
+        x: Shape (B, P0 + h * w, C).
+        grid: Height h and width w in patches.
+        window_size: See :func:`glsim_mm.ops.window_attention`.
+        num_extra_tokens: P0.
 
     Returns:
-        Tensor: Shape (B, P0 + h * w, C).
+        Shape (B, P0 + h * w, C).
     """
     attention = layer.attn
     qkv = attention.qkv(layer.ln1(x)).unflatten(2, (3, attention.num_heads, attention.head_dims))
@@ -77,11 +77,11 @@ def check_out_indices(out_indices: int | Sequence[int], num_layers: int) -> tupl
     """Indices of layers, counted from the front.
 
     Args:
-        out_indices (int | Sequence[int]): One or several; negative ones count from the back.
-        num_layers (int): Layers of the encoder.
+        out_indices: One or several; negative ones count from the back.
+        num_layers: Layers of the encoder.
 
     Returns:
-        tuple[int, ...]: Ascending, 0 to ``num_layers - 1``.
+        Ascending, 0 to ``num_layers - 1``.
 
     Raises:
         ValueError: If one is out of range, or they do not ascend.

@@ -21,10 +21,10 @@ class OverwritingGELU(nn.GELU):
         """GELU.
 
         Args:
-            x (Tensor): Floating point, any shape. Overwritten while no gradient is recorded.
+            x: Floating point, any shape. Overwritten while no gradient is recorded.
 
         Returns:
-            Tensor: Same shape and dtype.
+            Same shape and dtype.
         """
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
             return super().forward(x)
@@ -37,7 +37,7 @@ def reuse_mlp_buffers(module: nn.Module) -> None:
     Exact. Names of weights stay as they are; other activations and other modules too.
 
     Args:
-        module (nn.Module): A model, or a part of one.
+        module: A model, or a part of one.
     """
     _replace_gelu(module, nn.GELU, OverwritingGELU)
 

@@ -20,13 +20,13 @@ def class_token_of(block: nn.Module, x: Tensor, bias: Tensor | None = None) -> T
     sixths of the block's multiplications out.
 
     Args:
-        block (nn.Module): Block of mmpretrain's or timm's ViT; others are run whole.
-        x (Tensor): Its input, (B, S, C), CLS token first.
-        bias (Tensor, optional): Added to the attention logits, broadcast to (B, heads, 1, S). Only for blocks that
-            :func:`merge_tokens` would run too. Defaults to None.
+        block: Block of mmpretrain's or timm's ViT; others are run whole.
+        x: Its input, (B, S, C), CLS token first.
+        bias: Added to the attention logits, broadcast to (B, heads, 1, S). Only for blocks that :func:`merge_tokens`
+            would run too.
 
     Returns:
-        Tensor: (B, 1, C).
+        (B, 1, C).
     """
     parts = split_block(block)
     if parts is None:
@@ -46,11 +46,11 @@ def detach_patches(block: nn.Module, x: Tensor) -> Tensor:
     the same work as the whole block and draws the same stochastic depth for all tokens of an image.
 
     Args:
-        block (nn.Module): Block of mmpretrain's or timm's ViT; others are run whole, with gradient.
-        x (Tensor): Its input, (B, S, C), CLS token first.
+        block: Block of mmpretrain's or timm's ViT; others are run whole, with gradient.
+        x: Its input, (B, S, C), CLS token first.
 
     Returns:
-        Tensor: (B, S, C).
+        (B, S, C).
     """
     parts = split_block(block) if torch.is_grad_enabled() else None
     if parts is None:
@@ -80,15 +80,15 @@ def merge_tokens(
     """Run blocks between whose attention and MLP alike patch tokens are merged (arXiv 2210.09461). Not exact.
 
     Args:
-        blocks (Sequence[nn.Module]): Blocks of mmpretrain's or timm's ViT.
-        x (Tensor): Input of the first, (B, P0 + N, C).
-        num_extra_tokens (int): P0, tokens before the patches, which are never merged.
-        count (int): Tokens to get rid of in each block, at most half of those that are left.
-        run (Callable[..., Any]): Calls its first argument with the others; activation checkpointing comes in here.
+        blocks: Blocks of mmpretrain's or timm's ViT.
+        x: Input of the first, (B, P0 + N, C).
+        num_extra_tokens: P0, tokens before the patches, which are never merged.
+        count: Tokens to get rid of in each block, at most half of those that are left.
+        run: Calls its first argument with the others; activation checkpointing comes in here.
 
     Returns:
-        tuple[Tensor, Tensor]: Tokens (B, P0 + M, C), and what a further block must add to its attention logits so that
-        a token counts as often as it has patches (equation 1), (B, 1, 1, P0 + M).
+        Tokens (B, P0 + M, C), and what a further block must add to its attention logits so that a token counts as often
+        as it has patches (equation 1), (B, 1, 1, P0 + M).
 
     Raises:
         GLSimError: If a block's attention cannot be told from its MLP.

@@ -11,8 +11,8 @@ class TokenLayout(NamedTuple):
     """How a raw token sequence (B, num_extra_tokens + N, C) maps to the image.
 
     Attributes:
-        patch_size (tuple[int, int]): Patch height and width in pixels.
-        num_extra_tokens (int): Tokens before the first patch token: the CLS token, then any registers. At least 1.
+        patch_size: Patch height and width in pixels.
+        num_extra_tokens: Tokens before the first patch token: the CLS token, then any registers. At least 1.
     """
 
     patch_size: tuple[int, int]
@@ -23,11 +23,11 @@ def token_layout(backbone: nn.Module) -> TokenLayout:
     """Read the layout off a backbone of this project or a token backbone of mmpretrain.
 
     Args:
-        backbone (nn.Module): Has ``num_extra_tokens`` and either ``patch_size`` or a ``patch_embed.projection``
-            convolution, as every ViT of mmpretrain has.
+        backbone: Has ``num_extra_tokens`` and either ``patch_size`` or a ``patch_embed.projection`` convolution, as
+            every ViT of mmpretrain has.
 
     Returns:
-        TokenLayout: Patch size and number of leading tokens.
+        Patch size and number of leading tokens.
 
     Raises:
         GLSimError: If the backbone does not return raw tokens with a CLS token and equal patches.
@@ -55,8 +55,8 @@ def check_image_size(image_size: tuple[int, int], patch_size: tuple[int, int]) -
     """Refuse an image that does not fill one patch.
 
     Args:
-        image_size (tuple[int, int]): Height and width in pixels.
-        patch_size (tuple[int, int]): Patch height and width in pixels.
+        image_size: Height and width in pixels.
+        patch_size: Patch height and width in pixels.
 
     Raises:
         GLSimError: If either side of the image is smaller than the patch.
