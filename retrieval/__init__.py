@@ -1,10 +1,9 @@
-"""Image search on (n, d) float32 embeddings of any model; :class:`ImageSearch` adds GLSim's models to it."""
+"""Search on (n, d) float32 embeddings of any model: indexes, galleries, re-ranking, recognition, metrics."""
 
 from importlib import import_module
 from typing import Any
 
 _EXPORTS = {
-    'ImageSearch': 'image_search',
     'RetrievalError': 'errors',
     'VectorIndex': 'index',
     'create_gallery': 'gallery',

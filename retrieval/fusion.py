@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from .hits import Hits
 from .index.part_search import exact_scores, worst_score
 from .index.ranking import pad_hits
-from .results import Hits
 
 _LEAST_DEPTH = 32
 

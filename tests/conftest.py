@@ -6,6 +6,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+import faiss
 import mmengine.config.config as mmengine_config
 import pytest
 import torch
@@ -41,6 +42,12 @@ def _configs_are_formatted_once():
 def _two_threads():
     """Small models run slower on many threads, and test machines are shared."""
     torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _one_thread_of_faiss():
+    """torch's number of threads reaches FAISS through the shared OpenMP; a second one spins on a busy machine."""
+    faiss.omp_set_num_threads(1)
 
 
 @pytest.fixture(scope='session')

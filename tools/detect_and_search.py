@@ -51,9 +51,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Find, name, search, print and draw."""
+    from glsim_mm.search.objects import ObjectSearch
+    from glsim_mm.search.objects.output import format_objects, objects_to_json, write_pictures
     from retrieval.gallery import parse_conditions
-    from retrieval.objects import ObjectSearch
-    from retrieval.objects.output import format_objects, objects_to_json, write_pictures
 
     options = dict(score_threshold=args.score, classes=args.classes, max_objects=args.max_objects)
     with redirect_stdout(sys.stderr):  # mmengine's logger writes to standard output, which is for results

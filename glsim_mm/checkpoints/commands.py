@@ -6,8 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from glsim_mm.errors import GLSimError
-
+from ..errors import GLSimError
 from .conversion import Converted, convert_file
 from .inspection import inspect_checkpoint
 from .official_config import official_config
@@ -103,7 +102,7 @@ def _pair(img_size: list[int] | None) -> tuple[int, int] | None:
 
 
 def _load_config(path: str) -> Config:
-    from glsim_mm.apis import load_config
+    from ..apis import load_config
 
     return load_config(path)
 

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
-
+from ..errors import GLSimError
 from .exporting import export_to_glsim, official_settings
 from .position_embedding import resize_position_embedding
 from .schemes import load_whole

@@ -5,8 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
-
+from ..errors import GLSimError
 from .official_glsim import to_official
 
 _PLAIN_LINEAR_HEADS = ('LinearClsHead', 'VisionTransformerClsHead')

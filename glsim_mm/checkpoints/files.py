@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glsim_mm.compat.checkpoints import load_checkpoint_file
-from glsim_mm.errors import GLSimError
-
+from ..compat.checkpoints import load_checkpoint_file
+from ..errors import GLSimError
 from .settings import AuthorsSettings
 
 # Where training programs keep the model; averaged weights first, as timm prefers them.

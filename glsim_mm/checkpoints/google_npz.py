@@ -8,8 +8,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
-
+from ..errors import GLSimError
 from .renaming import Renamed, Rules, fuse, rename
 
 _BLOCK = r'Transformer/encoderblock_(\d+)/'

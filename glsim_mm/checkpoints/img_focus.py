@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
+from ..errors import GLSimError
 
 _LAYER_RENAMES = {
     'norm1': 'norm1',

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
-
+from ..errors import GLSimError
 from .clip import read_clip
 from .dinov2 import read_dinov2
 from .dinov3 import read_dinov3, read_hf_dinov3

@@ -5,8 +5,7 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from glsim_mm.errors import GLSimError, one_line
-
+from ..errors import GLSimError, one_line
 from .files import Checkpoint
 from .layouts import find_layout, read_vit
 from .matching import LoadReport, fill

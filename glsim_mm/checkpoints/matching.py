@@ -7,7 +7,7 @@ from typing import NamedTuple
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from glsim_mm.errors import GLSimError
+from ..errors import GLSimError
 
 _NUM_NAMED = 3
 # A model without a place for one of these would compute something else; other leftovers are classifiers and the like.

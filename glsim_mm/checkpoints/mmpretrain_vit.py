@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
-
+from ..errors import GLSimError
 from .renaming import Renamed, Rules, rename
 from .vit_weights import with_cls_position
 

@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
+from ..errors import GLSimError
 
 _EPS = 1e-12  # the authors' default
 _TOP_O = 8  # their command line's default

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
-
+from ..errors import GLSimError
 from .mmpretrain_vit import from_mmpretrain
 from .renaming import Renamed, Rules, rename
 

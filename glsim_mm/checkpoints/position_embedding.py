@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from glsim_mm.errors import GLSimError
+from ..errors import GLSimError
 
 MODES = ('bicubic', 'bilinear')
 

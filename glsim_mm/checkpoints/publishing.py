@@ -11,9 +11,8 @@ from typing import Any
 from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
-from glsim_mm.compat.checkpoints import load_checkpoint_file
-from glsim_mm.errors import GLSimError
-
+from ..compat.checkpoints import load_checkpoint_file
+from ..errors import GLSimError
 from .writing import SUFFIXES, to_plain, write_checkpoint
 
 _KEPT = ('cfg', 'dataset_meta', 'epoch', 'iter', 'seed', 'experiment_name', 'time', 'mmengine_version')

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
+from ..errors import GLSimError
 
 Rules = Sequence[tuple[str, str]]
 """Pairs of a pattern for a whole name and its replacement; the first that matches is applied."""

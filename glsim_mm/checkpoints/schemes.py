@@ -9,8 +9,7 @@ from typing import Any
 from mmengine.logging import MMLogger
 from mmengine.runner import CheckpointLoader
 
-from glsim_mm.errors import GLSimError
-
+from ..errors import GLSimError
 from .files import Checkpoint
 from .layouts import find_layout, read_vit
 from .mmpretrain_vit import to_mmpretrain

@@ -6,9 +6,8 @@ from typing import NamedTuple
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from glsim_mm.compat import apply_runtime_fixes
-from glsim_mm.errors import GLSimError, one_line
-
+from ..compat import apply_runtime_fixes
+from ..errors import GLSimError, one_line
 from .files import Checkpoint, read_checkpoint, to_float32
 from .layouts import LAYOUTS, read_vit
 from .vit_weights import VitWeights

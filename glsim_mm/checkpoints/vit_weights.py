@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
+from ..errors import GLSimError
 
 _BLOCK = re.compile(r'blocks\.(\d+)\.(.+)')
 _STEM = ('patch_embed.proj.weight',)

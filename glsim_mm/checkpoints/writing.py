@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glsim_mm.compat.checkpoints import SAFETENSORS_META, SAFETENSORS_UNREAD
-from glsim_mm.errors import GLSimError
+from ..compat.checkpoints import SAFETENSORS_META, SAFETENSORS_UNREAD
+from ..errors import GLSimError
 
 _HEADER_SIZE = 8  # bytes of the number that says how long a safetensors header is
 SUFFIXES = ('.pth', '.safetensors')

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from glsim_mm.errors import GLSimError
+from ..errors import GLSimError
 
 SHAPES = ('ellipse', 'box')
 _CORNERS = 24

@@ -7,7 +7,7 @@ from mmpretrain.engine import LearningRateDecayOptimWrapperConstructor
 from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
-from glsim_mm.errors import GLSimError
+from ..errors import GLSimError
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

@@ -8,8 +8,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
 
-from glsim_mm.errors import GLSimError
-
+from ..errors import GLSimError
 from .single_label import read_prediction
 
 

@@ -7,8 +7,8 @@ from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
-from glsim_mm.ops import box_overlap, clip_boxes, energy_inside, patch_shares, pointing_hit
+from ..errors import GLSimError
+from ..ops import box_overlap, clip_boxes, energy_inside, patch_shares, pointing_hit
 
 MEASURES = ('energy_inside', 'pointing', 'box_inside', 'box_covered', 'iou', 'area')
 

@@ -4,7 +4,7 @@ from collections.abc import Sized
 
 import numpy as np
 
-from glsim_mm.errors import GLSimError
+from ..errors import GLSimError
 
 
 def read_prediction(sample: dict, metric: str) -> tuple[int, int]:

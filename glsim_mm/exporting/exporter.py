@@ -10,13 +10,12 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from retrieval.encoder.embedder import find_embedder
-from retrieval.encoder.fingerprint import fingerprint_of
-from retrieval.encoder.pipeline import TestPipeline, find_test_steps
-
 from ..apis.model import load_model
 from ..errors import GLSimError
 from ..exported.info import ExportedInfo
+from ..search.encoder.embedder import find_embedder
+from ..search.encoder.fingerprint import fingerprint_of
+from ..search.encoder.pipeline import TestPipeline, find_test_steps
 from .graph import ExportGraph, run_graph
 from .onnx_file import package_versions, quantize, run_onnx, write_onnx
 from .program_file import run_program, write_program

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import RetrievalError
+from ..hits import Hits
 from ..ranking import rerank
-from ..results import Hits
 from .labels import encode_labels
 from .query_scores import DEFAULT_KS, DEFAULT_MEMORY, evaluate, keeps_others
 from .report import RetrievalReport

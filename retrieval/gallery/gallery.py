@@ -13,11 +13,11 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..fusion import fused_search
+from ..hits import Hits, RangeHits
 from ..index.presets import choose_preset
 from ..index.row_ids import check_new_ids
 from ..index.selection import RowFilter
 from ..index.vector_index import VectorIndex
-from ..results import Hits, RangeHits
 from .conditions import read_conditions
 from .database import DATABASE_FILE, Database
 from .interface import Embeddings, Fingerprint, Manifest, Record, Space

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..results import Hits, RangeHits
+from ..hits import Hits, RangeHits
 
 FORMAT_VERSION = 1
 Embeddings = np.ndarray | Mapping[str, np.ndarray]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..results import Hits, RangeHits
+from ..hits import Hits, RangeHits
 from .part_search import worst_score
 
 

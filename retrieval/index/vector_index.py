@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import RetrievalError
-from ..results import Hits, RangeHits
+from ..hits import Hits, RangeHits
 from ..vectors import METRICS, check_embeddings, unit_length
 from .copies import GpuCopies
 from .effort import check_effort

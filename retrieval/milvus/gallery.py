@@ -12,7 +12,7 @@ from ..errors import RetrievalError
 from ..fusion import fused_search
 from ..gallery.conditions import read_conditions
 from ..gallery.interface import Embeddings, Manifest, Record, Space
-from ..results import Hits, RangeHits
+from ..hits import Hits, RangeHits
 from ..whitening import Whitening
 from . import fields
 from .checks import as_ids, check_ids, check_patches, check_records, name_columns

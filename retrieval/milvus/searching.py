@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..errors import RetrievalError
-from ..results import Hits, RangeHits
+from ..hits import Hits, RangeHits
 from .client import MAX_RESULTS
 
 Ranked = list[tuple[np.ndarray, np.ndarray]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..errors import RetrievalError
-from ..results import Hits
+from ..hits import Hits
 from ..vectors import check_embeddings, unit_length
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import RetrievalError
-from ..results import Hits
+from ..hits import Hits
 from .candidates import Candidates, Queries, Space, blocks, query_embeddings, space_weights
 from .expansion import expand
 from .patch_whitening import fit_patch_whitening, whiten_patches

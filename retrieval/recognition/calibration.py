@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import RetrievalError
-from ..results import Hits
+from ..hits import Hits
 from .recognizer import Recognizer
 from .unknown import BALANCED, auroc, choose_threshold
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import RetrievalError
-from ..results import RangeHits
+from ..hits import RangeHits
 from .groups import Groups
 
 if TYPE_CHECKING:

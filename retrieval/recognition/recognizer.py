@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import RetrievalError
+from ..hits import Hits
 from ..ranking.candidates import space_weights
-from ..results import Hits
 from .filters import outside
 from .taxonomy import Taxonomy
 from .vote import Votes, knn_vote

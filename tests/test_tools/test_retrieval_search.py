@@ -10,7 +10,7 @@ from mmpretrain.registry import MODELS
 from PIL import Image
 from tiny_run import call_tool, write_config, write_images
 
-from retrieval import ImageSearch
+from glsim_mm.search import ImageSearch
 from retrieval.errors import RetrievalError
 from retrieval.gallery import create_gallery, open_gallery
 

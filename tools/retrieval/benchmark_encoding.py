@@ -39,8 +39,8 @@ def main(args: argparse.Namespace) -> None:
     import torch
 
     from glsim_mm.apis import load_config
-    from retrieval.encoder import Encoder, find_items
-    from retrieval.encoder.throughput import format_throughput, measure_throughput
+    from glsim_mm.search.encoder import Encoder, find_items
+    from glsim_mm.search.encoder.throughput import format_throughput, measure_throughput
 
     if args.threads is not None:
         torch.set_num_threads(args.threads)

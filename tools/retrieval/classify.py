@@ -55,8 +55,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Classify and print a line per image."""
+    from glsim_mm.search.image_search import ImageSearch
     from retrieval.gallery import parse_conditions
-    from retrieval.image_search import ImageSearch
     from retrieval.recognition import (
         Recognizer,
         calibrate,

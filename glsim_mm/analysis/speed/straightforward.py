@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glsim_mm.compat.linear_kernels import use_torch_linear
-from glsim_mm.ops import global_local_similarity, patch_grid, top_patches
-
+from ...compat.linear_kernels import use_torch_linear
 from ...models.classifiers import GLSimClassifier
 from ...models.utils.block_parts import BlockParts, split_block
 from ...models.utils.mlp_buffers import keep_mlp_buffers
+from ...ops import global_local_similarity, patch_grid, top_patches
 
 
 class StraightforwardGLSim(nn.Module):

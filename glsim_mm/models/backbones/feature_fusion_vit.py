@@ -6,9 +6,8 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
-from glsim_mm.ops import mutual_attention
-
+from ...errors import GLSimError
+from ...ops import mutual_attention
 from ..utils import AttentionRecord
 from .token_selection_vit import TokenSelectionViT, gather_tokens
 

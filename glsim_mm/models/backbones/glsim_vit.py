@@ -11,10 +11,9 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from glsim_mm.checkpoints.loading import load_glsim_vit
-from glsim_mm.compat.compilation import use_python_drop_probabilities
-from glsim_mm.compat.linear_kernels import use_fast_linear
-
+from ...checkpoints.loading import load_glsim_vit
+from ...compat.compilation import use_python_drop_probabilities
+from ...compat.linear_kernels import use_fast_linear
 from ..utils import (
     check_image_size,
     check_out_indices,

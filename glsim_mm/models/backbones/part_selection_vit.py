@@ -6,8 +6,7 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from glsim_mm.ops import head_products
-
+from ...ops import head_products
 from ..utils import AttentionRecord
 from .token_selection_vit import TokenSelectionViT, gather_tokens
 

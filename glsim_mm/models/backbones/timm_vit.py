@@ -9,10 +9,9 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from glsim_mm.checkpoints.loading import load_timm_vit
-from glsim_mm.compat.linear_kernels import use_fast_linear
-from glsim_mm.errors import GLSimError, one_line
-
+from ...checkpoints.loading import load_timm_vit
+from ...compat.linear_kernels import use_fast_linear
+from ...errors import GLSimError, one_line
 from ..utils import (
     check_image_size,
     check_out_indices,

@@ -6,7 +6,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from glsim_mm.ops import attention_crop_boxes, crop_and_resize, drop_attended, sample_attention_maps
+from ...ops import attention_crop_boxes, crop_and_resize, drop_attended, sample_attention_maps
 
 
 @MODELS.register_module()

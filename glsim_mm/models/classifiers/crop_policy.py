@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
+from ...errors import GLSimError
 
 CROP_POLICIES = ('always', 'adaptive', 'off')
 AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}

@@ -8,9 +8,8 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from glsim_mm.compat.linear_kernels import use_fast_linear
-from glsim_mm.errors import GLSimError
-
+from ...compat.linear_kernels import use_fast_linear
+from ...errors import GLSimError
 from ..necks import SelectedRegions
 from ..utils import check_attention, record_attention, reuse_mlp_buffers, token_layout
 from .crop_policy import AMP_TYPES, read_test_options, unsure

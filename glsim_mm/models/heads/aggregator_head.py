@@ -10,8 +10,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from glsim_mm.errors import GLSimError
-
+from ...errors import GLSimError
 from ..utils import class_token_of
 
 SEQUENCES = ('both', 'image', 'crop')

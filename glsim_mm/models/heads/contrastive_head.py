@@ -6,8 +6,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
-
+from ...errors import GLSimError
 from ..losses import contrastive_loss
 
 

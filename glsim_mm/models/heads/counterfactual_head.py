@@ -8,8 +8,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from glsim_mm.errors import GLSimError
-
+from ...errors import GLSimError
 from ..necks import PooledAttention
 
 

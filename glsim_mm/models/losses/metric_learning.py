@@ -8,7 +8,7 @@ from mmengine.dist import all_gather, get_rank, get_world_size
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from glsim_mm.errors import GLSimError
+from ...errors import GLSimError
 
 _CLASS_OPTIONS = ('num_classes', 'embedding_size')
 

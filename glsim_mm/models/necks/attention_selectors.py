@@ -7,8 +7,8 @@ selector needs is made of them afterwards.
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
-from glsim_mm.ops import (
+from ...errors import GLSimError
+from ...ops import (
     AttentionInputs,
     attention_rollout,
     class_attention,
@@ -16,7 +16,6 @@ from glsim_mm.ops import (
     mutual_attention,
     selective_attention,
 )
-
 from ..utils import AttentionRecord
 from .region_selector import RegionSelector, SelectionInputs
 

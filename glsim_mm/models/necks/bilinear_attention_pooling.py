@@ -8,7 +8,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from glsim_mm.ops import bilinear_attention_pooling
+from ...ops import bilinear_attention_pooling
 
 
 class PooledAttention(NamedTuple):

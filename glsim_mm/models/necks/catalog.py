@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 
-from glsim_mm.errors import GLSimError
-
+from ...errors import GLSimError
 from .region_selector import RegionSelector
 
 SELECTORS = {

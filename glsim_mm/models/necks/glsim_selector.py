@@ -3,8 +3,7 @@
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from glsim_mm.ops import check_similarity, global_local_similarity, selection_scores
-
+from ...ops import check_similarity, global_local_similarity, selection_scores
 from .region_selector import RegionSelector, SelectionInputs
 
 

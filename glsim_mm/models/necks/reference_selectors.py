@@ -4,9 +4,8 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
-from glsim_mm.ops import patch_shares
-
+from ...errors import GLSimError
+from ...ops import patch_shares
 from .region_selector import RegionSelector, SelectionInputs
 
 

@@ -8,8 +8,8 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from glsim_mm.errors import GLSimError
-from glsim_mm.ops import (
+from ...errors import GLSimError
+from ...ops import (
     check_box_end,
     check_region_method,
     crop_and_resize,
@@ -18,7 +18,6 @@ from glsim_mm.ops import (
     region_boxes,
     top_patches,
 )
-
 from ..utils import AttentionRecord, TokenLayout, check_image_size
 
 

@@ -12,8 +12,8 @@ from mmengine.runner import Runner
 from mmpretrain.utils import track_on_main_process
 from torch.utils.data import DataLoader
 
-from glsim_mm.compat.devices import fit_dataloader
-from glsim_mm.errors import GLSimError
+from ...compat.devices import fit_dataloader
+from ...errors import GLSimError
 
 _BATCH_SIZE = 32
 _EXCHANGED_BYTES = 64 * 2**20

@@ -12,9 +12,8 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from glsim_mm.compat import apply_runtime_fixes
-from glsim_mm.errors import GLSimError
-
+from ...compat import apply_runtime_fixes
+from ...errors import GLSimError
 from ..classifiers import GLSimClassifier
 from ..necks import SelectedRegions
 from .encoding import build_loader, encode_gallery

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from glsim_mm.compat.checkpoints import load_checkpoint_file
-from glsim_mm.errors import GLSimError, one_line
 from retrieval.index import VectorIndex
 from retrieval.vectors import check_embeddings
+
+from ...compat.checkpoints import load_checkpoint_file
+from ...errors import GLSimError, one_line
 
 
 class Prototype(Protocol):
@@ -132,7 +133,7 @@ class GalleryPrototype:
         Raises:
             GLSimError: If its weights are not those of the gallery's model.
         """
-        from retrieval.encoder.fingerprint import hash_weights  # imports this package
+        from ...search.encoder.fingerprint import hash_weights  # imports this package
 
         fingerprint = self.gallery.manifest.fingerprint
         if fingerprint is not None and fingerprint.weights and fingerprint.weights != hash_weights(model):

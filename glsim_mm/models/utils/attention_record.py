@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from glsim_mm.errors import GLSimError
-from glsim_mm.ops import AttentionInputs, attention_matrix
+from ...errors import GLSimError
+from ...ops import AttentionInputs, attention_matrix
 
 
 class AttentionRecord(Sequence[Tensor]):

@@ -8,7 +8,7 @@ from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLay
 from mmpretrain.models.utils import MultiheadAttention
 from torch import Tensor, nn
 
-from glsim_mm.compat.linear_kernels import linear_rows
+from ...compat.linear_kernels import linear_rows
 
 # By name: importing timm takes seconds, and many models need none of it.
 _TIMM_BLOCK, _TIMM_ATTENTION = 'timm.models.vision_transformer.Block', 'timm.layers.attention.Attention'

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from glsim_mm.ops import global_local_similarity, window_attention
+from ...ops import global_local_similarity, window_attention
 
 
 def tokens_to_map(patches: Tensor, grid: tuple[int, int]) -> Tensor:

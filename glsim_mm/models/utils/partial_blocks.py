@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glsim_mm.errors import GLSimError
-from glsim_mm.ops import merge_alike_tokens
-
+from ...errors import GLSimError
+from ...ops import merge_alike_tokens
 from .block_parts import BlockParts, split_block
 
 

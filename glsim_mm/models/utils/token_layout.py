@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from glsim_mm.errors import GLSimError
+from ...errors import GLSimError
 
 
 class TokenLayout(NamedTuple):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Record, create_gallery
+from retrieval.hits import Hits
 from retrieval.ranking import (
     METHODS,
     augment_database,
@@ -19,7 +20,6 @@ from retrieval.ranking import (
     rerank,
     whiten_patches,
 )
-from retrieval.results import Hits
 from retrieval.whitening import Whitening
 
 COUNT, DIMENSION, PATCHES = 60, 8, 3

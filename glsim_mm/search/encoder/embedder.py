@@ -1,0 +1,178 @@
+"""What a model gives to be searched by: one embedding per space, and where it looked."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glsim_mm.models.classifiers import GLSimClassifier
+from retrieval.errors import RetrievalError
+
+from .features import AGGREGATED, CONCAT, CROP, GLOBAL, Features
+
+
+class Embedder(ABC):
+    """Reads embeddings off one kind of model.
+
+    Attributes:
+        module (nn.Module): The part of the model that makes them.
+        spaces: What it can give, the default first.
+        defaults: What a gallery holds unless told otherwise.
+        has_regions: Whether :class:`Features` comes with boxes, maps and patches.
+    """
+
+    spaces: tuple[str, ...]
+    defaults: tuple[str, ...]
+    has_regions: bool
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    @abstractmethod
+    def __call__(self, inputs: Tensor, spaces: Sequence[str], patches: bool, classify: bool = False) -> Features:
+        """Embed a batch.
+
+        Args:
+            inputs: Normalised images, (B, 3, H, W).
+            spaces: What is wanted, of :attr:`spaces`.
+            patches: Give the tokens of the selected patches too.
+            classify: Give the probabilities of the model's classes too.
+
+        Returns:
+            Of the batch.
+
+        Raises:
+            RetrievalError: If the model has no such patches or classes.
+        """
+
+    def _classify(self, features: Any) -> Tensor:
+        head = getattr(self.module, 'head', None)
+        logits = head(features) if head is not None else None
+        if logits is None or logits.shape[-1] != getattr(head, 'num_classes', None):
+            raise RetrievalError(
+                f'{type(self.module).__name__} classifies nothing: use a classifier, or search a gallery'
+            )
+        return logits.float().softmax(dim=-1)
+
+
+class GLSimEmbedder(Embedder):
+    """Embeddings of a :class:`GLSimClassifier` (arXiv 2407.12891).
+
+    - ``'aggregated'``: what the head classifies, the aggregated CLS token
+    - ``'global'``: CLS token of the image; the crop is not encoded if nothing else is wanted
+    - ``'crop'``: CLS token of the crop; of several crops, their mean
+    - ``'concat'``: CLS tokens of image and crops, each of length 1, one after another, so that its cosine similarity
+      is the mean of theirs
+    """
+
+    spaces = (AGGREGATED, GLOBAL, CROP, CONCAT)
+    defaults = (AGGREGATED, GLOBAL, CROP)
+    has_regions = True
+
+    def __call__(self, inputs: Tensor, spaces: Sequence[str], patches: bool, classify: bool = False) -> Features:
+        """See the base class."""
+        if getattr(self.module.neck, 'needs_boxes', False):
+            raise RetrievalError(
+                f'{type(self.module.neck).__name__} needs annotated boxes, which a photo to search by does not have: '
+                'use the config of another selector'
+            )
+        seen: list[Tensor] = []
+        # The encoder's tokens pass the neck on their way; the classifier itself returns CLS tokens alone.
+        watch = self.module.neck.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+        try:
+            class_tokens, regions = self.module.encode(
+                inputs, crop=classify or any(space != GLOBAL for space in spaces)
+            )
+        finally:
+            watch.remove()
+        tokens = seen[0]
+        embeddings = {space: self._embed(space, class_tokens) for space in spaces}
+        return Features(
+            embeddings,
+            regions.boxes if regions.boxes.dim() == 2 else regions.boxes[:, 0],
+            regions.scores.unflatten(1, regions.grid),
+            self._patches(tokens, regions.indices) if patches else None,
+            self._classify((class_tokens,)) if classify else None,
+        )
+
+    def _embed(self, space: str, class_tokens: Tensor) -> Tensor:
+        if space == AGGREGATED:
+            return _last(self.module.head.pre_logits((class_tokens,)))
+        if space == CONCAT:
+            return F.normalize(class_tokens.float(), dim=-1).flatten(1)
+        return class_tokens[:, 0] if space == GLOBAL else class_tokens[:, 1:].mean(dim=1)
+
+    def _patches(self, tokens: Tensor, indices: Tensor) -> Tensor:
+        places = indices + self.module.layout.num_extra_tokens
+        return tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+class PlainEmbedder(Embedder):
+    """The one embedding of any other model: CLS token of a ViT, pooled features of a convolutional network."""
+
+    spaces = defaults = (GLOBAL,)
+    has_regions = False
+
+    def __init__(self, module: nn.Module, extract: Callable[[Tensor], Any]) -> None:
+        super().__init__(module)
+        self._extract = extract
+
+    def __call__(self, inputs: Tensor, spaces: Sequence[str], patches: bool, classify: bool = False) -> Features:
+        """See the base class."""
+        try:
+            features = self._extract(inputs)
+        except NotImplementedError as error:
+            raise RetrievalError(
+                f'{type(self.module).__name__} gives no features to search by ({error}); use an ImageClassifier'
+            ) from error
+        scores = self._classify(features) if classify else None
+        return Features({GLOBAL: _pool(_last(features), self.module)}, class_scores=scores)
+
+
+def find_embedder(model: nn.Module) -> Embedder:
+    """How embeddings are read off a model.
+
+    Args:
+        model: Classifier, retriever or self-supervised model of mmpretrain.
+
+    Returns:
+        For it.
+
+    Raises:
+        RetrievalError: If the model gives no features.
+    """
+    encoder = getattr(model, 'image_encoder', None)  # of a retriever
+    if isinstance(encoder, GLSimClassifier):
+        return GLSimEmbedder(encoder)
+    if isinstance(model, GLSimClassifier):
+        return GLSimEmbedder(model)
+    inner = getattr(model, 'model', None)
+    if hasattr(inner, 'forward_features') and hasattr(inner, 'forward_head'):  # of timm
+        return PlainEmbedder(model, lambda inputs: inner.forward_head(inner.forward_features(inputs), pre_logits=True))
+    if not hasattr(model, 'extract_feat'):
+        raise RetrievalError(f'{type(model).__name__} gives no features to search by; use an ImageClassifier')
+    return PlainEmbedder(model, model.extract_feat)
+
+
+def _last(features: Tensor | Sequence[Tensor]) -> Tensor:
+    """mmpretrain's models give a tuple of stages."""
+    while not isinstance(features, Tensor):
+        features = features[-1]
+    return features
+
+
+def _pool(features: Tensor, module: nn.Module) -> Tensor:
+    """One vector per image of tokens (B, L, C), a feature map (B, C, h, w) or vectors (B, C)."""
+    if features.dim() == 2:
+        return features
+    if features.dim() == 4:
+        return features.mean(dim=(2, 3))
+    if features.dim() != 3:
+        raise RetrievalError(
+            f'{type(module).__name__} gives features of shape {tuple(features.shape)}, which are no vectors; use a '
+            'model whose neck pools them'
+        )
+    extra = getattr(getattr(module, 'backbone', None), 'num_extra_tokens', 1)
+    return features[:, 0] if extra else features.mean(dim=1)

@@ -1,0 +1,144 @@
+"""More images into a gallery that is there."""
+
+import shutil
+
+import numpy as np
+import pytest
+from counting_model import press_ctrl_c, write_photo, write_weights
+from mmengine.config import Config
+
+from glsim_mm.search.encoder import Encoder, add_images, add_to_location, build_gallery
+from retrieval.errors import RetrievalError
+from retrieval.gallery import create_gallery, open_gallery
+
+QUIET = dict(num_workers=0, progress=False)
+
+
+@pytest.fixture
+def location(tiny_model, photos, tmp_path):
+    """A gallery of ten photos with patches."""
+    options = dict(QUIET, device='cpu', keep_patches=True)
+    build_gallery(photos, *tiny_model[:2], tmp_path / 'gallery', **options)
+    return tmp_path / 'gallery'
+
+
+def rows(location) -> dict[str, tuple]:
+    """Path -> id, label and content hash."""
+    with open_gallery(location) as gallery:
+        return {
+            record.path: (record.id, record.label, record.content_hash) for record in gallery.records(gallery.ids())
+        }
+
+
+def add(location, images, **options):
+    return add_to_location(location, images, device='cpu', **{**QUIET, **options})
+
+
+def test_only_new_images_go_through_the_model(location, photos, counter):
+    before = rows(location)
+    write_photo(photos / 'a' / 'new.png', np.random.default_rng(7))
+    write_photo(photos / 'c' / 'new.png', np.random.default_rng(8))
+    report = add(location, photos)
+    assert (report.encoded, report.reused, report.updated, report.size) == (2, 10, 0, 12)
+    assert counter.count == 1 + 2  # one pass finds the dimensions
+    after = rows(location)
+    assert {path: after[path] for path in before} == before
+    assert after['a/new.png'][1] == 'a' and after['c/new.png'][1] == 'c'
+    again = add(location, photos)
+    assert (again.encoded, again.reused) == (0, 12)
+    assert rows(location) == after
+
+
+def test_a_changed_file_takes_the_place_of_its_row(location, photos, tiny_model):
+    before = rows(location)
+    write_photo(photos / 'a' / '0.png', np.random.default_rng(9))
+    report = add(location, photos)
+    assert (report.encoded, report.updated, report.reused, report.size) == (1, 1, 9, 10)
+    after = rows(location)
+    assert after['a/0.png'][:2] == before['a/0.png'][:2] and after['a/0.png'][2] != before['a/0.png'][2]
+    expected = Encoder(*tiny_model[:2], device='cpu', keep_patches=True).encode(photos / 'a' / '0.png')
+    with open_gallery(location) as gallery:
+        number = after['a/0.png'][0]
+        unit = expected.embeddings['crop'] / np.linalg.norm(expected.embeddings['crop'])
+        np.testing.assert_allclose(gallery.vectors([number], 'crop'), unit, atol=1e-4)
+        np.testing.assert_allclose(gallery.patches([number]), expected.patches, atol=1e-2)
+        (record,) = gallery.records([number])
+        np.testing.assert_array_equal(record.similarity_map, expected.records[0].similarity_map)
+
+
+def test_a_changed_file_keeps_what_is_known_of_it(location, photos):
+    write_photo(photos / 'a' / '0.png', np.random.default_rng(9))
+    report = add(location, photos / 'a' / '0.png')  # a single file has no label
+    assert report.updated == 1 and rows(location)['a/0.png'][1] == 'a'
+
+
+def test_content_that_is_there_is_left_out(location, photos):
+    shutil.copy(photos / 'a' / '0.png', photos / 'copy.png')
+    write_photo(photos / 'new.png', np.random.default_rng(7))
+    shutil.copy(photos / 'new.png', photos / 'new copy.png')
+    report = add(location, photos)
+    assert (report.encoded, report.reused, report.size) == (1, 12, 11)
+
+
+def test_paths_from_another_folder(location, photos, tmp_path):
+    path = write_photo(tmp_path / 'elsewhere' / 'x' / 'new.png', np.random.default_rng(7))
+    assert add(location, tmp_path / 'elsewhere').encoded == 1
+    assert rows(location)[path.as_posix()][1] == 'x'
+    write_photo(photos / 'b' / 'new.png', np.random.default_rng(8))
+    assert add(location, photos / 'b').encoded == 1
+    assert 'b/new.png' in rows(location)
+
+
+def test_unreadable_images_are_listed(location, photos):
+    (photos / 'broken.jpg').write_bytes(b'no image')
+    report = add(location, photos)
+    assert [error.path for error in report.unreadable] == ['broken.jpg'] and report.size == 10
+
+
+def test_a_stopped_run_goes_on(location, photos, counter):
+    for number in range(5):
+        write_photo(photos / f'new{number}.png', np.random.default_rng(20 + number))
+    counter.stop_before, counter.stop = 1 + 3, press_ctrl_c
+    with pytest.raises(KeyboardInterrupt):
+        add(location, photos, batch_size=1, seconds_between_commits=0.0)
+    counter.stop_before = None
+    assert len(rows(location)) == 12
+    report = add(location, photos)
+    assert (report.encoded, report.reused, report.size) == (3, 12, 15)
+
+
+def test_a_data_set_of_the_config(location, tiny_model):
+    report = add(location, None, dataset='test')
+    assert report.encoded == 8 and {label for _, label, _ in rows(location).values()} >= {'plain', 'striped'}
+    with pytest.raises(RetrievalError, match='either images or the name'):
+        add(location, None)
+
+
+def test_compaction(location, photos):
+    write_photo(photos / 'new.png', np.random.default_rng(7))
+    report = add(location, photos, compact=True)
+    assert report.size == 11 and report.preset
+
+
+def test_another_model(location, tiny_model, photos, tmp_path):
+    other = write_weights(tiny_model[0], tmp_path / 'other.pth', seed=1)
+    with pytest.raises(RetrievalError, match=r'another model \(.*weights.pth\): its weights differs; use that model'):
+        add(location, photos, checkpoint=other)
+    cfg = Config.fromfile(tiny_model[0])
+    cfg.model.neck.top_o = 2
+    with pytest.raises(RetrievalError, match='config differ'):
+        add(location, photos, config=cfg)
+
+
+def test_an_encoder_without_the_spaces(location, tiny_model, photos):
+    encoder = Encoder(*tiny_model[:2], device='cpu', spaces=['global'])
+    with open_gallery(location, writable=True) as gallery:
+        with pytest.raises(RetrievalError, match="spaces=\\('aggregated', 'global', 'crop'\\)"):
+            add_images(gallery, encoder, photos, **QUIET)
+
+
+def test_a_gallery_of_no_model(tmp_path, photos, tiny_model, encoder):
+    with create_gallery(tmp_path / 'own', {'global': 32}) as gallery:
+        assert add_images(gallery, encoder, photos, **QUIET).size == 10
+    with pytest.raises(RetrievalError, match='does not say which model made it: give config and checkpoint'):
+        add(tmp_path / 'own', photos)

@@ -1,0 +1,160 @@
+"""Which images are encoded, and what is known of each."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from glsim_mm.search.encoder import ImageItem, find_items
+from glsim_mm.search.encoder.sources import class_name, dataset_items, load_dataset, path_below
+from retrieval.errors import RetrievalError
+
+
+def paths(items: list[ImageItem]) -> list[str]:
+    return [item.path for item in items]
+
+
+def test_folder(photos):
+    items, root = find_items(photos)
+    assert root == str(photos)
+    expected = [
+        '0.png',
+        '1.png',
+        '2.png',
+        '3.png',
+        'a/0.png',
+        'a/1.png',
+        'a/2.png',
+        'b/0.png',
+        'b/1.png',
+        'b/deep/2.png',
+    ]
+    assert paths(items) == expected
+    assert [item.label for item in items] == [None] * 4 + ['a'] * 3 + ['b'] * 3
+    assert all(Path(item.file) == photos / item.path for item in items)
+
+
+def test_patterns_and_files(photos):
+    items, root = find_items(f'{photos}/**/1.png')
+    assert paths(items) == ['1.png', 'a/1.png', 'b/1.png'] and root == str(photos)
+    items, root = find_items([photos / 'a' / '0.png', photos / 'a', f'{photos}/b/*.png'])
+    assert paths(items) == ['a/0.png', 'a/1.png', 'a/2.png', 'b/0.png', 'b/1.png'] and root == str(photos)
+    assert paths(find_items(photos / 'a' / '0.png').items) == ['0.png']
+
+
+def test_relative_folders(photos, monkeypatch):
+    monkeypatch.chdir(photos.parent)
+    items, root = find_items('photos/a')
+    assert root == str(photos / 'a') and paths(items) == ['0.png', '1.png', '2.png']
+
+
+def test_own_root(photos, tmp_path):
+    assert paths(find_items(photos / 'a', tmp_path).items)[0] == 'photos/a/0.png'
+    assert paths(find_items(photos / 'a', photos / 'b').items)[0] == (photos / 'a' / '0.png').as_posix()
+
+
+def test_addresses_stay_as_they_are():
+    assert path_below('/photos', 's3://bucket/a.jpg') == 's3://bucket/a.jpg'
+    (item,), root = find_items('https://example.org/a.jpg')
+    assert (item.file, item.path, root) == ('https://example.org/a.jpg', 'https://example.org/a.jpg', '')
+
+
+def test_list_of_files(photos):
+    (photos / 'list.txt').write_text('a/0.png\tWren\n\nb/deep/2.png\r\n a/1.png \n', encoding='utf-8')
+    items, root = find_items(photos / 'list.txt')
+    assert paths(items) == ['a/0.png', 'b/deep/2.png', 'a/1.png'] and root == str(photos)
+    assert [item.label for item in items] == ['Wren', None, None]
+
+
+def test_table(photos):
+    (photos / 'table.csv').write_text(
+        '\ufeffpath,label,split,year,weight,note\na/0.png,Wren,test,2019,1.5,"one,\ntwo"\n'
+        f'{photos}/a/1.png,,,2020,,\n,Wren,test,1,1,x\n',
+        encoding='utf-8',
+    )
+    items, _ = find_items(photos / 'table.csv')
+    assert paths(items) == ['a/0.png', 'a/1.png']
+    assert (items[0].label, items[0].split) == ('Wren', 'test')
+    assert items[0].metadata == {'year': 2019, 'weight': 1.5, 'note': 'one,\ntwo'}
+    assert (items[1].label, items[1].metadata) == (None, {'year': 2020, 'weight': None, 'note': None})
+    (photos / 'table.tsv').write_text('path\tyear\n0.png\told\n1.png\t3\n')
+    assert [item.metadata['year'] for item in find_items(photos / 'table.tsv').items] == ['old', '3']
+
+
+@pytest.mark.parametrize(
+    'text,message',
+    [
+        ('file,label\na.png,b\n', 'no column "path", but file, label'),
+        ('', 'no column "path", but nothing'),
+        ('path,"a; DROP TABLE rows"\na.png,b\n', 'letters, digits and underscores'),
+        ('path,x,x\na.png,b,c\n', 'each once'),
+        ('path,x\na.png\n', 'row 1 has another number of fields'),
+        ('path,x\na.png,1\nb.png,1,2\n', 'row 2 has another number of fields'),
+        ('path,x\n"a.png,1\n', 'cannot be read'),
+        ('path,x\n', 'no images to encode'),
+    ],
+)
+def test_tables_that_are_none(tmp_path, text, message):
+    (tmp_path / 'table.csv').write_text(text)
+    with pytest.raises(RetrievalError, match=message):
+        find_items(tmp_path / 'table.csv')
+
+
+def test_tables_that_cannot_be_read(tmp_path):
+    with pytest.raises(RetrievalError, match='No such file'):
+        find_items(tmp_path / 'table.csv')
+    (tmp_path / 'table.csv').write_bytes(b'path\n\xff\xfe.png\n')
+    with pytest.raises(RetrievalError, match='not UTF-8'):
+        find_items(tmp_path / 'table.csv')
+
+
+def test_data_set_of_a_config(tiny_model):
+    dataset = load_dataset(Config.fromfile(tiny_model[0]), 'train')
+    items, root = find_items(dataset)
+    assert root == str(tiny_model[2].parent)
+    assert paths(items)[0] == 'train/plain/plain0.png' and {item.label for item in items} == {'plain', 'striped'}
+    assert items[0].split is None
+    assert {item.split for item in dataset_items(dataset, 'train')} == {'train'}
+
+
+def test_data_sets_that_are_not_there(tiny_model):
+    cfg = Config.fromfile(tiny_model[0])
+    cfg.val_dataloader = None
+    with pytest.raises(RetrievalError, match='no val_dataloader: choose one of train, test'):
+        load_dataset(cfg, 'val')
+    cfg.test_dataloader.dataset.data_prefix = 'nowhere'
+    with pytest.raises(RetrievalError, match='nowhere'):
+        find_items(load_dataset(cfg, 'test'))
+
+
+def test_own_items(photos):
+    item = ImageItem(str(photos / '0.png'), label='Wren', metadata={'year': 3})
+    (found,), root = find_items([item])
+    assert (found.path, found.label, found.metadata) == ('0.png', 'Wren', {'year': 3}) and root == str(photos)
+    assert item.path == ''
+
+
+@pytest.mark.parametrize('images', [3, np.zeros((4, 4, 3), np.uint8), [np.zeros((4, 4, 3), np.uint8)]])
+def test_inputs_that_are_no_files(images):
+    with pytest.raises(RetrievalError, match='data loader'):
+        find_items(images)
+
+
+def test_nothing_there(tmp_path):
+    for images, message in [([], 'at least one'), (tmp_path, 'no image in'), (tmp_path / 'x', 'does not exist')]:
+        with pytest.raises(RetrievalError, match=message):
+            find_items(images)
+
+
+def test_names_of_classes():
+    assert class_name(1, ['Wren', 'Gull']) == 'Gull'
+    assert class_name(np.array([0]), None) == '0'
+    assert class_name([0, 1], ['Wren', 'Gull']) is None
+    assert class_name(None, ['Wren']) is None
+    assert class_name(7, ['Wren']) == '7'
+
+
+def test_roots_end_at_folders():
+    assert path_below(os.sep + 'photo', '/photos/a.jpg') == '/photos/a.jpg'
