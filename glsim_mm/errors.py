@@ -1,8 +1,10 @@
-"""The exception for mistakes that a user can mend."""
+"""The exception for mistakes in the use of models, data and configs."""
+
+from retrieval.errors import UserError
 
 
-class GLSimError(Exception):
-    """A user's mistake, told in one sentence that says how to mend it; command lines print it without a traceback."""
+class GLSimError(UserError):
+    """A mistake in the use of models, data sets, configs and checkpoints."""
 
 
 def one_line(error: Exception, max_length: int | None = None) -> str:

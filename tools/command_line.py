@@ -59,12 +59,11 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace, ne
 
 
 def _run_light(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
-    from glsim_mm.errors import GLSimError
-    from retrieval.errors import RetrievalError
+    from retrieval.errors import UserError
 
     try:
         main(args)
-    except (GLSimError, RetrievalError, ImportError) as error:
+    except (UserError, ImportError) as error:
         if os.environ.get('GLSIM_TRACEBACK') == '1':
             raise
         fail(' '.join(str(error).split()))

@@ -5,16 +5,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from retrieval.errors import RetrievalError
-
-from ..errors import GLSimError
+from retrieval.errors import UserError
 
 EXIT_CODE = 2
 
 
 @contextmanager
 def report_user_errors() -> Iterator[None]:
-    """Print a :class:`GLSimError` or :class:`RetrievalError` of the block as one line on stderr and exit with code 2.
+    """Print a :class:`UserError` of the block as one line on stderr and exit with code 2.
 
     With the environment variable ``GLSIM_TRACEBACK=1`` the traceback is shown instead.
 
@@ -23,7 +21,7 @@ def report_user_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (GLSimError, RetrievalError) as error:
+    except UserError as error:
         if os.environ.get('GLSIM_TRACEBACK') == '1':
             raise
         sys.stderr.write(f'error: {message_of(error)}\n')

@@ -26,7 +26,7 @@ def test_recall():
 def test_command_line_measures_once(tmp_path, capsys):
     size = ['--rows', 3000, '--dimension', 32, '--queries', 40, '--rounds', 1, '--batches', 1, 8]
     arguments = [*size, '--presets', 'flat', 'hnsw', '--out', tmp_path / 'out']
-    call_tool('glsim_mm/analysis/index_benchmark', *arguments)
+    call_tool('retrieval/benchmark', *arguments)
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith('measuring')] == ['measuring flat', 'measuring hnsw']
     results = json.loads((tmp_path / 'out' / 'results.json').read_text())
@@ -39,10 +39,10 @@ def test_command_line_measures_once(tmp_path, capsys):
     tables = [line for line in lines if line.startswith('| `')]
     assert len(tables) == 2 + 4
 
-    call_tool('glsim_mm/analysis/index_benchmark', *arguments)
+    call_tool('retrieval/benchmark', *arguments)
     again = capsys.readouterr().out.splitlines()
     assert not [line for line in again if line.startswith('measuring')]
     assert [line for line in again if line.startswith('| `')] == tables
     with pytest.raises(SystemExit) as stop:
-        call_tool('glsim_mm/analysis/index_benchmark', *arguments, '--seed', 5)
+        call_tool('retrieval/benchmark', *arguments, '--seed', 5)
     assert stop.value.code == 2 and 'another size, seed or version' in capsys.readouterr().err
