@@ -29,6 +29,8 @@ echo 'ruff format --check'
 python -m ruff format --check .
 echo 'mypy'
 python -m mypy
+echo 'lint-imports'
+lint-imports --no-logo
 echo 'pytest'
 python -m pytest -q "$@"
 if (($#)) || [[ ${GLSIM_DOWNSTREAM:-1} == 0 ]]; then

@@ -72,15 +72,6 @@ def test_invalid_arguments_are_clear_errors(change, message):
         exact_search(**{**arguments, **change})
 
 
-def test_import_needs_neither_openmmlab_nor_the_model_package(root):
-    code = (
-        'import sys, retrieval; '
-        'print(sorted({name.split(".")[0] for name in sys.modules} & {"mmengine", "glsim_mm", "torch", "faiss"}))'
-    )
-    result = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == '[]'
-
-
 def test_missing_faiss_is_a_one_line_hint(root):
     code = (
         'import sys; sys.modules["faiss"] = None\n'
