@@ -11,10 +11,10 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 
-from ..datasets.preparation.progress import progress_bar
 from ..datasets.statistics import DatasetStatistics, collect_statistics
 from ..errors import GLSimError
 from ..images.decoding import UnreadableImageError, decode_image
+from ..progress import ProgressBar
 from ..visualization.layout import contact_sheet, stack
 from ..visualization.text import BACKGROUND, text_strip
 from .config_errors import explain_config_errors
@@ -66,8 +66,8 @@ def describe_dataset(
         GLSimError: See :func:`build_dataset` and :func:`glsim_mm.datasets.statistics.collect_statistics`.
     """
     dataset = build_dataset(cfg, split)
-    with progress_bar('Images', progress) as bar:
-        return collect_statistics(dataset, duplicates, workers, bar)
+    with ProgressBar(len(dataset), 'reading headers', progress) as bar:
+        return collect_statistics(dataset, duplicates, workers, bar.update)
 
 
 def write_sample_sheet(

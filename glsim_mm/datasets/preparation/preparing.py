@@ -1,21 +1,19 @@
 """Completing a data set's folder from what is published."""
 
-import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from mmengine.logging import print_log
 
 from ...errors import GLSimError
+from ...progress import ProgressBar
 from .checking import SetReport, check_set
 from .checksums import mismatch
 from .descriptions import DOWNLOADS, Source
-from .downloading import Progress, download
+from .downloading import download
 from .extraction import extract
-from .progress import progress_bar
 from .published_sets import find_published_set
-
-_SECONDS_BETWEEN_LINES = 5.0
 
 
 def prepare(
@@ -36,7 +34,7 @@ def prepare(
         images: Decode all images.
         deep: Look for images with equal content.
         workers: Threads. Defaults to the number of cores.
-        progress: Draw a bar on standard error while images are read.
+        progress: Show on standard error how far downloads and checks of images are.
 
     Returns:
         What is there in the end, and which downloads failed.
@@ -45,18 +43,18 @@ def prepare(
         GLSimError: If there is no such set, or the folder is a file.
     """
     published = find_published_set(name)
-    with progress_bar(published.title, progress and (images or deep)) as bar:
-        report = check_set(published, root, images, deep, workers, bar)
+    with ProgressBar(None, published.title, progress and (images or deep)) as bar:
+        report = check_set(published, root, images, deep, workers, bar.update)
     if not (fetch and report.needed):
         return report
-    failures = fetch_sources(report.needed, root)
-    with progress_bar(published.title, progress and (images or deep)) as bar:
-        report = check_set(published, root, images, deep, workers, bar)
+    failures = fetch_sources(report.needed, root, progress=progress)
+    with ProgressBar(None, published.title, progress and (images or deep)) as bar:
+        report = check_set(published, root, images, deep, workers, bar.update)
     report.failures = failures
     return report
 
 
-def fetch_sources(sources: Iterable[Source], root: str | Path, pause: float = 2) -> list[str]:
+def fetch_sources(sources: Iterable[Source], root: str | Path, pause: float = 2, progress: bool = True) -> list[str]:
     """Download and unpack sources into a data set's folder; what has no URL and is not there is passed over.
 
     An archive that is in ``downloads/`` already, fetched before or by hand, is checked and unpacked instead of
@@ -67,6 +65,7 @@ def fetch_sources(sources: Iterable[Source], root: str | Path, pause: float = 2)
         sources: What is needed.
         root: The data set's folder; it is made if it is not there.
         pause: Seconds before a failed connection is tried again, doubled each time.
+        progress: Show on standard error how far a download is.
 
     Returns:
         A sentence for each download or archive that failed.
@@ -74,20 +73,22 @@ def fetch_sources(sources: Iterable[Source], root: str | Path, pause: float = 2)
     failures = []
     for source in sources:
         try:
-            _fetch(source, Path(root), pause)
+            _fetch(source, Path(root), pause, progress)
         except GLSimError as error:
             failures.append(str(error))
     return failures
 
 
-def _fetch(source: Source, root: Path, pause: float) -> None:
+def _fetch(source: Source, root: Path, pause: float, progress: bool) -> None:
     path = source.path(root)
     there = path.is_file() and not _is_wrong(source, path)
     if not there and source.url is None:
         return
     if not there:
         _log(f'downloading {source.url}')
-        download(str(source.url), path, source.checksum, source.size, pause=pause, progress=_lines(source.name))
+        with ProgressBar(None, source.name, progress, 'MB') as bar:
+            report = partial(_report_megabytes, bar)
+            download(str(source.url), path, source.checksum, source.size, pause=pause, progress=report)
     if source.is_archive:
         _log(f'unpacking {path}')
         extract(path, root, source.provides, source.rename)
@@ -106,15 +107,5 @@ def _log(message: str) -> None:
     print_log(message, logger='current')
 
 
-def _lines(name: str) -> Progress:
-    """Progress of a download as a line of the log now and then."""
-    last = time.monotonic()
-
-    def report(done: int, total: int | None) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= _SECONDS_BETWEEN_LINES:
-            last = now
-            _log(f'{name}: {done / 1e6:,.0f} of {"?" if total is None else f"{total / 1e6:,.0f}"} MB')
-
-    return report
+def _report_megabytes(bar: ProgressBar, done: int, total: int | None) -> None:
+    bar.update(done / 1e6, None if total is None else total / 1e6)
