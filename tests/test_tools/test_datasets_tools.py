@@ -28,7 +28,7 @@ def test_complete(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out.startswith(f"moeimouto's anime faces (Moe) in {tmp_path}: complete\n")
     assert 'images: 6 listed (number not published)' in captured.out
-    assert '6/6' in captured.err
+    assert '6 of 6 images' in captured.err
 
 
 def test_incomplete(tmp_path, capsys):

@@ -7,6 +7,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
+from torch import Tensor
 
 from ...progress import ProgressBar
 
@@ -49,8 +50,9 @@ class ProgressHook(Hook):
         if done == runner.max_iters or time.monotonic() - self._last_update >= self.interval:
             self._last_update = time.monotonic()
             parts = [f'epoch {runner.epoch + 1}']
-            if outputs and 'loss' in outputs:
-                parts.append(f'loss {float(outputs["loss"]):.2f}')
+            loss = (outputs or {}).get('loss')
+            if loss is not None:
+                parts.append(f'loss {float(loss.detach() if isinstance(loss, Tensor) else loss):.2f}')
             if self._accuracy is not None:
                 parts.append(f'top-1 {self._accuracy:.1f}')
             self._bar.update(done, note=', '.join(parts))
