@@ -10,7 +10,6 @@ _EXPORTS = {
     'exact_search': 'search',
     'mean_average_precision': 'metrics',
     'mean_average_precision_at_r': 'metrics',
-    'merge_galleries': 'gallery',
     'open_gallery': 'gallery',
     'r_precision': 'metrics',
     'recall_at_k': 'metrics',

@@ -32,7 +32,7 @@ def describe_gallery(location: str | Path, ids: Sequence[int] = ()) -> dict[str,
         described['location'] = str(location)
         described['columns'] = gallery.columns()
         described['bytes'] = sum(facts['size'] for facts in manifest.files.values())
-        described['indexes'] = getattr(gallery, 'built_presets', [])
+        described['indexes'] = gallery.built_presets
         records = [SearchResult(record) for record in gallery.records(ids)] if len(ids) else []
         described['records'] = [answer['query'] for answer in results_to_json(records)]
     return described

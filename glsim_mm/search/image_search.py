@@ -11,7 +11,7 @@ import numpy as np
 
 from retrieval.answers import SearchHit, SearchResult
 from retrieval.errors import RetrievalError
-from retrieval.gallery import GalleryInterface, Record, open_gallery
+from retrieval.gallery import GalleryReader, Record, open_gallery
 from retrieval.hits import Hits
 from retrieval.ranking import fit_patch_whitening, rerank
 
@@ -54,7 +54,7 @@ class ImageSearch:
         encoder: The model that made it; not needed to search by rows of the gallery.
     """
 
-    def __init__(self, gallery: GalleryInterface, encoder: BaseEncoder | None = None) -> None:
+    def __init__(self, gallery: GalleryReader, encoder: BaseEncoder | None = None) -> None:
         self.gallery = gallery
         self.encoder = encoder
         self._whitening: tuple[int, Any] | None = None
@@ -227,7 +227,7 @@ class ImageSearch:
             raise RetrievalError('adding images needs the model: give config and checkpoint to open')
         from .encoder import add_images
 
-        return add_images(self.gallery, self.encoder, images, **options)
+        return add_images(self.gallery.as_writer(), self.encoder, images, **options)
 
     def remove(self, ids: Iterable[int] | None = None, where: Any = None) -> int:
         """Take rows out of the gallery.
@@ -239,7 +239,9 @@ class ImageSearch:
         Returns:
             How many.
         """
-        return self.gallery.remove(ids=None if ids is None else np.asarray(list(ids), np.int64), where=where)
+        return self.gallery.as_writer().remove(
+            ids=None if ids is None else np.asarray(list(ids), np.int64), where=where
+        )
 
     def write_results(
         self,
@@ -314,7 +316,7 @@ class ImageSearch:
             ]
 
 
-def _names(space: str | dict[str, float] | None, gallery: GalleryInterface) -> list[str]:
+def _names(space: str | dict[str, float] | None, gallery: GalleryReader) -> list[str]:
     """Spaces that a search compares."""
     if space is None:
         return [next(iter(gallery.manifest.spaces))]

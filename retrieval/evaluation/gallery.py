@@ -16,7 +16,7 @@ from .query_scores import DEFAULT_KS, DEFAULT_MEMORY, evaluate, keeps_others
 from .report import RetrievalReport
 
 if TYPE_CHECKING:
-    from ..gallery.interface import GalleryInterface
+    from ..gallery.contract import GalleryReader
 
 DEFAULT_DEPTH = 100
 _RECORDS_AT_ONCE = 1024
@@ -26,8 +26,8 @@ Space = str | Mapping[str, float] | None
 
 
 def evaluate_gallery(
-    gallery: GalleryInterface,
-    queries: GalleryInterface | None = None,
+    gallery: GalleryReader,
+    queries: GalleryReader | None = None,
     *,
     space: Space = None,
     query_space: str | None = None,
@@ -102,8 +102,8 @@ def evaluate_gallery(
 class _Ranker:
     """Searches with queries at given places; an instance is a ``Search``."""
 
-    gallery: GalleryInterface
-    source: GalleryInterface
+    gallery: GalleryReader
+    source: GalleryReader
     ids: np.ndarray
     query_ids: np.ndarray
     own_ids: np.ndarray
@@ -149,14 +149,14 @@ def rows_of(found: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return np.where(ids[rows] == found, rows, -1)
 
 
-def _some_ids(gallery: GalleryInterface, where: Any, name: str) -> np.ndarray:
+def _some_ids(gallery: GalleryReader, where: Any, name: str) -> np.ndarray:
     ids = gallery.ids(where)
     if len(ids) == 0:
         raise RetrievalError(f'{name}: no image is left; check the filter, and that the gallery is not empty')
     return ids
 
 
-def read_labels(gallery: GalleryInterface, ids: np.ndarray, column: str = 'label') -> list[str | None]:
+def read_labels(gallery: GalleryReader, ids: np.ndarray, column: str = 'label') -> list[str | None]:
     """Class of each image of a gallery.
 
     Args:
@@ -178,7 +178,7 @@ def read_labels(gallery: GalleryInterface, ids: np.ndarray, column: str = 'label
     return [None if value is None else str(value) for value in values]
 
 
-def _count_shared(gallery: GalleryInterface, source: GalleryInterface, ids: np.ndarray, query_ids: np.ndarray) -> int:
+def _count_shared(gallery: GalleryReader, source: GalleryReader, ids: np.ndarray, query_ids: np.ndarray) -> int:
     """Queries whose very file is among what is searched, by content hash."""
     count = 0
     for start in range(0, len(query_ids), _RECORDS_AT_ONCE):
@@ -190,7 +190,7 @@ def _count_shared(gallery: GalleryInterface, source: GalleryInterface, ids: np.n
     return count
 
 
-def _space_names(gallery: GalleryInterface, space: Space) -> list[str]:
+def _space_names(gallery: GalleryReader, space: Space) -> list[str]:
     spaces = list(gallery.manifest.spaces)
     names = spaces[:1] if space is None else [space] if isinstance(space, str) else list(space)
     if missing := [name for name in names if name not in spaces]:
@@ -198,7 +198,7 @@ def _space_names(gallery: GalleryInterface, space: Space) -> list[str]:
     return names
 
 
-def _check_models(gallery: GalleryInterface, source: GalleryInterface) -> None:
+def _check_models(gallery: GalleryReader, source: GalleryReader) -> None:
     first, second = gallery.manifest.fingerprint, source.manifest.fingerprint
     if first is not None and second is not None and (differences := first.differences(second)):
         raise RetrievalError(

@@ -10,7 +10,7 @@ from .labels import unseen_classes
 from .report import RetrievalReport
 
 if TYPE_CHECKING:
-    from ..gallery.interface import GalleryInterface
+    from ..gallery.contract import GalleryReader
 
 
 def evaluate_locations(
@@ -42,7 +42,7 @@ def evaluate_locations(
 
 
 def _only_unseen(
-    gallery: GalleryInterface, source: GalleryInterface, unseen: int | None, options: dict[str, Any]
+    gallery: GalleryReader, source: GalleryReader, unseen: int | None, options: dict[str, Any]
 ) -> dict[str, Any]:
     """Options with filters that let unseen classes through."""
     if unseen is None:

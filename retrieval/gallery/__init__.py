@@ -1,23 +1,21 @@
-"""Galleries: embeddings with stable ids, what is known of each image, and search among them."""
+"""Galleries: embeddings with stable ids, what is known about each image, and search among them."""
 
+from .backends import create_gallery, gallery_exists, is_folder, open_gallery
 from .conditions import Condition, parse_conditions, read_conditions
-from .gallery import Gallery
-from .interface import Fingerprint, GalleryInterface, Manifest, Record
-from .locations import check_model, create_gallery, is_milvus, merge_galleries, open_gallery, verify_gallery
+from .contract import Fingerprint, GalleryReader, GalleryWriter, Manifest, Record, check_model
 
 __all__ = [
     'Condition',
     'Fingerprint',
-    'Gallery',
-    'GalleryInterface',
+    'GalleryReader',
+    'GalleryWriter',
     'Manifest',
     'Record',
     'check_model',
     'create_gallery',
-    'is_milvus',
-    'merge_galleries',
+    'gallery_exists',
+    'is_folder',
     'open_gallery',
     'parse_conditions',
     'read_conditions',
-    'verify_gallery',
 ]

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import RetrievalError
 from .conditions import TEXT_COLUMNS, Condition, quote, to_sql
-from .interface import Record
+from .contract import Record
 
 DATABASE_FILE = 'gallery.sqlite'
 _NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')

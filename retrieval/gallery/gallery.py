@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,19 @@ import numpy as np
 from ..errors import RetrievalError
 from ..fusion import fused_search
 from ..hits import Hits, RangeHits
+from ..index.files import damaged
 from ..index.presets import choose_preset
 from ..index.row_ids import check_new_ids
 from ..index.selection import RowFilter
 from ..index.vector_index import VectorIndex
 from .conditions import read_conditions
+from .contract import Embeddings, Fingerprint, GalleryWriter, Manifest, Record, Space
 from .database import DATABASE_FILE, Database
-from .interface import Embeddings, Fingerprint, Manifest, Record, Space
 from .lock import WriteLock
 from .segments import (
     NewRows,
     Segment,
+    describe_file,
     join_rows,
     open_segment,
     rows_of_segments,
@@ -36,7 +37,7 @@ _CACHED_FILTERS = 32
 _ATTEMPTS = 100
 
 
-class Gallery:
+class Gallery(GalleryWriter):
     """Embeddings of images, what is known of them, and search among them; see :func:`open_gallery`.
 
     Every change is whole or not made at all, also when the process is killed. Many processes may read while one writes;
@@ -76,14 +77,6 @@ class Gallery:
             self._load()
             undo.pop_all()
 
-    def __enter__(self) -> Gallery:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __len__(self) -> int:
         return sum(int(segment.any_part.alive.sum()) for segment in self._segments)
 
@@ -100,6 +93,30 @@ class Gallery:
             RetrievalError: If that is damaged; the gallery stays at the state before.
         """
         self._load()
+
+    def verify(self) -> None:
+        """Read every file and compare checksums."""
+        verified: set[str] = set()
+        while True:
+            generation = self._meta['generation']
+            try:
+                self._database.check()
+                for name, facts in self.manifest.files.items():
+                    if name not in verified:
+                        if describe_file(self.root / name)['sha256'] != facts['sha256']:
+                            raise damaged(self.root / name)
+                        verified.add(name)  # files never change once they are listed
+                return
+            except RetrievalError:
+                self.refresh()
+                if self._meta['generation'] == generation:
+                    raise
+                # A writer has replaced files since they were listed: those that are listed now count.
+
+    @property
+    def location(self) -> str:
+        """Folder of the gallery."""
+        return str(self.root)
 
     @property
     def manifest(self) -> Manifest:

@@ -3,14 +3,11 @@
 from .gallery import MilvusGallery
 from .location import MilvusLocation, parse_location
 from .migrating import Migration, migrate
-from .opening import create_milvus_gallery, open_milvus_gallery
 
 __all__ = [
     'Migration',
     'MilvusGallery',
     'MilvusLocation',
-    'create_milvus_gallery',
     'migrate',
-    'open_milvus_gallery',
     'parse_location',
 ]

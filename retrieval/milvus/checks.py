@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..gallery.conditions import TEXT_COLUMNS
-from ..gallery.interface import Record
+from ..gallery.contract import Record
 
 _NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]{0,254}')
 _RESERVED = ('id', *TEXT_COLUMNS, 'layout', 'similarity_map')

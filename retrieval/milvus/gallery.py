@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import RetrievalError
 from ..fusion import fused_search
 from ..gallery.conditions import read_conditions
-from ..gallery.interface import Embeddings, Manifest, Record, Space
+from ..gallery.contract import Embeddings, GalleryWriter, Manifest, Record, Space
 from ..hits import Hits, RangeHits
 from ..whitening import Whitening
 from . import fields
@@ -29,8 +29,8 @@ from .writing import add_rows, choose_ids, remove_rows, update_rows
 _logger = logging.getLogger(__name__)
 
 
-class MilvusGallery:
-    """Embeddings and records in a collection of Milvus; see :class:`retrieval.gallery.Gallery` for every method.
+class MilvusGallery(GalleryWriter):
+    """Embeddings and records in a collection of Milvus; see :class:`retrieval.gallery.GalleryReader` for every method.
 
     Many readers and one writer at a time. Rows of an add are visible to readers as they arrive. An add that breaks off
     is undone by the next write; see :mod:`retrieval.milvus.journal`.
@@ -54,12 +54,6 @@ class MilvusGallery:
         self._writable = writable
         self._preparation = Preparation(state.metric, state.spaces, dict(transforms or {}))
 
-    def __enter__(self) -> MilvusGallery:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def __len__(self) -> int:
         return self._collection.count()
 
@@ -70,6 +64,19 @@ class MilvusGallery:
     def refresh(self) -> None:
         """Read anew what another writer may have changed: columns, counters, the index."""
         self._state = read_state(self._collection.properties(), self._collection.location)
+
+    def verify(self) -> None:
+        """Nothing to do: Milvus checks its own files."""
+
+    @property
+    def location(self) -> str:
+        """Address of the collection."""
+        return str(self._collection.location)
+
+    @property
+    def built_presets(self) -> list[dict[str, str]]:
+        """Empty: the manifest's preset is the index of all rows."""
+        return []
 
     @property
     def manifest(self) -> Manifest:

@@ -1,6 +1,6 @@
 """The manifest of a gallery in Milvus, put together from its state."""
 
-from ..gallery.interface import Fingerprint, Manifest
+from ..gallery.contract import Fingerprint, Manifest
 from .state import FORMAT, State
 
 

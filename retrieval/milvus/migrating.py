@@ -11,11 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import RetrievalError
-from ..gallery.interface import Manifest, Record
-from ..gallery.locations import is_milvus
-from .client import Collection
-from .fields import AUTO_FLAT_ROWS
-from .location import parse_location
+from ..gallery.backends import create_gallery, gallery_exists, open_gallery
+from ..gallery.contract import Manifest, Record
 
 SAMPLE = 1000
 _logger = logging.getLogger(__name__)
@@ -62,8 +59,6 @@ def migrate(
     Raises:
         RetrievalError: If sources do not belong together, the target is another gallery, or differs at the end.
     """
-    from ..gallery import open_gallery
-
     if batch_size < 1:
         raise RetrievalError(f'batch_size must be at least 1, got {batch_size}')
     sources = [source] if isinstance(source, str | Path) else list(source)
@@ -110,21 +105,9 @@ def _copy_and_check(origin: Any, copy: Any, ids: np.ndarray, there: np.ndarray, 
     return len(sample)
 
 
-def _location_exists(location: str | Path) -> bool:
-    if not is_milvus(location):
-        return Path(location).exists()
-    collection = Collection(parse_location(str(location)))
-    try:
-        return collection.exists()
-    finally:
-        collection.close()
-
-
 def _open_target(origin: Any, target: str | Path, preset: str, count: int) -> Any:
-    from ..gallery import create_gallery, open_gallery
-
     manifest = origin.manifest
-    if _location_exists(target):
+    if gallery_exists(target):
         copy = open_gallery(target, writable=True)
         try:
             _check_alike(target, copy.manifest, manifest, 'migrate to a new place')
@@ -132,8 +115,6 @@ def _open_target(origin: Any, target: str | Path, preset: str, count: int) -> An
             copy.close()
             raise
         return copy
-    if preset == 'auto' and is_milvus(target) and count > AUTO_FLAT_ROWS:
-        preset = 'hnsw'
     return create_gallery(
         target,
         manifest.spaces,
@@ -142,6 +123,7 @@ def _open_target(origin: Any, target: str | Path, preset: str, count: int) -> An
         fingerprint=manifest.fingerprint,
         transforms=origin.transforms,
         origin=manifest.origin,
+        expected_rows=count,
     )
 
 

@@ -9,43 +9,38 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..errors import RetrievalError
-from ..gallery.interface import Fingerprint
-from ..gallery.locations import check_model
+from ..gallery.contract import Fingerprint
 from ..whitening import Whitening
 from . import fields
 from .client import Collection
 from .gallery import MilvusGallery
 from .location import parse_location
-from .manifest import build_manifest
 from .state import State, definition_properties, read_state
 from .transforms import load_transforms, save_transforms
 
 
-def create_milvus_gallery(
+def backend_exists(location: str) -> bool:
+    """Whether the collection is there."""
+    collection = Collection(parse_location(location))
+    try:
+        return collection.exists()
+    finally:
+        collection.close()
+
+
+def create_backend(
     location: str,
     spaces: Mapping[str, int],
     *,
-    metric: str = 'cosine',
-    preset: str = 'auto',
-    fingerprint: Fingerprint | None = None,
-    transforms: Mapping[str, Whitening] | None = None,
-    origin: Mapping[str, str] | None = None,
-    expected_rows: int = 0,
+    metric: str,
+    preset: str,
+    fingerprint: Fingerprint | None,
+    transforms: Mapping[str, Whitening],
+    memory_limit: int | None,
+    origin: Mapping[str, str],
+    expected_rows: int,
 ) -> MilvusGallery:
-    """Make an empty gallery, open for writing; for :func:`retrieval.gallery.create_gallery`, which checks arguments.
-
-    Args:
-        location: See :func:`retrieval.milvus.location.parse_location`; the collection must not be there yet.
-        spaces: Name -> dimension, the default one first.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset: ``'auto'`` or see :func:`retrieval.milvus.fields.check_preset`.
-        fingerprint: Of the model.
-        transforms: Space -> whitening, kept beside the gallery.
-        origin: Free, for the manifest.
-        expected_rows: What ``'auto'`` goes by.
-
-    Returns:
-        Open for writing.
+    """Make an empty gallery for :func:`retrieval.gallery.create_gallery`, which checks the arguments.
 
     Raises:
         RetrievalError: If it is there already, or Milvus cannot have it.
@@ -82,26 +77,11 @@ def create_milvus_gallery(
     return MilvusGallery(collection, state, True, transforms)
 
 
-def open_milvus_gallery(
-    location: str,
-    *,
-    writable: bool = False,
-    expect: Fingerprint | None = None,
-    dimension: int | None = None,
-) -> MilvusGallery:
-    """Open a gallery that is there.
-
-    Args:
-        location: See :func:`retrieval.milvus.location.parse_location`.
-        writable: Whether rows may change.
-        expect: Of the model whose embeddings shall be searched.
-        dimension: Of the embeddings that shall be searched in the first space.
-
-    Returns:
-        Open.
+def open_backend(location: str, *, writable: bool, mmap: bool, device: str) -> MilvusGallery:
+    """Open a gallery for :func:`retrieval.gallery.open_gallery`.
 
     Raises:
-        RetrievalError: If it is not there, is no gallery, or was made by another model.
+        RetrievalError: If it is not there or is no gallery.
     """
     place = parse_location(location)
     collection = Collection(place)
@@ -109,7 +89,6 @@ def open_milvus_gallery(
         if not collection.exists():
             raise RetrievalError(f'there is no gallery at {place}: build it first')
         state = read_state(collection.properties(), place)
-        check_model(str(place), build_manifest(state, 0), expect, dimension)
         _load(collection, state)
         return MilvusGallery(collection, state, writable, load_transforms(place, state.transformed))
     except BaseException:

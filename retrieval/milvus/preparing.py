@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import RetrievalError
-from ..gallery.interface import Embeddings
+from ..gallery.contract import Embeddings
 from ..vectors import check_embeddings, unit_length
 from ..whitening import Whitening
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import RetrievalError
-from ..gallery.interface import Record
+from ..gallery.contract import Record
 from .client import Collection
 from .fields import RECORD_FIELDS, vector_field
 from .rows import decode_array, row_record

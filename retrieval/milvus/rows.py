@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ..errors import RetrievalError
-from ..gallery.interface import Record
+from ..gallery.contract import Record
 from .client import MAX_BYTES
 from .fields import MAX_TEXT_BYTES, NULLABLE_FIELDS, TEXT_FIELDS, vector_field
 

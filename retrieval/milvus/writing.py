@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..errors import RetrievalError
-from ..gallery.interface import Record
+from ..gallery.contract import Record
 from .client import MAX_IDS, Collection
 from .expression import ids_expression
 from .fields import RECORD_FIELDS, vector_field

@@ -1,6 +1,5 @@
 """Better rankings of hits that a search has found: re-ranking, query expansion, database-side augmentation."""
 
-from .augmentation import augment_gallery, augmented_vectors
 from .expansion import augment_database, expand
 from .patch_whitening import fit_patch_whitening, whiten_patches
 from .reciprocal import k_reciprocal_distances
@@ -10,8 +9,6 @@ from .rerank import METHODS, rerank
 __all__ = [
     'METHODS',
     'augment_database',
-    'augment_gallery',
-    'augmented_vectors',
     'expand',
     'fit_patch_whitening',
     'k_reciprocal_distances',

@@ -12,7 +12,7 @@ from ..hits import Hits
 from ..vectors import check_embeddings, unit_length
 
 if TYPE_CHECKING:
-    from ..gallery.interface import GalleryInterface
+    from ..gallery.contract import GalleryReader
 
 BLOCK_BYTES = 128 << 20
 
@@ -40,7 +40,7 @@ class Candidates(NamedTuple):
     scores: np.ndarray
 
 
-def space_weights(gallery: GalleryInterface, space: Space) -> dict[str, float]:
+def space_weights(gallery: GalleryReader, space: Space) -> dict[str, float]:
     """Spaces that a search compares, with their weights.
 
     Args:
@@ -61,7 +61,7 @@ def space_weights(gallery: GalleryInterface, space: Space) -> dict[str, float]:
 
 
 def query_embeddings(
-    gallery: GalleryInterface, queries: Queries, space: Space, transformed: bool = False
+    gallery: GalleryReader, queries: Queries, space: Space, transformed: bool = False
 ) -> dict[str, np.ndarray]:
     """Queries of each space that is compared.
 
@@ -111,7 +111,7 @@ def fuse(arrays: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.n
 
 
 def blocks(
-    gallery: GalleryInterface,
+    gallery: GalleryReader,
     queries: Mapping[str, np.ndarray],
     hits: Hits,
     weights: Mapping[str, float],

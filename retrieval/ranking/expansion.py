@@ -58,8 +58,8 @@ def augment_database(
 ) -> np.ndarray:
     """Database-side augmentation (DBA): each gallery vector expanded by its own nearest neighbours in the gallery.
 
-    Costs one search of the whole gallery, once; searches then cost what they did. The search is exact; for a large
-    gallery use :func:`retrieval.ranking.augmented_vectors`, which searches with the gallery's own index.
+    Costs one exact search of the whole gallery, once; searches then cost what they did. Keep the result as a second
+    space of a gallery.
 
     Source: Arandjelovic and Zisserman, Three things everyone should know, CVPR 2012.
 

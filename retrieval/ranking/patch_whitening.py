@@ -10,13 +10,13 @@ from ..errors import RetrievalError
 from ..whitening import Whitening
 
 if TYPE_CHECKING:
-    from ..gallery.interface import GalleryInterface
+    from ..gallery.contract import GalleryReader
 
 _PATCHES_PER_DIMENSION = 4
 
 
 def fit_patch_whitening(
-    gallery: GalleryInterface, dimension: int | None = None, num_images: int = 1000, seed: int = 0
+    gallery: GalleryReader, dimension: int | None = None, num_images: int = 1000, seed: int = 0
 ) -> Whitening:
     """Learn a PCA-whitening of patch tokens from those that a gallery keeps; no labels are needed.
 

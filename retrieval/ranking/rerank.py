@@ -17,12 +17,12 @@ from .reciprocal import k_reciprocal_distances
 from .regions import region_similarity
 
 if TYPE_CHECKING:
-    from ..gallery.interface import GalleryInterface
+    from ..gallery.contract import GalleryReader
     from ..whitening import Whitening
 
 
 def rerank(
-    gallery: GalleryInterface,
+    gallery: GalleryReader,
     queries: Queries,
     hits: Hits,
     method: str,
@@ -107,7 +107,7 @@ def rerank(
 
 
 def _k_reciprocal(
-    gallery: GalleryInterface,
+    gallery: GalleryReader,
     block: Candidates,
     patches: np.ndarray | None,
     *,
@@ -120,7 +120,7 @@ def _k_reciprocal(
 
 
 def _query_expansion(
-    gallery: GalleryInterface,
+    gallery: GalleryReader,
     block: Candidates,
     patches: np.ndarray | None,
     *,
@@ -138,7 +138,7 @@ def _query_expansion(
 
 
 def _region(
-    gallery: GalleryInterface,
+    gallery: GalleryReader,
     block: Candidates,
     patches: np.ndarray | None,
     *,
@@ -173,7 +173,7 @@ METHODS: dict[str, Callable[..., np.ndarray]] = {
 
 
 def _second_search(
-    gallery: GalleryInterface,
+    gallery: GalleryReader,
     queries: dict[str, np.ndarray],
     hits: Hits,
     space: Space,

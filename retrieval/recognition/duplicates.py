@@ -13,7 +13,7 @@ from .groups import Groups
 
 if TYPE_CHECKING:
     from ..gallery import Record
-    from ..gallery.interface import GalleryInterface
+    from ..gallery.contract import GalleryReader
 
 _BATCH = 256
 _READ = 10_000
@@ -33,7 +33,7 @@ class DuplicateGroup:
 
 
 def find_duplicates(
-    gallery: GalleryInterface,
+    gallery: GalleryReader,
     threshold: float | None = None,
     *,
     space: str | None = None,
@@ -73,7 +73,7 @@ def find_duplicates(
     return [DuplicateGroup(kind, gallery.records(ids[rows])) for kind, rows in groups]
 
 
-def _content_numbers(gallery: GalleryInterface, ids: np.ndarray) -> np.ndarray:
+def _content_numbers(gallery: GalleryReader, ids: np.ndarray) -> np.ndarray:
     """A number for each content, int64 (n,); -1 for rows without a content hash."""
     known: dict[str, int] = {}
     numbers = np.full(len(ids), -1, np.int64)
@@ -95,7 +95,7 @@ def _equal(hashes: np.ndarray) -> list[np.ndarray]:
 
 
 def _similar(
-    gallery: GalleryInterface, ids: np.ndarray, threshold: float, space: str | None, where: Any
+    gallery: GalleryReader, ids: np.ndarray, threshold: float, space: str | None, where: Any
 ) -> list[np.ndarray]:
     """Rows of each connected group; ids ascend."""
     groups = Groups(len(ids))

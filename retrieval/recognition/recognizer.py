@@ -16,7 +16,7 @@ from .taxonomy import Taxonomy
 from .vote import Votes, knn_vote
 
 if TYPE_CHECKING:
-    from ..gallery.interface import GalleryInterface
+    from ..gallery.contract import GalleryReader
 
 Group = tuple[str, ...]
 
@@ -82,7 +82,7 @@ class Recognizer:
 
     def __init__(
         self,
-        gallery: GalleryInterface,
+        gallery: GalleryReader,
         k: int = 10,
         temperature: float = 0.07,
         thresholds: float | Sequence[float] = (),

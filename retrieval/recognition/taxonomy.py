@@ -11,7 +11,7 @@ from ..errors import RetrievalError
 
 if TYPE_CHECKING:
     from ..gallery import Record
-    from ..gallery.interface import GalleryInterface
+    from ..gallery.contract import GalleryReader
 
 
 class Taxonomy:
@@ -114,7 +114,7 @@ class Taxonomy:
 
 
 def read_taxonomy(
-    gallery: GalleryInterface, table: str | Path | None = None, columns: Sequence[str] = ()
+    gallery: GalleryReader, table: str | Path | None = None, columns: Sequence[str] = ()
 ) -> Taxonomy | None:
     """Taxonomy of a gallery's classes, from a table or from the gallery's own columns.
 

@@ -22,11 +22,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Look and print."""
-    from retrieval.gallery import verify_gallery
+    from retrieval.gallery import open_gallery
     from retrieval.gallery_info import describe_gallery, format_description
 
     if args.verify:
-        verify_gallery(args.gallery)
+        with open_gallery(args.gallery) as gallery:
+            gallery.verify()
     print(format_description(describe_gallery(args.gallery, args.id), as_json=args.json))
     if args.verify and not args.json:
         print('every file is as it was written')

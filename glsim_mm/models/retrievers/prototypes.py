@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from retrieval.gallery import is_folder, open_gallery
 from retrieval.index import VectorIndex
 from retrieval.vectors import check_embeddings
 
@@ -186,9 +187,7 @@ def open_prototype(location: str, metric: str, preset: str, space: str | None) -
         GLSimError: If there is nothing there, or no tensor in the file.
         RetrievalError: If the gallery cannot be opened.
     """
-    if location.startswith('milvus://') or Path(location).is_dir():
-        from retrieval.gallery import open_gallery
-
+    if not is_folder(location) or Path(location).is_dir():
         return GalleryPrototype(open_gallery(location), metric, space)
     return VectorPrototype(_read_tensor(Path(location)), metric, preset)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import open_gallery
-from retrieval.gallery.interface import GalleryInterface, Record
+from retrieval.gallery.contract import GalleryReader, GalleryWriter, Record
 
 from .base import BaseEncoder, check_encoder
 from .encoded import Encoded, EncodingError, join_encoded
@@ -42,7 +42,7 @@ class _Plan(NamedTuple):
 
 
 def add_images(
-    gallery: GalleryInterface,
+    gallery: GalleryWriter,
     encoder: BaseEncoder,
     images: Any,
     *,
@@ -153,7 +153,7 @@ def add_to_location(
     return report
 
 
-def encoder_for(gallery: GalleryInterface, config: Any, checkpoint: str | Path, **options: Any) -> Encoder:
+def encoder_for(gallery: GalleryReader, config: Any, checkpoint: str | Path, **options: Any) -> Encoder:
     """The encoder with which images can be added to a gallery.
 
     Args:
@@ -173,7 +173,7 @@ def encoder_for(gallery: GalleryInterface, config: Any, checkpoint: str | Path, 
     return encoder
 
 
-def _plan(gallery: GalleryInterface, items: Sequence[ImageItem], num_workers: int, progress: bool) -> _Plan:
+def _plan(gallery: GalleryReader, items: Sequence[ImageItem], num_workers: int, progress: bool) -> _Plan:
     with ProgressBar(len(items), 'looking for images that are there', progress) as bar:
         hashed = []
         for one in hash_items(items, range(len(items)), num_workers):
@@ -196,14 +196,14 @@ def _plan(gallery: GalleryInterface, items: Sequence[ImageItem], num_workers: in
     return _Plan(new, changed, present, errors)
 
 
-def _find_hashes(gallery: GalleryInterface, hashes: Sequence[str]) -> dict[str, int]:
+def _find_hashes(gallery: GalleryReader, hashes: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for start in range(0, len(hashes), _AT_ONCE):
         found.update(gallery.find_hashes(hashes[start : start + _AT_ONCE]))
     return found
 
 
-def _find_paths(gallery: GalleryInterface, paths: Sequence[str]) -> dict[str, tuple[int, str | None]]:
+def _find_paths(gallery: GalleryReader, paths: Sequence[str]) -> dict[str, tuple[int, str | None]]:
     """Id and content hash of the rows of some paths."""
     found = {}
     for start in range(0, len(paths), _AT_ONCE):
@@ -216,7 +216,7 @@ def _find_paths(gallery: GalleryInterface, paths: Sequence[str]) -> dict[str, tu
 class _Writer:
     """Adds new images and replaces changed ones, some thousand at a time."""
 
-    def __init__(self, gallery: GalleryInterface, plan: _Plan, seconds: float) -> None:
+    def __init__(self, gallery: GalleryWriter, plan: _Plan, seconds: float) -> None:
         self._gallery = gallery
         self._changed = plan.changed
         self._seconds = seconds
@@ -267,7 +267,7 @@ def _keep_facts(record: Record, old: Record) -> Record:
     )
 
 
-def _choose(encoded: Encoded, rows: np.ndarray, gallery: GalleryInterface) -> Encoded:
+def _choose(encoded: Encoded, rows: np.ndarray, gallery: GalleryReader) -> Encoded:
     """Some rows, of the spaces that a gallery has."""
     return Encoded(
         {space: encoded.embeddings[space][rows] for space in gallery.manifest.spaces},

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import check_model
-from retrieval.gallery.interface import Fingerprint, GalleryInterface
+from retrieval.gallery.contract import Fingerprint, GalleryReader
 
 from .encoded import Encoded, EncodingError, join_encoded, sort_encoded
 from .features import Features
@@ -232,7 +232,7 @@ def check_spaces(
     return names
 
 
-def check_encoder(gallery: GalleryInterface, encoder: BaseEncoder) -> None:
+def check_encoder(gallery: GalleryReader, encoder: BaseEncoder) -> None:
     """Refuse an encoder that did not make a gallery.
 
     Raises:

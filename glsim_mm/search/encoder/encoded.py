@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retrieval.gallery.interface import Record
+from retrieval.gallery.contract import Record
 
 
 class EncodingError(NamedTuple):

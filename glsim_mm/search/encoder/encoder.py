@@ -13,7 +13,7 @@ from glsim_mm.apis.config_errors import explain_config_errors
 from glsim_mm.apis.model import load_model
 from glsim_mm.apis.options import load_config
 from retrieval.errors import RetrievalError
-from retrieval.gallery.interface import Fingerprint
+from retrieval.gallery.contract import Fingerprint
 
 from .base import BaseEncoder, check_spaces
 from .embedder import find_embedder

@@ -13,7 +13,7 @@ from torch import Tensor
 from glsim_mm.exported import ExportedModel
 from glsim_mm.exported.preparation import ExportedPipeline
 from retrieval.errors import RetrievalError
-from retrieval.gallery.interface import Fingerprint, GalleryInterface
+from retrieval.gallery.contract import Fingerprint, GalleryReader
 
 from .base import BaseEncoder, check_encoder, check_spaces
 from .features import AGGREGATED, CONCAT, CROP, GLOBAL, Features
@@ -73,7 +73,7 @@ class ExportedEncoder(BaseEncoder):
         self.has_regions = 'selected_boxes' in self._info.outputs
 
     @classmethod
-    def for_gallery(cls, gallery: GalleryInterface, path: str | Path, **options: Any) -> 'ExportedEncoder':
+    def for_gallery(cls, gallery: GalleryReader, path: str | Path, **options: Any) -> 'ExportedEncoder':
         """The encoder with which a gallery can be searched.
 
         Args:

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from retrieval.gallery.interface import Fingerprint
+from retrieval.gallery.contract import Fingerprint
 
 from .pipeline import Step
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery.locations import is_milvus
+from retrieval.gallery import is_folder
 from retrieval.gallery.lock import WriteLock
 
 _GALLERY_FILE = 'gallery.sqlite'
@@ -25,7 +25,7 @@ class BuildFolder:
     """
 
     def __init__(self, location: str | Path) -> None:
-        self.is_remote = is_milvus(location)
+        self.is_remote = not is_folder(location)
         self.target = str(location)
         name = re.sub(r'[^A-Za-z0-9_.-]+', '_', self.target) if self.is_remote else self.target.rstrip('/' + os.sep)
         self.path = Path(f'{name}.parts')

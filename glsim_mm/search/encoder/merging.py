@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from retrieval.gallery.interface import GalleryInterface
+from retrieval.gallery.contract import GalleryReader, GalleryWriter
 from retrieval.whitening import Whitening
 
 from .encoded import Encoded
@@ -19,7 +19,7 @@ _LEAST_ROWS = 20_000
 
 
 def fit_whitening(
-    shards: Sequence[GalleryInterface], places: Sequence[Place], spaces: Mapping[str, int], dimension: int, metric: str
+    shards: Sequence[GalleryReader], places: Sequence[Place], spaces: Mapping[str, int], dimension: int, metric: str
 ) -> dict[str, Whitening]:
     """Learn a whitening of each space from embeddings in shards.
 
@@ -46,10 +46,10 @@ def fit_whitening(
 
 
 def merge_shards(
-    shards: Sequence[GalleryInterface],
+    shards: Sequence[GalleryReader],
     items: Sequence[ImageItem],
     places: Mapping[int, Place],
-    target: GalleryInterface,
+    target: GalleryWriter,
     settings: ShardSettings,
     progress: ProgressBar,
 ) -> None:

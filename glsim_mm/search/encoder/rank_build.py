@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Gallery, create_gallery
+from retrieval.gallery import GalleryReader, GalleryWriter, create_gallery
 
 from .encoded import Encoded, EncodingError
 from .encoder import Encoder
@@ -138,7 +138,7 @@ class RankBuild:
         return report
 
     def _leave_out_known(
-        self, items: Sequence[ImageItem], positions: Sequence[int], shards: Sequence[Gallery], share: Share
+        self, items: Sequence[ImageItem], positions: Sequence[int], shards: Sequence[GalleryReader], share: Share
     ) -> list[int]:
         """Positions that have to be encoded; the hashes of the others go into the share."""
         if not any(len(shard) for shard in shards):
@@ -194,7 +194,7 @@ class RankBuild:
         self.folder.finish()
         return report
 
-    def _create(self, images: ItemList, shards: Sequence[Gallery], places: Sequence[Place]) -> Gallery:
+    def _create(self, images: ItemList, shards: Sequence[GalleryReader], places: Sequence[Place]) -> GalleryWriter:
         spaces, whiten = dict(self.settings.spaces), self.options.whiten
         transforms = None
         if whiten is not None:
@@ -220,7 +220,7 @@ class RankBuild:
         )
 
     @contextmanager
-    def _shards(self) -> Iterator[list[Gallery]]:
+    def _shards(self) -> Iterator[list[GalleryReader]]:
         """All shards, to read, closed at the end."""
         with ExitStack() as stack:
             yield [stack.enter_context(shard) for shard in open_shards(self.folder.path, self.settings)]

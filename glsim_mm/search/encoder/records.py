@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from retrieval.gallery.interface import Record
+from retrieval.gallery.contract import Record
 
 from .features import Features
 from .photo_dataset import ImageItem, Prepared

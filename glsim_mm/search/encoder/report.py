@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from retrieval.gallery.interface import GalleryInterface
+from retrieval.gallery.contract import GalleryReader
 
 from .encoded import EncodingError
 
@@ -38,7 +38,7 @@ class EncodingReport:
     preset: str = ''
     preset_reason: str = ''
 
-    def take_gallery(self, gallery: GalleryInterface) -> None:
+    def take_gallery(self, gallery: GalleryReader) -> None:
         """Fill in what is read off the gallery."""
         manifest = gallery.manifest
         self.size = len(gallery)

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Gallery, create_gallery, open_gallery
-from retrieval.gallery.interface import Fingerprint, GalleryInterface
+from retrieval.gallery import Fingerprint, GalleryReader, GalleryWriter, create_gallery, open_gallery
 
 from .encoded import Encoded, join_encoded, sort_encoded
 
@@ -57,7 +56,7 @@ class ShardWriter:
     """
 
     def __init__(
-        self, gallery: Gallery, seconds: float = SECONDS_BETWEEN_COMMITS, rows: int = ROWS_BETWEEN_COMMITS
+        self, gallery: GalleryWriter, seconds: float = SECONDS_BETWEEN_COMMITS, rows: int = ROWS_BETWEEN_COMMITS
     ) -> None:
         self._gallery = gallery
         self._seconds = seconds
@@ -86,7 +85,7 @@ class ShardWriter:
         self._last = time.monotonic()
 
 
-def open_shard(folder: Path, rank: int, settings: ShardSettings) -> Gallery:
+def open_shard(folder: Path, rank: int, settings: ShardSettings) -> GalleryWriter:
     """A rank's own shard, to write to.
 
     Args:
@@ -114,7 +113,7 @@ def open_shard(folder: Path, rank: int, settings: ShardSettings) -> Gallery:
     )
 
 
-def open_shards(folder: Path, settings: ShardSettings) -> list[Gallery]:
+def open_shards(folder: Path, settings: ShardSettings) -> list[GalleryReader]:
     """All shards of a build, to read.
 
     Args:
@@ -136,7 +135,7 @@ def open_shards(folder: Path, settings: ShardSettings) -> list[Gallery]:
     return shards
 
 
-def find_places(shards: Sequence[GalleryInterface], hashes: Iterable[str]) -> dict[str, Place]:
+def find_places(shards: Sequence[GalleryReader], hashes: Iterable[str]) -> dict[str, Place]:
     """Where embeddings are, by the hash of the content of their files.
 
     Args:
@@ -155,7 +154,7 @@ def find_places(shards: Sequence[GalleryInterface], hashes: Iterable[str]) -> di
     return places
 
 
-def read_places(shards: Sequence[GalleryInterface], places: Sequence[Place], with_patches: bool) -> Encoded:
+def read_places(shards: Sequence[GalleryReader], places: Sequence[Place], with_patches: bool) -> Encoded:
     """Embeddings and records from several shards.
 
     Args:
@@ -178,7 +177,7 @@ def read_places(shards: Sequence[GalleryInterface], places: Sequence[Place], wit
     return sort_encoded(join_encoded(parts))
 
 
-def _check_settings(shard: Gallery, settings: ShardSettings, folder: Path) -> None:
+def _check_settings(shard: GalleryReader, settings: ShardSettings, folder: Path) -> None:
     manifest = shard.manifest
     found: Mapping[str, object] = {
         'model': manifest.fingerprint is not None and not manifest.fingerprint.differences(settings.fingerprint),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Record, create_gallery, merge_galleries, open_gallery
+from retrieval.gallery import Record, create_gallery, open_gallery
 from retrieval.whitening import Whitening
 
 RNG = np.random.default_rng(3)
@@ -118,8 +118,6 @@ def test_whitened_spaces(tmp_path):
             np.testing.assert_array_equal(hits.ids, expected)
             again = gallery.search(gallery.vectors([8]), 1, transformed=True)
             assert again.ids.tolist() == [[8]]
-        with merge_galleries([folder], tmp_path / f'copy{dimension}') as copy:
-            np.testing.assert_allclose(copy.vectors(range(300)), stored, atol=1e-5)
 
 
 def test_patches_are_kept_through_every_change(tmp_path):
@@ -154,17 +152,3 @@ def test_many_small_adds_leave_few_segments(tmp_path):
         gallery.add(A[40:41])
         assert gallery.built_presets == [{'embedding': 'hnsw'}, {'embedding': 'flat'}]
         np.testing.assert_array_equal(gallery.search(A[:41], 1).ids[:, 0], np.arange(41))
-
-
-def test_merged_galleries_keep_everything(tmp_path):
-    for number, rows in enumerate((slice(0, 100), slice(100, 300))):
-        with create_gallery(tmp_path / f'{number}', {'a': 12, 'b': 6}, preset='flat') as gallery:
-            ids = range(rows.start, rows.stop)
-            gallery.add(
-                {'a': A[rows], 'b': B[rows]}, [Record(f'{n}', metadata={f'c{number}': n}) for n in ids], ids=ids
-            )
-    with merge_galleries([tmp_path / '0', tmp_path / '1'], tmp_path / 'all') as gallery:
-        np.testing.assert_allclose(gallery.vectors(range(300), 'b'), unit(B), atol=1e-6)
-        assert gallery.records([150])[0].metadata == {'c1': 150}
-        assert gallery.ids({'c0': ('<', 10)}).tolist() == list(range(10))
-        assert gallery.add({'a': A[:1], 'b': B[:1]}).tolist() == [300]

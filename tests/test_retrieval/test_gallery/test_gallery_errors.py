@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Fingerprint, Record, create_gallery, merge_galleries, open_gallery, verify_gallery
+from retrieval.gallery import Fingerprint, Record, create_gallery, open_gallery
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 8)).astype(np.float32)
@@ -27,6 +27,11 @@ def folder(tmp_path):
     return path
 
 
+def _verify(folder):
+    with open_gallery(folder) as gallery:
+        gallery.verify()
+
+
 def test_wrong_places(tmp_path, folder):
     with pytest.raises(RetrievalError, match='there is no gallery at .*build it first'):
         open_gallery(tmp_path / 'nowhere')
@@ -37,8 +42,6 @@ def test_wrong_places(tmp_path, folder):
     for place in (folder, tmp_path / 'photos'):
         with pytest.raises(RetrievalError, match='exists already'):
             create_gallery(place, 8)
-        with pytest.raises(RetrievalError, match='exists already'):
-            merge_galleries([folder], place)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +83,7 @@ def test_missing_and_truncated_files_are_named(folder):
         with pytest.raises(RetrievalError, match=f'{path.name} is missing: restore'):
             open_gallery(folder)
         path.write_bytes(content)
-    verify_gallery(folder)
+    _verify(folder)
 
 
 def test_flipped_bits_are_found(folder):
@@ -92,10 +95,10 @@ def test_flipped_bits_are_found(folder):
         content[-5] ^= 4
         path.write_bytes(content)
         with pytest.raises(RetrievalError, match=path.name):
-            verify_gallery(folder)
+            _verify(folder)
         content[-5] ^= 4
         path.write_bytes(content)
-    verify_gallery(folder)
+    _verify(folder)
 
 
 def test_damaged_database(folder):
@@ -236,21 +239,6 @@ def test_full_disk_loses_nothing(folder):
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    verify_gallery(folder)
+    _verify(folder)
     with open_gallery(folder, writable=True) as gallery:
         assert len(gallery) == 43 and len(list((folder / 'segments').glob('*'))) == 2
-
-
-def test_merging_what_does_not_belong_together(tmp_path, folder):
-    with create_gallery(tmp_path / 'l2', {'a': 8}, metric='l2') as gallery:
-        gallery.add(X)
-    with create_gallery(tmp_path / 'model', {'a': 8}, fingerprint=Fingerprint('other', 'c1', 'p1')) as gallery:
-        gallery.add(X)
-    for other, words in (('l2', 'other metric'), ('model', 'another model')):
-        with pytest.raises(RetrievalError, match=words):
-            merge_galleries([folder, tmp_path / other], tmp_path / 'merged')
-    with pytest.raises(RetrievalError, match='already'):
-        merge_galleries([folder, folder], tmp_path / 'merged')
-    assert not (tmp_path / 'merged').exists() and not (tmp_path / 'merged.merging').exists()
-    with merge_galleries([folder, folder], tmp_path / 'merged', renumber=True) as merged:
-        assert len(merged) == 86 and merged.manifest.fingerprint == MODEL

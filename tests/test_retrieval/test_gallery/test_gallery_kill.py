@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Record, create_gallery, merge_galleries, open_gallery, verify_gallery
+from retrieval.gallery import Record, create_gallery, open_gallery
 from retrieval.gallery.database import Database
 
 DIMENSION = 8
@@ -27,8 +27,8 @@ def build(folder):
 
 def state_of(folder):
     """Everything that a reader sees; it must hang together."""
-    verify_gallery(folder)
     with open_gallery(folder) as gallery:
+        gallery.verify()
         ids = gallery.ids()
         vectors, records = gallery.vectors(ids), gallery.records(ids)
         found = gallery.search(vectors, 1).ids[:, 0] if len(ids) else ids
@@ -149,28 +149,6 @@ def test_killed_maker_leaves_nothing_or_a_gallery(tmp_path):
         if lived:
             return
     pytest.fail('making a gallery took more steps than expected')
-
-
-@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
-def test_killed_merge_leaves_no_target_or_a_whole_one(tmp_path):
-    build(tmp_path / 'one')
-    with create_gallery(tmp_path / 'two', {'a': DIMENSION}) as gallery:
-        gallery.add(embeddings(5, 3), ids=range(100, 105))
-
-    def merge(folder):
-        merge_galleries([tmp_path / 'one', tmp_path / 'two'], folder).close()
-
-    for step in range(1, MAX_STEPS):
-        folder = tmp_path / f'step{step}'
-        lived = run_killed(merge, folder, step)
-        if folder.exists():
-            assert len(state_of(folder)[0]) == 25
-        elif not lived:
-            merge(folder)  # what is left of the first attempt is in nobody's way
-            assert len(state_of(folder)[0]) == 25
-        if lived:
-            return
-    pytest.fail('merging took more steps than expected')
 
 
 def test_failed_commit_leaves_the_old_state(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Record, create_gallery, open_gallery, verify_gallery
+from retrieval.gallery import Record, create_gallery, open_gallery
 
 DIMENSION = 5
 LABELS = ['wren', 'robin', None]
@@ -104,8 +104,8 @@ class GalleryMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self):
         self.gallery.close()
-        verify_gallery(self.folder / 'g')
         self.gallery = open_gallery(self.folder / 'g', writable=True)
+        self.gallery.verify()
 
     @rule(k=st.integers(1, 9), label=st.sampled_from(['all', *LABELS]), year=st.integers(1999, 2010))
     def search(self, k, label, year):

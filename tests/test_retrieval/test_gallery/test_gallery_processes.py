@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gallery_processes import DIMENSION, check
 
-from retrieval.gallery import create_gallery, open_gallery, verify_gallery
+from retrieval.gallery import create_gallery, open_gallery
 
 SCRIPT = Path(__file__).with_name('gallery_processes.py')
 ROOT = SCRIPT.parents[3]
@@ -57,8 +57,8 @@ def test_readers_see_committed_states_only(tmp_path):
     assert all(not error for _, error in results), results
     states = [int(output) for output, _ in results[:2]]
     assert min(states) >= 5, 'the readers saw too few states to prove anything'
-    verify_gallery(place)
     with open_gallery(place) as gallery:
+        gallery.verify()
         check(gallery)
         listed = {path.split('/')[1] for path in gallery.manifest.files}
     with open_gallery(place, writable=True):

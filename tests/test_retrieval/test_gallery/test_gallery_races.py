@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import create_gallery, locations, open_gallery, segments, verify_gallery
+from retrieval.gallery import create_gallery, open_gallery, segments
 from retrieval.gallery import gallery as gallery_module
 from retrieval.gallery.segments import open_segment, segment_folder
 
@@ -107,8 +107,9 @@ def test_a_refresh_that_fails_leaves_the_state_that_was(folder, monkeypatch):
 
 
 def test_a_gallery_that_changes_is_verified_in_its_newest_state(folder, monkeypatch):
-    _before(monkeypatch, locations, 'describe_file', lambda: _compact(folder), times=1)
-    verify_gallery(folder)
+    _before(monkeypatch, gallery_module, 'describe_file', lambda: _compact(folder), times=1)
+    with open_gallery(folder) as gallery:
+        gallery.verify()
 
 
 def test_damage_is_found_in_a_gallery_that_changes(folder, monkeypatch):
@@ -119,6 +120,6 @@ def test_damage_is_found_in_a_gallery_that_changes(folder, monkeypatch):
         content[-5] ^= 4
         path.write_bytes(content)
 
-    _before(monkeypatch, locations, 'describe_file', damage, times=1)
-    with pytest.raises(RetrievalError, match=r'a\.vectors\.faiss is damaged'):
-        verify_gallery(folder)
+    _before(monkeypatch, gallery_module, 'describe_file', damage, times=1)
+    with open_gallery(folder) as gallery, pytest.raises(RetrievalError, match=r'a\.vectors\.faiss is damaged'):
+        gallery.verify()

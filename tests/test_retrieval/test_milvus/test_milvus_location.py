@@ -3,7 +3,7 @@
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import is_milvus
+from retrieval.gallery import is_folder
 from retrieval.milvus import MilvusLocation, parse_location
 
 
@@ -23,14 +23,14 @@ from retrieval.milvus import MilvusLocation, parse_location
 def test_forms_of_a_location(text, location):
     assert parse_location(text) == location
     assert parse_location(str(location)) == location
-    assert is_milvus(text)
+    assert not is_folder(text)
 
 
 @pytest.mark.parametrize(
     'text', ['data/birds', '/data/birds', 'C:\\birds', 'milvus', 'milvus/birds', 's3://milvus/birds']
 )
 def test_paths_are_not_milvus(text):
-    assert not is_milvus(text)
+    assert is_folder(text)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,6 @@ from retrieval.gallery import Record, create_gallery
 from retrieval.hits import Hits
 from retrieval.ranking import (
     METHODS,
-    augment_database,
-    augmented_vectors,
     candidates,
     expand,
     fit_patch_whitening,
@@ -256,5 +254,3 @@ def test_a_whitened_gallery_takes_queries_as_the_model_gives_them_and_whitened(t
             raw = rerank(gallery, queries, hits, method)
             own = rerank(gallery, whitened, hits, method, transformed=True)
             np.testing.assert_array_equal(raw.ids, own.ids)
-        augmented = augment_database(gallery.vectors(gallery.ids()), 3)
-        np.testing.assert_allclose(augmented_vectors(gallery, gallery.ids(), 'a', 3), augmented, atol=1e-5)

@@ -1,0 +1,175 @@
+"""Galleries by their locations: one table says which back-end keeps them, and everything else asks the table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from ..errors import RetrievalError
+from ..vectors import METRICS
+from .contract import Fingerprint, GalleryReader, GalleryWriter, check_model
+
+# By the scheme of a location, '' for a folder: a module with the functions create_backend, open_backend and
+# backend_exists, which is imported when such a gallery is first named.
+BACKENDS = {'': 'retrieval.gallery.folder', 'milvus': 'retrieval.milvus.opening'}
+_SCHEME = re.compile(r'([a-z][a-z0-9.-]*)(\+[a-z0-9.-]*)?:')
+_SPACE = re.compile(r'[A-Za-z0-9][A-Za-z0-9_-]*')
+
+
+def is_folder(location: str | Path) -> bool:
+    """Whether a location is a path, rather than an address such as ``milvus://...``."""
+    return _scheme(location) == ''
+
+
+def gallery_exists(location: str | Path) -> bool:
+    """Whether there is something at a location already."""
+    return _backend(location).backend_exists(str(location))
+
+
+def create_gallery(
+    location: str | Path,
+    spaces: Mapping[str, int] | int,
+    *,
+    metric: str = 'cosine',
+    preset: str = 'auto',
+    fingerprint: Fingerprint | None = None,
+    transforms: Mapping[str, Any] | None = None,
+    memory_limit: int | None = None,
+    origin: Mapping[str, str] | None = None,
+    expected_rows: int = 0,
+) -> GalleryWriter:
+    """Make an empty gallery, open for writing.
+
+    Args:
+        location: A folder that does not exist or is empty, or ``milvus://...``.
+        spaces: Name and dimension of each kind of embedding, the default one first; a number alone for one kind, named
+            ``'embedding'``. Dimensions are those after whitening.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        preset: Kind of index that ``compact`` builds.
+        fingerprint: Identifies the model.
+        transforms: Whitening of spaces.
+        memory_limit: Bytes that ``'auto'`` may fill, and inverted lists while they are built; None for half and a
+            quarter of the memory. Only for folders.
+        origin: What else to remember about how it was made.
+        expected_rows: What ``'auto'`` goes by where the index is chosen before there are rows, as in Milvus.
+
+    Raises:
+        RetrievalError: If there is something already, or an argument is out of range.
+    """
+    dimensions = {'embedding': spaces} if isinstance(spaces, int) else dict(spaces)
+    transforms = dict(transforms or {})
+    _check_new(dimensions, transforms, metric)
+    return _backend(location).create_backend(
+        str(location),
+        dimensions,
+        metric=metric,
+        preset=preset,
+        fingerprint=fingerprint,
+        transforms=transforms,
+        memory_limit=memory_limit,
+        origin=dict(origin or {}),
+        expected_rows=expected_rows,
+    )
+
+
+@overload
+def open_gallery(
+    location: str | Path,
+    *,
+    writable: Literal[False] = ...,
+    expect: Fingerprint | None = ...,
+    dimension: int | None = ...,
+    mmap: bool | str = ...,
+    device: str = ...,
+) -> GalleryReader: ...
+
+
+@overload
+def open_gallery(
+    location: str | Path,
+    *,
+    writable: Literal[True],
+    expect: Fingerprint | None = ...,
+    dimension: int | None = ...,
+    mmap: bool | str = ...,
+    device: str = ...,
+) -> GalleryWriter: ...
+
+
+@overload
+def open_gallery(
+    location: str | Path,
+    *,
+    writable: bool,
+    expect: Fingerprint | None = ...,
+    dimension: int | None = ...,
+    mmap: bool | str = ...,
+    device: str = ...,
+) -> GalleryReader: ...
+
+
+def open_gallery(
+    location: str | Path,
+    *,
+    writable: bool = False,
+    expect: Fingerprint | None = None,
+    dimension: int | None = None,
+    mmap: bool | str = 'auto',
+    device: str = 'auto',
+) -> GalleryReader:
+    """Open a gallery.
+
+    Args:
+        location: Folder, or ``milvus://...``.
+        writable: Whether it may change; one process at a time may write.
+        expect: Fingerprint of the model whose embeddings will be searched; the gallery of another one is refused.
+        dimension: Dimension of the embeddings of the first space, before whitening; another one is refused.
+        mmap: Whether vectors and indexes stay on disk; ``'auto'`` leaves them there.
+        device: Where to search: ``'auto'``, ``'cpu'`` or ``'gpu'``.
+
+    Raises:
+        RetrievalError: If there is none, it is damaged or too new, was made by another model, or another process writes
+            to it.
+    """
+    gallery = _backend(location).open_backend(
+        str(location), writable=writable, mmap=mmap in (True, 'auto'), device=device
+    )
+    try:
+        check_model(gallery.location, gallery.manifest, expect, dimension)
+    except RetrievalError:
+        gallery.close()
+        raise
+    return gallery
+
+
+def _scheme(location: str | Path) -> str:
+    match = _SCHEME.match(str(location))
+    return match[1] if match and match[1] in BACKENDS else ''
+
+
+def _backend(location: str | Path) -> ModuleType:
+    return import_module(BACKENDS[_scheme(location)])
+
+
+def _check_new(spaces: Mapping[str, int], transforms: Mapping[str, Any], metric: str) -> None:
+    if metric not in METRICS:
+        raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {metric!r}')
+    if not spaces:
+        raise RetrievalError('a gallery needs at least one space: name it, with its dimension')
+    for name, dimension in spaces.items():
+        if not _SPACE.fullmatch(name):
+            raise RetrievalError(f'{name!r} is no name for a space: use letters, digits, _ and -')
+        if not isinstance(dimension, (int, np.integer)) or dimension < 1:
+            raise RetrievalError(f'the dimension of {name} must be at least 1, got {dimension!r}')
+    for name, transform in transforms.items():
+        if spaces.get(name) != transform.output_dimension:
+            raise RetrievalError(
+                f'the whitening of {name} gives dimension {transform.output_dimension}, the gallery has '
+                f'{spaces.get(name, "no such space")}'
+            )

@@ -1,0 +1,429 @@
+"""The contract of every gallery, wherever it is kept: its records, what made it, and the methods callers may use."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import numpy as np
+
+from ..errors import RetrievalError
+from ..hits import Hits, RangeHits
+from ..whitening import Whitening
+
+FORMAT_VERSION = 1
+Embeddings = np.ndarray | Mapping[str, np.ndarray]
+Space = str | Mapping[str, float] | None
+Ids = Sequence[int] | np.ndarray
+Self = TypeVar('Self', bound='GalleryReader')
+
+
+@dataclass
+class Record:
+    """What is known about one row of a gallery.
+
+    Example:
+        >>> Record(path='wren/1.jpg', label='Wren', metadata={'year': 2019})
+
+    Attributes:
+        path: Path of the image, relative to ``origin['root']`` of the manifest where there is one.
+        label: Name of its class.
+        split: Split of the data set that it belongs to.
+        box: The region that the model selected, ``x0, y0, x1, y1`` in pixels of the upright photo.
+        image_size: Width and height of the upright photo in pixels.
+        content_hash: SHA-256 of the bytes of the file, hexadecimal.
+        similarity_map: uint8, (h, w); the larger the value, the likelier the patch is selected.
+        map_area: The part of the photo that the map covers, in the same coordinates as ``box``; None for the whole
+            photo.
+        metadata: Values by column.
+        id: Id of the row in its gallery; -1 for an image that is in none.
+    """
+
+    path: str = ''
+    label: str | None = None
+    split: str | None = None
+    box: Sequence[float] | None = None
+    image_size: tuple[int, int] | None = None
+    content_hash: str | None = None
+    similarity_map: np.ndarray | None = None
+    map_area: Sequence[float] | None = None
+    metadata: dict[str, int | float | str | None] = field(default_factory=dict)
+    id: int = -1
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Identifies the model that made embeddings; embeddings with different fingerprints cannot be compared.
+
+    Attributes:
+        weights: Hash of the weights, hexadecimal; empty if unknown.
+        config: Hash of the model's config; empty if unknown.
+        pipeline: Hash of the test pipeline; empty if unknown.
+        description: Text for people, which is not compared.
+    """
+
+    weights: str
+    config: str
+    pipeline: str
+    description: str = ''
+
+    def differences(self, other: Fingerprint) -> list[str]:
+        """Names of the hashes that differ: any of ``'weights'``, ``'config'``, ``'pipeline'``."""
+        return [name for name in ('weights', 'config', 'pipeline') if getattr(self, name) != getattr(other, name)]
+
+
+@dataclass
+class Manifest:
+    """What made a gallery and what it consists of.
+
+    Attributes:
+        format_version: Version of the file format.
+        created: Date and time of creation, ISO 8601, UTC.
+        fingerprint: Identifies the model; None for embeddings of unknown origin.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        spaces: Name and stored dimension of each kind of embedding, the default one first.
+        input_dimensions: Dimension of the embeddings before whitening, by space.
+        preset: Kind of index: ``'auto'``, the name of a preset, or a FAISS factory string.
+        preset_reason: Why the last index is of its kind.
+        counts: Number of ``rows`` and, where known, of ``removed`` rows and ``segments``.
+        generation: Number of commits so far.
+        files: Size in bytes and ``sha256`` of each file, by its path inside the gallery.
+        origin: Free text by key: config, checkpoint, root of relative paths, and so on.
+    """
+
+    format_version: int
+    created: str
+    fingerprint: Fingerprint | None
+    metric: str
+    spaces: dict[str, int]
+    input_dimensions: dict[str, int]
+    preset: str
+    preset_reason: str
+    counts: dict[str, int]
+    generation: int
+    files: dict[str, dict[str, Any]]
+    origin: dict[str, str] = field(default_factory=dict)
+
+
+class GalleryReader(ABC):
+    """A gallery that is open for reading: any number of threads and processes may read and search at the same time.
+
+    Example::
+
+        with open_gallery('gallery') as gallery:
+            hits = gallery.search(embeddings, k=5, where={'split': 'train'})
+            print(gallery.records(hits.ids[0]))
+    """
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """Folder or address of the gallery."""
+
+    @property
+    @abstractmethod
+    def manifest(self) -> Manifest:
+        """What made the gallery and what it consists of."""
+
+    @property
+    @abstractmethod
+    def transforms(self) -> dict[str, Whitening]:
+        """Whitening of each space that has one."""
+
+    @property
+    @abstractmethod
+    def built_presets(self) -> list[dict[str, str]]:
+        """For each part of the gallery, the preset of the index of each space; empty where the server decides."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close files and connections; a writer lets others write."""
+
+    @abstractmethod
+    def refresh(self) -> None:
+        """Take over what others have written since; no other thread may use this object meanwhile.
+
+        Raises:
+            RetrievalError: If the new state is damaged; the gallery stays at the state before.
+        """
+
+    @abstractmethod
+    def verify(self) -> None:
+        """Read every file and compare checksums; the gallery may be written meanwhile.
+
+        A server checks its own files: there is nothing to compare then.
+
+        Raises:
+            RetrievalError: If a file is not as it was written; the message says which.
+        """
+
+    @abstractmethod
+    def columns(self) -> dict[str, str]:
+        """Columns that a filter can name, with their types ``'TEXT'``, ``'INTEGER'`` and ``'REAL'``."""
+
+    @abstractmethod
+    def ids(self, where: Any = None) -> np.ndarray:
+        """Ids of all rows, or of those that a filter lets through.
+
+        Args:
+            where: Filter, see :func:`retrieval.gallery.read_conditions`.
+
+        Returns:
+            int64, ascending.
+
+        Raises:
+            RetrievalError: If the filter is not possible.
+        """
+
+    @abstractmethod
+    def records(self, ids: Ids) -> list[Record]:
+        """Records in the order of the ids, which may repeat.
+
+        Raises:
+            RetrievalError: If an id is unknown.
+        """
+
+    @abstractmethod
+    def vectors(self, ids: Ids, space: str | None = None) -> np.ndarray:
+        """Stored vectors in the order of the ids, which may repeat.
+
+        Args:
+            ids: (n,).
+            space: Name of a space; None for the first.
+
+        Returns:
+            float32, (n, d), unit length for ``'cosine'``; whitened where the space is.
+
+        Raises:
+            RetrievalError: If an id or the space is unknown.
+        """
+
+    @abstractmethod
+    def patches(self, ids: Ids) -> np.ndarray | None:
+        """Tokens of the selected patches in the order of the ids, which may repeat.
+
+        Returns:
+            float16, (n, O, C); None if the gallery keeps none.
+
+        Raises:
+            RetrievalError: If an id is unknown.
+        """
+
+    @abstractmethod
+    def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
+        """Ids by content hash, the smallest of several; hashes that are not there are left out.
+
+        Args:
+            hashes: SHA-256 of files, hexadecimal.
+        """
+
+    @abstractmethod
+    def transform(self, embeddings: np.ndarray, space: str | None = None) -> np.ndarray:
+        """Embeddings of the model in the form that the gallery compares: whitened where the space is.
+
+        Args:
+            embeddings: Floating point, (n, d).
+            space: Name of a space; None for the first.
+        """
+
+    @abstractmethod
+    def search(
+        self,
+        queries: Embeddings,
+        k: int = 10,
+        *,
+        space: Space = None,
+        where: Any = None,
+        rescore: int | None = None,
+        parameters: Mapping[str, int] | None = None,
+        transformed: bool = False,
+    ) -> Hits:
+        """Best rows of every query.
+
+        Args:
+            queries: Floating point, (m, d), or such an array for each space.
+            k: Hits per query, >= 1.
+            space: Name of a space, or weights > 0 of several, whose scores are added up; None for the first.
+            where: Filter, evaluated inside the search; see :func:`retrieval.gallery.read_conditions`.
+            rescore: Candidates of an approximate index that are scored exactly, 0 for none; None for what the preset
+                says.
+            parameters: ``nprobe`` of inverted lists, ``efSearch`` of graphs.
+            transformed: Whether queries are as the gallery stores them, from :meth:`vectors` or :meth:`transform`,
+                rather than as the model gives them.
+
+        Returns:
+            (m, k).
+
+        Raises:
+            RetrievalError: If queries, k, space, filter or parameters do not fit.
+        """
+
+    @abstractmethod
+    def range_search(
+        self,
+        queries: Embeddings,
+        radius: float,
+        *,
+        space: str | None = None,
+        where: Any = None,
+        transformed: bool = False,
+    ) -> RangeHits:
+        """All rows within a radius of every query; a gallery in a folder compares every row, whatever the preset.
+
+        Args:
+            queries: See :meth:`search`.
+            radius: Scores above it count; for ``'l2'``, SQUARED distances below it.
+            space: Name of a space; None for the first.
+            where: Filter.
+            transformed: See :meth:`search`.
+
+        Returns:
+            Best first for every query.
+
+        Raises:
+            RetrievalError: If queries, radius, space or filter do not fit.
+        """
+
+    def as_writer(self) -> GalleryWriter:
+        """This gallery, to change it.
+
+        Raises:
+            RetrievalError: If it was opened for reading.
+        """
+        self._refuse_writing()
+
+    def _refuse_writing(self, *_: object, **__: object) -> NoReturn:
+        raise RetrievalError(f'{self.location} was opened for reading: open it with writable=True')
+
+    if not TYPE_CHECKING:  # type checkers know that a reader has none of them; people get a sentence
+        add = update = remove = compact = _refuse_writing
+
+
+class GalleryWriter(GalleryReader):
+    """A gallery that is open for writing, by one process at a time; every change happens as a whole or not at all.
+
+    Example::
+
+        with create_gallery('gallery', 384) as gallery:
+            gallery.add(embeddings, [Record(path=path) for path in paths])
+            gallery.compact()
+    """
+
+    def as_writer(self) -> GalleryWriter:
+        """This gallery."""
+        return self
+
+    @abstractmethod
+    def add(
+        self,
+        embeddings: Embeddings,
+        records: Sequence[Record] | None = None,
+        ids: Ids | None = None,
+        patches: np.ndarray | None = None,
+        *,
+        transformed: bool = False,
+    ) -> np.ndarray:
+        """Add rows, all or none.
+
+        Args:
+            embeddings: Floating point, (n, d), for each space.
+            records: What is known about each row; their ``id`` does not count. None for nothing.
+            ids: >= 0, each once and new; None for numbers that were never used before.
+            patches: Floating point, (n, O, C), stored as float16. All rows have them, or none.
+            transformed: Whether the embeddings are as another gallery stores them, whitened already.
+
+        Returns:
+            Ids, int64 (n,).
+
+        Raises:
+            RetrievalError: If something does not fit or cannot be written.
+        """
+
+    @abstractmethod
+    def update(
+        self,
+        ids: Ids,
+        embeddings: Embeddings | None = None,
+        records: Sequence[Record] | None = None,
+        patches: np.ndarray | None = None,
+    ) -> None:
+        """Replace embeddings, records, patches, or all of them; what is None stays as it is.
+
+        Args:
+            ids: Ids of rows that are there, each once.
+            embeddings: Embeddings of some or all spaces.
+            records: Whole new records.
+            patches: See :meth:`add`.
+
+        Raises:
+            RetrievalError: If an id is unknown, or something does not fit or cannot be written.
+        """
+
+    @abstractmethod
+    def remove(self, ids: Ids | None = None, where: Any = None) -> int:
+        """Take rows out, by their ids or by a filter; :meth:`compact` gives back their space.
+
+        Args:
+            ids: Ids of rows that are there, each once.
+            where: Filter, in place of ids.
+
+        Returns:
+            Number of rows removed.
+
+        Raises:
+            RetrievalError: If an id is unknown, or neither or both are given.
+        """
+
+    @abstractmethod
+    def compact(self, preset: str | None = None) -> None:
+        """Build the index that the preset names over all rows, and give back the space of removed rows.
+
+        Args:
+            preset: Changes the preset: ``'auto'``, a name, or a FAISS factory string; None keeps the gallery's.
+
+        Raises:
+            RetrievalError: If the preset is unknown, or the disk is full; the gallery is as before then.
+        """
+
+
+def check_model(
+    location: object, manifest: Manifest, expect: Fingerprint | None = None, dimension: int | None = None
+) -> None:
+    """Refuse the embeddings of another model.
+
+    Args:
+        location: What messages call the gallery.
+        manifest: Manifest of the gallery.
+        expect: Fingerprint of the model. Galleries of unknown origin are not refused.
+        dimension: Dimension of the model's embeddings in the first space.
+
+    Raises:
+        RetrievalError: If they do not belong together; the message says what differs.
+    """
+    first = next(iter(manifest.spaces))
+    known = manifest.input_dimensions.get(first, manifest.spaces[first])
+    if dimension is not None and dimension != known:
+        raise RetrievalError(
+            f'{location} holds embeddings of dimension {known}, not {dimension}: use the model that made it, or build '
+            'it anew'
+        )
+    if expect is None or manifest.fingerprint is None:
+        return
+    differing = manifest.fingerprint.differences(expect)
+    if differing:
+        made_by = f' ({manifest.fingerprint.description})' if manifest.fingerprint.description else ''
+        raise RetrievalError(
+            f'{location} was made by another model{made_by}: its {" and ".join(differing)} '
+            f'{"differs" if len(differing) == 1 else "differ"}; use that model, or build the gallery anew'
+        )
