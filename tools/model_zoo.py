@@ -1,4 +1,4 @@
-"""Write docs/model_zoo.md from configs/metafile.yml: python tools/model_zoo.py."""
+"""Write docs/reference/model_zoo.md from configs/metafile.yml: python tools/model_zoo.py."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from command_line import ROOT, run
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description='Write docs/model_zoo.md from configs/metafile.yml')
+    parser = argparse.ArgumentParser(description='Write docs/reference/model_zoo.md from configs/metafile.yml')
     parser.add_argument('--check', action='store_true', help='write nothing; exit with 1 if the page is stale')
     parser.add_argument(
         '--cost', nargs='+', metavar='CONFIG', help='print the fields of the metafile that are counted, and end'
@@ -27,7 +27,7 @@ def main(args: argparse.Namespace) -> None:
         print('\n'.join(describe_cost(path) for path in args.cost))
     elif args.check:
         problems = check_page(args.root)
-        print('\n'.join(problems) or 'docs/model_zoo.md is what configs/metafile.yml says')
+        print('\n'.join(problems) or 'docs/reference/model_zoo.md is what configs/metafile.yml says')
         sys.exit(1 if problems else 0)
     else:
         print(f'wrote {write_page(args.root)}')

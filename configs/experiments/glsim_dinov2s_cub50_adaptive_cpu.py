@@ -1,5 +1,5 @@
 # glsim_dinov2s_cub50_cpu.py whose head also learns to do without a crop: one checkpoint for test_cfg.crop = 'always',
-# 'adaptive' and 'off' (docs/performance.md).
+# 'adaptive' and 'off' (docs/studies/performance.md).
 _base_ = 'glsim_dinov2s_cub50_cpu.py'
 
 model = dict(

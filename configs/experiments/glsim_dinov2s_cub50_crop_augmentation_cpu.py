@@ -1,5 +1,5 @@
 # glsim_dinov2s_cub50_cpu.py with crops as training images of their own and none at test time, at the plain twin's test
-# cost (arXiv 2605.18700; docs/performance.md).
+# cost (arXiv 2605.18700; docs/studies/performance.md).
 _base_ = 'glsim_dinov2s_cub50_cpu.py'
 
 model = dict(

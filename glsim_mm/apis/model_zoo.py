@@ -9,7 +9,7 @@ import yaml
 from ..errors import GLSimError, one_line
 
 METAFILE = 'configs/metafile.yml'
-PAGE = 'docs/model_zoo.md'
+PAGE = 'docs/reference/model_zoo.md'
 TASK = 'Image Classification'
 ACCURACY = 'Top 1 Accuracy'
 DEVIATION = 'Top 1 Accuracy Deviation'
@@ -27,7 +27,7 @@ _SECTIONS = {
 LEFT_OUT = {
     'configs/augmentation/*.py': 'the models of the data sets with another augmentation, without results of their own',
     'configs/*_demo.py': 'small models for the rendered demo set',
-    'configs/downstream/*/*.py': 'detectors and segmenters, which mmdet and mmseg train (docs/downstream.md)',
+    'configs/downstream/*/*.py': 'detectors and segmenters, which mmdet and mmseg train (docs/guides/downstream.md)',
     'configs/efficiency/*.py': 'cheaper variants of glsim_vit_cub.py, without published results',
     'configs/glsim_vit_custom.py': 'a template for your own folder of images',
     'configs/retrieval/glsim_vit_supcon_custom.py': 'a template for your own folder of images',
@@ -38,7 +38,7 @@ LEFT_OUT = {
 
 _INTRODUCTION = """# Model zoo
 
-This page is made from [configs/metafile.yml](../configs/metafile.yml): `python tools/model_zoo.py`.
+This page is made from [configs/metafile.yml](../../configs/metafile.yml): `python tools/model_zoo.py`.
 
 Top-1 accuracy in %. **Published** numbers are what the source in brackets reports (list below); they were not re-run
 here, and there are no weights of ours for them. **Ours** were measured with this code. An empty cell: not known.
@@ -212,12 +212,12 @@ def find_problems(models: Iterable[ZooModel], root: str | Path, left_out: Mappin
     ]
 
 
-def render_page(models: Iterable[ZooModel], link_prefix: str = '../') -> str:
+def render_page(models: Iterable[ZooModel], link_prefix: str = '../../') -> str:
     """The model zoo as a page: a table for each folder of configs, and where the published numbers come from.
 
     Args:
         models: The metafile.
-        link_prefix: From the page to the root of the project. Defaults to ``'../'``.
+        link_prefix: From the page to the root of the project.
 
     Returns:
         Markdown.
@@ -259,7 +259,7 @@ def _render_results(results: Iterable[Accuracy], sources: list[str]) -> str:
 
 
 def write_page(root: str | Path) -> Path:
-    """Write ``docs/model_zoo.md`` from ``configs/metafile.yml``.
+    """Write ``docs/reference/model_zoo.md`` from ``configs/metafile.yml``.
 
     Args:
         root: Root of the project.
@@ -282,7 +282,7 @@ def write_page(root: str | Path) -> Path:
 
 
 def check_page(root: str | Path) -> list[str]:
-    """Look whether ``configs/metafile.yml`` fits the configs and ``docs/model_zoo.md``.
+    """Look whether ``configs/metafile.yml`` fits the configs and ``docs/reference/model_zoo.md``.
 
     Args:
         root: Root of the project.

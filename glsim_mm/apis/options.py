@@ -45,7 +45,7 @@ def load_config(path: str | Path, overrides: Mapping | None = None) -> Config:
         fix = 'pip install "setuptools<81"' if error.name == 'pkg_resources' else 'install it'
         raise GLSimError(
             f'config file {path} inherits from, or imports, what is not there: {one_line(error)}; {fix} '
-            '(docs/downstream.md has the versions)'
+            '(docs/guides/downstream.md has the versions)'
         ) from error
     return override(cfg, overrides or {})
 

@@ -84,7 +84,7 @@ def _open_file(location: MilvusLocation) -> 'MilvusClient':
     except ImportError as error:
         raise ImportError(
             'A local Milvus file needs milvus-lite: pip install milvus-lite (beside faiss-gpu: with --no-deps, see '
-            'docs/milvus.md).'
+            'docs/guides/milvus.md).'
         ) from error
     os.makedirs(os.path.dirname(location.uri) or '.', exist_ok=True)
     try:

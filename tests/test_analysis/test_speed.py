@@ -122,7 +122,7 @@ def test_mistakes_end_in_one_line(arguments, message, capsys):
 
 
 def test_recorded_recipes_build():
-    """The configs of docs/performance.md."""
+    """The configs of docs/studies/performance.md."""
     for path in sorted((ROOT / 'configs' / 'efficiency').glob('*.py')):
         cfg = load_config(path)
         assert Path(cfg.filename) == path and cfg.model.type == 'GLSimClassifier'

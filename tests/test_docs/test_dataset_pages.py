@@ -53,7 +53,7 @@ def name(request):
 
 @pytest.fixture
 def page(root, name):
-    return Page(root / 'docs' / 'datasets' / f'{name}.md')
+    return Page(root / 'docs' / 'reference' / 'datasets' / f'{name}.md')
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def links(path):
 
 
 def test_there_is_a_page_for_each_set_and_no_other(root):
-    pages = {path.stem for path in (root / 'docs' / 'datasets').glob('*.md')} - {'README'}
+    pages = {path.stem for path in (root / 'docs' / 'reference' / 'datasets').glob('*.md')} - {'README'}
     assert pages == set(NAMES) == set(PUBLISHED_SETS)
 
 
@@ -134,7 +134,7 @@ def test_hierarchy_is_measured_where_there_is_one(page, config):
 
 
 def test_links_within_the_project_lead_somewhere(root):
-    pages = [root / 'docs' / 'model_zoo.md', *(root / 'docs' / 'datasets').glob('*.md')]
+    pages = [root / 'docs' / 'reference' / 'model_zoo.md', *(root / 'docs' / 'reference' / 'datasets').glob('*.md')]
     for path in pages:
         for link in links(path):
             if not link.startswith('http'):
@@ -148,17 +148,17 @@ def test_links_within_the_project_lead_somewhere(root):
 
 
 def test_overview_repeats_the_pages(root):
-    overview = rows((root / 'docs' / 'datasets' / 'README.md').read_text(encoding='utf-8'))
+    overview = rows((root / 'docs' / 'reference' / 'datasets' / 'README.md').read_text(encoding='utf-8'))
     assert len(overview) == len(NAMES)
     for name, (title, *facts) in zip(NAMES, overview):
-        page = Page(root / 'docs' / 'datasets' / f'{name}.md')
+        page = Page(root / 'docs' / 'reference' / 'datasets' / f'{name}.md')
         assert title == f'[{page.title}]({name}.md)'
         assert facts == [page.facts[key] for key in ('classes', 'images', 'boxes', 'hierarchy')]
 
 
 def test_your_own_set_works_as_it_is_written(root, tmp_path):
     """Both files of the overview load, and their data sets read the table that stands there."""
-    text = (root / 'docs' / 'datasets' / 'README.md').read_text(encoding='utf-8')
+    text = (root / 'docs' / 'reference' / 'datasets' / 'README.md').read_text(encoding='utf-8')
     shutil.copytree(root / 'configs' / '_base_', tmp_path / 'configs' / '_base_')
     files = re.findall(r'```python\n# (configs/\S+\.py)\n(.*?)```', text, flags=re.DOTALL)
     assert [file for file, _ in files] == ['configs/_base_/datasets/mugs.py', 'configs/glsim_vit_mugs.py']
@@ -181,7 +181,7 @@ def test_your_own_set_works_as_it_is_written(root, tmp_path):
 
 def test_split_by_classes_works_as_it_is_written(root):
     """Its three names, with the data sets' classes and arguments, are those of the ready configs."""
-    text = (root / 'docs' / 'datasets' / 'README.md').read_text(encoding='utf-8')
+    text = (root / 'docs' / 'reference' / 'datasets' / 'README.md').read_text(encoding='utf-8')
     (code,) = re.findall(r'```python\n(splits = .*?)```', text, flags=re.DOTALL)
     namespace: dict = {}
     exec(code, namespace)

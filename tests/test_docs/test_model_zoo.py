@@ -34,7 +34,7 @@ def hub(monkeypatch):
 def project(tmp_path):
     """A project of one config."""
     (tmp_path / 'configs' / '_base_').mkdir(parents=True)
-    (tmp_path / 'docs').mkdir()
+    (tmp_path / 'docs' / 'reference').mkdir(parents=True)
     (tmp_path / 'configs' / '_base_' / 'base.py').write_text('')
     (tmp_path / 'configs' / 'a.py').write_text('')
     result = dict(
@@ -188,17 +188,17 @@ def test_the_page_is_written_from_the_metafile(project):
         path = folder / pattern.replace('*', 'x')
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('')
-    (folder / 'docs').rmdir()
+    (folder / 'docs' / 'reference').rmdir()
     with pytest.raises(GLSimError, match='in a checkout'):
         write_page(folder)
-    (folder / 'docs').mkdir()
+    (folder / 'docs' / 'reference').mkdir()
     text = write_page(folder).read_text(encoding='utf-8')
     assert '| [a](../configs/a.py) | A | Birds | 224 | 86.0 | 17.0 | 90.5 (1) | 88.25 ± 0.50 (2) |' in text
     assert '1. published (x)\n2. measured here (run)\n' in text
     assert check_page(folder) == []
-    (folder / 'docs' / 'model_zoo.md').write_text(text.replace('90.5', '99.5'), encoding='utf-8')
+    (folder / 'docs' / 'reference' / 'model_zoo.md').write_text(text.replace('90.5', '99.5'), encoding='utf-8')
     assert check_page(folder) == [
-        'docs/model_zoo.md is not what configs/metafile.yml says; run python tools/model_zoo.py'
+        'docs/reference/model_zoo.md is not what configs/metafile.yml says; run python tools/model_zoo.py'
     ]
 
 
@@ -216,7 +216,7 @@ def test_command_line(root, project, capsys, monkeypatch):
     folder, content = project
     write(folder, content)
     assert call('--check', '--root', str(folder)) == 1
-    assert 'docs/model_zoo.md is not what configs/metafile.yml says' in capsys.readouterr().out
+    assert 'docs/reference/model_zoo.md is not what configs/metafile.yml says' in capsys.readouterr().out
     assert call('--root', str(folder / 'elsewhere')) == 2
     assert 'cannot be read' in capsys.readouterr().err
     assert call('--cost', str(root / 'configs' / 'vit_cub.py')) == 0

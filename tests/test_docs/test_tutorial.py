@@ -8,7 +8,7 @@ import pytest
 @pytest.fixture
 def tutorial(root):
     """The notebook."""
-    return json.loads((root / 'docs' / 'tutorials' / 'where_did_it_look.ipynb').read_text(encoding='utf-8'))
+    return json.loads((root / 'docs' / 'learn' / 'where_did_it_look.ipynb').read_text(encoding='utf-8'))
 
 
 def code_cells(notebook):

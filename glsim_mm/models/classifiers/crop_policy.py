@@ -69,7 +69,7 @@ def margin(logits: Tensor) -> Tensor:
     """How far the likeliest class is ahead of the second, "best versus second best" (Joshi et al., CVPR 2009).
 
     Among fine-grained classes the question is which of two alike ones it is. The probability of the likeliest class
-    falls also where many unlikely ones share the rest, and chooses worse (docs/performance.md).
+    falls also where many unlikely ones share the rest, and chooses worse (docs/studies/performance.md).
 
     Args:
         logits: (B, K).

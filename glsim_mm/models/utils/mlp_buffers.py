@@ -14,7 +14,7 @@ class OverwritingGELU(nn.GELU):
 
     Only for inputs that nobody else reads: a hook that keeps them must copy them. A ViT's MLP makes its largest
     tensors, four times as wide as the tokens, before and behind its GELU. One less of them means less memory at the
-    peak of a batch, and fewer fresh pages from the system (docs/performance.md).
+    peak of a batch, and fewer fresh pages from the system (docs/studies/performance.md).
     """
 
     def forward(self, x: Tensor) -> Tensor:

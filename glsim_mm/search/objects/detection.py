@@ -124,7 +124,7 @@ def _load(config: str, checkpoint: str, device: str | None) -> tuple[Any, Any]:
         from mmdet.utils import get_test_pipeline_cfg
     except ImportError as error:
         raise RetrievalError(
-            f'{error}: detection needs mmdet with full mmcv (docs/downstream.md): pip install mmdet, '
+            f'{error}: detection needs mmdet with full mmcv (docs/guides/downstream.md): pip install mmdet, '
             'bash tools/install_mmcv.sh; or give the boxes yourself'
         ) from error
     from glsim_mm.compat import apply_runtime_fixes

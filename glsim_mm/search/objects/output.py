@@ -36,7 +36,7 @@ def to_data_samples(results: Sequence[PhotoObjects], k: int = 5) -> list[DetData
         from mmdet.structures import DetDataSample
         from mmengine.structures import InstanceData
     except ImportError as error:
-        raise RetrievalError(f'{error}: data samples of mmdet need mmdet (docs/downstream.md)') from error
+        raise RetrievalError(f'{error}: data samples of mmdet need mmdet (docs/guides/downstream.md)') from error
     import torch
 
     samples = []

@@ -138,7 +138,7 @@ def test_fall_back_says_so_once(caplog, monkeypatch):
 def test_names_that_gpu_code_uses_are_those_of_the_package():
     if 'faiss-gpu' not in {one.metadata['Name'] for one in importlib.metadata.distributions()}:
         pytest.skip('needs the package faiss-gpu')
-    assert hasattr(faiss, 'StandardGpuResources'), 'faiss-cpu has overwritten faiss-gpu, see docs/milvus.md'
+    assert hasattr(faiss, 'StandardGpuResources'), 'faiss-cpu has overwritten faiss-gpu, see docs/guides/milvus.md'
     options = faiss.GpuMultipleClonerOptions()
     options.useFloat16, options.shard = True, True
     assert options.useFloat16 and options.shard

@@ -23,7 +23,7 @@ def test_files_are_as_large_as_the_arithmetic_says(tmp_path, preset):
 
 
 def test_table_of_the_documentation_is_the_arithmetic(root):
-    page = (Path(root) / 'docs' / 'retrieval_sizing.md').read_text()
+    page = (Path(root) / 'docs' / 'reference' / 'index_sizes.md').read_text()
     for preset in PRESETS:
         sizes = [index_bytes(preset, rows, 384) for rows in ROWS]
         cells = [f'{readable(size.ram)} / {readable(size.disk)}' for size in sizes]
