@@ -1,5 +1,5 @@
-# The recorded run on unseen classes (docs/studies/experiments.md): trained on classes 1 to 25 of data/cub50, to search among
-# classes 26 to 50. 224 px, one of twelve blocks trained, 4 epochs on CPU.
+# The recorded run on unseen classes (docs/studies/experiments.md): trained on classes 1 to 25 of data/cub50, to search
+# among classes 26 to 50. 224 px, one of twelve blocks trained, 4 epochs on CPU.
 _base_ = 'glsim_dinov2s_cub50_cpu.py'
 
 size = 224

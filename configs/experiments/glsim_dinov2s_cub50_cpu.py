@@ -1,5 +1,5 @@
-# The recorded run of docs/studies/experiments.md: glsim_dinov2s_cub.py in a budget that fits two CPU cores. 112 px, one of
-# twelve blocks trained, 6 epochs. Data: the first 50 classes of CUB-200-2011 in CUB's file layout.
+# The recorded run of docs/studies/experiments.md: glsim_dinov2s_cub.py in a budget that fits two CPU cores. 112 px, one
+# of twelve blocks trained, 6 epochs. Data: the first 50 classes of CUB-200-2011 in CUB's file layout.
 _base_ = '../glsim_dinov2s_cub.py'
 
 data_root = 'data/cub50'

@@ -193,7 +193,7 @@ def test_the_page_is_written_from_the_metafile(project):
         write_page(folder)
     (folder / 'docs' / 'reference').mkdir()
     text = write_page(folder).read_text(encoding='utf-8')
-    assert '| [a](../configs/a.py) | A | Birds | 224 | 86.0 | 17.0 | 90.5 (1) | 88.25 ± 0.50 (2) |' in text
+    assert '| [a](../../configs/a.py) | A | Birds | 224 | 86.0 | 17.0 | 90.5 (1) | 88.25 ± 0.50 (2) |' in text
     assert '1. published (x)\n2. measured here (run)\n' in text
     assert check_page(folder) == []
     (folder / 'docs' / 'reference' / 'model_zoo.md').write_text(text.replace('90.5', '99.5'), encoding='utf-8')

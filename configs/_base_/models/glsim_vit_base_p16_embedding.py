@@ -1,4 +1,4 @@
-# GLSim with ViT-B/16 and a head that is trained for image search. Recipes name the loss (docs/guides/metric_learning.md).
+# GLSim with ViT-B/16 and a head that is trained for image search (docs/guides/metric_learning.md).
 _base_ = 'glsim_vit_base_p16.py'
 
 model = dict(
