@@ -149,7 +149,7 @@ def _see(model: GLSimClassifier, loader: DataLoader) -> _Outcome:
     parts = []
     for batch in loader:
         data = model.data_preprocessor(batch, training=False)
-        class_tokens, _ = model.encode(data['inputs'], data_samples=data['data_samples'])
+        class_tokens = model.encode(data['inputs'], data_samples=data['data_samples'])[0]
         labels = torch.cat([sample.gt_label for sample in data['data_samples']]).to(class_tokens.device)
         alone = model.head((class_tokens[:, :1],)).float()
         both = model.head((class_tokens,)).float()

@@ -62,7 +62,7 @@ class ExportGraph(nn.Module):
 
     def _encode(self, inputs: Tensor) -> tuple[Tensor, SelectedRegions]:
         """Class tokens of image and crops, of the image alone where the model is set to leave crops out."""
-        return self.model.encode(inputs, crop=self.model.test_options.crop != 'off')
+        return self.model.encode(inputs, crop=self.model.test_options.crop != 'off')[:2]
 
     def _classifier(self, embedding: Tensor) -> Tensor:
         head = self.model.head

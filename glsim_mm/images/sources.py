@@ -12,7 +12,8 @@ from ..errors import GLSimError
 from .decoding import UnreadableImageError, decode_image
 
 ImageInput: TypeAlias = str | Path | np.ndarray
-SUFFIXES = {'.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
+PHOTO_SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
+"""Endings, in small letters, of the files that are looked for in folders."""
 
 
 class ImageSource(NamedTuple):
@@ -116,9 +117,9 @@ def _expand(one: ImageInput) -> Iterator[ImageSource]:
 
 
 def _found(files: Iterable[Path], root: Path, where: str = '') -> Iterator[ImageSource]:
-    images = sorted(file for file in files if file.suffix.lower() in SUFFIXES and file.is_file())
+    images = sorted(file for file in files if file.suffix.lower() in PHOTO_SUFFIXES and file.is_file())
     if not images:
-        raise GLSimError(f'there is no image in {where or root}; images end in {", ".join(sorted(SUFFIXES))}')
+        raise GLSimError(f'there is no image in {where or root}; images end in {", ".join(PHOTO_SUFFIXES)}')
     for image in images:
         yield ImageSource(str(image), image.relative_to(root).as_posix())
 

@@ -1,10 +1,15 @@
 """What is drawn of one image."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:  # pages of search results are drawn without torch too
+    from torch import Tensor
 
 Box = Sequence[float] | np.ndarray
 

@@ -40,7 +40,7 @@ def scores(model, images):
 
 def sequences(model, images):
     """Scores of the image alone and of both."""
-    class_tokens, _ = model.encode(images)
+    class_tokens = model.encode(images)[0]
     return model.head((class_tokens[:, :1],)).softmax(1), model.head((class_tokens,)).softmax(1)
 
 
@@ -124,7 +124,7 @@ def test_losses_on_each_sequence(images, neck):
     samples = [DataSample().set_gt_label(label) for label in labels]
     model = build(sequence_weights=weights, neck=neck)
     losses = model.loss(images, samples)
-    class_tokens, _ = model.encode(images)
+    class_tokens = model.encode(images)[0]
     module = model.head.loss_module
     target = torch.tensor(labels)
     assert losses['loss'].item() == pytest.approx(0.5 * module(model.head((class_tokens,)), target).item(), rel=1e-4)

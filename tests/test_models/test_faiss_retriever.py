@@ -21,7 +21,7 @@ from glsim_mm.compat.numpy_names import restore_in1d
 from glsim_mm.errors import GLSimError
 from glsim_mm.models import FaissRetriever, GLSimClassifier
 from glsim_mm.models.retrievers.prototypes import VectorPrototype
-from glsim_mm.search.encoder.fingerprint import hash_weights
+from glsim_mm.models.utils import hash_weights
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, create_gallery
 

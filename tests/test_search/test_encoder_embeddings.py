@@ -1,5 +1,8 @@
 """Embeddings are the model's own, and say where it looked."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +52,24 @@ def test_embeddings_are_those_of_the_model(tiny_model, paths):
     np.testing.assert_allclose(encoded.patches, patches, atol=5e-3)
     assert encoder.dimensions == {'aggregated': 32, 'global': 32, 'crop': 32, 'concat': 64}
     assert (encoder.num_patches, encoder.patch_dimension) == (3, 32)
+
+
+def test_threads_that_share_an_encoder_get_their_own_patches(tiny_model, paths, monkeypatch):
+    encoder = Encoder(*tiny_model[:2], device='cpu', spaces='global', keep_patches=True)
+    expected = [encoder.encode(path).patches for path in paths[:2]]
+    backbone, meeting = encoder._model.backbone, Barrier(2, timeout=60)
+    encode_images = backbone.encode_images
+
+    def meet_first(images: torch.Tensor) -> torch.Tensor:  # both threads are under way before either goes on
+        meeting.wait()
+        return encode_images(images)
+
+    monkeypatch.setattr(backbone, 'encode_images', meet_first)
+    with ThreadPoolExecutor(2) as pool:
+        found = [encoded.patches for encoded in pool.map(encoder.encode, paths[:2])]
+    assert np.abs(expected[0] - expected[1]).max() > 0.1
+    for one, other in zip(found, expected):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_boxes_and_maps_are_those_of_the_inferencer(tiny_model, tmp_path):

@@ -84,7 +84,7 @@ class GLSimClassifier(ImageClassifier):
 
     def encode(
         self, inputs: Tensor, crop: bool = True, data_samples: list[DataSample] | None = None
-    ) -> tuple[Tensor, SelectedRegions]:
+    ) -> tuple[Tensor, SelectedRegions, Tensor]:
         """Both passes of the encoder.
 
         Args:
@@ -95,13 +95,13 @@ class GLSimClassifier(ImageClassifier):
 
         Returns:
             Class tokens (B, 1 + R, C) of image and crops, R = 1 unless the selector is told otherwise, without ``crop``
-            (B, 1, C) of the image alone; and the selected regions.
+            (B, 1, C) of the image alone; the selected regions; and all tokens (B, P0 + N, C) of the image.
 
         Raises:
             GLSimError: If the selector needs attention or boxes that are not there.
         """
         tokens, regions = self._select(inputs, data_samples)
-        return (self._class_tokens(tokens, regions) if crop else tokens[:, :1]), regions
+        return (self._class_tokens(tokens, regions) if crop else tokens[:, :1]), regions, tokens
 
     def _select(self, inputs: Tensor, data_samples: list[DataSample] | None) -> tuple[Tensor, SelectedRegions]:
         """Tokens (B, P0 + N, C) of the images, and what the selector selects by them."""

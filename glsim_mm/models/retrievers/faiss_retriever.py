@@ -252,7 +252,7 @@ class FaissRetriever(ImageToImageRetriever):
         """Embeddings (B, C), and of a :class:`GLSimClassifier` the selected regions."""
         encoder, regions = self.image_encoder, None
         if isinstance(encoder, GLSimClassifier):
-            class_tokens, regions = encoder.encode(inputs, data_samples=data_samples)
+            class_tokens, regions, _ = encoder.encode(inputs, data_samples=data_samples)
             feats = encoder.head.pre_logits((class_tokens,))
         elif isinstance(encoder, ImageClassifier):
             feats = encoder.extract_feat(inputs, stage='pre_logits')

@@ -13,6 +13,7 @@ from retrieval.vectors import check_embeddings
 
 from ...compat.checkpoints import load_checkpoint_file
 from ...errors import GLSimError, one_line
+from ..utils import hash_weights
 
 
 class Prototype(Protocol):
@@ -134,8 +135,6 @@ class GalleryPrototype:
         Raises:
             GLSimError: If its weights are not those of the gallery's model.
         """
-        from ...search.encoder.fingerprint import hash_weights  # imports this package
-
         fingerprint = self.gallery.manifest.fingerprint
         if fingerprint is not None and fingerprint.weights and fingerprint.weights != hash_weights(model):
             raise GLSimError(

@@ -5,6 +5,7 @@ from .feature_maps import check_out_indices, evenly_spaced, similarity_map, toke
 from .mlp_buffers import reuse_mlp_buffers
 from .partial_blocks import class_token_of, detach_patches, merge_tokens
 from .token_layout import TokenLayout, check_image_size, token_layout
+from .weight_hash import hash_weights
 
 __all__ = [
     'AttentionRecord',
@@ -15,6 +16,7 @@ __all__ = [
     'class_token_of',
     'detach_patches',
     'evenly_spaced',
+    'hash_weights',
     'merge_tokens',
     'record_attention',
     'reuse_mlp_buffers',

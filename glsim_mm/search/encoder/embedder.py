@@ -78,16 +78,8 @@ class GLSimEmbedder(Embedder):
                 f'{type(self.module.neck).__name__} needs annotated boxes, which a photo to search by does not have: '
                 'use the config of another selector'
             )
-        seen: list[Tensor] = []
-        # The encoder's tokens pass the neck on their way; the classifier itself returns CLS tokens alone.
-        watch = self.module.neck.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
-        try:
-            class_tokens, regions = self.module.encode(
-                inputs, crop=classify or any(space != GLOBAL for space in spaces)
-            )
-        finally:
-            watch.remove()
-        tokens = seen[0]
+        needs_crop = classify or any(space != GLOBAL for space in spaces)
+        class_tokens, regions, tokens = self.module.encode(inputs, crop=needs_crop)
         embeddings = {space: self._embed(space, class_tokens) for space in spaces}
         return Features(
             embeddings,

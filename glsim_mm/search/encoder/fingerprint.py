@@ -5,10 +5,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from torch import nn
 
+from glsim_mm.models.utils import hash_weights
 from retrieval.gallery.contract import Fingerprint
 
 from .pipeline import Step
@@ -50,20 +50,6 @@ def fingerprint_of(module: nn.Module, cfg: Config, steps: Sequence[Step], descri
         pipeline=_hash(list(steps)),
         description=description,
     )
-
-
-def hash_weights(module: nn.Module) -> str:
-    """SHA-256 of names, types, shapes and bytes of all parameters and buffers, hexadecimal.
-
-    Returns:
-        Independent of the device and of the order of the entries.
-    """
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        tensor = value.detach().cpu().contiguous()
-        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _hash(settings: Any) -> str:
