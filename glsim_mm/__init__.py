@@ -1,21 +1,38 @@
 """GLSim (global-local similarity) for OpenMMLab: fine-grained image recognition and search with Vision Transformers.
 
-Importing the package registers its modules in mmpretrain's registries, which is what
-``custom_imports = dict(imports=['glsim_mm'])`` in a config is for. Without mmpretrain only what needs torch alone is
-there, such as :mod:`glsim_mm.ops`.
+Importing the package costs next to nothing: it loads neither torch nor mmengine. Yet its modules are in mmpretrain's
+registries as soon as mmpretrain is there, before or after, which is all that
+``custom_imports = dict(imports=['glsim_mm'])`` in a config needs.
 """
 
+import sys
+from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 
+from .compat import after_mmpretrain, import_mmpretrain
 from .version import __version__
 
 __all__ = ['__version__']
 
-if find_spec('mmpretrain') is not None:
-    from .compat import import_mmpretrain
+_SUBPACKAGES = ('apis', 'checkpoints', 'datasets', 'engine', 'evaluation', 'models')
 
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a sub-package that is asked for as an attribute, as in ``glsim_mm.models``."""
+    if name not in _SUBPACKAGES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return import_module(f'.{name}', __name__)
+
+
+def _extend_mmpretrain() -> None:
+    """Let mmpretrain's registries find our modules, and mmengine read checkpoints safely and in our layouts."""
+    from . import registering  # needs mmengine, which is loaded by now
+
+    registering.extend_mmpretrain()
+
+
+after_mmpretrain(_extend_mmpretrain)
+# A config is being read or a model is about to be built: messages about missing packages reach the user now.
+if 'mmengine' in sys.modules and find_spec('mmpretrain') is not None:
     import_mmpretrain()
-
-    from . import checkpoints, datasets, engine, evaluation, models
-
-    __all__ += ['checkpoints', 'datasets', 'engine', 'evaluation', 'models']

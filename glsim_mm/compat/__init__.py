@@ -3,9 +3,9 @@
 Importing this package changes nothing; :func:`apply_runtime_fixes` does.
 """
 
-from .imports import import_mmpretrain
+from .imports import after_mmpretrain, import_mmpretrain
 
-__all__ = ['apply_runtime_fixes', 'import_mmpretrain']
+__all__ = ['after_mmpretrain', 'apply_runtime_fixes', 'import_mmpretrain']
 
 
 def apply_runtime_fixes() -> None:

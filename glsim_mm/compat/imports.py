@@ -1,8 +1,14 @@
-"""Import mmpretrain without its noise, and say in one line what to install when that fails."""
+"""Import mmpretrain without its noise, say in one line what to install when that fails, and act when it is there."""
 
 import io
+import sys
 import warnings
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 from ..errors import one_line
 
@@ -12,20 +18,78 @@ _INSTALL_MMCV = 'pip install "glsim_mm[mmcv-lite]" (or install full mmcv, never 
 def import_mmpretrain() -> None:
     """Import mmpretrain, or explain in one line what is missing.
 
+    Raises:
+        ImportError: If mmpretrain or mmcv is missing, or their versions exclude each other.
+    """
+    with _quiet_import():
+        import mmcv  # noqa: F401  (first, since mmpretrain's message about it is hard to read)
+        import mmpretrain.datasets  # noqa: F401
+
+
+def after_mmpretrain(action: Callable[[], None]) -> None:
+    """Call a function as soon as mmpretrain has been imported, by whomever: at once if it is there already.
+
+    The technique is that of ``wrapt.when_imported``: the import of this one module goes through a finder of ours,
+    which removes itself afterwards. Python's import lock makes other threads wait until the function has returned.
+
+    Args:
+        action: Called once, without arguments.
+    """
+    if sys.modules.get('mmpretrain') is not None:
+        import_mmpretrain()  # waits for a thread that is importing it
+        action()
+    else:
+        sys.meta_path.insert(0, _MMPretrainFinder(action))
+
+
+class _MMPretrainFinder(MetaPathFinder):
+    """Finds mmpretrain as the other finders do, and adds to what its loader does."""
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self._action = action
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != 'mmpretrain':
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self]
+        specs = (finder.find_spec(name, path, target) for finder in others)
+        spec = next((spec for spec in specs if spec is not None), None)
+        if spec is not None and spec.loader is not None:
+            execute = partial(self._execute, spec.loader.exec_module)
+            spec.loader.exec_module = execute  # type: ignore[method-assign]
+        return spec
+
+    def _execute(self, execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+        try:
+            with _quiet_import():
+                import mmcv.cnn.bricks.transformer  # noqa: F401
+
+                execute(module)
+                import mmpretrain.datasets  # noqa: F401
+        except ImportError as error:
+            # mmengine's registries take any failed import for a package that is not installed and go on without it.
+            warnings.warn(str(error), stacklevel=2)
+            raise
+        self._action()
+        sys.meta_path.remove(self)
+
+
+@contextmanager
+def _quiet_import() -> Iterator[None]:
+    """Keep what mmcv and mmpretrain print on import from the user, and explain errors in one line.
+
     mmcv-lite warns on import that it lacks ``MultiScaleDeformableAttention``, although mmpretrain never uses mmcv's
     compiled operators (https://github.com/open-mmlab/mmcv/issues/1975). Expires when mmcv warns on use.
 
     The OneDL fork prints that it lacks OneDL's own package when its data sets are imported (``print_log`` without a
     logger prints at every level). Expires when onedl-mmpretrain logs it.
-
-    Raises:
-        ImportError: If mmpretrain or mmcv is missing, or their versions exclude each other.
     """
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
-            import mmcv.cnn.bricks.transformer  # noqa: F401  (warns once, on its first import)
-            import mmpretrain.datasets  # noqa: F401  (imported with glsim_mm anyway)
+            yield
     except ModuleNotFoundError as error:
         raise ImportError(_explain_missing(error)) from error
     except AssertionError as error:  # mmpretrain and mmcv assert each other's versions on import

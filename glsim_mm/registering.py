@@ -1,0 +1,34 @@
+"""What OpenMMLab's own tools need to work with the models and checkpoints of this package."""
+
+from types import ModuleType
+
+import mmpretrain.registry
+from mmengine.registry import Registry
+
+from .checkpoints.schemes import register_schemes
+from .compat import apply_runtime_fixes
+
+_REGISTERING = ('models', 'datasets', 'engine', 'evaluation')
+"""Sub-packages with modules for mmpretrain's registries, each named as the one of mmpretrain that it adds to."""
+
+
+def extend_mmpretrain() -> None:
+    """Let mmpretrain's registries find our modules, and mmengine read checkpoints safely and in our layouts.
+
+    The modules themselves are imported by mmengine when a name is looked up for the first time. May be repeated.
+    """
+    _add_locations(mmpretrain.registry)
+    apply_runtime_fixes()
+    register_schemes()
+
+
+def _add_locations(registries: ModuleType) -> None:
+    """Add ``glsim_mm.models`` wherever mmengine would import ``mmpretrain.models`` at the first look-up, and so on."""
+    for registry in vars(registries).values():
+        if not isinstance(registry, Registry) or registry.scope != 'mmpretrain':
+            continue
+        parts = {location.rpartition('.')[2] for location in registry._locations}
+        ours = [f'glsim_mm.{part}' for part in _REGISTERING if part in parts]
+        if not set(ours) <= set(registry._locations):
+            registry._locations = [*registry._locations, *ours]
+            registry._imported = False  # the look-up may have been before us
