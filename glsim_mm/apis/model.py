@@ -8,7 +8,7 @@ from mmpretrain.registry import DATASETS, MODELS
 from torch import nn
 
 from ..compat import apply_runtime_fixes
-from ..engine.hooks.checkpoint_guard import check_complete, match_tensors, weights_of
+from ..engine.hooks.run_checks import check_complete, match_tensors, weights_of
 
 
 def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None = None) -> nn.Module:

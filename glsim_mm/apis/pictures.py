@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 from torch import nn
 
-from ..engine.hooks.prediction_picture import picture_name
+from ..engine.hooks.prediction_panels import picture_name
 from ..errors import GLSimError
 from ..models import RegionSelector
 from ..visualization import (

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from glsim_mm.engine.hooks.checkpoint_guard import check_complete, check_fine_tuning, match_tensors, weights_of
+from glsim_mm.engine.hooks.run_checks import check_complete, check_fine_tuning, match_tensors, weights_of
 from glsim_mm.errors import GLSimError
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from tiny_run import call_tool, write_config, write_images
 
 from glsim_mm.apis import load_config, run_testing, run_training
-from glsim_mm.engine.hooks.num_classes import check_top_k, judges_classes
+from glsim_mm.engine.hooks.run_checks import check_top_k, judges_classes
 from glsim_mm.errors import GLSimError
 from glsim_mm.evaluation import ClassDeviation, RetrievalMetrics
 from retrieval.evaluation import evaluate_embeddings

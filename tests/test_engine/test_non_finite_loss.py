@@ -6,7 +6,7 @@ from tiny_run import write_config, write_images
 
 from glsim_mm.apis import build_runner, load_config
 from glsim_mm.engine.hooks import NonFiniteLossHook
-from glsim_mm.engine.hooks.non_finite_loss import weights_are_finite
+from glsim_mm.engine.hooks.training_guards import weights_are_finite
 from glsim_mm.errors import GLSimError
 
 ITERATION_BASED = """

@@ -5,7 +5,7 @@ import pytest
 from mmengine.dataset import BaseDataset
 from mmpretrain.evaluation import Accuracy
 
-from glsim_mm.engine.hooks.num_classes import check_class_names, check_labels, check_top_k
+from glsim_mm.engine.hooks.run_checks import check_class_names, check_labels, check_top_k
 from glsim_mm.errors import GLSimError
 from glsim_mm.evaluation import ClassDeviation
 

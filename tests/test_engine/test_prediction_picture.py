@@ -5,7 +5,7 @@ from mmengine.dataset import BaseDataset
 from PIL import Image
 from tiny_run import CLASSES, call_tool, write_config, write_images
 
-from glsim_mm.engine.hooks.prediction_picture import picture_name
+from glsim_mm.engine.hooks.prediction_panels import picture_name
 
 
 def test_names_keep_class_folders_apart():

@@ -35,7 +35,7 @@ def test_speed_of_a_resumed_run_counts_from_where_it_was(capsys, monkeypatch):
 
 
 def test_other_processes_are_silent(capsys, monkeypatch):
-    monkeypatch.setattr('glsim_mm.engine.hooks.progress.is_main_process', lambda: False)
+    monkeypatch.setattr('glsim_mm.engine.hooks.training_progress.is_main_process', lambda: False)
     train(5)
     assert capsys.readouterr() == ('', '')
 

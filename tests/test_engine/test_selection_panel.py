@@ -15,7 +15,7 @@ from tiny_run import call_tool, write_config, write_images
 from torch import nn
 
 from glsim_mm.engine.hooks import SelectionPanelHook
-from glsim_mm.engine.hooks.selection_panel import undisturbed
+from glsim_mm.engine.hooks.prediction_panels import undisturbed
 from glsim_mm.errors import GLSimError
 
 PLAIN = """

@@ -4,8 +4,8 @@ import torch
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
 from mmpretrain.registry import TRANSFORMS
 
-from glsim_mm.engine.hooks.datasets import all_transforms, leaf_datasets
-from glsim_mm.engine.hooks.unreadable_image import count_unreadable
+from glsim_mm.engine.hooks.training_guards import count_unreadable
+from glsim_mm.engine.hooks.wrapped_data import all_transforms, leaf_datasets
 
 
 class Counts:

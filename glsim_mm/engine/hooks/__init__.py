@@ -1,14 +1,10 @@
 """Hooks that guard a run, registered in mmpretrain's registry on import."""
 
-from .checkpoint_guard import CheckpointGuardHook
-from .epoch_seed import EpochSeedHook
 from .keep_embeddings import KeepEmbeddingsHook
-from .non_finite_loss import NonFiniteLossHook
-from .num_classes import NumClassesCheckHook
-from .prediction_picture import PredictionPictureHook
-from .progress import ProgressHook
-from .selection_panel import SelectionPanelHook
-from .unreadable_image import UnreadableImageHook
+from .prediction_panels import PredictionPictureHook, SelectionPanelHook
+from .run_checks import CheckpointGuardHook, NumClassesCheckHook
+from .training_guards import EpochSeedHook, NonFiniteLossHook, UnreadableImageHook
+from .training_progress import ProgressHook
 
 __all__ = [
     'CheckpointGuardHook',

@@ -1,10 +1,13 @@
 """Layer-wise learning rate decay for models of other projects."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
+import torch
+from mmengine.optim import OptimWrapper
 from mmpretrain.engine import LearningRateDecayOptimWrapperConstructor
-from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
 
 from ..errors import GLSimError
@@ -51,3 +54,21 @@ class BackboneLayerDecayConstructor(LearningRateDecayOptimWrapperConstructor):
                 )
             get_layer_depth = partial(backbone.get_layer_depth, prefix=f'{prefix}backbone.')
         super().add_params(params, module, prefix, get_layer_depth, **kwargs)
+
+
+@OPTIM_WRAPPERS.register_module()
+class CPUAmpOptimWrapper(OptimWrapper):
+    """Runs the forward pass under bfloat16 autocast on CPU; the loss needs no scaling in bfloat16.
+
+    Takes the arguments of mmengine's :class:`OptimWrapper`.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Context of one forward pass."""
+        with super().optim_context(model), torch.autocast('cpu', torch.bfloat16):
+            yield
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Load a state, that of a run on GPU too, whose loss scale is not needed here."""
+        super().load_state_dict({key: value for key, value in state_dict.items() if key != 'loss_scaler'})

@@ -1,12 +1,13 @@
 """Stops a training run whose loss or weights are no longer numbers."""
 
 import torch
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, get_rank
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 from mmpretrain.registry import HOOKS
 
 from ...errors import GLSimError
+from .wrapped_data import all_transforms, leaf_datasets
 
 
 @HOOKS.register_module()
@@ -92,3 +93,75 @@ def weights_are_finite(model: torch.nn.Module) -> bool:
     """Whether all weights are finite numbers; one reading of the device, whatever the number of tensors."""
     finite = [torch.isfinite(weight.detach()).all() for weight in model.parameters()]
     return bool(torch.stack(finite).all()) if finite else True
+
+
+_EPOCH_STRIDE = 1_000_003  # prime, so that seeds of neighbouring runs do not meet in a later epoch
+_MAX_SEED = 2**31
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seeds Python, numpy and torch before each training epoch.
+
+    mmengine's checkpoints hold no state of random generators. With this hook a resumed run draws the numbers that an
+    uninterrupted one would have: stochastic depth, dropout, and augmentation in the main process
+    (``num_workers=0``). Worker processes that outlive an epoch go on with random streams of their own.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed the generators of this rank."""
+        set_random_seed((runner.seed + _EPOCH_STRIDE * (runner.epoch + 1) + get_rank()) % _MAX_SEED)
+
+
+@HOOKS.register_module()
+class UnreadableImageHook(Hook):
+    """Reports, after each epoch, the images that loading transforms counted as unreadable since the last report.
+
+    Counts come from every transform with an integer ``num_unreadable`` that all worker processes share, such as
+    :class:`LoadImage`; numbers of all ranks are added up.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self) -> None:
+        self._reported: dict[str, int] = {}
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Report on the training images."""
+        self._report(runner, 'train', runner.train_dataloader.dataset)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Report on the validation images."""
+        self._report(runner, 'val', runner.val_dataloader.dataset)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Report on the test images."""
+        self._report(runner, 'test', runner.test_dataloader.dataset)
+
+    def _report(self, runner: Runner, split: str, dataset: object) -> None:
+        total = torch.tensor(count_unreadable(dataset))
+        all_reduce(total)
+        new = int(total) - self._reported.get(split, 0)
+        self._reported[split] = int(total)
+        if new > 0:
+            treatment = 'others took their place' if split == 'train' else 'they were scored as blank images'
+            runner.logger.warning(f'{new} unreadable images met in this {split} epoch: {treatment}.')
+
+
+def count_unreadable(dataset: object) -> int:
+    """Unreadable images met so far by a dataset's transforms.
+
+    Args:
+        dataset: A dataset with a ``pipeline``, or a wrapper of such.
+
+    Returns:
+        Sum of ``num_unreadable`` over all transforms, 0 without such a transform.
+    """
+    return sum(
+        transform.num_unreadable
+        for leaf in leaf_datasets(dataset)
+        for transform in all_transforms(getattr(leaf, 'pipeline', ()))
+        if hasattr(transform, 'num_unreadable')
+    )
