@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 
-from ..datasets.statistics import DatasetStatistics, collect_statistics
+from ..datasets.dataset_statistics import DatasetStatistics, collect_statistics
 from ..errors import GLSimError
 from ..images.decoding import UnreadableImageError, decode_image
 from ..progress import ProgressBar
@@ -63,7 +63,7 @@ def describe_dataset(
         The figures.
 
     Raises:
-        GLSimError: See :func:`build_dataset` and :func:`glsim_mm.datasets.statistics.collect_statistics`.
+        GLSimError: See :func:`build_dataset` and :func:`glsim_mm.datasets.dataset_statistics.collect_statistics`.
     """
     dataset = build_dataset(cfg, split)
     with ProgressBar(len(dataset), 'reading headers', progress) as bar:

@@ -10,8 +10,8 @@ from PIL import Image
 from published_layouts import write_inaturalist2017, write_oxford_pets
 
 from glsim_mm.datasets import INaturalist2017, OxfordPetsFormat, TableDataset
-from glsim_mm.datasets.preparation.image_files import UnreadableFile
-from glsim_mm.datasets.statistics import collect_statistics, format_statistics, to_csv
+from glsim_mm.datasets.dataset_statistics import collect_statistics, format_statistics, to_csv
+from glsim_mm.datasets.image_files import UnreadableFile
 from glsim_mm.errors import GLSimError
 
 

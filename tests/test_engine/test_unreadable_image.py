@@ -5,7 +5,7 @@ from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, R
 from mmpretrain.registry import TRANSFORMS
 
 from glsim_mm.engine.hooks.training_guards import count_unreadable
-from glsim_mm.engine.hooks.wrapped_data import all_transforms, leaf_datasets
+from glsim_mm.engine.hooks.wrappers import all_transforms, leaf_datasets
 
 
 class Counts:

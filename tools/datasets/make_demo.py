@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Render."""
-    from glsim_mm.datasets.demo import DemoSettings, render_demo
+    from glsim_mm.datasets.demo_set import DemoSettings, render_demo
 
     settings = DemoSettings(args.classes, args.train, args.test, args.size, args.seed)
     rendered = render_demo(args.root, settings)

@@ -35,7 +35,7 @@ def main(args: argparse.Namespace) -> None:
     """Count and print."""
     from glsim_mm.apis import dataset_overview, load_config
     from glsim_mm.apis.pictures import write_file
-    from glsim_mm.datasets.statistics import format_statistics, to_csv
+    from glsim_mm.datasets.dataset_statistics import format_statistics, to_csv
 
     cfg = load_config(args.config, args.cfg_options)
     statistics = dataset_overview.describe_dataset(

@@ -1,12 +1,11 @@
 """Published data sets: check a folder, download and unpack what is missing."""
 
-from .checking import SetReport, check_set, listed_images
+from .archives import extract
+from .completing import fetch_sources, prepare
 from .descriptions import PublishedSet, Source
-from .downloading import download
-from .extraction import extract
-from .preparing import fetch_sources, prepare
+from .downloads import download
+from .folder_checks import SetReport, check_set, format_report, format_set, listed_images
 from .published_sets import PUBLISHED_SETS, find_published_set
-from .reports import format_report, format_set
 
 __all__ = [
     'PUBLISHED_SETS',

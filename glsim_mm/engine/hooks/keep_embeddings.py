@@ -8,7 +8,7 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
 from ...errors import GLSimError
-from .run_checks import unwrap_model
+from .wrappers import unwrap_model
 
 
 @HOOKS.register_module()

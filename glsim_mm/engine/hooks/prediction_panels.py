@@ -1,4 +1,4 @@
-"""Pictures of predictions while validating or testing."""
+"""Panels that show where the model looks, while validating, testing or training."""
 
 import math
 import random
@@ -21,8 +21,7 @@ from torch import nn
 from ...errors import GLSimError
 from ...visualization import Prediction, contact_sheet, draw_panel
 from ...visualization.from_sample import prediction_from_sample
-from .run_checks import unwrap_model
-from .wrapped_data import leaf_datasets
+from .wrappers import leaf_datasets, unwrap_model
 
 
 @HOOKS.register_module()

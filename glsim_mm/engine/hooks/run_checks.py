@@ -1,4 +1,4 @@
-"""Do the data and the head agree on the classes?"""
+"""Checks before a run spends time: do data, metrics and checkpoint fit the model?"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,15 +8,14 @@ import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from mmpretrain.evaluation import RetrievalAveragePrecision, RetrievalRecall
 from mmpretrain.registry import HOOKS
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...errors import GLSimError
-from .wrapped_data import leaf_datasets
+from .wrappers import leaf_datasets, unwrap_model
 
 
 @HOOKS.register_module()
@@ -67,13 +66,6 @@ class NumClassesCheckHook(Hook):
             check_class_names(leaf, num_classes)
             check_labels(leaf, num_classes)
         self._checked.add(id(dataset))
-
-
-def unwrap_model(model: nn.Module) -> nn.Module:
-    """The model inside distributed wrappers and test-time augmentation."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
 
 
 def judges_classes(metrics: Sequence[BaseMetric]) -> bool:

@@ -1,4 +1,4 @@
-"""Stops a training run whose loss or weights are no longer numbers."""
+"""Guards of a run under way: broken losses, unreadable images, random numbers that a resumed run draws again."""
 
 import torch
 from mmengine.dist import all_reduce, get_rank
@@ -7,7 +7,7 @@ from mmengine.runner import Runner, set_random_seed
 from mmpretrain.registry import HOOKS
 
 from ...errors import GLSimError
-from .wrapped_data import all_transforms, leaf_datasets
+from .wrappers import all_transforms, leaf_datasets
 
 
 @HOOKS.register_module()

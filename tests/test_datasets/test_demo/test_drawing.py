@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glsim_mm.datasets.demo.drawing import Dice, disc, ellipse, hsv, outline, paint, polygon, stick, union
+from glsim_mm.datasets.demo_scene import Dice, disc, ellipse, hsv, outline, paint, polygon, stick, union
 
 DICE_THROWS = [0.889739, 0.557138, 0.800908]
 CENTERS = (np.arange(64) + 0.5) / 64

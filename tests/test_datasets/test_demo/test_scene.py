@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glsim_mm.datasets.demo import MARKS, render_scene
+from glsim_mm.datasets.demo_scene import MARKS, render_scene
 
 SCENE_DIGEST = '16cc382df2aa080c74aeae52232d538a43af52dc81d81c428f38ac97bd7510d0'
 SEEDS = st.tuples(st.integers(0, 2**31), st.integers(0, 2**31))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from glsim_mm.datasets import CUBFormat
-from glsim_mm.datasets.demo import MARKS, DemoSettings, render_demo, render_scene
-from glsim_mm.datasets.demo.writer import MARKER, is_complete
+from glsim_mm.datasets.demo_scene import MARKS, render_scene
+from glsim_mm.datasets.demo_set import MARKER, DemoSettings, is_complete, render_demo
 from glsim_mm.errors import GLSimError
 
 SMALL = DemoSettings(num_classes=3, train_per_class=2, test_per_class=1, size=32)
@@ -105,7 +105,7 @@ def test_empty_folder_is_filled(tmp_path):
 
 
 def test_killed_run_leaves_nothing_that_looks_complete(root, tmp_path):
-    code = 'import sys; from glsim_mm.datasets.demo import render_demo; render_demo(sys.argv[1])'
+    code = 'import sys; from glsim_mm.datasets.demo_set import render_demo; render_demo(sys.argv[1])'
     run = subprocess.Popen([sys.executable, '-c', code, tmp_path / 'demo'], env=dict(os.environ, PYTHONPATH=str(root)))
     try:
         deadline = time.monotonic() + 120

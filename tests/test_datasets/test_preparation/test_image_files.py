@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from image_files import colored_files, unreadable_files, write_files
 
-from glsim_mm.datasets.preparation import image_files
-from glsim_mm.datasets.preparation.image_files import (
+from glsim_mm.datasets import image_files
+from glsim_mm.datasets.image_files import (
     UnreadableFile,
     find_duplicates,
     find_unreadable,

@@ -20,7 +20,7 @@ from published_layouts import (
 )
 from test_extraction import write_archive
 
-from glsim_mm.datasets.demo import DemoSettings, render_demo
+from glsim_mm.datasets.demo_set import DemoSettings, render_demo
 from glsim_mm.datasets.preparation import (
     PUBLISHED_SETS,
     PublishedSet,
@@ -31,7 +31,7 @@ from glsim_mm.datasets.preparation import (
     format_report,
     format_set,
 )
-from glsim_mm.datasets.preparation.preparing import prepare
+from glsim_mm.datasets.preparation.completing import prepare
 from glsim_mm.errors import GLSimError
 
 

@@ -8,7 +8,7 @@ import pytest
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
-from glsim_mm.engine.hooks.wrapped_data import all_transforms
+from glsim_mm.engine.hooks.wrappers import all_transforms
 from glsim_mm.errors import GLSimError
 
 STEPS = [dict(type='LoadImage'), dict(type='Resize', scale=24, backend='pillow', interpolation='bicubic')]

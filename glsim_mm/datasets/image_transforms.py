@@ -1,17 +1,46 @@
-"""Loading of photos among which some may be unreadable."""
+"""A count that a data loader's worker processes share with the process that started them."""
 
 import logging
 
 import numpy as np
+import torch
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 from mmengine.logging import print_log
+from mmpretrain.datasets.transforms import RandomCrop
 from mmpretrain.registry import TRANSFORMS
+from torch.utils.data import get_worker_info
 
-from ...errors import GLSimError
-from ...images.decoding import UnreadableImageError
-from ...images.reduced import check_decoder, decode_reduced
-from .shared_counter import SharedCounter
+from ..errors import GLSimError
+from ..images.decoding import UnreadableImageError
+from ..images.reduced import check_decoder, decode_reduced
+
+
+class SharedCounter:
+    """Counts events in all worker processes, forked or spawned.
+
+    Every worker adds to a slot of its own, so no lock is needed; a copy keeps the count and goes on by itself.
+    """
+
+    _SLOTS = 1024
+
+    def __init__(self) -> None:
+        self._counts = torch.zeros(self._SLOTS, dtype=torch.int64).share_memory_()
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._counts.share_memory_()  # a plain copy's memory is private; that of a spawned worker is shared already
+
+    def add_one(self) -> None:
+        """Count one event."""
+        worker = get_worker_info()
+        self._counts[0 if worker is None else 1 + worker.id % (self._SLOTS - 1)] += 1
+
+    @property
+    def total(self) -> int:
+        """Events so far in all processes."""
+        return int(self._counts.sum())
+
 
 CHOICES = ('skip', 'blank', 'error')
 
@@ -129,3 +158,27 @@ class LoadImage(LoadImageFromFile):
             f'{type(self).__name__}(on_unreadable={self.on_unreadable!r}, min_side={self.min_side}, '
             f'decoder={self.decoder!r}, to_float32={self.to_float32}, backend_args={self.backend_args})'
         )
+
+
+@TRANSFORMS.register_module()
+class RandomCropWithBoxes(RandomCrop):
+    """mmpretrain's :class:`RandomCrop`, which leaves ``gt_bboxes`` where they were, with the boxes moved and cut off.
+
+    It draws the same random numbers. A box that lies outside the crop becomes empty, at the border of the crop.
+
+    Args:
+        crop_size: Height and width in pixels; an image that is smaller is not padded.
+    """
+
+    def __init__(self, crop_size: int | tuple[int, int]) -> None:
+        super().__init__(crop_size)
+
+    def transform(self, results: dict) -> dict:
+        """Crop ``img``, (H, W, 3), and move ``gt_bboxes``, (n, 4) ``x0, y0, x1, y1`` in pixels, if there are any."""
+        y, x, height, width = self.rand_crop_params(results['img'])
+        results['img'] = results['img'][y : y + height, x : x + width]
+        results['img_shape'] = results['img'].shape
+        if 'gt_bboxes' in results:
+            moved = results['gt_bboxes'] - np.array([x, y, x, y], np.float32)
+            results['gt_bboxes'] = np.clip(moved, 0, np.array([width, height, width, height], np.float32))
+        return results

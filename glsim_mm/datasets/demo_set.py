@@ -12,9 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ...errors import GLSimError
-from .marks import MARKS
-from .scene import render_scene
+from ..errors import GLSimError
+from .demo_scene import MARKS, render_scene
 
 VERSION = 1  # raise it when pictures change
 MARKER = '.glsim_demo.json'  # written last: a folder with it is complete

@@ -8,11 +8,10 @@ from mmengine.logging import print_log
 
 from ...errors import GLSimError
 from ...progress import ProgressBar
-from .checking import SetReport, check_set
-from .checksums import mismatch
+from .archives import extract
 from .descriptions import DOWNLOADS, Source
-from .downloading import download
-from .extraction import extract
+from .downloads import download, mismatch
+from .folder_checks import SetReport, check_set
 from .published_sets import find_published_set
 
 

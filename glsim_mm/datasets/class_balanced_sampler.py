@@ -7,7 +7,7 @@ import numpy as np
 from mmpretrain.registry import DATA_SAMPLERS
 from torch.utils.data import BatchSampler
 
-from ...errors import GLSimError
+from ..errors import GLSimError
 
 
 @DATA_SAMPLERS.register_module()

@@ -1,16 +1,26 @@
-"""Walking through the wrappers of datasets and transforms."""
+"""What is inside the wrappers of models, data sets and transforms."""
 
 from collections.abc import Iterator
 
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import nn
+
+
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """The model inside distributed wrappers and test-time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
 
 def leaf_datasets(dataset: object) -> Iterator[object]:
-    """Datasets inside wrappers such as ``ConcatDataset``, ``RepeatDataset`` and ``torch.utils.data.Subset``.
+    """Data sets inside wrappers such as ``ConcatDataset``, ``RepeatDataset`` and ``torch.utils.data.Subset``.
 
     Args:
-        dataset: A dataset or a wrapper with ``dataset`` or ``datasets``.
+        dataset: A data set, or a wrapper with an attribute ``dataset`` or ``datasets``.
 
     Yields:
-        Datasets that wrap no other.
+        Data sets that wrap no other.
     """
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     if inner[0] is None:

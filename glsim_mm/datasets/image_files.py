@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
-from ...errors import one_line
+from ..errors import one_line
 
 _EXIF_ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)

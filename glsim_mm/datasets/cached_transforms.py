@@ -16,8 +16,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 from mmpretrain.registry import TRANSFORMS
 
-from ...errors import GLSimError
-from ...version import __version__
+from ..errors import GLSimError
+from ..version import __version__
 
 _RANDOM = ('Random', 'Auto', 'Albu', 'ColorJitter', 'Lighting', 'torchvision/Random', 'torchvision/Trivial')
 _ARRAYS = ('img', 'gt_bboxes')

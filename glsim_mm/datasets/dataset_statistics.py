@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 
 from ..errors import GLSimError
-from .preparation.image_files import Progress, UnreadableFile, find_duplicates, image_sizes
+from .image_files import Progress, UnreadableFile, find_duplicates, image_sizes
 
 _SHOWN = 10
 _LONGEST_NAME = 48
