@@ -63,6 +63,9 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['glsim_mm', 'glsim_mm.*', 'retrieval', 'retrieval.*']),
+    # Naming the root makes an editable install put it on sys.path by a .pth file. Otherwise it would register a finder that
+    # Python asks last, after any folder called "retrieval" (a namespace package) in the working folder or in tools/.
+    package_dir={'': '.'},
     package_data={'glsim_mm': ['py.typed', 'visualization/templates/*.html'], 'retrieval': ['py.typed']},
     python_requires='>=3.10',
     install_requires=read_requirements('runtime', 'openmmlab'),

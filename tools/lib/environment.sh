@@ -18,6 +18,26 @@ find_python() {
     fail "no Python 3.10 or newer was found; install one, or name it: PYTHON=/path/to/python $0"
 }
 
+# make_venv PYTHON FOLDER: a virtual environment with pip. Debian's python3 has no ensurepip without the package python3-venv;
+# where it has pip, that installs one into the environment.
+make_venv() {
+    "$1" -m venv "$2" >/dev/null 2>&1 && return
+    "$1" -m venv --clear --without-pip "$2" && "$1" -m pip --python "$2/bin/python" install --quiet pip ||
+        fail "$1 can make no virtual environment; on Debian and Ubuntu: apt install python3-venv"
+}
+
+# check_opencv PYTHON: mmengine and mmcv ask for opencv-python, which needs the libraries of a graphical desktop (libxcb).
+# Where they are missing, the build without windows is installed over its files; pip goes on counting both as installed.
+check_opencv() {
+    local version
+    "$1" -c 'import cv2' 2>/dev/null && return
+    version=$("$1" -c 'import importlib.metadata as metadata; print(metadata.version("opencv-python"))') || return 0
+    echo "OpenCV does not load here; installing its build without windows, opencv-python-headless $version"
+    "$1" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "opencv-python-headless==$version" ||
+        fail "pip could not install opencv-python-headless $version; see its message above"
+    "$1" -c 'import cv2' || fail 'OpenCV cannot be imported; see the message above'
+}
+
 # prepare_environment ROOT EXTRAS [PACKAGE...]: makes ROOT/.venv (GLSIM_VENV names another place), installs the
 # project with these extras, and the packages without what they depend on, where the requirements have changed, and
 # puts its commands on PATH. GLSIM_NO_INSTALL=1 takes the Python on PATH as it is: for conda, containers, and stacks that
@@ -35,8 +55,7 @@ prepare_environment() {
         local python
         python=$(find_python)
         echo "Making the virtual environment $venv"
-        "$python" -m venv "$venv" ||
-            fail "Python's venv module does not work; on Debian and Ubuntu: apt install python3-venv"
+        make_venv "$python" "$venv"
     fi
     PATH=$venv/bin:$PATH
     export PATH VIRTUAL_ENV=$venv
@@ -66,6 +85,7 @@ PYTHON
         python -m pip install --quiet --disable-pip-version-check --no-deps "$@" ||
             fail "pip could not install $*; see its message above"
     fi
+    check_opencv python
     echo "$wanted" >"$stamp"
 }
 
@@ -86,7 +106,7 @@ prepare_downstream_environment() {
     wanted=$(cat -- "$root"/requirements/*.txt "$root/tools/install_mmcv.sh" | cksum)
     if [[ ! -f $stamp || $(<"$stamp") != "$wanted" ]]; then
         echo "Installing mmdet and mmseg into $venv"
-        python -m venv "$venv" || fail "Python's venv module does not work; on Debian and Ubuntu: apt install python3-venv"
+        make_venv python "$venv"
         "$venv/bin/python" - "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" <<'PYTHON'
 import pathlib, sys, sysconfig
 line = f'import site; site.addsitedir({sys.argv[1]!r})\n'
