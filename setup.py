@@ -63,8 +63,8 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['glsim_mm', 'glsim_mm.*', 'retrieval', 'retrieval.*']),
-    # Naming the root makes an editable install put it on sys.path by a .pth file. Otherwise it would register a finder that
-    # Python asks last, after any folder called "retrieval" (a namespace package) in the working folder or in tools/.
+    # Naming the root makes editable installs put it on sys.path by a .pth file. Otherwise they register a finder, which
+    # Python asks last: any folder called "retrieval" (a namespace package) in the working folder or tools/ would win.
     package_dir={'': '.'},
     package_data={'glsim_mm': ['py.typed', 'visualization/templates/*.html'], 'retrieval': ['py.typed']},
     python_requires='>=3.10',

@@ -13,8 +13,8 @@ TOOLS = Path(__file__).resolve().parent
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
-        description='Train a config with every combination of settings and seeds, and tell the mean and deviation of '
-        'each setting. Run it again to go on after an interruption, or to add settings'
+        description='Train a config with every combination of settings and seeds, and print the mean and deviation '
+        'of each setting. Run it again to go on after an interruption, or to add settings'
     )
     parser.add_argument('config', help='config file')
     parser.add_argument(
@@ -31,11 +31,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--lower-is-better', action='store_true', help='the lowest mean is best; default: by the rule of save_best'
     )
     parser.add_argument('--last', action='store_true', help='take the last validation of a training, not its best one')
-    parser.add_argument('--jobs', type=int, help='trainings at a time on this machine; default: 1')
+    parser.add_argument('--jobs', type=int, default=1, help='trainings at a time on this machine; default: 1')
     parser.add_argument('--gpus', type=int, default=1, help='processes of each training, by dist_train.sh; default: 1')
-    parser.add_argument(
-        '--slurm', metavar='PARTITION', help='submit trainings as jobs of slurm, and do not wait for them'
-    )
     parser.add_argument('--retry-failed', action='store_true', help='run trainings again that failed')
     parser.add_argument('--dry-run', action='store_true', help='list the trainings only')
     parser.add_argument('--table-only', action='store_true', help='make the table of what is there; needs no --grid')
@@ -43,45 +40,38 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--cfg-options', nargs='+', action=DictAction, default={}, help='config fields for all trainings, as name=value'
     )
     args = parser.parse_args(argv)
-    if args.jobs is not None and args.jobs < 1 or args.gpus < 1:
+    if args.jobs < 1 or args.gpus < 1:
         parser.error('--jobs and --gpus must be 1 or more')
-    if args.slurm and args.jobs:
-        parser.error('--jobs is for this machine; slurm itself limits how many jobs run')
-    if args.gpus > 1 and (args.slurm or (args.jobs or 1) > 1):
-        parser.error('--gpus goes with one training at a time; with --slurm set GPUS and GPUS_PER_NODE instead')
+    if args.gpus > 1 and args.jobs > 1:
+        parser.error('--gpus goes with one training at a time; leave out --jobs')
     return args
 
 
 def main(args: argparse.Namespace) -> None:
     """Search, or look at what was found."""
     from glsim_mm import apis
-    from glsim_mm.apis import sweep_plan, sweep_results, sweep_slurm
+    from glsim_mm.apis import sweep_table, sweep_trials
 
     cfg = apis.load_config(args.config, args.cfg_options)
     folder = args.work_dir or str(Path('work_dirs', f'{Path(args.config).stem}_sweep'))
     if args.table_only:
-        sweep = sweep_plan.existing_sweep(folder)
+        sweep = sweep_trials.existing_sweep(folder)
     else:
-        sweep = apis.plan_sweep(cfg, folder, sweep_plan.parse_grid(args.grid), args.seeds)
+        sweep = apis.plan_sweep(cfg, folder, sweep_trials.parse_grid(args.grid), args.seeds)
     if args.dry_run:
         print('\n'.join(f'{trial.status}  {trial.name}' for trial in sweep.trials.values()))
         return
-    sweep_slurm.refresh_jobs(sweep, ask_queue=not args.table_only)
-    if args.slurm and not args.table_only:
-        command = apis.slurm_command(TOOLS, args.slurm, args.config, args.cfg_options)
-        count = sweep_slurm.submit_sweep(sweep, command, args.slurm, args.retry_failed)
-        print(f'{count} jobs submitted; look at them later with --table-only')
-    elif not args.table_only:
-        command = apis.local_command(TOOLS, args.config, args.cfg_options, args.gpus)
-        apis.run_sweep(sweep, command, args.jobs or 1, args.retry_failed)
-    for trial in sweep_plan.failed_trials(sweep):
+    if not args.table_only:
+        command = apis.training_command(TOOLS, args.config, args.cfg_options, args.gpus)
+        apis.run_sweep(sweep, command, args.jobs, args.retry_failed)
+    for trial in sweep.failed():
         print(f'failed: {trial.name}, {trial.message}', file=sys.stderr)
-    lower = args.lower_is_better or sweep_results.is_lower_better(cfg, args.metric)
+    lower = args.lower_is_better or sweep_table.is_lower_better(cfg, args.metric)
     results = apis.gather_results(sweep, args.metric, args.last, lower)
     print(apis.format_results_table(results, args.metric))
-    print(sweep_results.explain_values(args.last, lower))
+    print(sweep_table.explain_values(args.last, lower))
     print(f'table in {apis.write_results(sweep, results, args.metric)}')
-    if sweep_plan.failed_trials(sweep):
+    if sweep.failed():
         sys.exit(1)
 
 

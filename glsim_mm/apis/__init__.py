@@ -16,9 +16,8 @@ from .options import (
 from .pictures import PictureOptions, WrittenPictures, draw_test_set
 from .runner import build_runner, run_testing, run_training
 from .selector_grid import compare_selectors, draw_selectors
-from .sweep_plan import plan_sweep
-from .sweep_results import format_results_table, gather_results, write_results
-from .sweep_runs import local_command, run_sweep, slurm_command
+from .sweep_table import format_results_table, gather_results, write_results
+from .sweep_trials import plan_sweep, run_sweep, training_command
 
 __all__ = [
     'GLSimInferencer',
@@ -30,10 +29,9 @@ __all__ = [
     'format_prediction',
     'format_results_table',
     'gather_results',
-    'local_command',
     'plan_sweep',
     'run_sweep',
-    'slurm_command',
+    'training_command',
     'write_results',
     'load_model',
     'register_models',

@@ -1,4 +1,4 @@
-"""What the trials of a sweep measured, as one table."""
+"""What the trials of a sweep measured, as a table with a mean and deviation over seeds."""
 
 import csv
 import json
@@ -12,17 +12,20 @@ from typing import Any
 from mmengine.config import Config
 
 from ..errors import GLSimError
-from .sweep_plan import DONE, Sweep, Trial
+from .sweep_trials import DONE, Sweep
 
 _LOWER_IS_BETTER = ('loss', 'deviation', 'ece', 'mce', 'nll', 'brier')
 
 
 @dataclass
 class SettingResult:
-    """One setting over all of its seeds.
+    """What one setting reached over all of its seeds.
+
+    >>> SettingResult({'model.neck.top_o': 8}, values=[90.0, 91.0], trials=3).mean
+    90.5
 
     Attributes:
-        settings: Values of config fields.
+        settings: Values of config fields by dotted name.
         values: The metric of each finished trial.
         trials: How many trials there are.
     """
@@ -33,22 +36,22 @@ class SettingResult:
 
     @property
     def mean(self) -> float:
-        """Mean, NaN without values."""
+        """Mean; NaN without values."""
         return statistics.fmean(self.values) if self.values else math.nan
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of a sample (divided by one less than the number), NaN of fewer than two values."""
+        """Standard deviation of the sample (divided by n - 1); NaN for fewer than two values."""
         return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
 
 
 def read_metric(folder: Path, metric: str, last: bool = False, lower_is_better: bool = False) -> float | None:
-    """A metric of a training, from what mmengine recorded of its validations.
+    """Read a metric of a training from what mmengine recorded of its validations.
 
     Args:
         folder: Work directory of the training, which may have been interrupted and continued.
         metric: Name, such as ``'accuracy/top1'``.
-        last: Of the last validation. Defaults to False, the best one.
+        last: Take the last validation, not the best one.
         lower_is_better: What best means.
 
     Returns:
@@ -58,7 +61,7 @@ def read_metric(folder: Path, metric: str, last: bool = False, lower_is_better: 
     for record in _records(folder):
         value = record.get(metric)
         if isinstance(value, int | float) and math.isfinite(value):
-            by_step[int(record.get('step', 0))] = float(value)  # repeated after going on
+            by_step[int(record.get('step', 0))] = float(value)  # a continued training repeats steps; the later counts
     if not by_step:
         return None
     if last:
@@ -67,13 +70,7 @@ def read_metric(folder: Path, metric: str, last: bool = False, lower_is_better: 
 
 
 def gather_results(sweep: Sweep, metric: str, last: bool = False, lower_is_better: bool = False) -> list[SettingResult]:
-    """Read what finished trials measured, by setting.
-
-    Args:
-        sweep: A sweep.
-        metric: Name of the metric.
-        last: See :func:`read_metric`.
-        lower_is_better: See :func:`read_metric`.
+    """Collect what finished trials measured, by setting; see :func:`read_metric`.
 
     Returns:
         The best mean first; settings without a result last.
@@ -81,18 +78,19 @@ def gather_results(sweep: Sweep, metric: str, last: bool = False, lower_is_bette
     Raises:
         GLSimError: If trials are finished and none recorded the metric.
     """
-    done = [trial for trial in sweep.trials.values() if trial.status == DONE]
-    values = {trial.name: read_metric(sweep.folder / trial.name, metric, last, lower_is_better) for trial in done}
+    done = [sweep.folder / trial.name for trial in sweep.trials.values() if trial.status == DONE]
+    values = {folder.name: read_metric(folder, metric, last, lower_is_better) for folder in done}
     if done and all(value is None for value in values.values()):
-        found = (
-            ', '.join(sorted({name for trial in done for name in _recorded(sweep.folder / trial.name)})) or 'nothing'
-        )
+        # Names of metrics have a group, as in accuracy/top1; losses and times do not.
+        recorded = {name for folder in done for record in _records(folder) for name in record if '/' in name}
         raise GLSimError(
-            f'no training of {sweep.folder} recorded the metric {metric!r}, only {found}; choose a --metric of these'
+            f'no training of {sweep.folder} recorded the metric {metric!r}, only '
+            f'{", ".join(sorted(recorded)) or "nothing"}; choose a --metric of these'
         )
     rows: dict[str, SettingResult] = {}
     for trial in sweep.trials.values():
-        row = rows.setdefault(_key(trial), SettingResult(trial.settings, [], 0))
+        key = json.dumps(trial.settings, sort_keys=True, default=str)
+        row = rows.setdefault(key, SettingResult(trial.settings, [], 0))
         row.trials += 1
         value = values.get(trial.name)
         if value is not None:
@@ -102,42 +100,25 @@ def gather_results(sweep: Sweep, metric: str, last: bool = False, lower_is_bette
 
 
 def format_results_table(results: Sequence[SettingResult], metric: str) -> str:
-    """Results as a table for people, the best marked with a star.
-
-    Args:
-        results: In the order to show.
-        metric: Name of the metric.
-
-    Returns:
-        Lines with aligned columns.
-    """
-    names = list(dict.fromkeys(name for row in results for name in row.settings))
-    header = ['', *(_short(name, names) for name in names), f'mean {metric}', 'deviation', 'seeds']
-    rows = [header]
+    """Lay results out in aligned columns, in the order given, the first marked with a star as the best."""
+    names = _field_names(results)
+    rows = [['', *(_short(name, names) for name in names), f'mean {metric}', 'deviation', 'seeds']]
     for place, row in enumerate(results):
         cells = [str(row.settings.get(name, '-')) for name in names]
-        numbers = [_number(row.mean), _number(row.deviation), f'{len(row.values)} of {row.trials}']
-        rows.append(['*' if place == 0 and row.values else '', *cells, *numbers])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+        numbers = ['-' if math.isnan(value) else f'{value:.2f}' for value in (row.mean, row.deviation)]
+        star = '*' if place == 0 and row.values else ''
+        rows.append([star, *cells, *numbers, f'{len(row.values)} of {row.trials}'])
+    widths = [max(map(len, column)) for column in zip(*rows)]
     return '\n'.join('  '.join(cell.rjust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
 def write_results(sweep: Sweep, results: Sequence[SettingResult], metric: str) -> Path:
-    """Write the table as CSV, in full precision.
-
-    Args:
-        sweep: A sweep.
-        results: See :func:`gather_results`.
-        metric: Name of the metric.
-
-    Returns:
-        ``results.csv`` in the folder of the sweep.
+    """Write the table in full precision as ``results.csv`` in the folder of the sweep.
 
     Raises:
         GLSimError: If it cannot be written.
     """
-    path = sweep.folder / 'results.csv'
-    names = list(dict.fromkeys(name for row in results for name in row.settings))
+    path, names = sweep.folder / 'results.csv', _field_names(results)
     try:
         with path.open('w', newline='', encoding='utf-8') as file:
             writer = csv.writer(file)
@@ -151,15 +132,10 @@ def write_results(sweep: Sweep, results: Sequence[SettingResult], metric: str) -
 
 
 def is_lower_better(cfg: Config, metric: str) -> bool:
-    """What best means for a metric, by the rule by which the config keeps its best checkpoint.
+    """Whether the lowest value of a metric is best, by the rule by which the config keeps its best checkpoint.
 
-    Args:
-        cfg: Config of the trainings.
-        metric: Name of the metric.
-
-    Returns:
-        By ``rule`` of the checkpoint hook, if its ``save_best`` names the metric; else by the metric's name: true for
-        losses, calibration errors and deviations.
+    Where ``save_best`` of the checkpoint hook does not name the metric, its name decides: losses, calibration errors
+    and deviations are better low.
     """
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     names, rules = (
@@ -173,23 +149,10 @@ def is_lower_better(cfg: Config, metric: str) -> bool:
 
 
 def explain_values(last: bool, lower_is_better: bool) -> str:
-    """One line on what the numbers of the table are.
-
-    Args:
-        last: See :func:`read_metric`.
-        lower_is_better: See :func:`read_metric`.
-
-    Returns:
-        At most 80 characters.
-    """
+    """One line of at most 80 characters that says what the numbers of the table are; see :func:`read_metric`."""
     best = 'lowest' if lower_is_better else 'highest'
     value = 'last' if last else best
     return f'of the {value} validation of each training; deviation by n - 1; * {best} mean'
-
-
-def _recorded(folder: Path) -> set[str]:
-    """Names of the metrics of validations, which have a group, as in ``accuracy/top1``."""
-    return {name for record in _records(folder) for name in record if '/' in name}
 
 
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
@@ -203,19 +166,15 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
                 yield record
 
 
-def _key(trial: Trial) -> str:
-    return json.dumps(trial.settings, sort_keys=True, default=str)
+def _field_names(results: Sequence[SettingResult]) -> list[str]:
+    return list(dict.fromkeys(name for row in results for name in row.settings))
 
 
 def _short(name: str, names: Sequence[str]) -> str:
-    """The end of a dotted name, as long as it takes to tell it from others."""
+    """The end of a dotted name, as long as it takes to tell it from the others."""
     parts = name.split('.')
     for length in range(1, len(parts)):
         end = '.'.join(parts[-length:])
         if sum(other == end or other.endswith(f'.{end}') for other in names) == 1:
             return end
     return name
-
-
-def _number(value: float) -> str:
-    return '-' if math.isnan(value) else f'{value:.2f}'

@@ -1,0 +1,390 @@
+"""Train a config with every combination of settings and seeds, each in its own process, and resume what was stopped."""
+
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.logging import MMLogger
+
+from ..errors import GLSimError, one_line
+
+STATE_FILE, LOG_FILE = 'sweep.json', 'output.log'
+PENDING, DONE, FAILED = 'pending', 'done', 'failed'
+_NAME_LENGTH = 80
+_GRACE = 30.0  # seconds that an interrupted training gets to end by itself
+
+
+@dataclass
+class Trial:
+    """One training of a sweep.
+
+    Attributes:
+        settings: Values of config fields by dotted name.
+        status: ``'pending'``, ``'done'`` or ``'failed'``; one that was interrupted is pending.
+        message: Last line of the log, if it failed.
+        command: What was last run for it.
+    """
+
+    settings: dict[str, Any]
+    seed: int
+    status: str = PENDING
+    message: str = ''
+    command: list[str] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """Settings and seed as text, the same for the same settings in any order."""
+        return json.dumps([self.settings, self.seed], sort_keys=True, default=str)
+
+    @property
+    def name(self) -> str:
+        """Name of the trial's folder: its settings in readable form, and a hash that keeps similar ones apart."""
+        words = [f'{key.split(".")[-1]}={value}' for key, value in self.settings.items()]
+        readable = re.sub(r'[^A-Za-z0-9._=+-]+', '-', '_'.join([*words, f'seed={self.seed}']))[:_NAME_LENGTH]
+        return f'{readable}_{hashlib.sha256(self.key.encode()).hexdigest()[:6]}'
+
+    @property
+    def options(self) -> list[str]:
+        """The trial as arguments of ``--cfg-options``."""
+        return as_options({**self.settings, 'randomness.seed': self.seed})
+
+
+@dataclass
+class Sweep:
+    """The trainings of a grid and what has become of each; the state is kept in ``sweep.json`` in its folder.
+
+    >>> sweep = plan_sweep(cfg, 'work_dirs/lr', {'optim_wrapper.optimizer.lr': [0.03, 0.01]}, seeds=[0, 1])
+    >>> run_sweep(sweep, training_command(Path('tools'), 'configs/glsim_vit_cub.py', {}))
+
+    Attributes:
+        folder: Work directory; each trial has a folder of its own in it.
+        fingerprint: Hash of the config that all trials share.
+        trials: By name, in the order in which they run.
+    """
+
+    folder: Path
+    fingerprint: str
+    trials: dict[str, Trial] = field(default_factory=dict)
+
+    def failed(self) -> list[Trial]:
+        """Trials whose trainings failed."""
+        return [trial for trial in self.trials.values() if trial.status == FAILED]
+
+    def save(self) -> None:
+        """Replace the state file in one step, so that a crash never leaves half a file.
+
+        Raises:
+            GLSimError: If the folder cannot be written.
+        """
+        path = self.folder / STATE_FILE
+        content = dict(fingerprint=self.fingerprint, trials=[asdict(trial) for trial in self.trials.values()])
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix('.tmp')
+            temporary.write_text(json.dumps(content, indent=1), encoding='utf-8')
+            os.replace(temporary, path)
+        except OSError as error:
+            raise GLSimError(f'{path} cannot be written ({error.strerror}); choose another --work-dir') from error
+
+
+def parse_grid(words: Sequence[str]) -> dict[str, Any]:
+    """Read ``--grid``: words such as ``lr=0.1,0.01``, whose values are read as those of ``--cfg-options``.
+
+    Returns:
+        Values by dotted name; a list where there are several.
+
+    Raises:
+        GLSimError: If a word has no value, a name comes twice, or brackets do not match.
+    """
+    grid: dict[str, Any] = {}
+    for word in words:
+        name, _, values = word.partition('=')
+        if not name or not values.strip(', '):
+            raise GLSimError(f'--grid {word}: no value is given; write it as name=value,value without spaces')
+        if name in grid:
+            raise GLSimError(f'--grid {name} comes twice; write all of its values in one, as name=value,value')
+        parsed = argparse.Namespace()
+        try:
+            DictAction(['--grid'], 'grid')(argparse.ArgumentParser(), parsed, [word])
+        except AssertionError as error:  # how DictAction reports brackets that do not match
+            raise GLSimError(f'--grid {word}: {one_line(error)}; correct the brackets') from error
+        grid.update(parsed.grid)
+    return grid
+
+
+def plan_sweep(cfg: Config, folder: str | Path, grid: Mapping[str, Any], seeds: Sequence[int]) -> Sweep:
+    """Combine settings and seeds; trials of an earlier call in the same folder keep their state.
+
+    Args:
+        cfg: Config of the trainings, without the settings of the grid.
+        folder: Work directory of the sweep.
+        grid: Values to try for each field: a list, or one value.
+        seeds: Each setting is trained with all of them.
+
+    Returns:
+        The trials of this grid, followed by those of earlier grids.
+
+    Raises:
+        GLSimError: If a field is unknown, there is nothing to try, a value or seed comes twice, or the folder holds the
+            sweep of another config or a damaged one.
+    """
+    if not seeds or any(isinstance(values, list) and not values for values in grid.values()):
+        raise GLSimError('a sweep needs at least one value of each field and one seed; complete --grid or --seeds')
+    for name in grid:
+        _check_field(cfg, name)
+    columns = [values if isinstance(values, list) else [values] for values in grid.values()]
+    trials = [Trial(dict(zip(grid, values)), seed) for values in itertools.product(*columns) for seed in seeds]
+    if len({trial.key for trial in trials}) < len(trials):
+        raise GLSimError('a value or a seed is in the grid twice; take it out')
+    sweep = Sweep(Path(folder), _fingerprint(cfg))
+    earlier = read_sweep(folder)
+    if earlier is not None:
+        if earlier.fingerprint != sweep.fingerprint:
+            raise GLSimError(
+                f'the sweep in {folder} is of another config or of other --cfg-options, so results could not be '
+                'compared; choose another --work-dir'
+            )
+        known = {trial.key: trial for trial in earlier.trials.values()}
+        trials = [known.pop(trial.key, trial) for trial in trials] + list(known.values())
+    sweep.trials = {trial.name: trial for trial in trials}
+    return sweep
+
+
+def read_sweep(folder: str | Path) -> Sweep | None:
+    """Read the state of a sweep, None if there is none.
+
+    Raises:
+        GLSimError: If the file is damaged.
+    """
+    path = Path(folder) / STATE_FILE
+    if not path.exists():
+        return None
+    names = [item.name for item in fields(Trial)]
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        trials = [Trial(**{name: entry[name] for name in names if name in entry}) for entry in content['trials']]
+        return Sweep(Path(folder), content['fingerprint'], {trial.name: trial for trial in trials})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise GLSimError(
+            f'{path} cannot be read ({one_line(error)}); delete it, or choose another --work-dir'
+        ) from error
+
+
+def existing_sweep(folder: str | Path) -> Sweep:
+    """Read the state of a sweep that must be there.
+
+    Raises:
+        GLSimError: If there is none, or its file is damaged.
+    """
+    sweep = read_sweep(folder)
+    if sweep is None:
+        raise GLSimError(f'there is no sweep in {folder}; run one there first, or give its --work-dir')
+    return sweep
+
+
+def as_options(settings: Mapping[str, Any]) -> list[str]:
+    """Values of config fields as mmengine's ``DictAction`` reads them, ``name=value``."""
+    return [f'{name}={_as_option(value)}' for name, value in settings.items()]
+
+
+Command = Callable[[Trial, Path, bool], Sequence[str]]
+
+
+def training_command(tools: Path, config: str, options: Mapping[str, Any], gpus: int = 1) -> Command:
+    """Make the function that gives :func:`run_sweep` the command of each trial.
+
+    Args:
+        tools: Folder of ``train.py`` and ``dist_train.sh``.
+        config: Config file.
+        options: Values of config fields that all trials share.
+        gpus: Processes of each training.
+
+    Returns:
+        Called with a trial, its folder, and whether to go on from its last checkpoint.
+    """
+    start = [sys.executable, str(tools / 'train.py'), config]
+    if gpus > 1:
+        start = ['bash', str(tools / 'dist_train.sh'), config, str(gpus)]
+
+    def command(trial: Trial, folder: Path, resume: bool) -> list[str]:
+        resumed = ['--resume'] if resume else []
+        return [*start, '--work-dir', str(folder), *resumed, '--cfg-options', *as_options(options), *trial.options]
+
+    return command
+
+
+def run_sweep(sweep: Sweep, command: Command, jobs: int = 1, retry_failed: bool = False) -> None:
+    """Run the trials that are not done; one that fails does not stop the others.
+
+    The state is saved before and after each trial. An interruption (Ctrl-C, SIGTERM, a closed terminal) ends the
+    trainings; the next call continues them from their last checkpoints.
+
+    Args:
+        sweep: What to run; changed and saved on the way.
+        command: See :func:`training_command`.
+        jobs: Trials at a time.
+        retry_failed: Run failed trials again, from their last checkpoint if there is one.
+
+    Raises:
+        GLSimError: If the folder cannot be written, the command is not found, or the sweep is interrupted.
+    """
+    sweep.save()
+    wanted = (PENDING, FAILED) if retry_failed else (PENDING,)
+    waiting = [trial for trial in sweep.trials.values() if trial.status in wanted]
+    MMLogger.get_current_instance().info('%d of %d trainings to run', len(waiting), len(sweep.trials))
+    runner = _Runner(sweep, command)
+    pool = ThreadPoolExecutor(max_workers=jobs)
+    try:
+        with _ended_by_signals():
+            for future in [pool.submit(runner.run, trial) for trial in waiting]:
+                future.result()
+    except KeyboardInterrupt as error:
+        runner.stop()
+        raise GLSimError('interrupted; run the same command again to go on from the last checkpoints') from error
+    except GLSimError:
+        runner.stop()  # no training may outlive the sweep
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Runner:
+    """Starts processes, and stops them when the sweep is interrupted."""
+
+    def __init__(self, sweep: Sweep, command: Command) -> None:
+        self.sweep = sweep
+        self.command = command
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen] = set()
+        self._stopped = False
+
+    def run(self, trial: Trial) -> None:
+        """Run a trial to its end and note what became of it."""
+        folder, logger = self.sweep.folder / trial.name, MMLogger.get_current_instance()
+        process = self._start(trial, folder)
+        if process is None:
+            return
+        logger.info('%s %s', 'going on with' if '--resume' in trial.command else 'starting', trial.name)
+        code = process.wait()
+        with self._lock:
+            self._processes.discard(process)
+            if self._stopped:
+                return
+            log = folder / LOG_FILE
+            trial.status = FAILED if code else DONE
+            trial.message = f'exit code {code}: {_last_line(log)} (see {log})' if code else ''
+            self.sweep.save()
+        if code:
+            logger.error('%s failed, %s', trial.name, trial.message)
+
+    def stop(self) -> None:
+        """End all trainings; they may write what they have."""
+        with self._lock:
+            self._stopped = True
+            processes = list(self._processes)
+        for process in processes:
+            _signal(process, signal.SIGTERM)
+        for process in processes:
+            try:
+                process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                _signal(process, signal.SIGKILL)
+
+    def _start(self, trial: Trial, folder: Path) -> subprocess.Popen | None:
+        with self._lock:
+            if self._stopped:
+                return None
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                log = (folder / LOG_FILE).open('ab')
+            except OSError as error:
+                raise GLSimError(f'{folder} cannot be written ({error.strerror}); check the folder') from error
+            trial.command = list(self.command(trial, folder, (folder / 'last_checkpoint').is_file()))
+            trial.status = PENDING
+            self.sweep.save()
+            try:
+                with log:
+                    process = subprocess.Popen(
+                        trial.command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        env={'PYTHON': sys.executable, **os.environ},  # the scripts in tools/ take this interpreter
+                        start_new_session=True,  # Ctrl-C reaches the sweep alone, which then knows that nothing failed
+                    )
+            except OSError as error:
+                raise GLSimError(
+                    f'{trial.command[0]} cannot be run ({error.strerror}); check the installation'
+                ) from error
+            self._processes.add(process)
+            return process
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the block as Ctrl-C does; trainings would outlive the sweep otherwise."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()  # only there may handlers be set
+    wanted = [
+        number for number in (signal.SIGTERM, signal.SIGHUP) if main and signal.getsignal(number) != signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, interrupt) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _signal(process: subprocess.Popen, number: int) -> None:
+    """Signal a process and those that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _last_line(path: Path) -> str:
+    """Last line of a log that is not empty; the sentence about a user's mistake is there."""
+    lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), 'no output')
+
+
+def _fingerprint(cfg: Config) -> str:
+    """Hash of what a config says, whatever its file is called."""
+    content = {key: value for key, value in cfg.to_dict().items() if key not in ('work_dir', 'filename')}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _check_field(cfg: Config, name: str) -> None:
+    node: Any = cfg
+    for part in name.split('.'):
+        if isinstance(node, list | tuple) and part.isdigit() and int(part) < len(node):
+            node = node[int(part)]
+        elif isinstance(node, Config | ConfigDict | dict) and part in node:
+            node = node[part]
+        else:
+            raise GLSimError(f'--grid {name}: the config has no {part!r} there; correct the name')
+
+
+def _as_option(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        inside = ','.join(_as_option(item) for item in value)
+        return f'[{inside}]' if isinstance(value, list) else f'({inside})'
+    return str(value)
