@@ -29,7 +29,7 @@ def use_fast_linear(module: nn.Module) -> None:
         return
     for child in module.modules():
         # mmcv's Linear, too, is nothing but torch's; other subclasses compute something of their own.
-        if isinstance(child, nn.Linear) and type(child).__name__ == 'Linear' and not hasattr(child, _MARK):
+        if isinstance(child, nn.Linear) and type(child).__name__ == 'Linear' and not is_fast_linear(child):
             child.forward = partial(_forward, child)
             setattr(child, _MARK, True)
 
@@ -37,9 +37,14 @@ def use_fast_linear(module: nn.Module) -> None:
 def use_torch_linear(module: nn.Module) -> None:
     """Take :func:`use_fast_linear` back, in place."""
     for child in module.modules():
-        if hasattr(child, _MARK):
+        if is_fast_linear(child):
             delattr(child, _MARK)
             del child.forward
+
+
+def is_fast_linear(module: nn.Module) -> bool:
+    """Whether :func:`use_fast_linear` has replaced the module's ``forward``."""
+    return hasattr(module, _MARK)
 
 
 def linear_rows(module: nn.Linear, x: Tensor, start: int, end: int) -> Tensor:
@@ -55,7 +60,7 @@ def linear_rows(module: nn.Linear, x: Tensor, start: int, end: int) -> Tensor:
         (..., end - start).
     """
     bias = None if module.bias is None else module.bias[start:end]
-    multiply = _linear if getattr(module, _MARK, False) else F.linear
+    multiply = _linear if is_fast_linear(module) else F.linear
     return multiply(x, module.weight[start:end], bias)
 
 

@@ -29,38 +29,66 @@ def mlps(request):
     return plain, reusing
 
 
-def watch_memory(module):
-    """Whether each GELU of a model returns the memory it was given."""
+def watch_memory(module, monkeypatch):
+    """Whether each GELU of a model returns the memory it was given; hooks would change that."""
     found = []
-    for child in module.modules():
-        if isinstance(child, nn.GELU):
-            child.register_forward_hook(lambda _, args, out: found.append(args[0].data_ptr() == out.data_ptr()))
+
+    def watch(kind):
+        forward = kind.forward
+
+        def watched(self, x):
+            pointer = x.data_ptr()
+            out = forward(self, x)
+            found.append(pointer == out.data_ptr())
+            return out
+
+        monkeypatch.setattr(kind, 'forward', watched)
+
+    for kind in {type(child) for child in module.modules() if isinstance(child, nn.GELU)}:
+        watch(kind)
     return found
 
 
-def test_predictions_are_equal_and_overwrite(mlps):
+def test_predictions_are_equal_and_overwrite(mlps, monkeypatch):
     plain, reusing = mlps
     x = torch.randn(2, 5, 8)
-    before, found = x.clone(), watch_memory(reusing)
+    before, found = x.clone(), watch_memory(reusing, monkeypatch)
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
-            assert torch.equal(reusing(x), plain(x))
+            out = reusing(x)
+        assert torch.equal(out, plain(x))
     assert torch.equal(x, before) and found == [True, True]
 
 
-def test_gradients_are_equal_and_nothing_is_overwritten(mlps):
+def test_gradients_are_equal_and_nothing_is_overwritten(mlps, monkeypatch):
     plain, reusing = mlps
-    x, found = torch.randn(2, 5, 8), watch_memory(reusing)
-    for mlp in mlps:
-        mlp.train()(x).square().sum().backward()
+    x, found = torch.randn(2, 5, 8), watch_memory(reusing, monkeypatch)
+    reusing.train()(x).square().sum().backward()
     assert found == [False]
+    plain.train()(x).square().sum().backward()
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(plain.parameters(), reusing.parameters(), strict=True))
 
 
-def test_it_can_be_taken_back(mlps):
+@pytest.mark.parametrize('which', [nn.GELU, nn.Linear])
+def test_what_a_hook_keeps_is_not_overwritten(mlps, which):
+    plain, reusing = mlps
+    kept, x = {}, torch.randn(2, 5, 8)
+    for model in mlps:
+        for module in model.modules():
+            if isinstance(module, which):
+                module.register_forward_hook(
+                    lambda _, args, out, key=model: kept.setdefault(key, []).append((args[0], out))
+                )
+    with torch.no_grad():
+        plain(x), reusing(x)
+    for a, b in zip(kept[plain], kept[reusing], strict=True):
+        assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+
+
+def test_it_can_be_taken_back(mlps, monkeypatch):
     plain, reusing = mlps
     keep_mlp_buffers(reusing)
-    found = watch_memory(reusing)
+    found = watch_memory(reusing, monkeypatch)
     with torch.no_grad():
         reusing(torch.randn(2, 5, 8))
     assert found == [False] and str(reusing) == str(plain)
@@ -101,10 +129,10 @@ def test_other_modules_and_activations_stay():
     ],
     ids=lambda cfg: cfg['type'],
 )
-def test_every_mlp_of_a_model_overwrites(backbone):
+def test_every_mlp_of_a_model_overwrites(backbone, monkeypatch):
     head = dict(type='AggregatorHead', num_classes=3, in_channels=32)
     model = MODELS.build(dict(type='mmpretrain.GLSimClassifier', backbone=backbone, head=head)).eval()
-    found = watch_memory(model)
+    found = watch_memory(model, monkeypatch)
     images = torch.randn(2, 3, 32, 32)
     first = model(images)
     assert len(found) == 5 and all(found)  # two layers twice, and the aggregator

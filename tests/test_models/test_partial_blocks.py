@@ -1,6 +1,7 @@
 """Blocks that do less than whole: exact where they say so."""
 
 import copy
+from collections import Counter
 
 import pytest
 import timm
@@ -10,11 +11,11 @@ from hypothesis import strategies as st
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from mmpretrain.registry import MODELS
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
 from glsim_mm.errors import GLSimError
-from glsim_mm.models.utils.block_parts import split_block
-from glsim_mm.models.utils.partial_blocks import class_token_of, detach_patches, merge_tokens
+from glsim_mm.models.utils.partial_blocks import class_token_of, detach_patches, merge_tokens, split_block
 
 ARCH = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
 
@@ -106,10 +107,76 @@ def test_other_blocks_are_run_whole(make):
         merge_tokens([block], tokens(), 1, 2, call)
 
 
-def test_a_wrapped_projection_is_left_alone():
-    block = build(BLOCKS['mmpretrain'])
-    block.attn.qkv = nn.Sequential(block.attn.qkv)  # as LoRA and quantisation do
-    assert split_block(block) is None
+def wrap_qkv(block):
+    block.attn.qkv = nn.Sequential(block.attn.qkv, nn.Linear(96, 96))  # as LoRA and quantisation do
+
+
+def parametrise_qkv(block):
+    parametrize.register_parametrization(block.attn.qkv, 'weight', nn.Hardtanh())
+
+
+def parametrise_mlp(block):
+    linear = next(child for child in block.modules() if isinstance(child, nn.Linear) and child.in_features == 32)
+    parametrize.register_parametrization(linear, 'weight', nn.Hardtanh())
+
+
+def replace_forward(block):
+    attention = block.attn
+    forward = attention.forward
+    attention.forward = lambda *args, **kwargs: 2 * forward(*args, **kwargs)
+
+
+def change_output_by_a_hook(block):
+    block.attn.register_forward_hook(lambda module, args, out: 3 * out)
+
+
+@pytest.mark.parametrize('make', ['mmpretrain', 'timm, DINOv2'])
+@pytest.mark.parametrize(
+    'change', [wrap_qkv, parametrise_qkv, parametrise_mlp, replace_forward, change_output_by_a_hook]
+)
+def test_a_changed_block_computes_what_it_computes_whole(make, change):
+    block, x = build(BLOCKS[make]), tokens()
+    before = block(x)
+    change(block)
+    wanted = block(x)
+    assert not torch.allclose(wanted, before, atol=1e-3)
+    torch.testing.assert_close(class_token_of(block, x), wanted[:, :1], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(detach_patches(block, x), wanted, atol=1e-5, rtol=1e-4)
+
+
+MODELS_TO_WATCH = {
+    'GLSimViT': dict(type='GLSimViT', arch=ARCH, img_size=32, patch_size=8),
+    'TimmViT': dict(type='TimmViT', model_name='vit_tiny_patch16_224', depth=3, embed_dim=32, num_heads=2, img_size=32),
+    'mmpretrain': dict(type='VisionTransformer', arch=ARCH, img_size=32, patch_size=8, out_type='raw'),
+}
+
+
+@pytest.mark.parametrize('backbone', MODELS_TO_WATCH.values(), ids=MODELS_TO_WATCH)
+def test_hooks_of_every_block_fire_in_both_passes(backbone):
+    head = dict(type='AggregatorHead', num_classes=3, in_channels=32)
+    settings = dict(type='mmpretrain.GLSimClassifier', backbone=backbone, head=head)
+    model = MODELS.build(settings).eval()
+    images, weights = torch.randn(2, 3, 32, 32), list(model.parameters())
+    vit = model.backbone
+    blocks = [*(vit.model.blocks if backbone['type'] == 'TimmViT' else vit.layers), *model.head.layers]
+    wanted = model(images)
+    gradients = torch.autograd.grad(wanted.sum(), weights)
+    seen = {'forward': Counter(), 'backward': Counter()}
+    for number, block in enumerate(blocks):
+        block.register_forward_hook(lambda module, args, out, n=number: seen['forward'].update([n]))
+        block.register_full_backward_hook(lambda module, inputs, outputs, n=number: seen['backward'].update([n]))
+    found = model(images)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), weights), gradients, atol=1e-4, rtol=1e-4)
+    of_each_pass = {**dict.fromkeys(range(3), 2), 3: 1}  # image and crop; the aggregator runs once
+    assert seen == {'forward': of_each_pass, 'backward': of_each_pass}
+
+
+def test_merging_does_not_pass_over_hooks():
+    vit = MODELS.build(dict(MODELS_TO_WATCH['GLSimViT'], merged_tokens=2)).eval()
+    vit.layers[-1].register_forward_hook(lambda module, args, out: None)
+    with pytest.raises(GLSimError, match='without hooks'):
+        vit.encode_crops(torch.randn(1, 3, 32, 32))
 
 
 def test_autocast_leaves_gradients_to_all_weights():

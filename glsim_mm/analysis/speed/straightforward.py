@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ...compat.linear_kernels import use_torch_linear
 from ...models.classifiers import GLSimClassifier
-from ...models.utils.block_parts import BlockParts, split_block
 from ...models.utils.mlp_buffers import keep_mlp_buffers
+from ...models.utils.partial_blocks import BlockParts, split_block
 from ...ops import global_local_similarity, patch_grid, top_patches
 
 
