@@ -87,7 +87,8 @@ def test_metadata_states_the_requirements(wheel):
         {item.name for item in requirements if item.marker is None or item.marker.evaluate(platform)}
         for platform in (linux, mac)
     )
-    common = {'torch', 'torchvision', 'timm', 'numpy', 'pillow', 'jinja2', 'matplotlib', 'mmengine', 'mmpretrain'}
+    common = {'torch', 'torchvision', 'timm', 'numpy', 'pillow', 'jinja2', 'matplotlib', 'rich', 'setuptools'}
+    common |= {'mmengine', 'mmpretrain'}
     assert on_linux == common | {'faiss-gpu'}
     assert on_mac == common | {'faiss-cpu'}
     (mmcv_lite,) = [item for item in requirements if item.name == 'mmcv-lite']

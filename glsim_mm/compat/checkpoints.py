@@ -42,8 +42,11 @@ _NUMPY_MULTIARRAY = ('numpy.core.multiarray', 'numpy._core.multiarray')  # numpy
 def use_safe_checkpoint_loading() -> None:
     """Make mmengine load every checkpoint, whatever its address, with :func:`load_checkpoint_file`.
 
-    Takes the place of the loaders of mmengine and of its OneDL fork, which falls back to unpickling anything.
+    Takes the place of the loaders of mmengine and of its OneDL fork, which falls back to unpickling anything. Programs
+    that call ``torch.load`` themselves may read mmengine's log history too, as far as it is data.
     """
+    if _can_allow_by_name():
+        torch.serialization.add_safe_globals(list(_mmengine_globals()))
     register = CheckpointLoader.register_scheme
     register('', load_from_local, force=True)
     register(('http://', 'https://'), load_from_http, force=True)

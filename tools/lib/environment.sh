@@ -77,7 +77,7 @@ PYTHON
         extras=${extras/mmcv-lite,/}
     fi
     echo "Installing into $venv (the first time this takes a few minutes)"
-    python -m pip install --quiet --disable-pip-version-check 'setuptools>=77' ||
+    python -m pip install --quiet --disable-pip-version-check 'setuptools>=77,<81' ||
         fail "pip could not install; see its message above"
     python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable "$root[$extras]" ||
         fail "pip could not install the project; see its message above"
