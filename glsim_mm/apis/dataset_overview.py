@@ -15,8 +15,7 @@ from ..datasets.dataset_statistics import DatasetStatistics, collect_statistics
 from ..errors import GLSimError
 from ..images.decoding import UnreadableImageError, decode_image
 from ..progress import ProgressBar
-from ..visualization.layout import contact_sheet, stack
-from ..visualization.text import BACKGROUND, text_strip
+from ..visualization.layout import BACKGROUND, contact_sheet, stack, text_strip
 from .config_errors import explain_config_errors
 from .pictures import write_picture
 

@@ -15,7 +15,8 @@ from ..errors import GLSimError
 from ..models import GLSimClassifier, RegionSelector
 from ..models.necks import SELECTORS, build_selector
 from ..models.utils import check_attention, record_attention
-from ..visualization import ComparedImage, Selection, draw_selector_grid, to_rgb_image
+from ..visualization import ComparedImage, Selection, draw_selector_grid
+from ..visualization.from_sample import to_rgb_image
 from .model import load_model
 from .pictures import PictureOptions, write_picture
 from .predictions import annotated_box, build_split, class_names, image_name, read_some

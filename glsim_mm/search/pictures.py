@@ -10,7 +10,7 @@ from PIL import Image
 from glsim_mm.errors import GLSimError
 from glsim_mm.images.sources import ImageSource, read_source
 from glsim_mm.visualization import FoundImage, SearchRow, draw_search_sheet, render_search_page
-from glsim_mm.visualization.report import ReportSettings
+from glsim_mm.visualization.html_report import ReportSettings
 from retrieval.answers import SearchResult
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Record

@@ -1,12 +1,30 @@
-"""Pictures of where a model looked."""
+"""Pictures of where a model looked, drawn from plain arrays: nothing here loads torch or mmengine.
 
-from .boxes import ANNOTATED_COLOR, SELECTED_COLOR, crop_box, draw_box, draw_outlined_box
-from .error_report import ClassAccuracy, PairPictures, render_error_report
-from .heatmap import COLORMAPS, SCALINGS, color_bar, overlay_heatmap, patch_levels
+Only :mod:`glsim_mm.visualization.from_sample`, which reads a model's results, needs them.
+"""
+
+from .html_report import (
+    ClassAccuracy,
+    PairPictures,
+    ReportSettings,
+    render_error_report,
+    render_report,
+    sort_predictions,
+)
 from .layout import contact_sheet, legend_strip
-from .panel import MIN_SIDE, draw_panel, font_size
-from .prediction import Box, Prediction, to_rgb_image
-from .report import ReportSettings, render_report, sort_predictions
+from .overlays import (
+    ANNOTATED_COLOR,
+    COLORMAPS,
+    SCALINGS,
+    SELECTED_COLOR,
+    color_bar,
+    crop_box,
+    draw_box,
+    draw_outlined_box,
+    overlay_heatmap,
+    patch_levels,
+)
+from .panel import MIN_SIDE, Box, Prediction, draw_panel, font_size
 from .search_sheet import FoundImage, SearchRow, draw_search_sheet, render_search_page
 from .selector_grid import ComparedImage, Selection, draw_selector_grid, shares
 
@@ -42,5 +60,4 @@ __all__ = [
     'render_search_page',
     'shares',
     'sort_predictions',
-    'to_rgb_image',
 ]

@@ -6,7 +6,7 @@ import numpy as np
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from .prediction import Prediction, to_rgb_image
+from .panel import Prediction
 
 
 def prediction_from_sample(
@@ -68,3 +68,15 @@ def _values(sample: DataSample, field: str) -> np.ndarray | None:
         return None
     array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
     return array if array.size else None
+
+
+def to_rgb_image(inputs: Tensor) -> np.ndarray:
+    """Network input before the data preprocessor as an image.
+
+    Args:
+        inputs: (3, H, W) BGR as OpenMMLab's pipelines pack it, values 0..255.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    return np.ascontiguousarray(inputs.flip(0).permute(1, 2, 0).cpu().numpy().astype(np.uint8))

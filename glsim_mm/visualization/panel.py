@@ -1,14 +1,69 @@
-"""One image in a row: the image, where the model looked, what it saw there, and what it took it for."""
+"""What is drawn of one image: where the model looked, what it saw there, and what it took it for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .boxes import ANNOTATED_COLOR, SELECTED_COLOR, crop_box, draw_outlined_box
-from .heatmap import overlay_heatmap
-from .layout import GAP, join, legend_strip, stack
-from .prediction import Prediction
-from .text import BACKGROUND, MUTED_COLOR, draw_text, line_height, load_font, text_strip
+from .layout import (
+    BACKGROUND,
+    GAP,
+    MUTED_COLOR,
+    draw_text,
+    join,
+    legend_strip,
+    line_height,
+    load_font,
+    shorten,
+    stack,
+    text_strip,
+)
+from .overlays import ANNOTATED_COLOR, SELECTED_COLOR, Box, crop_box, draw_outlined_box, overlay_heatmap
+
+
+@dataclass
+class Prediction:
+    """What is drawn of one image. Boxes are ``x0, y0, x1, y1`` in pixels of :attr:`image`.
+
+    Attributes:
+        image: Network input before normalisation, (H, W, 3) uint8 RGB.
+        predicted: Name of the predicted class.
+        score: Its probability, 0..1.
+        truth: Name of the true class, if known.
+        selected_box: Where the model took its crop. Defaults to None, for models without.
+        similarity_map: (h, w) scores of the patches, the larger the likelier selected.
+        annotated_box: Where the object is.
+        top: Names and probabilities of the likeliest classes, likeliest first.
+        selected_boxes: All boxes, (R, 4), of a model with several crops.
+        path: Of the image file, for captions and file names.
+    """
+
+    image: np.ndarray
+    predicted: str
+    score: float
+    truth: str | None = None
+    selected_box: Box | None = None
+    similarity_map: np.ndarray | None = None
+    annotated_box: Box | None = None
+    top: Sequence[tuple[str, float]] = ()
+    selected_boxes: Sequence[Box] | np.ndarray | None = None
+    path: str | None = None
+
+    @property
+    def is_right(self) -> bool | None:
+        """Whether predicted and true class agree, None where the true class is unknown."""
+        return None if self.truth is None else self.truth == self.predicted
+
+    @property
+    def boxes(self) -> list[Box]:
+        """Every selected box: none, one or several."""
+        if self.selected_boxes is not None:
+            return list(self.selected_boxes)
+        return [] if self.selected_box is None else [self.selected_box]
+
 
 MIN_SIDE = 96
 RIGHT_COLOR, WRONG_COLOR = (0, 158, 115), (213, 94, 0)  # Okabe and Ito's bluish green and vermilion
@@ -191,3 +246,47 @@ def percent(share: float) -> str:
     if 0.995 <= share < 1:
         return '>99 %'
     return f'{100 * share:.0f} %'
+
+
+class DrawnObject(NamedTuple):
+    """An object to draw.
+
+    Attributes:
+        box: ``x0, y0, x1, y1`` in pixels of the photo.
+        caption: Its name.
+        region: Where the model looked closer.
+    """
+
+    box: Box
+    caption: str
+    region: Box | None = None
+
+
+def draw_objects(photo: np.ndarray, objects: Sequence[DrawnObject]) -> np.ndarray:
+    """Draw boxes with captions, and within them the selected regions.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        objects: Any number.
+
+    Returns:
+        (H, W, 3) uint8 RGB, a new image.
+    """
+    drawn = np.ascontiguousarray(photo).copy()
+    size = max(11, min(photo.shape[:2]) // 28)
+    width = max(2, min(photo.shape[:2]) // 200)
+    for one in objects:
+        drawn = draw_outlined_box(drawn, one.box, ANNOTATED_COLOR, width)
+        if one.region is not None:
+            drawn = draw_outlined_box(drawn, one.region, SELECTED_COLOR, width)
+    canvas = Image.fromarray(drawn)
+    draw, font, height = ImageDraw.Draw(canvas), load_font(size, bold=True), line_height(size)
+    for one in objects:
+        caption = shorten(one.caption, photo.shape[1] - 6, font)
+        length = font.getlength(caption) + 6
+        # Above the box, or inside it at the upper border; never beyond the right one.
+        left = min(max(0, one.box[0]), max(0, photo.shape[1] - length))
+        top = one.box[1] - height if one.box[1] >= height else max(0, one.box[1])
+        draw.rectangle((left, top, left + length, top + height), fill='black')
+        draw.text((left + 3, top + height / 2), caption, 'white', font, anchor='lm')
+    return np.asarray(canvas)

@@ -6,13 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .boxes import SELECTED_COLOR, draw_outlined_box
-from .heatmap import overlay_heatmap
-from .layout import GAP, join, legend_strip, stack, with_margin
+from .html_report import ReportSettings, data_url, render_page
+from .layout import BACKGROUND, GAP, MUTED_COLOR, join, legend_strip, stack, text_strip, with_margin
+from .overlays import SELECTED_COLOR, Box, draw_outlined_box, overlay_heatmap
 from .panel import MIN_SIDE, RIGHT_COLOR, WRONG_COLOR, fit_height, font_size
-from .prediction import Box
-from .report import ReportSettings, data_url, render_page
-from .text import BACKGROUND, MUTED_COLOR, text_strip
 
 _BAND = 4  # pixels
 _BANDS = {None: (BACKGROUND, ''), True: (RIGHT_COLOR, '✓'), False: (WRONG_COLOR, '✗')}

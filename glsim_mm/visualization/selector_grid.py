@@ -5,12 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .boxes import box_share, share_inside
-from .heatmap import overlay_heatmap
-from .layout import GAP, join, legend_strip, stack, with_margin
-from .panel import MIN_SIDE, fit_height, font_size, percent, with_boxes
-from .prediction import Box, Prediction
-from .text import MUTED_COLOR, load_font, text_strip
+from .layout import GAP, MUTED_COLOR, join, legend_strip, load_font, stack, text_strip, with_margin
+from .overlays import Box, box_share, overlay_heatmap, share_inside
+from .panel import MIN_SIDE, Prediction, fit_height, font_size, percent, with_boxes
 
 
 @dataclass

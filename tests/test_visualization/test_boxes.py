@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from test_visualization.example_predictions import gradient
 
 from glsim_mm.visualization import SELECTED_COLOR, crop_box, draw_box, draw_outlined_box
-from glsim_mm.visualization.boxes import box_share, share_inside
+from glsim_mm.visualization.overlays import box_share, share_inside
 
 RED = (255, 0, 0)
 COORDINATES = st.floats(-100, 200, allow_nan=False)

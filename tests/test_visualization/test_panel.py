@@ -5,7 +5,8 @@ import pytest
 import torch
 from test_visualization.example_predictions import gradient, make_prediction
 
-from glsim_mm.visualization import ANNOTATED_COLOR, SELECTED_COLOR, draw_panel, to_rgb_image
+from glsim_mm.visualization import ANNOTATED_COLOR, SELECTED_COLOR, draw_panel
+from glsim_mm.visualization.from_sample import to_rgb_image
 from glsim_mm.visualization.panel import RIGHT_COLOR, WRONG_COLOR, percent
 
 ANNOTATED = (2, 2, 42, 42)

@@ -9,7 +9,7 @@ from PIL import Image
 from test_visualization.example_predictions import make_prediction
 
 from glsim_mm.visualization import ReportSettings, render_report, sort_predictions
-from glsim_mm.visualization.report import list_errors
+from glsim_mm.visualization.html_report import list_errors
 
 EVIL = '<script>alert(1)</script>"\' onload=x'
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glsim_mm.visualization import FoundImage, SearchRow, draw_search_sheet, render_search_page
-from glsim_mm.visualization.boxes import SELECTED_COLOR
+from glsim_mm.visualization.overlays import SELECTED_COLOR
 from glsim_mm.visualization.panel import RIGHT_COLOR, WRONG_COLOR
 from glsim_mm.visualization.search_sheet import show_region
 

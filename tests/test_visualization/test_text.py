@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glsim_mm.visualization.text import load_font, shorten, text_strip
+from glsim_mm.visualization.layout import load_font, shorten, text_strip
 
 
 def test_short_text_stays():

@@ -123,7 +123,7 @@ def write_pictures(results: Sequence[PhotoObjects], folder: str | Path) -> list[
     """
     from PIL import Image
 
-    from glsim_mm.visualization.objects import DrawnObject, draw_objects
+    from glsim_mm.visualization.panel import DrawnObject, draw_objects
 
     from ..encoder.reading import read_photo
 

@@ -1,0 +1,213 @@
+"""Boxes and heat maps on images, which are (H, W, 3) uint8; boxes are ``x0, y0, x1, y1`` in their pixels.
+
+Scores of different selectors have different ranges and distributions. By default the colour of a heat map stands for
+the rank of a patch among the patches of its image, so that it means the same in every heat map.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+Box = Sequence[float] | np.ndarray
+
+# Okabe and Ito's colours, which people with any form of colour blindness tell apart
+# (https://jfly.uni-koeln.de/color/); RGB.
+SELECTED_COLOR = (213, 94, 0)
+ANNOTATED_COLOR = (86, 180, 233)
+_OUTLINES = (255, 255, 255), (0, 0, 0)
+
+
+def draw_box(image: np.ndarray, box: Box, color: tuple[int, int, int], width: int = 2) -> np.ndarray:
+    """Draw a frame just within a box, cut off at the border of the image.
+
+    Args:
+        image: (H, W, 3) uint8.
+        box: ``x0, y0, x1, y1`` in pixels.
+        color: In the image's order of channels.
+        width: Of the frame in pixels.
+
+    Returns:
+        A new image.
+    """
+    x0, y0, x1, y1 = _to_pixels(box, image.shape)
+    drawn = image.copy()
+    drawn[y0:y1, x0:x1] = color
+    inner = slice(y0 + width, max(y1 - width, y0 + width)), slice(x0 + width, max(x1 - width, x0 + width))
+    drawn[inner] = image[inner]
+    return drawn
+
+
+def draw_outlined_box(image: np.ndarray, box: Box, color: tuple[int, int, int], width: int = 2) -> np.ndarray:
+    """Draw a frame that stands out on any image: the colour between a black and a white line of one pixel.
+
+    Args:
+        image: (H, W, 3) uint8.
+        box: ``x0, y0, x1, y1`` in pixels.
+        color: In the image's order of channels.
+        width: Of the coloured frame in pixels; the lines lie within it and without.
+
+    Returns:
+        A new image.
+    """
+    x0, y0, x1, y1 = _to_pixels(box, image.shape)
+    inner, outer = _OUTLINES
+    drawn = draw_box(image, (x0, y0, x1, y1), outer, width + 2)
+    drawn = draw_box(drawn, (x0 + 1, y0 + 1, x1 - 1, y1 - 1), color, width)
+    ring = np.array([width + 1, width + 1, -width - 1, -width - 1]) + (x0, y0, x1, y1)
+    if ring[2] - ring[0] > 2 and ring[3] - ring[1] > 2:
+        drawn = draw_box(drawn, ring, inner, 1)
+    return drawn
+
+
+def crop_box(image: np.ndarray, box: Box, size: int | tuple[int, int]) -> np.ndarray:
+    """Cut out a box and resize it.
+
+    Args:
+        image: (H, W, 3) uint8.
+        box: ``x0, y0, x1, y1`` in pixels; at least one pixel is taken.
+        size: Height and width of the result in pixels; one number makes a square.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    x0, y0, x1, y1 = _to_pixels(box, image.shape)
+    return cv2.resize(np.ascontiguousarray(image[y0:y1, x0:x1]), (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def box_share(box: Box, shape: tuple[int, ...]) -> float:
+    """Share of an image that a box covers.
+
+    Args:
+        box: ``x0, y0, x1, y1`` in pixels; what lies outside of the image does not count.
+        shape: Of the image, height and width first.
+
+    Returns:
+        0..1.
+    """
+    return _area(_clip(box, (0, 0, shape[1], shape[0]))) / (shape[0] * shape[1])
+
+
+def share_inside(box: Box, other: Box) -> float:
+    """Share of a box that lies inside another.
+
+    Args:
+        box: ``x0, y0, x1, y1`` in pixels.
+
+    Returns:
+        0..1; 0 for an empty box.
+    """
+    area = _area(box)
+    return _area(_clip(box, other)) / area if area > 0 else 0.0
+
+
+def _clip(box: Box, other: Box) -> np.ndarray:
+    return np.concatenate([np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])])
+
+
+def _area(box: Box) -> float:
+    return float(max(box[2] - box[0], 0) * max(box[3] - box[1], 0))
+
+
+def _to_pixels(box: Box, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Whole pixels within the image, at least one each way."""
+    x0, y0, x1, y1 = (int(round(float(value))) for value in box)
+    x0, y0 = min(max(x0, 0), shape[1] - 1), min(max(y0, 0), shape[0] - 1)
+    return x0, y0, min(max(x1, x0 + 1), shape[1]), min(max(y1, y0 + 1), shape[0])
+
+
+COLORMAPS = {
+    'cividis': cv2.COLORMAP_CIVIDIS,
+    'viridis': cv2.COLORMAP_VIRIDIS,
+    'magma': cv2.COLORMAP_MAGMA,
+    'inferno': cv2.COLORMAP_INFERNO,
+    'plasma': cv2.COLORMAP_PLASMA,
+    'turbo': cv2.COLORMAP_TURBO,
+}
+"""Names of colour maps; in all but turbo lightness grows with the score. cividis looks alike to the colour-blind."""
+
+SCALINGS = 'rank', 'linear'
+OPACITY = 0.6
+
+
+def patch_levels(scores: np.ndarray, scaling: str = 'rank') -> np.ndarray:
+    """Scores of patches as levels of a colour map.
+
+    Args:
+        scores: (h, w) numbers, the larger the likelier selected. NaN counts as the least.
+        scaling: ``'rank'``: the share of the other patches with a lower score, patches of one score sharing their mean;
+            ``'linear'``: from the least finite score to the largest, infinite ones at the ends.
+
+    Returns:
+        (h, w) float64, 0..1; 0.5 everywhere if all scores are equal or NaN.
+
+    Raises:
+        ValueError: If ``scaling`` is unknown.
+    """
+    if scaling not in SCALINGS:
+        raise ValueError(f'scaling must be one of {", ".join(SCALINGS)}, got {scaling!r}')
+    scores = np.where(np.isnan(scores), -np.inf, np.asarray(scores, np.float64))
+    if scores.max() == scores.min():
+        return np.full(scores.shape, 0.5)
+    return _ranks(scores) if scaling == 'rank' else _fractions(scores)
+
+
+def overlay_heatmap(
+    image: np.ndarray,
+    scores: np.ndarray,
+    colormap: str = 'cividis',
+    scaling: str = 'rank',
+    opacity: float = OPACITY,
+) -> np.ndarray:
+    """Lay scores of patches over an image in shades of grey, each patch in one colour.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        scores: (h, w) numbers; see :func:`patch_levels`.
+        colormap: One of :data:`COLORMAPS`. Defaults to ``'cividis'``, dark blue (least) to yellow (most).
+        scaling: See :func:`patch_levels`.
+        opacity: Of the colours, 0..1. Defaults to 0.6.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    levels = cv2.resize(patch_levels(scores, scaling), image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+    return _blend(grey, levels, colormap, opacity)
+
+
+def color_bar(height: int, width: int, colormap: str = 'cividis', opacity: float = OPACITY) -> np.ndarray:
+    """Colours of a heat map over medium grey, least on the left.
+
+    Args:
+        height: In pixels.
+        width: In pixels.
+        colormap: One of :data:`COLORMAPS`.
+        opacity: As of the heat map. Defaults to 0.6.
+
+    Returns:
+        (height, width, 3) uint8 RGB.
+    """
+    levels = np.tile(np.linspace(0, 1, width), (height, 1))
+    return _blend(np.full((height, width, 1), 128, np.uint8), levels, colormap, opacity)
+
+
+def _blend(grey: np.ndarray, levels: np.ndarray, colormap: str, opacity: float) -> np.ndarray:
+    colors = cv2.applyColorMap(np.round(255 * levels).astype(np.uint8), COLORMAPS[colormap])[..., ::-1]
+    return np.round(grey * (1 - opacity) + colors * opacity).astype(np.uint8)
+
+
+def _ranks(scores: np.ndarray) -> np.ndarray:
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    mean_rank = np.cumsum(counts) - (counts + 1) / 2
+    return mean_rank[place].reshape(scores.shape) / (scores.size - 1)
+
+
+def _fractions(scores: np.ndarray) -> np.ndarray:
+    finite = scores[np.isfinite(scores)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    # Halves, for the range of two large numbers may be infinite.
+    span = high / 2 - low / 2
+    between = (np.clip(scores, low, high) / 2 - low / 2) / (span if span > 0 else 1.0)
+    return np.where(scores == np.inf, 1.0, np.where(scores == -np.inf, 0.0, between))
