@@ -1,22 +1,14 @@
 """Data sets, batch samplers and transforms that mmpretrain lacks."""
 
-from .anime import DAFB, Moe
 from .cached_transforms import CachedTransforms
 from .class_balanced_sampler import ClassBalancedBatchSampler
 from .class_disjoint import ClassDisjointSplit
-from .cub_format import CUBFormat
-from .fgvc_aircraft import FGVCAircraftFormat
+from .cub_format import CUBFormat, NABirds
 from .fine_grained import FineGrainedDataset
-from .flowers102 import Flowers102Format
-from .food101 import Food101Format
 from .image_transforms import LoadImage, RandomCropWithBoxes
-from .inaturalist2017 import INaturalist2017
-from .nabirds import NABirds
-from .oxford_pets import OxfordPetsFormat
-from .stanford_cars import StanfordCarsFormat
-from .stanford_dogs import StanfordDogs
+from .matlab_sets import Flowers102Format, StanfordCarsFormat, StanfordDogs
 from .table import TableDataset
-from .vegfru import VegFru
+from .text_list_sets import DAFB, FGVCAircraftFormat, Food101Format, INaturalist2017, Moe, OxfordPetsFormat, VegFru
 
 __all__ = [
     'DAFB',

@@ -5,7 +5,7 @@ import json
 import struct
 import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 import mat4py
@@ -15,19 +15,17 @@ from mmengine import fileio
 
 from ..errors import GLSimError, one_line
 
+T = TypeVar('T')
 _CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 # What mat4py raises for a file that ends too early or is something else.
 _DAMAGED = (LookupError, TypeError, ValueError, EOFError, struct.error, zlib.error, ParseError)
 
 
 def read_lines(path: str) -> list[str]:
-    """Lines of a text file, UTF-8.
+    """Lines of a UTF-8 text file, without line ends.
 
     Args:
-        path: A file, local or of a storage that mmengine knows.
-
-    Returns:
-        Without line ends.
+        path: A file, local or in a storage that mmengine knows.
 
     Raises:
         GLSimError: If the file is not there or is no text.
@@ -40,34 +38,53 @@ def read_lines(path: str) -> list[str]:
         raise GLSimError(f'{path} is no UTF-8 text ({error}); it is damaged or of another kind') from error
 
 
+def read_rows(path: str, parse: Callable[[str], T], problem: str = 'cannot be read') -> Iterator[tuple[int, T]]:
+    """Parsed lines of a text file; empty lines are passed over.
+
+    Args:
+        path: The file.
+        parse: Turns a line into a value, or raises ``ValueError`` or ``LookupError``.
+        problem: What is said of a line that it refuses.
+
+    Yields:
+        Number of the line, from 1, and its value.
+
+    Raises:
+        GLSimError: If the file is not there, or a line is refused; the line is quoted.
+    """
+    for number, line in enumerate(read_lines(path), start=1):
+        line = line.strip()
+        if line:
+            try:
+                value = parse(line)
+            except (ValueError, LookupError) as error:
+                raise GLSimError(f'line {number} of {path} {problem} ({line!r}); correct it') from error
+            yield number, value
+
+
 def read_table(
     path: str, parse: Callable[[str], Any] = str, parse_id: Callable[[str], Hashable] = int
 ) -> dict[Any, Any]:
-    """Lines ``ID VALUE`` of a text file, in order; empty lines are passed over.
+    """Values by id, from lines ``ID VALUE`` of a text file, in the order of the file.
 
     Args:
         path: The file.
         parse: Turns what follows the id into a value, or raises ``ValueError``.
         parse_id: Turns the id into a key.
 
-    Returns:
-        dict: Value of each id.
-
     Raises:
         GLSimError: If the file is not there, a line cannot be read, or an id comes twice.
     """
+
+    def parse_line(line: str) -> tuple[Hashable, Any]:
+        key, value = line.split(maxsplit=1)
+        return parse_id(key), parse(value)
+
     table: dict[Any, Any] = {}
-    for number, line in enumerate(read_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            key, value = line.strip().split(maxsplit=1)
-            parsed = parse_id(key), parse(value)
-        except ValueError as error:
-            raise GLSimError(f'line {number} of {path} cannot be read ({line.strip()!r}); correct it') from error
-        if parsed[0] in table:
+    for number, (key, value) in read_rows(path, parse_line):
+        if key in table:
             raise GLSimError(f'line {number} of {path} has the id {key} again; ids must differ')
-        table[parsed[0]] = parsed[1]
+        table[key] = value
     return table
 
 
@@ -110,13 +127,10 @@ def read_json(path: str) -> Any:
 
 
 def read_mat(path: str) -> dict[str, Any]:
-    """Variables of a MATLAB file, version 5.
+    """Variables of a MATLAB file (version 5) by name; a struct array is a dict of lists.
 
     Args:
         path: A local file.
-
-    Returns:
-        Values by name; a struct array is a dict of lists.
 
     Raises:
         GLSimError: If the file is not there or cannot be read.
@@ -130,15 +144,12 @@ def read_mat(path: str) -> dict[str, Any]:
 
 
 def read_mat_fields(content: dict, names: Sequence[str], path: str) -> list[list]:
-    """Variables of a MATLAB file, or fields of a struct array, as equally long lists.
+    """Variables of a MATLAB file, or fields of a struct array, as flat lists of equal length.
 
     Args:
-        content: Values by name.
-        names: Which.
+        content: Values by name; a single value becomes a list of one.
+        names: Which to read.
         path: The file, for the error.
-
-    Returns:
-        A flat list for each name; a single value is a list of one.
 
     Raises:
         GLSimError: If a name is not there, or the lists differ in length.
@@ -153,13 +164,7 @@ def read_mat_fields(content: dict, names: Sequence[str], path: str) -> list[list
 
 
 def read_voc_boxes(path: str) -> np.ndarray:
-    """Boxes of an XML file in Pascal VOC's layout.
-
-    Args:
-        path: The file.
-
-    Returns:
-        ``x0, y0, x1, y1`` of each box, float32 (n, 4).
+    """Boxes of an XML file in Pascal VOC's layout, float32 (n, 4) ``x0, y0, x1, y1``.
 
     Raises:
         GLSimError: If the file is not there or cannot be read.

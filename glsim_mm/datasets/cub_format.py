@@ -1,105 +1,174 @@
-"""Data sets in the file layout of CUB-200-2011."""
+"""Data sets in the file layout of CUB-200-2011: that set, NABirds, and your own."""
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import ClassVar
 
 from mmengine import fileio
-from mmpretrain.datasets import CUB
 from mmpretrain.registry import DATASETS
 
 from ..errors import GLSimError
 from .annotation_files import check_ids, check_unique, read_table, xywh_to_xyxy
+from .fine_grained import NOT_STATED, FineGrainedDataset, PublishedSet, Source
 
-CLASSES_FILE = 'classes.txt'
-IMAGES_FILE = 'images.txt'
-LABELS_FILE = 'image_class_labels.txt'
-SPLIT_FILE = 'train_test_split.txt'
-BOXES_FILE = 'bounding_boxes.txt'
-SPLITS = ('train', 'test')
+_LABELS, _SPLIT, _BOXES = 'image_class_labels.txt', 'train_test_split.txt', 'bounding_boxes.txt'
+_FILES = ('images', 'images.txt', 'classes.txt', _LABELS, _SPLIT, _BOXES)
 
 
 @DATASETS.register_module()
-class CUBFormat(CUB):
-    """CUB-200-2011, or any data set in its layout, with class names and boxes from the folder's own files.
+class CUBFormat(FineGrainedDataset):
+    """CUB-200-2011 (Wah et al., 2011), or any data set in its layout.
 
-    The folder holds ``images/`` and text files whose lines begin with an id counted from 1: ``classes.txt`` (class id,
-    name), ``images.txt`` (image id, path below ``images/``, which may hold spaces), ``image_class_labels.txt`` (image
-    id, class id), ``train_test_split.txt`` (image id, 1 for training) and, where there are boxes,
-    ``bounding_boxes.txt`` (image id, x, y, width, height in pixels).
+    The folder holds, with ids counted from 1::
 
-    Each sample has ``img_path``, ``gt_label`` and, with boxes, ``gt_bboxes`` (1, 4) float32 ``x0, y0, x1, y1`` in
-    pixels of the file's image; mmcv's transforms (Resize, CenterCrop, RandomFlip) keep them in step with the image.
+        ├── images/
+        │   └── 001.Black_footed_Albatross/Black_Footed_Albatross_0001_796111.jpg
+        ├── images.txt                 image id, path below images/, which may hold spaces
+        ├── classes.txt                class id, name
+        ├── image_class_labels.txt     image id, class id
+        ├── train_test_split.txt       image id, 1 for training
+        └── bounding_boxes.txt         image id, x, y, width, height in pixels; may be left out
 
-    Args:
-        data_root: The folder.
-        split: ``'train'`` or ``'test'``.
-        **kwargs: Further arguments of mmpretrain's :class:`CUB`; ``classes`` or ``metainfo`` take the place of
-            ``classes.txt``.
+    Boxes are (1, 4); mmcv's transforms (Resize, CenterCrop, RandomFlip) keep them in step with the image. Names given
+    as ``classes`` or ``metainfo`` take the place of ``classes.txt``. See :class:`FineGrainedDataset` for arguments::
 
-    Raises:
-        GLSimError: If the split is unknown or empty, the folder or a file is not there, a line cannot be read, an image
-            comes twice or the ids of two files do not fit each other.
+        CUBFormat('data/CUB_200_2011', split='test', pipeline=[dict(type='LoadImage')])
     """
 
-    METAINFO: dict = {}
+    SIZES = dict(train=None, test=None)
+    HINT = ', or render a demo set there: python tools/datasets/make_demo.py --help'
+    PARSE_ID: ClassVar[Callable[[str], Hashable]] = int
 
-    def __init__(self, data_root: str, split: str = 'train', **kwargs) -> None:
-        if split not in SPLITS:
-            raise GLSimError(f"CUBFormat: split must be 'train' or 'test', got {split!r}; correct the config")
-        data_root = str(data_root)
-        if not fileio.isdir(data_root):
-            raise GLSimError(
-                f'data folder {data_root} does not exist; set data_root of the data sets, '
-                'or render a demo set there: python tools/datasets/make_demo.py --help'
-            )
-        if kwargs.get('classes') is None and 'classes' not in (kwargs.get('metainfo') or {}):
-            kwargs['classes'] = read_class_names(fileio.join_path(data_root, CLASSES_FILE))
-        super().__init__(data_root, split, **kwargs)
+    def read_metainfo(self, data_root: str) -> dict:
+        """Names in order of their ids; see the base class."""
+        if self.has_given_names:
+            return {}
+        path = fileio.join_path(data_root, 'classes.txt')
+        names = read_table(path)
+        if sorted(names) != list(range(1, len(names) + 1)):
+            raise GLSimError(f'the ids in {path} must be 1, 2, 3, ... without gaps; renumber the classes')
+        return dict(classes=tuple(names[key] for key in sorted(names)))
 
-    def load_data_list(self) -> list[dict]:
-        """Read the annotation files; :meth:`full_init` calls it."""
-        paths = read_table(self.ann_file)
-        labels = read_table(self.image_class_labels_file, int)
-        is_train = read_table(self.train_test_split_file, int)
-        boxes_file = fileio.join_path(self.data_root, BOXES_FILE)
-        boxes = read_table(boxes_file, xywh_to_xyxy) if fileio.exists(boxes_file) else None
-        check_unique(self.ann_file, paths)
-        check_ids(self.ann_file, paths, self.image_class_labels_file, labels)
-        check_ids(self.ann_file, paths, self.train_test_split_file, is_train)
-        if boxes is not None:
-            check_ids(self.ann_file, paths, boxes_file, boxes)
-        _check_labels(self.image_class_labels_file, labels, len(self.CLASSES))
-        wanted = [key for key in paths if (is_train[key] == 1) == (self.split == 'train')]
-        if not wanted:
-            raise GLSimError(f'no image of {self.train_test_split_file} belongs to the {self.split} split; correct it')
-        return [self._info(key, paths, labels, boxes) for key in wanted]
+    def read_samples(self) -> list[dict]:
+        """Images of the split in the order of ``images.txt``; see the base class."""
+        parse_id, paths_file = type(self).PARSE_ID, self.path('images.txt')
+        paths = read_table(paths_file, str, parse_id)
+        labels = read_table(self.path(_LABELS), int, parse_id)
+        is_train = read_table(self.path(_SPLIT), int, parse_id)
+        others = {_LABELS: labels, _SPLIT: is_train}
+        if fileio.exists(self.path(_BOXES)):
+            others[_BOXES] = read_table(self.path(_BOXES), xywh_to_xyxy, parse_id)
+        check_unique(paths_file, paths)
+        for file, table in others.items():
+            check_ids(paths_file, paths, self.path(file), table)
+        label_of = self.label_of()
+        samples = []
+        for key, path in paths.items():
+            if labels[key] not in label_of:
+                raise GLSimError(
+                    f'image {key} in {self.path(_LABELS)} has class {labels[key]}, but there are classes 1 to '
+                    f'{len(label_of)}; correct the file or the class names'
+                )
+            if (is_train[key] == 1) == (self.split == 'train'):
+                samples.append(dict(img_path=f'images/{path}', gt_label=label_of[labels[key]]))
+                if _BOXES in others:
+                    samples[-1]['gt_bboxes'] = others[_BOXES][key]
+        return samples
 
-    def _info(self, key: int, paths: dict, labels: dict, boxes: dict | None) -> dict:
-        info = dict(img_path=fileio.join_path(self.img_prefix, paths[key]), gt_label=labels[key] - 1)
-        if boxes is not None:
-            info['gt_bboxes'] = boxes[key][None].copy()
-        return info
+    def label_of(self) -> Mapping[int, int]:
+        """Label of each class id."""
+        return {number: number - 1 for number in range(1, len(self.CLASSES) + 1)}
 
 
-def read_class_names(path: str) -> tuple[str, ...]:
-    """Class names of a ``classes.txt``, in order of their ids.
+CUB = PublishedSet(
+    name='cub',
+    title='CUB-200-2011',
+    reader=CUBFormat,
+    sizes=dict(train=5994, test=5794),
+    homepage='https://data.caltech.edu/records/65de6-vp158',
+    licence=f'{NOT_STATED} in the archive or its README. The photos are from Flickr and belong to their photographers; '
+    'take it as for non-commercial research and education only.',
+    boxes='one per image',
+    sources=(
+        Source(
+            'CUB_200_2011.tgz',
+            _FILES,
+            url='https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz',
+            checksum='md5:97eceeb196236b17998738112f37df78',
+            checksum_from='Avalanche',
+            size=1150585339,
+        ),
+    ),
+    notes='Parts, attributes and segmentations are not used.',
+)
 
-    Args:
-        path: File with a line ``ID NAME`` per class, ids counted from 1.
 
-    Returns:
-        Names.
+@DATASETS.register_module()
+class NABirds(CUBFormat):
+    """NABirds (Van Horn et al., CVPR 2015; https://dl.allaboutbirds.org/nabirds): 555 classes, 48,562 photos.
 
-    Raises:
-        GLSimError: If the file is not there, cannot be read, or its ids are not 1, 2, 3, ...
+    The folder is the archive's own, whose image ids are not numbers::
+
+        ├── images/
+        │   └── 0817/0001afd499a14a67b940d419413e23b3.jpg
+        ├── images.txt                 image id, path below images/
+        ├── classes.txt                class id, name: 1,011 nodes
+        ├── hierarchy.txt              class id, id of its parent
+        ├── image_class_labels.txt     image id, class id
+        ├── train_test_split.txt       image id, 1 for training
+        └── bounding_boxes.txt         image id, x, y, width, height
+
+    The nodes that have images are the classes, numbered in the order of ``classes.txt``; the nodes above them, without
+    the root, are their ancestors. See :class:`FineGrainedDataset` for arguments::
+
+        NABirds('data/nabirds', split='test').metainfo['ancestors'][0]
     """
-    names = read_table(path)
-    if sorted(names) != list(range(1, len(names) + 1)):
-        raise GLSimError(f'the ids in {path} must be 1, 2, 3, ... without gaps; renumber the classes')
-    return tuple(names[key] for key in sorted(names))
+
+    SIZES = dict(train=23929, test=24633)
+    HINT = ''
+    PARSE_ID = str
+
+    def read_metainfo(self, data_root: str) -> dict:
+        """Names and ancestors of the classes that have images; see the base class."""
+        names = read_table(fileio.join_path(data_root, 'classes.txt'))
+        labels_file = fileio.join_path(data_root, _LABELS)
+        used = set(read_table(labels_file, int, str).values())
+        unknown = sorted(used - names.keys())
+        if unknown:
+            raise GLSimError(f'{labels_file} has the class {unknown[0]}, which classes.txt has not; correct the files')
+        self._class_ids = [class_id for class_id in names if class_id in used]
+        parents = read_table(fileio.join_path(data_root, 'hierarchy.txt'), int)
+        ancestors = [tuple(names[node] for node in _above(class_id, parents, names)) for class_id in self._class_ids]
+        return dict(classes=tuple(names[class_id] for class_id in self._class_ids), ancestors=tuple(ancestors))
+
+    def label_of(self) -> Mapping[int, int]:
+        """Label of each class id."""
+        return {class_id: label for label, class_id in enumerate(self._class_ids)}
 
 
-def _check_labels(path: str, labels: dict[int, int], num_classes: int) -> None:
-    for key, label in labels.items():
-        if not 1 <= label <= num_classes:
-            raise GLSimError(
-                f'image {key} in {path} has class {label}, but there are classes 1 to {num_classes}; correct the file '
-                'or the class names'
-            )
+def _above(node: int, parents: Mapping[int, int], names: Mapping[int, str]) -> list[int]:
+    """Nodes from just below the root down to the parent of a node."""
+    chain: list[int] = []
+    while node in parents:
+        node = parents[node]
+        if node not in names or node in chain:
+            raise GLSimError(f'hierarchy.txt leads to the class {node}, which is unknown or above itself; correct it')
+        chain.append(node)
+    return chain[::-1][1:]
+
+
+NABIRDS = PublishedSet(
+    name='nabirds',
+    title='NABirds',
+    reader=NABirds,
+    homepage='https://dl.allaboutbirds.org/nabirds',
+    licence='Own terms of use, which have to be agreed to on the data set page: non-commercial research and education.',
+    boxes='one per image',
+    hierarchy='groups of birds, from `hierarchy.txt`',
+    sources=(
+        Source(
+            'nabirds.tar.gz',
+            (*_FILES, 'hierarchy.txt'),
+            by_hand='agree to the terms of use at https://dl.allaboutbirds.org/nabirds, which then names the link',
+        ),
+    ),
+)

@@ -1,6 +1,9 @@
-"""Base of the data sets here: a folder in its published layout, an official split, classes and their ancestors."""
+"""What all data sets here share: the base of their readers, and what is known about a published set and its files."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -9,16 +12,27 @@ from mmpretrain.datasets import BaseDataset
 
 from ..errors import GLSimError
 
+DOWNLOADS = 'downloads'
+"""Folder below a data set's for its archives."""
+
+# What is written in many descriptions.
+NOT_STATED = 'No licence stated'
+TORCHVISION = 'torchvision'
+TENSORFLOW_DATASETS = 'TensorFlow Datasets'
+WITH_BOXES = 'with `with_boxes=True`'
+
+_ARCHIVE_SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
+
 
 class FineGrainedDataset(BaseDataset):
     """A split of a data set whose annotations lie in files of its own below one folder.
 
     Samples have ``img_path``, ``gt_label`` and, where the set has boxes, ``gt_bboxes`` (n, 4) float32
-    ``x0, y0, x1, y1`` in pixels of the file's image.
+    ``x0, y0, x1, y1`` in pixels of the file's image. Metainfo has ``classes`` (names in order of the labels) and, where
+    the set has a hierarchy, ``ancestors``: for each class the names of the groups that it belongs to, the coarsest
+    first. In a config::
 
-    Metainfo has ``classes`` (names in order of the labels), ``sizes`` (images of each official split, None where not
-    published) and, where the set has a hierarchy, ``ancestors``: for each class the names of the groups that it belongs
-    to, the coarsest first.
+        train_dataloader = dict(dataset=dict(type='Food101Format', data_root='data/food-101', split='train'))
 
     Args:
         data_root: The folder.
@@ -27,13 +41,15 @@ class FineGrainedDataset(BaseDataset):
         **kwargs: Further arguments of mmpretrain's :class:`BaseDataset`.
 
     Raises:
-        GLSimError: If the split is unknown or empty, or the folder is not there.
+        GLSimError: If the split is unknown or empty, the folder or a file is not there, or a file cannot be read or
+            does not fit the others.
     """
 
-    SIZES: ClassVar[dict[str, int | None]] = {}
+    SIZES: ClassVar[Mapping[str, int | None]] = {}
     """Number of images of each official split, None where it is not published."""
 
-    TRAINING_SPLITS: ClassVar[tuple[str, ...]] = ('train', 'trainval')
+    HINT: ClassVar[str] = ''
+    """What else helps where the folder is not there."""
 
     def __init__(self, data_root: str, split: str | None = None, metainfo: dict | None = None, **kwargs) -> None:
         name, data_root = type(self).__name__, str(data_root)
@@ -41,29 +57,25 @@ class FineGrainedDataset(BaseDataset):
         if split not in self.SIZES:
             raise GLSimError(f'{name}: split must be one of {", ".join(self.SIZES)}, got {split!r}; correct the config')
         if not fileio.isdir(data_root):
-            raise GLSimError(f'{name}: data folder {data_root} does not exist; set data_root of the data sets')
+            raise GLSimError(
+                f'{name}: data folder {data_root} does not exist; set data_root of the data sets{self.HINT}'
+            )
         self.split = split
-        kwargs.setdefault('test_mode', split not in self.TRAINING_SPLITS)
-        found = {'sizes': dict(self.SIZES), **self.read_metainfo(data_root)}
+        self.has_given_names = kwargs.get('classes') is not None or 'classes' in (metainfo or {})
+        kwargs.setdefault('test_mode', split not in ('train', 'trainval'))
+        found = self.read_metainfo(data_root)
         super().__init__('', metainfo={**found, **(metainfo or {})}, data_root=data_root, **kwargs)
 
     @abstractmethod
     def read_metainfo(self, data_root: str) -> dict:
-        """Classes and ancestors from the set's files.
-
-        Args:
-            data_root: The folder.
-
-        Returns:
-            ``classes`` and, if there is a hierarchy, ``ancestors``.
-        """
+        """Read ``classes`` and, if there is a hierarchy, ``ancestors`` from the set's files in a folder."""
 
     @abstractmethod
     def read_samples(self) -> list[dict]:
-        """Samples of ``self.split``: ``img_path`` below the folder, ``gt_label``, and ``gt_bboxes`` if there are any.
+        """Read the samples of ``self.split`` in the order of the files.
 
         Returns:
-            In the order of the files.
+            With ``img_path`` below the folder, ``gt_label``, and ``gt_bboxes`` if there are any.
         """
 
     def load_data_list(self) -> list[dict]:
@@ -84,3 +96,96 @@ class FineGrainedDataset(BaseDataset):
     def extra_repr(self) -> list[str]:
         """Lines for ``repr``."""
         return [f'Root of dataset: \t{self.data_root}', f'Split: \t{self.split}']
+
+
+@dataclass(frozen=True)
+class Source:
+    """A published file: an archive, or a file that is used as it is.
+
+    Attributes:
+        name: Name of the file.
+        provides: What it brings, as paths below the data set's folder; where several layouts are read, alternatives are
+            separated by ``|``, the archive's own first. A file that is no archive has one.
+        url: Where anyone can fetch it; None if it has to be fetched by hand.
+        checksum: ``'md5:...'`` or ``'sha256:...'``; None if it is not published.
+        checksum_from: Who published the checksum.
+        size: In bytes, None if it is not published.
+        by_hand: How to get it where ``url`` is None.
+        optional: Whether the data set is complete without it.
+        rename: New names of files and folders that lie at the archive's top.
+    """
+
+    name: str
+    provides: tuple[str, ...]
+    url: str | None = None
+    checksum: str | None = None
+    checksum_from: str = ''
+    size: int | None = None
+    by_hand: str = ''
+    optional: bool = False
+    rename: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it has to be unpacked."""
+        return self.name.lower().endswith(_ARCHIVE_SUFFIXES)
+
+    def path(self, root: Path) -> Path:
+        """Where the file is kept in a data set's folder: archives in ``downloads/``."""
+        return root / DOWNLOADS / self.name if self.is_archive else root / self.provides[0].split('|')[0]
+
+    def missing(self, root: Path) -> list[str]:
+        """Which of the provided paths are not in a data set's folder, in no alternative."""
+        return [paths for paths in self.provides if not any((root / path).exists() for path in paths.split('|'))]
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """A published data set; ``tools/datasets/prepare.py`` and the pages of the data sets say what stands here.
+
+    Checksums and sizes are those that the set's authors publish, or else torchvision or TensorFlow Datasets, whose
+    loaders verify them; ``checksum_from`` says which. What is nowhere published is None.
+
+    Attributes:
+        name: Short name, as in the names of configs.
+        title: Full name.
+        reader: Class that reads it.
+        homepage: Where its authors present it.
+        licence: Its terms, as far as its authors state them; a sentence.
+        sources: Its files.
+        sizes: Images of each official split. Defaults to the reader's.
+        total: Number of images, where it is published but those of the splits are not.
+        boxes: Which boxes it has, a word or two.
+        hierarchy: Which groups its classes belong to, a word or two.
+        notes: What else helps to get it.
+    """
+
+    name: str
+    title: str
+    reader: type[FineGrainedDataset]
+    homepage: str
+    licence: str
+    sources: tuple[Source, ...]
+    sizes: Mapping[str, int | None] = field(default_factory=dict)
+    total: int | None = None
+    boxes: str = 'none'
+    hierarchy: str = 'none'
+    notes: str = ''
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'sizes', self.sizes or self.reader.SIZES)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Official splits that share no image."""
+        return tuple(split for split in self.sizes if split != 'trainval' or 'train' not in self.sizes)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the lists must name :attr:`num_images` images, as the sizes of the splits are published."""
+        return None not in self.sizes.values()
+
+    @property
+    def num_images(self) -> int | None:
+        """Images of all splits together; None if that is not published."""
+        return sum(self.sizes[split] or 0 for split in self.splits) if self.is_exact else self.total

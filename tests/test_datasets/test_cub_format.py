@@ -71,7 +71,7 @@ def test_missing_root_is_told(tmp_path):
 
 
 def test_unknown_split_is_told(folder):
-    with pytest.raises(GLSimError, match="split must be 'train' or 'test', got 'val'"):
+    with pytest.raises(GLSimError, match="split must be one of train, test, got 'val'"):
         CUBFormat(folder, 'val')
 
 

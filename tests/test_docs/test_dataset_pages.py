@@ -11,7 +11,7 @@ from published_layouts import write_image
 
 from glsim_mm import datasets
 from glsim_mm.apis.model_zoo import METAFILE, read_metafile
-from glsim_mm.datasets.preparation import PUBLISHED_SETS
+from glsim_mm.datasets.published_sets import PUBLISHED_SETS
 
 NAMES = 'cub dafb dogs flowers food101 inat17 moe nabirds pets vegfru aircraft cars'.split()
 SECTIONS = 'Splits, Layout, Get it, Configs, Published accuracy, Licence, Citation, Notes'.split(', ')

@@ -33,16 +33,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Check, complete, print."""
-    from glsim_mm.datasets import preparation
+    from glsim_mm.datasets.preparation.completing import prepare
+    from glsim_mm.datasets.preparation.folder_checks import format_report, format_set
+    from glsim_mm.datasets.published_sets import PUBLISHED_SETS, find_published_set
 
     if args.list:
-        names = [args.name] if args.name else preparation.PUBLISHED_SETS
-        print('\n\n'.join(preparation.format_set(preparation.find_published_set(name)) for name in names))
+        names = [args.name] if args.name else PUBLISHED_SETS
+        print('\n\n'.join(format_set(find_published_set(name)) for name in names))
         return
-    report = preparation.prepare(
-        args.name, args.root, args.download, args.images, args.deep, args.workers, not args.no_progress
-    )
-    print(preparation.format_report(report))
+    report = prepare(args.name, args.root, args.download, args.images, args.deep, args.workers, not args.no_progress)
+    print(format_report(report))
     sys.exit(0 if report.is_complete else 1)
 
 

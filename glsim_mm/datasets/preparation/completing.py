@@ -8,11 +8,11 @@ from mmengine.logging import print_log
 
 from ...errors import GLSimError
 from ...progress import ProgressBar
+from ..fine_grained import DOWNLOADS, Source
+from ..published_sets import find_published_set
 from .archives import extract
-from .descriptions import DOWNLOADS, Source
 from .downloads import download, mismatch
 from .folder_checks import SetReport, check_set
-from .published_sets import find_published_set
 
 
 def prepare(

@@ -5,12 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmengine.registry import DefaultScope
-from mmpretrain.registry import DATASETS
-
 from ...errors import GLSimError
+from ..fine_grained import DOWNLOADS, PublishedSet, Source
 from ..image_files import Progress, UnreadableFile, find_duplicates, find_unreadable, missing_files
-from .descriptions import DOWNLOADS, PublishedSet, Source
 from .downloads import mismatch
 
 
@@ -134,11 +131,9 @@ def listed_images(published: PublishedSet, root: Path) -> list[str]:
         GLSimError: If the annotations cannot be read.
     """
     paths = []
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        for split in published.splits:
-            cfg = dict(type=published.dataset_type, data_root=str(root), split=split, serialize_data=False)
-            dataset = DATASETS.build(cfg)
-            paths += [str(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]
+    for split in published.splits:
+        dataset = published.reader(str(root), split=split, serialize_data=False)
+        paths += [str(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]
     return paths
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from file_server import file_server
 
-from glsim_mm.datasets.preparation import download
-from glsim_mm.datasets.preparation.downloads import file_digest, mismatch
+from glsim_mm.datasets.preparation.downloads import download, file_digest, mismatch
 from glsim_mm.errors import GLSimError
 
 CONTENT = bytes(range(256)) * 4000

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glsim_mm.datasets.preparation import extract
-from glsim_mm.datasets.preparation.archives import safe_path
+from glsim_mm.datasets.preparation.archives import extract, safe_path
 from glsim_mm.errors import GLSimError
 
 FILES = {'top/images/a b/ä.jpg': b'a' * 3000, 'top/images.txt': b'1 a b/x.jpg\n', 'beside.txt': b'beside'}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from file_server import file_server
-from mmpretrain.registry import DATASETS
 from published_layouts import (
     WRITERS,
     write_anime,
@@ -21,17 +20,10 @@ from published_layouts import (
 from test_extraction import write_archive
 
 from glsim_mm.datasets.demo_set import DemoSettings, render_demo
-from glsim_mm.datasets.preparation import (
-    PUBLISHED_SETS,
-    PublishedSet,
-    Source,
-    check_set,
-    fetch_sources,
-    find_published_set,
-    format_report,
-    format_set,
-)
-from glsim_mm.datasets.preparation.completing import prepare
+from glsim_mm.datasets.fine_grained import PublishedSet, Source
+from glsim_mm.datasets.preparation.completing import fetch_sources, prepare
+from glsim_mm.datasets.preparation.folder_checks import check_set, format_report, format_set
+from glsim_mm.datasets.published_sets import PUBLISHED_SETS, find_published_set
 from glsim_mm.errors import GLSimError
 
 
@@ -50,7 +42,13 @@ def tiny(name: str, **changes) -> PublishedSet:
     """A published set that expects the tiny one: without checksums, sizes and the number of images."""
     published = find_published_set(name)
     sources = tuple(replace(source, checksum=None, size=None) for source in published.sources)
-    return replace(published, **{'num_images': None, 'sources': sources, **changes})
+    return replace(published, **{'sizes': dict.fromkeys(published.sizes), 'sources': sources, **changes})
+
+
+def sized(name: str, number: int | None) -> dict:
+    """Sizes of the splits that add up to a number."""
+    splits = find_published_set(name).splits
+    return {} if number is None else dict(sizes={**dict.fromkeys(splits, 0), splits[0]: number})
 
 
 def test_every_set_of_the_issue_is_described():
@@ -60,12 +58,9 @@ def test_every_set_of_the_issue_is_described():
 @pytest.mark.parametrize('name', PUBLISHED_SETS)
 def test_descriptions_are_consistent(name):
     published = PUBLISHED_SETS[name]
-    dataset = DATASETS.get(published.dataset_type)
-    sizes = getattr(dataset, 'SIZES', {'train': 5994, 'test': 5794})
-    assert set(published.splits) <= set(sizes)
-    numbers = [sizes[split] for split in published.splits]
-    if None not in numbers:
-        assert sum(numbers) == published.num_images
+    assert set(published.sizes) == set(published.reader.SIZES)
+    if published.is_exact and 'trainval' in published.sizes and 'train' in published.sizes:
+        assert published.sizes['trainval'] == published.sizes['train'] + published.sizes['val']
     for source in published.sources:
         assert source.url is None or source.url.startswith(('https://', 'http://'))
         assert bool(source.url) != bool(source.by_hand), 'either a URL or how to get it by hand'
@@ -80,7 +75,7 @@ def test_descriptions_are_consistent(name):
 @pytest.mark.parametrize('name', LAYOUTS)
 def test_a_complete_folder(name, tmp_path):
     write, number = LAYOUTS[name]
-    report = check_set(tiny(name, num_images=number), write(tmp_path), images=True, deep=True)
+    report = check_set(tiny(name, **sized(name, number)), write(tmp_path), images=True, deep=True)
     text = format_report(report)
     assert report.is_complete and report.needed == [], text
     assert ': complete\n' in text and 'to get' not in text
@@ -112,7 +107,7 @@ def test_an_empty_folder_lists_everything(name, tmp_path):
 
 
 def test_the_published_number_of_images_is_expected(tmp_path):
-    report = check_set(tiny('nabirds', num_images=48562), write_nabirds(tmp_path))
+    report = check_set(tiny('nabirds', sizes=dict(train=23929, test=24633)), write_nabirds(tmp_path))
     assert not report.is_complete
     assert 'images: 6 listed, but the published set has 48,562' in format_report(report)
 
@@ -193,7 +188,7 @@ def test_root_is_a_file(tmp_path):
 def test_unknown_names():
     with pytest.raises(GLSimError, match="no data set 'cubs'; did you mean cub"):
         find_published_set('cubs')
-    with pytest.raises(GLSimError, match='known are cub, dafb'):
+    with pytest.raises(GLSimError, match='known are aircraft, cars'):
         find_published_set('imagenet')
 
 
@@ -222,7 +217,7 @@ def dogs_on_a_server(tmp_path: Path) -> tuple[PublishedSet, dict[str, bytes]]:
         )
         for source in PUBLISHED_SETS['dogs'].sources
     )
-    return tiny('dogs', num_images=4, sources=sources), files
+    return tiny('dogs', **sized('dogs', 4), sources=sources), files
 
 
 def at(published: PublishedSet, url: str) -> PublishedSet:
