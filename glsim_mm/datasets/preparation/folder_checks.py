@@ -256,14 +256,14 @@ def _how_to_get(report: SetReport) -> Iterable[str]:
 
 
 def _describe(source: Source) -> list[str]:
-    size = 'size not published' if source.size is None else _readable(source.size)
+    size = 'size not published' if source.size is None else readable_size(source.size)
     origin = f' (according to {source.checksum_from})' if source.checksum_from else ''
     checksum = f'{source.checksum}{origin}' if source.checksum else 'checksum not published'
     optional = ', optional' if source.optional else ''
     return [f'{source.name}: {size}, {checksum}{optional}', f'  {source.url or source.by_hand}']
 
 
-def _readable(size: int) -> str:
+def readable_size(size: int) -> str:
     """Bytes in decimal units."""
     for unit, factor in (('GB', 10**9), ('MB', 10**6), ('kB', 10**3)):
         if size >= factor:

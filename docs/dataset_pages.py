@@ -1,0 +1,180 @@
+"""Write what code and configs know into the pages of the data sets: python docs/dataset_pages.py [--check].
+
+Each page in docs/reference/datasets/ has a block of facts between two comments, from the description beside the set's
+reader, its configs and configs/metafile.yml. The rest of a page is written by hand. A set without a page gets one.
+"""
+
+import argparse
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import yaml
+from mmengine.config import Config
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from glsim_mm.datasets.fine_grained import PublishedSet, Source
+from glsim_mm.datasets.preparation.folder_checks import readable_size
+from glsim_mm.datasets.published_sets import PUBLISHED_SETS
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / 'docs' / 'reference' / 'datasets'
+BEGIN = '<!-- Facts, written by docs/dataset_pages.py -->'
+END = '<!-- End of the facts -->'
+TO_ROOT = '../../../'
+KINDS = {'GLSim ViT-B/16': 'glsim_vit', 'plain ViT-B/16': 'vit'}
+SIZES = {'224 px': '', '448 px': '_448'}
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ['---'] * len(header), *rows]
+    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
+
+
+def link(path: str, label: str = '') -> str:
+    """Link to a config below configs/; empty if it is not there."""
+    return f'[{label or path}]({TO_ROOT}configs/{path}.py)' if (ROOT / 'configs' / f'{path}.py').is_file() else ''
+
+
+def count(number: int | None) -> str:
+    return 'not stated' if number is None else f'{number:,}'
+
+
+def overview_row(published: PublishedSet, config: Config) -> list[str]:
+    classes = f'{config.model.head.num_classes:,}'
+    return [classes, count(published.num_images), published.boxes, published.hierarchy]
+
+
+def facts(published: PublishedSet) -> str:
+    """The generated part of a page."""
+    config = Config.fromfile(ROOT / 'configs' / f'glsim_vit_{published.name}.py')
+    train, test = config.train_dataloader.dataset, config.test_dataloader.dataset
+    classes, images, boxes, hierarchy = overview_row(published, config)
+    uses = {train.split: 'training', test.split: 'validation and test'}
+    head = {
+        'classes': classes,
+        'images': images,
+        'class in the configs': f'`{published.reader.__name__}`',
+        '`data_root` in the configs': f'`{train.data_root}`',
+        'boxes': boxes,
+        'hierarchy': hierarchy,
+    }
+    splits = [[f'`{split}`', count(size), uses.get(split, '')] for split, size in published.sizes.items()]
+    sections = {
+        'Splits': table(['split', 'images', 'in the configs'], splits),
+        'Layout': f'```\n{train.data_root}/\n{layout(published)}\n```',
+        'Get it': get_it(published, train.data_root),
+        'Configs': configs(published.name, config.model.head.num_classes),
+        'Published accuracy': accuracy(published.name),
+        'Licence': published.licence,
+    }
+    parts = [table(['', ''], [[*row] for row in head.items()])]
+    return '\n\n'.join([*parts, *(f'## {title}\n\n{text}' for title, text in sections.items())])
+
+
+def layout(published: PublishedSet) -> str:
+    """The tree of files in the docstring of the set's reader."""
+    lines = inspect.getdoc(published.reader).split('\n')
+    return '\n'.join(line.removeprefix('    ') for line in lines if re.match(r' +(├|└|│| +└)', line))
+
+
+def get_it(published: PublishedSet, data_root: str) -> str:
+    page = published.homepage
+    parts = [f'Files of the [data set page]({page}):' if ' ' not in page else f'Files once published at {page}:']
+    parts.append('\n'.join(f'- {describe(source)}' for source in published.sources))
+    parts += [
+        f'By hand: {reason}.' for reason in dict.fromkeys(source.by_hand for source in published.sources) if reason
+    ]
+    parts += [published.notes] if published.notes else []
+    download = ' --download' if any(source.url for source in published.sources) else ''
+    parts.append(f'```bash\npython tools/datasets/prepare.py {published.name} --root {data_root}{download}\n```')
+    return '\n\n'.join(parts)
+
+
+def describe(source: Source) -> str:
+    words = [f'[`{source.name}`]({source.url})' if source.url else f'`{source.name}`']
+    words += ['optional'] * source.optional
+    words += [readable_size(source.size)] if source.size else []
+    words += [f'`{source.checksum}` (according to {source.checksum_from})'] if source.checksum else []
+    return ', '.join([*words, *(['by hand'] if source.by_hand else [])])
+
+
+def configs(name: str, num_classes: int) -> str:
+    rows = [[label, *(link(f'{kind}_{name}{size}') for size in SIZES.values())] for label, kind in KINDS.items()]
+    parts = [table(['', *SIZES], rows)]
+    others = [link(f'augmentation/glsim_vit_{name}_{kind}', kind) for kind in ('weak', 'strong')]
+    if any(others):
+        parts.append(
+            'The augmentation is the paper\'s "medium". GLSim at 224 px with another: '
+            f'{", ".join(other for other in others if other)}.'
+        )
+    disjoint = link(f'_base_/datasets/class_disjoint/{name}', f'class_disjoint/{name}')
+    if disjoint:
+        half = num_classes // 2
+        parts.append(f'Split by classes for retrieval, {half:,} / {num_classes - half:,} classes: {disjoint}.')
+    return '\n\n'.join(parts)
+
+
+def accuracy(name: str) -> str:
+    """What the metafile knows from publications."""
+    models = yaml.safe_load((ROOT / 'configs' / 'metafile.yml').read_text(encoding='utf-8'))['Models']
+    published = {
+        model['Name']: result
+        for model in models
+        for result in model.get('Results') or ()
+        if result['Source'].startswith('published')
+    }
+    rows, sources = [], {}
+    for label, kind in KINDS.items():
+        found = [published.get(f'{kind}_{name}{size}') for size in SIZES.values()]
+        rows.append([label, *('' if one is None else f'{one["Metrics"]["Top 1 Accuracy"]:.2f}' for one in found)])
+        sources.update(dict.fromkeys(one['Source'] for one in found if one is not None))
+    if not sources:
+        return 'No number is published for these models.'
+    words = '; '.join(source.removeprefix('published (').removesuffix(')') for source in sources)
+    return f'{table(["top-1 %", *SIZES], rows)}\n\nFrom {words}. Not measured again here; an empty cell is not known.'
+
+
+def render(text: str, block: str) -> str:
+    """A page with the block in place of an older one, or at its end."""
+    block = f'{BEGIN}\n\n{block}\n\n{END}'
+    if BEGIN not in text:
+        return f'{text.rstrip()}\n\n{block}\n'
+    return text[: text.index(BEGIN)] + block + text[text.index(END) + len(END) :]
+
+
+def render_all() -> dict[Path, str]:
+    """Content of the pages and of their overview."""
+    pages, rows = {}, []
+    for published in PUBLISHED_SETS.values():
+        path = FOLDER / f'{published.name}.md'
+        text = path.read_text(encoding='utf-8') if path.is_file() else f'# {published.title}\n'
+        pages[path] = render(text, facts(published))
+        config = Config.fromfile(ROOT / 'configs' / f'glsim_vit_{published.name}.py')
+        rows.append([f'[{published.title}]({path.name})', *overview_row(published, config)])
+    overview = FOLDER / 'README.md'
+    header = ['', 'classes', 'images', 'boxes', 'hierarchy']
+    pages[overview] = render(overview.read_text(encoding='utf-8'), table(header, rows))
+    return pages
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description='Write the facts on the pages of the data sets')
+    parser.add_argument('--check', action='store_true', help='write nothing; exit with 1 if a page is stale')
+    args = parser.parse_args(arguments)
+    stale = {
+        path: text
+        for path, text in render_all().items()
+        if not path.is_file() or path.read_text(encoding='utf-8') != text
+    }
+    for path, text in stale.items():
+        if not args.check:
+            path.write_text(text, encoding='utf-8')
+        print(f'{path.relative_to(ROOT)} {"is stale: run python docs/dataset_pages.py" if args.check else "written"}')
+    return 1 if stale and args.check else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
