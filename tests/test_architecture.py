@@ -18,12 +18,6 @@ HEAVY = {
 }  # fmt: skip
 # Being moved to the top of their files.
 KNOWN = {
-    'glsim_mm.search.image_search -> glsim_mm.search.result_files',
-    'glsim_mm.search.objects.detection -> glsim_mm.compat',
-    'glsim_mm.search.objects.output -> PIL',
-    'glsim_mm.search.objects.object_search -> glsim_mm.search.image_search',
-    'glsim_mm.search.objects.object_search -> glsim_mm.search.objects.detection',
-    'glsim_mm.models.retrievers.prototypes -> glsim_mm.search.encoder.fingerprint',
     'glsim_mm.models.retrievers.prototypes -> retrieval.gallery',
     'glsim_mm.analysis.selection_cost_report -> textwrap',
     'retrieval.evaluation.locations -> retrieval.gallery',

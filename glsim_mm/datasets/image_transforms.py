@@ -12,8 +12,7 @@ from mmpretrain.registry import TRANSFORMS
 from torch.utils.data import get_worker_info
 
 from ..errors import GLSimError
-from ..images.decoding import UnreadableImageError
-from ..images.reduced import check_decoder, decode_reduced
+from ..images.decoding import UnreadableImageError, check_decoder, decode_reduced
 
 
 class SharedCounter:

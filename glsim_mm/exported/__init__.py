@@ -1,7 +1,6 @@
-"""Running models that ``tools/export.py`` wrote. Needs neither mmpretrain nor mmcv, and no torch."""
+"""Running models that ``tools/export.py`` wrote; needs neither mmpretrain, mmengine nor torch."""
 
-from .inferencer import ExportedInferencer
-from .info import ExportedInfo
-from .model import ExportedModel
+from .onnx_inferencer import ExportedInferencer, ExportedPipeline
+from .onnx_model import ExportedInfo, ExportedModel
 
-__all__ = ['ExportedInferencer', 'ExportedInfo', 'ExportedModel']
+__all__ = ['ExportedInferencer', 'ExportedInfo', 'ExportedModel', 'ExportedPipeline']

@@ -1,28 +1,28 @@
 """From config and checkpoint to a file that runs without them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from torch import Tensor
 
 from ..apis.model import load_model
+from ..apis.photo_pipeline import TestPipeline, find_test_steps, type_name
 from ..errors import GLSimError
-from ..exported.info import ExportedInfo
-from ..search.encoder.embedder import find_embedder
-from ..search.encoder.fingerprint import fingerprint_of
-from ..search.encoder.pipeline import TestPipeline, find_test_steps
-from .graph import ExportGraph, run_graph
-from .onnx_file import package_versions, quantize, run_onnx, write_onnx
-from .program_file import run_program, write_program
-from .steps import find_image_size, translate_steps
+from ..exported.onnx_inferencer import FILTERS
+from ..exported.onnx_model import ExportedInfo
+from ..search.embedder import find_embedder, fingerprint_of
+from .export_graph import ExportGraph, run_graph
+from .file_formats import package_versions, quantize, run_onnx, run_program, write_onnx, write_program
 
 TOLERANCE = 1e-4  # DESIGN section 4
 KINDS = ('classifier', 'embedding')
+_LOADERS_AND_PACKERS = ('LoadImage', 'LoadImageFromFile', 'PackInputs')
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,43 @@ def format_report(report: ExportReport) -> str:
     return '\n'.join(lines)
 
 
+def translate_steps(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Steps that move pixels.
+
+    Args:
+        steps: Test pipeline of a config.
+
+    Returns:
+        See :class:`~glsim_mm.exported.ExportedPipeline`.
+
+    Raises:
+        GLSimError: If a step has no counterpart outside mmpretrain.
+    """
+    names = [type_name(step).rpartition('.')[2] for step in steps]
+    return [_translate(name, step) for name, step in zip(names, steps) if name not in _LOADERS_AND_PACKERS]
+
+
+def find_image_size(steps: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Height and width of the network input.
+
+    Args:
+        steps: Of :func:`translate_steps`.
+
+    Returns:
+        In pixels.
+
+    Raises:
+        GLSimError: If it depends on the photo.
+    """
+    if not steps or steps[-1]['type'] == 'resize_edge':
+        raise GLSimError(
+            'the test pipeline makes inputs of many sizes, a graph takes one: end it with CenterCrop, or Resize with a '
+            'height and a width'
+        )
+    height, width = steps[-1]['size']
+    return int(height), int(width)
+
+
 def _check_arguments(path: Path, what: str, int8: bool, overwrite: bool) -> None:
     if what not in KINDS:
         raise GLSimError(f'what must be one of {", ".join(KINDS)}, got {what!r}')
@@ -173,3 +210,26 @@ def _refuse_difference(difference: dict[str, float]) -> None:
             raise GLSimError(
                 f'the exported {name} differ from PyTorch by {value:.2g}, more than {TOLERANCE}; nothing was written'
             )
+
+
+def _translate(name: str, step: Mapping[str, Any]) -> dict[str, Any]:
+    if name == 'CenterCrop' and not step.get('auto_pad', False):
+        width, height = _pair(step['crop_size'])  # as all of mmcv's sizes
+        return dict(type='center_crop', size=[height, width])
+    if name in ('Resize', 'ResizeEdge'):
+        if step.get('backend', 'cv2') != 'pillow' or step.get('interpolation', 'bilinear') not in FILTERS:
+            raise GLSimError(f"{name} of the test pipeline needs backend='pillow' to be exported")
+        how = dict(filter=step.get('interpolation', 'bilinear'))
+        if name == 'ResizeEdge':
+            return dict(type='resize_edge', size=int(step['scale']), edge=step.get('edge', 'short'), **how)
+        if not step.get('keep_ratio', False) and step.get('scale') is not None:
+            width, height = _pair(step['scale'])
+            return dict(type='resize', size=[height, width], **how)
+    raise GLSimError(
+        f'{name} of the test pipeline cannot be exported as it is set: use Resize or ResizeEdge, and CenterCrop'
+    )
+
+
+def _pair(value: Any) -> list[int]:
+    """As mmcv reads sizes: one number means a square."""
+    return [int(value)] * 2 if isinstance(value, (int, float)) else [int(value[0]), int(value[1])]

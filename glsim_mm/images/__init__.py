@@ -1,1 +1,1 @@
-"""Photos found, decoded, and followed back from network inputs. Needs neither mmpretrain nor mmcv."""
+"""Photos read, decoded and prepared, and what is said of them; needs neither mmpretrain nor torch."""

@@ -1,11 +1,72 @@
-"""Results of an inferencer as lines and JSON."""
+"""What a model says of one photo: as a dict, in pixels of the photo, as a line and as JSON."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 LINE_WIDTH = 80
+
+
+def to_result(
+    scores: np.ndarray,
+    classes: Sequence[str] | None,
+    top_k: int,
+    boxes: Sequence[Sequence[float]] = (),
+    similarity_map: np.ndarray | None = None,
+    photo_from_input: np.ndarray | None = None,
+    shape: tuple[int, int] = (0, 0),
+) -> dict[str, Any]:
+    """A model's result for one photo as plain values.
+
+    Args:
+        scores: Probabilities of the classes, (K,).
+        classes: Names of the classes, if known.
+        top_k: How many of the likeliest classes to list.
+        boxes: Regions that the model cropped, ``x0, y0, x1, y1`` in pixels of the network input; none of a model
+            without regions.
+        similarity_map: (h, w) of a model with regions.
+        photo_from_input: (2, 3) map from the network input to the photo, if known.
+        shape: Height and width of the photo.
+
+    Returns:
+        As :class:`glsim_mm.apis.GLSimInferencer` describes it, without ``index`` and ``path``.
+    """
+    order = np.argsort(-scores, kind='stable')[:top_k].tolist()
+    names = [{} if classes is None else {'class': classes[label]} for label in order]
+    top = [{'label': label, **name, 'score': float(scores[label])} for label, name in zip(order, names)]
+    result: dict[str, Any] = {'pred_label': order[0], 'pred_score': top[0]['score'], 'pred_scores': scores}
+    if classes is not None:
+        result['pred_class'] = classes[order[0]]
+    result['top'] = top
+    if len(boxes):
+        placed = None if photo_from_input is None else [map_box(photo_from_input, box, shape) for box in boxes]
+        result.update(selected_box=list(boxes[0]), selected_box_image=placed[0] if placed else None)
+        if len(boxes) > 1:
+            result.update(selected_boxes=[list(box) for box in boxes], selected_boxes_image=placed)
+    if similarity_map is not None:
+        result['similarity_map'] = similarity_map
+    return result
+
+
+def map_box(matrix: np.ndarray, box: Sequence[float], shape: tuple[int, int]) -> list[float]:
+    """Move a box from the network input to the photo.
+
+    Args:
+        matrix: (2, 3) as :meth:`PhotoPipeline.to_photo` gives it.
+        box: ``x0, y0, x1, y1`` in pixels of the network input.
+        shape: Height and width of the photo in pixels, beyond which the box is cut off.
+
+    Returns:
+        ``x0, y0, x1, y1`` in pixels of the photo.
+    """
+    x0, y0, x1, y1 = box
+    corners = matrix @ np.array([[x0, x1, x0, x1], [y0, y0, y1, y1], [1, 1, 1, 1]], np.float64)
+    limits = np.array(shape[::-1], np.float64)
+    low, high = np.clip(corners.min(axis=1), 0, limits), np.clip(corners.max(axis=1), 0, limits)
+    return [float(value) for value in np.round(np.concatenate([low, high]), 3)]
 
 
 def results_to_json(results: Iterable[Mapping]) -> list[dict[str, Any]]:

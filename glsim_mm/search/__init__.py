@@ -1,21 +1,39 @@
-"""From photos to embeddings, galleries and results: image search with GLSim's models, on top of :mod:`retrieval`."""
+"""From photos to embeddings, galleries and results: image search with GLSim's models, on top of :mod:`retrieval`.
+
+Names are imported when they are first used: looking into a gallery needs no model, and an exported model no torch.
+"""
 
 from importlib import import_module
 from typing import Any
 
 _EXPORTS = {
+    'BaseEncoder': 'base_encoder',
+    'DetectedObjects': 'detection',
+    'Detector': 'detection',
+    'Encoded': 'encoded',
     'Encoder': 'encoder',
-    'ExportedEncoder': 'encoder',
+    'EncodingError': 'encoded',
+    'EncodingReport': 'encoded',
+    'ExportedEncoder': 'exported_encoder',
+    'FoundObject': 'object_search',
     'ImageSearch': 'image_search',
-    'ObjectSearch': 'objects',
-    'build_gallery': 'encoder',
+    'MMDetDetector': 'detection',
+    'ObjectSearch': 'object_search',
+    'PhotoObjects': 'object_search',
+    'add_images': 'adding',
+    'add_to_location': 'adding',
+    'build_gallery': 'building',
+    'crop_areas': 'detection',
+    'encoder_for': 'adding',
+    'find_items': 'items',
+    'format_report': 'encoded',
+    'to_data_samples': 'object_results',
 }
 
 __all__ = list(_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: looking into a gallery needs no model."""
     if name not in _EXPORTS:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     return getattr(import_module(f'.{_EXPORTS[name]}', __name__), name)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +14,11 @@ from retrieval.gallery import GalleryReader, Record, open_gallery
 from retrieval.hits import Hits
 from retrieval.ranking import fit_patch_whitening, rerank
 
-if TYPE_CHECKING:
-    from .encoder import BaseEncoder
+from ..images.photos import ImageInput
+from .adding import add_images, encoder_for
+from .base_encoder import BaseEncoder
+from .encoded import EncodingReport
+from .result_pages import write_results
 
 DEFAULT_DEPTH = 100
 
@@ -78,7 +80,7 @@ class ImageSearch:
         Raises:
             RetrievalError: If images, model or location cannot be used.
         """
-        from .encoder import build_gallery
+        from .building import build_gallery  # needs torch, which searching may do without
 
         build_gallery(images, config, checkpoint, location, **options)
         return cls.open(location, config, checkpoint, device=options.get('device'))
@@ -99,8 +101,8 @@ class ImageSearch:
         Args:
             location: Folder of the gallery, or ``milvus://...``.
             config: Config of the model that made it. Defaults to the one that the gallery names.
-            checkpoint: Weights of the model that made it; likewise. An ``.onnx`` file of ``tools/export.py`` needs no
-                config, and neither mmpretrain nor mmcv.
+            checkpoint: Its weights. Defaults to those that the gallery names. An ``.onnx`` file of ``tools/export.py``
+                needs no config, and neither mmpretrain, mmengine nor torch.
             device: Of the model. Defaults to the GPU if there is one.
             writable: Allow :meth:`add`.
             with_model: Load the model; without, the gallery can be asked for its own rows.
@@ -112,27 +114,15 @@ class ImageSearch:
             RetrievalError: If the gallery is damaged, or was made by another model.
         """
         gallery = open_gallery(location, writable=writable)
-        if not with_model:
-            return cls(gallery)
         try:
-            origin = gallery.manifest.origin
-            config, checkpoint = config or origin.get('config'), checkpoint or origin.get('checkpoint')
-            if not checkpoint or not (config or str(checkpoint).endswith('.onnx')):
-                raise RetrievalError(f'{location} does not say which model made it: give config and checkpoint')
-            if str(checkpoint).endswith('.onnx'):
-                from .encoder import ExportedEncoder
-
-                return cls(gallery, ExportedEncoder.for_gallery(gallery, checkpoint, device=device))
-            from .encoder import encoder_for
-
-            return cls(gallery, encoder_for(gallery, config, checkpoint, device=device))
+            return cls(gallery, encoder_for(gallery, config, checkpoint, device=device) if with_model else None)
         except BaseException:
             gallery.close()
             raise
 
     def __call__(
         self,
-        images: Any,
+        images: ImageInput | Iterable[ImageInput],
         k: int = 10,
         *,
         box: Sequence[float] | None = None,
@@ -145,7 +135,7 @@ class ImageSearch:
         """Search with images.
 
         Args:
-            images: Path, array (H, W, 3) uint8 BGR, folder, glob pattern, or several.
+            images: Paths, folders, glob patterns, arrays (BGR), Pillow images, files' bytes, or several of these.
             k: Hits per query, >= 1.
             box: Look only at this part of the photo, ``x0, y0, x1, y1`` in its pixels.
             space: Which embeddings to compare, or weights of several. Defaults to the gallery's first.
@@ -170,7 +160,8 @@ class ImageSearch:
             }
             how = _How(space, where, method, depth, options)
             hits = self._search(_Queries(embeddings, encoded.patches), k, how)
-            self._fill(read, hits)
+            for result, found in zip(read, to_search_hits(self.gallery, hits)):
+                result.hits = found
         results = dict(zip(encoded.positions.tolist(), read))
         for error in encoded.errors:
             results[error.position] = SearchResult(Record(path=error.path), error=error.reason)
@@ -191,10 +182,12 @@ class ImageSearch:
 
         Args:
             ids: Of the rows.
-            k: See :meth:`__call__`, as for the other arguments.
-            where: Likewise; of the hits, not of the queries.
-            depth: Likewise. Defaults to 100.
-            **options: Likewise.
+            k: Hits per query, >= 1.
+            space: See :meth:`__call__`.
+            where: Filter of the hits, not of the queries.
+            method: See :meth:`__call__`.
+            depth: See :meth:`__call__`.
+            **options: See :meth:`__call__`.
 
         Returns:
             One per id, in order.
@@ -207,26 +200,18 @@ class ImageSearch:
         embeddings = {name: self.gallery.vectors(numbers, name) for name in _names(space, self.gallery)}
         patches = self.gallery.patches(numbers) if method == 'region' else None
         hits = self._search(_Queries(embeddings, patches, numbers), k, _How(space, where, method, depth, options))
-        self._fill(results, hits)
+        for result, found in zip(results, to_search_hits(self.gallery, hits)):
+            result.hits = found
         return results
 
-    def add(self, images: Any, **options: Any) -> Any:
-        """Encode images into the gallery; see :func:`glsim_mm.search.encoder.add_images`.
-
-        Args:
-            images: Folder, files, glob pattern, data set.
-            **options: Of :func:`add_images`.
-
-        Returns:
-            Its report.
+    def add(self, images: Any, **options: Any) -> EncodingReport:
+        """Encode images into the gallery; takes the arguments of :func:`glsim_mm.search.add_images`.
 
         Raises:
-            RetrievalError: If the gallery was not opened ``writable``, or there is no model.
+            UserError: If the gallery was not opened ``writable``, or there is no model.
         """
         if self.encoder is None:
             raise RetrievalError('adding images needs the model: give config and checkpoint to open')
-        from .encoder import add_images
-
         return add_images(self.gallery.as_writer(), self.encoder, images, **options)
 
     def remove(self, ids: Iterable[int] | None = None, where: Any = None) -> int:
@@ -263,8 +248,6 @@ class ImageSearch:
         Raises:
             RetrievalError: If there is nothing to draw, or the file cannot be written.
         """
-        from .result_files import write_results
-
         write_results(results, path, self.gallery.manifest, root, columns, heatmaps)
 
     def close(self) -> None:
@@ -274,9 +257,7 @@ class ImageSearch:
     def __enter__(self) -> ImageSearch:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _search(self, queries: _Queries, k: int, how: _How) -> Hits:
@@ -305,15 +286,19 @@ class ImageSearch:
             self._whitening = generation, fit_patch_whitening(self.gallery)
         return self._whitening[1]
 
-    def _fill(self, results: list[SearchResult], hits: Hits) -> None:
-        """Put hits into results; one look into the gallery for all."""
-        found = np.unique(hits.ids[hits.ids >= 0])
-        records = {record.id: record for record in self.gallery.records(found)}
-        for result, scores, ids in zip(results, hits.scores, hits.ids):
-            pairs = [(score, number) for score, number in zip(scores.tolist(), ids.tolist()) if number >= 0]
-            result.hits = [
-                SearchHit(rank, score, records[number]) for rank, (score, number) in enumerate(pairs, start=1)
-            ]
+
+def to_search_hits(gallery: GalleryReader, hits: Hits) -> list[list[SearchHit]]:
+    """Hits of each query with their records; one look into the gallery for all."""
+    found = np.unique(hits.ids[hits.ids >= 0])
+    records = {record.id: record for record in gallery.records(found)}
+    return [
+        [
+            SearchHit(rank, score, records[number])
+            for rank, (score, number) in enumerate(zip(scores, ids), start=1)
+            if number >= 0
+        ]
+        for scores, ids in zip(hits.scores.tolist(), hits.ids.tolist())
+    ]
 
 
 def _names(space: str | dict[str, float] | None, gallery: GalleryReader) -> list[str]:

@@ -12,8 +12,7 @@ from tiny_downstream import render_fish, tiny_config
 from tiny_run import call_tool, write_config, write_images
 
 from glsim_mm.apis import build_runner
-from glsim_mm.search import ImageSearch
-from glsim_mm.search.objects import MMDetDetector, ObjectSearch, to_data_samples
+from glsim_mm.search import ImageSearch, MMDetDetector, ObjectSearch, to_data_samples
 from retrieval.errors import RetrievalError
 
 

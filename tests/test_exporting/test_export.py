@@ -16,9 +16,8 @@ from glsim_mm.apis import GLSimInferencer, load_config
 from glsim_mm.errors import GLSimError
 from glsim_mm.exported import ExportedInferencer, ExportedInfo, ExportedModel
 from glsim_mm.exporting import export_model
-from glsim_mm.exporting.steps import find_image_size, translate_steps
-from glsim_mm.search import ImageSearch
-from glsim_mm.search.encoder import Encoder, ExportedEncoder, build_gallery
+from glsim_mm.exporting.exporter import find_image_size, translate_steps
+from glsim_mm.search import Encoder, ExportedEncoder, ImageSearch, build_gallery
 from retrieval.errors import RetrievalError
 
 
@@ -108,7 +107,7 @@ importlib.util.find_spec = lambda name, *rest: None if name in ('mmpretrain', 'm
 from glsim_mm.exported import ExportedInferencer
 results = ExportedInferencer({str(made[3])!r}, device='cpu')({str(made[2])!r}, batch_size=8)
 assert 'torch' not in sys.modules
-from glsim_mm.search.encoder import ExportedEncoder
+from glsim_mm.search import ExportedEncoder
 encoded = ExportedEncoder({str(made[3])!r}, device='cpu').encode({str(made[2])!r})
 print(len(results), results[0]['pred_class'], encoded.embeddings['aggregated'].shape)
 """

@@ -7,7 +7,7 @@ import pytest
 from counting_model import CountingViT, write_photo, write_weights
 from tiny_run import write_config, write_images
 
-from glsim_mm.search.encoder import Encoder
+from glsim_mm.search import Encoder
 
 
 @pytest.fixture

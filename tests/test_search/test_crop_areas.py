@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glsim_mm.search.objects import DetectedObjects, crop_areas
+from glsim_mm.search import DetectedObjects, crop_areas
 from retrieval.errors import RetrievalError
 
 number = st.floats(-30, 400, width=32)

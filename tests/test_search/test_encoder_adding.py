@@ -7,7 +7,7 @@ import pytest
 from counting_model import press_ctrl_c, write_photo, write_weights
 from mmengine.config import Config
 
-from glsim_mm.search.encoder import Encoder, add_images, add_to_location, build_gallery
+from glsim_mm.search import Encoder, add_images, add_to_location, build_gallery
 from retrieval.errors import RetrievalError
 from retrieval.gallery import create_gallery, open_gallery
 

@@ -10,8 +10,8 @@ from counting_model import press_ctrl_c, write_photo, write_weights
 from mmengine.config import Config
 from tiny_run import ROOT, run_command
 
-from glsim_mm.search.encoder import Encoder, build_gallery, find_items
-from glsim_mm.search.encoder.location import BuildFolder
+from glsim_mm.search import Encoder, build_gallery, find_items
+from glsim_mm.search.shards import BuildFolder
 from retrieval.errors import RetrievalError
 from retrieval.gallery import open_gallery
 from retrieval.whitening import Whitening
@@ -78,7 +78,7 @@ import sys
 sys.path[:0] = sys.argv[6:]
 import glsim_mm
 from counting_model import CountingViT, kill_dash_nine
-from glsim_mm.search.encoder import build_gallery
+from glsim_mm.search import build_gallery
 CountingViT.stop_before, CountingViT.stop = 1 + 7, kill_dash_nine
 images, config, checkpoint, location, seconds = sys.argv[1:6]
 build_gallery(images, config, checkpoint, location, batch_size=1, num_workers=1, device='cpu',

@@ -13,7 +13,7 @@ from PIL import Image
 from tiny_run import CLASSES
 
 from glsim_mm.apis import GLSimInferencer
-from glsim_mm.search.encoder import Encoder
+from glsim_mm.search import Encoder
 from retrieval.errors import RetrievalError
 
 ALL = ('aggregated', 'global', 'crop', 'concat')

@@ -5,8 +5,8 @@ import torch
 from counting_model import write_weights
 from mmengine.config import Config
 
-from glsim_mm.search.encoder import Encoder
-from glsim_mm.search.encoder.pipeline import find_test_steps
+from glsim_mm.apis.photo_pipeline import find_test_steps
+from glsim_mm.search import Encoder
 from retrieval.errors import RetrievalError
 
 

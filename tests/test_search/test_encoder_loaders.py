@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 from torch.utils.data import DataLoader, TensorDataset
 
-from glsim_mm.search.encoder import Encoder, build_gallery
+from glsim_mm.search import Encoder, build_gallery
 from retrieval.errors import RetrievalError
 from retrieval.gallery import open_gallery
 

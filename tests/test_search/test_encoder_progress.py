@@ -4,9 +4,8 @@ import io
 
 from rich.console import Console
 
-from glsim_mm.search.encoder.encoded import EncodingError
-from glsim_mm.search.encoder.progress import ProgressBar
-from glsim_mm.search.encoder.report import EncodingReport, format_report, sorted_errors
+from glsim_mm.progress import ProgressBar
+from glsim_mm.search.encoded import EncodingError, EncodingReport, format_report, sorted_errors
 
 
 def draw(terminal: bool, total: int | None = 40, **options) -> str:

@@ -11,8 +11,8 @@ import pytest
 from counting_model import write_photo
 from PIL import Image
 
-from glsim_mm.search.encoder import Encoder
-from glsim_mm.search.encoder.reading import UnreadablePhotoError, check_size, photo_from_array, read_photo
+from glsim_mm.images.photos import UnreadablePhotoError, check_size, photo_from_array, read_photo
+from glsim_mm.search import Encoder
 
 
 def png_of(width: int, height: int) -> bytes:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from glsim_mm.search.encoder import ImageItem, find_items
-from glsim_mm.search.encoder.sources import class_name, dataset_items, load_dataset, path_below
+from glsim_mm.search import ImageItem, find_items
+from glsim_mm.search.items import class_name, dataset_items, load_dataset, path_below
 from retrieval.errors import RetrievalError
 
 

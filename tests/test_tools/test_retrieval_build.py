@@ -11,8 +11,8 @@ from mmpretrain.registry import MODELS
 from PIL import Image
 from tiny_run import ROOT, call_tool, run_command, write_config, write_images
 
-from glsim_mm.search.encoder import Encoder, build_gallery
-from glsim_mm.search.encoder.shards import ShardSettings, ShardWriter, open_shard
+from glsim_mm.search import Encoder, build_gallery
+from glsim_mm.search.shards import ShardSettings, ShardWriter, open_shard
 from retrieval.gallery import open_gallery
 
 

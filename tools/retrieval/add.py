@@ -38,7 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Add and say what was done."""
-    from glsim_mm.search.encoder import add_to_location, format_report
+    from glsim_mm.search import add_to_location, format_report
 
     try:
         report = add_to_location(

@@ -38,9 +38,9 @@ def main(args: argparse.Namespace) -> None:
     """Measure and print."""
     import torch
 
+    from glsim_mm.analysis.encoding_speed import format_throughput, measure_throughput
     from glsim_mm.apis import load_config
-    from glsim_mm.search.encoder import Encoder, find_items
-    from glsim_mm.search.encoder.throughput import format_throughput, measure_throughput
+    from glsim_mm.search import Encoder, find_items
 
     if args.threads is not None:
         torch.set_num_threads(args.threads)

@@ -65,7 +65,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     """Build and say what was done."""
     from glsim_mm.apis import load_config
-    from glsim_mm.search.encoder import build_gallery, format_report
+    from glsim_mm.search import build_gallery, format_report
 
     try:
         report = build_gallery(

@@ -55,7 +55,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Classify and print a line per image."""
-    from glsim_mm.search.image_search import ImageSearch
+    from glsim_mm.search import ImageSearch
     from retrieval.gallery import parse_conditions
     from retrieval.recognition import (
         Recognizer,

@@ -63,7 +63,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Search, print and write."""
-    from glsim_mm.search.image_search import ImageSearch
+    from glsim_mm.search import ImageSearch
     from retrieval.answers import format_table, results_to_json
     from retrieval.gallery import parse_conditions
     from retrieval.index.effort import parse_parameters

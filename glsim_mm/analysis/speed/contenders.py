@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from ...compat.linear_kernels import use_torch_linear
 from ...errors import GLSimError
-from ...exported.info import ExportedInfo
-from ...exported.model import ExportedModel
-from ...exporting.graph import ExportGraph
-from ...exporting.onnx_file import quantize, write_onnx
+from ...exported.onnx_model import ExportedInfo, ExportedModel
+from ...exporting.export_graph import ExportGraph
+from ...exporting.file_formats import quantize, write_onnx
 from ...models.classifiers import GLSimClassifier
 from ...models.classifiers.crop_policy import TestOptions
 from .straightforward import StraightforwardGLSim

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ...exporting.onnx_file import package_versions
+from ...exporting.file_formats import package_versions
 from .inference import InferenceRow
 from .timing import Spread
 from .training import TrainingRow

@@ -11,8 +11,7 @@ from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
 from glsim_mm.errors import GLSimError
-from glsim_mm.images.decoding import UnreadableImageError, decode_image
-from glsim_mm.images.reduced import decode_reduced
+from glsim_mm.images.decoding import UnreadableImageError, decode_image, decode_reduced
 
 
 def photo(width, height, orientation=None, kind='JPEG'):

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from tiny_run import CLASSES, call_tool, write_config, write_images
 
-from glsim_mm.search.encoder import build_gallery
+from glsim_mm.search import build_gallery
 
 
 @pytest.fixture(scope='module')

@@ -1,0 +1,177 @@
+"""The test pipeline of a config: from a decoded photo to the network input, and from there back to the photo."""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import TRANSFORMS
+from torch import Tensor
+
+from ..errors import GLSimError
+
+_LOADERS = ('LoadImage', 'LoadImageFromFile')
+_PACKERS = ('PackInputs',)
+_DATALOADERS = ('test_dataloader', 'val_dataloader')
+_MAX_SHAPES = 65_536
+# What transforms raise on an image of float32, for example those that go through Pillow.
+_TRANSFORM_ERRORS = (TypeError, ValueError, AssertionError, KeyError, cv2.error)
+_RANDOM = ('Random', 'Auto', 'TestTimeAug', 'ColorJitter', 'Lighting')
+_TOLERANCE = 0.05  # pixels of the photo
+
+Step = Mapping[str, Any]
+
+
+class TestPipeline:
+    """Prepares photos as a model is tested; images come decoded, so steps that load files are left out.
+
+    ::
+
+        pipeline = TestPipeline(find_test_steps(cfg))
+        inputs = pipeline(photo)  # (3, h, w) of a photo (H, W, 3) uint8 BGR
+        box_in_photo = map_box(pipeline.to_photo(photo.shape[:2]), box, photo.shape[:2])
+
+    Args:
+        steps: Configs of the transforms.
+        scope: Where their names are looked up.
+    """
+
+    __test__ = False  # pytest would collect it by its name
+
+    def __init__(self, steps: Sequence[Step], scope: str = 'mmpretrain') -> None:
+        self.steps = [dict(step) for step in steps if not type_name(step).endswith(_LOADERS)]
+        with DefaultScope.overwrite_default_scope(scope):
+            self._compose = Compose([TRANSFORMS.build(dict(step)) for step in self.steps])
+        self._moving = [step for step in self._compose.transforms if not type(step).__name__.endswith(_PACKERS)]
+        self._matrices: dict[tuple[int, int], np.ndarray | None] = {}
+
+    def __call__(self, pixels: np.ndarray) -> Tensor:
+        """Network input of a photo.
+
+        Args:
+            pixels: (H, W, 3) uint8 BGR.
+
+        Returns:
+            (3, h, w), not normalised yet.
+        """
+        shape = pixels.shape[:2]
+        return self._compose(dict(img=pixels, img_shape=shape, ori_shape=shape))['inputs']
+
+    def to_photo(self, shape: tuple[int, int]) -> np.ndarray | None:
+        """The map from pixels of the network input to pixels of a photo of (height, width) ``shape``.
+
+        Remembered for photos of one shape; see :func:`photo_from_input`.
+        """
+        if shape not in self._matrices:
+            if len(self._matrices) >= _MAX_SHAPES:
+                self._matrices.clear()
+            self._matrices[shape] = photo_from_input(self._moving, shape)
+        return self._matrices[shape]
+
+
+def find_test_steps(cfg: Config) -> list[Step]:
+    """Transforms with which a config tests.
+
+    Args:
+        cfg: With ``test_dataloader`` or ``val_dataloader``, or the name ``test_pipeline``.
+
+    Returns:
+        Their configs.
+
+    Raises:
+        GLSimError: If there are none.
+    """
+    for name in _DATALOADERS:
+        steps = _find_pipeline((cfg.get(name) or {}).get('dataset'))
+        if steps:
+            return list(steps)
+    if cfg.get('test_pipeline'):
+        return list(cfg.test_pipeline)
+    raise GLSimError('the config has no test pipeline: give it a test_dataloader, or the field test_pipeline')
+
+
+def type_name(step: Step) -> str:
+    """Name of a transform, given as name or class."""
+    return step['type'] if isinstance(step['type'], str) else step['type'].__name__
+
+
+def photo_from_input(steps: Sequence[BaseTransform | Callable], shape: tuple[int, int]) -> np.ndarray | None:
+    """The map from pixels of the network input to pixels of the photo, found by sending coordinates down the pipeline.
+
+    Every pixel of a test image carries its own place, so any transform that moves pixels linearly (resizing,
+    cropping, padding, mirroring, turning) is followed, whether or not it would move annotated boxes.
+
+    Args:
+        steps: The test pipeline without loading and packing.
+        shape: Height and width of the photo in pixels.
+
+    Returns:
+        (2, 3) float64 ``A`` with ``A @ (x, y, 1)`` the place in the photo of the place ``x, y`` in the input, both
+        counted from the upper left corner of the upper left pixel; None if the pipeline draws at random, changes more
+        than places, or does not keep enough pixels to tell.
+    """
+    if any(type(step).__name__.startswith(_RANDOM) for step in steps):
+        return None
+    height, width = shape
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32) + 0.5, np.arange(height, dtype=np.float32) + 0.5)
+    results = dict(img=np.stack([x, y, np.ones_like(x)], axis=-1), img_shape=shape, ori_shape=shape)
+    try:
+        for step in map(_on_floats, steps):
+            results = step(results)
+            if results is None:
+                return None
+    except _TRANSFORM_ERRORS:
+        return None
+    return _fit(np.asarray(results['img'], np.float64))
+
+
+def _find_pipeline(dataset: Any) -> Sequence[Step] | None:
+    """Pipeline of a data set's config, also of one inside others."""
+    if not isinstance(dataset, Mapping):
+        return None
+    if dataset.get('pipeline'):
+        return dataset['pipeline']
+    inner = dataset.get('datasets') or [dataset.get('dataset')]
+    return next((steps for steps in map(_find_pipeline, inner) if steps), None)
+
+
+def _on_floats(step: BaseTransform | Callable) -> BaseTransform | Callable:
+    """A copy of a transform that moves pixels alike, but of float32 too, which OpenCV knows and Pillow does not."""
+    if getattr(step, 'backend', 'cv2') == 'cv2' and not hasattr(step, 'interpolation'):
+        return step
+    step = deepcopy(step)
+    step.backend = 'cv2'
+    if isinstance(getattr(step, 'interpolation', None), str):
+        step.interpolation = 'bilinear'
+    return step
+
+
+def _fit(image: np.ndarray) -> np.ndarray | None:
+    """Linear map from places to the coordinates (h, w, 3) that pixels carry; None if there is none."""
+    if image.ndim != 3 or image.shape[2] != 3:
+        return None
+    is_photo = np.abs(image[..., 2] - 1) < 1e-3  # not padding
+    rows, columns = np.flatnonzero(is_photo.any(axis=1)), np.flatnonzero(is_photo.any(axis=0))
+    if len(rows) < 2 or len(columns) < 2:
+        return None
+    # Where images are enlarged, the outermost pixels repeat the border.
+    i, j = np.meshgrid(_middle(rows), _middle(columns), indexing='ij')
+    places = np.stack([j.ravel() + 0.5, i.ravel() + 0.5, np.ones(i.size)], axis=-1)
+    targets = image[i.ravel(), j.ravel()]
+    solution, _, rank, _ = np.linalg.lstsq(places, targets, rcond=None)
+    matrix = solution.T[:2]
+    is_linear = np.abs(places @ solution - targets).max() < _TOLERANCE and np.abs(targets[:, 2] - 1).max() < 1e-3
+    is_invertible = rank == 3 and abs(np.linalg.det(matrix[:, :2])) > 1e-9
+    return matrix if is_linear and is_invertible else None
+
+
+def _middle(indices: np.ndarray) -> np.ndarray:
+    """At most 16 of the middle half of some sorted indices, at least two."""
+    quarter = (len(indices) - 1) // 4
+    middle = indices[quarter : len(indices) - quarter]
+    return middle[np.linspace(0, len(middle) - 1, min(16, len(middle))).round().astype(int)]

@@ -1,0 +1,195 @@
+"""Files of ``tools/export.py``: what they say about themselves, and how ONNX Runtime or OpenVINO run them."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import GLSimError
+
+METADATA_KEY = 'glsim_mm'
+FORMAT_VERSION = 1
+BACKENDS = ('onnxruntime', 'openvino')
+Runner = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class ExportedInfo:
+    """Everything that running an exported model takes besides its graph; lies in the file, as JSON.
+
+    Attributes:
+        description: What messages call the model.
+        image_size: Height and width of the network input in pixels.
+        steps: The test pipeline, see :class:`glsim_mm.exported.onnx_inferencer.ExportedPipeline`.
+        outputs: Names of the graph's outputs: ``'logits'`` (B, K), ``'embedding'`` (B, D), ``'class_tokens'`` (B, V,
+            C), ``'selected_boxes'`` (B, R, 4), ``'similarity_map'`` (B, h, w).
+        spaces: What a search can embed with it, the default first.
+        classes: Names of its classes; empty where they are not known.
+        fingerprint: Of the model that was exported, as galleries keep it.
+        versions: Packages that wrote the file.
+        is_quantized: Whether the weights have 8 bits; the fingerprint is still that of the exact model.
+    """
+
+    description: str
+    image_size: tuple[int, int]
+    steps: list[dict[str, Any]]
+    outputs: list[str]
+    spaces: list[str]
+    classes: list[str] = field(default_factory=list)
+    fingerprint: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    is_quantized: bool = False
+
+    def to_json(self) -> str:
+        """As text."""
+        return json.dumps(dict(asdict(self), format_version=FORMAT_VERSION), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str | None, path: str) -> 'ExportedInfo':
+        """Read what :meth:`to_json` wrote.
+
+        Args:
+            text: What the file has under :data:`METADATA_KEY`.
+            path: The file, for messages.
+
+        Returns:
+            As written.
+
+        Raises:
+            GLSimError: If there is none, or it is of another version.
+        """
+        try:
+            content = json.loads(text or '')
+        except json.JSONDecodeError:
+            content = None
+        if not isinstance(content, Mapping):
+            raise GLSimError(f'{path} was not written by tools/export.py: export the model with it')
+        if content.get('format_version') != FORMAT_VERSION:
+            raise GLSimError(
+                f'{path} has version {content.get("format_version")} of the format, this package reads '
+                f'{FORMAT_VERSION}: export the model again'
+            )
+        names = {one.name for one in fields(cls)}
+        try:
+            info = cls(**{name: value for name, value in content.items() if name in names})
+        except TypeError as error:
+            raise GLSimError(f'{path} is damaged ({error}): export the model again') from error
+        height, width = info.image_size
+        return cls(**dict(info.__dict__, image_size=(int(height), int(width))))
+
+
+class ExportedModel:
+    """Computes what a model computes, without the model's code.
+
+    ::
+
+        model = ExportedModel('model.onnx', threads=4)
+        outputs = model(pixels)  # (B, 3, h, w) RGB, 0 to 255
+        print(outputs['embedding'].shape, model.info.classes)
+
+    Args:
+        path: An ``.onnx`` file of ``tools/export.py``.
+        backend: ``'onnxruntime'``, or ``'openvino'``, which is made for Intel's processors.
+        device: ``'cpu'`` or ``'cuda'``; OpenVINO also knows names of its own, such as ``'GPU'``. Defaults to None: CUDA
+            where ONNX Runtime has it, else the CPU.
+        threads: Threads on the CPU. Defaults to None, all cores.
+
+    Raises:
+        GLSimError: If the file is missing or no such file, or the backend is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        backend: str = 'onnxruntime',
+        device: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.path = str(path)
+        if backend not in BACKENDS:
+            raise GLSimError(f'backend must be one of {", ".join(BACKENDS)}, got {backend!r}')
+        if not Path(path).is_file():
+            raise GLSimError(f'there is no file {path}: export a model with tools/export.py')
+        if Path(path).suffix != '.onnx':
+            raise GLSimError(f'{path} is no .onnx file: only these can be run without the model code')
+        open_file = _open_onnxruntime if backend == 'onnxruntime' else _open_openvino
+        self._run, self.info = open_file(self.path, device, threads)
+
+    def __call__(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Outputs for a batch.
+
+        Args:
+            pixels: RGB values of 0 to 255, uint8 or float32, (B, 3, h, w) of :attr:`info`'s image size.
+
+        Returns:
+            float32 arrays by name, see :class:`ExportedInfo`.
+
+        Raises:
+            GLSimError: If the shape is another.
+        """
+        if pixels.ndim != 4 or pixels.shape[1:] != (3, *self.info.image_size):
+            height, width = self.info.image_size
+            raise GLSimError(f'{self.path} takes images of shape (B, 3, {height}, {width}), got {pixels.shape}')
+        return self._run(np.ascontiguousarray(pixels, dtype=np.float32))
+
+
+def _open_onnxruntime(path: str, device: str | None, threads: int | None) -> tuple[Runner, ExportedInfo]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise GLSimError('running .onnx files needs ONNX Runtime: pip install onnxruntime') from error
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    available = onnxruntime.get_available_providers()
+    if device not in (None, 'cpu', 'cuda') or (device == 'cuda' and 'CUDAExecutionProvider' not in available):
+        raise GLSimError(f'this ONNX Runtime cannot use {device!r}: leave it out, or pip install onnxruntime-gpu')
+    wanted = ['CPUExecutionProvider'] if device == 'cpu' else ['CUDAExecutionProvider', 'CPUExecutionProvider']
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=[name for name in wanted if name in available])
+    except _errors_of(onnxruntime) as error:
+        raise GLSimError(f'{path} cannot be opened ({_first_line(error)}): export the model again') from error
+    metadata = session.get_modelmeta().custom_metadata_map
+    names = [output.name for output in session.get_outputs()]
+    source = session.get_inputs()[0].name
+    info = ExportedInfo.from_json(metadata.get(METADATA_KEY), path)
+    return (lambda pixels: dict(zip(names, session.run(names, {source: pixels})))), info
+
+
+def _open_openvino(path: str, device: str | None, threads: int | None) -> tuple[Runner, ExportedInfo]:
+    try:
+        import openvino
+    except ImportError as error:
+        raise GLSimError('backend openvino is not installed: pip install openvino') from error
+    core = openvino.Core()
+    # OpenVINO computes in bfloat16 where a processor has it unless told otherwise; that is not what was exported.
+    options = {'INFERENCE_PRECISION_HINT': 'f32', 'PERFORMANCE_HINT': 'LATENCY'}
+    if threads is not None:
+        options['INFERENCE_NUM_THREADS'] = str(threads)
+    try:
+        model = core.read_model(path)
+        compiled = core.compile_model(model, (device or 'cpu').upper(), options)
+    except RuntimeError as error:
+        raise GLSimError(f'{path} cannot be opened ({_first_line(error)}): export the model again') from error
+    names = [output.get_any_name() for output in compiled.outputs]
+    section = model.get_rt_info(['framework', METADATA_KEY]) if model.has_rt_info(['framework', METADATA_KEY]) else None
+    info = ExportedInfo.from_json(None if section is None else str(section.value), path)
+
+    def run(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(names, (np.array(value) for value in compiled([pixels]).values())))
+
+    return run, info
+
+
+def _errors_of(onnxruntime: Any) -> tuple[type[Exception], ...]:
+    """Its exceptions have no common class of their own."""
+    state = vars(onnxruntime.capi.onnxruntime_pybind11_state).values()
+    own = [value for value in state if isinstance(value, type) and issubclass(value, Exception)]
+    return (RuntimeError, ValueError, *own)
+
+
+def _first_line(error: Exception) -> str:
+    return ' '.join(str(error).split())[:200]

@@ -1,0 +1,196 @@
+"""The files that an export writes: ONNX, and programs of ``torch.export`` for AOTInductor and ExecuTorch."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import GLSimError
+from ..exported.onnx_model import METADATA_KEY, ExportedInfo, ExportedModel
+from ..version import __version__
+from .export_graph import ExportGraph
+
+_HINT = 'writing .onnx files needs more packages: pip install onnx onnxscript onnxruntime'
+OPSET = 20  # the first with affine grids and GELU of its own
+
+
+def write_onnx(graph: ExportGraph, example: Tensor, info: ExportedInfo, path: Path) -> None:
+    """Write one graph with any batch size and all weights inside.
+
+    Args:
+        graph: In eval mode.
+        example: Pixels (2, 3, H, W); the file takes this height and width.
+        info: Lies in the file's metadata.
+        path: Where to.
+
+    Raises:
+        GLSimError: If a package is missing or the model is too large for one file.
+    """
+    onnx = import_onnx()
+    batch = torch.export.Dim('batch', min=1, max=65_536)
+    with _quietly(), torch.no_grad():
+        program = torch.onnx.export(
+            graph,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=({0: batch},),
+            input_names=['pixels'],
+            output_names=list(graph.outputs),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    content = program.model_proto
+    fold_transposes(content.graph)
+    entry = content.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, info.to_json()
+    try:
+        onnx.save(content, str(path))
+    except ValueError as error:  # protobuf ends at 2 GiB
+        raise GLSimError('the weights are too large for one .onnx file: export to .pt2') from error
+
+
+def quantize(path: Path, info: ExportedInfo) -> None:
+    """Give the matrix products of a file weights of 8 bits, one scale per channel.
+
+    Activations are quantised while the model runs, so no images are needed for calibration. The patch embedding, a
+    convolution, stays as it is.
+
+    Args:
+        path: Of :func:`write_onnx`; replaced.
+        info: Lies in the new file's metadata.
+
+    Raises:
+        GLSimError: If ONNX Runtime is missing.
+    """
+    onnx = import_onnx()
+    try:
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+    except ImportError as error:
+        raise GLSimError(_HINT) from error
+    target = path.with_name(f'int8_{path.name}')
+    with _quietly():
+        quantize_dynamic(
+            str(path),
+            str(target),
+            op_types_to_quantize=['MatMul', 'Gemm'],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+        )
+    content = onnx.load(str(target))
+    del content.metadata_props[:]
+    entry = content.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, info.to_json()
+    onnx.save(content, str(path))
+    target.unlink()
+
+
+def fold_transposes(graph: Any) -> None:
+    """Transpose the weights of linear layers once and for all, in place.
+
+    The exporter leaves a ``Transpose`` before every product, behind which quantisation does not find the weights. Both
+    passes share theirs.
+
+    Args:
+        graph: ``onnx.GraphProto``.
+    """
+    from onnx import numpy_helper
+
+    uses: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            uses.setdefault(name, []).append(node)
+    for weight in list(graph.initializer):
+        users = uses.get(weight.name, [])
+        if len(weight.dims) != 2 or not users or any(node.op_type != 'Transpose' for node in users):
+            continue
+        turned = numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(weight).T), weight.name)
+        weight.CopyFrom(turned)
+        for node in users:
+            for user in uses.get(node.output[0], []):
+                user.input[:] = [weight.name if name == node.output[0] else name for name in user.input]
+            graph.node.remove(node)
+    shapes = {value.name: value for value in graph.value_info}
+    for weight in graph.initializer:
+        if weight.name in shapes:  # of the weight as it was
+            graph.value_info.remove(shapes[weight.name])
+
+
+def run_onnx(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:
+    """A function from pixels to the outputs of a file, computed by ONNX Runtime on the CPU."""
+    model = ExportedModel(path, device='cpu')
+    return lambda pixels: {name: torch.from_numpy(value) for name, value in model(pixels.numpy()).items()}
+
+
+def write_program(graph: ExportGraph, example: Tensor, info: ExportedInfo, path: Path) -> None:
+    """Write a program with any batch size.
+
+    Args:
+        graph: In eval mode.
+        example: Pixels (2, 3, H, W); the program takes this height and width.
+        info: Lies in the file beside the program.
+        path: Where to.
+    """
+    batch = torch.export.Dim('batch', min=1, max=65_536)
+    with torch.no_grad():
+        program = torch.export.export(graph, (example,), dynamic_shapes=({0: batch},))
+    torch.export.save(program, str(path), extra_files={METADATA_KEY: info.to_json()})
+
+
+def run_program(path: Path, outputs: Sequence[str]) -> Callable[[Tensor], dict[str, Tensor]]:
+    """A function from pixels to the outputs of a file that this process has just written."""
+    program = torch.export.load(str(path)).module()
+
+    @torch.no_grad()
+    def run(pixels: Tensor) -> dict[str, Tensor]:
+        return dict(zip(outputs, program(pixels)))
+
+    return run
+
+
+def import_onnx() -> Any:
+    """The module ``onnx``, if everything that writing takes is there.
+
+    Raises:
+        GLSimError: If a package is missing.
+    """
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise GLSimError(_HINT) from error
+    return onnx
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what takes part in an export."""
+    found = {'glsim-mm': __version__}
+    for name in ('torch', 'mmpretrain', 'timm', 'onnx', 'onnxscript', 'onnxruntime'):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """The exporters tell of every step."""
+    loggers = [logging.getLogger(name) for name in ('onnxscript', 'onnx_ir', 'torch.onnx', '')]
+    levels = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        for one, level in zip(loggers, levels):
+            one.setLevel(level)

@@ -1,0 +1,260 @@
+"""Photos into a gallery that is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from retrieval.errors import RetrievalError
+from retrieval.gallery import GalleryReader, GalleryWriter, Record, open_gallery
+
+from ..images.photos import ImageItem
+from ..progress import ProgressBar
+from .base_encoder import BaseEncoder, check_encoder
+from .encoded import Encoded, EncodingError, EncodingReport, sorted_errors
+from .exported_encoder import ExportedEncoder
+from .items import dataset_items, find_items, hash_items, load_dataset
+from .shards import SECONDS_BETWEEN_COMMITS, CommitBuffer, find_hashes
+
+_AT_ONCE = 500
+
+
+class _Plan(NamedTuple):
+    """What there is to do.
+
+    Attributes:
+        new: Positions of images to add.
+        changed: Position -> id of the row whose file has another content now.
+        present: How many are there already.
+        errors: Files that cannot be read.
+    """
+
+    new: list[int]
+    changed: dict[int, int]
+    present: int
+    errors: list[EncodingError]
+
+
+def add_images(
+    gallery: GalleryWriter,
+    encoder: BaseEncoder,
+    images: Any,
+    *,
+    dataset: str | None = None,
+    batch_size: int = 32,
+    num_workers: int = 2,
+    progress: bool = True,
+    seconds_between_commits: float = SECONDS_BETWEEN_COMMITS,
+) -> EncodingReport:
+    """Encode images into a gallery.
+
+    - A file whose path is in the gallery and whose content has changed takes the place of its row, which keeps its id.
+    - A file whose content is in the gallery, at this path or another, is left out.
+    - All others are added.
+
+    What is encoded is committed every 30 seconds, so that a run that was stopped goes on when it is called again. Paths
+    are relative to the folder to which those in the gallery are.
+
+    Args:
+        gallery: Writable.
+        encoder: The model that made it, with its spaces, and patches if it has them.
+        images: As for :func:`build_gallery`, except for data loaders; None with ``dataset``.
+        dataset: Add the data set ``'train'``, ``'val'`` or ``'test'`` of the encoder's config.
+        batch_size: Images per pass.
+        num_workers: Processes that read photos.
+        progress: Show images per second and the time left on standard error.
+        seconds_between_commits: How much work a kill may cost. Defaults to 30.
+
+    Returns:
+        What was done.
+
+    Raises:
+        RetrievalError: If the gallery was made by another model, or there are no images.
+    """
+    check_encoder(gallery, encoder)
+    root = gallery.manifest.origin.get('root') or None
+    if (images is None) == (dataset is None):
+        raise RetrievalError('give either images or the name of a data set of the config')
+    if dataset is not None:
+        if encoder.config is None:
+            raise RetrievalError('an exported model has no config with data sets: give images')
+        images = dataset_items(load_dataset(encoder.config, dataset), dataset)
+    items = find_items(images, root).items
+    plan = _plan(gallery, items, num_workers, progress)
+    start = time.monotonic()
+    writer = _Writer(gallery, plan)
+    buffer = CommitBuffer(writer.write, seconds_between_commits)
+    errors = list(plan.errors)
+    try:
+        positions = sorted([*plan.new, *plan.changed])
+        with ProgressBar(len(positions), 'encoding', progress) as bar:
+            for encoded in encoder.stream(items, batch_size, num_workers, positions):
+                buffer.add(encoded)
+                errors += encoded.errors
+                bar.advance(len(encoded) + len(encoded.errors))
+    finally:
+        buffer.commit()  # Ctrl-C included
+    report = EncodingReport(
+        location='',
+        encoded=writer.added + writer.updated,
+        reused=plan.present,
+        updated=writer.updated,
+        unreadable=sorted_errors(errors),
+        seconds=time.monotonic() - start,
+    )
+    report.take_gallery(gallery)
+    return report
+
+
+def add_to_location(
+    location: str | Path,
+    images: Any,
+    config: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    *,
+    device: str | None = None,
+    amp: bool | str = False,
+    compact: bool = False,
+    **options: Any,
+) -> EncodingReport:
+    """Open a gallery and encode images into it.
+
+    Args:
+        location: Of the gallery.
+        images: See :func:`add_images`.
+        config: Config of the model. Defaults to the one that the gallery was built with.
+        checkpoint: Its weights, or its ``.onnx`` file. Defaults to those that the gallery was built with.
+        device: See :class:`Encoder`.
+        amp: See :class:`Encoder`.
+        compact: Train the index anew with all images.
+        **options: Of :func:`add_images`.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UserError: See :func:`add_images`; or if the gallery does not say which model made it.
+    """
+    with open_gallery(location, writable=True) as gallery:
+        encoder = encoder_for(gallery, config, checkpoint, device=device, amp=amp)
+        report = add_images(gallery, encoder, images, **options)
+        if compact:
+            gallery.compact()
+            report.take_gallery(gallery)
+    report.location = str(location)
+    return report
+
+
+def encoder_for(
+    gallery: GalleryReader, config: Any = None, checkpoint: str | Path | None = None, **options: Any
+) -> BaseEncoder:
+    """The encoder with which a gallery can be searched, and images be added to it.
+
+    Args:
+        gallery: Made by the same model.
+        config: Config of the model. Defaults to the one that the gallery was built with.
+        checkpoint: Its weights. Defaults to those that the gallery was built with. An ``.onnx`` file of
+            ``tools/export.py`` needs no config, and neither mmpretrain nor torch.
+        **options: ``device`` of the encoder; also ``amp`` and ``max_pixels`` of :class:`Encoder`.
+
+    Returns:
+        With the gallery's spaces, and patches if it has them.
+
+    Raises:
+        UserError: If the model is another one, or the gallery does not say which.
+    """
+    origin = gallery.manifest.origin
+    config, checkpoint = config or origin.get('config'), checkpoint or origin.get('checkpoint')
+    if checkpoint and str(checkpoint).endswith('.onnx'):
+        if options.pop('amp', False):
+            raise RetrievalError('an exported model computes in the precision that it was exported with: leave amp out')
+        return ExportedEncoder.for_gallery(gallery, checkpoint, **options)
+    if not config or not checkpoint:
+        raise RetrievalError(f'{gallery.location} does not say which model made it: give config and checkpoint')
+    from .encoder import Encoder  # needs torch and mmpretrain, which exported models do without
+
+    return Encoder.for_gallery(gallery, config, checkpoint, **options)
+
+
+def _plan(gallery: GalleryReader, items: Sequence[ImageItem], num_workers: int, progress: bool) -> _Plan:
+    with ProgressBar(len(items), 'looking for images that are there', progress) as bar:
+        hashed = list(hash_items(items, range(len(items)), num_workers, bar))
+    errors = [EncodingError(one.position, items[one.position].path, one.error) for one in hashed if one.error]
+    readable = [one for one in hashed if not one.error]
+    known = set(find_hashes(gallery, [one.content_hash for one in readable]))
+    rows = _find_paths(gallery, [items[one.position].path for one in readable])
+    new, changed, present = [], {}, 0
+    for one in readable:
+        number, content_hash = rows.get(items[one.position].path, (-1, None))
+        if number >= 0 and content_hash != one.content_hash:
+            changed[one.position] = number
+        elif number >= 0 or one.content_hash in known:
+            present += 1
+        else:
+            new.append(one.position)
+            known.add(one.content_hash)  # a copy of it among the images is left out too
+    return _Plan(new, changed, present, errors)
+
+
+def _find_paths(gallery: GalleryReader, paths: Sequence[str]) -> dict[str, tuple[int, str | None]]:
+    """Id and content hash of the rows of some paths."""
+    found = {}
+    for start in range(0, len(paths), _AT_ONCE):
+        ids = gallery.ids([('path', 'in', list(paths[start : start + _AT_ONCE]))])
+        if len(ids):
+            found.update({record.path: (record.id, record.content_hash) for record in gallery.records(ids)})
+    return found
+
+
+class _Writer:
+    """Adds new images and replaces changed ones."""
+
+    def __init__(self, gallery: GalleryWriter, plan: _Plan) -> None:
+        self._gallery = gallery
+        self._changed = plan.changed
+        self.added = self.updated = 0
+
+    def write(self, encoded: Encoded) -> None:
+        """Write images."""
+        is_new = np.array([position not in self._changed for position in encoded.positions.tolist()])
+        self._add(_choose(encoded, np.flatnonzero(is_new), self._gallery))
+        self._update(_choose(encoded, np.flatnonzero(~is_new), self._gallery))
+
+    def _add(self, encoded: Encoded) -> None:
+        if len(encoded):
+            self._gallery.add(encoded.embeddings, encoded.records, patches=encoded.patches)
+            self.added += len(encoded)
+
+    def _update(self, encoded: Encoded) -> None:
+        if len(encoded):
+            ids = np.array([self._changed[position] for position in encoded.positions.tolist()], np.int64)
+            records = [_keep_facts(*pair) for pair in zip(encoded.records, self._gallery.records(ids))]
+            patches = {} if encoded.patches is None else {'patches': encoded.patches}
+            self._gallery.update(ids, encoded.embeddings, records, **patches)
+            self.updated += len(encoded)
+
+
+def _keep_facts(record: Record, old: Record) -> Record:
+    """A row's new record, with what was known of the file and is not said anew."""
+    return replace(
+        record,
+        id=old.id,
+        label=record.label if record.label is not None else old.label,
+        split=record.split if record.split is not None else old.split,
+        metadata={**old.metadata, **record.metadata},
+    )
+
+
+def _choose(encoded: Encoded, rows: np.ndarray, gallery: GalleryReader) -> Encoded:
+    """Some rows, of the spaces that a gallery has."""
+    return Encoded(
+        {space: encoded.embeddings[space][rows] for space in gallery.manifest.spaces},
+        [encoded.records[row] for row in rows],
+        encoded.positions[rows],
+        None if encoded.patches is None else encoded.patches[rows],
+    )

@@ -1,0 +1,351 @@
+"""From photos to embeddings and records of a gallery, whatever computes the embeddings."""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from retrieval.errors import RetrievalError
+from retrieval.gallery import Fingerprint, GalleryReader, Record, check_model
+
+from ..images.photos import MAX_PIXELS, ImageInput, ImageItem, find_images
+from ..images.preparing import Batch, PhotoPipeline, Prepared, collate, prepare_photo
+from ..images.results import map_box
+from .encoded import Encoded, EncodingError, join_encoded, sort_encoded
+
+AGGREGATED, GLOBAL, CROP, CONCAT = 'aggregated', 'global', 'crop', 'concat'
+Box: TypeAlias = Sequence[float]
+_BATCHES_AHEAD = 4
+
+
+class Features(NamedTuple):
+    """What is read off a batch of B images: tensors where torch computes them, arrays elsewhere.
+
+    Attributes:
+        embeddings: (B, C) of each space, not normalised except for ``'concat'``.
+        boxes: (B, 4), the region that was cropped, ``x0, y0, x1, y1`` in pixels of the network input.
+        maps: (B, h, w), scores of the patches, the larger the likelier selected.
+        patches: (B, O, C), tokens of the selected patches, best first.
+        class_scores: (B, K), probabilities of the classes that the model was trained on.
+    """
+
+    embeddings: dict[str, Any]
+    boxes: Any = None
+    maps: Any = None
+    patches: Any = None
+    class_scores: Any = None
+
+
+class BaseEncoder(ABC):
+    """Makes embeddings of photos; a subclass says with what.
+
+    A file that cannot be read is listed among the errors and does not stop the others; a path that does not exist, or
+    an array that is no image, raises an error.
+
+    Attributes:
+        spaces: What is embedded, the default of searches first.
+        pipeline: Prepares photos.
+        has_regions: Whether the model says where it looked.
+        keep_patches: Whether the tokens of the selected patches are kept.
+        classify: Whether the probabilities of the model's own classes are given.
+        max_pixels: Photos with more are not decoded.
+        config: Config of the model; None of an exported one.
+        checkpoint: File of the weights.
+        uses_amp: Whether the model computes in less than float32.
+    """
+
+    spaces: tuple[str, ...]
+    pipeline: PhotoPipeline
+    has_regions: bool
+    keep_patches: bool = False
+    classify: bool = False
+    max_pixels: int = MAX_PIXELS
+    config: Any = None
+    checkpoint: str
+    uses_amp: bool = False
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """What messages call the model."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that the model was trained on; empty where they are not known."""
+
+    @cached_property
+    @abstractmethod
+    def fingerprint(self) -> Fingerprint:
+        """Hashes of weights, config and test pipeline."""
+
+    @abstractmethod
+    def forward(self, inputs: Any) -> Features:
+        """The model's part of the work.
+
+        Args:
+            inputs: (B, 3, h, w) of the test pipeline, not normalised yet.
+        """
+
+    @cached_property
+    def dimensions(self) -> dict[str, int]:
+        """Width of the embeddings of each space."""
+        return {space: value.shape[1] for space, value in self._probe.embeddings.items()}
+
+    @cached_property
+    def num_patches(self) -> int:
+        """How many patches :attr:`Encoded.patches` has of each image; 0 if none are kept."""
+        return 0 if self._probe.patches is None else self._probe.patches.shape[1]
+
+    @cached_property
+    def patch_dimension(self) -> int:
+        """Width of the tokens of patches; 0 if none are kept."""
+        return 0 if self._probe.patches is None else self._probe.patches.shape[2]
+
+    @cached_property
+    def _probe(self) -> Features:
+        """What the model makes of one grey image, from which dimensions are read."""
+        return self.forward(self.pipeline(np.full((256, 256, 3), 127, np.uint8))[None])
+
+    def encode(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        box: Box | Sequence[Box | None] | None = None,
+        batch_size: int = 32,
+        num_workers: int = 0,
+    ) -> Encoded:
+        """Encode images, for example queries.
+
+        Args:
+            images: Paths, addresses, folders, glob patterns, arrays (BGR), Pillow images, files' bytes, or an iterable
+                of these, see :func:`glsim_mm.images.photos.find_images`.
+            box: Look only at this part of the photo, ``x0, y0, x1, y1`` in its upright pixels; one for all, or one per
+                image, None for the whole.
+            batch_size: Images per pass.
+            num_workers: Workers that read photos, 0 for none.
+
+        Returns:
+            In the order of the images; those that cannot be read are among its ``errors``.
+
+        Raises:
+            UserError: If a path does not exist, an array is no image, or a box holds nothing of its photo.
+        """
+        items = list(find_images(images))
+        for item, part in zip(items, _boxes(box, len(items))):
+            item.box = part
+        parts = list(self.stream(items, batch_size, num_workers))
+        if not parts:
+            raise RetrievalError('there are no images to encode: give at least one')
+        encoded = join_encoded(parts)
+        if not len(encoded):
+            encoded.embeddings = {space: np.zeros((0, width), np.float32) for space, width in self.dimensions.items()}
+        return sort_encoded(encoded)
+
+    def stream(
+        self,
+        items: Sequence[ImageItem],
+        batch_size: int = 32,
+        num_workers: int = 2,
+        positions: Sequence[int] | None = None,
+    ) -> Iterator[Encoded]:
+        """Encode images batch by batch while workers read the next ones.
+
+        Args:
+            items: What to encode, see :func:`glsim_mm.search.find_items`.
+            batch_size: Images per pass.
+            num_workers: How many read photos, 0 for none.
+            positions: Which of the items. Defaults to all.
+
+        Yields:
+            Of a batch; images that cannot be read, or whose embedding is not finite, are among its errors.
+
+        Raises:
+            RetrievalError: If an argument is out of range.
+        """
+        if batch_size < 1 or num_workers < 0:
+            raise RetrievalError(
+                f'batch_size must be 1 or more and num_workers 0 or more, got {batch_size} and {num_workers}'
+            )
+        yield from self.run(self.load_batches(items, positions, batch_size, num_workers), items)
+
+    def load_batches(
+        self, items: Sequence[ImageItem], positions: Sequence[int] | None, batch_size: int, num_workers: int
+    ) -> Iterator[Batch]:
+        """Read photos ahead of the model.
+
+        Args:
+            items: Photos.
+            positions: Which of them; None for all.
+            batch_size: Most images in a batch.
+            num_workers: How many threads read; 0 reads when the model asks.
+
+        Yields:
+            In the order of the items, except that shapes within a batch are kept apart.
+        """
+        wanted = range(len(items)) if positions is None else positions
+        chunks = (wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size))
+        if num_workers == 0:
+            for chunk in chunks:
+                yield from collate([self._prepare(items, position) for position in chunk])
+            return
+        with ThreadPoolExecutor(num_workers) as pool:
+            waiting: deque = deque()
+            for chunk in chunks:
+                waiting.append([pool.submit(self._prepare, items, position) for position in chunk])
+                if len(waiting) > _BATCHES_AHEAD:
+                    yield from collate([future.result() for future in waiting.popleft()])
+            while waiting:
+                yield from collate([future.result() for future in waiting.popleft()])
+
+    def run(self, batches: Iterable[Batch], items: Sequence[ImageItem]) -> Iterator[Encoded]:
+        """Encode batches that are read already.
+
+        Args:
+            batches: See :meth:`load_batches`.
+            items: The items whose positions the batches state.
+
+        Yields:
+            One per batch. A GPU computes a batch while the one before it is handed out.
+        """
+        waiting: tuple[Batch, Features | None] | None = None
+        for batch in batches:
+            features = None if batch.inputs is None else self.forward(batch.inputs)
+            if waiting is not None:
+                yield self._collect(*waiting, items)
+            waiting = batch, features
+        if waiting is not None:
+            yield self._collect(*waiting, items)
+
+    def _prepare(self, items: Sequence[ImageItem], position: int) -> Prepared:
+        return prepare_photo(position, items[position], self.pipeline, self.has_regions, self.max_pixels)
+
+    def _fetch(self, value: Any) -> np.ndarray:
+        """A part of :class:`Features` as float32."""
+        return np.asarray(value, np.float32)
+
+    def _collect(self, batch: Batch, features: Features | None, items: Sequence[ImageItem]) -> Encoded:
+        errors = [
+            EncodingError(image.position, items[image.position].path, image.error)
+            for image in batch.images
+            if image.error
+        ]
+        if features is None:
+            return Encoded({}, [], np.zeros(0, np.int64), None, errors)
+        embeddings = {space: self._fetch(value) for space, value in features.embeddings.items()}
+        boxes, maps, patches, scores = (None if part is None else self._fetch(part) for part in features[1:])
+        good = np.logical_and.reduce([np.isfinite(x).all(axis=1) & x.any(axis=1) for x in embeddings.values()])
+        reason = 'its embedding is not finite, or all zeros' + ('; encode it without amp' if self.uses_amp else '')
+        scaled = None if maps is None else scale_maps(maps)
+        records = []
+        for row, image in enumerate(batch.images):
+            item = items[image.position]
+            if not good[row]:
+                errors.append(EncodingError(image.position, item.path, reason))
+                continue
+            record = make_record(item, image)
+            if boxes is not None and scaled is not None:
+                _add_region(record, image, boxes[row].tolist(), scaled[row], batch.inputs.shape[-2:])
+            records.append(record)
+        return Encoded(
+            {space: array[good] for space, array in embeddings.items()},
+            records,
+            np.array([image.position for image in batch.images], np.int64)[good],
+            None if patches is None else patches.astype(np.float16)[good],
+            errors,
+            None if scores is None else scores[good],
+        )
+
+
+def make_record(item: ImageItem, image: Prepared) -> Record:
+    """What a gallery keeps of an encoded image, without where the model looked."""
+    return Record(
+        path=item.path,
+        label=item.label,
+        split=item.split,
+        image_size=image.size if all(image.size) else None,
+        content_hash=image.content_hash,
+        metadata=dict(item.metadata),
+    )
+
+
+def scale_maps(maps: np.ndarray) -> np.ndarray:
+    """Similarity maps in 8 bits.
+
+    Args:
+        maps: float32, (B, h, w).
+
+    Returns:
+        uint8, (B, h, w), the smallest value of each map at 0 and its largest at 255; a flat map is all 0.
+    """
+    finite = np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0)
+    low = finite.min(axis=(1, 2), keepdims=True)
+    extent = finite.max(axis=(1, 2), keepdims=True) - low
+    return np.round((finite - low) / np.where(extent > 0, extent, 1) * 255).astype(np.uint8)
+
+
+def check_spaces(
+    spaces: Sequence[str] | None, known: Sequence[str], defaults: tuple[str, ...], model: str
+) -> tuple[str, ...]:
+    """The spaces that are asked for.
+
+    Args:
+        spaces: Names, or None for the defaults.
+        known: What the model has.
+        defaults: What is taken unless told otherwise.
+        model: What messages call it.
+
+    Raises:
+        RetrievalError: If one is unknown or comes twice.
+    """
+    if spaces is None:
+        return defaults
+    names = (spaces,) if isinstance(spaces, str) else tuple(spaces)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names or len(set(names)) < len(names):
+        raise RetrievalError(
+            f'spaces must be some of {", ".join(known)}, which {model} has, each once; got {", ".join(names) or "none"}'
+        )
+    return names
+
+
+def check_encoder(gallery: GalleryReader, encoder: BaseEncoder) -> None:
+    """Refuse an encoder that did not make a gallery.
+
+    Raises:
+        RetrievalError: If weights, config or pipeline differ, or a space is missing.
+    """
+    check_model('the gallery', gallery.manifest, encoder.fingerprint)
+    missing = [name for name in gallery.manifest.spaces if name not in encoder.dimensions]
+    if missing:
+        raise RetrievalError(
+            f'the gallery has the space {missing[0]}, which the encoder was not told to make: give it '
+            f'spaces={tuple(gallery.manifest.spaces)}'
+        )
+
+
+def _boxes(box: Box | Sequence[Box | None] | None, count: int) -> Sequence[Box | None]:
+    """One box per image."""
+    if box is None:
+        return [None] * count
+    parts: Any = list(box)
+    if parts and all(isinstance(value, (int, float, np.number)) for value in parts):
+        return [parts] * count
+    if len(parts) != count:
+        raise RetrievalError(f'there are {len(parts)} boxes for {count} images: give one box, or one per image')
+    return parts
+
+
+def _add_region(
+    record: Record, image: Prepared, box: Sequence[float], similarity_map: np.ndarray, shape: Sequence[int]
+) -> None:
+    """Say where the model looked, in pixels of the upright photo where the test pipeline can be followed back."""
+    record.similarity_map = similarity_map
+    if image.matrix is None:
+        return
+    x, y, height, width = image.part
+    corners = [map_box(image.matrix, part, (height, width)) for part in (box, (0, 0, shape[1], shape[0]))]
+    record.box, record.map_area = ((x0 + x, y0 + y, x1 + x, y1 + y) for x0, y0, x1, y1 in corners)

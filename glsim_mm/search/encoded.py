@@ -1,0 +1,171 @@
+"""What an encoder returns, and what a run that encodes many images tells."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from retrieval.gallery import GalleryReader, Record
+
+_LISTED = 20
+
+
+class EncodingError(NamedTuple):
+    """An image that could not be encoded.
+
+    Attributes:
+        position: Its place among the images, from 0.
+        path: Its path; empty for an array.
+        reason: Why.
+    """
+
+    position: int
+    path: str
+    reason: str
+
+
+@dataclass
+class Encoded:
+    """Embeddings of n images, in their order, and what goes with them.
+
+    Attributes:
+        embeddings: float32, (n, C) for each space, as the model gives them: not normalised, except for the parts of
+            ``'concat'``.
+        records: Path, label, box of the cropped region and the like, n of them.
+        positions: int64, (n,), place of each among the images that were given.
+        patches: float16, (n, O, C), tokens of the selected patches, best first, if kept.
+        errors: Images that are not among the n.
+        class_scores: float32, (n, K), probabilities of the model's classes, if asked for.
+    """
+
+    embeddings: dict[str, np.ndarray]
+    records: list[Record]
+    positions: np.ndarray
+    patches: np.ndarray | None = None
+    errors: list[EncodingError] = field(default_factory=list)
+    class_scores: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+def join_encoded(parts: list[Encoded]) -> Encoded:
+    """Encoded images one after another.
+
+    Args:
+        parts: At least one, of one encoder.
+
+    Returns:
+        All of them.
+    """
+    filled = [part for part in parts if len(part)] or parts[:1]
+    patches = [part.patches for part in filled]
+    return Encoded(
+        {space: np.concatenate([part.embeddings[space] for part in filled]) for space in filled[0].embeddings},
+        [record for part in filled for record in part.records],
+        np.concatenate([part.positions for part in filled]),
+        None if any(part is None for part in patches) else np.concatenate(patches),
+        [error for part in parts for error in part.errors],
+        None if filled[0].class_scores is None else np.concatenate([part.class_scores for part in filled]),
+    )
+
+
+def sort_encoded(encoded: Encoded) -> Encoded:
+    """Encoded images in the order of their positions.
+
+    Args:
+        encoded: In any order.
+
+    Returns:
+        The same images.
+    """
+    order = np.argsort(encoded.positions, kind='stable')
+    return Encoded(
+        {space: array[order] for space, array in encoded.embeddings.items()},
+        [encoded.records[place] for place in order],
+        encoded.positions[order],
+        None if encoded.patches is None else encoded.patches[order],
+        sorted(encoded.errors),
+        None if encoded.class_scores is None else encoded.class_scores[order],
+    )
+
+
+@dataclass
+class EncodingReport:
+    """What was done.
+
+    Attributes:
+        location: Of the gallery.
+        size: Rows that the gallery has now.
+        encoded: Images that went through the model in this run.
+        reused: Images whose embedding was there already, by the hash of their content.
+        updated: Rows replaced because the file at their path has another content now; they are among ``encoded``.
+        unreadable: Images that are not in the gallery, and why.
+        seconds: Spent on encoding, start of the worker processes included.
+        spaces: Dimension of each space of the gallery.
+        preset: Kind of index.
+        preset_reason: Why this one.
+    """
+
+    location: str
+    size: int = 0
+    encoded: int = 0
+    reused: int = 0
+    updated: int = 0
+    unreadable: list[EncodingError] = field(default_factory=list)
+    seconds: float = 0.0
+    spaces: dict[str, int] = field(default_factory=dict)
+    preset: str = ''
+    preset_reason: str = ''
+
+    def take_gallery(self, gallery: GalleryReader) -> None:
+        """Fill in what is read off the gallery."""
+        manifest = gallery.manifest
+        self.size = len(gallery)
+        self.spaces = dict(manifest.spaces)
+        self.preset, self.preset_reason = manifest.preset, manifest.preset_reason
+
+    @property
+    def images_per_second(self) -> float:
+        """Images through the model per second of encoding; 0 if there were none."""
+        return self.encoded / self.seconds if self.seconds > 0 else 0.0
+
+
+def format_report(report: EncodingReport, listed: int = _LISTED) -> str:
+    """A report as text.
+
+    Args:
+        report: Of a run.
+        listed: Unreadable images to name, at most. Defaults to 20.
+
+    Returns:
+        Several lines.
+    """
+    spaces = ', '.join(f'{name} ({dimension})' for name, dimension in report.spaces.items())
+    lines = [
+        f'gallery: {report.location}',
+        f'images: {report.size:,} in the gallery, {report.encoded:,} encoded now'
+        + (f' ({report.images_per_second:.1f} images/s)' if report.encoded else '')
+        + (f', {report.updated:,} of them in place of older versions' if report.updated else '')
+        + (f', {report.reused:,} encoded before' if report.reused else ''),
+        f'spaces: {spaces}',
+    ]
+    if report.preset:
+        lines.append(f'index: {report.preset}' + (f' ({report.preset_reason})' if report.preset_reason else ''))
+    if report.unreadable:
+        lines.append(f'unreadable: {len(report.unreadable):,}, left out')
+        lines += [f'  {_one_line(error.path)}: {_one_line(error.reason)}' for error in report.unreadable[:listed]]
+        if len(report.unreadable) > listed:
+            lines.append(f'  and {len(report.unreadable) - listed:,} more')
+    return '\n'.join(lines)
+
+
+def sorted_errors(errors: Sequence[EncodingError]) -> list[EncodingError]:
+    """Errors in the order of the images, each image once."""
+    return [error for _, error in sorted({error.position: error for error in errors}.items())]
+
+
+def _one_line(text: str) -> str:
+    """Text without characters that would move the cursor or colour the terminal."""
+    return ''.join(character if character.isprintable() else ' ' for character in text)

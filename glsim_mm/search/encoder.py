@@ -1,0 +1,193 @@
+"""From photos to embeddings with the model of a config."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from functools import cached_property, partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from retrieval.errors import RetrievalError
+from retrieval.gallery import Fingerprint, GalleryReader
+
+from ..apis.config_errors import explain_config_errors
+from ..apis.model import load_model
+from ..apis.options import load_config
+from ..apis.photo_pipeline import TestPipeline, find_test_steps
+from ..images.photos import MAX_PIXELS, ImageItem
+from ..images.preparing import Batch, Prepared, collate, prepare_photo
+from .base_encoder import BaseEncoder, Features, check_encoder, check_spaces
+from .embedder import find_embedder, fingerprint_of
+
+_AMP_TYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
+
+
+class Encoder(BaseEncoder):
+    """Makes embeddings with the model of a config.
+
+    ::
+
+        encoder = Encoder('configs/my.py', 'epoch_50.pth')
+        encoded = encoder.encode(['a.jpg', 'b.jpg'])
+        print(encoded.embeddings['aggregated'].shape, encoded.records[0].box)
+
+    Args:
+        config: Config of the model; its test pipeline prepares the photos.
+        checkpoint: Path or URL of its weights; read without running code from it.
+        device: Defaults to the GPU if there is one.
+        amp: Mixed precision: ``'fp16'``, ``'bf16'``, or True for float16 on GPU and bfloat16 elsewhere.
+        spaces: What to embed, the default of searches first: ``'aggregated'``, ``'global'``, ``'crop'``, ``'concat'``
+            of a GLSim model (see :class:`~glsim_mm.search.embedder.GLSimEmbedder`), ``'global'`` of all others.
+            Defaults to all but ``'concat'``.
+        keep_patches: Keep the tokens of the selected patches, for re-ranking by regions.
+        classify: Give the probabilities of the model's own classes too.
+        max_pixels: Photos with more are not decoded. Defaults to Pillow's limit, 179 million.
+
+    Raises:
+        UserError: If config or checkpoint cannot be used, or the model does not have a space.
+    """
+
+    pipeline: TestPipeline
+
+    def __init__(
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path,
+        device: str | torch.device | None = None,
+        amp: bool | str = False,
+        spaces: Sequence[str] | None = None,
+        keep_patches: bool = False,
+        classify: bool = False,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.config = config if isinstance(config, Config) else load_config(config)
+        with explain_config_errors():
+            self._model = load_model(self.config, str(checkpoint), device)
+            self.pipeline = TestPipeline(find_test_steps(self.config), self.config.get('default_scope') or 'mmpretrain')
+        self.checkpoint = str(checkpoint)
+        self._embedder = find_embedder(self._model)
+        self.has_regions = self._embedder.has_regions
+        self.spaces = check_spaces(spaces, self._embedder.spaces, self._embedder.defaults, self.description)
+        if keep_patches and not self._embedder.has_regions:
+            raise RetrievalError(f'{self.description} selects no patches to keep: leave keep_patches out')
+        self.keep_patches = keep_patches
+        self.classify = classify
+        self.max_pixels = max_pixels
+        self.device = next((parameter.device for parameter in self._model.parameters()), torch.device('cpu'))
+        self._amp_type = _amp_type(amp, self.device)
+        self.uses_amp = self._amp_type is not None
+
+    @classmethod
+    def for_gallery(
+        cls, gallery: GalleryReader, config: str | Path | Config, checkpoint: str | Path, **options: object
+    ) -> 'Encoder':
+        """The encoder with which a gallery can be searched, and images be added to it.
+
+        Args:
+            gallery: Made by the same model.
+            config: Config of that model.
+            checkpoint: Its weights.
+            **options: ``device``, ``amp`` and ``max_pixels`` of the class.
+
+        Returns:
+            With the gallery's spaces, and patches if it has them.
+
+        Raises:
+            UserError: If the model is another one.
+        """
+        keep_patches = int(gallery.manifest.origin.get('patches') or 0) > 0
+        spaces = tuple(gallery.manifest.spaces)
+        encoder = cls(config, checkpoint, spaces=spaces, keep_patches=keep_patches, **options)  # type: ignore[arg-type]
+        check_encoder(gallery, encoder)
+        return encoder
+
+    @property
+    def description(self) -> str:
+        """What messages call the model."""
+        module = self._embedder.module
+        backbone = getattr(module, 'backbone', None)
+        return type(module).__name__ + (f' with {type(backbone).__name__}' if backbone is not None else '')
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that the model was trained on; empty where neither checkpoint nor config knows them."""
+        return tuple(getattr(self._model, '_dataset_meta', {}).get('classes') or ())
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """Hashes of weights, config and test pipeline."""
+        description = f'{self.description}, {Path(self.checkpoint).name}'
+        return fingerprint_of(self._embedder.module, self.config, self.pipeline.steps, description)
+
+    @torch.inference_mode()
+    def forward(self, inputs: Tensor) -> Features:
+        """The model's part of the work; may be called by several threads at a time.
+
+        Args:
+            inputs: (B, 3, h, w) of the test pipeline, not normalised yet.
+
+        Returns:
+            Tensors on the model's device.
+        """
+        amp = nullcontext() if self._amp_type is None else torch.autocast(self.device.type, self._amp_type)
+        with amp:
+            moved = inputs.to(self.device, non_blocking=True)
+            prepared = self._model.data_preprocessor(dict(inputs=moved), training=False)['inputs']
+            return self._embedder(prepared, self.spaces, self.keep_patches, self.classify)
+
+    def load_batches(
+        self, items: Sequence[ImageItem], positions: Sequence[int] | None, batch_size: int, num_workers: int
+    ) -> Iterator[Batch]:
+        """Read photos ahead of the model, in ``num_workers`` processes; see the base class."""
+        loader = DataLoader(
+            _Photos(self, items, positions),
+            batch_size=batch_size,
+            num_workers=num_workers,
+            collate_fn=partial(collate, stack=torch.stack),
+            pin_memory=self.device.type == 'cuda',
+            prefetch_factor=4 if num_workers else None,
+            worker_init_fn=_init_worker if num_workers else None,
+        )
+        for batches in loader:
+            yield from batches
+
+    def _fetch(self, value: Tensor) -> np.ndarray:
+        return value.float().cpu().numpy()
+
+
+class _Photos(Dataset):
+    """Items as network inputs, for worker processes, which need the pipeline but not the model."""
+
+    def __init__(self, encoder: Encoder, items: Sequence[ImageItem], positions: Sequence[int] | None) -> None:
+        self._items = items
+        self._positions = range(len(items)) if positions is None else positions
+        self._settings = encoder.pipeline, encoder.has_regions, encoder.max_pixels
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, row: int) -> Prepared:
+        position = self._positions[row]
+        return prepare_photo(position, self._items[position], *self._settings)
+
+
+def _init_worker(_: int) -> None:
+    """OpenCV's own threads would take the model's processors; and 1 in place of 0 waits for threads that a forked
+    process does not have, for ever.
+    """
+    cv2.setNumThreads(0)
+
+
+def _amp_type(amp: bool | str, device: torch.device) -> torch.dtype | None:
+    if not amp:
+        return None
+    if amp is True:
+        return torch.float16 if device.type == 'cuda' else torch.bfloat16
+    if amp not in _AMP_TYPES:
+        raise RetrievalError(f'amp must be True, False or one of {", ".join(_AMP_TYPES)}, got {amp!r}')
+    return _AMP_TYPES[amp]

@@ -1,0 +1,119 @@
+"""Embeddings of an exported model, without the model's code."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.errors import RetrievalError
+from retrieval.gallery import Fingerprint, GalleryReader
+
+from ..exported.onnx_inferencer import ExportedPipeline, softmax
+from ..exported.onnx_model import ExportedModel
+from ..images.photos import MAX_PIXELS
+from .base_encoder import AGGREGATED, CONCAT, CROP, GLOBAL, BaseEncoder, Features, check_encoder, check_spaces
+
+
+class ExportedEncoder(BaseEncoder):
+    """Makes embeddings with a file of ``tools/export.py``; neither mmpretrain, mmengine nor torch is needed.
+
+    It can search and extend galleries that were built with :class:`Encoder` from the same weights, config and pipeline,
+    unless the file was quantised: those embeddings are others, and so is its fingerprint.
+
+    ::
+
+        encoder = ExportedEncoder('model.onnx', threads=4)
+        print(encoder.encode('photos').embeddings['aggregated'].shape)
+
+    Args:
+        path: An ``.onnx`` file.
+        spaces: What to embed, the default of searches first. Defaults to all but ``'concat'``.
+        classify: Give the probabilities of the model's own classes too.
+        max_pixels: Photos with more are not decoded. Defaults to Pillow's limit, 179 million.
+        **options: ``backend``, ``device`` and ``threads`` of :class:`glsim_mm.exported.ExportedModel`.
+
+    Raises:
+        UserError: If the file cannot be used, or does not have a space.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        spaces: Sequence[str] | None = None,
+        classify: bool = False,
+        max_pixels: int = MAX_PIXELS,
+        **options: Any,
+    ) -> None:
+        self._model = ExportedModel(path, **options)
+        self._info = self._model.info
+        self.pipeline = ExportedPipeline(self._info.steps)
+        self.checkpoint = str(path)
+        defaults = tuple(space for space in self._info.spaces if space != CONCAT)
+        self.spaces = check_spaces(spaces, self._info.spaces, defaults, self.description)
+        if classify and 'logits' not in self._info.outputs:
+            raise RetrievalError(f'{path} gives no classes: export it with --what classifier')
+        self.classify = classify
+        self.max_pixels = max_pixels
+        self.has_regions = 'selected_boxes' in self._info.outputs
+
+    @classmethod
+    def for_gallery(cls, gallery: GalleryReader, path: str | Path, **options: Any) -> 'ExportedEncoder':
+        """The encoder with which a gallery can be searched.
+
+        Args:
+            gallery: Made by the same model.
+            path: An ``.onnx`` file of that model.
+            **options: Of the class.
+
+        Returns:
+            With the gallery's spaces.
+
+        Raises:
+            UserError: If the model is another one.
+        """
+        encoder = cls(path, tuple(gallery.manifest.spaces), **options)
+        check_encoder(gallery, encoder)
+        return encoder
+
+    @property
+    def description(self) -> str:
+        """What messages call the model."""
+        return self._info.description
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that the model was trained on; empty where they are not known."""
+        return tuple(self._info.classes)
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """That of the model that was exported."""
+        fields = dict(self._info.fingerprint)
+        if self._info.is_quantized:
+            fields['weights'] = f'int8:{fields["weights"]}'
+        return Fingerprint(**fields)
+
+    def forward(self, inputs: np.ndarray) -> Features:
+        """The model's part of the work; see the base class."""
+        outputs = self._model(inputs[:, ::-1])  # graphs take RGB
+        return Features(
+            {space: _embed(space, outputs) for space in self.spaces},
+            outputs['selected_boxes'][:, 0] if self.has_regions else None,
+            outputs.get('similarity_map'),
+            class_scores=softmax(outputs['logits']) if self.classify else None,
+        )
+
+
+def _embed(space: str, outputs: dict[str, np.ndarray]) -> np.ndarray:
+    """As :class:`GLSimEmbedder` does; ``'global'`` of a plain model is its embedding."""
+    if space == AGGREGATED or 'class_tokens' not in outputs:
+        return outputs['embedding']
+    class_tokens = outputs['class_tokens']
+    if space == GLOBAL:
+        return class_tokens[:, 0]
+    if space == CROP:
+        return class_tokens[:, 1:].mean(axis=1)
+    lengths = np.linalg.norm(class_tokens, axis=-1, keepdims=True)
+    return (class_tokens / np.maximum(lengths, 1e-12)).reshape(len(class_tokens), -1)

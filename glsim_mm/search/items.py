@@ -1,0 +1,321 @@
+"""Which images to encode, and what is known of each: folders, lists, tables, glob patterns, data sets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from retrieval.errors import RetrievalError
+
+from ..images.photos import ImageItem, UnreadablePhotoError, find_images, hash_content, is_address, read_content
+from ..progress import ProgressBar
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+_HASHED_AHEAD = 4096
+DATASET_NAMES = ('train', 'val', 'test')
+_LISTS, _TABLES = ('.txt', '.lst'), {'.csv': ',', '.tsv': '\t'}
+_COLUMN = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
+
+
+class ItemList(NamedTuple):
+    """Images to encode.
+
+    Attributes:
+        items: Each file once, in order.
+        root: Folder to which their paths are relative, absolute; empty if there is none.
+    """
+
+    items: list[ImageItem]
+    root: str
+
+
+def find_items(images: Any, root: str | Path | None = None) -> ItemList:
+    """Images that a gallery shall be made of.
+
+    Args:
+        images (Any): One of these, or a list of the first three:
+
+            - a folder, searched recursively in order of paths; the sub-folder directly below it in which an image lies
+              is its label
+            - an image file, or a glob pattern such as ``'photos/**/*.jpg'``
+            - an address that mmengine's file backends know
+            - a list of files, ``.txt``: a path per line, relative to the list, and behind a tab a label if there is one
+            - a table, ``.csv`` or ``.tsv``: a column ``path``, relative to the table, and any others; ``label`` and
+              ``split`` are those of the gallery, all further ones its metadata
+            - a data set of mmengine (see :func:`load_dataset`): labels are names of classes
+            - :class:`ImageItem` objects
+        root (str | Path, optional): Folder to which paths in the gallery are relative. Defaults to the folder, that of
+            the list or table, or the innermost that holds all images. Images outside keep absolute paths.
+
+    Returns:
+        A file that comes twice is there once, as it came first.
+
+    Raises:
+        RetrievalError: If there are no images, or a list or table cannot be read.
+    """
+    items, own_root = _expand(images)
+    base = os.path.abspath(root) if root is not None else own_root
+    unique: dict[str, ImageItem] = {}
+    for item in items:
+        path = item.path or path_below(base, item.file)
+        unique.setdefault(path, replace(item, path=path))
+    if not unique:
+        raise RetrievalError('there are no images to encode: give at least one')
+    return ItemList(list(unique.values()), base)
+
+
+def path_below(root: str, file: str) -> str:
+    """Path of a file as a gallery stores it.
+
+    Args:
+        root: An absolute folder, or empty.
+        file: Path or address of a file.
+
+    Returns:
+        With slashes; relative to the root if the file lies below it, else absolute; an address as it is.
+    """
+    if is_address(file):
+        return file
+    absolute = Path(os.path.abspath(file))
+    if root and absolute.is_relative_to(root):
+        return absolute.relative_to(root).as_posix()
+    return absolute.as_posix()
+
+
+def load_dataset(cfg: Config, name: str) -> Any:
+    """A data set of a config, of which images and labels are wanted and not the pipeline.
+
+    Args:
+        cfg: With a data loader of that name.
+        name: ``'train'``, ``'val'`` or ``'test'``.
+
+    Returns:
+        The data set.
+
+    Raises:
+        RetrievalError: If the config has none of that name, or it cannot be built.
+    """
+    from mmengine.registry import DefaultScope  # not needed for images that are no data set of a config
+    from mmpretrain.registry import DATASETS
+
+    from ..apis.config_errors import explain_config_errors
+
+    if name not in DATASET_NAMES:
+        raise RetrievalError(f'the data set must be one of {", ".join(DATASET_NAMES)}, got {name!r}')
+    settings = (cfg.get(f'{name}_dataloader') or {}).get('dataset')
+    if settings is None:
+        there = [other for other in DATASET_NAMES if cfg.get(f'{other}_dataloader')]
+        raise RetrievalError(
+            f'the config has no {name}_dataloader: choose one of {", ".join(there) or "another config"}'
+        )
+    scope = cfg.get('default_scope') or 'mmpretrain'
+    with explain_config_errors(), DefaultScope.overwrite_default_scope(scope):
+        try:
+            return DATASETS.build(settings)
+        except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+            raise RetrievalError(
+                f'the data is not there: {error.filename or error}; set data_root of the data set, or prepare the data'
+            ) from error
+
+
+def dataset_items(dataset: Any, split: str | None = None) -> list[ImageItem]:
+    """Images of a data set.
+
+    Args:
+        dataset: With ``__len__``, ``get_data_info`` and ``metainfo``, as mmengine's data sets have them.
+        split: Name of the split. Defaults to the data set's own, if it has one.
+
+    Returns:
+        In order; the label is the name of the class, or its number without names, or None for images with several.
+    """
+    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    own = getattr(dataset, 'split', None)
+    split = split or (own if isinstance(own, str) and own else None)
+    items = []
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        items.append(ImageItem(str(info['img_path']), label=class_name(info.get('gt_label'), classes), split=split))
+    return items
+
+
+def class_name(label: Any, classes: Sequence[str] | None) -> str | None:
+    """Name of a class.
+
+    Args:
+        label: Its number, alone or in an array or list of one.
+        classes: Names, if known.
+
+    Returns:
+        The name, else the number; None without a label, or with several.
+    """
+    numbers = np.asarray([] if label is None else label).reshape(-1)
+    if len(numbers) != 1:
+        return None
+    number = int(numbers[0])
+    return str(classes[number]) if classes is not None and 0 <= number < len(classes) else str(number)
+
+
+class Hashed(NamedTuple):
+    """A file's hash.
+
+    Attributes:
+        position: Place of its item.
+        content_hash: SHA-256, hexadecimal; empty if the file cannot be read.
+        error: Why not; empty if it can.
+    """
+
+    position: int
+    content_hash: str
+    error: str = ''
+
+
+def hash_items(
+    items: Sequence[ImageItem], positions: Sequence[int], num_threads: int, progress: ProgressBar
+) -> Iterator[Hashed]:
+    """Hash files without decoding them, which says what was encoded already without running the model.
+
+    Args:
+        items: Images.
+        positions: Which of them.
+        num_threads: Files read at a time.
+        progress: Told of every file.
+
+    Yields:
+        One per position, in their order.
+    """
+
+    def hash_one(position: int) -> Hashed:
+        try:
+            return Hashed(position, hash_content(read_content(items[position].file)))
+        except UnreadablePhotoError as error:
+            return Hashed(position, '', str(error))
+
+    with ThreadPoolExecutor(max(1, num_threads)) as pool:
+        for start in range(0, len(positions), _HASHED_AHEAD):  # a thread pool would take all positions at once
+            for hashed in pool.map(hash_one, positions[start : start + _HASHED_AHEAD]):
+                progress.advance()
+                yield hashed
+
+
+def _expand(images: Any) -> tuple[list[ImageItem], str]:
+    """Items with files as they were found, and the folder to which they are relative."""
+    if isinstance(images, (str, Path)):
+        path = Path(images)
+        if path.suffix.lower() in _LISTS and not path.is_dir():
+            return list(_read_list(path)), _folder_of(path)
+        if path.suffix.lower() in _TABLES and not path.is_dir():
+            return _read_table(path), _folder_of(path)
+        items = list(_files(images))
+        return items, os.path.abspath(path) if path.is_dir() else _common_folder(items)
+    if hasattr(images, 'get_data_info'):
+        items = dataset_items(images)
+        return items, _dataset_root(images, items)
+    if not isinstance(images, Iterable) or isinstance(images, np.ndarray):
+        raise RetrievalError(
+            f'images are a folder, files, a data set or a data loader, not {type(images).__name__}; for arrays use a '
+            'data loader'
+        )
+    items = [item for one in images for item in ([one] if isinstance(one, ImageItem) else _files(one))]
+    return items, _common_folder(items)
+
+
+def _files(one: Any) -> Iterator[ImageItem]:
+    if not isinstance(one, (str, Path)):
+        raise RetrievalError(f'images are paths, not {type(one).__name__}; for arrays use a data loader')
+    is_folder = Path(one).is_dir()
+    for item in find_images(one):
+        parts = item.name.split('/')
+        yield ImageItem(item.file, label=parts[0] if is_folder and len(parts) > 1 else None)
+
+
+def _read_list(path: Path) -> Iterator[ImageItem]:
+    for line in _read_text(path).split('\n'):
+        name, _, label = line.partition('\t')
+        if name.strip():
+            yield ImageItem(_beside(path, name.strip()), label=label.strip() or None)
+
+
+def _read_table(path: Path) -> list[ImageItem]:
+    text = io.StringIO(_read_text(path), newline='')
+    rows = csv.DictReader(text, delimiter=_TABLES[path.suffix.lower()], restkey='', strict=True)
+    try:
+        records = list(rows)
+    except csv.Error as error:
+        raise RetrievalError(f'{path}, line {rows.line_num}, cannot be read ({error}); correct it') from error
+    columns = list(rows.fieldnames or [])
+    if 'path' not in columns:
+        raise RetrievalError(f'{path} has no column "path", but {", ".join(columns) or "nothing"}: name its columns')
+    wrong = [name for name in columns if not _COLUMN.fullmatch(name)]
+    if wrong or len(set(columns)) < len(columns):
+        raise RetrievalError(
+            f'{path}: column names must be letters, digits and underscores, each once; rename {wrong or columns}'
+        )
+    uneven = next((number for number, row in enumerate(records) if '' in row or None in row.values()), None)
+    if uneven is not None:
+        raise RetrievalError(f'{path}: row {uneven + 1} has another number of fields than the first line; correct it')
+    further = [name for name in columns if name not in ('path', 'label', 'split')]
+    values = {name: _typed([row[name] for row in records]) for name in further}
+    return [
+        ImageItem(
+            _beside(path, row['path']),
+            label=row.get('label') or None,
+            split=row.get('split') or None,
+            metadata={name: values[name][number] for name in further},
+        )
+        for number, row in enumerate(records)
+        if row['path']
+    ]
+
+
+def _typed(texts: Sequence[str]) -> Sequence[int | float | str | None]:
+    """A column as integers if all values are, else as numbers, else as text; empty fields are None."""
+    for kind in (int, float):
+        try:
+            return [kind(text) if text.strip() else None for text in texts]
+        except ValueError:
+            continue
+    return [text or None for text in texts]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding='utf-8-sig')
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, 'strerror', None) or 'it is not UTF-8 text'
+        raise RetrievalError(f'{path} cannot be read ({reason}); check the path') from error
+
+
+def _beside(path: Path, name: str) -> str:
+    return name if is_address(name) else str(path.parent / name)
+
+
+def _folder_of(path: Path) -> str:
+    return os.path.abspath(path.parent)
+
+
+def _dataset_root(dataset: Any, items: Sequence[ImageItem]) -> str:
+    root = getattr(dataset, 'data_root', None)
+    if not isinstance(root, str) or not root or is_address(root):
+        return _common_folder(items)
+    folder = os.path.abspath(root)
+    is_inside = all(Path(os.path.abspath(item.file)).is_relative_to(folder) for item in items)
+    return folder if is_inside else _common_folder(items)
+
+
+def _common_folder(items: Sequence[ImageItem]) -> str:
+    folders = {os.path.dirname(os.path.abspath(item.file)) for item in items if item.file and not is_address(item.file)}
+    try:
+        return os.path.commonpath(folders) if folders else ''
+    except ValueError:  # several drives
+        return ''

@@ -1,0 +1,142 @@
+"""Images that come from any data loader, prepared already."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from retrieval.errors import RetrievalError
+
+from ..apis.photo_pipeline import TestPipeline
+from ..images.photos import ImageItem, UnreadablePhotoError, hash_content, is_address, read_content
+from ..images.preparing import Batch, Prepared, collate
+from .items import class_name, path_below
+
+
+class _Sample(NamedTuple):
+    """One image of a loader's batch, its label a number and its path and shape (h, w) where the loader tells them."""
+
+    inputs: Tensor
+    label: Any = None
+    path: str = ''
+    shape: tuple[int, int] | None = None
+
+
+class LoaderImages:
+    """Reads a data loader once and remembers what it gave.
+
+    A batch is a dict with ``inputs``, (B, 3, H, W) or a list of (3, H, W), and maybe ``data_samples``, as the loaders
+    of mmengine give it; or ``inputs``; or ``(inputs, labels)``. Inputs have pixel values from 0 to 255 in the channel
+    order of the config's test pipeline, not normalised: the model does that. Boxes are right if the loader prepares
+    photos with the test pipeline of the config.
+
+    Args:
+        pipeline: Of the config.
+        root: Folder to which paths are relative. Defaults to the data set's ``data_root``.
+
+    Attributes:
+        items (list[ImageItem]): The images that were read so far.
+        root (str): Absolute, or empty.
+    """
+
+    def __init__(self, loader: DataLoader, pipeline: TestPipeline, root: str | Path | None = None) -> None:
+        dataset = loader.dataset
+        own = getattr(dataset, 'data_root', None)
+        folder = root if root is not None else own
+        self.root = os.path.abspath(folder) if isinstance(folder, (str, Path)) and str(folder) else ''
+        self.items: list[ImageItem] = []
+        self.count = len(dataset) if hasattr(dataset, '__len__') else None
+        self._loader = loader
+        self._pipeline = pipeline
+        metainfo = getattr(dataset, 'metainfo', None) or {}
+        self._classes: Sequence[str] | None = metainfo.get('classes') or getattr(dataset, 'classes', None)
+
+    def batches(self, is_known: Callable[[str], bool], hashes: dict[int, str]) -> Iterator[Batch]:
+        """Batches for :meth:`Encoder.run`.
+
+        Args:
+            is_known: Whether an image of this content hash need not be encoded.
+            hashes: Filled with those of such images, by position.
+
+        Yields:
+            The others.
+
+        Raises:
+            RetrievalError: If a batch has another form.
+        """
+        for batch in self._loader:
+            prepared = []
+            for sample in _samples(batch):
+                image = self._add(sample)
+                if image.content_hash is not None and is_known(image.content_hash):
+                    hashes[image.position] = image.content_hash
+                else:
+                    prepared.append(image)
+            if prepared:
+                yield from collate(prepared, torch.stack)
+
+    def _add(self, sample: _Sample) -> Prepared:
+        position = len(self.items)
+        path = path_below(self.root, sample.path) if sample.path else ''
+        self.items.append(ImageItem(sample.path, path, class_name(sample.label, self._classes)))
+        content_hash = _hash(sample)
+        if sample.shape is None:
+            return Prepared(position, sample.inputs, content_hash=content_hash)
+        height, width = sample.shape
+        matrix = self._pipeline.to_photo((height, width))
+        return Prepared(position, sample.inputs, (width, height), matrix, (0, 0, height, width), content_hash)
+
+
+def _hash(sample: _Sample) -> str:
+    """Hash of the file, or of the tensor if there is none."""
+    if sample.path and (is_address(sample.path) or os.path.isfile(sample.path)):
+        try:
+            return hash_content(read_content(sample.path))
+        except UnreadablePhotoError:
+            pass
+    tensor = sample.inputs.detach().cpu().contiguous()
+    digest = hashlib.sha256(f'{tensor.dtype} {tuple(tensor.shape)}\n'.encode())
+    digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _samples(batch: Any) -> list[_Sample]:
+    """The images of a batch, one by one."""
+    inputs: Any = batch
+    labels: Any = None
+    if isinstance(batch, Mapping):
+        inputs, samples = batch.get('inputs'), batch.get('data_samples')
+        if samples is not None and _are_images(inputs):
+            return [_from_data_sample(*pair) for pair in zip(inputs, samples)]
+    elif not isinstance(batch, Tensor) and isinstance(batch, Sequence) and batch:
+        inputs, labels = batch[0], batch[1] if len(batch) > 1 else None
+    if not _are_images(inputs):
+        raise RetrievalError(
+            'a data loader must give dicts with inputs, (B, 3, H, W) or a list of (3, H, W), or (inputs, labels): '
+            f'correct its collate function, which gave {type(batch).__name__}'
+        )
+    if labels is None:
+        return [_Sample(image) for image in inputs]
+    return [_Sample(*pair) for pair in zip(inputs, labels)]
+
+
+def _are_images(inputs: Any) -> bool:
+    if isinstance(inputs, Tensor):
+        return inputs.dim() == 4
+    return (
+        isinstance(inputs, (list, tuple))
+        and len(inputs) > 0
+        and all(isinstance(one, Tensor) and one.dim() == 3 for one in inputs)
+    )
+
+
+def _from_data_sample(image: Tensor, sample: Any) -> _Sample:
+    shape = sample.get('ori_shape')
+    label = sample.get('gt_label')
+    path = str(sample.get('img_path') or '')
+    return _Sample(image, label, path, None if shape is None else (int(shape[0]), int(shape[1])))

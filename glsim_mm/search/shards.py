@@ -1,0 +1,342 @@
+"""Where a build keeps what it has encoded until all of it is there, one small gallery for each process."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from retrieval.errors import RetrievalError
+from retrieval.gallery import Fingerprint, GalleryReader, GalleryWriter, create_gallery, is_folder, open_gallery
+from retrieval.gallery.lock import WriteLock
+from retrieval.whitening import Whitening
+
+from ..images.photos import ImageItem
+from ..progress import ProgressBar
+from .encoded import Encoded, join_encoded, sort_encoded
+
+SECONDS_BETWEEN_COMMITS = 30.0
+_ROWS_BETWEEN_COMMITS = 8192
+_HASHES_AT_ONCE = 500
+_ROWS_AT_ONCE = 4096
+_LEAST_ROWS, _ROWS_PER_DIMENSION = 20_000, 50  # that a whitening is learnt from
+_GALLERY_FILE = 'gallery.sqlite'
+_MERGED, _REPLACED = 'merged', 'replaced'
+_SHARD = re.compile(r'shard-\d+')  # not one that was being made when its process was killed
+
+
+class BuildFolder:
+    """The folder beside a gallery in which it is built: shards, then the merged gallery, then nothing.
+
+    A gallery that is to be replaced stays where it is until the new one is whole.
+
+    Args:
+        location: Of the gallery: a folder, or an address such as ``milvus://...``.
+    """
+
+    def __init__(self, location: str | Path) -> None:
+        self.is_remote = not is_folder(location)
+        self.target = str(location)
+        name = re.sub(r'[^A-Za-z0-9_.-]+', '_', self.target) if self.is_remote else self.target.rstrip('/' + os.sep)
+        self.path = Path(f'{name}.parts')
+
+    @property
+    def merged(self) -> Path:
+        """Where shards are merged."""
+        return self.path / _MERGED
+
+    @contextmanager
+    def hold(self, overwrite: bool) -> Iterator[None]:
+        """Keep the folder for one build at a time; it stays afterwards if it holds embeddings to go on with.
+
+        Args:
+            overwrite: Replace a gallery that is there.
+
+        Yields:
+            Runs the block.
+
+        Raises:
+            RetrievalError: If there is a gallery and it shall not be replaced, something that is none, or another build
+                in this place.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RetrievalError(f'{self.path} cannot be made ({error.strerror}); choose another place') from error
+        lock = WriteLock(self.path)
+        try:
+            self._restore()
+            if not self.is_remote:
+                self._check_target(overwrite)
+            shutil.rmtree(self.merged, ignore_errors=True)  # of a run that ended while it merged
+            yield
+        finally:
+            lock.release()
+            if not any(self.path.glob('shard-*')):
+                shutil.rmtree(self.path)
+
+    def finish(self) -> None:
+        """Put the merged gallery in its place and remove the shards."""
+        if not self.is_remote:
+            target = Path(self.target)
+            if target.exists():
+                os.replace(target, self.path / _REPLACED)
+            os.replace(self.merged, target)
+        for shard in self.path.glob('shard-*'):
+            shutil.rmtree(shard)
+
+    def _restore(self) -> None:
+        """Undo a replacement that was killed between its two steps."""
+        replaced = self.path / _REPLACED
+        if replaced.exists() and not self.is_remote:
+            if Path(self.target).exists():
+                shutil.rmtree(replaced)
+            else:
+                os.replace(replaced, self.target)
+
+    def _check_target(self, overwrite: bool) -> None:
+        target = Path(self.target)
+        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+            return
+        if not (target / _GALLERY_FILE).exists():
+            raise RetrievalError(f'{target} exists and is no gallery: choose another place for the gallery')
+        if not overwrite:
+            raise RetrievalError(
+                f'{target} is a gallery already: add images to it with tools/retrieval/add.py, replace it with '
+                '--overwrite (overwrite=True), or choose another place'
+            )
+
+
+@dataclass(frozen=True)
+class ShardSettings:
+    """What the shards of one build have in common; shards of other settings cannot be resumed.
+
+    Attributes:
+        spaces: Dimension of each space.
+        metric: See :data:`retrieval.vectors.METRICS`.
+        fingerprint: Of the model.
+        num_patches: Patches that are kept of each image.
+    """
+
+    spaces: dict[str, int]
+    metric: str
+    fingerprint: Fingerprint
+    num_patches: int = 0
+
+
+class Place(NamedTuple):
+    """Where an embedding is: the number of the shard and the id in it."""
+
+    shard: int
+    id: int
+
+
+class CommitBuffer:
+    """Collects encoded images and writes some thousand at a time; what was written survives a kill.
+
+    Args:
+        write: Writes images to a gallery.
+        seconds: Write when so much time has passed.
+    """
+
+    def __init__(self, write: Callable[[Encoded], None], seconds: float = SECONDS_BETWEEN_COMMITS) -> None:
+        self._write = write
+        self._seconds = seconds
+        self._waiting: list[Encoded] = []
+        self._last = time.monotonic()
+
+    def add(self, encoded: Encoded) -> None:
+        """Take images; they are written with later ones."""
+        if len(encoded):
+            self._waiting.append(encoded)
+        if sum(map(len, self._waiting)) >= _ROWS_BETWEEN_COMMITS or time.monotonic() - self._last >= self._seconds:
+            self.commit()
+
+    def commit(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            self._write(join_encoded(self._waiting))
+        self._waiting = []
+        self._last = time.monotonic()
+
+
+def add_to_shard(shard: GalleryWriter, encoded: Encoded) -> None:
+    """Add images without paths, labels and metadata, which come with the images at the end and would fill the disk."""
+    bare = [replace(record, label=None, split=None, metadata={}) for record in encoded.records]
+    shard.add(encoded.embeddings, bare, patches=encoded.patches)
+
+
+def open_shard(folder: Path, rank: int, settings: ShardSettings) -> GalleryWriter:
+    """A rank's own shard, to write to.
+
+    Args:
+        folder: Of the build.
+        rank: From 0.
+        settings: Of the build.
+
+    Returns:
+        Writable; new if there is none.
+
+    Raises:
+        RetrievalError: If another process writes to it.
+    """
+    path = folder / f'shard-{rank:05d}'
+    if (path / _GALLERY_FILE).exists():
+        return open_gallery(path, writable=True)
+    shutil.rmtree(path, ignore_errors=True)  # a kill before the first commit
+    return create_gallery(
+        path,
+        settings.spaces,
+        metric=settings.metric,
+        preset='flat',
+        fingerprint=settings.fingerprint,
+        origin=dict(patches=str(settings.num_patches)),
+    )
+
+
+def open_shards(folder: Path, settings: ShardSettings) -> list[GalleryReader]:
+    """All shards of a build, to read.
+
+    Args:
+        folder: Of the build.
+        settings: Of the build.
+
+    Returns:
+        In order of their names.
+
+    Raises:
+        RetrievalError: If a shard is of another model, or has other spaces.
+    """
+    shards = []
+    for path in sorted(folder.glob('shard-*')):
+        if _SHARD.fullmatch(path.name) and (path / _GALLERY_FILE).exists():
+            shard = open_gallery(path)
+            _check_settings(shard, settings, folder)
+            shards.append(shard)
+    return shards
+
+
+def find_hashes(gallery: GalleryReader, hashes: Sequence[str]) -> dict[str, int]:
+    """Ids by content hash, however many are asked for; hashes that are not there are left out."""
+    found: dict[str, int] = {}
+    for start in range(0, len(hashes), _HASHES_AT_ONCE):
+        found.update(gallery.find_hashes(hashes[start : start + _HASHES_AT_ONCE]))
+    return found
+
+
+def find_places(shards: Sequence[GalleryReader], hashes: Iterable[str]) -> dict[str, Place]:
+    """Where the embeddings of files of some content hashes are; those that were not encoded are left out."""
+    wanted = sorted(set(hashes))
+    return {
+        content_hash: Place(number, row)
+        for number, shard in enumerate(shards)
+        for content_hash, row in find_hashes(shard, wanted).items()
+    }
+
+
+def read_places(shards: Sequence[GalleryReader], places: Sequence[Place], with_patches: bool) -> Encoded:
+    """Embeddings and records from several shards.
+
+    Args:
+        shards: Of a build.
+        places: At least one.
+        with_patches: Read patches too.
+
+    Returns:
+        In the order of the places.
+    """
+    numbers = np.array([place.shard for place in places])
+    ids = np.array([place.id for place in places], np.int64)
+    parts = []
+    for number in np.unique(numbers):
+        chosen = np.flatnonzero(numbers == number)
+        shard, rows = shards[number], ids[chosen]
+        embeddings = {space: shard.vectors(rows, space) for space in shard.manifest.spaces}
+        patches = shard.patches(rows) if with_patches else None
+        parts.append(Encoded(embeddings, shard.records(rows), chosen, patches))
+    return sort_encoded(join_encoded(parts))
+
+
+def fit_whitening(
+    shards: Sequence[GalleryReader], places: Sequence[Place], spaces: Mapping[str, int], dimension: int, metric: str
+) -> dict[str, Whitening]:
+    """Learn a whitening of each space from embeddings in shards.
+
+    Args:
+        shards: Of a build.
+        places: Of all embeddings; a random sample (seed 0) of 50 per input dimension, at least 20,000, is used.
+        spaces: Dimension of each space.
+        dimension: Dimension after whitening.
+        metric: For ``'cosine'`` embeddings are scaled to length 1 first.
+
+    Returns:
+        By space.
+
+    Raises:
+        RetrievalError: If there are too few embeddings.
+    """
+    count = max(_LEAST_ROWS, _ROWS_PER_DIMENSION * max(spaces.values()))
+    sample: Sequence[Place] = places
+    if len(places) > count:
+        chosen = np.sort(np.random.default_rng(0).choice(len(places), count, replace=False))
+        sample = [places[number] for number in chosen]
+    embeddings = read_places(shards, sample, with_patches=False).embeddings
+    return {space: Whitening.fit(embeddings[space], dimension, metric == 'cosine') for space in spaces}
+
+
+def merge_shards(
+    shards: Sequence[GalleryReader],
+    items: Sequence[ImageItem],
+    places: Mapping[int, Place],
+    target: GalleryWriter,
+    settings: ShardSettings,
+    progress: ProgressBar,
+) -> None:
+    """Copy embeddings into a gallery, each with what is known of its image.
+
+    Args:
+        shards: Of a build.
+        items: Images.
+        places: Where the embedding of an item is, by its position; unreadable items have none.
+        target: An empty gallery; rows are added in the order of the items.
+        settings: Of the build.
+        progress: Told of every image.
+    """
+    positions = sorted(places)
+    for start in range(0, len(positions), _ROWS_AT_ONCE):
+        chunk = positions[start : start + _ROWS_AT_ONCE]
+        encoded = read_places(shards, [places[position] for position in chunk], settings.num_patches > 0)
+        records = [
+            replace(record, id=-1, path=item.path, label=item.label, split=item.split, metadata=dict(item.metadata))
+            for record, item in zip(encoded.records, (items[position] for position in chunk))
+        ]
+        target.add(encoded.embeddings, records, patches=encoded.patches)
+        progress.advance(len(chunk))
+
+
+def _check_settings(shard: GalleryReader, settings: ShardSettings, folder: Path) -> None:
+    manifest = shard.manifest
+    found: Mapping[str, object] = {
+        'model': manifest.fingerprint is not None and not manifest.fingerprint.differences(settings.fingerprint),
+        'spaces': dict(manifest.spaces),
+        'metric': manifest.metric,
+        'number of patches': manifest.origin.get('patches', '0'),
+    }
+    wanted = {
+        'model': True,
+        'spaces': settings.spaces,
+        'metric': settings.metric,
+        'number of patches': str(settings.num_patches),
+    }
+    differing = [name for name, value in wanted.items() if found[name] != value]
+    if differing:
+        raise RetrievalError(
+            f'{folder} holds an unfinished build with another {" and another ".join(differing)}: finish it with the '
+            'settings that it was begun with, or remove that folder'
+        )
