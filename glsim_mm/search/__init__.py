@@ -7,27 +7,29 @@ from importlib import import_module
 from typing import Any
 
 _EXPORTS = {
-    'BaseEncoder': 'base_encoder',
-    'DetectedObjects': 'detection',
-    'Detector': 'detection',
-    'Encoded': 'encoded',
-    'Encoder': 'encoder',
-    'EncodingError': 'encoded',
-    'EncodingReport': 'encoded',
-    'ExportedEncoder': 'exported_encoder',
-    'FoundObject': 'object_search',
-    'ImageSearch': 'image_search',
-    'MMDetDetector': 'detection',
-    'ObjectSearch': 'object_search',
-    'PhotoObjects': 'object_search',
-    'add_images': 'adding',
-    'add_to_location': 'adding',
-    'build_gallery': 'building',
-    'crop_areas': 'detection',
-    'encoder_for': 'adding',
-    'find_items': 'items',
-    'format_report': 'encoded',
-    'to_data_samples': 'object_results',
+    'BaseEncoder': '.base_encoder',
+    'DetectedObjects': '.detection',
+    'Detector': '.detection',
+    'Encoded': '.encoded',
+    'Encoder': '.encoder',
+    'EncodingError': '.encoded',
+    'EncodingReport': '.encoded',
+    'ExportedEncoder': '.exported_encoder',
+    'FoundObject': '.object_search',
+    'ImageItem': '..images.photos',
+    'ImageSearch': '.image_search',
+    'MAX_PIXELS': '..images.photos',
+    'MMDetDetector': '.detection',
+    'ObjectSearch': '.object_search',
+    'PhotoObjects': '.object_search',
+    'add_images': '.adding',
+    'add_to_location': '.adding',
+    'build_gallery': '.building',
+    'crop_areas': '.detection',
+    'encoder_for': '.adding',
+    'find_items': '.items',
+    'format_report': '.encoded',
+    'to_data_samples': '.object_results',
 }
 
 __all__ = list(_EXPORTS)
@@ -36,7 +38,7 @@ __all__ = list(_EXPORTS)
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(import_module(f'.{_EXPORTS[name]}', __name__), name)
+    return getattr(import_module(_EXPORTS[name], __name__), name)
 
 
 def __dir__() -> list[str]:

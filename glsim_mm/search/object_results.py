@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from mmengine.structures import InstanceData
 from PIL import Image
 
 from retrieval.errors import RetrievalError
@@ -37,11 +39,8 @@ def to_data_samples(results: Sequence[PhotoObjects], k: int = 5) -> list[DetData
     """
     try:
         from mmdet.structures import DetDataSample
-        from mmengine.structures import InstanceData
     except ImportError as error:
         raise RetrievalError(f'{error}: data samples of mmdet need mmdet (docs/guides/downstream.md)') from error
-    import torch
-
     samples = []
     for result in results:
         objects = result.objects

@@ -13,7 +13,7 @@ from tiny_run import call_tool, write_config, write_images
 
 from glsim_mm.apis import build_runner
 from glsim_mm.search import ImageSearch, MMDetDetector, ObjectSearch, to_data_samples
-from retrieval.errors import RetrievalError
+from retrieval.errors import UserError
 
 
 @pytest.fixture(scope='module')
@@ -70,9 +70,9 @@ def test_thresholds_and_classes(detector):
     assert 0 < len(some.boxes) < len(everything.boxes) and some.scores.min() >= middle
     one_class = MMDetDetector(config, checkpoint, 'cpu', 0.0, classes=['002.Two_spots_fish'])([photo])[0]
     assert set(one_class.labels.tolist()) == {1}
-    with pytest.raises(RetrievalError, match="no class 'whale'; it has: 001.One_spot_fish"):
+    with pytest.raises(UserError, match="no class 'whale'; it has: 001.One_spot_fish"):
         MMDetDetector(config, checkpoint, 'cpu', classes=['whale'])
-    with pytest.raises(RetrievalError, match='does not exist'):
+    with pytest.raises(UserError, match='does not exist'):
         MMDetDetector(config, 'none.pth')
 
 

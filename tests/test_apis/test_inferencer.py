@@ -232,7 +232,7 @@ def test_progress_bar_is_on_standard_error(inferencer, files, capsys):
     inferencer(files[:2], progress=True)
     captured = capsys.readouterr()
     assert captured.out == ''
-    assert 'Inference' in captured.err and '2/2' in captured.err
+    assert 'Inference: 2 of 2 images' in captured.err
     inferencer(files[:2], progress=False)
     assert capsys.readouterr() == ('', '')
 
@@ -277,12 +277,6 @@ def test_mistakes(run, inferencer, tmp_path):
     torch.save({'state_dict': {'head.fc.bias': torch.zeros(2)}}, tmp_path / 'other.pth')
     with pytest.raises(GLSimError, match='another model'):
         GLSimInferencer(config, str(tmp_path / 'other.pth'))
-    for name in ('empty.jpg', 'empty2.jpg'):
-        (tmp_path / name).write_bytes(b'')
-    with pytest.raises(GLSimError, match=r'empty\.jpg cannot be read'):
-        inferencer(str(tmp_path / 'empty.jpg'))
-    with pytest.raises(GLSimError, match='none of 2 images can be read'):
-        inferencer(str(tmp_path / '*.jpg'))
     for wrong in (np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), np.zeros((2, 4, 4, 3), np.uint8)):
         with pytest.raises(GLSimError, match='an image array must be'):
             inferencer(wrong, progress=False)

@@ -18,7 +18,7 @@ from glsim_mm.exported import ExportedInferencer, ExportedInfo, ExportedModel
 from glsim_mm.exporting import export_model
 from glsim_mm.exporting.exporter import find_image_size, translate_steps
 from glsim_mm.search import Encoder, ExportedEncoder, ImageSearch, build_gallery
-from retrieval.errors import RetrievalError
+from retrieval.errors import UserError
 
 
 @pytest.fixture(scope='module')
@@ -76,7 +76,7 @@ def test_search_with_the_exported_encoder(made, tmp_path):
     assert found.hits[0].record.path.endswith(photo.name) and found.hits[0].score > 0.999
     other, other_weights, _ = write_model(tmp_path, "model['neck'] = dict(type='GLSimSelector', top_o=4)\n")
     export_model(load_config(other), str(other_weights), tmp_path / 'other.onnx')
-    with pytest.raises(RetrievalError, match='config'):
+    with pytest.raises(UserError, match='config'):
         ImageSearch.open(tmp_path / 'gallery', checkpoint=tmp_path / 'other.onnx')
 
 
@@ -88,7 +88,7 @@ def test_every_space_and_class_scores(made):
     for space in spaces:
         np.testing.assert_allclose(found.embeddings[space], wanted.embeddings[space], atol=1e-4)
     np.testing.assert_allclose(found.class_scores, wanted.class_scores, atol=1e-4)
-    with pytest.raises(RetrievalError, match='spaces must be some of'):
+    with pytest.raises(UserError, match='spaces must be some of'):
         ExportedEncoder(path, spaces=['part'])
 
 

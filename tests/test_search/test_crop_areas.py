@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glsim_mm.search import DetectedObjects, crop_areas
-from retrieval.errors import RetrievalError
+from retrieval.errors import UserError
 
 number = st.floats(-30, 400, width=32)
 
@@ -55,7 +55,7 @@ def test_examples():
     ],
 )
 def test_boxes_that_are_none(boxes, words):
-    with pytest.raises(RetrievalError, match=words):
+    with pytest.raises(UserError, match=words):
         DetectedObjects(boxes)
 
 
@@ -65,5 +65,5 @@ def test_detections():
     found = DetectedObjects([[0, 0, 1, 1], [0, 0, 2, 2]], labels=[1, 0], names=('bird', 'cat'))
     assert found.name(0) == 'cat' and found.scores.tolist() == [1, 1]
     assert DetectedObjects([[0, 0, 1, 1]]).name(0) == 'object'
-    with pytest.raises(RetrievalError, match='1 boxes have 2 scores'):
+    with pytest.raises(UserError, match='1 boxes have 2 scores'):
         DetectedObjects([[0, 0, 1, 1]], scores=[1, 2])

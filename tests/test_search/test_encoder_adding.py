@@ -8,7 +8,7 @@ from counting_model import press_ctrl_c, write_photo, write_weights
 from mmengine.config import Config
 
 from glsim_mm.search import Encoder, add_images, add_to_location, build_gallery
-from retrieval.errors import RetrievalError
+from retrieval.errors import UserError
 from retrieval.gallery import create_gallery, open_gallery
 
 QUIET = dict(num_workers=0, progress=False)
@@ -110,7 +110,7 @@ def test_a_stopped_run_goes_on(location, photos, counter):
 def test_a_data_set_of_the_config(location, tiny_model):
     report = add(location, None, dataset='test')
     assert report.encoded == 8 and {label for _, label, _ in rows(location).values()} >= {'plain', 'striped'}
-    with pytest.raises(RetrievalError, match='either images or the name'):
+    with pytest.raises(UserError, match='either images or the name'):
         add(location, None)
 
 
@@ -122,23 +122,23 @@ def test_compaction(location, photos):
 
 def test_another_model(location, tiny_model, photos, tmp_path):
     other = write_weights(tiny_model[0], tmp_path / 'other.pth', seed=1)
-    with pytest.raises(RetrievalError, match=r'another model \(.*weights.pth\): its weights differs; use that model'):
+    with pytest.raises(UserError, match=r'another model \(.*weights.pth\): its weights differs; use that model'):
         add(location, photos, checkpoint=other)
     cfg = Config.fromfile(tiny_model[0])
     cfg.model.neck.top_o = 2
-    with pytest.raises(RetrievalError, match='config differ'):
+    with pytest.raises(UserError, match='config differ'):
         add(location, photos, config=cfg)
 
 
 def test_an_encoder_without_the_spaces(location, tiny_model, photos):
     encoder = Encoder(*tiny_model[:2], device='cpu', spaces=['global'])
     with open_gallery(location, writable=True) as gallery:
-        with pytest.raises(RetrievalError, match="spaces=\\('aggregated', 'global', 'crop'\\)"):
+        with pytest.raises(UserError, match="spaces=\\('aggregated', 'global', 'crop'\\)"):
             add_images(gallery, encoder, photos, **QUIET)
 
 
 def test_a_gallery_of_no_model(tmp_path, photos, tiny_model, encoder):
     with create_gallery(tmp_path / 'own', {'global': 32}) as gallery:
         assert add_images(gallery, encoder, photos, **QUIET).size == 10
-    with pytest.raises(RetrievalError, match='does not say which model made it: give config and checkpoint'):
+    with pytest.raises(UserError, match='does not say which model made it: give config and checkpoint'):
         add(tmp_path / 'own', photos)

@@ -12,7 +12,7 @@ from tiny_run import ROOT, run_command
 
 from glsim_mm.search import Encoder, build_gallery, find_items
 from glsim_mm.search.shards import BuildFolder
-from retrieval.errors import RetrievalError
+from retrieval.errors import UserError
 from retrieval.gallery import open_gallery
 from retrieval.whitening import Whitening
 
@@ -142,20 +142,20 @@ def test_no_image_can_be_read(build, tmp_path):
     folder = tmp_path / 'broken'
     folder.mkdir()
     (folder / 'a.png').write_bytes(b'no image')
-    with pytest.raises(RetrievalError, match=r'none of the 1 images can be read; the first, a.png'):
+    with pytest.raises(UserError, match=r'none of the 1 images can be read; the first, a.png'):
         build(folder)
     assert not (tmp_path / 'gallery').exists()
 
 
 def test_a_gallery_that_is_there(build, photos, tmp_path):
     build()
-    with pytest.raises(RetrievalError, match='is a gallery already: add images'):
+    with pytest.raises(UserError, match='is a gallery already: add images'):
         build()
     write_photo(photos / 'new.png', np.random.default_rng(60))
     assert build(overwrite=True).size == 11
     (tmp_path / 'notes').mkdir()
     (tmp_path / 'notes' / 'a.txt').write_text('mine')
-    with pytest.raises(RetrievalError, match='exists and is no gallery'):
+    with pytest.raises(UserError, match='exists and is no gallery'):
         build(location=tmp_path / 'notes', overwrite=True)
     assert (tmp_path / 'notes' / 'a.txt').read_text() == 'mine'
 
@@ -172,7 +172,7 @@ def test_an_old_gallery_stays_until_the_new_one_is_whole(build, counter, photos,
     # A kill between the two steps of the replacement: the old gallery waits in the folder of the build.
     (tmp_path / 'gallery').rename(tmp_path / 'gallery.parts' / 'replaced')
     counter.stop_before = None
-    with pytest.raises(RetrievalError, match='is a gallery already'):
+    with pytest.raises(UserError, match='is a gallery already'):
         build()
     with open_gallery(tmp_path / 'gallery') as gallery:
         assert len(gallery) == 10
@@ -185,17 +185,17 @@ def test_an_unfinished_build_of_another_model(build, counter, tiny_model, photos
         build()
     counter.stop_before = None
     other = write_weights(tiny_model[0], tmp_path / 'other.pth', seed=1)
-    with pytest.raises(RetrievalError, match='unfinished build with another model: finish it'):
+    with pytest.raises(UserError, match='unfinished build with another model: finish it'):
         build_gallery(photos, tiny_model[0], other, tmp_path / 'gallery', **QUIET)
     for options, name in [(dict(spaces=['global']), 'spaces'), (dict(metric='l2'), 'metric')]:
-        with pytest.raises(RetrievalError, match=f'another {name}'):
+        with pytest.raises(UserError, match=f'another {name}'):
             build(**options)
     assert build().reused == 3
 
 
 def test_one_build_at_a_time(build, tmp_path):
     with BuildFolder(tmp_path / 'gallery').hold(overwrite=False):
-        with pytest.raises(RetrievalError, match=r'gallery.parts is being written by process \d+'):
+        with pytest.raises(UserError, match=r'gallery.parts is being written by process \d+'):
             build()
     assert build().size == 10
 
@@ -221,9 +221,9 @@ def test_whitening(build, tiny_model, photos, tmp_path):
         np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-2)
         hits = gallery.search({'global': encoded.embeddings['global']}, 1, space='global')
         assert hits.ids[:, 0].tolist() == gallery.ids().tolist()
-    with pytest.raises(RetrievalError, match='1 to 32 dimensions'):
+    with pytest.raises(UserError, match='1 to 32 dimensions'):
         build(location=tmp_path / 'other', whiten=33)
-    with pytest.raises(RetrievalError, match='needs more than 10 embeddings'):
+    with pytest.raises(UserError, match='needs more than 10 embeddings'):
         build(location=tmp_path / 'other', whiten=10)
 
 
@@ -245,7 +245,7 @@ def test_wrong_options(build, tiny_model, photos, tmp_path):
         (dict(images=tmp_path / 'nowhere'), 'does not exist'),
         (dict(spaces=['head']), 'some of aggregated'),
     ]:
-        with pytest.raises(RetrievalError, match=message):
+        with pytest.raises(UserError, match=message):
             build(**arguments)
     assert not (tmp_path / 'gallery.parts').exists()
 

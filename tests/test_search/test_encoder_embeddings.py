@@ -14,7 +14,7 @@ from tiny_run import CLASSES
 
 from glsim_mm.apis import GLSimInferencer
 from glsim_mm.search import Encoder
-from retrieval.errors import RetrievalError
+from retrieval.errors import UserError
 
 ALL = ('aggregated', 'global', 'crop', 'concat')
 
@@ -104,9 +104,9 @@ def test_plain_models_have_one_space(tiny_model, tmp_path, paths):
         expected = encoder._model.extract_feat(read_inputs(paths))[-1]
     np.testing.assert_allclose(encoded.embeddings['global'], expected, atol=1e-4)
     assert encoded.records[0].box is None and encoded.patches is None
-    with pytest.raises(RetrievalError, match='some of global, which ImageClassifier'):
+    with pytest.raises(UserError, match='some of global, which ImageClassifier'):
         Encoder(tmp_path / 'plain.py', checkpoint, spaces=['aggregated'])
-    with pytest.raises(RetrievalError, match='no patches to keep'):
+    with pytest.raises(UserError, match='no patches to keep'):
         Encoder(tmp_path / 'plain.py', checkpoint, keep_patches=True)
 
 
@@ -175,11 +175,11 @@ def test_arrays_and_pillow_images(encoder, paths):
     rows = encoded.embeddings['global']
     np.testing.assert_allclose(rows[1:], rows[[0, 0]], atol=1e-5)
     assert encoded.records[0].content_hash and encoded.records[1].content_hash is None
-    with pytest.raises(RetrievalError, match='image array must be'):
+    with pytest.raises(UserError, match='image array must be'):
         encoder.encode(np.zeros((4, 4, 3), np.float32))
-    with pytest.raises(RetrievalError, match='not int'):
+    with pytest.raises(UserError, match='not int'):
         encoder.encode([3])
-    with pytest.raises(RetrievalError, match='at least one'):
+    with pytest.raises(UserError, match='at least one'):
         encoder.encode([])
 
 
@@ -220,7 +220,7 @@ def test_part_of_a_photo(encoder, tmp_path):
 )
 def test_boxes_that_are_none(encoder, tmp_path, box, message):
     path = write_photo(tmp_path / 'photo.png', np.random.default_rng(0), (60, 80))
-    with pytest.raises(RetrievalError, match=message):
+    with pytest.raises(UserError, match=message):
         encoder.encode(path, box=box)
 
 
@@ -232,7 +232,7 @@ def test_unreadable_queries_keep_their_place(encoder, paths, tmp_path):
     assert (position, path) == (1, str(tmp_path / 'broken.jpg')) and 'cannot identify' in reason
     only = encoder.encode(tmp_path / 'broken.jpg')
     assert only.embeddings['aggregated'].shape == (0, 32) and len(only.errors) == 1
-    with pytest.raises(RetrievalError, match='does not exist'):
+    with pytest.raises(UserError, match='does not exist'):
         encoder.encode(tmp_path / 'nowhere.jpg')
 
 
@@ -259,20 +259,20 @@ def test_wrong_arguments(tiny_model, encoder, paths):
         (dict(spaces=['crop', 'crop']), 'each once'),
         (dict(amp='int8'), 'one of fp16, bf16'),
     ]:
-        with pytest.raises(RetrievalError, match=message):
+        with pytest.raises(UserError, match=message):
             Encoder(*tiny_model[:2], device='cpu', **options)
-    with pytest.raises(RetrievalError, match='batch_size must be 1 or more'):
+    with pytest.raises(UserError, match='batch_size must be 1 or more'):
         encoder.encode(paths, batch_size=0)
-    with pytest.raises(RetrievalError, match='does not exist'):
+    with pytest.raises(UserError, match='does not exist'):
         Encoder('nowhere.py', tiny_model[1])
-    with pytest.raises(RetrievalError, match='does not exist'):
+    with pytest.raises(UserError, match='does not exist'):
         Encoder(tiny_model[0], 'nowhere.pth')
 
 
 def test_selectors_that_need_annotations(tiny_model, paths):
     cfg = Config.fromfile(tiny_model[0])
     cfg.model.neck = dict(type='OracleSelector')
-    with pytest.raises(RetrievalError, match='OracleSelector needs annotated boxes'):
+    with pytest.raises(UserError, match='OracleSelector needs annotated boxes'):
         Encoder(cfg, tiny_model[1], device='cpu').encode(paths)
 
 

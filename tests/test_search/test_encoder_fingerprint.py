@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from glsim_mm.apis.photo_pipeline import find_test_steps
 from glsim_mm.search import Encoder
-from retrieval.errors import RetrievalError
+from retrieval.errors import UserError
 
 
 @pytest.fixture
@@ -69,5 +69,5 @@ def test_where_the_pipeline_is_found(cfg):
     cfg.val_dataloader = None
     assert [dict(step) for step in find_test_steps(cfg)] == expected  # of the name test_pipeline
     cfg.test_pipeline = None
-    with pytest.raises(RetrievalError, match='no test pipeline'):
+    with pytest.raises(UserError, match='no test pipeline'):
         find_test_steps(cfg)

@@ -11,7 +11,7 @@ from mmpretrain.registry import DATASETS
 from torch.utils.data import DataLoader, TensorDataset
 
 from glsim_mm.search import Encoder, build_gallery
-from retrieval.errors import RetrievalError
+from retrieval.errors import UserError
 from retrieval.gallery import open_gallery
 
 QUIET = dict(device='cpu', progress=False, seconds_between_commits=0.0)
@@ -67,5 +67,5 @@ def test_a_stopped_build_goes_on(dataset, tiny_model, tmp_path, counter):
 @pytest.mark.parametrize('batch', [{'images': torch.zeros(1, 3, 32, 32)}, 'text', torch.zeros(3, 32, 32), []])
 def test_batches_of_another_form(tiny_model, tmp_path, batch):
     loader = DataLoader([0], collate_fn=lambda _: batch)
-    with pytest.raises(RetrievalError, match='a data loader must give'):
+    with pytest.raises(UserError, match='a data loader must give'):
         build_gallery(loader, *tiny_model[:2], tmp_path / 'gallery', **QUIET)

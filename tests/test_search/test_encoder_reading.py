@@ -11,7 +11,7 @@ import pytest
 from counting_model import write_photo
 from PIL import Image
 
-from glsim_mm.images.photos import UnreadablePhotoError, check_size, photo_from_array, read_photo
+from glsim_mm.images.photos import ImageItem, UnreadablePhotoError, check_size, read_photo
 from glsim_mm.search import Encoder
 
 
@@ -44,7 +44,7 @@ def test_image_bombs_are_not_decoded(content, tmp_path):
     (tmp_path / 'bomb').write_bytes(content)
     tracemalloc.start()
     with pytest.raises(UnreadablePhotoError, match='limit'):
-        read_photo(str(tmp_path / 'bomb'))
+        read_photo(ImageItem(str(tmp_path / 'bomb')))
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
 
@@ -52,9 +52,9 @@ def test_image_bombs_are_not_decoded(content, tmp_path):
 def test_very_long_photos_are_refused(tmp_path):
     Image.new('RGB', (2000, 3)).save(tmp_path / 'long.png')
     with pytest.raises(UnreadablePhotoError, match='2000 x 3 pixels, one side is over 500 times the other'):
-        read_photo(str(tmp_path / 'long.png'))
+        read_photo(ImageItem(str(tmp_path / 'long.png')))
     Image.new('RGB', (1500, 3)).save(tmp_path / 'wide.png')
-    assert read_photo(str(tmp_path / 'wide.png')).pixels.shape == (3, 1500, 3)
+    assert read_photo(ImageItem(str(tmp_path / 'wide.png'))).pixels.shape == (3, 1500, 3)
 
 
 def test_own_limit():
@@ -81,11 +81,11 @@ def test_files_that_are_no_photos(tmp_path, name):
     photo = write_photo(tmp_path / 'whole.jpg', np.random.default_rng(0)).read_bytes()
     (tmp_path / 'cut.jpg').write_bytes(photo[: len(photo) // 2])
     with pytest.raises(UnreadablePhotoError, match=r'\w'):
-        read_photo(str(tmp_path / name))
+        read_photo(ImageItem(str(tmp_path / name)))
 
 
 def test_hash_is_that_of_the_file(tmp_path):
     path = write_photo(tmp_path / 'photo.png', np.random.default_rng(0))
-    photo = read_photo(str(path))
+    photo = read_photo(ImageItem(str(path)))
     assert photo.content_hash == hashlib.sha256(path.read_bytes()).hexdigest()
-    np.testing.assert_array_equal(photo.pixels, photo_from_array(Image.open(path)).pixels)
+    np.testing.assert_array_equal(photo.pixels, read_photo(ImageItem(content=Image.open(path))).pixels)

@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from glsim_mm.search import ImageItem, find_items
 from glsim_mm.search.items import class_name, dataset_items, load_dataset, path_below
-from retrieval.errors import RetrievalError
+from retrieval.errors import UserError
 
 
 def paths(items: list[ImageItem]) -> list[str]:
@@ -98,15 +98,15 @@ def test_table(photos):
 )
 def test_tables_that_are_none(tmp_path, text, message):
     (tmp_path / 'table.csv').write_text(text)
-    with pytest.raises(RetrievalError, match=message):
+    with pytest.raises(UserError, match=message):
         find_items(tmp_path / 'table.csv')
 
 
 def test_tables_that_cannot_be_read(tmp_path):
-    with pytest.raises(RetrievalError, match='No such file'):
+    with pytest.raises(UserError, match='No such file'):
         find_items(tmp_path / 'table.csv')
     (tmp_path / 'table.csv').write_bytes(b'path\n\xff\xfe.png\n')
-    with pytest.raises(RetrievalError, match='not UTF-8'):
+    with pytest.raises(UserError, match='not UTF-8'):
         find_items(tmp_path / 'table.csv')
 
 
@@ -122,10 +122,10 @@ def test_data_set_of_a_config(tiny_model):
 def test_data_sets_that_are_not_there(tiny_model):
     cfg = Config.fromfile(tiny_model[0])
     cfg.val_dataloader = None
-    with pytest.raises(RetrievalError, match='no val_dataloader: choose one of train, test'):
+    with pytest.raises(UserError, match='no val_dataloader: choose one of train, test'):
         load_dataset(cfg, 'val')
     cfg.test_dataloader.dataset.data_prefix = 'nowhere'
-    with pytest.raises(RetrievalError, match='nowhere'):
+    with pytest.raises(UserError, match='nowhere'):
         find_items(load_dataset(cfg, 'test'))
 
 
@@ -138,13 +138,13 @@ def test_own_items(photos):
 
 @pytest.mark.parametrize('images', [3, np.zeros((4, 4, 3), np.uint8), [np.zeros((4, 4, 3), np.uint8)]])
 def test_inputs_that_are_no_files(images):
-    with pytest.raises(RetrievalError, match='data loader'):
+    with pytest.raises(UserError, match='data loader'):
         find_items(images)
 
 
 def test_nothing_there(tmp_path):
     for images, message in [([], 'at least one'), (tmp_path, 'no image in'), (tmp_path / 'x', 'does not exist')]:
-        with pytest.raises(RetrievalError, match=message):
+        with pytest.raises(UserError, match=message):
             find_items(images)
 
 

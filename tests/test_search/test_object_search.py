@@ -13,7 +13,7 @@ from tiny_run import call_tool, write_config, write_images
 from glsim_mm.apis import GLSimInferencer
 from glsim_mm.search import DetectedObjects, Encoder, ImageSearch, ObjectSearch
 from glsim_mm.search.object_results import format_objects, objects_to_json, write_pictures
-from retrieval.errors import RetrievalError
+from retrieval.errors import UserError
 
 BOXES = np.array([[0, 0, 40, 30], [30, 20, 90, 80], [50, 0, 96, 40]], np.float32)
 
@@ -110,27 +110,27 @@ def test_photos_are_upright(model, tmp_path):
 def test_filters_and_spaces(search, model):
     (result,) = search(str(model[3]), [BOXES[:1]], k=8, where={'label': 'striped'}, space='global')
     assert {hit.record.label for hit in result.objects[0].hits} == {'striped'} and len(result.objects[0].hits) == 4
-    with pytest.raises(RetrievalError, match="no space 'depth'; there are: aggregated"):
+    with pytest.raises(UserError, match="no space 'depth'; there are: aggregated"):
         search(str(model[3]), [BOXES], space='depth')
 
 
 def test_mistakes(search, model, tmp_path):
     config, checkpoint, gallery, photo = model
-    with pytest.raises(RetrievalError, match='give boxes, or a detector'):
+    with pytest.raises(UserError, match='give boxes, or a detector'):
         search(str(photo))
-    with pytest.raises(RetrievalError, match='boxes of 2 photos for 1 photos'):
+    with pytest.raises(UserError, match='boxes of 2 photos for 1 photos'):
         search(str(photo), [BOXES, BOXES])
-    with pytest.raises(RetrievalError, match='at least 1'):
+    with pytest.raises(UserError, match='at least 1'):
         search(str(photo), [BOXES], k=0)
-    with pytest.raises(RetrievalError, match='needs both its config and its checkpoint'):
+    with pytest.raises(UserError, match='needs both its config and its checkpoint'):
         ObjectSearch.open(config, checkpoint, detector_config='a.py', device='cpu')
-    with pytest.raises(RetrievalError, match='score_threshold: options of a detector'):
+    with pytest.raises(UserError, match='score_threshold: options of a detector'):
         ObjectSearch.open(config, checkpoint, device='cpu', score_threshold=0.5)
-    with pytest.raises(RetrievalError, match='margin must be'):
+    with pytest.raises(UserError, match='margin must be'):
         ObjectSearch(search.encoder, margin=-1)
     other = MODELS.build(dict(Config.fromfile(config).model, type='mmpretrain.GLSimClassifier'))
     torch.save({'state_dict': other.state_dict()}, tmp_path / 'other.pth')
-    with pytest.raises(RetrievalError, match='weights'):
+    with pytest.raises(UserError, match='weights'):
         ObjectSearch.open(config, tmp_path / 'other.pth', gallery, device='cpu')
 
 
@@ -146,7 +146,7 @@ def test_output(search, model, tmp_path):
     drawn, plain = (np.asarray(Image.open(path)).astype(int) for path in written)
     assert drawn.shape == (80, 96, 3) and np.abs(drawn - plain).mean() > 5
     (tmp_path / 'file').write_text('')
-    with pytest.raises(RetrievalError, match='choose another folder'):
+    with pytest.raises(UserError, match='choose another folder'):
         write_pictures(results, tmp_path / 'file')
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from tiny_run import ROOT, call_tool, run_command, write_config, write_images
 
 from glsim_mm.search import Encoder, build_gallery
-from glsim_mm.search.shards import ShardSettings, ShardWriter, open_shard
+from glsim_mm.search.shards import ShardSettings, add_to_shard, open_shard
 from retrieval.gallery import open_gallery
 
 
@@ -134,9 +134,7 @@ def leave_shard(paths: list[Path], config: Path, checkpoint: Path, folder: Path)
     settings = ShardSettings(encoder.dimensions, 'cosine', encoder.fingerprint)
     folder.mkdir()
     with open_shard(folder, 2, settings) as shard:
-        writer = ShardWriter(shard)
-        writer.add(encoder.encode(paths))
-        writer.commit()
+        add_to_shard(shard, encoder.encode(paths))
 
 
 def test_several_processes_go_on_where_another_number_stopped(model_files, tmp_path, free_port):
