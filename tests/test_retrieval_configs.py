@@ -139,30 +139,33 @@ def test_the_retriever_of_mmpretrain_finds_the_same(folders, tmp_path):
     assert found[FaissRetriever]['retrieval/Recall@4'] == 100
 
 
-def _run_rank(rank: int, name: str, folder: Path, work_dir: Path) -> None:
-    """One of two processes trains and tests."""
+def _run_rank(rank: int, folders: dict[str, Path], work_dir: Path) -> None:
+    """One of two processes trains and tests each config."""
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1')
     dist.init_process_group('gloo', init_method=f'file://{work_dir}/store', rank=rank, world_size=2)
+    found = {}
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        config = load_tiny(name, folder, work_dir)
-        config.launcher = 'pytorch'
-        runner = build_runner(config)
-        runner.train()
-        metrics = runner.test()
+        for name, folder in folders.items():
+            config = load_tiny(name, folder, work_dir / name)
+            config.launcher = 'pytorch'
+            runner = build_runner(config)
+            runner.train()
+            found[name] = runner.test()
     if rank == 0:
-        (work_dir / 'metrics.json').write_text(json.dumps(metrics))
+        (work_dir / 'metrics.json').write_text(json.dumps(found))
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize('name', ['glsim_vit_arcface_inshop.py', 'glsim_vit_supcon_custom.py'])
-def test_two_processes_train_and_find_what_one_finds(name, folders, tmp_path):
-    folder = folders[name.removesuffix('.py').split('_')[-1]]
-    multiprocessing.start_processes(_run_rank, (name, folder, tmp_path), nprocs=2, start_method='spawn')
-    config = load_tiny(name, folder, tmp_path / 'single')
-    config.load_from = str(tmp_path / 'epoch_1.pth')
+def test_two_processes_train_and_find_what_one_finds(folders, tmp_path):
+    """With a gallery of its own, and with pairs that the sampler makes."""
+    data = {'glsim_vit_arcface_inshop.py': folders['inshop'], 'glsim_vit_supcon_custom.py': folders['custom']}
+    multiprocessing.start_processes(_run_rank, (data, tmp_path), nprocs=2, start_method='spawn')
     found = json.loads((tmp_path / 'metrics.json').read_text())
-    assert found == pytest.approx(build_runner(config).test())
+    for name, folder in data.items():
+        config = load_tiny(name, folder, tmp_path / 'single')
+        config.load_from = str(tmp_path / name / 'epoch_1.pth')
+        assert found[name] == pytest.approx(build_runner(config).test()), name
 
 
 def test_recorded_run_on_unseen_classes(folders, tmp_path):
