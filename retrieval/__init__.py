@@ -7,7 +7,7 @@ _EXPORTS = {
     'RetrievalError': 'errors',
     'VectorIndex': 'index',
     'create_gallery': 'gallery',
-    'exact_search': 'search',
+    'exact_search': 'vectors',
     'mean_average_precision': 'metrics',
     'mean_average_precision_at_r': 'metrics',
     'open_gallery': 'gallery',

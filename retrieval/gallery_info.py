@@ -10,7 +10,7 @@ from typing import Any
 
 from .answers import SearchResult, results_to_json
 from .gallery import open_gallery
-from .index.sizing import readable
+from .index.presets import readable
 
 
 def describe_gallery(location: str | Path, ids: Sequence[int] = ()) -> dict[str, Any]:

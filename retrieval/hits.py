@@ -1,17 +1,25 @@
-"""What a search returns."""
+"""What a search returns, and how the results of several searches become one."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+_LEAST_DEPTH = 32
 
 
 class Hits(NamedTuple):
     """The best gallery rows of every query, best first.
 
+    Example:
+        >>> scores, ids = Hits(np.array([[0.9, -np.inf]], np.float32), np.array([[7, -1]]))
+
     Attributes:
-        scores: float32, (m, k). Metric ``'cosine'``: -1 to 1; ``'ip'``: inner product; both the larger the better.
-            ``'l2'``: SQUARED Euclidean distance, the smaller the better. Where there is no hit: -inf, for ``'l2'``
-            +inf.
+        scores: float32, (m, k). For ``'cosine'`` -1 to 1 and for ``'ip'`` the inner product, both the larger the
+            better; for ``'l2'`` the SQUARED Euclidean distance, the smaller the better. Where there is no hit: -inf,
+            for ``'l2'`` +inf.
         ids: int64, (m, k); -1 where a query has fewer than k hits.
     """
 
@@ -20,7 +28,12 @@ class Hits(NamedTuple):
 
 
 class RangeHits(NamedTuple):
-    """All gallery rows within a radius of every query, in FAISS's layout, those of a query best first.
+    """All gallery rows within a radius of every query, in FAISS's layout; those of a query are sorted, best first.
+
+    Example:
+        >>> hits = RangeHits(np.array([0, 1]), np.array([0.9], np.float32), np.array([7]))
+        >>> hits.ids[hits.limits[0] : hits.limits[1]]  # those of the first query
+        array([7])
 
     Attributes:
         limits: int64, (m + 1,); query i has the entries from ``limits[i]`` to ``limits[i + 1]``.
@@ -31,3 +44,152 @@ class RangeHits(NamedTuple):
     limits: np.ndarray
     scores: np.ndarray
     ids: np.ndarray
+
+
+def worst_score(metric: str) -> float:
+    """The score of a place without a hit."""
+    return np.inf if metric == 'l2' else -np.inf
+
+
+def exact_scores(queries: np.ndarray, vectors: np.ndarray, metric: str) -> np.ndarray:
+    """Scores of each query with rows of its own.
+
+    Args:
+        queries: float32, (m, d).
+        vectors: float32, (m, r, d).
+        metric: ``'cosine'`` (rows of unit length), ``'ip'`` or ``'l2'``.
+
+    Returns:
+        float32, (m, r).
+    """
+    if metric == 'l2':
+        return np.square(vectors - queries[:, None]).sum(axis=2)
+    return np.matmul(vectors, queries[:, :, None])[..., 0]
+
+
+def best_first(scores: np.ndarray, ids: np.ndarray, k: int, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """The k best columns of scores and ids, (m, r) each; equal scores keep their order."""
+    order = np.argsort(scores if metric == 'l2' else -scores, axis=1, kind='stable')[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
+
+
+def merge_rankings(scores: Sequence[np.ndarray], ids: Sequence[np.ndarray], k: int, metric: str) -> Hits:
+    """The best k of several rankings of the same queries.
+
+    Args:
+        scores: float32, (m, r) each, best first.
+        ids: int64, of the same shapes; -1 where there is no hit.
+        k: Hits per query.
+        metric: For ``'l2'`` the smallest scores are best.
+
+    Returns:
+        (m, k), padded.
+    """
+    if len(scores) == 1 and scores[0].shape[1] >= k:
+        merged, numbers = scores[0][:, :k], ids[0][:, :k]
+    else:
+        merged, numbers = np.concatenate(scores, axis=1), np.concatenate(ids, axis=1)
+        merged = np.where(numbers < 0, np.float32(worst_score(metric)), merged)
+        merged, numbers = best_first(merged, numbers, k, metric)
+    missing = numbers < 0
+    if missing.any():
+        merged = np.where(missing, np.float32(worst_score(metric)), merged)
+    return pad_hits(Hits(merged, numbers), k, metric)
+
+
+def pad_hits(hits: Hits, k: int, metric: str) -> Hits:
+    """Hits with at least k columns; places without a hit are added at the end."""
+    short = k - hits.ids.shape[1]
+    if short <= 0:
+        return hits
+    width = ((0, 0), (0, short))
+    scores = np.pad(hits.scores, width, constant_values=worst_score(metric))
+    return Hits(scores, np.pad(hits.ids, width, constant_values=-1))
+
+
+def merge_ranges(found: Sequence[RangeHits], num_queries: int, metric: str) -> RangeHits:
+    """Hits of the same queries within a radius in several parts, as one result.
+
+    Args:
+        found: Hits in each part.
+        num_queries: Number of queries.
+        metric: For ``'l2'`` the smallest scores are best.
+    """
+    owners = [np.repeat(np.arange(num_queries), np.diff(hits.limits)) for hits in found]
+    owner = np.concatenate(owners) if owners else np.empty(0, np.int64)
+    scores = np.concatenate([hits.scores for hits in found]) if found else np.empty(0, np.float32)
+    ids = np.concatenate([hits.ids for hits in found]) if found else np.empty(0, np.int64)
+    order = np.lexsort((ids, scores if metric == 'l2' else -scores, owner))
+    limits = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=num_queries))]).astype(np.int64)
+    return RangeHits(limits, scores[order], ids[order])
+
+
+def fused_search(
+    search: Callable[[str, np.ndarray, int], Hits],
+    vectors: Callable[[np.ndarray, str], np.ndarray],
+    queries: Mapping[str, np.ndarray],
+    weights: Mapping[str, float],
+    k: int,
+    metric: str,
+    count: int,
+) -> Hits:
+    """Best rows by the weighted sum of the scores in several spaces, exact for exact indexes.
+
+    Every space gives its best candidates; all of them are scored in all spaces from their stored vectors, and the
+    search goes deeper until no row that was not seen can be among the best k (the threshold algorithm of Fagin, Lotem
+    and Naor, JCSS 2003).
+
+    Args:
+        search: From space, queries (m, d) and depth to hits (m, depth).
+        vectors: From ids and space to stored vectors, float32 (n, d).
+        queries: By space, float32 (m, d), as they are compared.
+        weights: By space, above 0.
+        k: Rows per query.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        count: Number of rows, beyond which no search goes.
+
+    Returns:
+        (m, k).
+    """
+    total = len(next(iter(queries.values())))
+    scores = np.full((total, k), worst_score(metric), np.float32)
+    ids = np.full((total, k), -1, np.int64)
+    undecided, depth = np.arange(total), min(max(2 * k, _LEAST_DEPTH), max(count, 1))
+    while len(undecided):
+        current = {space: queries[space][undecided] for space in weights}
+        found = {space: search(space, current[space], depth) for space in weights}
+        fused, certain = _fuse(found, current, vectors, weights, k, metric)
+        scores[undecided], ids[undecided] = fused
+        if depth >= count:
+            break
+        undecided, depth = undecided[~certain], min(4 * depth, count)
+    return Hits(scores, ids)
+
+
+def _fuse(
+    found: Mapping[str, Hits],
+    queries: Mapping[str, np.ndarray],
+    vectors: Callable[[np.ndarray, str], np.ndarray],
+    weights: Mapping[str, float],
+    k: int,
+    metric: str,
+) -> tuple[Hits, np.ndarray]:
+    """The best k of all candidates, and for which queries no other row can be among them."""
+    candidates = np.sort(np.concatenate([hits.ids for hits in found.values()], axis=1), axis=1)
+    candidates[:, 1:][candidates[:, 1:] == candidates[:, :-1]] = -1
+    known, places = np.unique(candidates, return_inverse=True)
+    places = places.reshape(candidates.shape)
+    fused = np.zeros(candidates.shape, np.float32)
+    for space, weight in weights.items():
+        table = np.zeros((len(known), queries[space].shape[1]), np.float32)
+        table[known >= 0] = vectors(known[known >= 0], space)
+        for row, query in enumerate(queries[space]):  # one query at a time bounds the memory
+            fused[row] += np.float32(weight) * exact_scores(query[None], table[places[row]][None], metric)[0]
+    fused[candidates < 0] = worst_score(metric)
+    best = pad_hits(Hits(*best_first(fused, candidates, k, metric)), k, metric)
+    exhausted = np.any([hits.ids[:, -1] < 0 for hits in found.values()], axis=0)  # one space has listed every row
+    last = {space: np.where(hits.ids[:, -1] < 0, 0, hits.scores[:, -1]) for space, hits in found.items()}
+    threshold = np.sum([weight * last[space] for space, weight in weights.items()], axis=0)
+    sign = -1 if metric == 'l2' else 1
+    certain = (best.ids[:, -1] >= 0) & (sign * best.scores[:, -1] >= sign * threshold)
+    return best, exhausted | certain

@@ -1,21 +1,499 @@
-"""Making and opening galleries in folders."""
+"""Galleries in folders: embeddings in FAISS's files, records in SQLite, whose transactions are the only commits."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import RetrievalError
-from ..index.files import damaged, fsync_file
+from ..hits import Hits, RangeHits, fused_search
+from ..index.part import damaged, fsync_file
+from ..index.presets import choose_preset
+from ..index.vector_index import RowFilter, VectorIndex, check_ids
 from ..whitening import Whitening
-from .contract import FORMAT_VERSION, Fingerprint
+from .conditions import read_conditions
+from .contract import (
+    FORMAT_VERSION,
+    Embeddings,
+    Fingerprint,
+    GalleryReader,
+    GalleryWriter,
+    Ids,
+    Manifest,
+    Record,
+    Space,
+)
 from .database import DATABASE_FILE, Database
-from .gallery import Gallery
+from .lock import WriteLock
+from .segments import (
+    NewRows,
+    Segment,
+    describe_file,
+    join_rows,
+    open_segment,
+    rows_of_segments,
+    sweep,
+    write_segment,
+)
+from .spaces import Spaces, check_patches
+
+_CACHED_FILTERS = 32
+_ATTEMPTS = 100
+
+
+@dataclass(frozen=True)
+class _State:
+    """A committed state of a gallery, open; a search takes one and keeps to it."""
+
+    meta: dict[str, Any]
+    segments: list[Segment]
+    indexes: dict[str, VectorIndex]
+    filters: dict[tuple[str, str], RowFilter] = field(default_factory=dict)
+
+    @property
+    def spaces(self) -> dict[str, int]:
+        return self.meta['spaces']
+
+    def __len__(self) -> int:
+        return sum(int(segment.any_part.alive.sum()) for segment in self.segments)
+
+
+class FolderReader(GalleryReader):
+    """A gallery in a folder, open for reading; made by :func:`retrieval.gallery.open_gallery`.
+
+    Any number of processes may read while one writes. A reader sees the gallery as it was when it was opened or last
+    refreshed.
+
+    Args:
+        root: Folder of the gallery.
+        transforms: Whitening of spaces.
+        mmap: Whether vectors and indexes stay on disk, to be read as far as searches need them.
+        device: See :class:`retrieval.index.VectorIndex`.
+
+    Raises:
+        RetrievalError: If the gallery is damaged.
+    """
+
+    def __init__(
+        self, root: Path, transforms: Mapping[str, Whitening], mmap: bool = True, device: str = 'auto'
+    ) -> None:
+        self.root = root
+        self._transforms = dict(transforms)
+        self._mmap = mmap
+        self._device = device
+        self._database, self._state = self._newest_snapshot([])
+
+    @property
+    def location(self) -> str:
+        """Folder of the gallery."""
+        return str(self.root)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What made the gallery and what it consists of."""
+        state, meta = self._state, self._state.meta
+        rows = len(state)
+        removed = sum(map(len, state.segments)) - rows
+        return Manifest(
+            format_version=meta['format_version'],
+            created=meta['created'],
+            fingerprint=None if meta['fingerprint'] is None else Fingerprint(**meta['fingerprint']),
+            metric=meta['metric'],
+            spaces=dict(meta['spaces']),
+            input_dimensions=dict(meta['input_dimensions']),
+            preset=meta['preset'],
+            preset_reason=meta['preset_reason'],
+            counts=dict(rows=rows, removed=removed, segments=len(state.segments)),
+            generation=meta['generation'],
+            files={name: facts for segment in state.segments for name, facts in segment.files.items()},
+            origin=dict(meta['origin']),
+        )
+
+    @property
+    def transforms(self) -> dict[str, Whitening]:
+        """Whitening of each space that has one."""
+        return dict(self._transforms)
+
+    @property
+    def built_presets(self) -> list[dict[str, str]]:
+        """For each segment, the preset of the index of each space."""
+        return [dict(segment.presets) for segment in self._state.segments]
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def refresh(self) -> None:
+        """Take over what others have written since; no other thread may use this object meanwhile."""
+        before = self._database
+        self._database, self._state = self._newest_snapshot(self._state.segments)
+        before.close()
+
+    def verify(self) -> None:
+        """Read every file and compare checksums; the gallery may be written meanwhile."""
+        verified: set[str] = set()
+        while True:
+            generation = self._state.meta['generation']
+            try:
+                self._database.check()
+                for name, facts in self.manifest.files.items():
+                    if name not in verified and describe_file(self.root / name)['sha256'] != facts['sha256']:
+                        raise damaged(self.root / name)
+                    verified.add(name)  # files never change once they are listed
+                return
+            except RetrievalError:
+                self.refresh()
+                if self._state.meta['generation'] == generation:
+                    raise
+                # A writer has replaced files since they were listed: those that are listed now count.
+
+    def columns(self) -> dict[str, str]:
+        """Columns that a filter can name, with their types."""
+        return self._database.columns()
+
+    def ids(self, where: Any = None) -> np.ndarray:
+        """Ids of all rows, or of those that a filter lets through, int64, ascending."""
+        return self._database.find_ids(read_conditions(where, self.columns()))
+
+    def records(self, ids: Ids) -> list[Record]:
+        """Records in the order of the ids."""
+        return self._database.read_records(np.asarray(ids, np.int64).reshape(-1))
+
+    def vectors(self, ids: Ids, space: str | None = None) -> np.ndarray:
+        """Stored vectors in the order of the ids, float32 (n, d)."""
+        return self._state.indexes[self._spaces.space(space)].reconstruct(ids)
+
+    def patches(self, ids: Ids) -> np.ndarray | None:
+        """Tokens of the selected patches in the order of the ids, float16 (n, O, C); None if there are none."""
+        state = self._state
+        if state.meta['patch_shape'] is None:
+            return None
+        numbers = np.asarray(ids, np.int64).reshape(-1)
+        found = np.zeros((len(numbers), *state.meta['patch_shape']), np.float16)
+        missing = np.ones(len(numbers), bool)
+        for segment in state.segments:
+            rows = segment.any_part.find(numbers)
+            here = rows >= 0
+            if here.any() and segment.patches is not None:
+                found[here] = segment.patches[rows[here]]
+                missing &= ~here
+        if missing.any():
+            raise RetrievalError(f'id {numbers[missing][0]} is not in the gallery')
+        return found
+
+    def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
+        """Ids by content hash; hashes that are not there are left out."""
+        return self._database.find_hashes(hashes)
+
+    def transform(self, embeddings: np.ndarray, space: str | None = None) -> np.ndarray:
+        """Embeddings of the model in the form that the gallery compares."""
+        return self._spaces.transform(embeddings, self._spaces.space(space))
+
+    def search(
+        self,
+        queries: Embeddings,
+        k: int = 10,
+        *,
+        space: Space = None,
+        where: Any = None,
+        rescore: int | None = None,
+        parameters: Mapping[str, int] | None = None,
+        transformed: bool = False,
+    ) -> Hits:
+        """Best rows of every query; see :meth:`GalleryReader.search`."""
+        state, spaces = self._state, self._spaces
+
+        def search_one(name: str, vectors: np.ndarray, depth: int) -> Hits:
+            allowed = self._filter(where, name, state)
+            return state.indexes[name].search(vectors, depth, allowed=allowed, rescore=rescore, parameters=parameters)
+
+        if not isinstance(space, Mapping):
+            name = spaces.space(space)
+            return search_one(name, spaces.pick(queries, name, transformed), k)
+        prepared = spaces.fused_queries(queries, space, transformed)
+
+        def vectors_of(ids: np.ndarray, name: str) -> np.ndarray:
+            return state.indexes[name].reconstruct(ids)
+
+        return fused_search(search_one, vectors_of, prepared, space, k, spaces.metric, len(state))
+
+    def range_search(
+        self,
+        queries: Embeddings,
+        radius: float,
+        *,
+        space: str | None = None,
+        where: Any = None,
+        transformed: bool = False,
+    ) -> RangeHits:
+        """All rows within a radius of every query, exactly; see :meth:`GalleryReader.range_search`."""
+        state, name = self._state, self._spaces.space(space)
+        vectors = self._spaces.pick(queries, name, transformed)
+        return state.indexes[name].range_search(vectors, radius, allowed=self._filter(where, name, state))
+
+    @property
+    def _spaces(self) -> Spaces:
+        meta = self._state.meta
+        return Spaces(meta['metric'], meta['spaces'], self._transforms)
+
+    def _filter(self, where: Any, space: str, state: _State) -> RowFilter | None:
+        conditions = read_conditions(where, self.columns()) if where else []
+        if not conditions:
+            return None
+        key = repr(conditions), space
+        found = state.filters.get(key)
+        if found is None:
+            found = state.indexes[space].select(self._database.find_ids(conditions))
+            while len(state.filters) >= _CACHED_FILTERS:
+                state.filters.pop(next(iter(state.filters)), None)
+            state.filters[key] = found
+        return found
+
+    def _newest_snapshot(self, known: Sequence[Segment]) -> tuple[Database, _State]:
+        """The last committed state, open; the database goes on showing it, whatever is written."""
+        path = self.root / DATABASE_FILE
+        for _ in range(_ATTEMPTS):
+            with ExitStack() as undo:
+                snapshot = Database(path)
+                undo.callback(snapshot.close)
+                snapshot.begin_snapshot()
+                try:
+                    state = self._read(snapshot, known)
+                except RetrievalError:
+                    # A writer may have replaced segments since the snapshot was taken; then there is a newer state.
+                    if not _is_replaced(path, snapshot):
+                        raise
+                else:
+                    undo.pop_all()
+                    return snapshot, state
+        raise RetrievalError(f'{self.root} is changed faster than it can be opened: try again when less is written')
+
+    def _read(self, database: Database, known: Sequence[Segment]) -> _State:
+        """State of the gallery as a database has it; segments that are known are open already."""
+        opened = {segment.number: segment for segment in known}
+        segments = []
+        for number, _, presets, files, dead in database.read_segments():
+            if number in opened:
+                segments.append(opened[number].with_dead(dead))
+            else:
+                segments.append(open_segment(self.root, number, presets, files, dead, self._mmap))
+        meta = database.read_meta()
+        indexes = {
+            space: VectorIndex(dimension, meta['metric'], [one.parts[space] for one in segments], self._device)
+            for space, dimension in meta['spaces'].items()
+        }
+        return _State(meta, segments, indexes)
+
+
+class FolderWriter(FolderReader, GalleryWriter):
+    """A gallery in a folder, open for writing; made by ``create_gallery`` and ``open_gallery(..., writable=True)``.
+
+    Every change is whole or not made at all, also when the process is killed: files are written and made durable first,
+    then one transaction of SQLite lists them. Searches may run in other threads meanwhile; each keeps to the state that
+    it began with.
+
+    Args:
+        root: Folder of the gallery.
+        transforms: Whitening of spaces.
+        mmap: See :class:`FolderReader`.
+        device: See :class:`FolderReader`.
+
+    Raises:
+        RetrievalError: If the gallery is damaged, or another process writes to it.
+    """
+
+    def __init__(
+        self, root: Path, transforms: Mapping[str, Whitening], mmap: bool = True, device: str = 'auto'
+    ) -> None:
+        self._lock = WriteLock(root)
+        try:
+            super().__init__(root, transforms, mmap, device)
+        except BaseException:
+            self._lock.release()
+            raise
+        sweep(self.root, [segment.number for segment in self._state.segments])
+
+    def close(self) -> None:
+        """Close the database, and let others write."""
+        self._database.close()
+        self._lock.release()
+
+    def refresh(self) -> None:
+        """Take over the last committed state, which is the writer's own."""
+        self._state = self._read(self._database, self._state.segments)
+        sweep(self.root, [segment.number for segment in self._state.segments])
+
+    def add(
+        self,
+        embeddings: Embeddings,
+        records: Sequence[Record] | None = None,
+        ids: Ids | None = None,
+        patches: np.ndarray | None = None,
+        *,
+        transformed: bool = False,
+    ) -> np.ndarray:
+        """Add rows, all or none; see :meth:`GalleryWriter.add`."""
+        state = self._state
+        vectors = self._spaces.whole_rows(embeddings, transformed)
+        count = len(next(iter(vectors.values())))
+        if ids is None:
+            numbers = np.arange(state.meta['next_id'], state.meta['next_id'] + count, dtype=np.int64)
+        else:
+            numbers = check_ids(ids, count)
+            for segment in state.segments:
+                known = numbers[segment.any_part.find(numbers) >= 0]
+                if len(known):
+                    raise RetrievalError(f'id {known[0]} is in the gallery already; use update, or another id')
+        named = _with_ids(records, numbers)
+        patches = check_patches(patches, count, state.meta['patch_shape'], not len(state))
+        self._write_rows(NewRows(numbers, {name: [array] for name, array in vectors.items()}, patches), named)
+        return numbers
+
+    def update(
+        self,
+        ids: Ids,
+        embeddings: Embeddings | None = None,
+        records: Sequence[Record] | None = None,
+        patches: np.ndarray | None = None,
+    ) -> None:
+        """Replace embeddings, records, patches, or all of them, all or none; see :meth:`GalleryWriter.update`."""
+        state = self._state
+        numbers = check_ids(ids)
+        old = self.records(numbers)
+        named = old if records is None else _with_ids(records, numbers)
+        if embeddings is None and patches is None:
+            with self._database.transaction():
+                self._database.write_records(named)
+                self._write_meta()
+            self.refresh()
+            return
+        vectors = {} if embeddings is None else self._spaces.rows(embeddings)
+        for name, array in vectors.items():
+            if len(array) != len(numbers):
+                raise RetrievalError(f'{len(array)} embeddings of {name} were given for {len(numbers)} ids')
+        kept = {name: self.vectors(numbers, name) for name in state.spaces if name not in vectors}
+        whole = {name: [{**kept, **vectors}[name]] for name in state.spaces}
+        if patches is None:
+            patches = self.patches(numbers)
+        else:
+            patches = check_patches(patches, len(numbers), state.meta['patch_shape'], not len(state))
+        self._write_rows(NewRows(numbers, whole, patches), named, replaced=numbers)
+
+    def remove(self, ids: Ids | None = None, where: Any = None) -> int:
+        """Take rows out, all or none; see :meth:`GalleryWriter.remove`."""
+        if (ids is None) == (where is None):
+            raise RetrievalError('remove takes either ids or a filter')
+        numbers = self.ids(where) if ids is None else check_ids(ids)
+        self.records(numbers)
+        if not len(numbers):
+            return 0
+        alive = self._alive_without(numbers)
+        empty = [number for number, rows in alive.items() if not rows.any()]
+        with self._database.transaction():
+            self._database.delete_records(numbers)
+            self._database.drop_segments(empty)
+            self._write_dead(alive, empty)
+            self._write_meta()
+        self.refresh()
+        return len(numbers)
+
+    def compact(self, preset: str | None = None) -> None:
+        """Put all rows into one segment with the index of the preset; see :meth:`GalleryWriter.compact`."""
+        state, meta = self._state, self._state.meta
+        wanted = preset or meta['preset']
+        chosen, reason = wanted, f'{wanted}: as asked for.'
+        if wanted == 'auto':
+            chosen, reason = choose_preset(len(state), max(state.spaces.values()), meta['memory_limit'])
+        alive = self._alive_without(np.empty(0, np.int64))
+        segments = [segment for segment in state.segments if alive[segment.number].any()]
+        number = meta['next_segment']
+        files: dict[str, dict] = {}
+        if segments:
+            rows = rows_of_segments(segments, alive, state.spaces)
+            limit = meta['memory_limit']
+            files, efforts = write_segment(self.root, number, rows, state.spaces, meta['metric'], chosen, limit)
+            reason = ' '.join([reason, *(f'{space}: {effort}' for space, effort in efforts.items())])
+        with self._database.transaction():
+            self._database.drop_segments([segment.number for segment in state.segments])
+            if segments:
+                self._database.add_segment(number, len(rows.ids), dict.fromkeys(state.spaces, chosen), files)
+            self._write_meta(next_segment=number + 1, preset=wanted, preset_reason=reason)
+        self.refresh()
+
+    def _write_rows(self, rows: NewRows, records: Sequence[Record], replaced: np.ndarray | None = None) -> None:
+        """Write a segment and commit it; exact segments of like size are merged, so that they stay few."""
+        state, meta = self._state, self._state.meta
+        alive = self._alive_without(np.empty(0, np.int64) if replaced is None else replaced)
+        merged: list[Segment] = []
+        count = len(rows.ids)
+        for segment in reversed(state.segments):
+            size = int(alive[segment.number].sum())
+            if not segment.is_flat or size > count:
+                break
+            merged.insert(0, segment)
+            count += size
+        number = meta['next_segment']
+        kept = [segment for segment in merged if alive[segment.number].any()]
+        whole = join_rows(rows_of_segments(kept, alive, state.spaces), rows) if kept else rows
+        files, _ = write_segment(self.root, number, whole, state.spaces, meta['metric'])
+        dropped = [segment.number for segment in merged]
+        dropped += [one for one, mask in alive.items() if not mask.any() and one not in dropped]
+        shape = None if whole.patches is None else list(whole.patches.shape[1:])
+        try:
+            with self._database.transaction():
+                self._database.drop_segments(dropped)
+                self._database.add_segment(number, len(whole.ids), dict.fromkeys(state.spaces, 'flat'), files)
+                if replaced is not None:
+                    self._write_dead(alive, dropped)
+                self._database.write_records(records)
+                largest = max(meta['next_id'], int(rows.ids.max()) + 1)
+                self._write_meta(next_id=largest, next_segment=number + 1, patch_shape=shape)
+        except BaseException:
+            sweep(self.root, [segment.number for segment in state.segments])
+            raise
+        self.refresh()
+
+    def _write_dead(self, alive: Mapping[int, np.ndarray], dropped: Sequence[int]) -> None:
+        for segment in self._state.segments:
+            mask = alive[segment.number]
+            if segment.number not in dropped and mask.sum() != segment.any_part.alive.sum():
+                self._database.write_dead(segment.number, mask)
+
+    def _write_meta(self, **values: Any) -> None:
+        self._database.write_meta({'generation': self._state.meta['generation'] + 1, **values})
+
+    def _alive_without(self, ids: np.ndarray) -> dict[int, np.ndarray]:
+        """Rows of each segment that are alive and are not these."""
+        found = {}
+        for segment in self._state.segments:
+            part = segment.any_part
+            rows = part.find(ids)
+            mask = part.alive
+            if (rows >= 0).any():
+                mask = mask.copy()
+                mask[rows[rows >= 0]] = False
+            found[segment.number] = mask
+        return found
+
+    def _newest_snapshot(self, known: Sequence[Segment]) -> tuple[Database, _State]:
+        """The last committed state, open for writing: it is the writer's own as long as it holds the lock."""
+        database = Database(self.root / DATABASE_FILE, writable=True)
+        try:
+            return database, self._read(database, known)
+        except BaseException:
+            database.close()
+            raise
 
 
 def backend_exists(location: str) -> bool:
@@ -34,7 +512,7 @@ def create_backend(
     memory_limit: int | None,
     origin: Mapping[str, str],
     expected_rows: int,
-) -> Gallery:
+) -> FolderWriter:
     """Make an empty gallery for :func:`retrieval.gallery.create_gallery`, which checks the arguments."""
     root = Path(location)
     if root.exists() and not (root.is_dir() and not any(root.iterdir())):
@@ -56,30 +534,31 @@ def create_backend(
         patch_shape=None,
     )
     _make_folder(root, meta, {name: one.to_bytes() for name, one in transforms.items()})
-    return Gallery(root, writable=True, transforms=transforms)
+    return FolderWriter(root, transforms)
 
 
-def open_backend(location: str, *, writable: bool, mmap: bool, device: str) -> Gallery:
+def open_backend(location: str, *, writable: bool, mmap: bool, device: str) -> FolderReader:
     """Open a gallery for :func:`retrieval.gallery.open_gallery`."""
     root = Path(location)
+    path = root / DATABASE_FILE
     if not root.exists():
         raise RetrievalError(f'there is no gallery at {root}: build it first, or correct the path')
-    if not (root / DATABASE_FILE).is_file():
+    if not path.is_file():
         raise RetrievalError(f'{root} is no gallery: it has no {DATABASE_FILE}')
-    database = Database(root / DATABASE_FILE)
+    database = Database(path)
     try:
         meta = database.read_meta()
         contents = database.read_transforms()
     finally:
         database.close()
     if 'format_version' not in meta:
-        raise damaged(root / DATABASE_FILE)
+        raise damaged(path)
     if meta['format_version'] > FORMAT_VERSION:
         raise RetrievalError(
             f'{root} is of format {meta["format_version"]}, this version reads up to {FORMAT_VERSION}: update glsim-mm'
         )
     transforms = {space: Whitening.from_bytes(content) for space, content in contents.items()}
-    return Gallery(root, writable, mmap, device, transforms)
+    return (FolderWriter if writable else FolderReader)(root, transforms, mmap, device)
 
 
 def _make_folder(root: Path, meta: Mapping[str, Any], transforms: Mapping[str, bytes]) -> None:
@@ -101,3 +580,20 @@ def _make_folder(root: Path, meta: Mapping[str, Any], transforms: Mapping[str, b
         raise RetrievalError(f'{root} cannot be made ({error.strerror}): choose another place') from error
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def _is_replaced(path: Path, snapshot: Database) -> bool:
+    """Whether somebody has committed since a snapshot was taken."""
+    newest = Database(path)
+    try:
+        return newest.read_meta()['generation'] != snapshot.read_meta()['generation']
+    finally:
+        newest.close()
+
+
+def _with_ids(records: Sequence[Record] | None, ids: np.ndarray) -> list[Record]:
+    if records is None:
+        return [Record(id=number) for number in ids.tolist()]
+    if len(records) != len(ids):
+        raise RetrievalError(f'{len(records)} records were given for {len(ids)} rows')
+    return [replace(record, id=number) for record, number in zip(records, ids.tolist())]

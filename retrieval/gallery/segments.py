@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import RetrievalError
-from ..index.calibration import Effort
-from ..index.files import damaged, fsync_file, read_array, read_part, write_ids, write_vectors
+from ..index.effort import Effort
 from ..index.large_files import build_index_file
-from ..index.part import Part, is_flat
+from ..index.part import Part, damaged, fsync_file, read_array, read_part, write_array, write_ids, write_vectors
+from ..index.presets import is_flat
 
 SEGMENTS = 'segments'
 PATCHES_FILE = 'patches.npy'
@@ -28,7 +27,7 @@ class Segment:
     """A batch of rows, open.
 
     Attributes:
-        number: Of its folder.
+        number: Number of its folder.
         parts: Its rows in each space; they share ids and tombstones.
         presets: What the index of each space was built by.
         patches: float16, (n, O, C); None if there are none.
@@ -55,14 +54,7 @@ class Segment:
         return len(self.any_part)
 
     def with_dead(self, dead: bytes | None) -> Segment:
-        """The same rows with other tombstones.
-
-        Args:
-            dead: A bit per row, see :func:`alive_rows`.
-
-        Returns:
-            It shares everything else.
-        """
+        """The same rows with other tombstones, see :func:`alive_rows`; it shares everything else."""
         alive = alive_rows(dead, len(self))
         return replace(self, parts={space: part.with_alive(alive) for space, part in self.parts.items()})
 
@@ -94,12 +86,12 @@ def write_segment(
     """Write a segment and make it durable; the gallery does not know of it yet.
 
     Args:
-        root: Of the gallery.
-        number: Of the segment.
+        root: Folder of the gallery.
+        number: Number of the segment.
         rows: What to write.
-        spaces: Name and dimension.
+        spaces: Name and dimension of each space.
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset: What kind of index to build. Defaults to ``'flat'``, none.
+        preset: What kind of index to build; ``'flat'`` needs none.
         memory_limit: See :func:`retrieval.index.large_files.build_index_file`.
 
     Returns:
@@ -123,7 +115,7 @@ def write_segment(
                 if effort:
                     efforts[space] = effort
         if rows.patches is not None:
-            names.append(_write_patches(folder, rows.patches))
+            names.append(write_array(folder / PATCHES_FILE, np.asarray(rows.patches, np.float16)))
         for path in (folder, folder.parent, root):
             fsync_file(path)
     except BaseException as error:
@@ -147,15 +139,12 @@ def open_segment(
     """Open a segment.
 
     Args:
-        root: Of the gallery.
-        number: Of the segment.
+        root: Folder of the gallery.
+        number: Number of the segment.
         presets: What the index of each space was built by.
         files: Its files; their sizes are compared.
-        dead: Tombstones, a bit per row.
-        mmap: Leave vectors and indexes on disk.
-
-    Returns:
-        Open.
+        dead: Tombstones, see :func:`alive_rows`.
+        mmap: Whether vectors and indexes stay on disk.
 
     Raises:
         RetrievalError: If a file is missing or damaged.
@@ -172,15 +161,7 @@ def open_segment(
 
 
 def alive_rows(dead: bytes | None, count: int) -> np.ndarray:
-    """Tombstones as they are stored.
-
-    Args:
-        dead: A bit per row, little end first.
-        count: Rows.
-
-    Returns:
-        bool, (count,), True for rows that are there.
-    """
+    """Rows that are alive, bool (count,), from tombstones as they are stored: a bit per row, little end first."""
     if dead is None:
         return np.ones(count, bool)
     return np.unpackbits(np.frombuffer(dead, np.uint8), count=count, bitorder='little') == 0
@@ -191,11 +172,11 @@ def rows_of_segments(segments: Sequence[Segment], alive: Mapping[int, np.ndarray
 
     Args:
         segments: At least one.
-        alive: By number of segment, bool (n,), the rows to take.
+        alive: The rows to take, bool (n,), by number of segment.
         spaces: Names.
 
     Returns:
-        To write. Patches are left out where a segment has none.
+        Rows to write; without patches where a segment has none.
     """
     ids = np.concatenate([segment.any_part.ids[alive[segment.number]] for segment in segments])
     vectors = {space: _blocks(segments, alive, space) for space in spaces}
@@ -204,15 +185,7 @@ def rows_of_segments(segments: Sequence[Segment], alive: Mapping[int, np.ndarray
 
 
 def join_rows(first: NewRows, second: NewRows) -> NewRows:
-    """Rows of two sources, one after the other.
-
-    Args:
-        first: Rows.
-        second: Rows of the same spaces, with patches if the first have some.
-
-    Returns:
-        All of them.
-    """
+    """Rows of two sources of the same spaces, one after the other, with patches if both have them."""
     patches = None
     if first.patches is not None and second.patches is not None:
         patches = np.concatenate([first.patches, second.patches])
@@ -221,12 +194,7 @@ def join_rows(first: NewRows, second: NewRows) -> NewRows:
 
 
 def sweep(root: Path, known: Iterable[int]) -> None:
-    """Remove the folders of segments that the gallery does not list: of writes that were killed, of replaced ones.
-
-    Args:
-        root: Of the gallery.
-        known: Numbers that it lists.
-    """
+    """Remove the folders of segments that are not among the known ones: left by killed writes, or replaced."""
     names = {segment_folder(root, number).name for number in known}
     for folder in (root / SEGMENTS).glob('*'):
         if folder.name not in names:
@@ -234,17 +202,7 @@ def sweep(root: Path, known: Iterable[int]) -> None:
 
 
 def describe_file(path: Path) -> dict[str, str | int]:
-    """Size in bytes and SHA-256 of a file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        dict: ``size`` and ``sha256``.
-
-    Raises:
-        RetrievalError: If it cannot be read.
-    """
+    """Size in bytes and SHA-256 of a file, as ``size`` and ``sha256``; RetrievalError if it cannot be read."""
     digest = hashlib.sha256()
     size = 0
     try:
@@ -274,11 +232,3 @@ def _size_of(path: Path) -> int | None:
         return path.stat().st_size
     except OSError:
         return None
-
-
-def _write_patches(folder: Path, patches: np.ndarray) -> str:
-    with (folder / PATCHES_FILE).open('wb') as file:
-        np.save(file, np.asarray(patches, np.float16), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    return PATCHES_FILE

@@ -1,8 +1,7 @@
 """Search among embeddings with FAISS: exact and approximate, filtered, memory-mapped, on CPU and GPU."""
 
-from .part import Part, make_part, merge_parts
+from .part import Part, make_part
 from .presets import PRESETS, Preset, choose_preset
-from .selection import RowFilter
-from .vector_index import VectorIndex
+from .vector_index import RowFilter, VectorIndex
 
-__all__ = ['PRESETS', 'Part', 'Preset', 'RowFilter', 'VectorIndex', 'choose_preset', 'make_part', 'merge_parts']
+__all__ = ['PRESETS', 'Part', 'Preset', 'RowFilter', 'VectorIndex', 'choose_preset', 'make_part']

@@ -1,15 +1,25 @@
-"""How far an approximate index looks under a filter, so that a filter costs no recall."""
+"""How far an approximate index looks: measured when it is built, and farther under a filter."""
+
+from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import RetrievalError
-from ..vectors import import_faiss
-from .parameters import innermost, takes_filters
+from ..vectors import faiss_metric, import_faiss, unit_length
+from .faiss_calls import filters_inside, innermost, run_search
+from .presets import candidates, preset_of
 
+NUM_QUERIES = 256
+K = 10
+TARGET = 0.95  # share of the K nearest rows that should be found
+# Two doublings that each find less than this share of what is missing: codes, not effort, are the limit.
+LEAST_GAIN = 0.01
+MAX_QUEUE = 2048
+_FIRST_QUEUE = 16
 # Filters that let nearly all rows through change nothing: such are tombstones between two compactions.
 NEARLY_ALL = 0.9
 # Distances that a graph computes for each row that it keeps in its queue, about.
@@ -17,23 +27,112 @@ STEPS_PER_CANDIDATE = 16
 PARAMETERS = ('nprobe', 'max_codes', 'efSearch')
 
 
+class Effort(NamedTuple):
+    """What an index looks at for each query.
+
+    Attributes:
+        name: ``'nprobe'``, inverted lists, or ``'efSearch'``, rows that a graph keeps in its queue.
+        value: How many.
+        most: The largest value that changes anything.
+        recall: Share of the nearest rows that it found, 0 to 1.
+        queries: Number of queries that were searched for.
+    """
+
+    name: str
+    value: int
+    most: int
+    recall: float
+    queries: int
+
+    def __str__(self) -> str:
+        return (
+            f'{self.name} {self.value} (of {self.most}) finds {100 * self.recall:.1f} % of the {K} nearest rows of '
+            f'{self.queries} queries drawn near the rows.'
+        )
+
+
+def calibrate(index: Any, rows: np.ndarray, metric: str, preset: str, seed: int = 0) -> Effort | None:
+    """Set the smallest ``nprobe`` or ``efSearch``, a power of two, that finds 95 % of the 10 nearest rows.
+
+    256 queries like the rows are searched for (see :func:`draw_queries`), with as many candidates as searches take that
+    re-score them. Where product-quantised codes keep an index below 95 %, it is the smallest value that finds nearly as
+    many as larger ones. The cost is that of 512 exact queries and 256 approximate ones at each step: little beside the
+    assignment of every row to a list. Queries unlike the rows may find less: raise the parameter for those searches.
+
+    Args:
+        index: Trained and filled; the parameter is set in it, so that its file carries it.
+        rows: float32, (n, d), that it was filled with; may be memory-mapped.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        preset: A key of ``PRESETS`` or a factory string.
+        seed: Seed of the rows drawn.
+
+    Returns:
+        None for an index that has neither parameter, or has fewer than two rows.
+    """
+    effort = _parameter(index)
+    if effort is None or len(rows) < 2:
+        return None
+    name, values, most, apply = effort
+    queries = draw_queries(rows, metric, NUM_QUERIES, seed)
+    k = min(K, len(rows))
+    truth = import_faiss().knn(queries, rows, k, index.metric_type)[1]
+    depth = min(candidates(preset_of(preset), k), len(rows))
+    tried: list[tuple[int, float]] = []
+    for value in values:
+        apply(max(value, depth) if name == 'efSearch' else value)
+        found = run_search(index, queries, depth)[1]
+        tried.append((value, float((found[:, :, None] == truth[:, None, :]).any(1).mean())))
+        if tried[-1][1] >= TARGET or _is_level([recall for _, recall in tried]):
+            break
+    best = max(recall for _, recall in tried)
+    enough = min(TARGET, best - LEAST_GAIN * (1 - best))
+    value, found_share = next((value, recall) for value, recall in tried if recall >= enough)
+    apply(value)
+    return Effort(name, value, most, found_share, len(queries))
+
+
+def draw_queries(rows: np.ndarray, metric: str, count: int, seed: int = 0) -> np.ndarray:
+    """Queries that lie among the rows without being one of them.
+
+    A row itself would be too easy: a graph links it with its neighbours. So each row drawn is moved by the difference
+    of two of its neighbours: about as far as neighbours lie from each other, in a direction in which rows do lie.
+
+    Args:
+        rows: float32, (n, d), n >= 2; may be memory-mapped.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        count: Number of queries at most.
+        seed: Seed of the draws.
+
+    Returns:
+        float32, (min(n, count), d), unit length for ``'cosine'``.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = np.sort(generator.permutation(len(rows))[:count])
+    queries = np.ascontiguousarray(rows[drawn])
+    near = import_faiss().knn(queries, rows, min(K + 1, len(rows)), faiss_metric('l2'))[1]
+    near = near[:, 1:] if near.shape[1] > 2 else near  # the first is the row itself
+    first, second = np.take_along_axis(near, generator.permuted(np.indices(near.shape)[1], axis=1)[:, :2], axis=1).T
+    moved = queries + (rows[first] - rows[second])
+    return unit_length(moved) if metric == 'cosine' else moved
+
+
 def plan_effort(
     index: Any, depth: int, count: int, overrides: Mapping[str, int] | None = None
 ) -> dict[str, int] | None:
-    """Search parameters with which as many ALLOWED rows are compared as rows are without filter.
+    """Search parameters with which as many ALLOWED rows are compared as rows are without a filter.
 
     Where a tenth of the rows is allowed, ten times as many inverted lists or candidates are visited. At the same
     effort, the nearest allowed rows would mostly lie beyond them: k rows would be found, but the wrong ones.
 
     Args:
-        index: Approximate, on the CPU.
+        index: Approximate ``faiss.Index`` on the CPU.
         depth: Rows wanted per query.
         count: Rows that the filter allows, 1 to all.
         overrides: ``nprobe``, ``efSearch`` of the caller, which stay as they are.
 
     Returns:
-        For :func:`retrieval.index.parameters.search_parameters`; None where the rows should be compared one by one,
-        because FAISS cannot filter inside this kind of index, or because that costs a graph less.
+        For :func:`retrieval.index.faiss_calls.search_parameters`; None where the rows should be compared one by one,
+        because FAISS cannot filter inside this kind of index, or because that costs less than searching a graph.
     """
     planned = dict(overrides or {})
     share = count / index.ntotal
@@ -56,25 +155,8 @@ def plan_effort(
     return planned
 
 
-def filters_inside(index: Any) -> bool:
-    """Whether FAISS filters inside the search of an index.
-
-    Returns:
-        False also for the inverted lists that raise an error when they are given a filter.
-    """
-    faiss = import_faiss()
-    refuse = (faiss.IndexIVFPQR, faiss.IndexIVFAdditiveQuantizer)
-    return takes_filters(index) and not isinstance(innermost(index), refuse)
-
-
 def parse_parameters(texts: Sequence[str]) -> dict[str, int] | None:
-    """Search parameters as they are typed.
-
-    Args:
-        texts: Such as ``'nprobe=64'``.
-
-    Returns:
-        Value by name; None for none.
+    """Search parameters as people type them, such as ``'nprobe=64'``; None for none.
 
     Raises:
         RetrievalError: If one is no name and whole number. Which names there are depends on the gallery.
@@ -89,16 +171,38 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, int] | None:
 
 
 def check_effort(parameters: Mapping[str, int] | None) -> None:
-    """Refuse what no kind of index has, also where rows are compared one by one and no parameter counts.
-
-    Args:
-        parameters: Of a search.
+    """Refuse parameters that no kind of index has, also where rows are compared one by one and no parameter counts.
 
     Raises:
-        RetrievalError: If a name is unknown, or a value is no whole number from 1 on.
+        RetrievalError: If a name is unknown, or a value is no whole number of at least 1.
     """
     for name, value in (parameters or {}).items():
         if name not in PARAMETERS:
             raise RetrievalError(f'searches have no parameter {name!r}; they have: {", ".join(PARAMETERS)}')
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
             raise RetrievalError(f'{name} must be a whole number of at least 1, got {value!r}')
+
+
+def _parameter(index: Any) -> tuple[str, Iterator[int], int, Callable[[int], None]] | None:
+    """Name, values to try, largest value, and how to set it."""
+    faiss = import_faiss()
+    inner = innermost(index)
+    if isinstance(inner, faiss.IndexIVF):
+        return 'nprobe', _doublings(1, inner.nlist), inner.nlist, lambda value: setattr(inner, 'nprobe', value)
+    if isinstance(inner, faiss.IndexHNSW):
+        most = max(_FIRST_QUEUE, min(MAX_QUEUE, inner.ntotal))
+        return 'efSearch', _doublings(_FIRST_QUEUE, most), most, lambda value: setattr(inner.hnsw, 'efSearch', value)
+    return None
+
+
+def _doublings(first: int, most: int) -> Iterator[int]:
+    value = first
+    while value < most:
+        yield value
+        value *= 2
+    yield most
+
+
+def _is_level(recalls: list[float]) -> bool:
+    least = LEAST_GAIN * (1 - recalls[-1])
+    return len(recalls) > 2 and all(after - before < least for before, after in zip(recalls[-3:], recalls[-2:]))

@@ -16,12 +16,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import RetrievalError
-from ..vectors import import_faiss
-from .calibration import Effort, calibrate
-from .factories import preset_of
-from .files import index_file, read_faiss, write_index
-from .presets import ADD_BLOCK, build_faiss_index, faiss_metric, rows_of, training_rows
-from .sizing import available_memory
+from ..vectors import faiss_metric, import_faiss
+from .effort import Effort, calibrate
+from .faiss_calls import rows_of
+from .part import index_file, read_faiss, write_durably, write_index
+from .presets import available_memory, preset_of
+from .training import ADD_BLOCK, build_faiss_index, training_rows
 
 _ID_BYTES = 8
 
@@ -32,17 +32,17 @@ def build_index_file(
     """Train, fill and calibrate an index over the rows of a part, and write its file.
 
     Args:
-        folder: Of the part; shards lie there for a while, together as large as the file.
+        folder: Folder of the part; shards lie there for a while, together as large as the file.
         space: Name of the space.
         preset: A key of ``PRESETS`` or a factory string.
         vectors: ``faiss.IndexFlat`` with all rows, memory-mapped if they are many.
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        seed: See :func:`retrieval.index.presets.build_faiss_index`.
-        memory_limit: Bytes of inverted lists that may be in memory; other kinds of index are built in memory whatever
-            it says. Defaults to a quarter of the machine's.
+        seed: See :func:`retrieval.index.training.build_faiss_index`.
+        memory_limit: Bytes of inverted lists that may be in memory, None for a quarter of the machine's; other kinds of
+            index are built in memory whatever it says.
 
     Returns:
-        Name of the file, and what :func:`retrieval.index.calibration.calibrate` found.
+        Name of the file, and what :func:`retrieval.index.effort.calibrate` found.
 
     Raises:
         RetrievalError: If the preset cannot be built of these rows, or the file cannot be written.
@@ -98,17 +98,17 @@ def _join(path: Path, trained: Any, shards: Sequence[Path], count: int) -> str:
     opened = [read_faiss(shard) for shard in shards]
     lists = [faiss.extract_index_ivf(index).invlists for index in opened]
     sizes = np.array([[one.list_size(number) for number in range(one.nlist)] for one in lists], np.uint64).sum(axis=0)
+
+    def write(file: BinaryIO) -> None:
+        file.write(_header(trained, count))
+        file.write(_list_sizes(sizes))
+        for number in np.flatnonzero(sizes):
+            _write_list(file, lists, int(number))
+
     try:
-        with path.open('wb') as file:
-            file.write(_header(trained, count))
-            file.write(_list_sizes(sizes))
-            for number in np.flatnonzero(sizes):
-                _write_list(file, lists, int(number))
-            file.flush()
-            os.fsync(file.fileno())
+        return write_durably(path, write)
     except OSError as error:
         raise RetrievalError(f'{path} cannot be written ({error.strerror}): make room; nothing was changed') from error
-    return path.name
 
 
 def _calibrate_file(path: Path, trained: Any, rows: np.ndarray, metric: str, preset: str, seed: int) -> Effort | None:

@@ -1,31 +1,40 @@
-"""Rows of one space that are stored together: their ids, whole vectors, and an index over them."""
+"""Rows of one space that are stored together: their ids, whole vectors and an index over them, in memory or on disk."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import os
+import struct
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from ..errors import RetrievalError
 from ..vectors import import_faiss
-from .calibration import Effort, calibrate
-from .presets import build_faiss_index, faiss_metric, rows_of
+from .effort import Effort, calibrate
+from .faiss_calls import flat_index, rows_of
+from .presets import is_flat
+from .training import build_faiss_index
+
+IDS_FILE = 'ids.npy'
+_COUNT_AT = 8  # in the header of an IndexFlat: fourcc, dimension (int32), number of rows (int64), ...
 
 
 @dataclass
 class Part:
-    """A batch of rows. Vectors and index never change; a removed row gets a tombstone in ``alive``.
+    """A batch of rows that never changes; a removed row is one that is not ``alive``.
 
     Attributes:
         ids: int64, (n,), each once.
         vectors: ``faiss.IndexFlat`` with the rows, unit length for ``'cosine'``; may be memory-mapped.
         approximate: Another kind of ``faiss.Index`` over the same rows in the same order.
         preset: What ``approximate`` was built by.
-        alive: bool, (n,). Defaults to all.
-        effort: What calibration found as ``approximate`` was built. Defaults to None: read from a file.
+        alive: bool, (n,); None for all.
+        effort: What calibration found when ``approximate`` was built; None if it was read from a file.
         token: Tells this part from all others, also from those that later take its place in memory.
     """
 
@@ -38,7 +47,9 @@ class Part:
     token: object = field(default_factory=object, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self.replace_alive(np.ones(len(self.ids), bool) if self.alive is None else self.alive)
+        if self.alive is None:
+            self.alive = np.ones(len(self.ids), bool)
+        self.num_dead = int(len(self.alive) - self.alive.sum())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -60,14 +71,7 @@ class Part:
         return None
 
     def find(self, ids: np.ndarray) -> np.ndarray:
-        """Row numbers of ids that are here and alive.
-
-        Args:
-            ids: int64, (m,).
-
-        Returns:
-            int64, (m,); -1 for the others.
-        """
+        """Row numbers of ids that are here and alive, int64 (m,); -1 for the others."""
         if not len(self.ids):
             return np.full(len(ids), -1, np.int64)
         if self.first_id is not None:
@@ -77,37 +81,17 @@ class Part:
             rows = self._order[np.minimum(places, len(self.ids) - 1)]
         return np.where((self.ids[rows] == ids) & self.alive[rows], rows, -1)
 
-    def replace_alive(self, alive: np.ndarray) -> None:
-        """Take over tombstones.
-
-        Args:
-            alive: bool, (n,).
-        """
-        self.alive = alive
-        self.num_dead = int(len(alive) - alive.sum())
+    def ids_of(self, rows: np.ndarray) -> np.ndarray:
+        """Ids of row numbers; -1 stays -1."""
+        ids = self.ids[rows] if self.first_id is None else rows + self.first_id
+        return np.where(rows < 0, -1, ids)
 
     def with_alive(self, alive: np.ndarray) -> Part:
-        """The same rows with other tombstones; searches of this part go on with its own.
-
-        Args:
-            alive: bool, (n,).
-
-        Returns:
-            It shares everything else, also copies on GPUs.
-        """
+        """The same rows, of which others are alive, bool (n,); it shares everything else, also copies on GPUs."""
         part = copy.copy(self)
-        part.replace_alive(alive)
+        part.alive = alive
+        part.__post_init__()
         return part
-
-    def bury(self, rows: np.ndarray) -> None:
-        """Give rows a tombstone.
-
-        Args:
-            rows: int64, numbers of rows that are alive.
-        """
-        alive = self.alive.copy()  # searches that run keep the old one
-        alive[rows] = False
-        self.replace_alive(alive)
 
 
 def make_part(embeddings: np.ndarray, ids: np.ndarray, metric: str, preset: str = 'flat', seed: int = 0) -> Part:
@@ -117,11 +101,8 @@ def make_part(embeddings: np.ndarray, ids: np.ndarray, metric: str, preset: str 
         embeddings: float32, (n, d), checked, unit length for ``'cosine'``.
         ids: int64, (n,).
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset: See :data:`retrieval.index.presets.PRESETS`, or a factory string.
-        seed: Of the training.
-
-    Returns:
-        With all rows alive.
+        preset: A key of ``PRESETS``, or a factory string.
+        seed: Seed of the training.
 
     Raises:
         RetrievalError: If the preset cannot be built of these rows.
@@ -135,36 +116,131 @@ def make_part(embeddings: np.ndarray, ids: np.ndarray, metric: str, preset: str 
     return Part(np.asarray(ids, np.int64), vectors, approximate, preset, effort=effort)
 
 
-def merge_parts(parts: Sequence[Part], metric: str, preset: str = 'flat', seed: int = 0) -> Part:
-    """The rows of several parts that are alive, as one.
+# -- files: FAISS's own format, written block by block and opened memory-mapped ---------------------------------------
+
+
+def vectors_file(space: str) -> str:
+    """Name of the file with the whole vectors of a space."""
+    return f'{space}.vectors.faiss'
+
+
+def index_file(space: str) -> str:
+    """Name of the file with the approximate index of a space."""
+    return f'{space}.index.faiss'
+
+
+def write_vectors(folder: Path, space: str, blocks: Iterable[np.ndarray], dimension: int, metric: str) -> str:
+    """Write the whole vectors of a part as the file of an ``IndexFlat``, which may be larger than memory.
 
     Args:
-        parts: At least one, of one dimension.
-        metric: See :func:`make_part`.
-        preset: See :func:`make_part`.
-        seed: See :func:`make_part`.
-
-    Returns:
-        In memory, rows in the order of the parts.
-    """
-    rows = np.concatenate([part.rows[part.alive] for part in parts])
-    return make_part(rows, np.concatenate([part.ids[part.alive] for part in parts]), metric, preset, seed)
-
-
-def flat_index(dimension: int, metric: str) -> Any:
-    """An empty index that compares every row.
-
-    Args:
+        folder: Folder of the part.
+        space: Name of the space.
+        blocks: float32, (n, d) each, one after another.
         dimension: Width of the rows.
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
 
     Returns:
-        ``faiss.IndexFlat``.
+        Name of the file.
     """
+    # FAISS writes an empty index as its header and the length of its vectors, which is the last number.
+    header = bytes(import_faiss().serialize_index(flat_index(dimension, metric)))
+
+    def write(file: BinaryIO) -> None:
+        count = 0
+        file.write(header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, np.float32).data)
+            count += len(block)
+        file.seek(_COUNT_AT)
+        file.write(struct.pack('<q', count))
+        file.seek(len(header) - 8)
+        file.write(struct.pack('<Q', count * dimension))  # in numbers, not bytes
+
+    return write_durably(folder / vectors_file(space), write)
+
+
+def write_index(folder: Path, space: str, index: Any) -> str:
+    """Write an approximate index; returns the name of its file.
+
+    Raises:
+        RetrievalError: If it cannot be written.
+    """
+    path = folder / index_file(space)
+    try:
+        import_faiss().write_index(index, str(path))
+    except RuntimeError as error:
+        raise RetrievalError(f'{path} cannot be written; is the disk full?') from error
+    fsync_file(path)
+    return path.name
+
+
+def write_array(path: Path, array: np.ndarray) -> str:
+    """Write a file of NumPy; returns its name."""
+    return write_durably(path, lambda file: np.save(file, array, allow_pickle=False))
+
+
+def write_ids(folder: Path, ids: np.ndarray) -> str:
+    """Write the ids of a part; returns the name of the file."""
+    return write_array(folder / IDS_FILE, np.asarray(ids, np.int64))
+
+
+def read_part(folder: Path, space: str, preset: str, mmap: bool = True) -> Part:
+    """Open a part, with all rows alive.
+
+    Args:
+        folder: Folder with its files.
+        space: Name of the space.
+        preset: What its index was built by; ``'flat'`` if it has none.
+        mmap: Whether vectors and index stay on disk, to be read as far as searches need them.
+
+    Raises:
+        RetrievalError: If a file is missing or damaged.
+    """
+    ids = read_array(folder / IDS_FILE, mmap)
+    vectors = read_faiss(folder / vectors_file(space), mmap)
+    approximate = None if is_flat(preset) else read_faiss(folder / index_file(space), mmap)
+    for name, index in ((vectors_file(space), vectors), (index_file(space), approximate)):
+        if index is not None and index.ntotal != len(ids):
+            raise damaged(folder / name)
+    return Part(ids, vectors, approximate, preset)
+
+
+def read_array(path: Path, mmap: bool = True) -> np.ndarray:
+    """Open a file of NumPy; RetrievalError if it is missing or damaged."""
+    try:
+        return np.load(path, mmap_mode='r' if mmap else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(path) from error
+
+
+def read_faiss(path: Path, mmap: bool = True) -> Any:
+    """Open a file of FAISS, inverted lists memory-mapped too; RetrievalError if it is missing or damaged."""
     faiss = import_faiss()
-    return faiss.IndexFlatL2(dimension) if faiss_metric(metric) == faiss.METRIC_L2 else faiss.IndexFlatIP(dimension)
+    try:
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mmap else 0)
+    except RuntimeError as error:
+        raise damaged(path) from error
 
 
-def is_flat(preset: str) -> bool:
-    """Whether a preset is the exact search that every part has anyway."""
-    return preset.lower() == 'flat'
+def damaged(path: Path) -> RetrievalError:
+    """The error for a file that is not as it was written."""
+    state = 'is damaged' if path.exists() else 'is missing'
+    return RetrievalError(f'{path} {state}: restore the gallery from a copy, or build it again')
+
+
+def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> str:
+    """Write a file that survives a power cut; returns its name."""
+    with path.open('wb') as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    return path.name
+
+
+def fsync_file(path: Path) -> None:
+    """Make a file, or the entries of a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..vectors import import_faiss
+from ..hits import best_first, exact_scores, worst_score
+from ..vectors import faiss_metric, import_faiss
 from .effort import plan_effort
+from .faiss_calls import bitmap_selector, run_search, search_parameters
 from .gpu import MAX_K
-from .overfetch import search_overfetch
-from .parameters import run_search, search_parameters
 from .part import Part
-from .presets import candidates, faiss_metric, preset_of
+from .presets import candidates, preset_of
 
 # Up to so many allowed rows are copied together and compared with a matrix product: FAISS would test every row of the
 # index one by one, and graphs and inverted lists lose their way among rows that are not allowed.
@@ -22,6 +23,7 @@ GATHER_ROWS = 16_384
 # So many tombstones are searched along and dropped: the result is exact, and FAISS keeps its fast path.
 OVERFETCH = 64
 BLOCK_BYTES = 64 << 20
+_SAFETY = 2.0
 
 Found = tuple[np.ndarray, np.ndarray]
 
@@ -39,17 +41,18 @@ def search_part(
     """Best rows of a part for every query.
 
     Args:
+        part: What is searched.
         queries: float32, (m, d), unit length for ``'cosine'``.
         k: Rows per query, >= 1.
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        allowed: bool, (n,), rows that may be returned, tombstones taken out. Defaults to all.
-        rescore: Candidates that are scored exactly; 0 for none. Defaults to what the preset says.
+        allowed: bool, (n,), rows that may be returned, without tombstones; None for all.
+        rescore: Candidates that are scored exactly, 0 for none; None for what the preset says.
         parameters: ``nprobe``, ``efSearch``.
         searcher: Copy of the index on the GPU, see :mod:`retrieval.index.gpu`; used where its result is the same.
 
     Returns:
-        tuple[np.ndarray, np.ndarray]: Scores float32 and row numbers int64, (m, min(k, allowed rows)), best first; -1
-        only where an approximate index without filter found fewer.
+        Scores float32 and row numbers int64, (m, min(k, allowed rows)), best first; -1 only where an approximate index
+        without a filter found fewer.
     """
     count = len(part) if allowed is None else int(allowed.sum())
     k = min(k, count)
@@ -64,7 +67,7 @@ def search_part(
     if effort is None:
         return _search_flat(part, queries, k, allowed, None)
     scores, rows = _search_approximate(part, queries, depth, allowed, effort, searcher)
-    if allowed is not None and not (allowed[rows] | (rows < 0)).all():  # a kind of FAISS's that ignored the filter
+    if allowed is not None and not (allowed[rows] | (rows < 0)).all():  # a kind of index that ignored the filter
         return _search_flat(part, queries, k, allowed, None)
     if depth > k or rescore:
         scores, rows = _rescore(part, queries, rows, k, metric)
@@ -72,6 +75,41 @@ def search_part(
     if len(incomplete):
         scores[incomplete], rows[incomplete] = _search_flat(part, queries[incomplete], k, allowed, None)
     return scores, rows
+
+
+def search_overfetch(
+    search: Callable[[np.ndarray, int], Found], queries: np.ndarray, k: int, allowed: np.ndarray, limit: int
+) -> Found | None:
+    """Best k allowed rows of every query, from a search that knows no filter.
+
+    FAISS's GPU indexes accept an ``IDSelector`` and silently ignore it (faiss issues 3114 and 3924), so that a result
+    looks filtered and is not. What a search of depth r returns are its r best rows in order; if k of them are allowed,
+    these are the k best allowed ones. So the result is as exact as the search, or it is not given.
+
+    Args:
+        search: From queries (m, d) and depth r to scores and row numbers (m, r), best first, -1 for none.
+        queries: float32, (m, d).
+        k: Rows per query, 1 to the number of allowed rows.
+        allowed: bool, (n,).
+        limit: Largest depth of the search, such as the 2048 of FAISS on GPUs.
+
+    Returns:
+        Scores float32 and row numbers int64, (m, k); None where some query did not see k allowed rows: search in
+        another way then.
+    """
+    total, count = len(allowed), int(allowed.sum())
+    if not 1 <= k <= count:
+        raise ValueError(f'k must be from 1 to the {count} allowed rows, got {k}')
+    # Among allowed rows like the others, twice the expected depth; all that are not allowed at most.
+    depth = min(k + total - count, math.ceil(_SAFETY * k * total / count) + 16, limit)
+    if depth < k:
+        return None
+    scores, rows = search(queries, depth)
+    is_allowed = allowed[np.maximum(rows, 0)] & (rows >= 0)
+    if (is_allowed.sum(axis=1) < k).any():
+        return None
+    order = np.argsort(~is_allowed, axis=1, kind='stable')[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
 def _search_flat(part: Part, queries: np.ndarray, k: int, allowed: np.ndarray | None, searcher: Any) -> Found:
@@ -112,15 +150,9 @@ def _search_approximate(
     return run_search(part.approximate, queries, depth, search_parameters(part.approximate, selector, effort))
 
 
-def bitmap_selector(allowed: np.ndarray) -> Any:
-    """FAISS's form of a mask, bool (n,), for a filter inside the search."""
-    return import_faiss().IDSelectorBitmap(np.packbits(allowed, bitorder='little'))
-
-
 def _gathered(part: Part, queries: np.ndarray, k: int, metric: str, numbers: np.ndarray) -> Found:
     """Exact search among few rows."""
-    faiss = import_faiss()
-    scores, places = faiss.knn(queries, part.rows[numbers], k, faiss_metric(metric))
+    scores, places = import_faiss().knn(queries, part.rows[numbers], k, faiss_metric(metric))
     return scores, numbers[places]
 
 
@@ -134,28 +166,5 @@ def _rescore(part: Part, queries: np.ndarray, rows: np.ndarray, k: int, metric: 
         block = slice(start, start + step)
         exact = exact_scores(queries[block], stored[np.maximum(rows[block], 0)], metric)
         exact[rows[block] < 0] = worst_score(metric)
-        order = np.argsort(exact if metric == 'l2' else -exact, axis=1, kind='stable')[:, :k]
-        scores[block] = np.take_along_axis(exact, order, axis=1)
-        chosen[block] = np.take_along_axis(rows[block], order, axis=1)
+        scores[block], chosen[block] = best_first(exact, rows[block], k, metric)
     return scores, chosen
-
-
-def exact_scores(queries: np.ndarray, vectors: np.ndarray, metric: str) -> np.ndarray:
-    """Scores of each query with rows of its own.
-
-    Args:
-        queries: float32, (m, d).
-        vectors: float32, (m, r, d).
-        metric: ``'cosine'`` (rows of unit length), ``'ip'`` or ``'l2'``.
-
-    Returns:
-        float32, (m, r).
-    """
-    if metric == 'l2':
-        return np.square(vectors - queries[:, None]).sum(axis=2)
-    return np.matmul(vectors, queries[:, :, None])[..., 0]
-
-
-def worst_score(metric: str) -> float:
-    """The score of a place without a hit."""
-    return np.inf if metric == 'l2' else -np.inf

@@ -1,34 +1,213 @@
-"""How `auto` chooses a kind of index, and the training and filling of any kind."""
+"""The table of index presets: what each is made of, how large it is, where it runs, and which one ``auto`` takes."""
 
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
-from ..errors import RetrievalError
-from ..vectors import faiss_metric, import_faiss
-from .factories import PRESETS, Preset, candidates, default_nprobe, preset_of
-from .parameters import innermost, search_parameters
-from .sizing import available_memory, index_bytes, readable
-
-__all__ = [
-    'PRESETS',
-    'Preset',
-    'build_faiss_index',
-    'candidates',
-    'choose_preset',
-    'faiss_metric',
-    'innermost',
-    'preset_of',
-    'rows_of',
-    'search_parameters',
-]
-
+# Widths of codes and of their sub-vectors that FAISS-GPU has kernels for: an index trained here may be searched there.
+GPU_CODE_BYTES = (4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96)
+GPU_SUBVECTOR = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32)
+PQ_MIN_ROWS = 256  # a codebook has 256 entries
+HNSW_LINKS = 32
+ROW_BYTES = 9  # kept beside every index: the id (8 bytes) and whether the row is alive (1 byte)
+GPU_SCRATCH = 3 * 2**29  # what FAISS reserves on a GPU with more than 8 GiB
 # Above so many numbers (128 MiB of float32), scanning them all takes tens of milliseconds a query on one CPU core.
 FLAT_LIMIT = 2**25
-# Building a graph takes hours beyond.
-HNSW_ROWS = 10_000_000
-TRAINING_ROWS_PER_LIST = 64
-ADD_BLOCK = 65536
+HNSW_ROWS = 10_000_000  # beyond, building a graph takes hours
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A kind of index by name.
+
+    Example:
+        >>> PRESETS['ivf-flat'].factory(1_000_000, 384)
+        'IVF4096,Flat'
+
+    Attributes:
+        name: Its name.
+        factory: From the number of rows and the dimension to FAISS's factory string; ``'Flat'`` where there are too few
+            rows to train on.
+        size: From the number of rows and the dimension to the bytes of FAISS's own structure.
+        rescore: Candidates per query whose exact scores decide in the end; 0 where scores are exact already.
+        gpu: Whether FAISS has it on the GPU.
+        milvus: Milvus' index type; empty where Milvus has none for float32 vectors.
+        description: One line for people.
+    """
+
+    name: str
+    factory: Callable[[int, int], str]
+    size: Callable[[int, int], int]
+    rescore: int
+    gpu: bool
+    milvus: str
+    description: str
+
+
+def inverted_lists(rows: int) -> int:
+    """Number of inverted lists: the power of two next to 4 sqrt(n), with at least 39 rows a list to train on.
+
+    The rule is that of FAISS's guidelines for choosing an index.
+    """
+    lists = max(1, min(4 * math.sqrt(max(rows, 1)), rows / 39))
+    return 2 ** round(math.log2(lists))
+
+
+def default_nprobe(lists: int) -> int:
+    """Inverted lists visited per query before calibration: 1/64 of them, from 8 to 128."""
+    return min(lists, min(128, max(8, lists // 64)))
+
+
+def code_bytes(dimension: int) -> int:
+    """Bytes of a product-quantised row: one per 8 numbers or so, dividing the dimension, with a kernel on the GPU."""
+    fitting = [m for m in GPU_CODE_BYTES if dimension % m == 0 and dimension // m in GPU_SUBVECTOR]
+    if not fitting:
+        fitting = [m for m in range(1, dimension + 1) if dimension % m == 0]
+    return min(fitting, key=lambda m: abs(m - dimension / 8))
+
+
+def graph_bytes(rows: int) -> int:
+    """Links, offsets and levels of a graph with 32 links a row.
+
+    The lowest level has twice 32 links; one row in 32 reaches each level above.
+    """
+    upper = HNSW_LINKS * 4 / (HNSW_LINKS - 1)
+    return int(rows * (2 * HNSW_LINKS * 4 + upper + 8 + 4))
+
+
+def _ivf(suffix: str, quantizer: str = '', minimum: int = 2) -> Callable[[int, int], str]:
+    def factory(rows: int, dimension: int) -> str:
+        if rows < minimum:
+            return 'Flat'
+        code = f'PQ{code_bytes(dimension)}' if suffix == 'PQ' else suffix
+        return f'IVF{inverted_lists(rows)}{quantizer},{code}'
+
+    return factory
+
+
+def _plain(name: str) -> Callable[[int, int], str]:
+    return lambda rows, dimension: name if rows else 'Flat'
+
+
+def _opq(rows: int, dimension: int) -> str:
+    # OPQ learns a square matrix: fewer rows than dimensions would not determine it.
+    if rows < max(PQ_MIN_ROWS, dimension):
+        return 'Flat'
+    code = code_bytes(dimension)
+    return f'OPQ{code},IVF{inverted_lists(rows)},PQ{code}'
+
+
+def _whole(rows: int, dimension: int) -> int:
+    return 4 * dimension * rows
+
+
+def _lists(rows: int, dimension: int) -> int:
+    """Ids and centroids of inverted lists."""
+    return 8 * rows + inverted_lists(rows) * 4 * dimension
+
+
+def _codes(rows: int, dimension: int) -> int:
+    """Inverted lists of codes, and the codebook."""
+    return _lists(rows, dimension) + code_bytes(dimension) * rows + 256 * 4 * dimension
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset('flat', _plain('Flat'), _whole, 0, True, 'FLAT', 'exact: every row is compared'),
+        Preset(
+            'fp16', _plain('SQfp16'), lambda n, d: 2 * d * n, 64, True, '', 'every row is compared, 2 bytes a number'
+        ),
+        Preset(
+            'sq8', _plain('SQ8'), lambda n, d: d * n + 8 * d, 64, False, 'IVF_SQ8',
+            'every row is compared, 1 byte a number',
+        ),
+        Preset(
+            'ivf-flat', _ivf('Flat'), lambda n, d: _whole(n, d) + _lists(n, d), 0, True, 'IVF_FLAT',
+            'inverted lists of whole vectors',
+        ),
+        Preset(
+            'ivf-pq', _ivf('PQ', minimum=PQ_MIN_ROWS), _codes, 256, True, 'IVF_PQ',
+            'inverted lists of product-quantised codes',
+        ),
+        Preset(
+            'hnsw', _plain(f'HNSW{HNSW_LINKS}'), lambda n, d: _whole(n, d) + graph_bytes(n), 0, False, 'HNSW',
+            'graph of neighbours over whole vectors',
+        ),
+        Preset(
+            'ivf-hnsw', _ivf('Flat', f'_HNSW{HNSW_LINKS}'),
+            lambda n, d: _whole(n, d) + _lists(n, d) + graph_bytes(inverted_lists(n)), 0, False, '',
+            'inverted lists, found through a graph',
+        ),
+        Preset(
+            'opq', _opq, lambda n, d: _codes(n, d) + 4 * d * d, 256, True, '',
+            'inverted lists of codes after a learnt rotation',
+        ),
+    )
+}  # fmt: skip
+
+
+def preset_of(name: str) -> Preset:
+    """The preset of that name, or one around a factory string of FAISS such as ``'IVF1024,PQ32'``.
+
+    A factory string gets exact re-scoring of 256 candidates and stays on the CPU; its size is not known.
+    """
+    found = PRESETS.get(name)
+    return found or Preset(name, lambda rows, dimension: name, _whole, 256, False, '', f'factory string {name}')
+
+
+def is_flat(preset: str) -> bool:
+    """Whether a preset is the exact search that every part has anyway."""
+    return preset.lower() == 'flat'
+
+
+def candidates(preset: Preset, k: int, rescore: int | None = None) -> int:
+    """How many candidates per query an approximate index must give so that exact scores can choose the best k.
+
+    Args:
+        preset: The kind of index.
+        k: Hits wanted per query.
+        rescore: Candidates that the caller asks for, 0 for no re-scoring; None for what the preset says.
+
+    Returns:
+        At least k; exactly k if nothing is re-scored.
+    """
+    wanted = preset.rescore if rescore is None else rescore
+    if not wanted:
+        return k
+    return max(wanted, 2 * k if rescore is None else k)
+
+
+class Sizes(NamedTuple):
+    """Bytes of an index.
+
+    Attributes:
+        ram: Index, ids and flags. Kinds that only re-score with the whole vectors keep them memory-mapped; they do not
+            count.
+        disk: Index, ids, and the whole vectors, which every kind keeps.
+        gpu: On the GPU, with FAISS's scratch memory; 0 for a kind that stays on the CPU.
+    """
+
+    ram: int
+    disk: int
+    gpu: int
+
+
+def index_bytes(name: str, rows: int, dimension: int) -> Sizes:
+    """What an index of a preset takes, for metric ``'cosine'`` or ``'ip'``.
+
+    With ``'l2'``, FAISS adds tables of at most 2 GiB to kinds with product-quantised codes.
+    """
+    preset = PRESETS[name]
+    structure = preset.size(rows, dimension)
+    kept = 0 if is_flat(name) else _whole(rows, dimension)
+    gpu = structure + GPU_SCRATCH if preset.gpu else 0
+    return Sizes(structure + ROW_BYTES * rows, structure + kept + 8 * rows, gpu)
 
 
 def choose_preset(rows: int, dimension: int, memory_limit: int | None = None) -> tuple[str, str]:
@@ -38,9 +217,9 @@ def choose_preset(rows: int, dimension: int, memory_limit: int | None = None) ->
     memory: a graph, inverted lists of whole vectors, then codes that are re-scored with the vectors on disk.
 
     Args:
-        rows: Rows of the index.
+        rows: Number of rows.
         dimension: Width of the embeddings.
-        memory_limit: Bytes of RAM that the index may take. Defaults to half of the machine's memory.
+        memory_limit: Bytes of RAM that the index may take; None for half of the machine's memory.
 
     Returns:
         Name of the preset, and a sentence that says why.
@@ -67,127 +246,21 @@ def choose_preset(rows: int, dimension: int, memory_limit: int | None = None) ->
     return name, f'{name}: even its codes take {readable(least)}, {short}: open it memory-mapped.'
 
 
-def rows_of(vectors: Any) -> np.ndarray:
-    """The rows of an ``IndexFlat`` without a copy, or the array itself.
-
-    Args:
-        vectors: ``faiss.IndexFlat``, memory-mapped or not, or float32 (n, d). The index must outlive the rows.
-
-    Returns:
-        float32, (n, d); read only where the index is a memory-mapped file.
-    """
-    if isinstance(vectors, np.ndarray):
-        return vectors
-    faiss = import_faiss()
-    if not vectors.ntotal:
-        return np.zeros((0, vectors.d), np.float32)
-    return faiss.rev_swig_ptr(vectors.get_xb(), vectors.ntotal * vectors.d).reshape(vectors.ntotal, vectors.d)
-
-
-def build_faiss_index(preset: str, vectors: Any, metric: str = 'cosine', seed: int = 0) -> Any:
-    """Train an index and add all rows to it; row i gets the FAISS id i.
-
-    Rows to train on are drawn at random: 64 per inverted list, as many as FAISS asks for otherwise. Search parameters
-    are left in the index itself, so that its file carries them: see :func:`retrieval.index.calibration.calibrate`.
-
-    Args:
-        preset: A key of ``PRESETS`` or a factory string.
-        vectors: float32 (n, d) or ``faiss.IndexFlat``, unit length for ``'cosine'``.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        seed: Of the rows drawn and of k-means.
-
-    Returns:
-        faiss.Index: Trained and filled, on the CPU.
-
-    Raises:
-        RetrievalError: If the factory string is not FAISS's, or there are too few rows to train it.
-    """
-    faiss = import_faiss()
-    rows = rows_of(vectors)
-    factory = preset_of(preset).factory(*rows.shape)
+def available_memory() -> int:
+    """Bytes of memory of this machine, or of this container where it has less; 8 GiB where the system does not tell."""
     try:
-        index = faiss.index_factory(rows.shape[1], factory, faiss_metric(metric))
-    except RuntimeError as error:
-        raise RetrievalError(
-            f'preset {preset!r} is neither one of {", ".join(PRESETS)} nor a FAISS factory string for dimension '
-            f'{rows.shape[1]}'
-        ) from error
-    codebooks = prepare(index, seed)
-    if not index.is_trained:
-        try:
-            index.train(training_rows(rows, index, seed))
-        except RuntimeError as error:
-            raise RetrievalError(f'{len(rows)} rows are too few to train {factory}: add rows or use flat') from error
-        for rotation, _ in codebooks:
-            rotation.pq = None
-    for start in range(0, len(rows), ADD_BLOCK):
-        index.add(rows[start : start + ADD_BLOCK])
-    return index
+        total = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    except (AttributeError, ValueError, OSError):
+        return 8 * 2**30
+    try:
+        return min(total, int(Path('/sys/fs/cgroup/memory.max').read_text()))
+    except (OSError, ValueError):
+        return total
 
 
-def training_rows(rows: np.ndarray, index: Any, seed: int) -> np.ndarray:
-    """Rows drawn for training.
-
-    Args:
-        rows: float32, (n, d).
-        index: That is to be trained.
-        seed: Of the draw.
-
-    Returns:
-        float32, (t, d), at least 65536 rows where there are as many.
-    """
-    faiss = import_faiss()
-    ivf = faiss.try_extract_index_ivf(index)
-    wanted = max(65536, TRAINING_ROWS_PER_LIST * (ivf.nlist if ivf else 0))
-    if len(rows) <= wanted:
-        return np.ascontiguousarray(rows)
-    # Ascending rows: a memory-mapped file is read front to back.
-    return rows[np.sort(np.random.default_rng(seed).choice(len(rows), wanted, replace=False))]
-
-
-def prepare(index: Any, seed: int) -> list[tuple[Any, Any]]:
-    """Seeds and default search parameters of an untrained index.
-
-    Args:
-        index: Changed in place.
-        seed: Of k-means.
-
-    Returns:
-        Learnt rotations (``faiss.OPQMatrix``) and the codebooks lent to them, which must outlive the training and be
-        taken away after it.
-    """
-    faiss = import_faiss()
-    inner = innermost(index)
-    ivf = faiss.try_extract_index_ivf(index)
-    lent = [(rotation, faiss.ProductQuantizer(rotation.d_out, rotation.M, 8)) for rotation in _rotations(index)]
-    trainings = [ivf.cp] if ivf else []
-    if hasattr(inner, 'pq'):
-        trainings.append(inner.pq.cp)
-        if hasattr(inner, 'do_polysemous_training'):
-            # FAISS would spend seconds a codebook on ordering it for a Hamming filter, which no search here uses.
-            inner.do_polysemous_training = False
-    for rotation, codebook in lent:
-        rotation.pq = codebook
-        trainings.append(codebook.cp)
-    for training in trainings:
-        training.seed = seed + 1
-        # FAISS would write its opinion about few training rows to stderr.
-        training.min_points_per_centroid = 1
-    if ivf:
-        ivf.nprobe = default_nprobe(ivf.nlist)
-        coarse = faiss.downcast_index(ivf.quantizer)
-        if hasattr(coarse, 'hnsw'):  # lists that the graph over the centroids misses are lost whatever nprobe is
-            coarse.hnsw.efSearch = 64
-    elif hasattr(inner, 'hnsw'):
-        inner.hnsw.efConstruction = 80
-        inner.hnsw.efSearch = 64
-    return lent
-
-
-def _rotations(index: Any) -> list[Any]:
-    faiss = import_faiss()
-    index = faiss.downcast_index(index)
-    if not isinstance(index, faiss.IndexPreTransform):
-        return []
-    chain = [faiss.downcast_VectorTransform(index.chain.at(i)) for i in range(index.chain.size())]
-    return [transform for transform in chain if isinstance(transform, faiss.OPQMatrix)]
+def readable(size: float) -> str:
+    """Bytes for people, such as ``'1.43 GiB'``."""
+    units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+    while abs(size) >= 1024 and len(units) > 1:
+        size, units = size / 1024, units[1:]
+    return f'{size:.3g} {units[0]}'

@@ -3,171 +3,103 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import RetrievalError
-from ..hits import Hits, RangeHits
+from ..hits import Hits, RangeHits, merge_ranges, merge_rankings, pad_hits
 from ..vectors import METRICS, check_embeddings, unit_length
-from .copies import GpuCopies
 from .effort import check_effort
-from .gpu import PLACEMENTS
-from .parameters import run_range_search, search_parameters
-from .part import Part, make_part, merge_parts
-from .part_search import bitmap_selector, search_part
+from .faiss_calls import bitmap_selector, run_range_search, search_parameters
+from .gpu import GpuCopies, GpuSearcher
+from .part import Part, make_part
+from .part_search import search_part
 from .presets import choose_preset
-from .ranking import merge_ranges, merge_rankings, pad_hits
-from .row_ids import check_new_ids
-from .selection import RowFilter, allowed_rows, select_ids
+
+
+@dataclass(frozen=True)
+class RowFilter:
+    """Rows that a filter lets through, found once and used for many searches of the same index.
+
+    Attributes:
+        masks: For each part, bool (n,).
+        parts: Tokens of the parts, which tell a filter of another index.
+    """
+
+    masks: tuple[np.ndarray, ...]
+    parts: tuple[object, ...]
 
 
 class VectorIndex:
-    """Embeddings with stable ids: add, update, remove, search.
+    """Search among embeddings with stable ids. It never changes, so that any number of threads may search.
 
-    New rows are searched exactly; :meth:`compact` builds the index that the preset names over all of them. Removed rows
-    leave no trace in results at once, and their space with the next :meth:`compact`. Searches may run in several
-    threads; one thread at a time may change the index.
+    To add, replace and remove rows, keep them in a gallery (:func:`retrieval.gallery.create_gallery`).
+
+    Example:
+        >>> index = VectorIndex.build(embeddings, metric='cosine', preset='hnsw')
+        >>> scores, ids = index.search(queries, k=5)
 
     Args:
         dimension: Width of the embeddings, >= 1.
         metric: ``'cosine'``, ``'ip'`` (inner product) or ``'l2'``.
-        preset: ``'auto'``, a key of :data:`retrieval.index.presets.PRESETS`, or a FAISS factory string.
-        memory_limit: Bytes that ``'auto'`` may fill. Defaults to half of the memory.
-        parts: Rows that are there already.
+        parts: Batches of rows, no id in two of them.
         device: ``'auto'``: the GPUs where FAISS finds any; ``'cpu'``; ``'gpu'``, which says so in the log where the CPU
             has to do. Filters that a GPU cannot apply, and kinds of index it does not have, are searched on the CPU.
-        placement: Of several GPUs: ``'auto'``, ``'replicate'`` or ``'shard'``, see :class:`GpuSearcher`.
-        half: float16 on GPUs.
 
     Raises:
         RetrievalError: If metric, dimension or device are out of range.
     """
 
     def __init__(
-        self,
-        dimension: int,
-        metric: str = 'cosine',
-        preset: str = 'auto',
-        memory_limit: int | None = None,
-        parts: Sequence[Part] = (),
-        device: str = 'auto',
-        placement: str = 'auto',
-        half: bool = False,
+        self, dimension: int, metric: str = 'cosine', parts: Sequence[Part] = (), device: str = 'auto'
     ) -> None:
         if metric not in METRICS:
             raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {metric!r}')
         if dimension < 1:
             raise RetrievalError(f'the dimension of embeddings must be at least 1, got {dimension}')
-        if placement not in PLACEMENTS:
-            raise RetrievalError(f'placement must be one of {", ".join(PLACEMENTS)}, got {placement!r}')
         if device not in ('auto', 'cpu', 'gpu'):
             raise RetrievalError(f'device must be auto, cpu or gpu, got {device!r}')
         self.dimension = dimension
         self.metric = metric
-        self.preset = preset
-        self.preset_reason = ''
-        self.memory_limit = memory_limit
         self.device = device
-        self.placement = placement
-        self.half = half
-        self._parts = tuple(parts)
-        self._copies = GpuCopies(device, placement, half)
+        self.parts = tuple(parts)
+        self._copies = GpuCopies(device)
+
+    @classmethod
+    def build(
+        cls,
+        embeddings: np.ndarray,
+        ids: Sequence[int] | np.ndarray | None = None,
+        metric: str = 'cosine',
+        preset: str = 'auto',
+        memory_limit: int | None = None,
+        device: str = 'auto',
+    ) -> VectorIndex:
+        """An index in memory.
+
+        Args:
+            embeddings: Floating point, (n, d).
+            ids: >= 0, each once; None for 0 to n - 1.
+            metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+            preset: ``'auto'``, a key of :data:`retrieval.index.PRESETS`, or a FAISS factory string.
+            memory_limit: Bytes that ``'auto'`` may fill; None for half of the memory.
+            device: See :class:`VectorIndex`.
+
+        Raises:
+            RetrievalError: If embeddings or ids do not fit, or the preset is unknown or cannot be trained on these
+                rows.
+        """
+        array = check_embeddings(embeddings)
+        index = cls(array.shape[1], metric, device=device)
+        numbers = np.arange(len(array)) if ids is None else check_ids(ids, len(array))
+        if preset == 'auto':
+            preset = choose_preset(len(array), array.shape[1], memory_limit)[0]
+        index.parts = (make_part(index.prepare(array), numbers, metric, preset),)
+        return index
 
     def __len__(self) -> int:
-        return sum(len(part) - part.num_dead for part in self._parts)
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """Batches of rows, the oldest first."""
-        return self._parts
-
-    @property
-    def ids(self) -> np.ndarray:
-        """Ids of all rows, int64, in ascending order."""
-        return np.sort(np.concatenate([np.empty(0, np.int64), *(part.ids[part.alive] for part in self._parts)]))
-
-    def add(self, embeddings: np.ndarray, ids: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-        """Add rows.
-
-        Args:
-            embeddings: Floating point, (n, d).
-            ids: >= 0, each once and not in the index. Defaults to the numbers after the largest that was ever given.
-
-        Returns:
-            Ids, int64 (n,).
-
-        Raises:
-            RetrievalError: If embeddings or ids do not fit.
-        """
-        vectors = self.prepare(embeddings)
-        if ids is None:
-            start = max([int(part.ids.max()) + 1 for part in self._parts if len(part)], default=0)
-            numbers = np.arange(start, start + len(vectors), dtype=np.int64)
-        else:
-            numbers = check_new_ids(ids, len(vectors))
-            known = np.concatenate([numbers[part.find(numbers) >= 0] for part in self._parts] or [numbers[:0]])
-            if len(known):
-                raise RetrievalError(f'id {known[0]} is in the index already; use update, or another id')
-        self._parts = _with_tail(self._parts, make_part(vectors, numbers, self.metric), self.metric)
-        return numbers
-
-    def update(self, ids: Sequence[int] | np.ndarray, embeddings: np.ndarray) -> None:
-        """Replace rows.
-
-        Args:
-            ids: Of rows that are there, each once.
-            embeddings: Floating point, (n, d).
-
-        Raises:
-            RetrievalError: If an id is unknown, or embeddings do not fit.
-        """
-        vectors = self.prepare(embeddings)
-        numbers = check_new_ids(ids, len(vectors))
-        self.remove(numbers)  # nothing can fail after it
-        self._parts = _with_tail(self._parts, make_part(vectors, numbers, self.metric), self.metric)
-
-    def remove(self, ids: Sequence[int] | np.ndarray) -> int:
-        """Take rows out.
-
-        Args:
-            ids: Of rows that are there, each once.
-
-        Returns:
-            How many.
-
-        Raises:
-            RetrievalError: If an id is unknown or comes twice; nothing is removed then.
-        """
-        numbers = check_new_ids(ids)
-        places = [part.find(numbers) for part in self._parts]
-        found = np.any([rows >= 0 for rows in places], axis=0) if places else np.zeros(len(numbers), bool)
-        if not found.all():
-            raise RetrievalError(f'id {numbers[~found][0]} is not in the index')
-        for part, rows in zip(self._parts, places):
-            if (rows >= 0).any():
-                part.bury(rows[rows >= 0])
-        return len(numbers)
-
-    def compact(self, preset: str | None = None) -> None:
-        """Put all rows into one part with the index of the preset; space of removed rows is given back.
-
-        Args:
-            preset: Changes the preset. Defaults to that of the index.
-
-        Raises:
-            RetrievalError: If the preset is unknown, or cannot be trained on these rows.
-        """
-        wanted = preset or self.preset
-        chosen, reason = wanted, f'{wanted}: as asked for.'
-        if wanted == 'auto':
-            chosen, reason = choose_preset(len(self), self.dimension, self.memory_limit)
-        if len(self):
-            self._parts = (merge_parts(self._parts, self.metric, chosen),)
-            reason = ' '.join([reason, *(str(part.effort) for part in self._parts if part.effort)])
-        else:
-            self._parts = ()
-        self.preset, self.preset_reason = wanted, reason
+        return sum(len(part) - part.num_dead for part in self.parts)
 
     def reconstruct(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Stored vectors by id.
@@ -184,7 +116,7 @@ class VectorIndex:
         numbers = np.asarray(ids, np.int64).reshape(-1)
         vectors = np.empty((len(numbers), self.dimension), np.float32)
         missing = np.ones(len(numbers), bool)
-        for part in self._parts:
+        for part in self.parts:
             rows = part.find(numbers)
             here = rows >= 0
             if here.any():
@@ -195,15 +127,15 @@ class VectorIndex:
         return vectors
 
     def select(self, ids: Sequence[int] | np.ndarray) -> RowFilter:
-        """A filter that lets only these rows through; keep it for many searches.
-
-        Args:
-            ids: Of rows; unknown ones count for nothing.
-
-        Returns:
-            For the index as it is now: rows added later are not let through.
-        """
-        return select_ids(self._parts, np.asarray(ids, np.int64).reshape(-1))
+        """A filter that lets only these rows through, for many searches; unknown ids count for nothing."""
+        numbers = np.asarray(ids, np.int64).reshape(-1)
+        masks = []
+        for part in self.parts:
+            mask = np.zeros(len(part), bool)
+            rows = part.find(numbers)
+            mask[rows[rows >= 0]] = True
+            masks.append(mask)
+        return RowFilter(tuple(masks), tuple(part.token for part in self.parts))
 
     def search(
         self,
@@ -221,7 +153,7 @@ class VectorIndex:
             k: Hits per query, >= 1.
             allowed: Of :meth:`select`; evaluated inside the search, so that k rows are found where as many are let
                 through.
-            rescore: Candidates of an approximate index that are scored exactly; 0 for none. Defaults to what the preset
+            rescore: Candidates of an approximate index that are scored exactly, 0 for none; None for what the preset
                 says.
             parameters: ``nprobe`` of inverted lists, ``efSearch`` of graphs.
 
@@ -235,15 +167,12 @@ class VectorIndex:
         check_effort(parameters)
         if not isinstance(k, (int, np.integer)) or k < 1 or (rescore or 0) < 0:
             raise RetrievalError(f'k must be at least 1 and rescore at least 0, got {k} and {rescore}')
-        parts, masks = self._snapshot(allowed)
         scores, numbers = [], []
-        for part, mask in zip(parts, masks):
+        for part, mask in zip(self.parts, self._masks(allowed)):
             limit = parameters if part.approximate is not None else None
-            found, rows = search_part(
-                part, vectors, k, self.metric, allowed_rows(part, mask), rescore, limit, self._searcher(part)
-            )
+            found, rows = search_part(part, vectors, k, self.metric, mask, rescore, limit, self._searcher(part))
             scores.append(found)
-            numbers.append(_ids_of(part, rows))
+            numbers.append(part.ids_of(rows))
         if not scores:
             empty = Hits(np.empty((len(vectors), 0), np.float32), np.empty((len(vectors), 0), np.int64))
             return pad_hits(empty, k, self.metric)
@@ -254,7 +183,7 @@ class VectorIndex:
 
         Args:
             queries: Floating point, (m, d).
-            radius: Scores above it, for ``'l2'`` SQUARED distances below it.
+            radius: Scores above it count; for ``'l2'``, SQUARED distances below it.
             allowed: See :meth:`search`.
 
         Returns:
@@ -267,23 +196,19 @@ class VectorIndex:
         if not np.isfinite(radius):
             raise RetrievalError(f'radius must be a finite number, got {radius}')
         found = []
-        for part, mask in zip(*self._snapshot(allowed)):
-            rows_allowed = allowed_rows(part, mask)
-            selector = None if rows_allowed is None else bitmap_selector(rows_allowed)
+        for part, mask in zip(self.parts, self._masks(allowed)):
+            selector = None if mask is None else bitmap_selector(mask)
             params = search_parameters(part.vectors, selector)
             limits, scores, rows = run_range_search(part.vectors, vectors, float(radius), params)
             found.append(RangeHits(limits.astype(np.int64), scores, part.ids[rows]))
         return merge_ranges(found, len(vectors), self.metric)
 
     def prepare(self, embeddings: np.ndarray, name: str = 'embeddings') -> np.ndarray:
-        """Embeddings as they are stored and compared.
+        """Embeddings as they are stored and compared: float32, (n, d), of unit length for ``'cosine'``.
 
         Args:
             embeddings: Floating point, (n, d).
             name: What messages call them.
-
-        Returns:
-            float32, (n, d), of unit length for ``'cosine'``.
 
         Raises:
             RetrievalError: See :func:`retrieval.vectors.check_embeddings`.
@@ -291,29 +216,42 @@ class VectorIndex:
         array = check_embeddings(embeddings, name, self.dimension)
         return unit_length(array, name) if self.metric == 'cosine' else array
 
-    def _snapshot(self, allowed: RowFilter | None) -> tuple[tuple[Part, ...], Sequence[np.ndarray | None]]:
-        parts = self._parts
+    def _masks(self, allowed: RowFilter | None) -> list[np.ndarray | None]:
+        """For each part, the rows that are alive and let through; None for all."""
         if allowed is None:
-            return parts, [None] * len(parts)
-        if allowed.parts != tuple(part.token for part in parts[: len(allowed.parts)]):
-            raise RetrievalError('the filter is of another index, or the index has been rearranged: select anew')
-        later = [np.zeros(len(part), bool) for part in parts[len(allowed.parts) :]]
-        return parts, [*allowed.masks, *later]
+            return [None if part.num_dead == 0 else part.alive for part in self.parts]
+        if allowed.parts != tuple(part.token for part in self.parts):
+            raise RetrievalError('the filter is of another index: select anew')
+        return [mask if part.num_dead == 0 else mask & part.alive for part, mask in zip(self.parts, allowed.masks)]
 
-    def _searcher(self, part: Part) -> Any:
+    def _searcher(self, part: Part) -> GpuSearcher | None:
         """The copy of a part on the GPU; None where the CPU searches."""
-        return self._copies.find(part, self._parts)
+        return self._copies.find(part, self.parts)
 
 
-def _with_tail(parts: tuple[Part, ...], part: Part, metric: str) -> tuple[Part, ...]:
-    """Parts with a new one; exact parts of like size are merged, so that there are never more than log2(n) of them."""
-    tail = [*parts, part]
-    while len(tail) > 1 and tail[-2].approximate is None and len(tail[-1]) >= len(tail[-2]):
-        tail[-2:] = [merge_parts(tail[-2:], metric)]
-    return tuple(tail)
+def check_ids(ids: Sequence[int] | np.ndarray, count: int | None = None) -> np.ndarray:
+    """Ids of rows as an array: 64-bit numbers from 0 on that the caller chooses.
 
+    Args:
+        ids: Whole numbers.
+        count: How many there must be; None for any.
 
-def _ids_of(part: Part, rows: np.ndarray) -> np.ndarray:
-    if part.first_id is not None:
-        return np.where(rows < 0, -1, rows + part.first_id)
-    return np.where(rows < 0, -1, part.ids[rows])
+    Returns:
+        int64, (n,).
+
+    Raises:
+        RetrievalError: If they are no whole numbers from 0 on, or one comes twice.
+    """
+    array = np.asarray(ids)
+    if array.size == 0:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in 'iu' or array.ndim != 1:
+        raise RetrievalError(f'ids must be a list of whole numbers, got {array.dtype} of shape {array.shape}')
+    if count is not None and len(array) != count:
+        raise RetrievalError(f'{len(array)} ids were given for {count} embeddings')
+    if len(array) and (array.min() < 0 or array.max() > np.iinfo(np.int64).max):
+        raise RetrievalError(f'ids must be from 0 to 2**63 - 1, got {array.min()} to {array.max()}')
+    values, counts = np.unique(array, return_counts=True)
+    if len(values) < len(array):
+        raise RetrievalError(f'id {values[counts > 1][0]} comes twice')
+    return array.astype(np.int64)

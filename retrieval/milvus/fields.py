@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import RetrievalError
 from ..gallery.conditions import TEXT_COLUMNS
+from ..index.presets import PRESETS
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -16,8 +17,7 @@ TEXT_FIELDS = TEXT_COLUMNS
 # Old servers have no NULL; a flag beside the field says whether it has a value.
 NULLABLE_FIELDS = ('label', 'split', 'content_hash')
 RECORD_FIELDS = (*TEXT_FIELDS, *(f'has_{name}' for name in NULLABLE_FIELDS), 'similarity_map', 'metadata', 'layout')
-# Preset -> Milvus' index type. 'fp16', 'ivf-hnsw' and 'opq' have none for float32 vectors.
-INDEX_TYPES = {'flat': 'FLAT', 'sq8': 'IVF_SQ8', 'ivf-flat': 'IVF_FLAT', 'ivf-pq': 'IVF_PQ', 'hnsw': 'HNSW'}
+INDEX_TYPES = {preset.name: preset.milvus for preset in PRESETS.values() if preset.milvus}
 _SERVER_TYPE = re.compile(r'[A-Z][A-Z0-9_]*')  # by its own name, with the server's defaults
 _LITE_TYPES = ('FLAT', 'IVF_SQ8', 'IVF_FLAT', 'HNSW', 'HNSW_SQ', 'AUTOINDEX')
 # Stored codes are not the vectors: scores are computed again from them.

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import RetrievalError
-from ..fusion import fused_search
 from ..gallery.conditions import read_conditions
 from ..gallery.contract import Embeddings, GalleryWriter, Manifest, Record, Space
-from ..hits import Hits, RangeHits
+from ..hits import Hits, RangeHits, fused_search
 from ..whitening import Whitening
 from . import fields
 from .checks import as_ids, check_ids, check_patches, check_records, name_columns

@@ -3,8 +3,7 @@
 import numpy as np
 
 from ..errors import RetrievalError
-from ..search import exact_search
-from ..vectors import check_embeddings, unit_length
+from ..vectors import check_embeddings, exact_search, unit_length
 
 _AUGMENT_BATCH = 1024
 

@@ -14,7 +14,7 @@ from glsim_mm.errors import GLSimError
 from glsim_mm.evaluation import RetrievalMetrics
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import evaluate_embeddings
-from retrieval.search import exact_search
+from retrieval.vectors import exact_search
 
 
 def data(count=23, classes=4, seed=0):

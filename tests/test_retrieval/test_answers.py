@@ -9,7 +9,7 @@ import retrieval
 from retrieval.answers import SearchHit, SearchResult, format_table, results_to_json
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Record
-from retrieval.spaces import parse_space
+from retrieval.gallery.spaces import parse_space
 
 
 def columns(text):

@@ -57,6 +57,7 @@ def main(args: argparse.Namespace) -> None:
     """Classify and print a line per image."""
     from glsim_mm.search import ImageSearch
     from retrieval.gallery import parse_conditions
+    from retrieval.gallery.spaces import parse_space
     from retrieval.recognition import (
         Recognizer,
         calibrate,
@@ -66,7 +67,6 @@ def main(args: argparse.Namespace) -> None:
         read_taxonomy,
         recognition_to_json,
     )
-    from retrieval.spaces import parse_space
 
     target = parse_target(args.calibrate)
     with ImageSearch.open(args.gallery, args.config, args.checkpoint, device=args.device) as search:

@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> None:
     """Measure, print and write."""
     from retrieval.evaluation import evaluate_locations, format_report
     from retrieval.gallery import parse_conditions
-    from retrieval.spaces import parse_space
+    from retrieval.gallery.spaces import parse_space
 
     report = evaluate_locations(
         args.gallery,

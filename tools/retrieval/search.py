@@ -66,8 +66,8 @@ def main(args: argparse.Namespace) -> None:
     from glsim_mm.search import ImageSearch
     from retrieval.answers import format_table, results_to_json
     from retrieval.gallery import parse_conditions
+    from retrieval.gallery.spaces import parse_space
     from retrieval.index.effort import parse_parameters
-    from retrieval.spaces import parse_space
 
     options = dict(
         space=parse_space(args.space),

@@ -15,10 +15,11 @@ import numpy as np
 
 from retrieval.errors import RetrievalError
 from retrieval.index import VectorIndex
-from retrieval.index.calibration import calibrate
-from retrieval.index.files import read_faiss, read_part, vectors_file, write_ids, write_index, write_vectors
-from retrieval.index.part import is_flat
-from retrieval.index.presets import build_faiss_index, rows_of
+from retrieval.index.effort import calibrate
+from retrieval.index.faiss_calls import rows_of
+from retrieval.index.part import read_faiss, read_part, vectors_file, write_ids, write_index, write_vectors
+from retrieval.index.presets import is_flat
+from retrieval.index.training import build_faiss_index
 from retrieval.vectors import import_faiss
 
 from .memory import peak_mib, resident_mib
@@ -122,7 +123,7 @@ def _build_and_search(folder: Path, preset: str) -> dict[str, Any]:
     if not is_flat(preset):
         size = (folder / write_index(folder, SPACE, index)).stat().st_size
     del index
-    searched = VectorIndex(vectors.d, METRIC, parts=[read_part(folder, SPACE, preset, mmap=False)], device='cpu')
+    searched = VectorIndex(vectors.d, METRIC, [read_part(folder, SPACE, preset, mmap=False)], device='cpu')
     found = searched.search(queries, K)
     start = time.perf_counter()
     searched.search(queries, K)
@@ -147,7 +148,7 @@ def _open(folder: Path, preset: str) -> dict[str, Any]:
     import_faiss()  # its import is not part of opening
     before, start = resident_mib(), time.perf_counter()
     part = read_part(folder, SPACE, preset)
-    index = VectorIndex(part.vectors.d, METRIC, parts=[part], device='cpu')
+    index = VectorIndex(part.vectors.d, METRIC, [part], device='cpu')
     seconds = time.perf_counter() - start
     added = resident_mib() - before
     index.search(part.rows[:1], 1)

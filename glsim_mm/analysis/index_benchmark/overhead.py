@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from retrieval.index import VectorIndex
-from retrieval.index.files import read_part
-from retrieval.index.parameters import run_search
+from retrieval.index.faiss_calls import run_search
+from retrieval.index.part import read_part
 
 from .kinds import METRIC, QUERIES_FILE, SPACE, K
 
@@ -50,7 +50,7 @@ def measure_overhead(folder: Path, preset: str, batches: Sequence[int], rounds: 
         One for each batch.
     """
     part = read_part(folder, SPACE, preset, mmap=False)
-    engine = VectorIndex(part.vectors.d, METRIC, parts=[part], device='cpu')
+    engine = VectorIndex(part.vectors.d, METRIC, [part], device='cpu')
     index = part.vectors if part.approximate is None else part.approximate
     queries = np.load(folder / QUERIES_FILE)
     results = []

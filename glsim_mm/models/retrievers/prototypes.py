@@ -47,10 +47,7 @@ class VectorPrototype:
 
     def __init__(self, vectors: np.ndarray, metric: str, preset: str = 'flat') -> None:
         vectors = check_embeddings(vectors, 'prototype')
-        self.index = VectorIndex(vectors.shape[1], metric, preset)
-        self.index.add(vectors)
-        if preset != 'flat':
-            self.index.compact()
+        self.index = VectorIndex.build(vectors, metric=metric, preset=preset)
 
     def __len__(self) -> int:
         """Number of rows."""

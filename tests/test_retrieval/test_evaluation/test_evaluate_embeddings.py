@@ -9,7 +9,7 @@ import pytest
 
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import evaluate_embeddings, evaluate_ranking
-from retrieval.search import exact_search
+from retrieval.vectors import exact_search
 
 
 def data(count=40, classes=5, seed=0):

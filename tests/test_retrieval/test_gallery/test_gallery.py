@@ -1,5 +1,7 @@
 """What a gallery keeps and finds."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -152,3 +154,35 @@ def test_many_small_adds_leave_few_segments(tmp_path):
         gallery.add(A[40:41])
         assert gallery.built_presets == [{'embedding': 'hnsw'}, {'embedding': 'flat'}]
         np.testing.assert_array_equal(gallery.search(A[:41], 1).ids[:, 0], np.arange(41))
+
+
+def test_searches_run_beside_changes(tmp_path):
+    """Each search of a writer keeps to the state that it began with, whatever another thread writes meanwhile."""
+    with create_gallery(tmp_path / 'g', 12, preset='flat') as gallery:
+        gallery.add(A[:100])
+        done, errors, searches = threading.Event(), [], []
+
+        def search():
+            try:
+                while not done.is_set() or not searches:
+                    hits = gallery.search(QUERIES['a'], 5)
+                    scores = np.einsum('qd,qkd->qk', unit(QUERIES['a']), unit(A[hits.ids]))
+                    np.testing.assert_allclose(hits.scores, scores, atol=1e-5)
+                    assert (hits.ids >= 0).all()
+                    searches.append(len(hits.ids))
+            except BaseException as error:  # noqa: BLE001
+                errors.append(error)
+
+        threads = [threading.Thread(target=search) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            for start in range(100, 300, 20):
+                gallery.add(A[start : start + 20])
+                gallery.remove([start, start + 1])
+            gallery.compact()
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
+        assert not errors and searches

@@ -107,13 +107,20 @@ class GalleryMachine(RuleBasedStateMachine):
         self.gallery = open_gallery(self.folder / 'g', writable=True)
         self.gallery.verify()
 
-    @rule(k=st.integers(1, 9), label=st.sampled_from(['all', *LABELS]), year=st.integers(1999, 2010))
-    def search(self, k, label, year):
+    @rule(
+        k=st.integers(1, 9),
+        label=st.sampled_from(['all', *LABELS]),
+        year=st.integers(1999, 2010),
+        share=st.sampled_from([1, 0.5]),
+    )
+    def search(self, k, label, year, share):
         queries = self.draw(3)[0]
         where = {'year': ('>=', year)} if self.rows else {}
         where.update({} if label == 'all' else {'label': label})
+        listed = [number for number in sorted(self.rows) if self.rng.random() < share]
+        where.update({} if share == 1 else {'id': listed})
         hits = self.gallery.search(queries, k, where=where)
-        allowed = [n for n, row in sorted(self.rows.items()) if row[2] >= year and label in ('all', row[1])]
+        allowed = [n for n in listed if self.rows[n][2] >= year and label in ('all', self.rows[n][1])]
         assert ((hits.ids >= 0).sum(axis=1) == min(k, len(allowed))).all()
         for query, scores, ids in zip(queries, hits.scores, hits.ids):
             expected = np.sort([self.score(query, number) for number in allowed])

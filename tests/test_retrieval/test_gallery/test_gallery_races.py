@@ -8,7 +8,7 @@ import pytest
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import create_gallery, open_gallery, segments
-from retrieval.gallery import gallery as gallery_module
+from retrieval.gallery import folder as folder_module
 from retrieval.gallery.segments import open_segment, segment_folder
 
 X = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
@@ -73,7 +73,7 @@ def test_files_that_vanish_at_any_moment_are_named(folder):
     assert refusals and all('restore the gallery' in words for words in refusals)
 
 
-@pytest.mark.parametrize('module, name', [(gallery_module, 'open_segment'), (segments, 'read_part')])
+@pytest.mark.parametrize('module, name', [(folder_module, 'open_segment'), (segments, 'read_part')])
 def test_a_reader_goes_on_to_the_newest_state_however_often_it_changes(folder, monkeypatch, module, name):
     calls = _before(monkeypatch, module, name, lambda: _compact(folder), times=9)
     with open_gallery(folder) as reader:
@@ -83,8 +83,8 @@ def test_a_reader_goes_on_to_the_newest_state_however_often_it_changes(folder, m
 
 
 def test_a_reader_that_never_comes_to_an_end_says_so(folder, monkeypatch):
-    monkeypatch.setattr(gallery_module, '_ATTEMPTS', 3)
-    _before(monkeypatch, gallery_module, 'open_segment', lambda: _compact(folder), times=99)
+    monkeypatch.setattr(folder_module, '_ATTEMPTS', 3)
+    _before(monkeypatch, folder_module, 'open_segment', lambda: _compact(folder), times=99)
     with pytest.raises(RetrievalError, match='is changed faster than it can be opened'):
         open_gallery(folder)
 
@@ -107,7 +107,7 @@ def test_a_refresh_that_fails_leaves_the_state_that_was(folder, monkeypatch):
 
 
 def test_a_gallery_that_changes_is_verified_in_its_newest_state(folder, monkeypatch):
-    _before(monkeypatch, gallery_module, 'describe_file', lambda: _compact(folder), times=1)
+    _before(monkeypatch, folder_module, 'describe_file', lambda: _compact(folder), times=1)
     with open_gallery(folder) as gallery:
         gallery.verify()
 
@@ -120,6 +120,6 @@ def test_damage_is_found_in_a_gallery_that_changes(folder, monkeypatch):
         content[-5] ^= 4
         path.write_bytes(content)
 
-    _before(monkeypatch, gallery_module, 'describe_file', damage, times=1)
+    _before(monkeypatch, folder_module, 'describe_file', damage, times=1)
     with open_gallery(folder) as gallery, pytest.raises(RetrievalError, match=r'a\.vectors\.faiss is damaged'):
         gallery.verify()

@@ -1,34 +1,37 @@
-"""A filter costs no recall, and a filter or a copy on the GPU is never one of another state of the index."""
+"""How far an index looks is measured when it is built, and a filter costs no recall."""
 
 import faiss
 import numpy as np
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.index import VectorIndex, make_part
+from retrieval.gallery import create_gallery, open_gallery
+from retrieval.index import VectorIndex
 from retrieval.index import part_search as part_search_module
-from retrieval.index.copies import GpuCopies, OneAtATime
-from retrieval.index.effort import filters_inside, parse_parameters, plan_effort
-from retrieval.index.presets import build_faiss_index
+from retrieval.index.effort import TARGET, calibrate, draw_queries, parse_parameters, plan_effort
+from retrieval.index.faiss_calls import filters_inside, innermost
+from retrieval.index.training import build_faiss_index
+from retrieval.vectors import unit_length
 
 GENERATOR = np.random.default_rng(5)
 X = GENERATOR.normal(size=(6000, 24)).astype(np.float32)
 QUERIES = GENERATOR.normal(size=(150, 24)).astype(np.float32)
 
+HARD = np.random.default_rng(0).normal(size=(5000, 24)).astype(np.float32)  # no clusters: neighbours lie in many lists
+CENTRES = 40 * GENERATOR.normal(size=(30, 24))
+EASY = (CENTRES.repeat(100, axis=0) + GENERATOR.normal(size=(3000, 24))).astype(np.float32)
 
-@pytest.mark.parametrize('share', [0.5, 0.2, 0.05])
+
 @pytest.mark.parametrize('preset', ['ivf-flat', 'ivf-pq', 'hnsw', 'ivf-hnsw'])
-def test_recall_under_a_filter(monkeypatch, preset, share):
+def test_recall_under_a_filter(monkeypatch, preset):
     monkeypatch.setattr(part_search_module, 'GATHER_ROWS', 0)  # few rows would be compared one by one
-    index = VectorIndex(24, 'l2', preset)
-    index.add(X)
-    index.compact()
-    ids = np.flatnonzero(np.random.default_rng(1).random(len(X)) < share)
-    allowed = index.select(ids)
-    found = index.search(QUERIES, 10, allowed=allowed).ids
-    assert np.isin(found, ids).all()
-    truth = ids[faiss.knn(QUERIES, X[ids], 10)[1]]
-    assert np.mean([np.isin(one, other).mean() for one, other in zip(truth, found)]) > 0.9
+    index = VectorIndex.build(X, metric='l2', preset=preset)
+    for share in (0.5, 0.2, 0.05):
+        ids = np.flatnonzero(np.random.default_rng(1).random(len(X)) < share)
+        found = index.search(QUERIES, 10, allowed=index.select(ids)).ids
+        assert np.isin(found, ids).all()
+        truth = ids[faiss.knn(QUERIES, X[ids], 10)[1]]
+        assert np.mean([np.isin(one, other).mean() for one, other in zip(truth, found)]) > 0.9
 
 
 def test_inverted_lists_visited():
@@ -53,9 +56,7 @@ def test_queue_of_a_graph():
 
 @pytest.mark.parametrize('factory', ['PQ8', 'IVF16,PQ8+8', 'IVF16,RQ4x4', 'HNSW8', 'IVF16,SQ8', 'IVF16,PQ8x4fs'])
 def test_kinds_of_faiss_under_a_filter(factory):
-    index = VectorIndex(24, 'l2', factory)
-    index.add(X)
-    index.compact()
+    index = VectorIndex.build(X, metric='l2', preset=factory)
     ids = np.arange(0, 6000, 3)
     found = index.search(QUERIES[:20], 10, allowed=index.select(ids)).ids
     truth = ids[faiss.knn(QUERIES[:20], X[ids], 10)[1]]
@@ -66,21 +67,16 @@ def test_kinds_of_faiss_under_a_filter(factory):
 
 
 @pytest.mark.parametrize('preset', ['flat', 'fp16', 'ivf-flat'])
-@pytest.mark.parametrize(
-    'parameters, words',
-    [
+def test_parameters_that_no_search_has(preset):
+    index = VectorIndex.build(X[:500], metric='l2', preset=preset)
+    for parameters, words in [
         ({'nprobes': 3}, "no parameter 'nprobes'; they have: nprobe, max_codes, efSearch"),
         ({'nprobe': 0}, 'whole number of at least 1'),
         ({'nprobe': True}, 'whole number of at least 1'),
         ({'efSearch': 2.5}, 'whole number of at least 1'),
-    ],
-)
-def test_parameters_that_no_search_has(preset, parameters, words):
-    index = VectorIndex(24, 'l2', preset)
-    index.add(X[:500])
-    index.compact()
-    with pytest.raises(RetrievalError, match=words):
-        index.search(QUERIES, parameters=parameters)
+    ]:
+        with pytest.raises(RetrievalError, match=words):
+            index.search(QUERIES, parameters=parameters)
 
 
 def test_parameters_as_they_are_typed():
@@ -94,40 +90,85 @@ def test_parameters_that_cannot_be_read(text):
         parse_parameters([text])
 
 
-def test_a_filter_of_an_earlier_state_is_refused_every_time():
-    index = VectorIndex(24, 'l2', 'flat')
-    index.add(X[:200])
-    for _ in range(200):  # memory of the earlier part is given to the later one again and again
-        allowed = index.select([1, 2])
-        index.compact()
-        with pytest.raises(RetrievalError, match='select anew'):
-            index.search(QUERIES[:1], allowed=allowed)
+def _compacted(rows, preset, metric='l2'):
+    return VectorIndex.build(rows, metric=metric, preset=preset)
 
 
-def test_copies_are_those_of_the_parts_that_are_there(monkeypatch):
-    copied = []
+@pytest.mark.parametrize('metric', ['cosine', 'l2'])
+@pytest.mark.parametrize('preset', ['ivf-flat', 'ivf-pq', 'hnsw', 'ivf-hnsw'])
+def test_new_queries_find_their_neighbours_without_any_setting(preset, metric):
+    index = _compacted(HARD, preset, metric)
+    truth = _compacted(HARD, 'flat', metric).search(QUERIES, 10).ids
+    found = index.search(QUERIES, 10).ids
+    assert np.mean([np.isin(one, other).mean() for one, other in zip(truth, found)]) > TARGET - 0.04
+    effort = index.parts[0].effort
+    assert effort.recall >= TARGET and effort.queries == 256
+    assert f'{effort.name} {effort.value} (of {effort.most}) finds' in str(effort)
 
-    class Copy:
-        def __init__(self, index):
-            self.rows = index.ntotal
 
-        def search(self, queries, k):
-            return np.full((len(queries), k), self.rows), None
+def test_easy_rows_need_few_lists():
+    easy, hard = (_compacted(rows, 'IVF32,Flat').parts[0].effort for rows in (EASY, HARD))
+    assert easy.name == hard.name == 'nprobe'
+    assert easy.value <= 4 < 8 <= hard.value <= 32 == hard.most
 
-    def to_gpu(index, placement, half):
-        copied.append(index.ntotal)
-        return Copy(index) if index.ntotal < 5000 else None  # as of a kind that FAISS has not on the GPU
 
-    monkeypatch.setattr('retrieval.index.copies.to_gpu', to_gpu)
-    monkeypatch.setattr('retrieval.index.copies.LEAST_ROWS', 100)
-    copies = GpuCopies('gpu', 'auto', False)
-    for round_number in range(50):
-        part = make_part(X[: 200 + round_number], np.arange(200 + round_number), 'l2')
-        copy = copies.find(part, [part])
-        assert isinstance(copy, OneAtATime) and copies.find(part, [part]) is copy
-        assert copy.search(QUERIES[:1], 3)[0][0, 0] == 200 + round_number
-    assert len(copied) == 50 and len(copies._copies) == 1
-    large = make_part(X[:5500], np.arange(5500), 'l2')
-    assert copies.find(large, [part, large]) is None and copies.find(large, [part, large]) is None
-    assert copied[-1] == 5500 and len(copied) == 51 and len(copies._copies) == 2
-    assert copies.find(make_part(X[:50], np.arange(50), 'l2'), []) is None  # too few rows
+def test_the_file_carries_it():
+    index = build_faiss_index('ivf-flat', HARD, 'l2')
+    effort = calibrate(index, HARD, 'l2', 'ivf-flat')
+    again = faiss.deserialize_index(faiss.serialize_index(index))
+    assert innermost(again).nprobe == effort.value == innermost(index).nprobe
+    graph = build_faiss_index('hnsw', HARD, 'l2')
+    effort = calibrate(graph, HARD, 'l2', 'hnsw')
+    assert faiss.deserialize_index(faiss.serialize_index(graph)).hnsw.efSearch == effort.value
+
+
+def test_codes_that_tell_little_do_not_make_it_look_everywhere():
+    rows = (CENTRES[:8].repeat(1000, axis=0) + GENERATOR.normal(size=(8000, 24))).astype(np.float32)
+    index = build_faiss_index('IVF64,PQ1', rows, 'l2')
+    effort = calibrate(index, rows, 'l2', 'IVF64,PQ1')
+    assert 0.3 < effort.recall < TARGET and effort.value < effort.most == 64
+    index.nprobe = 64  # would find hardly more
+    queries = draw_queries(rows, 'l2', 256)
+    truth, found = faiss.knn(queries, rows, 10)[1], index.search(queries, 256)[1]
+    assert np.mean([np.isin(one, other).mean() for one, other in zip(truth, found)]) < effort.recall + 0.03
+
+
+@pytest.mark.parametrize('preset', ['fp16', 'sq8', 'PQ8'])
+def test_kinds_without_such_a_parameter(preset):
+    index = _compacted(HARD[:600], preset)
+    assert index.parts[0].effort is None
+
+
+@pytest.mark.parametrize('preset', ['hnsw', 'ivf-flat', 'IVF1,Flat'])
+@pytest.mark.parametrize('count', [1, 2, 3, 12])
+def test_few_rows(preset, count):
+    index = _compacted(HARD[:count], preset)
+    assert (np.sort(index.search(HARD[:1], 12).ids[0, :count]) == np.arange(count)).all()
+
+
+def test_rows_that_are_all_the_same():
+    index = _compacted(np.ones((500, 8), np.float32), 'ivf-flat', 'cosine')
+    assert (index.search(np.ones((1, 8), np.float32), 10).ids >= 0).all()
+
+
+def test_queries_lie_among_the_rows():
+    rows = unit_length(HARD)
+    queries = draw_queries(rows, 'cosine', 100, seed=3)
+    np.testing.assert_array_equal(queries, draw_queries(rows, 'cosine', 100, seed=3))
+    assert len(queries) == 100 and queries.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, rtol=1e-5)
+    nearest = faiss.knn(queries, rows, 1, faiss.METRIC_INNER_PRODUCT)[0]
+    own = faiss.knn(rows[:100], rows, 2, faiss.METRIC_INNER_PRODUCT)[0][:, 1]
+    assert nearest.max() < 1 - 1e-4  # none is a row
+    assert abs(np.median(nearest) - np.median(own)) < 0.15
+    assert len(draw_queries(rows[:7], 'cosine', 100)) == 7
+
+
+def test_the_gallery_says_it(tmp_path):
+    with create_gallery(tmp_path / 'g', {'a': 24, 'b': 8}, metric='l2', preset='IVF16,Flat') as gallery:
+        gallery.add({'a': HARD[:1000], 'b': HARD[:1000, :8]})
+        gallery.compact()
+    with open_gallery(tmp_path / 'g') as gallery:
+        reason = gallery.manifest.preset_reason
+        assert reason.startswith('IVF16,Flat: as asked for. a: nprobe ') and ' b: nprobe ' in reason
+        assert innermost(gallery._state.segments[0].parts['b'].approximate).nprobe >= 1

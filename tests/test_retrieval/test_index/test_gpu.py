@@ -9,10 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.index import PRESETS, VectorIndex
-from retrieval.index.gpu import LEAST_ROWS, count_gpus, needs_half_tables, to_gpu, usable_devices, why_not
-from retrieval.index.overfetch import search_overfetch
-from retrieval.index.presets import build_faiss_index, preset_of
+from retrieval.index import PRESETS, VectorIndex, make_part
+from retrieval.index.gpu import (
+    LEAST_ROWS,
+    GpuCopies,
+    count_gpus,
+    needs_half_tables,
+    usable_devices,
+    why_not,
+)
+from retrieval.index.part_search import search_overfetch
+from retrieval.index.presets import preset_of
+from retrieval.index.training import build_faiss_index
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2000, 32)).astype(np.float32)
@@ -63,10 +71,9 @@ def test_filters_hold_on_searchers_that_ignore_them(monkeypatch, metric, share):
     from retrieval.index import part_search
 
     monkeypatch.setattr(part_search, 'GATHER_ROWS', 0)
-    index = VectorIndex(32, metric, 'flat')
-    index.add(X)
-    index.compact()
-    index.remove(range(30))
+    rows = X / np.linalg.norm(X, axis=1, keepdims=True) if metric == 'cosine' else X
+    part = make_part(rows, np.arange(2000), metric).with_alive(np.arange(2000) >= 30)
+    index = VectorIndex(32, metric, [part])
     allowed = None if share == 1 else index.select(np.flatnonzero(RNG.random(2000) < share))
     expected = index.search(QUERIES, 15, allowed=allowed)
     searcher = IgnoresFilters(index.parts[0].vectors)
@@ -79,8 +86,7 @@ def test_filters_hold_on_searchers_that_ignore_them(monkeypatch, metric, share):
 
 def test_more_than_a_gpu_returns_is_searched_on_the_cpu(monkeypatch):
     rows = RNG.normal(size=(3000, 4)).astype(np.float32)
-    index = VectorIndex(4, preset='flat')
-    index.add(rows)
+    index = VectorIndex.build(rows, preset='flat')
     searcher = IgnoresFilters(index.parts[0].vectors)
     monkeypatch.setattr(index, '_searcher', lambda part: searcher)
     assert (index.search(rows[:2], 2500).ids >= 0).all() and searcher.calls == 0
@@ -123,14 +129,12 @@ def test_fall_back_says_so_once(caplog, monkeypatch):
         pytest.skip('there is a GPU')
     rows = RNG.normal(size=(LEAST_ROWS, 4)).astype(np.float32)
     with caplog.at_level(logging.WARNING, 'retrieval.index.gpu'):
-        index = VectorIndex(4, preset='flat', device='gpu')
-        index.add(rows)
+        index = VectorIndex.build(rows, preset='flat', device='gpu')
         for _ in range(3):
             index.search(rows[:2], 2)
         assert [record.message for record in caplog.records] == ['FAISS finds no GPU: searching on the CPU']
         caplog.clear()
-        automatic = VectorIndex(4, preset='flat')
-        automatic.add(rows)
+        automatic = VectorIndex.build(rows, preset='flat')
         automatic.search(rows[:2], 2)
         assert not caplog.records
 
@@ -140,23 +144,44 @@ def test_names_that_gpu_code_uses_are_those_of_the_package():
         pytest.skip('needs the package faiss-gpu')
     assert hasattr(faiss, 'StandardGpuResources'), 'faiss-cpu has overwritten faiss-gpu, see docs/guides/milvus.md'
     options = faiss.GpuMultipleClonerOptions()
-    options.useFloat16, options.shard = True, True
-    assert options.useFloat16 and options.shard
+    options.useFloat16 = True
+    assert options.useFloat16
     assert callable(faiss.index_cpu_to_gpu_multiple_py) and faiss.get_num_gpus() >= 0
+
+
+def test_copies_are_those_of_the_parts_that_are_there(monkeypatch):
+    copied = []
+
+    def to_gpu(index):
+        copied.append(index.ntotal)
+        return IgnoresFilters(index) if index.ntotal < 1900 else None  # as of a kind that FAISS has not on the GPU
+
+    monkeypatch.setattr('retrieval.index.gpu.to_gpu', to_gpu)
+    monkeypatch.setattr('retrieval.index.gpu.LEAST_ROWS', 100)
+    copies = GpuCopies('gpu')
+    for round_number in range(50):
+        part = make_part(X[: 200 + round_number], np.arange(200 + round_number), 'l2')
+        copy = copies.find(part, [part])
+        assert isinstance(copy, IgnoresFilters) and copies.find(part, [part]) is copy
+        assert copies.find(part.with_alive(np.arange(len(part)) > 3), [part]) is copy
+        assert copy.index.ntotal == 200 + round_number
+    assert len(copied) == 50 and len(copies._copies) == 1
+    large = make_part(X[:1950], np.arange(1950), 'l2')
+    assert copies.find(large, [part, large]) is None and copies.find(large, [part, large]) is None
+    assert copied[-1] == 1950 and len(copied) == 51 and len(copies._copies) == 2
+    assert copies.find(make_part(X[:50], np.arange(50), 'l2'), []) is None  # too few rows
 
 
 @pytest.mark.skipif(count_gpus() == 0, reason='needs a GPU')
 @pytest.mark.parametrize('preset', ['flat', 'fp16', 'ivf-flat', 'ivf-pq', 'opq', 'hnsw'])
-@pytest.mark.parametrize('placement', ['replicate', 'shard'])
-def test_gpu_equals_cpu(preset, placement):
+def test_gpu_equals_cpu(preset):
     rows = RNG.normal(size=(20_000, 64)).astype(np.float32)
     queries = RNG.normal(size=(50, 64)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    part = make_part(rows, np.arange(20_000), 'cosine', preset).with_alive(np.arange(20_000) >= 10)
     found = {}
     for device in ('cpu', 'gpu'):
-        index = VectorIndex(64, preset=preset, device=device, placement=placement)
-        index.add(rows)
-        index.compact()
-        index.remove(range(10))
+        index = VectorIndex(64, parts=[part], device=device)
         chosen = index.select(range(0, 20_000, 3))
         found[device] = (
             index.search(queries, 10),
@@ -167,12 +192,3 @@ def test_gpu_equals_cpu(preset, placement):
         assert (np.sort(cpu.ids) == np.sort(gpu.ids)).mean() > 0.95
         np.testing.assert_allclose(cpu.scores, gpu.scores, atol=1e-3)
     assert (found['gpu'][1].ids % 3 == 0).all()
-
-
-@pytest.mark.skipif(count_gpus() == 0, reason='needs a GPU')
-def test_half_precision_on_the_gpu():
-    rows = RNG.normal(size=(20_000, 64)).astype(np.float32)
-    index = VectorIndex(64, preset='flat', device='gpu', half=True)
-    index.add(rows)
-    assert (index.search(rows[:100], 1).ids[:, 0] == np.arange(100)).all()
-    assert to_gpu(index.parts[0].vectors) is not None

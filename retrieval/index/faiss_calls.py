@@ -1,4 +1,6 @@
-"""Search parameters of FAISS: a filter inside the search, and how far it looks."""
+"""Calls of FAISS that need care: filters inside a search, search parameters, rows of an index without a copy."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,16 +8,31 @@ from typing import Any
 import numpy as np
 
 from ..errors import RetrievalError
-from ..vectors import import_faiss
-from .factories import PRESETS
+from ..vectors import faiss_metric, import_faiss
+from .presets import PRESETS
+
+
+def flat_index(dimension: int, metric: str) -> Any:
+    """An empty ``faiss.IndexFlat``, which compares every row."""
+    faiss = import_faiss()
+    return faiss.IndexFlatL2(dimension) if faiss_metric(metric) == faiss.METRIC_L2 else faiss.IndexFlatIP(dimension)
+
+
+def rows_of(vectors: Any) -> np.ndarray:
+    """The rows of a ``faiss.IndexFlat``, float32 (n, d), without a copy, or the array itself.
+
+    The index must outlive the rows. They are read-only where the index is a memory-mapped file.
+    """
+    if isinstance(vectors, np.ndarray):
+        return vectors
+    if not vectors.ntotal:
+        return np.zeros((0, vectors.d), np.float32)
+    numbers = import_faiss().rev_swig_ptr(vectors.get_xb(), vectors.ntotal * vectors.d)
+    return numbers.reshape(vectors.ntotal, vectors.d)
 
 
 def innermost(index: Any) -> Any:
-    """The index behind the vector transforms, as its own class.
-
-    Returns:
-        faiss.Index: Downcast, without ``IndexPreTransform``.
-    """
+    """The index behind the vector transforms (``IndexPreTransform``), as its own class."""
     faiss = import_faiss()
     index = faiss.downcast_index(index)
     while isinstance(index, faiss.IndexPreTransform):
@@ -24,11 +41,12 @@ def innermost(index: Any) -> Any:
 
 
 def run_search(index: Any, queries: np.ndarray, k: int, parameters: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """``index.search``, also where another library has put one for torch in its place, which knows no parameters.
+    """``index.search``, also where another library has replaced it by one for torch, which knows no parameters.
 
     Importing pytorch-metric-learning imports ``faiss.contrib.torch_utils``, which replaces the methods of all indexes.
 
     Args:
+        index: ``faiss.Index``.
         queries: float32, (m, d).
         k: Rows per query.
         parameters: See :func:`search_parameters`.
@@ -42,40 +60,37 @@ def run_search(index: Any, queries: np.ndarray, k: int, parameters: Any = None) 
 def run_range_search(
     index: Any, queries: np.ndarray, radius: float, parameters: Any = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``index.range_search``, likewise.
-
-    Args:
-        queries: float32, (m, d).
-        radius: See FAISS.
-        parameters: See :func:`search_parameters`.
-
-    Returns:
-        Limits, scores and row numbers.
-    """
+    """``index.range_search`` with the same care as :func:`run_search`: limits, scores and row numbers."""
     return getattr(index, 'range_search_numpy', index.range_search)(queries, radius, params=parameters)
 
 
-def takes_filters(index: Any) -> bool:
-    """Whether FAISS can filter inside the search of an index.
+def bitmap_selector(allowed: np.ndarray) -> Any:
+    """FAISS's form of a mask, bool (n,), for a filter inside the search."""
+    return import_faiss().IDSelectorBitmap(np.packbits(allowed, bitorder='little'))
 
-    Returns:
-        True for flat, scalar-quantised, inverted-list and graph indexes, also behind vector transforms.
+
+def filters_inside(index: Any) -> bool:
+    """Whether FAISS filters inside the search of an index, also behind vector transforms.
+
+    False for kinds that know no filter, and for the inverted lists that raise an error when they are given one.
     """
     faiss = import_faiss()
-    kinds = (faiss.IndexIVF, faiss.IndexHNSW, faiss.IndexFlat, faiss.IndexScalarQuantizer)
-    return isinstance(innermost(index), kinds)
+    takes = (faiss.IndexIVF, faiss.IndexHNSW, faiss.IndexFlat, faiss.IndexScalarQuantizer)
+    refuse = (faiss.IndexIVFPQR, faiss.IndexIVFAdditiveQuantizer)
+    inner = innermost(index)
+    return isinstance(inner, takes) and not isinstance(inner, refuse)
 
 
 def search_parameters(index: Any, selector: Any = None, overrides: Mapping[str, int] | None = None) -> Any:
     """Search parameters of FAISS with a filter that is applied INSIDE the search.
 
     Args:
-        index: On the CPU.
-        selector: Rows allowed. It must outlive the parameters.
+        index: ``faiss.Index`` on the CPU.
+        selector: Rows that are allowed. It must outlive the parameters.
         overrides: ``nprobe`` and ``max_codes`` of inverted lists, ``efSearch`` of graphs.
 
     Returns:
-        faiss.SearchParameters: None where neither a filter nor an override asks for any.
+        ``faiss.SearchParameters``; None where neither a filter nor an override asks for any.
 
     Raises:
         RetrievalError: If the index has no such parameter, its value is out of range, or it cannot filter.

@@ -1,0 +1,176 @@
+"""The spaces of a gallery, and embeddings on their way into it: checked, whitened, of unit length for cosine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import RetrievalError
+from ..vectors import check_embeddings, unit_length
+from ..whitening import Whitening
+from .contract import Embeddings, GalleryReader, Space
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """What becomes of embeddings before they are compared; every back-end asks it.
+
+    Example:
+        >>> Spaces('cosine', {'global': 384}, {}).queries(embeddings, 'global')
+
+    Attributes:
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        dimensions: Stored dimension by name, the default space first.
+        transforms: Whitening of the spaces that have one.
+    """
+
+    metric: str
+    dimensions: Mapping[str, int]
+    transforms: Mapping[str, Whitening]
+
+    @classmethod
+    def of(cls, gallery: GalleryReader) -> Spaces:
+        """The spaces of a gallery."""
+        manifest = gallery.manifest
+        return cls(manifest.metric, manifest.spaces, gallery.transforms)
+
+    def space(self, name: str | None) -> str:
+        """A space by its name, the first for None; RetrievalError if there is none."""
+        if name is None:
+            return next(iter(self.dimensions))
+        if name not in self.dimensions:
+            raise RetrievalError(f'the gallery has no space {name!r}; it has {", ".join(self.dimensions)}')
+        return name
+
+    def weights(self, space: Space) -> dict[str, float]:
+        """Spaces that a search compares, with their weights; RetrievalError if one is not there."""
+        weights = dict(space) if isinstance(space, Mapping) else {self.space(space): 1.0}
+        for name in weights:
+            self.space(name)
+        return weights
+
+    def transform(self, embeddings: np.ndarray, space: str) -> np.ndarray:
+        """Embeddings of the model, whitened where the space is."""
+        found = self.transforms.get(space)
+        return np.asarray(embeddings) if found is None else found.apply(np.asarray(embeddings))
+
+    def pick(self, queries: Embeddings, space: str, transformed: bool = False) -> np.ndarray:
+        """Queries of one space, whitened but not checked; RetrievalError if there are none."""
+        if isinstance(queries, Mapping):
+            if space not in queries:
+                raise RetrievalError(f'there are no queries for the space {space!r}, only for {", ".join(queries)}')
+            queries = queries[space]
+        return np.asarray(queries) if transformed else self.transform(queries, space)
+
+    def queries(self, queries: Embeddings, space: str, transformed: bool = False) -> np.ndarray:
+        """Queries of one space as they are compared, float32 (m, d); RetrievalError if they do not fit."""
+        return self._prepare(self.pick(queries, space, transformed), space, 'queries')
+
+    def fused_queries(
+        self, queries: Embeddings, weights: Mapping[str, float], transformed: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Queries of every space that has a weight; RetrievalError if there are none or a weight is not above 0."""
+        if not weights or any(not 0 < weight < np.inf for weight in weights.values()):
+            raise RetrievalError(f'weights of spaces must be above 0, got {dict(weights)}')
+        if not isinstance(queries, Mapping):
+            raise RetrievalError(f'give queries of each space: {{{", ".join(weights)}: ...}}')
+        return {name: self.queries(queries, self.space(name), transformed) for name in weights}
+
+    def rows(self, embeddings: Embeddings, transformed: bool = False) -> dict[str, np.ndarray]:
+        """New embeddings of some spaces as they are stored.
+
+        Args:
+            embeddings: Floating point, (n, d), of each space.
+            transformed: Whether they are whitened already.
+
+        Returns:
+            float32, (n, d), of each space.
+
+        Raises:
+            RetrievalError: If something does not fit.
+        """
+        if not isinstance(embeddings, Mapping):
+            if len(self.dimensions) != 1:
+                raise RetrievalError(f'name the space of embeddings, as {{{", ".join(self.dimensions)}: ...}}')
+            embeddings = {self.space(None): embeddings}
+        vectors = {}
+        for name, array in embeddings.items():
+            own = np.asarray(array) if transformed else self.transform(array, self.space(name))
+            vectors[self.space(name)] = self._prepare(own, name, f'embeddings of {name}')
+        if len({len(array) for array in vectors.values()}) > 1:
+            raise RetrievalError('every space needs as many embeddings as the others')
+        return vectors
+
+    def whole_rows(self, embeddings: Embeddings, transformed: bool = False) -> dict[str, np.ndarray]:
+        """New embeddings of every space; see :meth:`rows`."""
+        vectors = self.rows(embeddings, transformed)
+        missing = [name for name in self.dimensions if name not in vectors]
+        if missing:
+            raise RetrievalError(
+                f'embeddings of {", ".join(missing)} are missing; the gallery holds them for every row'
+            )
+        return vectors
+
+    def _prepare(self, embeddings: np.ndarray, space: str, name: str) -> np.ndarray:
+        array = check_embeddings(embeddings, name, self.dimensions[space])
+        return unit_length(array, name) if self.metric == 'cosine' else array
+
+
+def check_patches(patches: np.ndarray | None, count: int, known: list[int] | None, is_empty: bool) -> np.ndarray | None:
+    """Patches in the form that is stored; all rows of a gallery have them, or none.
+
+    Args:
+        patches: Floating point, (n, O, C).
+        count: n.
+        known: O and C of the gallery; None where it keeps no patches.
+        is_empty: Whether the gallery has no rows, so that anything goes.
+
+    Returns:
+        float16, (n, O, C).
+
+    Raises:
+        RetrievalError: If they have another shape, or are there where they were not, or the other way round.
+    """
+    if patches is None:
+        if known is not None and not is_empty:
+            raise RetrievalError('the gallery keeps patches of every row: give patches of the new ones too')
+        return None
+    array = np.asarray(patches)
+    if array.dtype.kind != 'f' or array.ndim != 3 or len(array) != count or 0 in array.shape:
+        raise RetrievalError(f'patches must be floating point ({count}, O, C), got {array.dtype} {array.shape}')
+    if list(array.shape[1:]) != known and not is_empty:
+        raise RetrievalError(
+            'the rows that are there have no patches; build the gallery anew to keep them'
+            if known is None
+            else f'the gallery keeps patches of {known}, not of {list(array.shape[1:])}'
+        )
+    return array.astype(np.float16)
+
+
+def parse_space(text: str | None) -> str | dict[str, float] | None:
+    """Which embeddings a search compares, as people type it.
+
+    Args:
+        text: ``'aggregated'``, or ``'global=0.5,crop=0.5'``.
+
+    Returns:
+        The name; weights by name; None for None.
+
+    Raises:
+        RetrievalError: If a weight is missing, is no number or not positive, or a name comes twice.
+    """
+    if text is None or '=' not in text:
+        return text
+    weights: dict[str, float] = {}
+    for part in text.split(','):
+        name, _, number = part.partition('=')
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = 0.0
+        if not name or name in weights or not 0 < weight < float('inf'):
+            raise RetrievalError(f'--space {text}: write weights above 0, each space once, as global=0.5,crop=0.5')
+        weights[name] = weight
+    return weights

@@ -1,0 +1,109 @@
+"""Training and filling an index of any kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import RetrievalError
+from ..vectors import faiss_metric, import_faiss
+from .faiss_calls import innermost, rows_of
+from .presets import PRESETS, default_nprobe, preset_of
+
+TRAINING_ROWS_PER_LIST = 64
+ADD_BLOCK = 65536
+
+
+def build_faiss_index(preset: str, vectors: Any, metric: str = 'cosine', seed: int = 0) -> Any:
+    """Train an index and add all rows to it; row i gets the FAISS id i.
+
+    Rows to train on are drawn at random: 64 per inverted list, as many as FAISS asks for otherwise. Search parameters
+    are left in the index itself, so that its file carries them: see :func:`retrieval.index.effort.calibrate`.
+
+    Args:
+        preset: A key of ``PRESETS`` or a factory string.
+        vectors: float32 (n, d) or ``faiss.IndexFlat``, unit length for ``'cosine'``.
+        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        seed: Seed of the rows drawn and of k-means.
+
+    Returns:
+        ``faiss.Index``, trained and filled, on the CPU.
+
+    Raises:
+        RetrievalError: If the factory string is not FAISS's, or there are too few rows to train it.
+    """
+    faiss = import_faiss()
+    rows = rows_of(vectors)
+    factory = preset_of(preset).factory(*rows.shape)
+    try:
+        index = faiss.index_factory(rows.shape[1], factory, faiss_metric(metric))
+    except RuntimeError as error:
+        raise RetrievalError(
+            f'preset {preset!r} is neither one of {", ".join(PRESETS)} nor a FAISS factory string for dimension '
+            f'{rows.shape[1]}'
+        ) from error
+    codebooks = _prepare(index, seed)
+    if not index.is_trained:
+        try:
+            index.train(training_rows(rows, index, seed))
+        except RuntimeError as error:
+            raise RetrievalError(f'{len(rows)} rows are too few to train {factory}: add rows or use flat') from error
+        for rotation, _ in codebooks:
+            rotation.pq = None
+    for start in range(0, len(rows), ADD_BLOCK):
+        index.add(rows[start : start + ADD_BLOCK])
+    return index
+
+
+def training_rows(rows: np.ndarray, index: Any, seed: int) -> np.ndarray:
+    """Rows drawn to train an index on, float32 (t, d): at least 65,536 where there are as many."""
+    ivf = import_faiss().try_extract_index_ivf(index)
+    wanted = max(65536, TRAINING_ROWS_PER_LIST * (ivf.nlist if ivf else 0))
+    if len(rows) <= wanted:
+        return np.ascontiguousarray(rows)
+    # Ascending rows: a memory-mapped file is read front to back.
+    return rows[np.sort(np.random.default_rng(seed).choice(len(rows), wanted, replace=False))]
+
+
+def _prepare(index: Any, seed: int) -> list[tuple[Any, Any]]:
+    """Set seeds and default search parameters of an untrained index.
+
+    Returns:
+        Learnt rotations (``faiss.OPQMatrix``) and the codebooks lent to them, which must outlive the training and be
+        taken away after it.
+    """
+    faiss = import_faiss()
+    inner = innermost(index)
+    ivf = faiss.try_extract_index_ivf(index)
+    lent = [(rotation, faiss.ProductQuantizer(rotation.d_out, rotation.M, 8)) for rotation in _rotations(index)]
+    trainings = [ivf.cp] if ivf else []
+    if hasattr(inner, 'pq'):
+        trainings.append(inner.pq.cp)
+        if hasattr(inner, 'do_polysemous_training'):
+            # FAISS would spend seconds a codebook on ordering it for a Hamming filter, which no search here uses.
+            inner.do_polysemous_training = False
+    for rotation, codebook in lent:
+        rotation.pq = codebook
+        trainings.append(codebook.cp)
+    for training in trainings:
+        training.seed = seed + 1
+        training.min_points_per_centroid = 1  # FAISS would write its opinion about few training rows to stderr
+    if ivf:
+        ivf.nprobe = default_nprobe(ivf.nlist)
+        coarse = faiss.downcast_index(ivf.quantizer)
+        if hasattr(coarse, 'hnsw'):  # lists that the graph over the centroids misses are lost whatever nprobe is
+            coarse.hnsw.efSearch = 64
+    elif hasattr(inner, 'hnsw'):
+        inner.hnsw.efConstruction = 80
+        inner.hnsw.efSearch = 64
+    return lent
+
+
+def _rotations(index: Any) -> list[Any]:
+    faiss = import_faiss()
+    index = faiss.downcast_index(index)
+    if not isinstance(index, faiss.IndexPreTransform):
+        return []
+    chain = [faiss.downcast_VectorTransform(index.chain.at(i)) for i in range(index.chain.size())]
+    return [transform for transform in chain if isinstance(transform, faiss.OPQMatrix)]
