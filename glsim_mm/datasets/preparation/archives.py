@@ -1,4 +1,4 @@
-"""What archives hold, with everything refused that could leave the folder they are unpacked in."""
+"""Unpacking archives: all of it or nothing, and nothing outside the folder."""
 
 import lzma
 import shutil
@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, NamedTuple
+from typing import IO
 
 from ...errors import GLSimError, one_line
 
@@ -18,59 +18,65 @@ _DAMAGED = (
     *(OSError, ValueError, NotImplementedError, RuntimeError),  # what reading unheard-of or encrypted members raises
 )
 _ZIP_STARTS = (b'PK\x03\x04', b'PK\x05\x06')
+_MACOS_COPIES = '__MACOSX'  # has the names of all files, but not their content
 _BLOCK = 1 << 20
 
 
-class MemberStream:
-    """Content of a member; what is wrong with the archive is told in one sentence.
+def extract(
+    archive: str | Path, target: str | Path, provides: Sequence[str] = (), rename: Mapping[str, str] | None = None
+) -> Path:
+    """Unpack an archive into a folder.
+
+    It is unpacked into a folder of its own first, so that a damaged archive or an interruption leaves nothing among
+    the data. If the archive holds what is wanted in a folder below its top, what lies beside that folder is left out.
+    Files that are there already are replaced::
+
+        extract('downloads/CUB_200_2011.tgz', 'data/CUB_200_2011', provides=['images', 'images.txt'])
 
     Args:
-        stream: The content.
-        archive: The archive, for the error.
+        archive: A zip or tar archive, compressed or not.
+        target: The folder.
+        provides: Paths that the target must have afterwards; of alternatives separated by ``|`` one. Without, all of
+            the archive is taken.
+        rename: New names of files and folders at the level of what is wanted.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        GLSimError: If the archive is damaged, has a member that is no plain file or would leave the folder, or lacks
+            what is wanted, or the target cannot be written.
     """
-
-    def __init__(self, stream: IO[bytes], archive: Path) -> None:
-        self._stream = stream
-        self._archive = archive
-
-    def read(self, size: int = -1) -> bytes:
-        """Read.
-
-        Args:
-            size: At most so many bytes. Defaults to -1, all.
-
-        Returns:
-            Empty at the end.
-
-        Raises:
-            GLSimError: If the archive is damaged or incomplete.
-        """
-        try:
-            return self._stream.read(size)
-        except _DAMAGED as error:
-            raise _damaged(self._archive, error) from error
-
-
-class Member(NamedTuple):
-    """A file of an archive.
-
-    Attributes:
-        path: Below the folder it is unpacked in, without ``..``.
-        stream: Its content.
-    """
-
-    path: PurePosixPath
-    stream: MemberStream
+    archive, target = Path(archive), Path(target)
+    # Inside the target, which may be a disk of its own: moving is then renaming.
+    temporary = target / f'.unpacking-{archive.name}'
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)  # left by a run that was killed
+        temporary.mkdir(parents=True)
+        for member, blocks in read_members(archive):
+            # Written as plain files: neither links nor the modes and owners of the archive reach the disk.
+            path = temporary.joinpath(*member.parts)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open('wb') as stream:
+                stream.writelines(blocks)
+        found = _find(temporary, provides, rename or {}, archive)
+        for old, new in (rename or {}).items():
+            if (found / old).exists():
+                (found / old).rename(found / new)
+        _merge(found, target)
+    except OSError as error:
+        raise GLSimError(f'{archive} cannot be unpacked in {target} ({one_line(error)}); correct that') from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
 
 
-def read_members(archive: Path) -> Iterator[Member]:
+def read_members(archive: Path) -> Iterator[tuple[PurePosixPath, Iterator[bytes]]]:
     """Files of a zip or tar archive, compressed or not, in its order; empty folders are passed over.
 
-    Args:
-        archive: The archive.
-
     Yields:
-        A file; its stream can be read until the next one is asked for.
+        Path of a file below the folder it is unpacked in, and its content in blocks, which have to be read before the
+        next file is asked for.
 
     Raises:
         GLSimError: If the archive is damaged, incomplete or of another kind, or a member is a link, a device or would
@@ -90,13 +96,6 @@ def read_members(archive: Path) -> Iterator[Member]:
 def safe_path(name: str, archive: Path) -> PurePosixPath:
     """Path of a member below the folder it is unpacked in, on every system.
 
-    Args:
-        name: The name in the archive.
-        archive: The archive, for the error.
-
-    Returns:
-        Relative, without ``..``.
-
     Raises:
         GLSimError: If the name is absolute, has ``..``, a drive or a character that no path has.
     """
@@ -109,19 +108,18 @@ def safe_path(name: str, archive: Path) -> PurePosixPath:
     return PurePosixPath(name)
 
 
-def _read_zip(archive: Path) -> Iterator[Member]:
+def _read_zip(archive: Path) -> Iterator[tuple[PurePosixPath, Iterator[bytes]]]:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
-            path, mode = safe_path(info.filename, archive), info.external_attr >> 16
-            kind = stat.S_IFMT(mode)
+            path, kind = safe_path(info.filename, archive), stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _special(archive, info.filename)
             if not info.is_dir() and kind != stat.S_IFDIR:
                 with opened.open(info) as stream:
-                    yield Member(path, MemberStream(stream, archive))
+                    yield path, _blocks(stream, archive)
 
 
-def _read_tar(archive: Path) -> Iterator[Member]:
+def _read_tar(archive: Path) -> Iterator[tuple[PurePosixPath, Iterator[bytes]]]:
     with tarfile.open(archive) as opened:
         for info in opened:
             path = safe_path(info.name, archive)
@@ -130,7 +128,7 @@ def _read_tar(archive: Path) -> Iterator[Member]:
             stream = opened.extractfile(info) if info.isreg() else None
             if stream is not None:
                 with stream:
-                    yield Member(path, MemberStream(stream, archive))
+                    yield path, _blocks(stream, archive)
         _check_end(opened)
 
 
@@ -148,6 +146,15 @@ def _check_end(opened: tarfile.TarFile) -> None:
         pass
 
 
+def _blocks(stream: IO[bytes], archive: Path) -> Iterator[bytes]:
+    """Content of a member; here, as an OSError of the disk that is written to says something else."""
+    try:
+        while block := stream.read(_BLOCK):
+            yield block
+    except _DAMAGED as error:
+        raise _damaged(archive, error) from error
+
+
 def _damaged(archive: Path, error: Exception) -> GLSimError:
     return GLSimError(
         f'{archive} cannot be unpacked ({one_line(error) or type(error).__name__}); it is incomplete or damaged, '
@@ -160,62 +167,6 @@ def _special(archive: Path, name: str) -> GLSimError:
         f'{archive} has the member {name!r}, which is a link or device instead of a file; unpack it by hand if you '
         'trust it'
     )
-
-
-_BLOCK = 1 << 20
-_MACOS_COPIES = '__MACOSX'  # has the names of all files, but not their content
-
-
-def extract(
-    archive: str | Path, target: str | Path, provides: Sequence[str] = (), rename: Mapping[str, str] | None = None
-) -> Path:
-    """Unpack an archive into a folder.
-
-    It is unpacked into a folder of its own first, so that a damaged archive or an interruption leaves nothing among
-    the data. If the archive holds what is wanted in a folder below its top, what lies beside that folder is left out.
-    Files that are there already are replaced.
-
-    Args:
-        archive: A zip or tar archive, compressed or not.
-        target: The folder.
-        provides: Paths that the target must have afterwards; of alternatives separated by ``|`` one. Defaults to
-            ``()``, whatever is in the archive.
-        rename: New names of files and folders at the level of what is wanted.
-
-    Returns:
-        ``target``.
-
-    Raises:
-        GLSimError: If the archive is damaged, has a member that is no plain file or would leave the folder, or lacks
-            what is wanted, or the target cannot be written.
-    """
-    archive, target = Path(archive), Path(target)
-    # Inside the target, which may be a disk of its own: moving is then renaming.
-    temporary = target / f'.unpacking-{archive.name}'
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)  # left by a run that was killed
-        temporary.mkdir(parents=True)
-        _unpack(archive, temporary)
-        found = _find(temporary, provides, rename or {}, archive)
-        for old, new in (rename or {}).items():
-            if (found / old).exists():
-                (found / old).rename(found / new)
-        _merge(found, target)
-    except OSError as error:
-        raise GLSimError(f'{archive} cannot be unpacked in {target} ({one_line(error)}); correct that') from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return target
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Write the members as plain files: neither links nor the modes and owners of the archive reach the disk."""
-    for member in read_members(archive):
-        path = folder.joinpath(*member.path.parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open('wb') as stream:
-            while block := member.stream.read(_BLOCK):
-                stream.write(block)
 
 
 def _find(folder: Path, provides: Sequence[str], rename: Mapping[str, str], archive: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Completing a data set's folder from what is published."""
+"""Completes a data set's folder from what is published."""
 
 from collections.abc import Iterable
 from functools import partial

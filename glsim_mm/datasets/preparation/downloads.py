@@ -1,4 +1,7 @@
-"""Checksums of files."""
+"""Downloads that go on where they were interrupted and are checked before they get their name.
+
+pooch, the usual library for this, starts each attempt from the beginning, which does not do for 186 GB.
+"""
 
 import hashlib
 import http.client
@@ -12,58 +15,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...errors import GLSimError, one_line
-
-_BLOCK = 1 << 20
-
-
-def file_digest(path: Path, algorithm: str = 'sha256') -> str:
-    """Checksum of a file's content.
-
-    Args:
-        path: The file.
-        algorithm: ``'md5'`` or ``'sha256'``.
-
-    Returns:
-        Hexadecimal.
-
-    Raises:
-        GLSimError: If the file cannot be read.
-    """
-    # MD5 is what is published for some files; it guards against damage here, not against forgery.
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    try:
-        with path.open('rb') as stream:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
-    except OSError as error:
-        raise GLSimError(f'{path} cannot be read ({one_line(error)}); check its permissions') from error
-    return digest.hexdigest()
-
-
-def mismatch(path: Path, checksum: str | None = None, size: int | None = None) -> str | None:
-    """How a file differs from what is published.
-
-    Args:
-        path: The file.
-        checksum: ``'md5:...'`` or ``'sha256:...'``. Defaults to None, not known.
-        size: In bytes. Defaults to None, not known.
-
-    Returns:
-        For example ``'has 3 bytes, not 502'``; None if it does not differ.
-
-    Raises:
-        GLSimError: If the file cannot be read.
-    """
-    found_size = path.stat().st_size
-    if size is not None and found_size != size:
-        return f'has {found_size:,} bytes, not {size:,}'
-    if checksum is not None:
-        algorithm, _, wanted = checksum.partition(':')
-        found = file_digest(path, algorithm)
-        if found != wanted.lower():
-            return f'has the {algorithm} {found}, not {wanted}'
-    return None
-
 
 SCHEMES = ('https', 'http', 'file')
 _BLOCK = 1 << 18
@@ -100,14 +51,16 @@ def download(
     """Fetch a file.
 
     What has come so far lies in ``PATH.part``, from where a later call goes on if the server allows it. The file gets
-    its name when all of it is there and checked.
+    its name when all of it is there and checked::
+
+        download('https://host/setid.mat', 'data/setid.mat', 'md5:a5357ecc9cb78c4bef273ce3793fc85c', 14989)
 
     Args:
         url: With the scheme https, http or file.
         path: Where to put it; a file that is there is replaced.
-        checksum: ``'md5:...'`` or ``'sha256:...'``. Defaults to None, no check.
-        size: In bytes. Defaults to None, no check.
-        attempts: So often in a row the connection may fail without a new byte.
+        checksum: See :func:`mismatch`.
+        size: In bytes, if it is known.
+        attempts: How many times in a row the connection may fail without a new byte.
         timeout: Seconds to wait for an answer.
         pause: Seconds before the second attempt, doubled each time.
         progress: Called now and then.
@@ -144,11 +97,42 @@ def download(
     return path
 
 
+def mismatch(path: Path, checksum: str | None = None, size: int | None = None) -> str | None:
+    """How a file differs from what is published.
+
+    Args:
+        path: The file.
+        checksum: ``'md5:...'`` or ``'sha256:...'``, if it is known. MD5, which is all that is published for some files,
+            guards against damage, not against forgery.
+        size: In bytes, if it is known.
+
+    Returns:
+        For example ``'has 3 bytes, not 502'``; None if it does not differ.
+
+    Raises:
+        GLSimError: If the file cannot be read.
+    """
+    found_size = path.stat().st_size
+    if size is not None and found_size != size:
+        return f'has {found_size:,} bytes, not {size:,}'
+    if checksum is None:
+        return None
+    algorithm, _, wanted = checksum.partition(':')
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    try:
+        with path.open('rb') as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise GLSimError(f'{path} cannot be read ({one_line(error)}); check its permissions') from error
+    found = digest.hexdigest()
+    return None if found == wanted.lower() else f'has the {algorithm} {found}, not {wanted}'
+
+
 def _fetch(
     url: str, part: Path, size: int | None, attempts: int, timeout: float, pause: float, progress: Progress | None
 ) -> None:
     """Fill the partial file until all of it is there."""
-    opener = urllib.request.build_opener(_Redirect)
     failures = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
@@ -158,8 +142,7 @@ def _fetch(
             part.unlink()
             before = 0
         try:
-            _receive(opener, url, part, before, timeout, progress)
-            return
+            return _receive(url, part, before, timeout, progress)
         except (_Interrupted, *_NETWORK_ERRORS) as error:
             _raise_if_refused(url, error)
             got_more = part.exists() and part.stat().st_size > before
@@ -188,46 +171,38 @@ def _raise_if_refused(url: str, error: Exception) -> None:
         raise GLSimError(f'{url} cannot be read ({_reason(error)}); check the path') from error
 
 
-def _receive(
-    opener: urllib.request.OpenerDirector,
-    url: str,
-    part: Path,
-    offset: int,
-    timeout: float,
-    progress: Progress | None,
-) -> None:
+def _receive(url: str, part: Path, offset: int, timeout: float, progress: Progress | None) -> None:
     """One request, whose answer is appended to the partial file or, if the server sends all, replaces it."""
     headers = {'User-Agent': 'glsim-mm', 'Accept-Encoding': 'identity'}
     if offset:
         headers['Range'] = f'bytes={offset}-'
     try:
+        opener = urllib.request.build_opener(_Redirect)
         response = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
         if error.code != 416 or not offset:
             raise
-        total = _total(error.headers.get('Content-Range'))
         error.close()
-        if total == offset:
+        if _number(r'/(\d+)$', error.headers, 'Content-Range') == offset:
             return  # nothing was left to send
         part.unlink()
         raise _Interrupted('the partial file is longer than the file') from error
     with response:
-        start = _start(response.headers.get('Content-Range')) if response.status == 206 else 0
+        start = _number(r'bytes (\d+)-', response.headers, 'Content-Range') if response.status == 206 else 0
         if start not in (0, offset):
             part.unlink()
             raise _Interrupted('the server sent another part than it was asked for')
-        length = response.headers.get('Content-Length')
-        end = start + int(length) if length is not None and length.isdigit() else None
+        length = _number(r'(\d+)$', response.headers, 'Content-Length')
+        end = None if length is None else start + length
         done = _write(response, part, start, end, progress)
     if end is not None and done < end:
         raise _Interrupted(f'the connection ended after {done:,} of {end:,} bytes')
 
 
-def _write(response: Any, part: Path, start: int, end: int | None, progress: Progress | None) -> int:
+def _write(response: Any, part: Path, done: int, end: int | None, progress: Progress | None) -> int:
     """Bytes in the partial file when the answer ends."""
-    done = start
     try:
-        stream = part.open('ab' if start else 'wb')
+        stream = part.open('ab' if done else 'wb')
     except OSError as error:
         raise GLSimError(f'{part} cannot be written ({one_line(error)}); choose another folder') from error
     with stream:
@@ -243,11 +218,6 @@ def _write(response: Any, part: Path, start: int, end: int | None, progress: Pro
     return done
 
 
-def _start(content_range: str | None) -> int | None:
-    found = re.match(r'bytes (\d+)-', content_range or '')
-    return int(found.group(1)) if found else None
-
-
-def _total(content_range: str | None) -> int | None:
-    found = re.search(r'/(\d+)$', content_range or '')
+def _number(pattern: str, headers: Any, name: str) -> int | None:
+    found = re.search(pattern, headers.get(name) or '')
     return int(found.group(1)) if found else None

@@ -1,4 +1,4 @@
-"""Is a data set's folder complete, and what is to be done if not."""
+"""Checks whether a data set's folder is complete, and says what to do if it is not."""
 
 import shlex
 from collections.abc import Iterable, Sequence
@@ -9,6 +9,8 @@ from ...errors import GLSimError
 from ..fine_grained import DOWNLOADS, PublishedSet, Source
 from ..image_files import Progress, UnreadableFile, find_duplicates, find_unreadable, missing_files
 from .downloads import mismatch
+
+_SHOWN = 10
 
 
 @dataclass
@@ -55,7 +57,7 @@ class SetReport:
 
     @property
     def needed(self) -> list[Source]:
-        """Sources to fetch or unpack again, in the set's order."""
+        """Sources to fetch or unpack again, in the set's order: incomplete, of damaged images, or with a wrong line."""
         names = {source.name for source, _ in (*self.missing, *self.wrong)}
         broken = [*self.missing_images, *(_below(self.root, file.path) for file in self.unreadable or ())]
         return [
@@ -79,6 +81,10 @@ def check_set(
     progress: Progress | None = None,
 ) -> SetReport:
     """Compare a folder with what is published: files, their checksums, the images that the annotations list.
+
+    For example, with every image decoded::
+
+        check_set(PUBLISHED_SETS['cub'], 'data/CUB_200_2011', images=True).is_complete
 
     Args:
         published: What should be there.
@@ -113,19 +119,19 @@ def check_set(
     except GLSimError as error:
         report.annotation_error = str(error)
         return report
-    _check_images(report, paths, images, deep, workers, progress)
+    report.num_listed = len(paths)
+    missing = set(missing_files(paths))
+    report.missing_images = [_below(root, path) for path in paths if path in missing]
+    there = [path for path in paths if path not in missing]
+    if images:
+        report.unreadable = find_unreadable(there, workers, progress)
+    if deep:
+        report.duplicates = find_duplicates(there, workers, progress)
     return report
 
 
 def listed_images(published: PublishedSet, root: Path) -> list[str]:
-    """Images that the annotations of all splits list.
-
-    Args:
-        published: The set.
-        root: Its folder.
-
-    Returns:
-        Paths.
+    """Paths of the images that the annotations of all splits list.
 
     Raises:
         GLSimError: If the annotations cannot be read.
@@ -135,25 +141,6 @@ def listed_images(published: PublishedSet, root: Path) -> list[str]:
         dataset = published.reader(str(root), split=split, serialize_data=False)
         paths += [str(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]
     return paths
-
-
-def _check_images(
-    report: SetReport,
-    paths: Sequence[str],
-    images: bool,
-    deep: bool,
-    workers: int | None,
-    progress: Progress | None,
-) -> None:
-    report.num_listed = len(paths)
-    missing = missing_files(paths)
-    report.missing_images = [_below(report.root, path) for path in missing]
-    gone = set(missing)
-    there = [path for path in paths if path not in gone]
-    if images:
-        report.unreadable = find_unreadable(there, workers, progress)
-    if deep:
-        report.duplicates = find_duplicates(there, workers, progress)
 
 
 def _difference(source: Source, root: Path) -> str | None:
@@ -171,18 +158,8 @@ def _below(root: Path, path: str) -> str:
     return Path(path).relative_to(root).as_posix()
 
 
-_SHOWN = 10
-
-
 def format_report(report: SetReport) -> str:
-    """A report as text: what is missing or wrong, and where to get it.
-
-    Args:
-        report: What was found.
-
-    Returns:
-        Lines.
-    """
+    """A report as text: what is missing or wrong, and where to get it."""
     verdict = 'complete' if report.is_complete else 'incomplete'
     lines = [f'{report.published.title} in {report.root}: {verdict}']
     for source, paths in report.missing:
@@ -199,14 +176,7 @@ def format_report(report: SetReport) -> str:
 
 
 def format_set(published: PublishedSet) -> str:
-    """What is known about a data set's files, as text.
-
-    Args:
-        published: The set.
-
-    Returns:
-        Lines.
-    """
+    """What is known about a data set's files, as text."""
     number = 'number not published' if published.num_images is None else f'{published.num_images:,}'
     lines = [f'{published.name}: {published.title}', f'  homepage: {published.homepage}']
     lines += [f'  licence: {published.licence}', f'  images: {number} ({", ".join(published.splits)})']

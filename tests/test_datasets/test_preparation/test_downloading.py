@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from file_server import file_server
 
-from glsim_mm.datasets.preparation.downloads import download, file_digest, mismatch
+from glsim_mm.datasets.preparation.downloads import download, mismatch
 from glsim_mm.errors import GLSimError
 
 CONTENT = bytes(range(256)) * 4000
@@ -170,6 +170,5 @@ def test_folder_that_cannot_be_made(tmp_path):
 def test_checksums(tmp_path):
     path = tmp_path / 'x'
     path.write_bytes(CONTENT)
-    assert f'md5:{file_digest(path, "md5")}' == MD5
     assert mismatch(path) is mismatch(path, MD5) is mismatch(path, SHA256, len(CONTENT)) is None
     assert mismatch(path, 'sha256:12').endswith('not 12')
