@@ -83,22 +83,20 @@ def layout(published: PublishedSet) -> str:
 def get_it(published: PublishedSet, data_root: str) -> str:
     page = published.homepage
     parts = [f'Files of the [data set page]({page}):' if ' ' not in page else f'Files once published at {page}:']
-    parts.append('\n'.join(f'- {describe(source)}' for source in published.sources))
-    parts += [
-        f'By hand: {reason}.' for reason in dict.fromkeys(source.by_hand for source in published.sources) if reason
-    ]
+    parts.append('\n'.join(f'- {describe(source, published.checksums_from)}' for source in published.sources))
+    parts += [f'By hand: {published.by_hand}.'] if published.by_hand else []
     parts += [published.notes] if published.notes else []
     download = ' --download' if any(source.url for source in published.sources) else ''
     parts.append(f'```bash\npython tools/datasets/prepare.py {published.name} --root {data_root}{download}\n```')
     return '\n\n'.join(parts)
 
 
-def describe(source: Source) -> str:
+def describe(source: Source, checksums_from: str) -> str:
     words = [f'[`{source.name}`]({source.url})' if source.url else f'`{source.name}`']
     words += ['optional'] * source.optional
     words += [readable_size(source.size)] if source.size else []
-    words += [f'`{source.checksum}` (according to {source.checksum_from})'] if source.checksum else []
-    return ', '.join([*words, *(['by hand'] if source.by_hand else [])])
+    words += [f'`{source.checksum}` (according to {checksums_from})'] if source.checksum else []
+    return ', '.join([*words, *([] if source.url else ['by hand'])])
 
 
 def configs(name: str, num_classes: int) -> str:

@@ -88,16 +88,9 @@ CUB = PublishedSet(
     licence=f'{NOT_STATED} in the archive or its README. The photos are from Flickr and belong to their photographers; '
     'take it as for non-commercial research and education only.',
     boxes='one per image',
-    sources=(
-        Source(
-            'CUB_200_2011.tgz',
-            _FILES,
-            url='https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz',
-            checksum='md5:97eceeb196236b17998738112f37df78',
-            checksum_from='Avalanche',
-            size=1150585339,
-        ),
-    ),
+    sources=(Source('CUB_200_2011.tgz', _FILES, 1150585339, 'md5:97eceeb196236b17998738112f37df78'),),
+    files_at='https://data.caltech.edu/records/65de6-vp158/files',
+    checksums_from='Avalanche',
     notes='Parts, attributes and segmentations are not used.',
 )
 
@@ -164,11 +157,6 @@ NABIRDS = PublishedSet(
     licence='Own terms of use, which have to be agreed to on the data set page: non-commercial research and education.',
     boxes='one per image',
     hierarchy='groups of birds, from `hierarchy.txt`',
-    sources=(
-        Source(
-            'nabirds.tar.gz',
-            (*_FILES, 'hierarchy.txt'),
-            by_hand='agree to the terms of use at https://dl.allaboutbirds.org/nabirds, which then names the link',
-        ),
-    ),
+    sources=(Source('nabirds.tar.gz', (*_FILES, 'hierarchy.txt')),),
+    by_hand='agree to the terms of use at https://dl.allaboutbirds.org/nabirds, which then names the link',
 )

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -105,25 +105,24 @@ class Source:
     Attributes:
         name: Name of the file.
         provides: What it brings, as paths below the data set's folder; where several layouts are read, alternatives are
-            separated by ``|``, the archive's own first. A file that is no archive has one.
-        url: Where anyone can fetch it; None if it has to be fetched by hand.
-        checksum: ``'md5:...'`` or ``'sha256:...'``; None if it is not published.
-        checksum_from: Who published the checksum.
+            separated by ``|``, the archive's own first. Defaults to the file itself.
         size: In bytes, None if it is not published.
-        by_hand: How to get it where ``url`` is None.
+        checksum: ``'md5:...'`` or ``'sha256:...'``; None if it is not published.
+        url: Where anyone can fetch it; None if it has to be fetched by hand.
         optional: Whether the data set is complete without it.
         rename: New names of files and folders that lie at the archive's top.
     """
 
     name: str
-    provides: tuple[str, ...]
-    url: str | None = None
-    checksum: str | None = None
-    checksum_from: str = ''
+    provides: tuple[str, ...] = ()
     size: int | None = None
-    by_hand: str = ''
+    checksum: str | None = None
+    url: str | None = None
     optional: bool = False
     rename: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'provides', self.provides or (self.name,))
 
     @property
     def is_archive(self) -> bool:
@@ -143,8 +142,8 @@ class Source:
 class PublishedSet:
     """A published data set; ``tools/datasets/prepare.py`` and the pages of the data sets say what stands here.
 
-    Checksums and sizes are those that the set's authors publish, or else torchvision or TensorFlow Datasets, whose
-    loaders verify them; ``checksum_from`` says which. What is nowhere published is None.
+    Checksums and sizes are those that the set's authors publish, or else a library whose loader verifies them. What is
+    nowhere published is None.
 
     Attributes:
         name: Short name, as in the names of configs.
@@ -153,6 +152,9 @@ class PublishedSet:
         homepage: Where its authors present it.
         licence: Its terms, as far as its authors state them; a sentence.
         sources: Its files.
+        files_at: URL of the folder in which those are that have no URL of their own.
+        by_hand: Without that, how to get them.
+        checksums_from: Who published the checksums.
         sizes: Images of each official split. Defaults to the reader's.
         total: Number of images, where it is published but those of the splits are not.
         boxes: Which boxes it has, a word or two.
@@ -166,6 +168,9 @@ class PublishedSet:
     homepage: str
     licence: str
     sources: tuple[Source, ...]
+    files_at: str = ''
+    by_hand: str = ''
+    checksums_from: str = ''
     sizes: Mapping[str, int | None] = field(default_factory=dict)
     total: int | None = None
     boxes: str = 'none'
@@ -174,6 +179,9 @@ class PublishedSet:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'sizes', self.sizes or self.reader.SIZES)
+        if self.files_at:
+            sources = (replace(one, url=one.url or f'{self.files_at}/{one.name}') for one in self.sources)
+            object.__setattr__(self, 'sources', tuple(sources))
 
     @property
     def splits(self) -> tuple[str, ...]:

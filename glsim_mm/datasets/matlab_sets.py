@@ -72,31 +72,12 @@ FLOWERS = PublishedSet(
     homepage=_FLOWERS,
     licence=f'{NOT_STATED}.',
     sources=(
-        Source(
-            '102flowers.tgz',
-            ('jpg',),
-            url=f'{_FLOWERS}/102flowers.tgz',
-            checksum='md5:52808999861908f626f3c1f4e79d11fa',
-            checksum_from=TORCHVISION,
-            size=344862509,
-        ),
-        Source(
-            'imagelabels.mat',
-            ('imagelabels.mat',),
-            url=f'{_FLOWERS}/imagelabels.mat',
-            checksum='md5:e0620be6f572b9609742df49c70aed4d',
-            checksum_from=TORCHVISION,
-            size=502,
-        ),
-        Source(
-            'setid.mat',
-            ('setid.mat',),
-            url=f'{_FLOWERS}/setid.mat',
-            checksum='md5:a5357ecc9cb78c4bef273ce3793fc85c',
-            checksum_from=TORCHVISION,
-            size=14989,
-        ),
+        Source('102flowers.tgz', ('jpg',), 344862509, 'md5:52808999861908f626f3c1f4e79d11fa'),
+        Source('imagelabels.mat', size=502, checksum='md5:e0620be6f572b9609742df49c70aed4d'),
+        Source('setid.mat', size=14989, checksum='md5:a5357ecc9cb78c4bef273ce3793fc85c'),
     ),
+    files_at=_FLOWERS,
+    checksums_from=TORCHVISION,
 )
 
 
@@ -159,11 +140,6 @@ class StanfordCarsFormat(FineGrainedDataset):
         ]
 
 
-_CARS_GONE = (
-    "the authors' server (ai.stanford.edu/~jkrause/cars/car_dataset.html) no longer has it; copies are named in "
-    'https://github.com/pytorch/vision/issues/7545'
-)
-
 CARS = PublishedSet(
     name='cars',
     title='Stanford Cars',
@@ -175,36 +151,31 @@ CARS = PublishedSet(
         Source(
             'cars_train.tgz',
             ('cars_train|car_ims',),
-            checksum='sha256:512b227b30e2f0a8aab9e09485786ab4479582073a144998da74d64b801fd288',
-            checksum_from=TENSORFLOW_DATASETS,
-            size=979269282,
-            by_hand=_CARS_GONE,
+            979269282,
+            'sha256:512b227b30e2f0a8aab9e09485786ab4479582073a144998da74d64b801fd288',
         ),
         Source(
             'cars_test.tgz',
             ('cars_test|car_ims',),
-            checksum='sha256:bffea656d6f425cba3c91c6d83336e4c5f86c6cffd8975b0f375d3a10da8e243',
-            checksum_from=TENSORFLOW_DATASETS,
-            size=977350468,
-            by_hand=_CARS_GONE,
+            977350468,
+            'sha256:bffea656d6f425cba3c91c6d83336e4c5f86c6cffd8975b0f375d3a10da8e243',
         ),
         Source(
             'car_devkit.tgz',
             ('devkit/cars_meta.mat|cars_annos.mat', 'devkit/cars_train_annos.mat|cars_annos.mat'),
-            checksum='sha256:b97deb463af7d58b6bfaa18b2a4de9829f0f79e8ce663dfa9261bf7810e9accd',
-            checksum_from=TENSORFLOW_DATASETS,
-            size=330960,
-            by_hand=_CARS_GONE,
+            330960,
+            'sha256:b97deb463af7d58b6bfaa18b2a4de9829f0f79e8ce663dfa9261bf7810e9accd',
         ),
         Source(
             'cars_test_annos_withlabels.mat',
             ('cars_test_annos_withlabels.mat|devkit/cars_test_annos_withlabels.mat|cars_annos.mat',),
-            checksum='sha256:790f75be8ea34eeded134cc559332baf23e30e91367e9ddca97d26ed9b895f05',
-            checksum_from=TENSORFLOW_DATASETS,
-            size=185758,
-            by_hand=_CARS_GONE,
+            185758,
+            'sha256:790f75be8ea34eeded134cc559332baf23e30e91367e9ddca97d26ed9b895f05',
         ),
     ),
+    by_hand="the authors' server (ai.stanford.edu/~jkrause/cars/car_dataset.html) no longer has it; copies are named "
+    'in https://github.com/pytorch/vision/issues/7545',
+    checksums_from=TENSORFLOW_DATASETS,
     notes='The layout with `car_ims/` and `cars_annos.mat` is read too.',
 )
 
@@ -277,28 +248,24 @@ DOGS = PublishedSet(
         Source(
             'images.tar',
             ('Images',),
-            url=f'{_DOGS}/images.tar',
-            checksum='sha256:a443fc2f9a851aa1a7b8e4fa4af94b8459fce2c9f5a2f4dd4669cf9673a4ec58',
-            checksum_from=TENSORFLOW_DATASETS,
-            size=793579520,
+            793579520,
+            'sha256:a443fc2f9a851aa1a7b8e4fa4af94b8459fce2c9f5a2f4dd4669cf9673a4ec58',
         ),
         Source(
             'lists.tar',
             ('train_list.mat|lists/train_list.mat', 'test_list.mat|lists/test_list.mat'),
-            url=f'{_DOGS}/lists.tar',
-            checksum='sha256:34b47cacd9a98b5d150e084f24d29391c084c55272295ec65c85651bc35f4d6c',
-            checksum_from=TENSORFLOW_DATASETS,
-            size=481280,
+            481280,
+            'sha256:34b47cacd9a98b5d150e084f24d29391c084c55272295ec65c85651bc35f4d6c',
         ),
         Source(
             'annotation.tar',
             ('Annotation',),
-            url=f'{_DOGS}/annotation.tar',
-            checksum='sha256:662ed36f707be6b195c2fda392d8e153e83af28cedc8e2134a649f198def30fd',
-            checksum_from=TENSORFLOW_DATASETS,
-            size=21852160,
+            21852160,
+            'sha256:662ed36f707be6b195c2fda392d8e153e83af28cedc8e2134a649f198def30fd',
             optional=True,
         ),
     ),
+    files_at=_DOGS,
+    checksums_from=TENSORFLOW_DATASETS,
     notes='`annotation.tar` has the boxes, which only `with_boxes=True` reads.',
 )

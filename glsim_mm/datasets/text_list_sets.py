@@ -61,12 +61,12 @@ FOOD101 = PublishedSet(
         Source(
             'food-101.tar.gz',
             ('images', 'meta/classes.txt', 'meta/train.txt', 'meta/test.txt'),
-            url='http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz',
-            checksum='md5:85eeb15f3717b99a5da872d97d918f87',
-            checksum_from=TORCHVISION,
-            size=4996278331,
+            4996278331,
+            'md5:85eeb15f3717b99a5da872d97d918f87',
         ),
     ),
+    files_at='http://data.vision.ee.ethz.ch/cvl',
+    checksums_from=TORCHVISION,
 )
 
 
@@ -146,23 +146,16 @@ PETS = PublishedSet(
     boxes=f'heads, of training images, {WITH_BOXES}',
     hierarchy='cat or dog',
     sources=(
-        Source(
-            'images.tar.gz',
-            ('images',),
-            url=f'{_OXFORD}/pets/data/images.tar.gz',
-            checksum='md5:5c4f3ee8e5d25df40f4fd59a7f44e54c',
-            checksum_from=TORCHVISION,
-            size=791918971,
-        ),
+        Source('images.tar.gz', ('images',), 791918971, 'md5:5c4f3ee8e5d25df40f4fd59a7f44e54c'),
         Source(
             'annotations.tar.gz',
             ('annotations/trainval.txt', 'annotations/test.txt'),
-            url=f'{_OXFORD}/pets/data/annotations.tar.gz',
-            checksum='md5:95a8c909bbe2e81eed6a22bccdf3f68f',
-            checksum_from=TORCHVISION,
-            size=19173078,
+            19173078,
+            'md5:95a8c909bbe2e81eed6a22bccdf3f68f',
         ),
     ),
+    files_at=f'{_OXFORD}/pets/data',
+    checksums_from=TORCHVISION,
 )
 
 
@@ -250,9 +243,9 @@ AIRCRAFT = PublishedSet(
                     for split in FGVCAircraftFormat.SIZES
                 ),
             ),
-            url=f'{_OXFORD}/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz',
         ),
     ),
+    files_at=f'{_OXFORD}/fgvc-aircraft/archives',
 )
 
 
@@ -337,11 +330,11 @@ VEGFRU = PublishedSet(
         Source(
             f'{half} of VegFru',
             (f'{folder}_images', *(f'{folder}_lists/{prefix}_{split}.txt' for split in ('train', 'val', 'test'))),
-            by_hand='https://github.com/ustc-vim/vegfru leads to the download (pan.baidu.com); there is a copy at '
-            'https://www.kaggle.com/datasets/zhaoyj688/vegfru',
         )
         for half, folder, prefix in (('vegetables', 'veg200', 'veg'), ('fruits', 'fru92', 'fru'))
     ),
+    by_hand='https://github.com/ustc-vim/vegfru leads to the download (pan.baidu.com); there is a copy at '
+    'https://www.kaggle.com/datasets/zhaoyj688/vegfru',
     notes="Keep the folders: unlike in the GLSim authors' scripts, nothing is to be moved together.",
 )
 
@@ -398,9 +391,7 @@ def _read_labels(path: str, column: str) -> list[tuple[int, int, dict[str, str]]
 def _lists_of_authors(folder: str, **urls: str) -> tuple[Source, ...]:
     commit = 'https://raw.githubusercontent.com/arkel23/GLSim/1a260fc778639c22115c21106434a5abf4c36db6/data'
     names = ('classid_classname', 'train', 'val', 'test')
-    return tuple(
-        Source(f'{name}.csv', (f'{name}.csv',), url=urls.get(name, f'{commit}/{folder}/{name}.csv')) for name in names
-    )
+    return tuple(Source(f'{name}.csv', url=urls.get(name, f'{commit}/{folder}/{name}.csv')) for name in names)
 
 
 @DATASETS.register_module()
@@ -431,11 +422,7 @@ DAFB_SET = PublishedSet(
     licence=f'{NOT_STATED}. The pictures come from Danbooru and belong to their artists.',
     total=463437,
     sources=(
-        Source(
-            'dafre_full.tar.gz',
-            ('fullMin256',),
-            by_hand="its homepage links the authors' folder on Google Drive, which has the archive in data/",
-        ),
+        Source('dafre_full.tar.gz', ('fullMin256',)),
         # The list of validation pictures is in another repository of the authors.
         *_lists_of_authors(
             'daf',
@@ -443,6 +430,7 @@ DAFB_SET = PublishedSet(
             'daf/val.csv',
         ),
     ),
+    by_hand="its homepage links the authors' folder on Google Drive, which has the archive in data/",
     notes="The number of images is the paper's (arXiv 2101.08674); what is checked are the pictures that the lists "
     'name.',
 )
@@ -478,14 +466,10 @@ MOE = PublishedSet(
     'pictures to write to its author if they do not agree.',
     boxes='none (the images are crops)',
     sources=(
-        Source(
-            'animeface-character-dataset.zip',
-            ('data',),
-            url='http://www.nurs.or.jp/~nagadomi/animeface-character-dataset/data/animeface-character-dataset.zip',
-            rename={'thumb': 'data'},
-        ),
+        Source('animeface-character-dataset.zip', ('data',), rename={'thumb': 'data'}),
         *_lists_of_authors('moe'),
     ),
+    files_at='http://www.nurs.or.jp/~nagadomi/animeface-character-dataset/data',
     notes="GLSim's authors name https://www.kaggle.com/datasets/mylesoneill/tagged-anime-illustrations "
     '(moeimouto-faces) as their source; its folders of characters belong in data/.',
 )
@@ -561,8 +545,6 @@ def _read_lists_of(path: str, *names: str) -> list[list[dict]]:
     return [content[name] for name in names]
 
 
-_INAT = 'https://ml-inat-competition-datasets.s3.amazonaws.com/2017'
-
 INAT17 = PublishedSet(
     name='inat17',
     title='iNaturalist 2017',
@@ -573,22 +555,13 @@ INAT17 = PublishedSet(
     boxes=f'of 9 super-classes, {WITH_BOXES}',
     hierarchy='13 super-classes',
     sources=(
-        Source(
-            'train_val_images.tar.gz',
-            ('train_val_images',),
-            url=f'{_INAT}/train_val_images.tar.gz',
-            checksum='md5:7c784ea5e424efaec655bd392f87301f',
-            checksum_from="the set's authors",
-        ),
-        Source(
-            'train_val2017.zip',
-            ('train2017.json', 'val2017.json'),
-            url=f'{_INAT}/train_val2017.zip',
-            size=26836398,
-        ),
-        Source('train_2017_bboxes.zip', ('train_2017_bboxes.json',), f'{_INAT}/train_2017_bboxes.zip', optional=True),
-        Source('val_2017_bboxes.zip', ('val_2017_bboxes.json',), f'{_INAT}/val_2017_bboxes.zip', optional=True),
+        Source('train_val_images.tar.gz', ('train_val_images',), checksum='md5:7c784ea5e424efaec655bd392f87301f'),
+        Source('train_val2017.zip', ('train2017.json', 'val2017.json'), 26836398),
+        Source('train_2017_bboxes.zip', ('train_2017_bboxes.json',), optional=True),
+        Source('val_2017_bboxes.zip', ('val_2017_bboxes.json',), optional=True),
     ),
+    files_at='https://ml-inat-competition-datasets.s3.amazonaws.com/2017',
+    checksums_from="the set's authors",
     notes='The archive of images is 186 GB, and the images take as much again. The boxes are only read by '
     '`with_boxes=True`.',
 )

@@ -183,7 +183,7 @@ def format_set(published: PublishedSet) -> str:
     if published.notes:
         lines.append(f'  note: {published.notes}')
     for source in published.sources:
-        lines += [f'  {line}' for line in _describe(source)]
+        lines += [f'  {line}' for line in _describe(source, published)]
     return '\n'.join(lines)
 
 
@@ -214,7 +214,7 @@ def _shortened(what: str, found: Sequence[str]) -> list[str]:
 
 def _how_to_get(report: SetReport) -> Iterable[str]:
     for source in report.needed:
-        yield from (f'  {line}' for line in _describe(source))
+        yield from (f'  {line}' for line in _describe(source, report.published))
         if source.url is None and source.is_archive:
             yield f'    put it in {report.root / DOWNLOADS} and run with --download, or unpack it in {report.root}'
         elif source.url is None:
@@ -225,12 +225,12 @@ def _how_to_get(report: SetReport) -> Iterable[str]:
         yield f'what has a URL is fetched by: {command}'
 
 
-def _describe(source: Source) -> list[str]:
+def _describe(source: Source, published: PublishedSet) -> list[str]:
     size = 'size not published' if source.size is None else readable_size(source.size)
-    origin = f' (according to {source.checksum_from})' if source.checksum_from else ''
-    checksum = f'{source.checksum}{origin}' if source.checksum else 'checksum not published'
+    checksum = f'{source.checksum} (according to {published.checksums_from})'
+    checksum = checksum if source.checksum else 'checksum not published'
     optional = ', optional' if source.optional else ''
-    return [f'{source.name}: {size}, {checksum}{optional}', f'  {source.url or source.by_hand}']
+    return [f'{source.name}: {size}, {checksum}{optional}', f'  {source.url or published.by_hand}']
 
 
 def readable_size(size: int) -> str:
