@@ -120,9 +120,9 @@ def check_set(
         report.annotation_error = str(error)
         return report
     report.num_listed = len(paths)
-    missing = set(missing_files(paths))
-    report.missing_images = [_below(root, path) for path in paths if path in missing]
-    there = [path for path in paths if path not in missing]
+    gone = set(missing_files(paths))
+    report.missing_images = [_below(root, path) for path in paths if path in gone]
+    there = [path for path in paths if path not in gone]
     if images:
         report.unreadable = find_unreadable(there, workers, progress)
     if deep:
