@@ -19,7 +19,6 @@ HEAVY = {
 # Being moved to the top of their files.
 KNOWN = {
     'glsim_mm.models.retrievers.prototypes -> retrieval.gallery',
-    'glsim_mm.analysis.selection_cost_report -> textwrap',
     'retrieval.evaluation.locations -> retrieval.gallery',
     'retrieval.evaluation.locations -> retrieval.gallery.conditions',
     'retrieval.ranking.augmentation -> retrieval.gallery',

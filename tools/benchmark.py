@@ -52,20 +52,26 @@ def _add_workload(parser: argparse.ArgumentParser, sizes: list[int], batches: li
 
 def main(args: argparse.Namespace) -> None:
     """Measure, print and write."""
-    from glsim_mm.analysis.speed import commands
+    from glsim_mm.analysis import loading_speed, model_speed
+    from glsim_mm.apis import load_config
 
     out = Path(args.out) if args.out else None
     if args.task == 'loading':
-        from glsim_mm.apis import load_config
-
         cfg = load_config(args.config, args.cfg_options)
-        commands.run_loading(cfg, args.num_workers, args.images, args.rounds, args.device, args.threads, out, print)
+        loading_speed.run_loading(
+            cfg, args.num_workers, args.images, args.rounds, args.device, args.threads, out, print
+        )
         return
-    works = commands.plan(args.models, args.sizes, args.batch_sizes, args.device, args.threads)
+    works = [  # the smallest images first
+        model_speed.Workload(model, size, batch, args.device, args.threads)
+        for model in args.models
+        for size in args.sizes
+        for batch in args.batch_sizes
+    ]
     if args.task == 'inference':
-        commands.run_inference(works, args.modes, args.rounds, not args.no_memory, out, print)
+        model_speed.run_inference(works, args.modes, args.rounds, not args.no_memory, out, print)
     else:
-        commands.run_training(works, args.rounds, not args.no_memory, out, print)
+        model_speed.run_training(works, args.rounds, not args.no_memory, out, print)
 
 
 if __name__ == '__main__':

@@ -18,8 +18,8 @@ from ..apis.model import load_model
 from ..errors import GLSimError
 from ..models.classifiers import GLSimClassifier
 from ..models.classifiers.crop_policy import TestOptions, margin
-from .speed.flops import count_flops
-from .speed.timing import Spread, time_in_turns, times_as_fast
+from .measuring import Spread, time_in_turns, times_as_fast
+from .model_speed import count_flops
 
 
 @dataclass(frozen=True)

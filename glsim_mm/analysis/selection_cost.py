@@ -1,18 +1,23 @@
 """What selecting regions costs: counted by formula and measured side by side in one run."""
 
+import csv
+import io
+import platform
 import random
-from collections.abc import Callable, Sequence
-from itertools import product
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby, product
+from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..apis.options import load_config
 from ..errors import GLSimError
 from ..models.utils import check_image_size
-from ..ops.cost import (
-    PUBLISHED_SELECTORS,
+from ..selectors import (
     SELECTORS,
     EncoderShape,
     encoder_flops,
@@ -20,48 +25,89 @@ from ..ops.cost import (
     published_selection_flops,
     selection_flops,
 )
-from .selection_cases import PLAIN, Case, Passes, list_cases
-from .selection_memory import MemoryMeter, MemoryUse
+from .measuring import Spread, write_result
+from .selection_cost_plot import check_matplotlib, plot_costs
+from .selection_passes import PLAIN, Case, CostRow, MemoryMeter, MemoryUse, Passes, list_cases, vit_settings
+
+_WAY_NAMES = {'fused': 'ours', 'published': 'published', 'whole model': '+ crop pass'}
+_PLAIN_NOTE = 'no selection: a plain ViT; "published" makes the attention matrices and drops them.'
+_HEAD = (
+    'selector        way         time / plain pass scoring   peak  SxS         MFLOPs',
+    '                            median (range)         ms    MiB alive  paper   ours',
+)
+_EXPLANATION = """\
+ours: fused attention, queries and keys recorded where needed; published:
+unfused attention, whole matrices and their products. Peak: beyond weights and
+images.
+SxS alive: attention matrices held at once, per image; a layer has one per head.
+Paper: FLOPs as in arXiv 2407.12891; ours: FLOPs of this package's own way."""
 
 
-class Spread(NamedTuple):
-    """Median, smallest and largest of a few measurements."""
+def run_study(
+    out_dir: str,
+    sizes: Sequence[int] = (224, 448),
+    batch_size: Sequence[int] = (1,),
+    model: str = 'vit-base',
+    patch_size: int = 16,
+    config: str | None = None,
+    selectors: Sequence[str] | None = None,
+    repeats: int = 5,
+    threads: int | None = None,
+    device: str = 'cpu',
+    no_plot: bool = False,
+    on_progress: Callable[[str], Any] = lambda text: None,
+) -> str:
+    """Measure what selecting regions costs, write ``selection_cost.csv`` and draw ``selection_cost.png``.
 
-    median: float
-    low: float
-    high: float
+    Args:
+        out_dir: Folder for the results.
+        sizes: Sides of square images in pixels. Defaults to 224 and 448.
+        batch_size: Images per pass. Defaults to one.
+        model: A name of ``GLSimViT.arch_zoo``.
+        patch_size: Side of a patch in pixels.
+        config: Config of a GLSimClassifier, in place of ``model`` and ``patch_size``.
+        selectors: What to measure. Defaults to all.
+        repeats: Counted rounds.
+        threads: Threads on CPU. Defaults to torch's number.
+        device: ``'cpu'`` or a CUDA device.
+        no_plot: Do not draw.
+        on_progress: Called with lines of text meanwhile.
 
+    Returns:
+        The table.
 
-class CostRow(NamedTuple):
-    """Cost of one pass at one image and batch size.
-
-    Attributes:
-        image_size: Side in pixels.
-        batch_size: Images.
-        num_tokens: Tokens S per image.
-        case: What ran.
-        seconds: Wall time of the pass. None where memory did not suffice.
-        ratio: The same over the plain encoder pass that ran directly before it.
-        scoring_ms: Time of scoring the patches alone, in milliseconds; None without a selector and for the whole model.
-        memory: Peak memory. None where it did not suffice.
-        published_mflops: The paper's count, per image. None where it has none.
-        published_percent: That, in percent of its count of the encoder.
-        needed_mflops: This package's count for its own way, per image; None where there is none.
-        needed_percent: That, in percent of the encoder's FLOPs.
+    Raises:
+        GLSimError: If an argument does not fit, matplotlib is missing, or results cannot be written.
     """
+    if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
+        raise GLSimError(f'--device {device}: torch sees no GPU; take --device cpu')
+    if not no_plot:
+        check_matplotlib()
+    folder = _make_out_dir(out_dir)
+    settings = load_config(config).model.to_dict() if config else vit_settings(model, patch_size)
+    rows = measure_selection_cost(settings, sizes, batch_size, selectors, repeats, device, threads, on_progress)
+    name = config or f'{model}, patch {patch_size}'
+    setting = dict(
+        model=name,
+        repeats=repeats,
+        device=_device_name(device),
+        threads=threads or torch.get_num_threads(),
+        torch=torch.__version__,
+    )
+    write_result(folder / 'selection_cost.csv', _to_csv(rows, setting))
+    if not no_plot:
+        plot_costs(rows, Passes(settings).shape(), folder / 'selection_cost.png', _title(setting))
+    return f'{_title(setting)}\n\n{_format_costs(rows)}'
 
-    image_size: int
-    batch_size: int
-    num_tokens: int
-    case: Case
-    seconds: Spread | None
-    ratio: Spread | None
-    scoring_ms: Spread | None
-    memory: MemoryUse | None
-    published_mflops: float | None
-    published_percent: float | None
-    needed_mflops: float | None
-    needed_percent: float | None
+
+def _device_name(device: str) -> str:
+    if torch.device(device).type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    return f'CPU {platform.machine()}'
+
+
+def _title(setting: dict[str, object]) -> str:
+    return '{model}; {device}, {threads} threads, torch {torch}; {repeats} rounds'.format(**setting)
 
 
 def measure_selection_cost(
@@ -80,10 +126,10 @@ def measure_selection_cost(
     divided by: what else the machine does then hits both. A first round is not counted.
 
     Args:
-        settings: Settings of a GLSimClassifier; see :func:`glsim_mm.analysis.selection_cases.vit_settings`.
+        settings: Settings of a GLSimClassifier; see :func:`glsim_mm.analysis.selection_passes.vit_settings`.
         image_sizes: Sides of square images in pixels.
         batch_sizes: Images per pass. Defaults to one.
-        selectors: Names; see :func:`glsim_mm.analysis.selection_cases.list_cases`. Defaults to all.
+        selectors: Names; see :func:`glsim_mm.analysis.selection_passes.list_cases`. Defaults to all.
         repeats: Counted rounds, at least 1.
         device: ``'cpu'`` or a CUDA device.
         threads: Threads on CPU. Defaults to None, torch's number.
@@ -157,10 +203,9 @@ def _row(
     tokens = passes.layout.num_extra_tokens + rows * cols
     is_scored = case.selector != 'none' and case.way != 'whole model'
     published = needed = None
-    if case.selector in PUBLISHED_SELECTORS:
+    if case.selector in SELECTORS:
         published = published_selection_flops(case.selector, size, shape)
-    if case.selector in SELECTORS and case.way == 'fused':
-        needed = selection_flops(case.selector, tokens, shape)
+        needed = selection_flops(case.selector, tokens, shape) if case.way == 'fused' else None
     return CostRow(
         size,
         batch,
@@ -179,3 +224,94 @@ def _row(
 
 def _spread(values: Sequence[float]) -> Spread:
     return Spread(median(values), min(values), max(values))
+
+
+def _format_costs(rows: Sequence[CostRow]) -> str:
+    """Lay rows out in 80 columns, one block per image and batch size, with what the counts leave out below."""
+    blocks = []
+    for (size, batch, tokens), group in groupby(rows, key=lambda row: row[:3]):
+        block = list(group)
+        seconds = block[0].seconds
+        title = f'{size} px, batch {batch}, S = {tokens} tokens'
+        if seconds:
+            title += f': plain pass {seconds.median:.3g} s ({seconds.low:.3g}-{seconds.high:.3g})'
+        blocks.append('\n'.join([title, *_HEAD, *map(_line, block)]))
+    selectors = dict.fromkeys(row.case.selector for row in rows)
+    notes = {name: SELECTORS[name].note if name in SELECTORS else _PLAIN_NOTE for name in selectors}
+    folded = [
+        textwrap.wrap(f'{name}: {note}', 80, initial_indent='  ', subsequent_indent='    ')
+        for name, note in notes.items()
+        if note
+    ]
+    return '\n\n'.join([*blocks, '\n'.join([_EXPLANATION, *sum(folded, [])])])
+
+
+def _make_out_dir(path: str) -> Path:
+    """Make the folder for results, and try to write to it, before hours are spent on them."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / '.write-probe'
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise GLSimError(f'cannot write to {path} ({error.strerror}); choose another --out-dir') from error
+    return folder
+
+
+def _to_csv(rows: Sequence[CostRow], setting: Mapping[str, object]) -> str:
+    """One line per row; ``setting`` are columns that are equal in all lines, such as model, device and versions."""
+    records = [{**_record(row), **setting} for row in rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(records[0]))
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
+def _line(row: CostRow) -> str:
+    memory = row.memory
+    cells = [
+        f'{row.case.selector:<15}',
+        f'{_WAY_NAMES[row.case.way]:<11}',
+        f'{_range(row.ratio):<17}',
+        f'{_number(row.scoring_ms.median if row.scoring_ms else None):>7}',
+        f'{"-" if memory is None else round(memory.peak_bytes / 2**20):>6}',
+        f'{"-" if memory is None else memory.num_matrices:>4}',
+        f'{_number(row.published_mflops):>7}',
+        f'{_number(row.needed_mflops):>6}',
+    ]
+    return ' '.join(cells)
+
+
+def _range(spread: Spread | None) -> str:
+    if spread is None:
+        return 'too little memory'
+    digits = 2 if spread.high < 10 else 1
+    return '{:.{digits}f} ({:.{digits}f}-{:.{digits}f})'.format(*spread, digits=digits)
+
+
+def _number(value: float | None) -> str:
+    """Two digits, as the paper prints them: 0.45, 14, 8.2e3."""
+    if value is None:
+        return '-'
+    return f'{value:.2g}'.replace('e+0', 'e').replace('e+', 'e')
+
+
+def _record(row: CostRow) -> dict[str, object]:
+    record: dict[str, object] = {
+        'image_size': row.image_size,
+        'batch_size': row.batch_size,
+        'num_tokens': row.num_tokens,
+        'selector': row.case.selector,
+        'way': row.case.way,
+    }
+    for name, spread in (('seconds', row.seconds), ('ratio', row.ratio), ('scoring_ms', row.scoring_ms)):
+        for statistic in Spread._fields:
+            record[f'{name}_{statistic}'] = f'{getattr(spread, statistic):.6g}' if spread else ''
+    record['peak_mib'] = '' if row.memory is None else f'{row.memory.peak_bytes / 2**20:.2f}'
+    record['matrices_alive'] = '' if row.memory is None else row.memory.num_matrices
+    for name in ('published_mflops', 'published_percent', 'needed_mflops', 'needed_percent'):
+        value = getattr(row, name)
+        record[name] = '' if value is None else f'{value:.6g}'
+    return record

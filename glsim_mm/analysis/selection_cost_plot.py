@@ -1,4 +1,4 @@
-"""Selection cost over image size as a picture."""
+"""Selection cost over image size as a picture (``selection_cost.png``)."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -6,14 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import GLSimError
-from ..ops.cost import (
-    PUBLISHED_SELECTORS,
-    EncoderShape,
-    published_encoder_operations,
-    published_selection_flops,
-)
-from .selection_cases import PLAIN, Case
-from .selection_cost import CostRow
+from ..selectors import SELECTORS, EncoderShape, published_encoder_operations, published_selection_flops
+from .selection_passes import PLAIN, Case, CostRow
 
 # Okabe and Ito's palette, which people with any colour vision can tell apart; black is the plain encoder.
 _COLOURS = {
@@ -26,6 +20,7 @@ _COLOURS = {
     'none': '#000000',
 }
 _MARKERS = {'gls': 'o', 'maws': 's', 'class-attention': 'v', 'sacm': 'P', 'rollout': '^', 'psm': 'D', 'none': 'X'}
+_PUBLISHED = tuple(name for name, row in SELECTORS.items() if row.published_flops is not None)
 _PUBLISHED_SIZES = (224, 448, 768, 1024)
 
 
@@ -75,11 +70,9 @@ def _formula_sizes(sizes: Sequence[int]) -> list[int]:
 
 
 def _draw_formulas(axes: Any, sizes: Sequence[int], shape: EncoderShape) -> None:
-    for name in PUBLISHED_SELECTORS:
-        percent = [
-            100 * published_selection_flops(name, size, shape) / published_encoder_operations(size, shape)
-            for size in sizes
-        ]
+    for name in _PUBLISHED:
+        flops = [published_selection_flops(name, size, shape) or 0 for size in sizes]
+        percent = [100 * count / published_encoder_operations(size, shape) for count, size in zip(flops, sizes)]
         axes.plot(sizes, percent, color=_COLOURS[name], linewidth=1.2, linestyle='--')
 
 
@@ -140,7 +133,7 @@ def _label(axes: Any, title: str, unit: str, sizes: Sequence[int]) -> None:
 def _legend(rows: Sequence[CostRow]) -> list[Any]:
     from matplotlib.lines import Line2D
 
-    names = dict.fromkeys([*(row.case.selector for row in rows), *PUBLISHED_SELECTORS])
+    names = dict.fromkeys([*(row.case.selector for row in rows), *_PUBLISHED])
     labels = {'none': 'no selection'}
     handles = [
         Line2D([], [], **{**_style(Case(name, 'fused')), 'linestyle': 'none'}, label=labels.get(name, name))

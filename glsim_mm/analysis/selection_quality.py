@@ -21,9 +21,11 @@ from ..compat import apply_runtime_fixes
 from ..errors import GLSimError
 from ..evaluation import MEASURES, selection_quality
 from ..models.classifiers.glsim_classifier import annotated_boxes
-from ..models.necks import SelectionInputs, build_selector, check_selectors
+from ..models.necks import SelectionInputs, build_selector
 from ..models.utils import check_attention, record_attention, token_layout
 from ..ops import patch_grid, top_patches
+from ..selectors import check_selectors
+from .measuring import write_result
 
 _RESIZES = ('Resize', 'ResizeEdge')
 _CROPS = ('CenterCrop',)
@@ -62,7 +64,7 @@ def measure_selectors(
     Args:
         cfg: Config of an encoder within a GLSim model, and of the data. It is not changed.
         checkpoint: Weights of the whole model. None: what the config's backbone is initialised with.
-        selectors: Short names; see :data:`glsim_mm.models.necks.SELECTORS`.
+        selectors: Short names; see :data:`glsim_mm.selectors.SELECTORS`.
         top_os: Values of O.
         sizes: Sides of the network input in pixels. Defaults to None, the pipeline's own.
         num_images: Images spread evenly over the test set. Defaults to None, all.
@@ -234,12 +236,7 @@ def write_rows(rows: Sequence[QualityRow], folder: str | Path) -> Path:
     for row in rows:
         values = [f'{row.measures[name]:.4f}' for name in MEASURES]
         lines.append(','.join((str(row.size), row.selector, str(row.top_o), str(row.num_images), *values)))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
-    except OSError as error:
-        raise GLSimError(f'cannot write {path} ({error.strerror}); choose another folder') from error
-    return path
+    return write_result(path, '\n'.join(lines) + '\n')
 
 
 def format_rows(rows: Sequence[QualityRow]) -> str:

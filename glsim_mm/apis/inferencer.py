@@ -15,8 +15,8 @@ from ..images.photos import ImageInput, ImageItem, find_images
 from ..images.preparing import Prepared, predict_images, unreadable
 from ..images.results import to_result
 from ..models.classifiers import GLSimClassifier
-from ..models.necks import SELECTORS
 from ..progress import ProgressBar
+from ..selectors import SELECTORS
 from ..visualization.from_sample import prediction_from_sample
 from .config_errors import explain_config_errors
 from .model import load_model
@@ -54,7 +54,7 @@ class GLSimInferencer(ImageClassificationInferencer):
         checkpoint: Path or URL of its weights; read without running code from it.
         device: Defaults to the GPU if there is one.
         selector: Another selector than the config's: a short name (``'maws'``, see
-            :data:`glsim_mm.models.necks.SELECTORS`) or type (``'MAWSSelector'``), which takes over ``top_o`` and the
+            :data:`glsim_mm.selectors.SELECTORS`) or type (``'MAWSSelector'``), which takes over ``top_o`` and the
             other fields that all selectors have; a dict with ``type``, used as it is; or a dict without, which changes
             fields of the config's.
 
@@ -190,7 +190,9 @@ def _with_selector(cfg: Config, selector: str | Mapping | None) -> Config:
     neck = cfg.model.get('neck') or ConfigDict(type='GLSimSelector')
     if isinstance(selector, str):
         kept = {name: neck[name] for name in _SHARED_FIELDS if name in neck}
-        cfg.model.neck = ConfigDict(kept, **SELECTORS.get(selector, dict(type=selector)))
+        cfg.model.neck = ConfigDict(
+            kept, **(SELECTORS[selector].config if selector in SELECTORS else dict(type=selector))
+        )
     else:
         cfg.model.neck = ConfigDict(selector if 'type' in selector else {**neck, **selector})
     return cfg

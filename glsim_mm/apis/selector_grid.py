@@ -1,6 +1,5 @@
 """What several selectors would select in the same images, by the tokens of one trained encoder."""
 
-import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,8 +12,9 @@ from torch import Tensor, nn
 
 from ..errors import GLSimError
 from ..models import GLSimClassifier, RegionSelector
-from ..models.necks import SELECTORS, build_selector
+from ..models.necks import build_selector
 from ..models.utils import check_attention, record_attention
+from ..selectors import SELECTORS, check_selectors
 from ..visualization import ComparedImage, Selection, draw_selector_grid
 from ..visualization.from_sample import to_rgb_image
 from .model import load_model
@@ -36,7 +36,7 @@ def compare_selectors(
     Args:
         cfg: Config of a GLSim model and its data.
         checkpoint: Path or URL of the weights.
-        selectors: Keys of :data:`glsim_mm.models.necks.SELECTORS`, or ``'own'`` for the model's own selector, with its
+        selectors: Keys of :data:`glsim_mm.selectors.SELECTORS`, or ``'own'`` for the model's own selector, with its
             weights if it learns.
         options: Which images. Defaults to those of the class.
 
@@ -47,7 +47,7 @@ def compare_selectors(
         GLSimError: If a selector is unknown or lacks what it needs, or checkpoint or data cannot be used.
     """
     options = options or PictureOptions()
-    check_selectors(selectors)
+    check_selectors(selectors, [*SELECTORS, OWN])
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
         dataset = build_split(cfg, options.split)
         model = load_model(cfg, checkpoint)
@@ -80,25 +80,6 @@ def draw_selectors(
         raise GLSimError(f'no image of the {options.split} set could be read; check its files')
     picture = draw_selector_grid(rows, options.side, options.colormap, options.scaling)
     return write_picture(Path(out_dir) / GRID, picture)
-
-
-def check_selectors(names: Sequence[str]) -> None:
-    """Refuse names of selectors that are unknown.
-
-    Args:
-        names: Names.
-
-    Raises:
-        GLSimError: If one is unknown, or there is none.
-    """
-    known = [*SELECTORS, OWN]
-    if not names:
-        raise GLSimError(f'name one or more selectors: {", ".join(known)}')
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f'did you mean {close[0]}?' if close else f'choose from {", ".join(known)}'
-            raise GLSimError(f'there is no selector {name}; {hint}')
 
 
 def build_selectors(model: nn.Module, names: Sequence[str]) -> dict[str, RegionSelector]:

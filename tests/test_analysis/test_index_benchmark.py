@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from tiny_run import call_tool
 
-from glsim_mm.analysis.index_benchmark.kinds import recall
-from glsim_mm.analysis.index_benchmark.synthetic import clustered_embeddings
+from glsim_mm.analysis.index_benchmark import clustered_embeddings, recall
 
 
 def test_made_up_embeddings():

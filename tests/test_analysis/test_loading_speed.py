@@ -5,7 +5,7 @@ import json
 import pytest
 from tiny_run import call_tool, write_config, write_images
 
-from glsim_mm.analysis.speed.loading import loading_table, measure_loading
+from glsim_mm.analysis.loading_speed import loading_table, measure_loading
 from glsim_mm.apis import load_config
 from glsim_mm.errors import GLSimError
 

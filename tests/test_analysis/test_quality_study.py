@@ -14,7 +14,7 @@ from glsim_mm.analysis.selection_quality import measure_selectors, pipeline_with
 from glsim_mm.apis import load_config
 from glsim_mm.errors import GLSimError
 from glsim_mm.evaluation import MEASURES
-from glsim_mm.models.necks import SELECTORS
+from glsim_mm.selectors import SELECTORS
 
 EXTRA = """
 boxes = dict(type='CUBFormat', data_root='{data}', split='test', pipeline=test_pipeline)
@@ -76,7 +76,7 @@ def test_every_o_equals_the_model_with_that_selector(config):
 
     for row in rows:
         torch.manual_seed(0)
-        neck = dict(SELECTORS[row.selector], top_o=row.top_o)
+        neck = dict(SELECTORS[row.selector].config, top_o=row.top_o)
         model = MODELS.build(
             {**cfg.model, 'neck': neck, 'data_preprocessor': cfg.data_preprocessor, '_scope_': 'mmpretrain'}
         )

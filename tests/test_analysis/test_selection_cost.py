@@ -7,24 +7,14 @@ import torch
 from PIL import Image
 from tiny_run import ROOT, call_tool
 
-from glsim_mm.analysis.published_selection import PUBLISHED_SELECTIONS
-from glsim_mm.analysis.selection_cases import SELECTOR_TYPES, Case, Passes, list_cases, vit_settings
+from glsim_mm.analysis.selection_passes import PUBLISHED_SELECTIONS, Case, Passes, list_cases, vit_settings
 from glsim_mm.errors import GLSimError
-from glsim_mm.models.necks import SELECTORS
 
 
 @pytest.fixture(scope='module')
 def passes():
     """A ViT-Ti with random weights."""
     return Passes(vit_settings('vit-tiny'))
-
-
-def test_names_are_those_of_all_command_lines():
-    assert {name: dict(type=type_) for name, type_ in SELECTOR_TYPES.items()} == {
-        name: dict(type=SELECTORS[name]['type']) for name in SELECTOR_TYPES
-    }
-    # The variants of one similarity cost the same, and the oracle needs boxes.
-    assert set(SELECTORS) - set(SELECTOR_TYPES) == {'gls-l1', 'gls-l2', 'oracle'}
 
 
 @pytest.mark.parametrize('name', PUBLISHED_SELECTIONS)

@@ -7,21 +7,21 @@ import pytest
 import torch
 from tiny_run import ROOT, call_tool
 
-from glsim_mm.analysis.peak_memory import MeasuringProcesses
-from glsim_mm.analysis.speed.contenders import (
+from glsim_mm.analysis.measuring import MeasuringProcesses, spread, time_in_turns, times_as_fast
+from glsim_mm.analysis.model_speed import (
     EAGER,
     STRAIGHTFORWARD,
+    StraightforwardGLSim,
     Workload,
     build_glsim,
     build_plain,
+    count_flops,
     make_contender,
     make_images,
+    make_step,
+    measure_matmul_peak,
+    measure_memory,
 )
-from glsim_mm.analysis.speed.flops import count_flops
-from glsim_mm.analysis.speed.inference import measure_memory, selection_share
-from glsim_mm.analysis.speed.straightforward import StraightforwardGLSim
-from glsim_mm.analysis.speed.timing import measure_matmul_peak, spread, time_in_turns, times_as_fast
-from glsim_mm.analysis.speed.training import make_step
 from glsim_mm.apis import load_config
 
 WORK = Workload('vit-tiny', 64, 3)
@@ -66,10 +66,6 @@ def test_peak_memory_is_less_than_half_of_the_straightforward_implementation(tmp
     with MeasuringProcesses() as processes:
         slow, fast = (measure_memory(mode, work, tmp_path, processes) for mode in (STRAIGHTFORWARD, EAGER))
     assert 2 * fast < slow
-
-
-def test_selecting_and_cropping_takes_a_small_share():
-    assert selection_share(Workload('vit-small', 224, 2), rounds=3).low < 0.05
 
 
 def test_turns_and_ratios():

@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Measure and print."""
-    from glsim_mm.analysis.selection_cost_study import run_study
+    from glsim_mm.analysis.selection_cost import run_study
 
     print(run_study(**vars(args), on_progress=lambda text: print(text, file=sys.stderr)))
 

@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> None:
     """Measure, print and write."""
     from glsim_mm.analysis.selection_quality import format_rows, measure_selectors, write_rows
     from glsim_mm.apis import load_config
-    from glsim_mm.models.necks import SELECTORS
+    from glsim_mm.selectors import SELECTORS
 
     rows = []
     cfg = load_config(args.config, args.cfg_options)

@@ -32,7 +32,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Measure and print."""
-    from glsim_mm.analysis.index_benchmark.study import run_study
+    from glsim_mm.analysis.index_benchmark import run_study
 
     for text in run_study(
         Path(args.out), args.rows, args.dimension, args.queries, args.presets, args.batches, args.rounds, args.seed

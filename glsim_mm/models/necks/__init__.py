@@ -2,16 +2,14 @@
 
 from .attention_selectors import ClassAttentionSelector, MAWSSelector, PSMSelector, RolloutSelector, SACMSelector
 from .bilinear_attention_pooling import BilinearAttentionPooling, PooledAttention
-from .catalog import SELECTORS, build_selector, check_selectors
 from .glsim_selector import GLSimSelector
 from .pim_selector import PIMSelector
 from .reference_selectors import CenterSelector, OracleSelector, RandomSelector
-from .region_selector import RegionSelector, SelectedRegions, SelectionInputs
+from .region_selector import RegionSelector, SelectedRegions, SelectionInputs, build_selector
 from .similarity_modulation import SimilarityModulation
 from .simple_feature_pyramid import SimpleFeaturePyramid
 
 __all__ = [
-    'SELECTORS',
     'BilinearAttentionPooling',
     'CenterSelector',
     'ClassAttentionSelector',
@@ -30,5 +28,4 @@ __all__ = [
     'SimilarityModulation',
     'SimpleFeaturePyramid',
     'build_selector',
-    'check_selectors',
 ]

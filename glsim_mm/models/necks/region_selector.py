@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import torch
 from mmengine.model import BaseModule
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ...errors import GLSimError
@@ -18,6 +20,7 @@ from ...ops import (
     region_boxes,
     top_patches,
 )
+from ...selectors import SELECTORS, check_selectors
 from ..utils import AttentionRecord, TokenLayout, check_image_size
 
 
@@ -186,6 +189,21 @@ class RegionSelector(BaseModule):
             located = located[:, 0]
         crops = crop_and_resize(images, located, self.crop_size or image_size)
         return SelectedRegions(scores, inputs.grid, indices, located, crops)
+
+
+def build_selector(name: str, **settings) -> RegionSelector:
+    """A selector in evaluation mode, by its short name.
+
+    Args:
+        name: Key of :data:`glsim_mm.selectors.SELECTORS`.
+        **settings: Arguments of :class:`RegionSelector`, for example ``top_o``.
+
+    Raises:
+        GLSimError: If the name is unknown.
+    """
+    check_selectors([name])
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return MODELS.build({**SELECTORS[name].config, **settings}).eval()
 
 
 def _grid(tokens: Tensor, image_size: tuple[int, int], layout: TokenLayout) -> tuple[int, int]:

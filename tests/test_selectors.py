@@ -5,16 +5,19 @@ import math
 import numpy as np
 import pytest
 import torch
+from tiny_run import ROOT
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from glsim_mm.errors import GLSimError
 from glsim_mm.models import GLSimViT
+from glsim_mm.models.necks import build_selector
 from glsim_mm.ops import AttentionInputs, attention_matrix, attention_rollout, head_products, mutual_attention
-from glsim_mm.ops.cost import (
-    PUBLISHED_SELECTORS,
+from glsim_mm.selectors import (
     SELECTORS,
     EncoderShape,
     attention_matrix_flops,
+    check_selectors,
     count_tokens,
     encoder_flops,
     published_encoder_operations,
@@ -35,7 +38,7 @@ TINY = EncoderShape(num_layers=3, num_heads=2, embed_dims=6, patch_size=8)
 TOKENS = 5
 
 
-@pytest.mark.parametrize('selector', PUBLISHED_SELECTORS)
+@pytest.mark.parametrize('selector', PRINTED_MFLOPS)
 def test_the_papers_table_to_its_printed_digits(selector):
     computed = [f'{published_selection_flops(selector, size) / 1e6:.2g}' for size in SIZES]
     assert tuple(computed) == PRINTED_MFLOPS[selector]
@@ -203,7 +206,7 @@ COMPUTE = {
 }
 
 
-@pytest.mark.parametrize('selector', SELECTORS)
+@pytest.mark.parametrize('selector', COMPUTE)
 def test_selectors_cost_what_counted_arithmetic_costs(selector):
     head_dims = TINY.embed_dims // TINY.num_heads
     queries = random_numbers(TINY.num_layers, TINY.num_heads, TOKENS, head_dims)
@@ -249,10 +252,29 @@ def test_a_row_in_place_of_whole_products_saves_a_factor_of_the_tokens():
     assert selection_flops('rollout', tokens) > published_selection_flops('rollout', 448)  # the paper's has no matrices
 
 
+def test_the_table_says_what_the_classes_read():
+    for name, row in SELECTORS.items():
+        selector = build_selector(name)
+        reads = {'attention': selector.needs_attention, 'boxes': selector.needs_boxes}
+        assert reads == {kind: row.reads == kind for kind in reads}
+        assert type(selector).__name__ == row.type and set(row.settings) <= set(vars(selector))
+    assert {name for name, row in SELECTORS.items() if row.flops} == set(COMPUTE)
+    assert {name for name, row in SELECTORS.items() if row.published_flops} == set(PRINTED_MFLOPS)
+
+
+def test_the_documentation_names_every_selector():
+    text = (ROOT / 'docs' / 'reference' / 'region_selection.md').read_text(encoding='utf-8')
+    missing = [name for name in SELECTORS if f'`{name}`' not in text]
+    assert not missing
+
+
 def test_unknown_selectors_and_small_images():
-    with pytest.raises(ValueError, match='gls, maws, sacm, rollout, psm'):
-        published_selection_flops('class-attention', 224)
-    with pytest.raises(ValueError, match='class-attention'):
-        selection_flops('random', 197)
+    assert published_selection_flops('class-attention', 224) is None and selection_flops('random', 197) is None
     with pytest.raises(ValueError, match='smaller than one patch'):
         published_selection_flops('psm', 8)
+    with pytest.raises(GLSimError, match="no selector 'mawz'; did you mean maws"):
+        check_selectors(['gls', 'mawz'])
+    with pytest.raises(GLSimError, match='choose from gls'):
+        check_selectors(['xxxxxx'])
+    with pytest.raises(GLSimError, match='name one or more selectors: gls'):
+        check_selectors([])

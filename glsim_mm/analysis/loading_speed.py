@@ -1,9 +1,10 @@
 """Whether the data pipeline keeps up with the model."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -15,9 +16,10 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ...apis.config_errors import explain_config_errors
-from ...errors import GLSimError
-from .timing import Spread, spread, time_in_turns
+from ..apis.config_errors import explain_config_errors
+from ..errors import GLSimError
+from .measuring import Spread, markdown_table, spread, time_in_turns
+from .model_speed import write_results
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,23 @@ class LoadingReport:
     batch_size: int
     bottleneck: str
     headroom: float
+
+
+def run_loading(
+    cfg: Config,
+    num_workers: Sequence[int],
+    num_images: int,
+    rounds: int,
+    device: str,
+    threads: int | None,
+    out: Path | None,
+    tell: Callable[[str], Any],
+) -> None:
+    """Measure with :func:`measure_loading`, tell the tables, and write them into a folder if there is one."""
+    report = measure_loading(cfg, num_workers, num_images, rounds, device, threads)
+    table = loading_table(report)
+    tell(table)
+    write_results(out, table, [report])
 
 
 def measure_loading(
@@ -84,25 +103,20 @@ def measure_loading(
 
 
 def loading_table(report: LoadingReport) -> str:
-    """Tables in Markdown, and the bottleneck in a sentence.
-
-    Args:
-        report: Of :func:`measure_loading`.
-
-    Returns:
-        At most 80 columns.
-    """
+    """Tables in Markdown, and the bottleneck in a sentence."""
     total = sum(report.step_milliseconds.values())
-    lines = ['| step | ms per image | share |', '| --- | --- | --- |']
-    lines += [f'| {name} | {ms:.2f} | {100 * ms / total:.0f} % |' for name, ms in report.step_milliseconds.items()]
-    lines += ['', '| what | images/s (10 % to 90 %) |', '| --- | --- |']
+    steps = [(name, f'{ms:.2f}', f'{100 * ms / total:.0f} %') for name, ms in report.step_milliseconds.items()]
+    speeds = []
     for workers, speed in report.loader_speeds.items():
         where = 'in the main process' if workers == 0 else f'{workers} worker{"s" * (workers > 1)}'
-        lines.append(f'| loader, {where} | {_speed(speed)} |')
-    lines.append(f'| training step, batch {report.batch_size} | {_speed(report.model_speed)} |')
+        speeds.append((f'loader, {where}', _speed(speed)))
+    speeds.append((f'training step, batch {report.batch_size}', _speed(report.model_speed)))
+    tables = [
+        markdown_table(('step', 'ms per image', 'share'), steps),
+        markdown_table(('what', 'images/s (10 % to 90 %)'), speeds),
+    ]
     verdict = 'waits for the loader' if report.bottleneck == 'loader' else 'is what takes the time'
-    lines += ['', f'The model {verdict}: the loader is {report.headroom:.2f} times as fast.']
-    return '\n'.join(lines)
+    return '\n\n'.join([*tables, f'The model {verdict}: the loader is {report.headroom:.2f} times as fast.'])
 
 
 def _pipeline(dataset: Any) -> Sequence[dict]:

@@ -1,0 +1,322 @@
+"""What kinds of index cost and find, on made-up embeddings: time to build, memory, queries per second, recall."""
+
+import json
+import multiprocessing
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.errors import RetrievalError
+from retrieval.index import PRESETS, VectorIndex
+from retrieval.index.effort import calibrate
+from retrieval.index.faiss_calls import rows_of, run_search
+from retrieval.index.part import read_faiss, read_part, vectors_file, write_ids, write_index, write_vectors
+from retrieval.index.presets import is_flat
+from retrieval.index.training import build_faiss_index
+from retrieval.vectors import import_faiss
+
+from .measuring import markdown_table, peak_bytes, resident_bytes, time_in_turns, write_result
+
+SPACE, METRIC = 'a', 'cosine'
+QUERIES_FILE, TRUTH_FILE, RESULTS_FILE = 'queries.npy', 'truth.npy', 'results.json'
+K = 10
+_SINGLE = 50
+_CLUSTERS, _INTRINSIC, _SPREAD, _BLOCK = 5_000, 32, 0.8, 50_000
+
+
+@dataclass
+class KindResult:
+    """What was measured of a kind of index.
+
+    Attributes:
+        preset: Its name.
+        rows: Embeddings in the index.
+        dimension: Width of the embeddings.
+        build_seconds: Training, filling and calibration, one thread of FAISS where ``OMP_NUM_THREADS=1``.
+        recall: Share of the true 10 nearest among the 10 found, exact re-scoring as the preset has it.
+        recall_raw: The same without re-scoring.
+        single_ms: Median time of one query.
+        batch_qps: Queries per second of one batch of all queries.
+        build_mib: Peak resident memory of the process that built and searched.
+        disk_mib: Index file, without the whole vectors.
+        open_ms: Memory-mapped opening.
+        open_mib: Resident memory that opening added.
+        effort: Parameter that was calibrated and its value, as ``'nprobe 32'``.
+    """
+
+    preset: str
+    rows: int
+    dimension: int
+    build_seconds: float
+    recall: float
+    recall_raw: float
+    single_ms: float
+    batch_qps: float
+    build_mib: float
+    disk_mib: float
+    open_ms: float
+    open_mib: float
+    effort: str = ''
+
+
+@dataclass
+class Overhead:
+    """What :class:`VectorIndex` adds to FAISS, medians over rounds in which both take turns on one index.
+
+    Attributes:
+        preset: Kind of index.
+        batch: Queries at a time.
+        faiss_ms: FAISS alone, on prepared queries.
+        engine_ms: The engine: checks, unit length, search, ids.
+        ratio: Median of the rounds' ratios.
+    """
+
+    preset: str
+    batch: int
+    faiss_ms: float
+    engine_ms: float
+    ratio: float
+
+
+def run_study(
+    folder: Path,
+    rows: int,
+    dimension: int,
+    num_queries: int,
+    presets: Sequence[str] | None = None,
+    batches: Sequence[int] = (1, 64, 1024),
+    rounds: int = 9,
+    seed: int = 0,
+) -> Iterator[str]:
+    """Measure kinds of index, save after each, and go on where an earlier call stopped.
+
+    Args:
+        folder: For embeddings, indexes and ``results.json``; one folder per size.
+        rows: Embeddings in the gallery.
+        dimension: Width of the embeddings.
+        num_queries: Queries, none of them in the gallery.
+        presets: Kinds of index. Defaults to all.
+        batches: Queries at a time, for what the engine adds to FAISS.
+        rounds: Turns of FAISS and engine.
+        seed: Seed of the embeddings.
+
+    Yields:
+        Progress, then two Markdown tables.
+
+    Raises:
+        RetrievalError: If the folder holds measurements of another size, or one fails.
+    """
+    facts = dict(
+        rows=str(rows), dimension=str(dimension), queries=str(num_queries), seed=str(seed),
+        faiss=import_faiss().__version__, python=platform.python_version(), machine=platform.machine(),
+        threads=os.environ.get('OMP_NUM_THREADS', str(os.cpu_count())),
+    )  # fmt: skip
+    kinds, overheads = _earlier(folder, facts)
+
+    def save() -> None:
+        content = dict(facts=facts, kinds=[asdict(one) for one in kinds], overheads=[asdict(one) for one in overheads])
+        write_result(folder / RESULTS_FILE, content)
+
+    yield f'writing {rows:,} x {dimension} to {folder}, and searching them exactly'
+    prepare(folder, rows, dimension, num_queries, seed)
+    for preset in presets or PRESETS:
+        if all(one.preset != preset for one in kinds):
+            yield f'measuring {preset}'
+            kinds.append(measure(folder, preset))
+            save()
+        # Kinds without re-scoring, which FAISS alone does not do.
+        if preset in ('flat', 'ivf-flat', 'hnsw') and all(one.preset != preset for one in overheads):
+            overheads += measure_overhead(folder, preset, batches, rounds)
+            save()
+    yield format_kinds(kinds)
+    if overheads:
+        yield format_overheads(overheads)
+
+
+def clustered_embeddings(count: int, dimension: int, seed: int = 0, stream: int = 0) -> Iterator[np.ndarray]:
+    """Unit vectors as clustered as real embeddings are: uniform noise would make every kind of index look bad.
+
+    They lie around 5,000 centres, spread in a subspace of 32 dimensions, with a little noise in all of them.
+
+    Args:
+        count: Number of vectors.
+        dimension: Width d.
+        seed: Seed of centres and subspace.
+        stream: Another one draws other vectors of the same mixture: queries that are not in the gallery.
+
+    Yields:
+        float32, (n, d), blocks of at most 50,000.
+    """
+    shape = np.random.default_rng(seed)
+    basis = shape.normal(size=(min(_INTRINSIC, dimension), dimension)).astype(np.float32) / np.sqrt(dimension)
+    centres = shape.normal(size=(_CLUSTERS, len(basis))).astype(np.float32)
+    draw = np.random.default_rng([seed, stream])
+    for start in range(0, count, _BLOCK):
+        size = min(_BLOCK, count - start)
+        places = centres[draw.integers(0, _CLUSTERS, size)]
+        places = places + _SPREAD * draw.normal(size=places.shape).astype(np.float32)
+        rows = places @ basis + 0.05 * draw.normal(size=(size, dimension)).astype(np.float32)
+        yield (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def prepare(folder: Path, rows: int, dimension: int, num_queries: int, seed: int = 0) -> None:
+    """Write rows, queries and their true neighbours, unless they are there."""
+    if (folder / TRUTH_FILE).is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_ids(folder, np.arange(rows))
+    write_vectors(folder, SPACE, clustered_embeddings(rows, dimension, seed), dimension, METRIC)
+    queries = np.concatenate(list(clustered_embeddings(num_queries, dimension, seed, stream=1)))
+    np.save(folder / QUERIES_FILE, queries)
+    truth = read_part(folder, SPACE, 'flat').vectors.search(queries, K)[1]
+    np.save(folder / TRUTH_FILE, truth)
+
+
+def measure(folder: Path, preset: str) -> KindResult:
+    """Build and search a kind of index, then open it, each in a process of its own.
+
+    Raises:
+        RetrievalError: If the process is killed, as for want of memory.
+    """
+    built = _in_process(_build_and_search, folder, preset)
+    return KindResult(**built, **_in_process(_open, folder, preset))
+
+
+def measure_overhead(folder: Path, preset: str, batches: Sequence[int], rounds: int = 9) -> list[Overhead]:
+    """Compare FAISS and the engine on an index that :func:`measure` has built, for each number of queries at a time."""
+    part = read_part(folder, SPACE, preset, mmap=False)
+    engine = VectorIndex(part.vectors.d, METRIC, [part], device='cpu')
+    index = part.vectors if part.approximate is None else part.approximate
+    queries = np.load(folder / QUERIES_FILE)
+    results = []
+    for batch in batches:
+        chosen, repeats = np.resize(queries, (batch, queries.shape[1])), max(1, 64 // batch)
+        contenders = {
+            'faiss': partial(_repeat, partial(run_search, index, chosen, K), repeats),
+            'engine': partial(_repeat, partial(engine.search, chosen, K, rescore=0), repeats),
+        }
+        times = {name: 1e3 * np.array(seconds) / repeats for name, seconds in time_in_turns(contenders, rounds).items()}
+        medians = {name: float(np.median(values)) for name, values in times.items()}
+        ratio = float(np.median(times['engine'] / times['faiss']))
+        results.append(Overhead(preset, batch, medians['faiss'], medians['engine'], ratio))
+    return results
+
+
+def recall(found: np.ndarray, truth: np.ndarray) -> float:
+    """Share of true neighbours, ids (m, k), among those found, ids (m, k)."""
+    return float(np.mean([len(np.intersect1d(one, other)) / len(other) for one, other in zip(found, truth)]))
+
+
+def format_kinds(results: Sequence[KindResult]) -> str:
+    """Kinds of index as a Markdown table."""
+    heads = (
+        'preset', 'build s', 'looks at', 'recall@10', 'without re-scoring', '1 query ms', 'batch queries/s', 'peak MiB',
+        'file MiB', 'open ms', 'opened MiB',
+    )  # fmt: skip
+    rows = [
+        (
+            f'`{one.preset}`', f'{one.build_seconds:.0f}', one.effort or 'all rows', f'{one.recall:.3f}',
+            f'{one.recall_raw:.3f}', f'{one.single_ms:.2f}', f'{one.batch_qps:,.0f}', f'{one.build_mib:,.0f}',
+            f'{one.disk_mib:,.0f}', f'{one.open_ms:.1f}', f'{one.open_mib:.1f}',
+        )
+        for one in results
+    ]  # fmt: skip
+    return markdown_table(heads, rows)
+
+
+def format_overheads(results: Sequence[Overhead]) -> str:
+    """What the engine adds, as a Markdown table."""
+    rows = [
+        (
+            f'`{one.preset}`', one.batch, f'{one.faiss_ms:.2f}', f'{one.engine_ms:.2f}', f'{one.ratio:.3f}',
+            f'{one.engine_ms - one.faiss_ms:.2f}',
+        )
+        for one in results
+    ]  # fmt: skip
+    return markdown_table(('preset', 'queries at a time', 'FAISS ms', 'engine ms', 'ratio', 'added ms'), rows)
+
+
+def _earlier(folder: Path, facts: dict[str, str]) -> tuple[list[KindResult], list[Overhead]]:
+    path = folder / RESULTS_FILE
+    if not path.is_file():
+        return [], []
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        same = content['facts'] == facts
+        found = [KindResult(**one) for one in content['kinds']], [Overhead(**one) for one in content['overheads']]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RetrievalError(f'{path} is damaged: remove it') from error
+    if not same:
+        raise RetrievalError(f'{folder} holds measurements of another size, seed or version: choose another --out')
+    return found
+
+
+def _in_process(function: Callable[[Path, str], dict[str, Any]], folder: Path, preset: str) -> dict[str, Any]:
+    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context('spawn')) as pool:
+        try:
+            return pool.submit(function, folder, preset).result()
+        except BrokenProcessPool as error:
+            raise RetrievalError(f'measuring {preset} was killed: take fewer --rows, or give it more memory') from error
+
+
+def _build_and_search(folder: Path, preset: str) -> dict[str, Any]:
+    vectors = read_faiss(folder / vectors_file(SPACE))
+    queries, truth = np.load(folder / QUERIES_FILE), np.load(folder / TRUTH_FILE)
+    start = time.perf_counter()
+    index = vectors if is_flat(preset) else build_faiss_index(preset, vectors, METRIC)
+    effort = None if is_flat(preset) else calibrate(index, rows_of(vectors), METRIC, preset)
+    seconds = time.perf_counter() - start
+    size = (folder / vectors_file(SPACE)).stat().st_size
+    if not is_flat(preset):
+        size = (folder / write_index(folder, SPACE, index)).stat().st_size
+    del index
+    searched = VectorIndex(vectors.d, METRIC, [read_part(folder, SPACE, preset, mmap=False)], device='cpu')
+    found = searched.search(queries, K)
+    start = time.perf_counter()
+    searched.search(queries, K)
+    batch = time.perf_counter() - start
+    single = [_seconds(searched, queries[row % len(queries)][None]) for row in range(_SINGLE)]
+    return dict(
+        preset=preset,
+        rows=vectors.ntotal,
+        dimension=vectors.d,
+        build_seconds=0.0 if is_flat(preset) else seconds,
+        effort='' if effort is None else f'{effort.name} {effort.value}',
+        recall=recall(found.ids, truth),
+        recall_raw=recall(searched.search(queries, K, rescore=0).ids, truth),
+        single_ms=float(np.median(single) * 1e3),
+        batch_qps=len(queries) / batch,
+        build_mib=peak_bytes() / 2**20,
+        disk_mib=size / 2**20,
+    )
+
+
+def _open(folder: Path, preset: str) -> dict[str, Any]:
+    import_faiss()  # its import is not part of opening
+    before, start = resident_bytes(), time.perf_counter()
+    part = read_part(folder, SPACE, preset)
+    index = VectorIndex(part.vectors.d, METRIC, [part], device='cpu')
+    seconds = time.perf_counter() - start
+    added = resident_bytes() - before
+    index.search(part.rows[:1], 1)
+    return dict(open_ms=seconds * 1e3, open_mib=added / 2**20)
+
+
+def _seconds(index: VectorIndex, queries: np.ndarray) -> float:
+    start = time.perf_counter()
+    index.search(queries, K)
+    return time.perf_counter() - start
+
+
+def _repeat(function: Callable[[], Any], times: int) -> None:
+    for _ in range(times):
+        function()

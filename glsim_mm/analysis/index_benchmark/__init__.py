@@ -1,1 +1,0 @@
-"""What kinds of index cost and find, on embeddings that are made up."""

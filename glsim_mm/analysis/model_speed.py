@@ -1,0 +1,611 @@
+"""Speed and memory of predictions and training steps: GLSim against one plain pass and the straightforward two.
+
+All ways of computing take turns in one process on the same inputs. Weights are random.
+"""
+
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..compat.linear_kernels import use_torch_linear
+from ..errors import GLSimError
+from ..exported.onnx_model import ExportedInfo, ExportedModel
+from ..exporting.export_graph import ExportGraph
+from ..exporting.file_formats import package_versions, quantize, write_onnx
+from ..models.classifiers import GLSimClassifier
+from ..models.utils.mlp_buffers import keep_mlp_buffers
+from ..models.utils.partial_blocks import BlockParts, split_block
+from ..ops import global_local_similarity, patch_grid, top_patches
+from .measuring import (
+    MeasuringProcesses,
+    Spread,
+    cuda_peak,
+    markdown_table,
+    resident_growth,
+    spread,
+    time_in_turns,
+    times_as_fast,
+    write_result,
+)
+
+# GLSimViT's name, timm's name, width. Patches of 16 pixels.
+SIZES = {
+    'vit-tiny': ('vit_tiny_patch16_224', 192),
+    'vit-small': ('vit_small_patch16_224', 384),
+    'vit-base': ('vit_base_patch16_224', 768),
+}
+PLAIN, STRAIGHTFORWARD, EAGER = 'plain', 'straightforward', 'eager'
+EXACT_MODES = (EAGER, 'compiled', 'onnxruntime', 'openvino')
+OPTION_MODES = ('torch-linear', 'half-crop', 'merged', 'bf16', 'int8', 'off')
+MODES = EXACT_MODES + OPTION_MODES
+TRAINING_MODES = (PLAIN, STRAIGHTFORWARD, 'glsim', 'checkpointing', 'bf16', 'frozen')
+NUM_CLASSES = 200
+# What they compute on top of eager mode is another program of the same numbers.
+_SAME_FLOPS = ('torch-linear', 'compiled', 'onnxruntime', 'openvino', 'int8', 'bf16')
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is computed.
+
+    Attributes:
+        model: ``'vit-tiny'``, ``'vit-small'`` or ``'vit-base'``.
+        image_size: Side of the images in pixels.
+        batch_size: Images at a time.
+        device: ``'cpu'`` or a CUDA device.
+        threads: Threads on the CPU. Defaults to None, as torch does.
+        seed: Seed of weights and images.
+
+    Example::
+
+        make_contender('eager', Workload('vit-tiny', 224, 8), folder)()  # logits (8, 200)
+    """
+
+    model: str
+    image_size: int
+    batch_size: int
+    device: str = 'cpu'
+    threads: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class InferenceRow:
+    """One way of computing one workload.
+
+    Attributes:
+        mode: ``'plain'`` is one pass of timm's ViT, ``'straightforward'`` the paper's two, the others GLSim here.
+        model: Size of the ViT.
+        image_size: Side of the images in pixels.
+        batch_size: Images at a time.
+        seconds: Time of a batch.
+        p50: Median latency of a batch in milliseconds.
+        p99: 99th percentile of it; of few rounds nearly the longest.
+        images_per_second: At the median.
+        vs_plain: Times as fast as ``'plain'``, round by round; likewise the others.
+        gflops: Per image, 10^9 FLOPs.
+        peak_share: Achieved FLOP/s as a share of what float32 matrix products reach here.
+        memory_mib: Peak memory of a batch beyond weights and images; None if not measured.
+    """
+
+    mode: str
+    model: str
+    image_size: int
+    batch_size: int
+    seconds: Spread
+    p50: float
+    p99: float
+    images_per_second: float
+    vs_plain: Spread
+    vs_straightforward: Spread
+    vs_eager: Spread
+    gflops: float
+    peak_share: float
+    memory_mib: float | None
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """One way of doing a training step.
+
+    Attributes:
+        name: ``'plain'``, ``'straightforward'``, ``'glsim'``, or GLSim with ``'checkpointing'``, in ``'bf16'``, or with
+            all but the last layer ``'frozen'``.
+        model: Size of the ViT.
+        image_size: Side of the images in pixels.
+        batch_size: Images at a time.
+        seconds: Time of a step: forward, backward, AdamW.
+        vs_plain: Times as fast as ``'plain'``, round by round; likewise the other one.
+        memory_mib: Growth in the first step, gradients and the optimiser's state among it; None if not measured.
+    """
+
+    name: str
+    model: str
+    image_size: int
+    batch_size: int
+    seconds: Spread
+    vs_plain: Spread
+    vs_straightforward: Spread
+    memory_mib: float | None
+
+
+def run_inference(
+    works: Sequence[Workload],
+    modes: Sequence[str],
+    rounds: int,
+    memory: bool,
+    out: Path | None,
+    tell: Callable[[str], Any],
+) -> None:
+    """Measure predictions; tell each workload's table, and write all results so far after each, so that none is lost.
+
+    Args:
+        works: What to compute; all on the same device.
+        modes: Names of :data:`MODES`; ``'plain'``, ``'straightforward'`` and ``'eager'`` always take part.
+        rounds: Rounds of timing, all contenders in turns.
+        memory: Measure peak memory too, in a process per contender.
+        out: Folder for ``results.md`` and ``results.json``.
+        tell: Gets the tables.
+
+    Raises:
+        GLSimError: If a name is unknown, a package is missing, or the folder cannot be written.
+    """
+    check_names(works, modes)
+    rows: list[InferenceRow] = []
+    for work, found in zip(works, _measure_inference(works, modes, rounds, memory)):
+        rows += found
+        share = selection_share(work, rounds)
+        tell(_inference_table(found))
+        tell(f'Selecting and cropping: {100 * share.median:.2f} % of the eager forward pass.\n')
+        write_results(out, _inference_table(rows), rows)
+
+
+def run_training(
+    works: Sequence[Workload], rounds: int, memory: bool, out: Path | None, tell: Callable[[str], Any]
+) -> None:
+    """Measure training steps of all :data:`TRAINING_MODES`; see :func:`run_inference`."""
+    check_names(works, ())
+    rows: list[TrainingRow] = []
+    for found in _measure_training(works, rounds, memory):
+        rows += found
+        tell(_training_table(found))
+        write_results(out, _training_table(rows), rows)
+
+
+def write_results(folder: Path | None, table: str, rows: Sequence[Any]) -> None:
+    """Write a table, and rows (dataclasses) with the machine that gave them, into a folder if there is one."""
+    if folder is not None:
+        write_result(folder / 'results.md', table + '\n')
+        content = dict(machine=_describe_machine(), rows=[_plain(asdict(row)) for row in rows])
+        write_result(folder / 'results.json', content)
+
+
+def check_names(works: Sequence[Workload], modes: Sequence[str]) -> None:
+    """Raise :class:`GLSimError` unless all models and modes are known, and sizes are of whole patches."""
+    for mode in modes:
+        if mode not in MODES:
+            raise GLSimError(f'there is no mode {mode!r}; choose from {", ".join(MODES)}')
+    for work in works:
+        if work.model not in SIZES:
+            raise GLSimError(f'there is no model {work.model!r}; choose from {", ".join(SIZES)}')
+        if work.image_size % 32 or work.image_size < 32:
+            raise GLSimError(f'image sizes are multiples of 32 pixels here, got {work.image_size}')
+        if work.batch_size < 1:
+            raise GLSimError('batch sizes must be 1 or more')
+
+
+def build_glsim(work: Workload, **kwargs: Any) -> GLSimClassifier:
+    """GLSim with random weights, in eval mode; ``kwargs`` are arguments of the classifier or of its backbone."""
+    torch.manual_seed(work.seed)
+    backbone = dict(type='GLSimViT', arch=work.model, img_size=work.image_size, patch_size=16, **kwargs.pop('vit', {}))
+    head = dict(type='AggregatorHead', num_classes=NUM_CLASSES, in_channels=SIZES[work.model][1])
+    # Images are made normalised, in the order that the model takes.
+    settings = dict(type='GLSimClassifier', backbone=backbone, head=head, data_preprocessor=dict(to_rgb=True), **kwargs)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return MODELS.build(settings).to(work.device).eval()
+
+
+def build_plain(work: Workload, **kwargs: Any) -> nn.Module:
+    """timm's ViT of the same size with a linear classifier, random weights, in eval mode."""
+    import timm  # slow to import, and only wanted where this function is called
+
+    torch.manual_seed(work.seed)
+    name = SIZES[work.model][0]
+    model = timm.create_model(name, img_size=work.image_size, num_classes=NUM_CLASSES, **kwargs)
+    return model.to(work.device).eval()
+
+
+def make_images(work: Workload) -> Tensor:
+    """Normalised images whose patches differ, so that regions do too, (B, 3, S, S)."""
+    generator = torch.Generator().manual_seed(work.seed)
+    coarse = torch.rand(work.batch_size, 3, work.image_size // 32, work.image_size // 32, generator=generator)
+    fine = F.interpolate(coarse, (work.image_size, work.image_size), mode='bilinear')
+    return (4 * fine - 2).to(work.device)
+
+
+def make_contender(mode: str, work: Workload, folder: Path) -> Callable[[], Any]:
+    """A function without arguments that computes the logits of one batch; its first call may compile.
+
+    Args:
+        mode: ``'plain'`` (one pass of timm's ViT), ``'straightforward'``, or one of :data:`MODES`.
+        work: What to compute.
+        folder: For exported files.
+
+    Raises:
+        GLSimError: If the mode is unknown, or a package is missing.
+    """
+    images = make_images(work)
+    if mode == 'bf16':
+        return partial(_run_in_bf16, build_glsim(work, test_cfg=dict(amp='bf16')), images)
+    if mode in ('onnxruntime', 'openvino', 'int8'):
+        return _exported(mode, build_glsim(work), work, images, folder)
+    return _without_gradient(_build(mode, work), images)
+
+
+def _build(mode: str, work: Workload) -> Callable[[Tensor], Tensor]:
+    if mode == PLAIN:
+        return build_plain(work)
+    if mode == STRAIGHTFORWARD:
+        return StraightforwardGLSim(build_glsim(work))
+    if mode == EAGER:
+        return build_glsim(work)
+    if mode == 'half-crop':
+        return build_glsim(work, neck=dict(type='GLSimSelector', crop_size=work.image_size // 2))
+    if mode == 'merged':
+        # Pairs per layer after which about a quarter of the tokens is left in the 12th: 1/16 of the patches.
+        return build_glsim(work, vit=dict(merged_tokens=max(1, (work.image_size // 16) ** 2 // 16)))
+    if mode == 'off':
+        return build_glsim(work, test_cfg=dict(crop='off'))
+    if mode == 'compiled':
+        return torch.compile(build_glsim(work), fullgraph=True)
+    if mode == 'torch-linear':
+        model = build_glsim(work)
+        use_torch_linear(model)
+        return model
+    raise GLSimError(f'there is no mode {mode!r}; choose from {", ".join(MODES)}')
+
+
+def _without_gradient(model: Callable[[Tensor], Tensor], images: Tensor) -> Callable[[], Tensor]:
+    @torch.no_grad()
+    def run() -> Tensor:
+        return model(images)
+
+    return run
+
+
+@torch.no_grad()
+def _run_in_bf16(model: nn.Module, images: Tensor) -> Tensor:
+    with torch.autocast(images.device.type, torch.bfloat16):
+        return model(images)
+
+
+def _exported(
+    mode: str, model: GLSimClassifier, work: Workload, images: Tensor, folder: Path
+) -> Callable[[], dict[str, np.ndarray]]:
+    path = folder / f'{mode}_{work.model}_{work.image_size}.onnx'
+    graph = ExportGraph(model).eval()
+    info = ExportedInfo(mode, (work.image_size, work.image_size), [], list(graph.outputs), [])
+    write_onnx(graph, images[:1].expand(2, -1, -1, -1).cpu(), info, path)
+    if mode == 'int8':
+        quantize(path, info)
+    backend = 'openvino' if mode == 'openvino' else 'onnxruntime'
+    device = 'cuda' if work.device.startswith('cuda') and backend == 'onnxruntime' else 'cpu'
+    exported = ExportedModel(path, backend, device, work.threads)
+    return partial(exported, images.cpu().numpy())
+
+
+class StraightforwardGLSim(nn.Module):
+    """The two passes as the paper describes them and its authors' code runs them, for comparison.
+
+    Attention makes its S x S matrices, every block computes all tokens, boxes are read into Python and images are
+    cropped one by one (arXiv 2407.12891, section 3; github.com/arkel23/GLSim). It shares all weights with a model of
+    ``GLSimViT``, ``GLSimSelector`` (cosine) and ``AggregatorHead``.
+
+    Args:
+        model: Whose weights to use; its linear layers go back to torch's own library, its MLPs to new memory for every
+            tensor.
+    """
+
+    def __init__(self, model: GLSimClassifier) -> None:
+        super().__init__()
+        self.model = model
+        use_torch_linear(model)
+        keep_mlp_buffers(model)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of normalised images (B, 3, H, W)."""
+        tokens = self._encode(images)
+        crops = self._crop(images, tokens)
+        sequence = torch.stack([tokens[:, 0], self._encode(crops)[:, 0]], dim=1)
+        head = self.model.head
+        for layer in head.layers:
+            sequence = _run_block(layer, sequence)
+        return head.fc(head.norm(sequence)[:, 0])
+
+    def _encode(self, images: Tensor) -> Tensor:
+        backbone = self.model.backbone
+        x, _ = backbone._embed(images, backbone.cls_token)
+        for layer in backbone.layers:
+            x = _run_block(layer, x)
+        return backbone.ln1(x)
+
+    @torch.no_grad()
+    def _crop(self, images: Tensor, tokens: Tensor) -> Tensor:
+        neck, (patch, _) = self.model.neck, self.model.layout.patch_size
+        size = (images.shape[-2], images.shape[-1])
+        _, columns = patch_grid(size, self.model.layout.patch_size)
+        chosen = top_patches(global_local_similarity(tokens[:, 0], tokens[:, 1:]), neck.top_o)
+        crops = []
+        for image, indices in zip(images, chosen):
+            rows, cols = indices // columns, indices % columns
+            y0, x0 = int(rows.min()) * patch, int(cols.min()) * patch
+            y1, x1 = max(int(rows.max()) * patch, y0 + patch), max(int(cols.max()) * patch, x0 + patch)
+            region = image[None, :, y0:y1, x0:x1]
+            crops.append(F.interpolate(region, size, mode='bilinear', align_corners=True))
+        return torch.cat(crops)
+
+
+def _run_block(block: nn.Module, x: Tensor) -> Tensor:
+    parts = split_block(block)
+    if parts is None:
+        raise ValueError(f'{type(block).__name__} is not a plain ViT block')
+    x = x + parts.drop_path(_attend(parts, parts.norm(x)))
+    return parts.add_mlp(x)
+
+
+def _attend(parts: BlockParts, normed: Tensor) -> Tensor:
+    """Attention branch with its matrix (B, heads, S, S) made."""
+    query, key, value = parts.qkv(normed).unflatten(2, (3, parts.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    weights = (query @ key.transpose(2, 3) * query.shape[-1] ** -0.5).softmax(dim=-1)
+    mixed = (weights @ value).transpose(1, 2).flatten(2)
+    for module in parts.project:
+        mixed = module(mixed)
+    return mixed
+
+
+def _measure_inference(
+    works: Sequence[Workload], modes: Sequence[str], rounds: int, memory: bool
+) -> Iterator[list[InferenceRow]]:
+    names = [PLAIN, STRAIGHTFORWARD, EAGER, *(mode for mode in modes if mode != EAGER)]
+    device = works[0].device
+    if works[0].threads is not None:
+        torch.set_num_threads(works[0].threads)
+    peak = measure_matmul_peak(device, min(rounds, 5))
+    with TemporaryDirectory() as folder, MeasuringProcesses() as processes:
+        for work in works:
+            used = {}
+            if memory:
+                used = {name: measure_memory(name, work, Path(folder), processes) for name in names}
+            contenders = {name: make_contender(name, work, Path(folder)) for name in names}
+            times = time_in_turns(contenders, rounds, device)
+            counted = {name: count_flops(contenders[name]) for name in names if name not in _SAME_FLOPS}
+            flops = {name: counted.get(name, counted[EAGER]) / work.batch_size for name in names}
+            yield [_inference_row(name, work, times, flops[name], peak, used.get(name)) for name in names]
+            torch._dynamo.reset()  # each workload is compiled for its own shapes
+
+
+def _inference_row(
+    name: str, work: Workload, times: dict[str, list[float]], flops: float, peak: float, memory: float | None
+) -> InferenceRow:
+    seconds = spread(times[name])
+    speed = work.batch_size / seconds.median
+    return InferenceRow(
+        name,
+        work.model,
+        work.image_size,
+        work.batch_size,
+        seconds,
+        1e3 * seconds.median,
+        1e3 * float(np.quantile(times[name], 0.99)),
+        speed,
+        times_as_fast(times[name], times[PLAIN]),
+        times_as_fast(times[name], times[STRAIGHTFORWARD]),
+        times_as_fast(times[name], times[EAGER]),
+        flops / 1e9,
+        flops * speed / peak,
+        memory,
+    )
+
+
+def selection_share(work: Workload, rounds: int = 7) -> Spread:
+    """Share of the forward pass, 0 to 1, that selecting and cropping takes, round by round."""
+    model, images = build_glsim(work), make_images(work)
+    with torch.no_grad():
+        tokens = model.backbone(images)[-1]
+        parts = {
+            'selection': lambda: model.neck(tokens, images, model.layout),
+            'forward': lambda: model(images, mode='tensor'),
+        }
+        times = time_in_turns(parts, rounds, work.device)
+    return spread([part / whole for part, whole in zip(times['selection'], times['forward'])])
+
+
+def measure_memory(mode: str, work: Workload, folder: Path, processes: MeasuringProcesses) -> float | None:
+    """Peak memory of one batch beyond weights and images, in MiB.
+
+    Args:
+        mode: See :func:`make_contender`.
+        work: What to compute.
+        folder: For exported files.
+        processes: Where to measure on the CPU.
+
+    Returns:
+        None if memory did not suffice.
+    """
+    if work.device.startswith('cuda'):
+        return cuda_peak(make_contender(mode, work, folder), work.device) / 2**20
+    return processes.call(_inference_growth, mode, work, folder)
+
+
+def _inference_growth(mode: str, work: Workload, folder: Path) -> float:
+    if work.threads is not None:
+        torch.set_num_threads(work.threads)
+    # Thread pools and kernels' caches are made by a first pass and belong to no contender.
+    make_contender(EAGER, Workload('vit-tiny', 32, 1), folder)()
+    run = make_contender(mode, work, folder)
+    if mode not in (PLAIN, STRAIGHTFORWARD, EAGER):
+        run()  # compiles, or lets a session find its buffers, which it keeps
+    return resident_growth(run) / 2**20
+
+
+def _measure_training(works: Sequence[Workload], rounds: int, memory: bool) -> Iterator[list[TrainingRow]]:
+    if works[0].threads is not None:
+        torch.set_num_threads(works[0].threads)
+    with MeasuringProcesses() as processes:
+        for work in works:
+            used = {}
+            if memory:
+                used = {name: _training_memory(name, work, processes) for name in TRAINING_MODES}
+            times = time_in_turns({name: make_step(name, work) for name in TRAINING_MODES}, rounds, work.device)
+            yield [
+                TrainingRow(
+                    name,
+                    work.model,
+                    work.image_size,
+                    work.batch_size,
+                    spread(times[name]),
+                    times_as_fast(times[name], times[PLAIN]),
+                    times_as_fast(times[name], times[STRAIGHTFORWARD]),
+                    used.get(name),
+                )
+                for name in TRAINING_MODES
+            ]
+
+
+def make_step(name: str, work: Workload) -> Callable[[], None]:
+    """A function without arguments that does one training step on random labels; ``name`` is of TRAINING_MODES."""
+    model: nn.Module
+    if name == PLAIN:
+        model = build_plain(work)
+    elif name == STRAIGHTFORWARD:
+        model = StraightforwardGLSim(build_glsim(work))
+    elif name == 'frozen':
+        layers = len(build_glsim(replace(work, image_size=32)).backbone.layers)
+        model = build_glsim(work, vit=dict(frozen_stages=layers - 1))
+    else:
+        model = build_glsim(work, vit=dict(with_cp=name == 'checkpointing'))
+    images = make_images(work)
+    labels = torch.arange(work.batch_size, device=work.device) % NUM_CLASSES
+    optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-5)
+    return partial(_step, model.train(), optimizer, images, labels, name == 'bf16')
+
+
+def _step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, in_bf16: bool) -> None:
+    precision: Any = torch.autocast(images.device.type, torch.bfloat16) if in_bf16 else nullcontext()
+    with precision:
+        loss = F.cross_entropy(model(images).float(), labels, label_smoothing=0.1)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _training_memory(name: str, work: Workload, processes: MeasuringProcesses) -> float | None:
+    if work.device.startswith('cuda'):
+        return cuda_peak(make_step(name, work), work.device) / 2**20
+    return processes.call(_training_growth, name, work)
+
+
+def _training_growth(name: str, work: Workload) -> float:
+    if work.threads is not None:
+        torch.set_num_threads(work.threads)
+    make_step(name, replace(work, model='vit-tiny', image_size=32, batch_size=1))()
+    return resident_growth(make_step(name, work)) / 2**20
+
+
+@torch.no_grad()
+def count_flops(function: Callable[[], Any]) -> int:
+    """FLOPs of the matrix products, convolutions and attention of one call, a multiply-add counting as two.
+
+    The call runs without fused attention, which the counter does not know on every device; the number is the same.
+    """
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+def measure_matmul_peak(device: str = 'cpu', rounds: int = 5) -> float:
+    """The most FLOP/s that float32 matrix products reach here, a multiply-add counting as two."""
+    best = 0.0
+    for side in (512, 1024, 2048) if device == 'cpu' else (2048, 4096, 8192):
+        left, right = (torch.randn(side, side, device=device) for _ in range(2))
+        ways = {'matmul': partial(torch.matmul, left, right)}
+        if device == 'cpu' and torch.backends.mkldnn.is_available():
+            # The library behind torch.matmul is not everywhere the fastest that torch has.
+            ways['oneDNN'] = partial(torch.ops.mkldnn._linear_pointwise, left, right, None, 'none', [], '')
+        times = time_in_turns(ways, rounds, device)
+        best = max(best, 2 * side**3 / min(map(min, times.values())))
+    return best
+
+
+def _inference_table(rows: Sequence[InferenceRow]) -> str:
+    """One line per way of computing; ratios with the tenth and ninth tenth of the rounds in brackets."""
+    heads = (
+        'model', 'px', 'batch', 'mode', 'images/s', 'p50 ms', 'p99 ms', 'x plain', 'x straightforward', 'x eager',
+        'GFLOPs', 'of peak', 'MiB',
+    )  # fmt: skip
+    cells = [
+        (
+            row.model, row.image_size, row.batch_size, row.mode, f'{row.images_per_second:.2f}', f'{row.p50:.0f}',
+            f'{row.p99:.0f}', *map(_ratio, (row.vs_plain, row.vs_straightforward, row.vs_eager)), f'{row.gflops:.1f}',
+            f'{100 * row.peak_share:.0f} %', _mib(row.memory_mib),
+        )
+        for row in rows
+    ]  # fmt: skip
+    return markdown_table(heads, cells)
+
+
+def _training_table(rows: Sequence[TrainingRow]) -> str:
+    heads = ('model', 'px', 'batch', 'step', 'ms', 'x plain', 'x straightforward', 'MiB')
+    cells = [
+        (
+            row.model, row.image_size, row.batch_size, row.name, f'{1e3 * row.seconds.median:.0f}',
+            _ratio(row.vs_plain), _ratio(row.vs_straightforward), _mib(row.memory_mib),
+        )
+        for row in rows
+    ]  # fmt: skip
+    return markdown_table(heads, cells)
+
+
+def _describe_machine() -> dict[str, Any]:
+    """Processor architecture, threads, GPU and versions."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return dict(
+        machine=platform.machine(),
+        system=platform.system(),
+        python=platform.python_version(),
+        threads=torch.get_num_threads(),
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        gpu=gpu,
+        versions=package_versions(),
+    )
+
+
+def _ratio(value: Spread) -> str:
+    return f'{value.median:.2f} ({value.low:.2f}-{value.high:.2f})'
+
+
+def _mib(value: float | None) -> str:
+    return '' if value is None else f'{value:.0f}'
+
+
+def _plain(value: Any) -> Any:
+    """Spreads, which ``asdict`` leaves as tuples, by their names."""
+    if isinstance(value, Spread):
+        return value._asdict()
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value

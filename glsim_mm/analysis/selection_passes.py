@@ -1,0 +1,426 @@
+"""The passes whose cost is compared: a plain encoder pass, and the same with each way of selecting regions.
+
+Selectors that read attention run in two ways. Ours gets scores from fused attention and row vectors; the published one
+is as the authors' code does it, with unfused attention, whole matrices and their whole products.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..errors import GLSimError
+from ..models import GLSimViT, SelectionInputs, record_attention
+from ..models.necks import build_selector
+from ..ops import patch_grid
+from ..selectors import SELECTORS, EncoderShape, check_selectors
+from .measuring import MeasuringProcesses, Spread, cuda_peak, resident_growth, waits_for
+
+MEASURED = tuple(name for name, row in SELECTORS.items() if row.reads != 'boxes' and name not in ('gls-l1', 'gls-l2'))
+"""Selectors to compare: variants of one similarity cost the same, and boxes are not there."""
+
+
+class Case(NamedTuple):
+    """One pass to measure.
+
+    Attributes:
+        selector: A name of :data:`MEASURED`, or ``'none'``.
+        way: ``'fused'``: fused attention, whose queries and keys are recorded where the selector needs them;
+            ``'published'``: unfused attention and whole matrices, as the selector's authors do it; ``'whole model'``:
+            fused, and crop, crop pass and head too.
+    """
+
+    selector: str
+    way: str
+
+
+class PassResult(NamedTuple):
+    """What one pass gave and took.
+
+    Attributes:
+        scores: float32, (B, N), larger is better; None without a selector and for the whole model.
+        total: Wall time in seconds.
+        scoring: The part of it that scored the patches; 0 where there are no scores.
+    """
+
+    scores: Tensor | None
+    total: float
+    scoring: float
+
+
+PLAIN = Case('none', 'fused')
+
+
+def list_cases(selectors: Sequence[str] | None = None) -> list[Case]:
+    """The passes to measure: a plain encoder pass, each selector fused and, where it reads attention, as published, and
+    the whole model with GLS.
+
+    Args:
+        selectors: Names of :data:`MEASURED`. Defaults to all.
+
+    Raises:
+        GLSimError: If a name is unknown.
+    """
+    names = MEASURED if selectors is None else tuple(dict.fromkeys(selectors))
+    check_selectors(names, MEASURED)
+    cases = [PLAIN, Case('none', 'published')]
+    for name in names:
+        cases.append(Case(name, 'fused'))
+        if name in PUBLISHED_SELECTIONS:
+            cases.append(Case(name, 'published'))
+    return cases + [Case(name, 'whole model') for name in names if name == 'gls']
+
+
+def vit_settings(arch: str, patch_size: int = 16) -> dict:
+    """Settings of a GLSimClassifier on a plain ViT for 224 px.
+
+    Args:
+        arch: A name of ``GLSimViT.arch_zoo``, for example ``'vit-base'``.
+        patch_size: Side of a patch in pixels.
+
+    Returns:
+        For mmpretrain's ``MODELS.build``.
+
+    Raises:
+        GLSimError: If there is no such architecture.
+    """
+    if arch not in GLSimViT.arch_zoo:
+        raise GLSimError(f'there is no ViT {arch!r}; choose from {", ".join(sorted(GLSimViT.arch_zoo))}')
+    return dict(
+        type='mmpretrain.GLSimClassifier',
+        backbone=dict(type='GLSimViT', arch=arch, img_size=224, patch_size=patch_size),
+        neck=dict(type='GLSimSelector'),
+        head=dict(type='AggregatorHead', num_classes=200, in_channels=GLSimViT.arch_zoo[arch]['embed_dims']),
+    )
+
+
+class Passes:
+    """A model with random weights that runs cases; weights change nothing of the cost.
+
+    Args:
+        settings: Settings of a GLSimClassifier; pretrained weights are not loaded.
+        device: Where to run.
+
+    Raises:
+        GLSimError: If the settings are not those of a GLSimClassifier.
+    """
+
+    def __init__(self, settings: dict, device: str = 'cpu') -> None:
+        if str(settings.get('type', '')).rpartition('.')[2] != 'GLSimClassifier':
+            raise GLSimError(f'the model is a {settings.get("type")}; give the config of a GLSimClassifier')
+        self.device = torch.device(device)
+        self._wait = waits_for(device)
+        self.selectors = {name: build_selector(name) for name in MEASURED}
+        self.model: nn.Module = MODELS.build(dict(settings, neck=dict(type='GLSimSelector'))).to(self.device).eval()
+        self.layout = self.model.layout
+
+    @torch.no_grad()
+    def shape(self) -> EncoderShape:
+        """What the cost formulas need to know of the encoder, read off a pass over one small image."""
+        with record_attention() as record:
+            tokens = self.model.backbone(self.images(4 * max(self.layout.patch_size), 1))[-1]
+        heads = record.inputs[0].queries.shape[1] if record else 1
+        return EncoderShape(len(record), heads, tokens.shape[-1], self.layout.patch_size[0])
+
+    def images(self, image_size: int, batch_size: int) -> Tensor:
+        """Square images of noise, (B, 3, image_size, image_size)."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(batch_size, 3, image_size, image_size, generator=generator).to(self.device)
+
+    @torch.no_grad()
+    def run(self, case: Case, images: Tensor) -> PassResult:
+        """Run one case and take its time.
+
+        Args:
+            case: What to run.
+            images: (B, 3, H, W).
+
+        Returns:
+            Scores and seconds.
+        """
+        ways = {'fused': self._run_fused, 'published': self._run_published, 'whole model': self._run_whole_model}
+        start = self._now()
+        scores, encoded = ways[case.way](case.selector, images)
+        end = self._now()
+        return PassResult(scores, end - start, end - encoded if scores is not None else 0.0)
+
+    def _run_fused(self, name: str, images: Tensor) -> tuple[Tensor | None, float]:
+        """Scores, and when the encoder was done."""
+        if name == 'none':
+            self.model.backbone(images)
+            return None, self._now()
+        selector = self.selectors[name]
+        with record_attention() if selector.needs_attention else nullcontext() as record:
+            tokens = self.model.backbone(images)[-1]
+        encoded = self._now()
+        size = (images.shape[-2], images.shape[-1])
+        grid = patch_grid(size, self.layout.patch_size)
+        return selector.score_patches(SelectionInputs(tokens, self.layout, grid, size, record)), encoded
+
+    def _run_published(self, name: str, images: Tensor) -> tuple[Tensor | None, float]:
+        selection = PUBLISHED_SELECTIONS.get(name, NO_SELECTION)
+        in_encoder = 0.0
+
+        def keep(logits: Tensor, matrix: Tensor) -> Tensor | None:
+            """Some authors score layer by layer, within the encoder."""
+            nonlocal in_encoder
+            start = self._now()
+            kept = selection.keep(logits, matrix)
+            in_encoder += self._now() - start
+            return kept
+
+        with unfused_attention(keep) as kept:
+            self.model.backbone(images)
+        encoded = self._now() - in_encoder
+        return selection.score(kept, self.layout.num_extra_tokens), encoded
+
+    def _run_whole_model(self, name: str, images: Tensor) -> tuple[None, float]:
+        self.model.neck = self.selectors[name]
+        self.model.head((self.model.encode(images)[0],))
+        return None, self._now()
+
+    def _now(self) -> float:
+        """Seconds, after all work so far is done."""
+        self._wait()
+        return perf_counter()
+
+
+class PublishedSelection(NamedTuple):
+    """A selector as its authors compute it.
+
+    Attributes:
+        keep: Makes of one layer's logits and attention weights, each (B, heads, S, S), what is kept of them.
+        score: Makes of what was kept of all layers, and the number of tokens before the patches, scores (B, N).
+    """
+
+    keep: Callable[[Tensor, Tensor], Tensor | None]
+    score: Callable[[list[Tensor], int], Tensor | None]
+
+
+@contextmanager
+def unfused_attention(keep: Callable[[Tensor, Tensor], Tensor | None]) -> Iterator[list[Tensor]]:
+    """Compute every ``scaled_dot_product_attention`` in the block by way of its matrix.
+
+    Args:
+        keep: Gets logits and attention weights of each layer, (B, heads, S, S), returns what to keep.
+
+    Yields:
+        What was kept, first layer first; filled while the block runs.
+    """
+    kept: list[Tensor] = []
+    with _UnfusedAttention(keep, kept):
+        yield kept
+
+
+class _UnfusedAttention(TorchFunctionMode):
+    def __init__(self, keep: Callable[[Tensor, Tensor], Tensor | None], kept: list[Tensor]) -> None:
+        super().__init__()
+        self.keep = keep
+        self.kept = kept
+
+    def __torch_function__(
+        self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            return self._attend(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        logits = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+        if attn_mask is not None:
+            is_mask = attn_mask.dtype == torch.bool
+            logits = logits.masked_fill(~attn_mask, float('-inf')) if is_mask else logits + attn_mask
+        matrix = logits.softmax(dim=-1)
+        kept = self.keep(logits, matrix)
+        if kept is not None:
+            self.kept.append(kept)
+        return matrix @ value
+
+
+def _keep_matrix(logits: Tensor, matrix: Tensor) -> Tensor:
+    return matrix
+
+
+def _keep_class_row(logits: Tensor, matrix: Tensor) -> Tensor:
+    return matrix[:, :, 0].mean(dim=1)
+
+
+def _keep_mutual_attention(logits: Tensor, matrix: Tensor) -> Tensor:
+    """FFVT's order of work: both softmaxes of the whole matrix, one row and one column of them are read."""
+    column = logits.softmax(dim=-2)[..., 0].mean(dim=1)
+    return column * matrix[:, :, 0].mean(dim=1)
+
+
+def _score_last_layer(kept: list[Tensor], num_extra_tokens: int) -> Tensor:
+    return kept[-1][:, num_extra_tokens:]
+
+
+def _score_rollout(matrices: list[Tensor], num_extra_tokens: int) -> Tensor:
+    identity = torch.eye(matrices[0].shape[-1], device=matrices[0].device)
+    joint = identity
+    for index, matrix in enumerate(matrices):
+        attention = matrix.mean(dim=1) + identity
+        attention = attention / attention.sum(dim=-1, keepdim=True)
+        joint = attention if index == 0 else attention @ joint
+    return joint[:, 0, num_extra_tokens:]
+
+
+def _score_psm(matrices: list[Tensor], num_extra_tokens: int) -> Tensor:
+    joint = matrices[0]
+    for matrix in matrices[1:]:
+        joint = matrix @ joint
+    return joint[:, :, 0, num_extra_tokens:].sum(dim=1)
+
+
+PUBLISHED_SELECTIONS = {
+    'class-attention': PublishedSelection(_keep_class_row, _score_last_layer),
+    'maws': PublishedSelection(_keep_mutual_attention, _score_last_layer),
+    'rollout': PublishedSelection(_keep_matrix, _score_rollout),
+    'psm': PublishedSelection(_keep_matrix, _score_psm),
+}
+NO_SELECTION = PublishedSelection(lambda logits, matrix: None, lambda kept, num_extra_tokens: None)
+"""Unfused attention alone."""
+
+
+class MemoryUse(NamedTuple):
+    """Memory of one pass beyond model and images.
+
+    Attributes:
+        peak_bytes: Largest allocation at any time; on CPU the growth of the process's largest resident set.
+        num_matrices: Largest number of S x S attention matrices alive at the same time, per image; every head of every
+            layer has one.
+    """
+
+    peak_bytes: int
+    num_matrices: int
+
+
+class MemoryMeter:
+    """Measures the peak memory of passes; use it as a context manager.
+
+    On CPU each pass has a process of its own, see :class:`MeasuringProcesses`.
+
+    Args:
+        settings: Settings of a GLSimClassifier.
+        device: ``'cpu'`` or a CUDA device.
+        threads: Threads of a pass on CPU.
+    """
+
+    def __init__(self, settings: dict, device: str, threads: int) -> None:
+        self._passes = Passes(settings, device) if torch.device(device).type == 'cuda' else None
+        self._task = (settings, threads)
+
+    def __enter__(self) -> 'MemoryMeter':
+        if self._passes is None:
+            self._processes = MeasuringProcesses().__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._passes is None:
+            self._processes.__exit__(*error)
+
+    def measure(self, case: Case, image_size: int, batch_size: int) -> MemoryUse | None:
+        """Peak memory of one pass over square images; None if memory did not suffice."""
+        if self._passes is not None:
+            return _measure_on_cuda(self._passes, case, self._passes.images(image_size, batch_size))
+        return self._processes.call(_measure_in_process, case, image_size, batch_size, *self._task)
+
+
+def _measure_in_process(case: Case, image_size: int, batch_size: int, settings: dict, threads: int) -> MemoryUse:
+    torch.set_num_threads(threads)
+    passes = Passes(settings)
+    # Thread pools and kernels' caches are made by a first pass and belong to no case.
+    passes.run(case, passes.images(2 * max(passes.layout.patch_size), 1))
+    pixels = passes.images(image_size, batch_size)
+    return MemoryUse(resident_growth(lambda: passes.run(case, pixels)), _count_matrices(passes, case, pixels))
+
+
+def _measure_on_cuda(passes: Passes, case: Case, pixels: Tensor) -> MemoryUse | None:
+    try:
+        peak = cuda_peak(lambda: passes.run(case, pixels), passes.device)
+        return MemoryUse(peak, _count_matrices(passes, case, pixels))
+    except torch.cuda.OutOfMemoryError:
+        return None
+
+
+def _count_matrices(passes: Passes, case: Case, images: Tensor) -> int:
+    height, width = images.shape[-2:]
+    rows, cols = (-(-side // patch) for side, patch in zip((height, width), passes.layout.patch_size))
+    with LiveMatrices(passes.layout.num_extra_tokens + rows * cols) as matrices:
+        passes.run(case, images)
+    return -(-matrices.most_numbers // (images.shape[0] * matrices.side**2))
+
+
+class LiveMatrices(TorchDispatchMode):
+    """Watches how many numbers the S x S tensors hold that are alive at the same time.
+
+    Args:
+        side: S.
+    """
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.most_numbers = 0
+        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Sequence[type], args: tuple = (), kwargs: dict | None = None) -> Any:
+        outputs = func(*args, **(kwargs or {}))
+        for output in outputs if isinstance(outputs, tuple | list) else (outputs,):
+            if isinstance(output, Tensor) and output.shape[-2:] == (self.side, self.side):
+                reference = StorageWeakRef(output.untyped_storage())
+                self._alive[reference.cdata] = reference, output.untyped_storage().nbytes() // output.element_size()
+        self._alive = {key: entry for key, entry in self._alive.items() if not entry[0].expired()}
+        self.most_numbers = max(self.most_numbers, sum(numbers for _, numbers in self._alive.values()))
+        return outputs
+
+
+class CostRow(NamedTuple):
+    """Cost of one pass at one image and batch size.
+
+    Attributes:
+        image_size: Side in pixels.
+        batch_size: Images.
+        num_tokens: Tokens S per image.
+        case: What ran.
+        seconds: Wall time of the pass, median, least and most. None where memory did not suffice.
+        ratio: The same over the plain encoder pass that ran directly before it.
+        scoring_ms: Time of scoring the patches alone, in milliseconds; None without a selector and for the whole model.
+        memory: Peak memory. None where it did not suffice.
+        published_mflops: The paper's count, per image. None where it has none.
+        published_percent: That, in percent of its count of the encoder.
+        needed_mflops: This package's count for its own way, per image; None where there is none.
+        needed_percent: That, in percent of the encoder's FLOPs.
+    """
+
+    image_size: int
+    batch_size: int
+    num_tokens: int
+    case: Case
+    seconds: Spread | None
+    ratio: Spread | None
+    scoring_ms: Spread | None
+    memory: MemoryUse | None
+    published_mflops: float | None
+    published_percent: float | None
+    needed_mflops: float | None
+    needed_percent: float | None

@@ -1,1 +1,0 @@
-"""How fast models are, measured side by side."""
