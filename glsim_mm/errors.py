@@ -1,4 +1,9 @@
-"""The exception for mistakes in the use of models, data and configs."""
+"""Mistakes in the use of models, data and configs, and how command lines report them."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from retrieval.errors import UserError
 
@@ -18,3 +23,31 @@ def one_line(error: Exception, max_length: int | None = None) -> str:
         The message, white space folded.
     """
     return ' '.join(str(error).split())[:max_length]
+
+
+@contextmanager
+def report_user_errors() -> Iterator[None]:
+    """End a command line in one line on stderr and exit code 2 where the block raises a user's mistake.
+
+    Mistakes are each :class:`UserError`, and packages that are missing. All other exceptions are bugs and keep their
+    traceback, which ``GLSIM_TRACEBACK=1`` in the environment shows for mistakes too.
+    """
+    try:
+        yield
+    except (UserError, ImportError) as error:
+        if os.environ.get('GLSIM_TRACEBACK') == '1':
+            raise
+        sys.stderr.write(f'error: {_message_of(error)}\n')
+        sys.exit(2)
+
+
+def _message_of(error: Exception) -> str:
+    """The sentence of an error, also of one that a data loader's worker process raised and torch wrapped."""
+    text = str(error).strip()
+    if text.startswith('Caught '):  # torch puts the worker's traceback into the message
+        text = text.rpartition(f'{type(error).__name__}: ')[2]
+    if isinstance(error, ImportError) and error.name == 'cv2':
+        text += (
+            '; without the libraries of a desktop, run: pip install --force-reinstall --no-deps opencv-python-headless'
+        )
+    return ' '.join(text.split())

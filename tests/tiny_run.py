@@ -81,7 +81,8 @@ def run_command(*command: object, cwd: Path, **environment: str) -> subprocess.C
 def call_tool(name: str, *arguments: object) -> None:
     """Call a command line of tools/ in this process; a user's mistake raises SystemExit."""
     module = _load_tool(name)
-    module.run(module.main, module.parse_args([str(argument) for argument in arguments]))
+    args = module.parse_args([str(argument) for argument in arguments])
+    module.run(module.main, args, check=getattr(module, 'check', None))
 
 
 def _load_tool(name: str) -> ModuleType:

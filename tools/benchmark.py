@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from command_line import DictAction, run
+from command_line import add_overrides, at_least, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -25,27 +25,26 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_workload(training, [224], [8])
     loading = tasks.add_parser('loading', help='the data pipeline of a config against its model')
     loading.add_argument('config', help='config file with a train_dataloader')
-    loading.add_argument('--num-workers', type=int, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
-    loading.add_argument('--images', type=int, default=256, help='images to load; default: 256')
-    loading.add_argument('--threads', type=int, help='threads of the model on the CPU; default: as torch does')
+    loading.add_argument('--num-workers', type=at_least(0), nargs='+', default=[0, 1, 2], help='default: 0 1 2')
+    loading.add_argument('--images', type=at_least(1), default=256, help='images to load; default: 256')
+    loading.add_argument('--threads', type=at_least(1), help='threads of the model on the CPU; default: as torch does')
     loading.add_argument('--device', default='cpu', help='of the model: cpu, or cuda; default: cpu')
-    loading.add_argument('--rounds', type=int, default=3, help='counted rounds; default: 3')
+    loading.add_argument('--rounds', type=at_least(1), default=3, help='counted rounds; default: 3')
     loading.add_argument('--out', help='folder for results.json and results.md')
-    loading.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')
-    args = parser.parse_args(argv)
-    if args.rounds < 1 or (args.threads or 1) < 1:
-        parser.error('--rounds and --threads must be 1 or more')
-    return args
+    add_overrides(loading)
+    return parser.parse_args(argv)
 
 
 def _add_workload(parser: argparse.ArgumentParser, sizes: list[int], batches: list[int]) -> None:
     listed = ' '.join(map(str, sizes)), ' '.join(map(str, batches))
     parser.add_argument('--models', nargs='+', default=['vit-base'], help='vit-tiny vit-small vit-base; default: last')
-    parser.add_argument('--sizes', type=int, nargs='+', default=sizes, help=f'pixels; default: {listed[0]}')
-    parser.add_argument('--batch-sizes', type=int, nargs='+', default=batches, help=f'images; default: {listed[1]}')
+    parser.add_argument('--sizes', type=at_least(1), nargs='+', default=sizes, help=f'pixels; default: {listed[0]}')
+    parser.add_argument(
+        '--batch-sizes', type=at_least(1), nargs='+', default=batches, help=f'images; default: {listed[1]}'
+    )
     parser.add_argument('--device', default='cpu', help='cpu, or cuda; default: cpu')
-    parser.add_argument('--threads', type=int, help='threads on the CPU; default: as torch does')
-    parser.add_argument('--rounds', type=int, default=7, help='counted rounds; default: 7')
+    parser.add_argument('--threads', type=at_least(1), help='threads on the CPU; default: as torch does')
+    parser.add_argument('--rounds', type=at_least(1), default=7, help='counted rounds; default: 7')
     parser.add_argument('--no-memory', action='store_true', help='time only')
     parser.add_argument('--out', help='folder for results.json and results.md, which grow with every workload')
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
-from command_line import run
+from command_line import add_device, at_least, needs_packages, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -24,7 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     detection.add_argument('--detector-checkpoint', help='its weights')
     detection.add_argument('--score', type=float, help='least score of a detection; default: 0.3')
     detection.add_argument('--classes', nargs='+', help="the detector's classes to look at, as bird; default: all")
-    detection.add_argument('--max-objects', type=int, help='objects per photo; default: 100')
+    detection.add_argument('--max-objects', type=at_least(1), help='objects per photo; default: 100')
     detection.add_argument(
         '--box',
         type=float,
@@ -35,18 +35,36 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     detection.add_argument('--margin', type=float, default=0.1, help='share of a box added at each side; default: 0.1')
     detection.add_argument('--stretch', action='store_true', help='keep boxes as they are, not extended to squares')
-    parser.add_argument('-k', type=int, default=5, help='hits per object; default: 5')
+    parser.add_argument('-k', type=at_least(1), default=5, help='hits per object; default: 5')
     parser.add_argument('--space', help='embeddings to compare; default: the first of the gallery')
     parser.add_argument('--where', nargs='+', default=[], metavar='CONDITION', help='filter of the gallery')
     parser.add_argument('--no-classes', action='store_true', help='search only, for models that classify nothing')
-    parser.add_argument('--batch-size', type=int, default=32, help='boxes per pass of the classifier; default: 32')
+    parser.add_argument(
+        '--batch-size', type=at_least(1), default=32, help='boxes per pass of the classifier; default: 32'
+    )
     parser.add_argument('--json', action='store_true', help='print JSON in place of text')
     parser.add_argument('--show-dir', help='folder for photos with boxes, names and regions')
-    parser.add_argument('--device', help='for example cpu or cuda:1; default: the GPU if there is one')
+    add_device(parser)
     args = parser.parse_args(argv)
     if bool(args.box) == bool(args.detector_config):
         parser.error('give a detector (--detector-config, --detector-checkpoint), or boxes (--box)')
+    if args.detector_config and not args.detector_checkpoint:
+        parser.error('--detector-config needs --detector-checkpoint, its weights')
     return args
+
+
+def check(args: argparse.Namespace) -> None:
+    """Find missing packages, galleries, spaces and columns before the models are built."""
+    from glsim_mm.search import ImageSearch
+    from retrieval.gallery import parse_conditions
+
+    if args.detector_config:
+        needs_packages('mmdet', why='a detector')
+    if args.gallery:
+        with ImageSearch.open(args.gallery, with_model=False) as search:
+            if len(search.gallery):
+                where = parse_conditions(args.where)
+                search.similar(search.gallery.ids()[:1], 1, space=args.space, where=where)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -80,4 +98,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    run(main, parse_args(), check=check)

@@ -2,8 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
-from command_line import DictAction, run
+from command_line import add_overrides, needs_packages, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -23,8 +24,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--int8', action='store_true', help='weights of 8 bits: a quarter of the size, not exact')
     parser.add_argument('--overwrite', action='store_true', help='replace a file that is there')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')
-    return parser.parse_args(argv)
+    add_overrides(parser)
+    args = parser.parse_args(argv)
+    if Path(args.out).suffix not in ('.onnx', '.pt2'):
+        parser.error(f'--out {args.out}: the name must end in .onnx or .pt2')
+    if Path(args.out).exists() and not args.overwrite:
+        parser.error(f'{args.out} is there; choose another name, or give --overwrite')
+    return args
+
+
+def check(args: argparse.Namespace) -> None:
+    """Find missing packages before the model is built."""
+    if args.out.endswith('.onnx'):
+        needs_packages('onnx', 'onnxscript', why='writing an .onnx file')
 
 
 def main(args: argparse.Namespace) -> None:
@@ -38,4 +50,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    run(main, parse_args(), check=check)

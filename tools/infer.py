@@ -4,8 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from command_line import run
-from mmengine.config import DictAction
+from command_line import add_device, add_overrides, at_least, run, write_json
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -18,22 +17,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--show-dir', help='folder for a panel of each image')
     parser.add_argument('--show', action='store_true', help='show the panels in a window')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds to show each panel; default: 2')
-    parser.add_argument('--batch-size', type=int, default=16, help='images per pass; default: 16')
-    parser.add_argument('--device', help='for example cpu or cuda:1; default: the GPU if there is one')
+    parser.add_argument('--batch-size', type=at_least(1), default=16, help='images per pass; default: 16')
+    add_device(parser)
     parser.add_argument('--selector', help="another selector than the config's, for example maws")
-    parser.add_argument('--top-k', type=int, default=5, help='classes listed in --out for each image; default: 5')
+    parser.add_argument(
+        '--top-k', type=at_least(1), default=5, help='classes listed in --out for each image; default: 5'
+    )
     parser.add_argument('--no-progress', action='store_true', help='no progress bar (none anyway in a terminal)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')
-    args = parser.parse_args(argv)
-    if args.batch_size < 1 or args.top_k < 1:
-        parser.error('--batch-size and --top-k must be 1 or more')
-    return args
+    add_overrides(parser)
+    return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:
     """Classify and print a line per image."""
-    import mmengine
-
     from glsim_mm import apis
 
     config = apis.load_config(args.config, args.cfg_options)
@@ -46,7 +42,7 @@ def main(args: argparse.Namespace) -> None:
         if 'error' not in result:
             print(apis.format_prediction(result), flush=True)
     if args.out:
-        mmengine.dump(apis.results_to_json(results), args.out, file_format='json')
+        write_json(args.out, apis.results_to_json(results))
 
 
 if __name__ == '__main__':

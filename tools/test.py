@@ -2,8 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
-from command_line import add_config_options, run
+from command_line import add_run_options, at_least, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -11,13 +12,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Test a model')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint: path or URL')
-    add_config_options(parser)
+    add_run_options(parser)
     parser.add_argument('--out', help='file for the results')
     parser.add_argument('--out-item', choices=['metrics', 'pred'], help='what --out gets; default: pred')
-    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on GPU, bfloat16 on CPU')
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--show', action='store_true', help='show pictures of the predictions in a window')
-    parser.add_argument('--interval', type=int, default=1, help='draw every n-th image')
+    parser.add_argument('--interval', type=at_least(1), default=1, help='draw every n-th image')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds to show each picture')
     parser.add_argument('--error-report', metavar='FILE', help='write the mistakes with pictures to this HTML file')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation, by default mirroring')
@@ -26,6 +26,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error('--out-item needs --out')
     if args.error_report and args.tta:
         parser.error('--error-report shows what the model saw of each image and cannot be combined with --tta')
+    if args.tta and (args.show or args.show_dir):
+        parser.error('--tta tests several views of an image and cannot be combined with --show or --show-dir')
+    allowed = ('.json', '.yml', '.yaml', '.pkl', '.pickle') if args.out_item == 'metrics' else ('.pkl', '.pickle')
+    if args.out and Path(args.out).suffix not in allowed:
+        parser.error(f'--out {args.out}: {args.out_item or "pred"} can be written as {", ".join(allowed)}')
     return args
 
 

@@ -3,14 +3,14 @@
 import argparse
 from collections.abc import Sequence
 
-from command_line import add_config_options, run
+from command_line import add_run_options, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description='Train a model')
     parser.add_argument('config', help='config file')
-    add_config_options(parser)
+    add_run_options(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -18,7 +18,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from a checkpoint; without a path, from the latest one in the work directory',
     )
-    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on GPU, bfloat16 on CPU')
     parser.add_argument('--no-validate', action='store_true', help='do not validate during training')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
     parser.add_argument('--no-persistent-workers', action='store_true', help='restart data workers every epoch')

@@ -2,8 +2,7 @@
 
 import argparse
 
-from command_line import run
-from mmengine.config import DictAction
+from command_line import add_overrides, at_least, run
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -15,7 +14,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint: path or URL')
     parser.add_argument('--out-dir', default='pictures', help='folder for the pictures; default: pictures')
-    parser.add_argument('--num', type=int, default=16, help='number of images, 0 for all; default: 16')
+    parser.add_argument('--num', type=at_least(0), default=16, help='number of images, 0 for all; default: 16')
     parser.add_argument('--split', choices=('test', 'val', 'train'), default='test', help='data set; default: test')
     parser.add_argument('--html', help='write a report to this file too: one page, mistakes first')
     parser.add_argument(
@@ -41,10 +40,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='what colours stand for: the rank of a patch, comparable between selectors, or its score; default: rank',
     )
     parser.add_argument('--panel-side', type=int, default=192, help='height of the images in pixels; default: 192')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')
+    add_overrides(parser)
     args = parser.parse_args(argv)
-    if args.num < 0:
-        parser.error('--num must be 0 or more')
     if not 96 <= args.panel_side <= 2048:
         parser.error('--panel-side must be 96 to 2048')
     if args.selectors and (args.html or args.mistakes_first or args.only_mistakes):

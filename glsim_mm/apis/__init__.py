@@ -1,7 +1,7 @@
 """What users call: training, testing, configs."""
 
+from ..errors import report_user_errors
 from ..images.results import format_prediction, results_to_json
-from .command_line import report_user_errors
 from .inferencer import GLSimInferencer
 from .model import load_model
 from .model_hub import register_models

@@ -244,6 +244,7 @@ def test_missing_package_is_told_in_one_line(tmp_path):
     for missing in ('mmengine', 'mmcv'):
         folder = tmp_path / missing
         folder.mkdir()
+        (tmp_path / 'c.py').touch()
         (folder / f'{missing}.py').write_text(
             f'raise ModuleNotFoundError("No module named {missing!r}", name="{missing}")'
         )

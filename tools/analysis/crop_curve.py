@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from command_line import DictAction, run
+from command_line import add_device, add_overrides, at_least, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -23,16 +23,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=[0.1, 0.2, 0.3, 0.5, 0.75],
         help='shares of images whose crop is encoded; default: 0.1 0.2 0.3 0.5 0.75',
     )
-    parser.add_argument('--timed-images', type=int, default=128, help='images for the speed; default: 128')
-    parser.add_argument('--rounds', type=int, default=5, help='rounds of timing, in turns; default: 5')
-    parser.add_argument('--threads', type=int, help='threads on the CPU; default: as torch does')
+    parser.add_argument('--timed-images', type=at_least(1), default=128, help='images for the speed; default: 128')
+    parser.add_argument('--rounds', type=at_least(1), default=5, help='rounds of timing, in turns; default: 5')
+    parser.add_argument('--threads', type=at_least(1), help='threads on the CPU; default: as torch does')
     parser.add_argument('--out', help='JSON file for the results')
-    parser.add_argument('--device', help='for example cpu or cuda:1; default: the GPU if there is one')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')
-    args = parser.parse_args(argv)
-    if min(args.timed_images, args.rounds, args.threads or 1) < 1:
-        parser.error('--timed-images, --rounds and --threads must be 1 or more')
-    return args
+    add_device(parser)
+    add_overrides(parser)
+    return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from command_line import run
+from command_line import at_least, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -14,17 +14,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Time FaissRetriever against mmpretrain's retriever on the same random embeddings, in turns"
     )
-    parser.add_argument('--gallery-size', type=int, default=20_000, help='images in the gallery; default: 20000')
-    parser.add_argument('--dimension', type=int, default=384, help='width of the embeddings; default: 384')
-    parser.add_argument('--batch-size', type=int, nargs='+', default=[8], help='queries at a time; default: 8')
-    parser.add_argument('--topk', type=int, default=10, help='rows that are asked for; default: 10')
-    parser.add_argument('--rounds', type=int, default=5, help='counted repetitions; default: 5')
-    parser.add_argument('--threads', type=int, default=1, help='threads of torch and FAISS; default: 1')
+    parser.add_argument(
+        '--gallery-size', type=at_least(1), default=20_000, help='images in the gallery; default: 20000'
+    )
+    parser.add_argument('--dimension', type=at_least(1), default=384, help='width of the embeddings; default: 384')
+    parser.add_argument('--batch-size', type=at_least(1), nargs='+', default=[8], help='queries at a time; default: 8')
+    parser.add_argument('--topk', type=at_least(1), default=10, help='rows that are asked for; default: 10')
+    parser.add_argument('--rounds', type=at_least(1), default=5, help='counted repetitions; default: 5')
+    parser.add_argument('--threads', type=at_least(1), default=1, help='threads of torch and FAISS; default: 1')
     parser.add_argument('--seed', type=int, default=0, help='of the embeddings; default: 0')
-    args = parser.parse_args(argv)
-    if min(args.gallery_size, args.dimension, *args.batch_size, args.topk, args.rounds, args.threads) < 1:
-        parser.error('sizes and counts must be 1 or more')
-    return args
+    return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from command_line import run
+from command_line import at_least, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -18,27 +18,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--model', default='vit-base', help='vit-tiny, vit-small, vit-base or vit-large; default: vit-base'
     )
-    parser.add_argument('--patch-size', type=int, default=16, help='side of a patch in pixels; default: 16')
+    parser.add_argument('--patch-size', type=at_least(1), default=16, help='side of a patch in pixels; default: 16')
     parser.add_argument('--config', help='config of a GLSimClassifier to measure instead; weights are random')
     parser.add_argument(
-        '--sizes', type=int, nargs='+', default=[224, 448], help='image sides in pixels; default: 224 448'
+        '--sizes', type=at_least(1), nargs='+', default=[224, 448], help='image sides in pixels; default: 224 448'
     )
     parser.add_argument(
-        '--batch-size', type=int, nargs='+', default=[1], help='images per pass, one or more; default: 1'
+        '--batch-size', type=at_least(1), nargs='+', default=[1], help='images per pass, one or more; default: 1'
     )
     parser.add_argument('--selectors', nargs='+', help='names from the table; default: all')
-    parser.add_argument('--repeats', type=int, default=5, help='counted passes of each; default: 5')
-    parser.add_argument('--threads', type=int, help="threads on CPU; default: torch's number")
+    parser.add_argument('--repeats', type=at_least(1), default=5, help='counted passes of each; default: 5')
+    parser.add_argument('--threads', type=at_least(1), help="threads on CPU; default: torch's number")
     parser.add_argument('--device', default='cpu', help='cpu or cuda; default: cpu')
     parser.add_argument('--out-dir', default='selection_cost', help='folder for the results; default: selection_cost')
     parser.add_argument('--no-plot', action='store_true', help='do not draw, matplotlib is not needed then')
-    args = parser.parse_args(argv)
-    numbers = {'--sizes': args.sizes, '--batch-size': args.batch_size, '--repeats': [args.repeats]}
-    numbers.update({'--patch-size': [args.patch_size], '--threads': [args.threads or 1]})
-    for name, values in numbers.items():
-        if min(values) < 1:
-            parser.error(f'{name} must be 1 or more')
-    return args
+    return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from command_line import run
-from mmengine.config import DictAction
+from command_line import add_device, add_overrides, at_least, run
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -16,17 +15,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file; its test set must have boxes')
     parser.add_argument('checkpoint', nargs='?', help='weights of the model; default: those its backbone starts with')
     parser.add_argument('--selectors', nargs='+', help='short names; default: all that need no training')
-    parser.add_argument('--top-o', type=int, nargs='+', default=[8], help='values of O; default: 8')
-    parser.add_argument('--sizes', type=int, nargs='+', help="sides of the image in pixels; default: the pipeline's")
-    parser.add_argument('--num-images', type=int, help='images spread evenly over the test set; default: all')
+    parser.add_argument('--top-o', type=at_least(1), nargs='+', default=[8], help='values of O; default: 8')
+    parser.add_argument(
+        '--sizes', type=at_least(1), nargs='+', help="sides of the image in pixels; default: the pipeline's"
+    )
+    parser.add_argument('--num-images', type=at_least(1), help='images spread evenly over the test set; default: all')
     parser.add_argument('--box-end', choices=['exclusive', 'inclusive'], default='exclusive', help='default: exclusive')
     parser.add_argument('--out-dir', help='folder for selection_quality.csv, which grows with every size')
-    parser.add_argument('--device', help='for example cpu or cuda:1; default: the GPU if there is one')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')
-    args = parser.parse_args(argv)
-    if min([*args.top_o, *(args.sizes or [1]), args.num_images or 1]) < 1:
-        parser.error('--top-o, --sizes and --num-images must be 1 or more')
-    return args
+    add_device(parser)
+    add_overrides(parser)
+    return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:

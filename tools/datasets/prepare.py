@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from command_line import run
+from command_line import at_least, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -20,14 +20,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--download', action='store_true', help='download and unpack what is missing and has a URL')
     parser.add_argument('--images', action='store_true', help='decode every image')
     parser.add_argument('--deep', action='store_true', help='look for images with equal content')
-    parser.add_argument('--workers', type=int, help='threads for --images and --deep; default: one per core')
+    parser.add_argument('--workers', type=at_least(1), help='threads for --images and --deep; default: one per core')
     parser.add_argument('--no-progress', action='store_true', help='no progress bar')
     parser.add_argument('--list', action='store_true', help='say what is known about the data set, or about all')
     args = parser.parse_args(argv)
     if not args.list and not (args.name and args.root):
         parser.error('NAME and --root are needed, or --list')
-    if args.workers is not None and args.workers < 1:
-        parser.error('--workers must be 1 or more')
     return args
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from command_line import DictAction, run
+from command_line import add_overrides, at_least, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -16,19 +16,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file with the data set')
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='default: train')
-    parser.add_argument('--classes', type=int, help='list only so many largest and smallest classes; default: all')
+    parser.add_argument(
+        '--classes', type=at_least(1), help='list only so many largest and smallest classes; default: all'
+    )
     parser.add_argument('--out', help='CSV file for the images per class')
     parser.add_argument('--sheet', help='PNG file for a sheet of sample pictures')
-    parser.add_argument('--num', type=int, default=24, help='pictures on the sheet; default: 24')
+    parser.add_argument('--num', type=at_least(1), default=24, help='pictures on the sheet; default: 24')
     parser.add_argument('--seed', type=int, default=0, help='another one chooses other pictures; default: 0')
     parser.add_argument('--no-duplicates', action='store_true', help='do not look for files with equal content')
-    parser.add_argument('--workers', type=int, help='threads; default: one per core')
+    parser.add_argument('--workers', type=at_least(1), help='threads; default: one per core')
     parser.add_argument('--no-progress', action='store_true', help='no progress bar')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')
-    args = parser.parse_args(argv)
-    if any(n is not None and n < 1 for n in (args.num, args.workers, args.classes)):
-        parser.error('--num, --workers and --classes must be 1 or more')
-    return args
+    add_overrides(parser)
+    return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:

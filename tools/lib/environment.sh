@@ -30,12 +30,12 @@ make_venv() {
 # Where they are missing, the build without windows is installed over its files; pip goes on counting both as installed.
 check_opencv() {
     local version
-    "$1" -c 'import cv2' 2>/dev/null && return
+    "$1" -c 'from cv2 import imread' 2>/dev/null && return
     version=$("$1" -c 'import importlib.metadata as metadata; print(metadata.version("opencv-python"))') || return 0
     echo "OpenCV does not load here; installing its build without windows, opencv-python-headless $version"
     "$1" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "opencv-python-headless==$version" ||
         fail "pip could not install opencv-python-headless $version; see its message above"
-    "$1" -c 'import cv2' || fail 'OpenCV cannot be imported; see the message above'
+    "$1" -c 'from cv2 import imread' || fail 'OpenCV cannot be imported; see the message above'
 }
 
 # prepare_environment ROOT EXTRAS [PACKAGE...]: makes ROOT/.venv (GLSIM_VENV names another place), installs the

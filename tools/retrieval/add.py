@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from command_line import run
+from command_line import add_encoding_options, add_gallery, add_gallery_model, run
 
 DESCRIPTION = """Encode more images into a gallery.
 
@@ -19,15 +19,11 @@ command is given again."""
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('gallery', help='folder of the gallery, or milvus://HOST:PORT/COLLECTION')
+    add_gallery(parser)
     parser.add_argument('images', nargs='*', help='folders, files and patterns, or a list or table, as for build.py')
     parser.add_argument('--dataset', choices=['train', 'val', 'test'], help="in place of images: the config's data set")
-    parser.add_argument('--config', help='config of the model; default: the one that the gallery was built with')
-    parser.add_argument('--checkpoint', help='weights of the model; default: likewise')
-    parser.add_argument('--batch-size', type=int, default=32, help='images per pass; default: 32')
-    parser.add_argument('--num-workers', type=int, default=2, help='processes that read images; default: 2')
-    parser.add_argument('--device', help='for example cpu or cuda:1; default: the GPU if there is one')
-    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on GPU, bfloat16 on CPU')
+    add_gallery_model(parser)
+    add_encoding_options(parser)
     parser.add_argument('--compact', action='store_true', help='train the index anew with all images')
     parser.add_argument('--no-progress', action='store_true', help='no progress on standard error')
     args = parser.parse_args(argv)
@@ -36,24 +32,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def check(args: argparse.Namespace) -> None:
+    """Find out whether the gallery can be written before the model is loaded."""
+    from retrieval.gallery import open_gallery
+
+    open_gallery(args.gallery, writable=True).close()
+
+
 def main(args: argparse.Namespace) -> None:
     """Add and say what was done."""
     from glsim_mm.search import add_to_location, format_report
 
+    options = vars(args)
+    gallery, images, config, checkpoint = (options.pop(name) for name in ('gallery', 'images', 'config', 'checkpoint'))
+    progress = not options.pop('no_progress')
     try:
-        report = add_to_location(
-            args.gallery,
-            (args.images[0] if len(args.images) == 1 else args.images) or None,
-            args.config,
-            args.checkpoint,
-            dataset=args.dataset,
-            batch_size=args.batch_size,
-            num_workers=args.num_workers,
-            device=args.device,
-            amp=args.amp,
-            compact=args.compact,
-            progress=not args.no_progress,
-        )
+        images = (images[0] if len(images) == 1 else images) or None
+        report = add_to_location(gallery, images, config, checkpoint, progress=progress, **options)
     except KeyboardInterrupt:
         sys.stderr.write('stopped; the same command goes on from here\n')
         sys.exit(130)
@@ -61,4 +56,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    run(main, parse_args(), check=check)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from command_line import run
+from command_line import at_least, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -16,18 +16,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description='Measure kinds of index on made-up clustered embeddings: time to build, recall, queries per '
         'second, memory, opening; and what the engine adds to FAISS. OMP_NUM_THREADS=1 measures one thread.'
     )
-    parser.add_argument('--rows', type=int, default=100_000, help='size of the gallery; default: 100000')
-    parser.add_argument('--dimension', type=int, default=384, help='of the embeddings; default: 384')
-    parser.add_argument('--queries', type=int, default=1000, help='default: 1000')
+    parser.add_argument('--rows', type=at_least(1), default=100_000, help='size of the gallery; default: 100000')
+    parser.add_argument('--dimension', type=at_least(1), default=384, help='of the embeddings; default: 384')
+    parser.add_argument('--queries', type=at_least(1), default=1000, help='default: 1000')
     parser.add_argument('--presets', nargs='+', help='default: all')
-    parser.add_argument('--batches', type=int, nargs='+', default=[1, 64, 1024], help='for the cost of the engine')
-    parser.add_argument('--rounds', type=int, default=9, help='turns of FAISS and engine; default: 9')
+    parser.add_argument(
+        '--batches', type=at_least(1), nargs='+', default=[1, 64, 1024], help='for the cost of the engine'
+    )
+    parser.add_argument('--rounds', type=at_least(1), default=9, help='turns of FAISS and engine; default: 9')
     parser.add_argument('--seed', type=int, default=0, help='of the embeddings; default: 0')
     parser.add_argument('--out', default='work_dirs/index_benchmark', help='folder; default: work_dirs/index_benchmark')
-    args = parser.parse_args(argv)
-    if min(args.rows, args.dimension, args.queries, args.rounds, *args.batches) < 1:
-        parser.error('numbers must be 1 or more')
-    return args
+    return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:

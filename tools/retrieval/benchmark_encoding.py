@@ -7,8 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from command_line import run
-from mmengine.config import DictAction
+from command_line import add_encoding_options, add_overrides, at_least, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -19,19 +18,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='its weights: path or URL')
     parser.add_argument('images', nargs='+', help='folders, files, patterns')
-    parser.add_argument('--num-images', type=int, help='use the first so many; default: all')
-    parser.add_argument('--batch-size', type=int, default=32, help='images per pass; default: 32')
-    parser.add_argument('--num-workers', type=int, default=2, help='processes that read images; default: 2')
-    parser.add_argument('--rounds', type=int, default=3, help='default: 3')
-    parser.add_argument('--threads', type=int, help="threads of the model on CPU; default: torch's number")
-    parser.add_argument('--device', help='for example cpu or cuda:1; default: the GPU if there is one')
-    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on GPU, bfloat16 on CPU')
+    parser.add_argument('--num-images', type=at_least(1), help='use the first so many; default: all')
+    add_encoding_options(parser)
+    parser.add_argument('--rounds', type=at_least(1), default=3, help='default: 3')
+    parser.add_argument('--threads', type=at_least(1), help="threads of the model on CPU; default: torch's number")
     parser.add_argument('--spaces', nargs='+', metavar='SPACE', help='default: all but concat')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')
-    args = parser.parse_args(argv)
-    if min(args.rounds, args.threads or 1, args.num_images or 1) < 1:
-        parser.error('--rounds, --threads and --num-images must be 1 or more')
-    return args
+    add_overrides(parser)
+    return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from command_line import run
-from mmengine.config import DictAction
+from command_line import add_encoding_options, add_launcher, add_overrides, at_least, run
 
 DESCRIPTION = """Encode images into a gallery that can be searched.
 
@@ -39,21 +38,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'of any other; default: aggregated global crop',
     )
     what.add_argument('--keep-patches', action='store_true', help='tokens of the selected patches, for --rerank region')
-    what.add_argument('--whiten', type=int, metavar='DIM', help='whiten embeddings to DIM dimensions by PCA')
+    what.add_argument('--whiten', type=at_least(1), metavar='DIM', help='whiten embeddings to DIM dimensions by PCA')
     index = parser.add_argument_group('index')
     index.add_argument('--preset', default='auto', help='kind of index, or a FAISS factory string; default: auto')
     index.add_argument('--metric', default='cosine', help='cosine, ip or l2; default: cosine')
     index.add_argument('--memory-limit', type=float, metavar='GIB', help='memory that the index may take')
     work = parser.add_argument_group('work')
-    work.add_argument('--batch-size', type=int, default=32, help='images per pass; default: 32')
-    work.add_argument('--num-workers', type=int, default=2, help='processes that read images; default: 2')
-    work.add_argument('--device', help='for example cpu or cuda:1; default: the GPU if there is one')
-    work.add_argument('--amp', action='store_true', help='mixed precision: float16 on GPU, bfloat16 on CPU')
+    add_encoding_options(work)
     work.add_argument('--overwrite', action='store_true', help='replace a gallery that is there, once the new is whole')
     work.add_argument('--no-progress', action='store_true', help='no progress on standard error')
-    work.add_argument('--cfg-options', nargs='+', action=DictAction, help='config fields to override, as name=value')
-    work.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    work.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_overrides(work)
+    add_launcher(work)
     args = parser.parse_intermixed_args(argv)
     if bool(args.images) == bool(args.dataset):
         parser.error('give either images or --dataset')
@@ -62,33 +57,36 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def check(args: argparse.Namespace) -> None:
+    """Find mistakes about the gallery before the model is loaded."""
+    from retrieval.errors import RetrievalError
+    from retrieval.gallery import is_folder
+    from retrieval.gallery.database import DATABASE_FILE
+    from retrieval.vectors import METRICS
+
+    if args.metric not in METRICS:
+        raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {args.metric!r}')
+    if is_folder(args.out) and Path(args.out, DATABASE_FILE).exists() and not args.overwrite:
+        raise RetrievalError(
+            f'{args.out} is a gallery already: add images to it with tools/retrieval/add.py, replace it with '
+            '--overwrite, or choose another place'
+        )
+
+
 def main(args: argparse.Namespace) -> None:
     """Build and say what was done."""
     from glsim_mm.apis import load_config
     from glsim_mm.search import build_gallery, format_report
 
+    options = vars(args)
+    del options['local_rank']
+    images, checkpoint, out = (options.pop(name) for name in ('images', 'checkpoint', 'out'))
+    cfg = load_config(options.pop('config'), options.pop('cfg_options'))
+    gibibytes, progress = options.pop('memory_limit'), not options.pop('no_progress')
+    memory_limit = None if gibibytes is None else int(gibibytes * 2**30)
     try:
-        report = build_gallery(
-            (args.images[0] if len(args.images) == 1 else args.images) or None,
-            load_config(args.config, args.cfg_options),
-            args.checkpoint,
-            args.out,
-            dataset=args.dataset,
-            root=args.root,
-            spaces=args.spaces,
-            keep_patches=args.keep_patches,
-            preset=args.preset,
-            metric=args.metric,
-            memory_limit=None if args.memory_limit is None else int(args.memory_limit * 2**30),
-            whiten=args.whiten,
-            batch_size=args.batch_size,
-            num_workers=args.num_workers,
-            device=args.device,
-            amp=args.amp,
-            overwrite=args.overwrite,
-            progress=not args.no_progress,
-            launcher=args.launcher,
-        )
+        images = (images[0] if len(images) == 1 else images) or None
+        report = build_gallery(images, cfg, checkpoint, out, memory_limit=memory_limit, progress=progress, **options)
     except KeyboardInterrupt:
         sys.stderr.write('stopped; the same command goes on from here\n')
         sys.exit(130)
@@ -97,4 +95,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    run(main, parse_args(), check=check)

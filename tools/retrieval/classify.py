@@ -5,10 +5,11 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from command_line import run
+from command_line import add_device, add_gallery, add_gallery_model, add_space, add_where, at_least, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -16,11 +17,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Class of each image by a vote of its neighbours, its group where that is uncertain, or unknown'
     )
-    parser.add_argument('gallery', help='folder of a gallery with labels, or milvus://HOST:PORT/COLLECTION')
+    add_gallery(parser)
     parser.add_argument('images', nargs='+', help="image files, folders, and patterns such as 'photos/**/*.jpg'")
-    parser.add_argument('--config', help='config of the model; default: the one that the gallery was built with')
-    parser.add_argument('--checkpoint', help='weights of the model; default: likewise')
-    parser.add_argument('-k', type=int, default=10, help='neighbours that vote; default: 10')
+    add_gallery_model(parser)
+    parser.add_argument('-k', type=at_least(1), default=10, help='neighbours that vote; default: 10')
     parser.add_argument('--temperature', type=float, default=0.07, help='of the vote; default: 0.07')
     parser.add_argument(
         '--threshold',
@@ -39,12 +39,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--taxonomy-columns', nargs='+', default=[], metavar='COLUMN', help='metadata columns from the parent up'
     )
-    parser.add_argument('--space', help='embeddings to compare, as global, or weights as global=0.5,crop=0.5')
-    parser.add_argument(
-        '--where', nargs='+', default=[], metavar='CONDITION', help="rows that may vote, as split=train 'year>=2019'"
-    )
+    add_space(parser)
+    add_where(parser, 'rows that may vote')
     parser.add_argument('--json', action='store_true', help='print JSON in place of lines')
-    parser.add_argument('--device', help='of the model, for example cpu or cuda:1; default: the GPU if there is one')
+    add_device(parser)
     args = parser.parse_args(argv)
     if args.calibrate is not None and args.threshold:
         parser.error('give either --threshold or --calibrate')
@@ -53,32 +51,30 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def check(args: argparse.Namespace) -> None:
+    """Find mistakes in the options before the model is loaded."""
+    from retrieval.gallery import open_gallery
+    from retrieval.recognition import parse_target
+
+    parse_target(args.calibrate)
+    with open_gallery(args.gallery) as gallery:
+        _recognizer(args, gallery)
+
+
 def main(args: argparse.Namespace) -> None:
     """Classify and print a line per image."""
     from glsim_mm.search import ImageSearch
-    from retrieval.gallery import parse_conditions
-    from retrieval.gallery.spaces import parse_space
     from retrieval.recognition import (
-        Recognizer,
         calibrate,
         format_calibration,
         format_recognition,
         parse_target,
-        read_taxonomy,
         recognition_to_json,
     )
 
     target = parse_target(args.calibrate)
     with ImageSearch.open(args.gallery, args.config, args.checkpoint, device=args.device) as search:
-        recognizer = Recognizer(
-            search.gallery,
-            args.k,
-            args.temperature,
-            args.threshold,
-            read_taxonomy(search.gallery, args.taxonomy, args.taxonomy_columns),
-            parse_space(args.space),
-            parse_conditions(args.where),
-        )
+        recognizer = _recognizer(args, search.gallery)
         if target is not None:
             levels = calibrate(recognizer, target)
             recognizer.thresholds = tuple(level.threshold for level in levels)
@@ -96,5 +92,21 @@ def main(args: argparse.Namespace) -> None:
         sys.exit(1)
 
 
+def _recognizer(args: argparse.Namespace, gallery: Any) -> Any:
+    from retrieval.gallery import parse_conditions
+    from retrieval.recognition import Recognizer, read_taxonomy
+    from retrieval.gallery.spaces import parse_space
+
+    return Recognizer(
+        gallery,
+        args.k,
+        args.temperature,
+        args.threshold,
+        read_taxonomy(gallery, args.taxonomy, args.taxonomy_columns),
+        parse_space(args.space),
+        parse_conditions(args.where),
+    )
+
+
 if __name__ == '__main__':
-    run(main, parse_args())
+    run(main, parse_args(), check=check)

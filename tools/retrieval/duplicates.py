@@ -8,26 +8,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from command_line import run
+from command_line import add_gallery, add_where, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description='Find equal files and similar images in a gallery; removes nothing')
-    parser.add_argument('gallery', help='folder of the gallery, or milvus://HOST:PORT/COLLECTION')
+    add_gallery(parser)
     parser.add_argument(
         '--threshold',
         type=float,
         help='find similar images too: least similarity, for example 0.95, or of l2 the largest squared distance',
     )
     parser.add_argument('--space', help='embeddings to compare; default: the first')
-    parser.add_argument(
-        '--where',
-        nargs='+',
-        default=[],
-        metavar='CONDITION',
-        help="compare only these rows, as label=Wren 'year>=2019'",
-    )
+    add_where(parser, 'compare only these rows')
     parser.add_argument('--json', action='store_true', help='print JSON')
     return parser.parse_args(argv)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from command_line import run
+from command_line import add_gallery, add_ranking_options, add_space, add_where, at_least, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -17,19 +17,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description='Recall@k, R-Precision, MAP@R and mAP of the search in a gallery; each image is searched among all '
         'others unless other queries are given'
     )
-    parser.add_argument('gallery', help='folder of the gallery, or milvus://HOST:PORT/COLLECTION')
+    add_gallery(parser)
     parser.add_argument('--queries', metavar='GALLERY2', help='gallery whose images are the queries')
-    parser.add_argument(
-        '--space', help='embeddings to compare, as global, or weights as global=0.5,crop=0.5; default: the first'
-    )
+    add_space(parser)
     parser.add_argument('--query-space', help='embeddings of the queries, if others than --space')
-    condition = dict(nargs='+', default=[], metavar='CONDITION')
-    parser.add_argument(
-        '--where', help="images that are searched, as label=Wren 'year>=2019'; default: all", **condition
-    )
-    parser.add_argument(
-        '--query-where', help='images that are queries; default: those of --where, or all of --queries', **condition
-    )
+    add_where(parser, 'images that are searched; default: all')
+    add_where(parser, 'images that are queries; default: those of --where, or all of --queries', '--query-where')
     parser.add_argument(
         '--unseen',
         type=int,
@@ -40,17 +33,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'protocol',
     )
     parser.add_argument('--label', default='label', metavar='COLUMN', help='column with the classes; default: label')
-    parser.add_argument('--rerank', metavar='METHOD', help='for example k-reciprocal, query-expansion, region')
-    parser.add_argument('--depth', type=int, default=100, help='hits that --rerank looks at; default: 100')
-    parser.add_argument('--recall-at', type=int, nargs='+', default=[1, 2, 4, 8], metavar='K', help='default: 1 2 4 8')
+    add_ranking_options(parser)
+    parser.add_argument(
+        '--recall-at', type=at_least(1), nargs='+', default=[1, 2, 4, 8], metavar='K', help='default: 1 2 4 8'
+    )
     parser.add_argument('--no-map', action='store_true', help='leave out mAP, which ranks the whole gallery: faster')
-    parser.add_argument('--rescore', type=int, help='candidates to score exactly; default: by the preset, 0: none')
-    parser.add_argument('--by-class', type=int, default=0, metavar='N', help='list the N classes that are found worst')
+    parser.add_argument(
+        '--by-class', type=at_least(0), default=0, metavar='N', help='list the N classes that are found worst'
+    )
     parser.add_argument('--json', metavar='FILE', help='write all numbers, and every class, to this file too')
-    args = parser.parse_args(argv)
-    if min(args.depth, *args.recall_at) < 1 or min(args.by_class, args.rescore or 0) < 0:
-        parser.error('--depth and --recall-at must be 1 or more, --by-class and --rescore 0 or more')
-    return args
+    return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:

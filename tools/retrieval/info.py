@@ -7,13 +7,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from command_line import run
+from command_line import add_gallery, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description='Say what a gallery holds and what made it')
-    parser.add_argument('gallery', help='folder of the gallery, or milvus://HOST:PORT/COLLECTION')
+    add_gallery(parser)
     parser.add_argument('--json', action='store_true', help='print JSON')
     parser.add_argument('--id', type=int, nargs='+', default=[], help='rows to show in full')
     parser.add_argument('--verify', action='store_true', help='read every file and compare checksums')

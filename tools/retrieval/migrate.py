@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from command_line import run
+from command_line import at_least, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -20,9 +20,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'source', nargs='+', help='folder of the gallery, or milvus://HOST:PORT/COLLECTION; several are shards of one'
     )
-    parser.add_argument('target', help='likewise; what is there already must be part of the same gallery')
+    parser.add_argument(
+        'target',
+        help='where to copy it, written in the same way; what is there already must be part of the same gallery',
+    )
     parser.add_argument('--preset', default='auto', help="index of the target, as flat or hnsw; default: 'auto'")
-    parser.add_argument('--batch-size', type=int, default=1000, help='rows copied at a time; default: 1000')
+    parser.add_argument('--batch-size', type=at_least(1), default=1000, help='rows copied at a time; default: 1000')
     return parser.parse_args(argv)
 
 

@@ -7,21 +7,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from command_line import run
+from command_line import add_gallery, add_where, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description='Take images out of a gallery; their files stay where they are')
-    parser.add_argument('gallery', help='folder of the gallery, or milvus://HOST:PORT/COLLECTION')
+    add_gallery(parser)
     parser.add_argument('--id', type=int, nargs='+', default=[], help='ids of rows')
-    parser.add_argument(
-        '--where',
-        nargs='+',
-        default=[],
-        metavar='CONDITION',
-        help="all that a filter lets through, as label=Wren 'year<2019'",
-    )
+    add_where(parser, 'all that a filter lets through')
     parser.add_argument('--compact', action='store_true', help='give back the space on disk too')
     parser.add_argument('--dry-run', action='store_true', help='say how many there are, and remove nothing')
     args = parser.parse_args(argv)

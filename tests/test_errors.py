@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from glsim_mm.apis import report_user_errors
-from glsim_mm.errors import GLSimError
+from glsim_mm.errors import GLSimError, report_user_errors
 
 
 class Unreadable(torch.utils.data.Dataset):
@@ -39,3 +38,13 @@ def test_traceback_on_demand(monkeypatch):
     monkeypatch.setenv('GLSIM_TRACEBACK', '1')
     with pytest.raises(GLSimError), report_user_errors():
         raise GLSimError('it is so; do this')
+
+
+def test_packages_that_are_missing_or_do_not_load(capsys):
+    with pytest.raises(SystemExit), report_user_errors():
+        raise ImportError('an index needs x: pip install x')
+    with pytest.raises(SystemExit), report_user_errors():
+        raise ImportError('libxcb.so.1: cannot open shared object file', name='cv2')
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == 'error: an index needs x: pip install x'
+    assert 'libxcb' in second and second.endswith('pip install --force-reinstall --no-deps opencv-python-headless')
