@@ -43,6 +43,8 @@ def main(args: argparse.Namespace) -> None:
             print(apis.format_prediction(result), flush=True)
     if args.out:
         write_json(args.out, apis.results_to_json(results))
+    if all('error' in result for result in results):
+        sys.exit(1)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 """Classify images with an exported model: python tools/infer_exported.py model.onnx photos."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,6 +48,8 @@ def main(args: argparse.Namespace) -> None:
             print(format_prediction(result), flush=True)
     if args.out:
         write_json(args.out, results_to_json(results))
+    if all('error' in result for result in results):
+        sys.exit(1)
 
 
 if __name__ == '__main__':

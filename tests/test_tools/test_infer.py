@@ -44,7 +44,7 @@ def test_files_folders_and_patterns(model_files, tmp_path, capsys):
         assert len(result['top']) == 1 and len(result['selected_box_image']) == 4
         assert len(line) <= 80
     assert results[0]['pred_scores'] == pytest.approx(results[1]['pred_scores'], abs=1e-5)
-    assert 'Inference' in captured.err and '11/11' in captured.err
+    assert 'Inference' in captured.err and '11 of 11' in captured.err
 
 
 def test_no_progress(model_files, capsys):
@@ -66,6 +66,13 @@ def test_panels_and_another_selector(model_files, tmp_path, capsys):
     assert len(boxes[0]) > 1 and len(boxes[1]) == 1
 
 
+def test_nothing_could_be_read(model_files, tmp_path, caplog):
+    (tmp_path / 'damaged.txt').write_text('no image')
+    with pytest.raises(SystemExit) as end:
+        infer(model_files, tmp_path / 'damaged.txt')
+    assert end.value.code == 1 and 'damaged.txt cannot be read' in caplog.text
+
+
 def test_unreadable_images_are_left_out(model_files, tmp_path, capsys):
     Image.new('RGB', (40, 50), 'red').save(tmp_path / 'good.jpg')
     (tmp_path / 'empty.jpg').write_bytes(b'')
@@ -83,7 +90,6 @@ def test_unreadable_images_are_left_out(model_files, tmp_path, capsys):
         (['{}/nowhere.jpg'], 'nowhere.jpg does not exist'),
         (['{}'], 'there is no image in'),
         (['{}/*.jpg'], 'there is no image in'),
-        (['{}/damaged.txt'], 'damaged.txt cannot be read'),
         (['{}/damaged.txt', '--selector', 'NoSelector'], 'NoSelector'),
         (['{}/damaged.txt', '--batch-size', '0'], '--batch-size'),
     ],

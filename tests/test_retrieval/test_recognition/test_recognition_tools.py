@@ -84,7 +84,7 @@ def test_classify_lists_what_it_cannot_read(capsys, built, tmp_path):
         (['--calibrate', 'best'], 'balanced'),
         (['--taxonomy', 'none.csv'], 'cannot be read'),
         (['--taxonomy-columns', 'genus'], "no column 'genus'"),
-        (['-k', '0'], 'k must be at least 1'),
+        (['-k', '0'], 'argument -k: must be 1 or more'),
         (['--temperature', '0'], 'temperature'),
         (['--threshold', '0.5', '--calibrate', '0.1'], 'either'),
     ],
