@@ -94,8 +94,8 @@ def main(args: argparse.Namespace) -> None:
 
 def _recognizer(args: argparse.Namespace, gallery: Any) -> Any:
     from retrieval.gallery import parse_conditions
-    from retrieval.recognition import Recognizer, read_taxonomy
     from retrieval.gallery.spaces import parse_space
+    from retrieval.recognition import Recognizer, read_taxonomy
 
     return Recognizer(
         gallery,

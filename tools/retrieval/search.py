@@ -105,8 +105,8 @@ def _open(args: argparse.Namespace, with_model: bool) -> Any:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     from retrieval.gallery import parse_conditions
-    from retrieval.index.effort import parse_parameters
     from retrieval.gallery.spaces import parse_space
+    from retrieval.index.effort import parse_parameters
 
     return dict(
         space=parse_space(args.space),
