@@ -5,8 +5,8 @@ from types import ModuleType
 import mmpretrain.registry
 from mmengine.registry import Registry
 
-from .checkpoints.schemes import register_schemes
-from .compat import apply_runtime_fixes
+from .checkpoints.addresses import register_loaders
+from .compat.numpy_names import restore_in1d
 
 _REGISTERING = ('models', 'datasets', 'engine', 'evaluation')
 """Sub-packages with modules for mmpretrain's registries, each named as the one of mmpretrain that it adds to."""
@@ -18,8 +18,8 @@ def extend_mmpretrain() -> None:
     The modules themselves are imported by mmengine when a name is looked up for the first time. May be repeated.
     """
     _add_locations(mmpretrain.registry)
-    apply_runtime_fixes()
-    register_schemes()
+    register_loaders()
+    restore_in1d()
 
 
 def _add_locations(registries: ModuleType) -> None:

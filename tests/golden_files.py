@@ -66,7 +66,7 @@ def build_golden_model(golden: Golden) -> nn.Module:
     """The model with the golden weights, in eval mode."""
     from mmpretrain.registry import MODELS
 
-    from glsim_mm.checkpoints.official_glsim import convert_official_state_dict
+    from glsim_mm.checkpoints.authors_names import convert_official_state_dict
 
     model = MODELS.build(model_config(golden.settings))
     model.load_state_dict(convert_official_state_dict(golden.state_dict), strict=True)

@@ -8,7 +8,7 @@ from golden_files import LOCAL_DIR, TOLERANCE, Golden, build_golden_model, load_
 from mmpretrain.structures import DataSample
 from reference_glsim import glsim
 
-from glsim_mm.checkpoints.official_glsim import convert_official_state_dict
+from glsim_mm.checkpoints.authors_names import convert_official_state_dict
 from glsim_mm.ops import global_local_similarity
 
 LOCAL = ('cos_48px_p8_top6', 'l1_42px_p14_top2', 'l2_64px_p16_top3_inclusive')

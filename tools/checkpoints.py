@@ -1,9 +1,12 @@
 """Weights of other projects: python tools/checkpoints.py {inspect,convert,export,publish} FILE ..."""
 
 import argparse
+import json
+from pathlib import Path
 
 from command_line import run
 
+NUM_NAMED = 8  # names of tensors in a line
 LAYOUTS = ('glsim', 'vit-npz', 'clip', 'hf', 'mmpretrain', 'dinov3', 'dinov2', 'timm')
 
 
@@ -47,11 +50,66 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Run one command and print what it did."""
-    from glsim_mm.checkpoints import commands
-
-    for line in getattr(commands, f'run_{args.command}')(args):
+    for line in _COMMANDS[args.command](args):
         print(line)
 
+
+def run_inspect(args: argparse.Namespace) -> list[str]:
+    """Describe the file."""
+    from glsim_mm.checkpoints.inspection import inspect_checkpoint
+
+    return inspect_checkpoint(args.source, args.layout)
+
+
+def run_convert(args: argparse.Namespace) -> list[str]:
+    """Write the file under this project's names, or those of ``--to``, and a config if asked for."""
+    from glsim_mm.apis import load_config
+    from glsim_mm.checkpoints.conversion import convert_file, write_official_config
+
+    done = convert_file(
+        args.source,
+        args.out,
+        to=getattr(args, 'to', 'mmpretrain'),
+        layout=args.layout,
+        img_size=(args.img_size[0], args.img_size[-1]) if args.img_size else None,
+        mode=args.mode,
+        keep_head=not args.no_head,
+        model=load_config(args.config).model if getattr(args, 'config', None) else None,
+    )
+    lines = [f'wrote {done.file}: {done.num_tensors} tensors, read in {done.layout} layout']
+    if done.left_out:
+        more = f' and {len(done.left_out) - NUM_NAMED} more' if len(done.left_out) > NUM_NAMED else ''
+        lines.append(f'left out: {", ".join(done.left_out[:NUM_NAMED])}{more}')
+    if getattr(args, 'config_out', None):
+        lines.append(f'wrote {write_official_config(args.source, args.config_out, done.layout)}')
+    return lines
+
+
+def run_publish(args: argparse.Namespace) -> list[str]:
+    """Write the file for others."""
+    from glsim_mm.apis import load_config
+    from glsim_mm.checkpoints.publishing import publish
+
+    metrics = _read_metrics(args.metrics) if args.metrics else None
+    config = load_config(args.config).pretty_text if args.config else None
+    return [f'wrote {publish(args.source, args.out, args.weights, metrics, config, args.commit)}']
+
+
+def _read_metrics(path: str) -> dict:
+    from glsim_mm.errors import GLSimError
+
+    try:
+        metrics = json.loads(Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise GLSimError(
+            f'metrics {path} cannot be read as JSON; write them with tools/test.py --out-item metrics'
+        ) from error
+    if not isinstance(metrics, dict):
+        raise GLSimError(f'metrics {path} is no JSON object of names and values; write it with tools/test.py')
+    return metrics
+
+
+_COMMANDS = dict(inspect=run_inspect, convert=run_convert, export=run_convert, publish=run_publish)
 
 if __name__ == '__main__':
     run(main, parse_args())

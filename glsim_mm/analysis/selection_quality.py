@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..apis.config_errors import explain_config_errors
 from ..apis.model import load_model
-from ..compat import apply_runtime_fixes
 from ..errors import GLSimError
 from ..evaluation import MEASURES, selection_quality
 from ..models.classifiers.glsim_classifier import annotated_boxes
@@ -130,7 +129,6 @@ def _side(step: Mapping) -> int | None:
 
 def _load(cfg: Config, checkpoint: str | None, device: torch.device) -> nn.Module:
     """The whole model, or its encoder with its initial weights."""
-    apply_runtime_fixes()
     if checkpoint is not None:
         return load_model(cfg, checkpoint, device)
     settings = dict(cfg.model)

@@ -7,7 +7,6 @@ from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import DATASETS, MODELS
 from torch import nn
 
-from ..compat import apply_runtime_fixes
 from ..engine.hooks.run_checks import check_complete, match_tensors, weights_of
 
 
@@ -26,7 +25,6 @@ def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None =
     Raises:
         GLSimError: If the checkpoint cannot be read or is of another model.
     """
-    apply_runtime_fixes()
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
         settings = dict(cfg.model)
         settings.setdefault('data_preprocessor', cfg.get('data_preprocessor'))

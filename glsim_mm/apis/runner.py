@@ -9,7 +9,6 @@ from mmengine.evaluator import DumpResults
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from ..compat import apply_runtime_fixes
 from ..compat.compilation import compile_backbone, pop_compile_options
 from ..compat.devices import fit_dataloaders, fit_mixed_precision
 from ..compat.distributed import leave_process_group, use_cpu_distributed
@@ -34,7 +33,6 @@ def build_runner(cfg: Config) -> Runner:
     Raises:
         GLSimError: If a field of the config is unknown.
     """
-    apply_runtime_fixes()
     cfg = copy.deepcopy(cfg)
     fit_dataloaders(cfg)
     fit_mixed_precision(cfg)

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from mmengine.config import Config
 from torch import Tensor
 
 from ..errors import GLSimError
-from .exporting import export_to_glsim, official_settings
-from .position_embedding import resize_position_embedding
-from .schemes import load_whole
-from .sources import parse_address, read_backbone
-from .vit_weights import position_tokens
-from .writing import check_target, replace_with, write_checkpoint
+from .addresses import load_whole, parse_address, read_address, read_backbone
+from .authors_config import official_config, official_settings
+from .authors_names import to_official
+from .publishing import check_target, replace_with, write_checkpoint
+from .vit_weights import position_tokens, resize_position_embedding
 
 TARGETS = ('mmpretrain', 'timm', 'glsim')
 
@@ -90,6 +90,30 @@ def convert_file(
     return Converted(target, meta['layout'], len(state_dict), left_out, meta)
 
 
+def write_official_config(source: str, target: str | Path, layout: str = 'glsim') -> Path:
+    """Write the config of one of the authors' GLSim checkpoints.
+
+    Args:
+        source: The checkpoint.
+        target: ``.py`` file.
+        layout: Its layout.
+
+    Returns:
+        The file.
+
+    Raises:
+        GLSimError: If the checkpoint is none of the authors', or the file cannot be written.
+    """
+    if layout != 'glsim':
+        raise GLSimError(
+            f"{source} is in {layout} layout: only the authors' GLSim checkpoints say how to build a model"
+        )
+    checkpoint = read_address(source)
+    tensors = {name.removeprefix('model.'): tensor for name, tensor in checkpoint.tensors.items()}
+    text = Config(official_config(checkpoint.settings, tensors)).pretty_text
+    return replace_with(Path(target), lambda partial: partial.write_text(text, encoding='utf-8'))
+
+
 def _with_layout(source: str, layout: str | None) -> str:
     """The address with the layout in it."""
     if layout is None:
@@ -122,7 +146,8 @@ def _convert_to_timm(
 def _write_glsim(
     checkpoint: Mapping[str, Any], target: Path, meta: dict, left_out: list[str], model: Mapping[str, Any] | None
 ) -> Converted:
-    tensors = export_to_glsim(checkpoint)
+    named = {**to_official(checkpoint['state_dict']), **(checkpoint.get('unread') or {})}
+    tensors = {f'model.{name}': tensor for name, tensor in named.items()}
     settings = meta.get('settings')
     model = model or meta.get('model')
     if not settings:

@@ -1,20 +1,25 @@
-"""A checkpoint to share: weights and where they came from, without the state of training."""
+"""Writing checkpoints whole or not at all, and publishing those of training."""
 
 import hashlib
+import io
+import json
+import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
-from ..compat.checkpoints import load_checkpoint_file
 from ..errors import GLSimError
-from .writing import SUFFIXES, to_plain, write_checkpoint
+from .checkpoint_files import AVERAGED_KEYS, SAFETENSORS_META, SAFETENSORS_UNREAD, read_checkpoint
 
+SUFFIXES = ('.pth', '.safetensors')
+_HEADER_SIZE = 8  # bytes of the number that says how long a safetensors header is
 _KEPT = ('cfg', 'dataset_meta', 'epoch', 'iter', 'seed', 'experiment_name', 'time', 'mmengine_version')
 _PACKAGES = ('glsim_mm', 'mmengine', 'mmpretrain', 'timm', 'torch')
 _HASH_DIGITS = 8
@@ -49,18 +54,18 @@ def publish(
     Raises:
         GLSimError: If the source cannot be read or has no such weights, or the target cannot be written.
     """
-    target = Path(target).expanduser()
-    if target.suffix not in SUFFIXES:
-        raise GLSimError(f'{target} cannot be written: choose a name that ends in {" or ".join(SUFFIXES)}')
-    content = load_checkpoint_file(source, 'cpu')
-    tensors = _choose(content, weights, str(source))
+    target = check_target(target)
+    if weights not in WEIGHTS:
+        raise ValueError(f'weights must be one of {", ".join(WEIGHTS)}, got {weights!r}')
+    content = read_checkpoint(source, averaged=weights != 'last').content
+    tensors, has_averages = _choose(content, weights, str(source))
     known: Any = content.get('meta')
     meta = {name: known[name] for name in _KEPT if isinstance(known, dict) and name in known}
     if config is not None:
         meta['cfg'] = config
     meta.update(
         source=Path(source).name,
-        weights='averaged' if 'ema_state_dict' in content and weights != 'last' else 'last',
+        weights='averaged' if has_averages and weights != 'last' else 'last',
         last_validation=_last_validation(content),
         metrics=to_plain(dict(metrics or {})),
         git_commit=commit or _git_commit(),
@@ -78,27 +83,15 @@ def has_published_name(path: str | Path) -> bool:
     return len(digits) == _HASH_DIGITS and hashlib.sha256(path.read_bytes()).hexdigest().startswith(digits)
 
 
-def _choose(content: Mapping[str, Any], weights: str, source: str) -> dict[str, Tensor]:
-    """Tensors to publish; mmengine's ``EMAHook`` saves averaged weights as ``state_dict``, the others beside them."""
-    if weights not in WEIGHTS:
-        raise ValueError(f'weights must be one of {", ".join(WEIGHTS)}, got {weights!r}')
-    state_dict = {
-        name.removeprefix('module.'): tensor
-        for name, tensor in content.get('state_dict', content).items()
-        if isinstance(tensor, Tensor)
-    }
-    if not state_dict:
-        raise GLSimError(f'checkpoint {source} holds no tensors; give a checkpoint of training')
-    others = content.get('ema_state_dict')
-    if others is None:
-        if weights == 'averaged':
-            raise GLSimError(f'checkpoint {source} holds no averaged weights: it was trained without EMAHook')
-        return state_dict
-    if weights == 'last':
-        prefix = 'module.'
-        trained = {name[len(prefix) :]: tensor for name, tensor in others.items() if name.startswith(prefix)}
-        return {name: trained.get(name, tensor) for name, tensor in state_dict.items()}
-    return state_dict
+def _choose(content: Mapping[str, Any], weights: str, source: str) -> tuple[dict[str, Tensor], bool]:
+    """Tensors to publish, and whether the checkpoint has averaged ones at all."""
+    tensors: dict[str, Tensor] = content['state_dict']
+    has_averages = any(name in content for name in ('ema_state_dict', *AVERAGED_KEYS))
+    if weights == 'averaged' and not has_averages:
+        raise GLSimError(f'checkpoint {source} holds no averaged weights: it was trained without EMAHook')
+    # mmengine's EMAHook saves averaged weights as state_dict, and the others beside them.
+    trained = content.get('ema_state_dict', {}) if weights == 'last' else {}
+    return {name: trained.get(f'module.{name}', tensor) for name, tensor in tensors.items()}, has_averages
 
 
 def _last_validation(content: Mapping[str, Any]) -> dict[str, float]:
@@ -134,3 +127,92 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def write_checkpoint(
+    target: str | Path,
+    tensors: Mapping[str, Tensor],
+    meta: Mapping[str, Any] | None = None,
+    unread: Mapping[str, Tensor] | None = None,
+) -> Path:
+    """Write tensors with what is known of them.
+
+    Args:
+        target: ``.pth`` or ``.safetensors``; its folder is made, an existing file replaced at once.
+        tensors: Tensors by name.
+        meta: Plain values. Read back as ``meta`` by :mod:`glsim_mm`; in a ``.safetensors`` file as JSON, in which
+            tuples are lists.
+        unread: Tensors that no forward pass reads.
+
+    Returns:
+        The file.
+
+    Raises:
+        GLSimError: If the name has another suffix or the file cannot be written.
+    """
+    target = check_target(target)
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    if target.suffix == '.pth':
+        content = dict(meta=to_plain(dict(meta or {})), state_dict=contiguous)
+        if unread:
+            content['unread'] = dict(unread)
+        buffer = io.BytesIO()  # torch.save would write the name of the file into it, and so into its hash
+        torch.save(content, buffer)
+        return replace_with(target, lambda partial: partial.write_bytes(buffer.getbuffer()))
+
+    from safetensors.torch import save
+
+    # Tensors that share memory are refused by safetensors: give each its own.
+    named = {name: tensor.clone() for name, tensor in contiguous.items()}
+    named.update({SAFETENSORS_UNREAD + name: tensor.clone().contiguous() for name, tensor in (unread or {}).items()})
+    header = {'format': 'pt'}
+    if meta is not None:
+        header[SAFETENSORS_META] = json.dumps(to_plain(dict(meta)))
+    whole = _with_ordered_header(save(named, metadata=header))
+    return replace_with(target, lambda partial: partial.write_bytes(whole))
+
+
+def check_target(target: str | Path) -> Path:
+    """Path of a file to write; raises :class:`GLSimError` for a suffix that is not written."""
+    target = Path(target).expanduser()
+    if target.suffix not in SUFFIXES:
+        raise GLSimError(f'{target} cannot be written: choose a name that ends in {" or ".join(SUFFIXES)}')
+    return target
+
+
+def replace_with(target: Path, write: Callable[[Path], object]) -> Path:
+    """Let ``write`` make a file beside the target and put it in the target's place when it is complete."""
+    partial = target.with_name(f'{target.name}.part{os.getpid()}')
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        partial.replace(target)
+    except OSError as error:
+        raise GLSimError(f'{target} cannot be written ({error.strerror or error}); choose another place') from error
+    finally:
+        if partial.exists():
+            partial.unlink()
+    return target
+
+
+def _with_ordered_header(content: bytes) -> bytes:
+    """The same file with its metadata in order of names, which safetensors writes in random order: equal hashes."""
+    size = int.from_bytes(content[:_HEADER_SIZE], 'little')
+    header = json.loads(content[_HEADER_SIZE : _HEADER_SIZE + size])
+    header['__metadata__'] = dict(sorted(header['__metadata__'].items()))
+    ordered = json.dumps(header, separators=(',', ':'), ensure_ascii=False).encode()
+    ordered += b' ' * (-len(ordered) % _HEADER_SIZE)  # tensors start at multiples of eight bytes
+    return len(ordered).to_bytes(_HEADER_SIZE, 'little') + ordered + content[_HEADER_SIZE + size :]
+
+
+def to_plain(value: Any) -> Any:
+    """Values that JSON and a restricted unpickler know: numbers of NumPy and tensors become Python's, the rest text."""
+    if isinstance(value, Mapping):
+        return {str(name): to_plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_plain(item) for item in value]
+    if value is None or isinstance(value, (str, bool, int, float)) and type(value).__module__ == 'builtins':
+        return value
+    if hasattr(value, 'tolist'):  # NumPy's arrays and scalars, tensors
+        return to_plain(value.tolist())
+    return str(value)

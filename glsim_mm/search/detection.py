@@ -11,7 +11,7 @@ import numpy as np
 
 from retrieval.errors import RetrievalError
 
-from ..compat import apply_runtime_fixes
+from ..compat import import_mmpretrain
 
 
 @dataclass
@@ -177,7 +177,7 @@ def _load(config: str, checkpoint: str, device: str | None) -> tuple[Any, Any]:
     for path in (config, checkpoint):
         if '://' not in path and not Path(path).is_file():
             raise RetrievalError(f'{path} does not exist; check the path')
-    apply_runtime_fixes()
+    import_mmpretrain()  # detectors' checkpoints are read safely too
     model = init_detector(config, checkpoint, device=device or ('cuda:0' if torch.cuda.is_available() else 'cpu'))
     steps = get_test_pipeline_cfg(model.cfg.copy())
     steps[0]['type'] = 'mmdet.LoadImageFromNDArray'

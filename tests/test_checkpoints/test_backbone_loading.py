@@ -15,9 +15,9 @@ from timm.layers import resample_abs_pos_embed
 from tiny_models import build_timm, pictures
 from tiny_run import call_tool, write_config, write_images
 
-from glsim_mm.checkpoints.loading import load_glsim_vit, load_timm_vit
+from glsim_mm.checkpoints.backbone_loading import load_glsim_vit, load_timm_vit
 from glsim_mm.checkpoints.matching import format_report
-from glsim_mm.compat.checkpoints import load_checkpoint_file
+from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
 from glsim_mm.errors import GLSimError
 
 TINY = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=128)

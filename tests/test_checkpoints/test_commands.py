@@ -11,9 +11,9 @@ from tiny_models import build_timm
 from tiny_run import call_tool, write_images
 
 from glsim_mm.apis import GLSimInferencer, load_config, load_model
-from glsim_mm.checkpoints.files import read_checkpoint
-from glsim_mm.checkpoints.layouts import LAYOUTS
+from glsim_mm.checkpoints.checkpoint_files import read_checkpoint
 from glsim_mm.checkpoints.publishing import has_published_name
+from glsim_mm.checkpoints.vit_layouts import LAYOUTS
 
 
 def fails_in_one_line(capsys, *arguments):

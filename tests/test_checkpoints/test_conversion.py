@@ -13,11 +13,11 @@ from mmpretrain.registry import MODELS
 from test_layouts import CASES, save
 from tiny_models import build_timm, pictures
 
+from glsim_mm.checkpoints.backbone_loading import load_glsim_vit
+from glsim_mm.checkpoints.checkpoint_files import read_checkpoint
 from glsim_mm.checkpoints.conversion import convert_file
-from glsim_mm.checkpoints.files import read_checkpoint
 from glsim_mm.checkpoints.inspection import inspect_checkpoint
-from glsim_mm.checkpoints.loading import load_glsim_vit
-from glsim_mm.compat.checkpoints import load_checkpoint_file
+from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
 from glsim_mm.errors import GLSimError
 
 SUFFIXES = ('.pth', '.safetensors')

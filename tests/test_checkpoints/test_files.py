@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from glsim_mm.checkpoints.files import read_checkpoint
+from glsim_mm.checkpoints.checkpoint_files import read_checkpoint
 from glsim_mm.checkpoints.settings import AuthorsSettings
 from glsim_mm.errors import GLSimError
 

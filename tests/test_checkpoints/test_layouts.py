@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from tiny_models import NAMES, build_timm, pictures
 
 from glsim_mm.checkpoints.backbone_config import backbone_config
-from glsim_mm.checkpoints.layouts import LAYOUTS, find_layout, read_vit
-from glsim_mm.checkpoints.loading import load_glsim_vit, load_timm_vit
+from glsim_mm.checkpoints.backbone_loading import load_glsim_vit, load_timm_vit
 from glsim_mm.checkpoints.position_embedding import resize_position_embedding
+from glsim_mm.checkpoints.vit_layouts import LAYOUTS, find_layout, read_vit
 from glsim_mm.checkpoints.vit_weights import describe
 from glsim_mm.errors import GLSimError
 
@@ -213,7 +213,7 @@ def test_names_of_layouts_and_models_are_consistent():
 
 
 def _tensors(path):
-    from glsim_mm.checkpoints.files import read_checkpoint
+    from glsim_mm.checkpoints.checkpoint_files import read_checkpoint
 
     return read_checkpoint(path).tensors
 

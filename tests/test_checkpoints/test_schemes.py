@@ -16,10 +16,10 @@ from test_layouts import CASES, save
 from tiny_models import build_timm, pictures
 
 from glsim_mm.apis import load_model
-from glsim_mm.checkpoints.layouts import LAYOUTS
-from glsim_mm.checkpoints.official_config import official_config, official_model_config
+from glsim_mm.checkpoints.addresses import SCHEMES, fetch_from_timm, parse_address, read_address
+from glsim_mm.checkpoints.authors_config import official_config, official_model_config
 from glsim_mm.checkpoints.schemes import load_whole, register_schemes
-from glsim_mm.checkpoints.sources import SCHEMES, fetch_from_timm, parse_address, read_address
+from glsim_mm.checkpoints.vit_layouts import LAYOUTS
 from glsim_mm.errors import GLSimError
 
 TINY = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=128)
@@ -140,7 +140,7 @@ def test_plain_vit_of_the_authors(shared_root):
     config = official_model_config(settings, plain)
     assert config['type'] == 'ImageClassifier'
     model = MODELS.build(dict(config, type='mmpretrain.ImageClassifier'))
-    from glsim_mm.checkpoints.official_glsim import read_official
+    from glsim_mm.checkpoints.authors_names import read_official
 
     model.load_state_dict(read_official(plain)[0], strict=True)
 

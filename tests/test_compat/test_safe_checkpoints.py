@@ -17,7 +17,7 @@ from mmengine.runner import CheckpointLoader
 from safetensors.torch import save_file
 
 from glsim_mm.compat import apply_runtime_fixes
-from glsim_mm.compat.checkpoints import load_checkpoint_file
+from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
 from glsim_mm.errors import GLSimError
 
 
@@ -175,7 +175,7 @@ def test_safetensors(tmp_path):
 
 def test_every_scheme_of_mmengine_is_replaced():
     for prefix, loader in CheckpointLoader._schemes.items():
-        assert loader.__module__ in ('glsim_mm.compat.checkpoints', 'glsim_mm.checkpoints.schemes'), prefix
+        assert loader.__module__ in ('glsim_mm.checkpoints.checkpoint_files', 'glsim_mm.checkpoints.schemes'), prefix
 
 
 def test_names_of_model_zoos():

@@ -37,7 +37,7 @@ def test_iteration_based_training_keeps_last_good_checkpoint(tmp_path, images):
 
 
 def torch_load_weights(path):
-    from glsim_mm.compat.checkpoints import load_checkpoint_file
+    from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
 
     return load_checkpoint_file(path)['state_dict']
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_run import ROOT, call_tool, run_command, write_config
 
-from glsim_mm.compat.checkpoints import load_checkpoint_file
+from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
 
 # One step of plain gradient descent on all eight images, without randomness: the change of weights is the gradient.
 ONE_STEP = {

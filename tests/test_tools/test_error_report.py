@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_run import CLASSES, PER_CLASS, call_tool, write_config
 
-from glsim_mm.compat.checkpoints import load_checkpoint_file
+from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
 
 
 @pytest.fixture(scope='module')

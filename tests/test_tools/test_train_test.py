@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_run import CLASSES, PER_CLASS, ROOT, call_tool, run_command, write_config
 
-from glsim_mm.compat.checkpoints import load_checkpoint_file
+from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
 
 NUM_IMAGES = PER_CLASS * len(CLASSES)
 

@@ -11,7 +11,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ...checkpoints.loading import load_glsim_vit
+from ...checkpoints.backbone_loading import load_glsim_vit
 from ...compat.compilation import use_python_drop_probabilities
 from ...compat.linear_kernels import use_fast_linear
 from ..utils import (

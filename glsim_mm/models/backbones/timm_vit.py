@@ -9,7 +9,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ...checkpoints.loading import load_timm_vit
+from ...checkpoints.backbone_loading import load_timm_vit
 from ...compat.linear_kernels import use_fast_linear
 from ...errors import GLSimError, one_line
 from ..utils import (

@@ -12,7 +12,6 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ...compat import apply_runtime_fixes
 from ...errors import GLSimError
 from ..classifiers import GLSimClassifier
 from ..necks import SelectedRegions
@@ -93,7 +92,6 @@ class FaissRetriever(ImageToImageRetriever):
             topk=topk,
             init_cfg=init_cfg,
         )
-        apply_runtime_fixes()  # mmpretrain's own tools and inferencer build retrievers too
         self.metric = _METRICS[similarity_fn]
         self.full_scores = full_scores
         self.preset = preset

@@ -11,7 +11,7 @@ from retrieval.gallery import is_folder, open_gallery
 from retrieval.index import VectorIndex
 from retrieval.vectors import check_embeddings
 
-from ...compat.checkpoints import load_checkpoint_file
+from ...checkpoints.checkpoint_files import load_checkpoint_file
 from ...errors import GLSimError, one_line
 from ..utils import hash_weights
 

@@ -6,15 +6,19 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..errors import GLSimError
-from .clip import read_clip
-from .dinov2 import read_dinov2
-from .dinov3 import read_dinov3, read_hf_dinov3
-from .google_npz import read_google_npz
-from .huggingface import read_hf_clip, read_hf_dinov2, read_hf_vit
-from .mmpretrain_vit import from_mmpretrain
-from .official_glsim import read_official_backbone
-from .renaming import Renamed, rename_one
-from .timm_names import read_timm
+from .authors_names import read_official_backbone
+from .published_names import (
+    read_clip,
+    read_dinov2,
+    read_dinov3,
+    read_google_npz,
+    read_hf_clip,
+    read_hf_dinov2,
+    read_hf_dinov3,
+    read_hf_vit,
+    read_timm,
+)
+from .vit_names import Renamed, from_mmpretrain, rename_one
 from .vit_weights import VitWeights, check_blocks
 
 # Names of a linear classifier on the CLS token, which stand outside the encoder's prefix.

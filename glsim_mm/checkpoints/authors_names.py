@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import GLSimError
-from .mmpretrain_vit import from_mmpretrain
-from .renaming import Renamed, Rules, rename
+from .vit_names import Renamed, Rules, from_mmpretrain, rename
 
 UNREAD = 'anchor_class_token'
 """A tensor that the authors create and save, but never read in their forward pass."""

@@ -1,0 +1,302 @@
+"""Weights by their address: a file, a URL, or a name in a hub; for this package, and for mmengine's loader.
+
+``init_cfg=dict(type='Pretrained', checkpoint='timm://...')`` and ``load_from`` work with each of them.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import URLError
+from urllib.parse import urlparse
+
+import torch
+from mmengine.dist import barrier, get_rank
+from mmengine.logging import MMLogger
+from mmengine.runner import CheckpointLoader
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from torch import Tensor
+
+from ..errors import GLSimError, one_line
+from .authors_config import official_model_config
+from .authors_names import read_official
+from .checkpoint_files import Checkpoint, allow_mmengine_records, read_checkpoint, to_float32
+from .vit_layouts import LAYOUTS, find_layout, read_vit
+from .vit_names import to_mmpretrain
+from .vit_weights import VitWeights
+
+ANY = 'vit'
+"""The scheme that tells the layout by the names."""
+
+SCHEMES = (ANY, *LAYOUTS)
+"""Schemes of addresses, ``SCHEME://FILE``; each but the first expects one layout."""
+
+_HTTP = ('http', 'https')
+# Lists of mmengine's: names of models and where they are.
+_MODEL_LISTS = {
+    'modelzoo': mmengine_checkpoint.get_torchvision_models,
+    'torchvision': mmengine_checkpoint.get_torchvision_models,
+    'open-mmlab': mmengine_checkpoint.get_external_models,
+    'openmmlab': mmengine_checkpoint.get_external_models,
+    'mmcls': mmengine_checkpoint.get_mmcls_models,
+}
+
+
+class Address(NamedTuple):
+    """An address taken apart: the layout to expect (None to detect it) and the file or name."""
+
+    layout: str | None
+    target: str
+
+
+def parse_address(address: str) -> Address | None:
+    """Take ``SCHEME://FILE``, or a plain path, apart.
+
+    Args:
+        address: For example ``'dinov2://dinov2_vits14_pretrain.pth'``.
+
+    Returns:
+        None for a scheme that is none of :data:`SCHEMES`, such as ``https``.
+    """
+    scheme, separator, target = address.partition('://')
+    if not separator:
+        return Address(None, address)
+    if scheme not in SCHEMES:
+        return None
+    return Address(None if scheme == ANY else scheme, target)
+
+
+def read_address(address: str, map_location: Any = 'cpu') -> Checkpoint:
+    """Read what is at an address, under the names that it has there.
+
+    Args:
+        address: A path, ``SCHEME://FILE``, ``timm://NAME``, a URL, or another address that mmengine knows.
+        map_location: As in ``torch.load``.
+
+    Returns:
+        Its contents.
+
+    Raises:
+        GLSimError: If it cannot be had or read.
+    """
+    parsed = parse_address(address)
+    if parsed is None:
+        return _read_remote(address, map_location)
+    if parsed.layout == 'timm' and not Path(parsed.target).expanduser().exists():
+        return _from_state_dict(fetch_from_timm(parsed.target))
+    return read_checkpoint(parsed.target, map_location)
+
+
+def read_backbone(address: str, layout: str | None = None) -> VitWeights:
+    """Weights of an encoder at an address, under timm's names.
+
+    Args:
+        address: As :func:`read_address` takes it.
+        layout: Layout to expect. Defaults to the address's, else it is detected.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        GLSimError: If it cannot be had or read, or is no encoder of that layout.
+    """
+    return read_vit(read_address(address).tensors, address, layout or expected_layout(address))
+
+
+def expected_layout(address: str) -> str | None:
+    """Layout that an address asks for; None for timm's too, whose hub has models in their authors' layouts."""
+    parsed = parse_address(address)
+    return parsed.layout if parsed and parsed.layout != 'timm' else None
+
+
+def load_whole(address: str) -> dict:
+    """A checkpoint with this project's names: the whole model of a GLSim checkpoint, else an encoder.
+
+    Args:
+        address: As :func:`read_address` takes it.
+
+    Returns:
+        ``state_dict`` with ``backbone.`` before mmpretrain's ViT names, a linear classifier as ``head.fc``; ``meta``
+        with where it came from; ``unread`` with what no forward pass reads.
+
+    Raises:
+        GLSimError: If it cannot be had or read, or the encoder needs ``TimmViT``.
+    """
+    return _with_our_names(read_address(address), address)
+
+
+def weights_for(model: Iterable[str], content: dict, address: str) -> dict[str, Tensor]:
+    """Weights of a checkpoint under the names of a model, if they are in any layout that is known.
+
+    Args:
+        model: Names of the model's tensors.
+        content: The checkpoint, as mmengine's loader gives it.
+        address: Where it came from.
+
+    Returns:
+        The weights; under their own names if these are the model's, or nothing that is known.
+    """
+    weights = {name: value for name, value in content.get('state_dict', content).items() if isinstance(value, Tensor)}
+    if not weights or not set(weights).isdisjoint(model):
+        return weights
+    try:
+        return _with_our_names(read_address(address), address)['state_dict']
+    except GLSimError:
+        return weights
+
+
+def register_loaders() -> None:
+    """Make mmengine read every checkpoint as this package does, whatever its address; may be repeated.
+
+    Takes the place of the loaders of mmengine and of its OneDL fork, which falls back to unpickling anything.
+    """
+    allow_mmengine_records()
+    register = CheckpointLoader.register_scheme
+    register('', _named(_load_as_stored, 'local'), force=True)
+    for scheme in (*_HTTP, *_MODEL_LISTS):
+        register(f'{scheme}://', _named(_load_as_stored, scheme), force=True)
+    for scheme in SCHEMES:
+        register(f'{scheme}://', _named(_load_renamed, scheme), force=True)
+
+
+def fetch_from_timm(name: str) -> dict[str, Tensor]:
+    """Weights of one of timm's models, from Hugging Face's cache or else its hub; the model is not built.
+
+    Args:
+        name: For example ``'vit_base_patch16_224.augreg_in21k'``.
+
+    Returns:
+        float32, under the names of the file, usually timm's.
+
+    Raises:
+        GLSimError: If timm has no such name, or the file can be had neither from the cache nor from the hub.
+    """
+    from timm.models import get_pretrained_cfg  # timm takes seconds
+    from timm.models._hub import load_state_dict_from_hf
+
+    try:
+        cfg = get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError as error:
+        raise _unknown_name(name) from error
+    if cfg is None or not cfg.hf_hub_id:
+        raise _unknown_name(name)
+    repository = cfg.hf_hub_id + name if cfg.hf_hub_id.endswith('/') else cfg.hf_hub_id
+    options = dict(filename=cfg.hf_hub_filename) if cfg.hf_hub_filename else {}
+    try:
+        return to_float32(load_state_dict_from_hf(repository, weights_only=True, **options))
+    except OSError as error:
+        raise GLSimError(
+            f'timm://{name} is not in the cache and cannot be fetched ({one_line(error, 100)}); check the connection, '
+            'or get the file by other means and give its path'
+        ) from error
+
+
+def _unknown_name(name: str) -> GLSimError:
+    return GLSimError(
+        f'timm://{name}: there is no such file, and timm has no pretrained weights of that name; see '
+        'timm.list_pretrained("*vit*")'
+    )
+
+
+def _with_our_names(checkpoint: Checkpoint, address: str) -> dict:
+    expected = expected_layout(address)
+    found = find_layout(checkpoint.tensors, expected)
+    if found and found[0].kind == 'glsim':
+        return _with_our_names_from_authors(checkpoint, address, found[1])
+    weights = read_vit(checkpoint.tensors, address, expected)
+    try:
+        encoder, left_out = to_mmpretrain(weights.tensors)
+    except GLSimError as error:
+        raise GLSimError(f'{address}: {error}') from error
+    head = {name: weights.tensors[name] for name in ('head.weight', 'head.bias') if name in weights.tensors}
+    state_dict = {f'backbone.{name}': tensor for name, tensor in encoder.items()}
+    state_dict.update({name.replace('head.', 'head.fc.'): tensor for name, tensor in head.items()})
+    left_out = [*(name for name in left_out if name not in head), *weights.left_out]
+    if found and found[0].kind == 'mmpretrain' and found[1] == 'backbone.':  # a whole model of ours stays whole
+        state_dict, left_out = checkpoint.tensors, []
+    meta = dict(checkpoint.meta, layout=weights.layout, source=address, left_out=left_out)
+    return dict(state_dict=state_dict, meta=meta, unread=checkpoint.unread)
+
+
+def _with_our_names_from_authors(checkpoint: Checkpoint, address: str, prefix: str) -> dict:
+    """The authors' whole model under this project's names."""
+    tensors = {name.removeprefix(prefix): tensor for name, tensor in checkpoint.tensors.items()}
+    try:
+        state_dict, unread = read_official(tensors)
+        model = official_model_config(checkpoint.settings, tensors)
+    except GLSimError as error:
+        raise GLSimError(f'{address}: {error}') from error
+    meta = dict(layout='glsim', source=address, settings=checkpoint.settings, model=model)
+    return dict(state_dict=state_dict, meta=meta, unread=unread)
+
+
+def _load_as_stored(address: str, map_location: Any = None) -> dict:
+    return read_address(address, map_location).content
+
+
+def _load_renamed(address: str, map_location: Any = None) -> dict:
+    checkpoint = load_whole(address)
+    state_dict, left_out = checkpoint['state_dict'], checkpoint['meta'].get('left_out', [])
+    logger = MMLogger.get_current_instance()
+    logger.info(f'{address}: {len(state_dict)} tensors in {checkpoint["meta"]["layout"]} layout')
+    if left_out:
+        logger.info(f'{address}: left out, as no part of the encoder: {", ".join(left_out)}')
+    if map_location is not None and not callable(map_location):
+        checkpoint['state_dict'] = {name: tensor.to(map_location) for name, tensor in state_dict.items()}
+    return checkpoint
+
+
+def _named(function: Callable[..., dict], scheme: str) -> Callable[..., dict]:
+    """The function under the name of a loader: mmengine logs what follows the tenth letter."""
+
+    def load(filename: str, map_location: Any = None) -> dict:
+        return function(filename, map_location)
+
+    load.__name__ = f'load_from_{scheme}'
+    return load
+
+
+def _read_remote(address: str, map_location: Any) -> Checkpoint:
+    scheme, _, name = address.partition('://')
+    if scheme in _HTTP:
+        return read_checkpoint(_download(address), map_location)
+    if scheme not in _MODEL_LISTS:
+        loader = CheckpointLoader._get_checkpoint_loader(address)  # mmengine's own, such as the one of s3://
+        if loader.__name__ == 'load_from_local':
+            return read_checkpoint(address, map_location)
+        return _from_state_dict(loader(address, map_location))
+    places = _MODEL_LISTS[scheme]()
+    name = mmengine_checkpoint.get_deprecated_model_names().get(name, name) if 'mmlab' in scheme else name
+    if name not in places:
+        raise GLSimError(f'there is no checkpoint {address}; check its name or give a path')
+    place = places[name]
+    if not place.startswith(_HTTP):
+        place = str(Path(mmengine_checkpoint._get_mmengine_home(), place))
+    checkpoint = read_address(place, map_location)
+    if scheme != 'mmcls':
+        return checkpoint
+    prefix = 'backbone.'  # the only part of mmcls's models that others have a place for
+    stored = checkpoint.content['state_dict']
+    return _from_state_dict({key[len(prefix) :]: stored[key] for key in stored if key.startswith(prefix)})
+
+
+def _from_state_dict(content: dict) -> Checkpoint:
+    """What is no file of ours to read."""
+    weights = content.get('state_dict', content)
+    return Checkpoint(to_float32(weights), {}, content.get('meta') or {}, {}, dict(content, state_dict=weights))
+
+
+def _download(url: str) -> Path:
+    """A URL's file in torch's download cache; one process downloads at a time."""
+    target = Path(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlparse(url).path))
+    for turn in (get_rank() == 0, get_rank() != 0):  # other nodes have caches of their own
+        if turn and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                torch.hub.download_url_to_file(url, str(target), progress=os.isatty(2))
+            except (URLError, TimeoutError, ConnectionError) as error:
+                raise GLSimError(
+                    f'cannot download {url} ({error}); get the file by other means and give its path'
+                ) from error
+        barrier()
+    return target
