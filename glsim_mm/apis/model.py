@@ -7,7 +7,8 @@ from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import DATASETS, MODELS
 from torch import nn
 
-from ..engine.hooks.run_checks import check_complete, match_tensors, weights_of
+from ..checkpoints.addresses import weights_for
+from ..engine.hooks.run_checks import check_complete, match_tensors
 
 
 def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None = None) -> nn.Module:
@@ -30,8 +31,9 @@ def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None =
         settings.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
         model = MODELS.build(settings)
         content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-        weights = weights_of(content)
-        check_complete(match_tensors(model.state_dict(), weights), checkpoint)
+        state = model.state_dict()
+        weights = weights_for(state, content, checkpoint)
+        check_complete(match_tensors(state, weights), checkpoint)
         model.load_state_dict(weights, strict=False)  # whatever else the file holds is not this model's
         model._config = cfg
         model._dataset_meta = _dataset_meta(cfg, content.get('meta', {}))

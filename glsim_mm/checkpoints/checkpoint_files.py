@@ -113,7 +113,8 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', averaged: bool 
         raise GLSimError(f'checkpoint {file} holds no tensors; get a file of weights')
     meta, unread = (_mapping(content.get(name)) for name in ('meta', 'unread'))
     settings: Any = content.get('config')
-    settings = settings.values if isinstance(settings, AuthorsSettings) else settings
+    if isinstance(settings, AuthorsSettings):
+        settings = getattr(settings, 'values', {})  # a crafted file may leave them out
     if not isinstance(settings, dict):
         settings = _mapping(meta.get('settings'))
     whole = dict(content, state_dict=state_dict, meta=meta)

@@ -15,8 +15,7 @@ from timm.layers import resample_abs_pos_embed
 from tiny_models import build_timm, pictures
 from tiny_run import call_tool, write_config, write_images
 
-from glsim_mm.checkpoints.backbone_loading import load_glsim_vit, load_timm_vit
-from glsim_mm.checkpoints.matching import format_report
+from glsim_mm.checkpoints.backbone_loading import format_report, load_glsim_vit, load_timm_vit
 from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
 from glsim_mm.errors import GLSimError
 

@@ -14,10 +14,9 @@ from test_layouts import CASES, save
 from tiny_models import build_timm, pictures
 
 from glsim_mm.checkpoints.backbone_loading import load_glsim_vit
-from glsim_mm.checkpoints.checkpoint_files import read_checkpoint
+from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file, read_checkpoint
 from glsim_mm.checkpoints.conversion import convert_file
 from glsim_mm.checkpoints.inspection import inspect_checkpoint
-from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
 from glsim_mm.errors import GLSimError
 
 SUFFIXES = ('.pth', '.safetensors')

@@ -11,8 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from glsim_mm.checkpoints.checkpoint_files import read_checkpoint
-from glsim_mm.checkpoints.settings import AuthorsSettings
+from glsim_mm.checkpoints.checkpoint_files import AuthorsSettings, read_checkpoint
 from glsim_mm.errors import GLSimError
 
 TENSORS = {'a': torch.arange(3.0), 'b': torch.ones(2, 2)}

@@ -11,11 +11,10 @@ from mmpretrain.registry import MODELS
 from safetensors.torch import save_file
 from tiny_models import NAMES, build_timm, pictures
 
-from glsim_mm.checkpoints.backbone_config import backbone_config
 from glsim_mm.checkpoints.backbone_loading import load_glsim_vit, load_timm_vit
-from glsim_mm.checkpoints.position_embedding import resize_position_embedding
+from glsim_mm.checkpoints.inspection import backbone_config
 from glsim_mm.checkpoints.vit_layouts import LAYOUTS, find_layout, read_vit
-from glsim_mm.checkpoints.vit_weights import describe
+from glsim_mm.checkpoints.vit_weights import describe, resize_position_embedding
 from glsim_mm.errors import GLSimError
 
 TOLERANCE = 1e-5
@@ -225,7 +224,7 @@ def _flat(content):
 
 
 def _mmpretrain(state):
-    from glsim_mm.checkpoints.mmpretrain_vit import to_mmpretrain
+    from glsim_mm.checkpoints.vit_names import to_mmpretrain
 
     return to_mmpretrain(state).tensors
 

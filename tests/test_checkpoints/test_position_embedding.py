@@ -5,7 +5,7 @@ import torch
 from mmpretrain.models.utils import resize_pos_embed
 from timm.layers import resample_abs_pos_embed
 
-from glsim_mm.checkpoints.position_embedding import resize_position_embedding
+from glsim_mm.checkpoints.vit_weights import resize_position_embedding
 from glsim_mm.errors import GLSimError
 
 

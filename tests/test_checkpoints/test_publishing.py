@@ -14,10 +14,9 @@ from safetensors.torch import save_file
 from tiny_run import CLASSES, ROOT, call_tool, run_command, write_config, write_images
 
 from glsim_mm.apis import GLSimInferencer, build_runner, load_config, load_model
-from glsim_mm.checkpoints.inspection import inspect_checkpoint
-from glsim_mm.checkpoints.publishing import has_published_name, publish
-from glsim_mm.checkpoints.writing import to_plain, write_checkpoint
 from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
+from glsim_mm.checkpoints.inspection import inspect_checkpoint
+from glsim_mm.checkpoints.publishing import has_published_name, publish, to_plain, write_checkpoint
 from glsim_mm.errors import GLSimError
 
 SUFFIXES = ('.pth', '.safetensors')

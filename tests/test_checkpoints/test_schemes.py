@@ -16,9 +16,15 @@ from test_layouts import CASES, save
 from tiny_models import build_timm, pictures
 
 from glsim_mm.apis import load_model
-from glsim_mm.checkpoints.addresses import SCHEMES, fetch_from_timm, parse_address, read_address
+from glsim_mm.checkpoints.addresses import (
+    SCHEMES,
+    fetch_from_timm,
+    load_whole,
+    parse_address,
+    read_address,
+    register_loaders,
+)
 from glsim_mm.checkpoints.authors_config import official_config, official_model_config
-from glsim_mm.checkpoints.schemes import load_whole, register_schemes
 from glsim_mm.checkpoints.vit_layouts import LAYOUTS
 from glsim_mm.errors import GLSimError
 
@@ -180,7 +186,7 @@ def test_parse_address():
 
 
 def test_all_schemes_are_registered_once_and_again():
-    register_schemes()
+    register_loaders()
     assert {f'{scheme}://' for scheme in SCHEMES} <= set(CheckpointLoader._schemes)
     assert CheckpointLoader._get_checkpoint_loader('vit-npz://a').__name__ == 'load_from_vit-npz'
 

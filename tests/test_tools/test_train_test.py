@@ -88,9 +88,6 @@ def test_testing_writes_predictions_and_pictures(trained, tiny_images, tmp_path)
 def test_prediction_by_mmpretrain_inferencer(trained, tiny_images, tmp_path):
     from mmpretrain import ImageClassificationInferencer
 
-    from glsim_mm.compat import apply_runtime_fixes
-
-    apply_runtime_fixes()
     config = write_config(tmp_path / 'tiny_predicted.py', tiny_images)
     inferencer = ImageClassificationInferencer(str(config), pretrained=str(trained / 'epoch_2.pth'), device='cpu')
     prediction = inferencer(str(tiny_images / 'val' / CLASSES[1] / f'{CLASSES[1]}0.png'))[0]

@@ -14,6 +14,7 @@ from mmpretrain.evaluation import RetrievalAveragePrecision, RetrievalRecall
 from mmpretrain.registry import HOOKS
 from torch import Tensor
 
+from ...checkpoints.addresses import weights_for
 from ...errors import GLSimError
 from .wrappers import leaf_datasets, unwrap_model
 
@@ -160,7 +161,9 @@ class CheckpointGuardHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare names and shapes before weights are copied."""
         name = str(runner._load_from)
-        found = match_tensors(unwrap_model(runner.model).state_dict(), weights_of(checkpoint))
+        state = unwrap_model(runner.model).state_dict()
+        checkpoint['state_dict'] = weights_for(state, checkpoint, name)
+        found = match_tensors(state, checkpoint['state_dict'])
         # There is no public sign of what a runner is doing; `train` builds its loop before it loads.
         training = isinstance(runner._train_loop, BaseLoop)
         if training and not runner._resume:
@@ -170,12 +173,6 @@ class CheckpointGuardHook(Hook):
         check_complete(found, name)
         if training and not {'meta', 'message_hub', 'optimizer'} <= set(checkpoint):
             raise GLSimError(f'{name} holds weights only and cannot be resumed; start from it with load_from={name}')
-
-
-def weights_of(checkpoint: Mapping) -> dict[str, Tensor]:
-    """Tensors of a checkpoint by name, without the prefix of distributed training."""
-    weights = checkpoint.get('state_dict', checkpoint)
-    return {re.sub(r'^module\.', '', name): value for name, value in weights.items() if isinstance(value, Tensor)}
 
 
 def match_tensors(model: Mapping[str, Tensor], checkpoint: Mapping[str, Tensor]) -> Match:
