@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from glsim_mm.engine.hooks.run_checks import check_complete, check_fine_tuning, match_tensors, weights_of
+from glsim_mm.checkpoints.addresses import weights_for
+from glsim_mm.engine.hooks.run_checks import check_complete, check_fine_tuning, match_tensors
 from glsim_mm.errors import GLSimError
 
 
@@ -15,14 +16,14 @@ MODEL = tensors('backbone.a backbone.b backbone.c backbone.d head.fc')
 
 
 def test_equal_names_and_shapes_match():
-    found = match_tensors(MODEL, weights_of(dict(state_dict={f'module.{name}': MODEL[name] for name in MODEL})))
+    found = match_tensors(MODEL, MODEL)
     assert found.fitting == list(MODEL)
     check_complete(found, 'x.pth')
     check_fine_tuning(found, 'x.pth')
 
 
 def test_flat_files_and_counters_of_batch_norm():
-    weights = weights_of({**MODEL, 'epoch': 3})
+    weights = weights_for(MODEL, {**MODEL, 'epoch': 3}, 'x.pth')
     assert list(weights) == list(MODEL)
     found = match_tensors({**MODEL, 'backbone.bn.num_batches_tracked': torch.tensor(1)}, weights)
     check_complete(found, 'x.pth')
