@@ -1,17 +1,16 @@
-"""What image search answers: each query with its hits, as objects, as a table and as JSON."""
+"""Answers of image search: each query with its hits, as objects, as a table and as JSON."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .terminal_text import TERMINAL_WIDTH, one_line, shorten, text_width
 
 if TYPE_CHECKING:
     from .gallery import Record
 
-TABLE_WIDTH = 80
 _HEADS = ('rank', 'score', 'id', 'label', 'path')
 
 
@@ -21,9 +20,9 @@ class SearchHit:
 
     Attributes:
         rank: 1 for the best.
-        score: Cosine similarity (-1 to 1) or inner product, the larger the better; of metric ``'l2'`` the squared
-            distance, the smaller the better; of a re-ranking method whatever it ranks by.
-        record: Id, path, label, box of the region, similarity map, metadata.
+        score: Cosine similarity (-1 to 1) or inner product, the larger the better; for metric ``'l2'`` the squared
+            distance, the smaller the better; after re-ranking, whatever the method ranks by.
+        record: What the gallery knows about it.
     """
 
     rank: int
@@ -35,8 +34,12 @@ class SearchHit:
 class SearchResult:
     """A query and what was found for it.
 
+    Example:
+        >>> for result in results:
+        ...     print(result.query.path, [hit.record.label for hit in result.hits])
+
     Attributes:
-        query: Path, box of its region, similarity map; id -1 if it is not of the gallery.
+        query: Path, box of its region, similarity map; its id is -1 if it is not a row of the gallery.
         hits: Best first; fewer than k where the gallery, or the filter, has no more.
         error: Why the query could not be read; then there are no hits.
     """
@@ -46,24 +49,16 @@ class SearchResult:
     error: str = ''
 
 
-def format_table(results: Sequence[SearchResult], width: int = TABLE_WIDTH) -> str:
-    """Results as text, a line for each hit.
-
-    Args:
-        width: Characters per line; the middle of long labels and the start of long paths give way. Defaults to 80.
-
-    Returns:
-        Several lines.
-    """
+def format_table(results: Sequence[SearchResult], width: int = TERMINAL_WIDTH) -> str:
+    """Results as text, a line for each hit; the middle of long labels and the start of long paths give way."""
     return '\n\n'.join(_block(result, width) for result in results)
 
 
 def results_to_json(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
     """Results in types that JSON knows; similarity maps are left out.
 
-    Returns:
-        list[dict]: Each with ``query`` and ``hits``, a query that could not be read with ``error`` too; boxes are ``x0,
-        y0, x1, y1`` in pixels of the upright photo.
+    Each has ``query`` and ``hits``, and ``error`` if the query could not be read; boxes are ``x0, y0, x1, y1`` in
+    pixels of the upright photo.
     """
     answers = []
     for result in results:
@@ -86,45 +81,22 @@ def _fields(record: Record) -> dict[str, Any]:
 
 
 def _block(result: SearchResult, width: int) -> str:
-    head = _shorten(_one_line(name_of(result.query)), width, 0.0)
+    head = shorten(name_of(result.query), width, 0.0)
     if result.error:
-        return f'{head}\n  cannot be read: {_one_line(result.error)}'
+        return f'{head}\n  cannot be read: {one_line(result.error)}'
     if not result.hits:
         return f'{head}\n  nothing was found'
     rows = [
-        (f'{hit.rank}', f'{hit.score:.4f}', f'{hit.record.id}', _one_line(hit.record.label or ''), hit.record.path)
+        (f'{hit.rank}', f'{hit.score:.4f}', f'{hit.record.id}', one_line(hit.record.label or ''), hit.record.path)
         for hit in result.hits
     ]
     numbers = [max(len(row[column]) for row in [_HEADS, *rows]) for column in range(3)]
-    label_width = min(max(_width(row[3]) for row in [_HEADS, *rows]), max(width // 3, 8))
+    label_width = min(max(text_width(row[3]) for row in [_HEADS, *rows]), max(width // 3, 8))
     room = max(width - sum(numbers) - label_width - 2 * len(_HEADS), 12)
     lines = []
     for row in [_HEADS, *rows]:
         cells = [cell.rjust(size) for cell, size in zip(row, numbers)]
-        label = _shorten(row[3], label_width, 0.5)
-        label += ' ' * (label_width - _width(label))
-        lines.append('  ' + '  '.join([*cells, label, _shorten(_one_line(row[4]), room, 0.0)]).rstrip())
+        label = shorten(row[3], label_width)
+        label += ' ' * (label_width - text_width(label))
+        lines.append('  ' + '  '.join([*cells, label, shorten(row[4], room, 0.0)]).rstrip())
     return '\n'.join([head, *lines])
-
-
-def _shorten(text: str, width: int, start: float) -> str:
-    """Cut text to a width, an ellipsis in place of what goes; ``start`` is the share of the room for its beginning."""
-    if _width(text) <= width:
-        return text
-    head = ''
-    while _width(head) < int((width - 1) * start):
-        head += text[len(head)]
-    tail = text[len(head) :]
-    while tail and _width(head) + _width(tail) > width - 1:
-        tail = tail[1:]
-    return f'{head}…{tail}'
-
-
-def _width(text: str) -> int:
-    """Columns of a terminal that text takes; East Asian characters take two."""
-    return sum(2 if unicodedata.east_asian_width(character) in 'WF' else 1 for character in text)
-
-
-def _one_line(text: str | Path) -> str:
-    """Text without characters that would move the cursor or colour the terminal."""
-    return ''.join(character if character.isprintable() else ' ' for character in str(text))

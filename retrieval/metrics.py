@@ -1,8 +1,87 @@
-"""Quality of a ranking, computed from the labels of ranked neighbours."""
+"""Quality of a ranking, computed from the labels of ranked neighbours; one table has every metric by its name."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+
+
+class RankingMetric(NamedTuple):
+    """A score of each query's ranking.
+
+    Example:
+        >>> METRICS['MAP@R'].scores(np.array([[True, False]]), np.array([1]))
+        array([1.])
+
+    Attributes:
+        scores: From relevance bool (n, r), best first, and the number of relevant images (n,) to float64 (n,), 0 to 1;
+            NaN where nothing is relevant.
+        depth: How many neighbours it looks at, given R, the number of relevant images, and the size of the gallery.
+    """
+
+    scores: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    depth: Callable[[int, int], int]
+
+
+def precisions_at_r(relevant: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+    """R-Precision of each query: share of relevant images among the first R neighbours, R being how many are relevant.
+
+    Source: Musgrave et al., A Metric Learning Reality Check, section 3.2, arXiv 2003.08505.
+
+    Args:
+        relevant: bool, (n, r), whether each neighbour is relevant, best first, r >= R.
+        num_relevant: Integers, (n,), R of each query.
+
+    Returns:
+        float64, (n,), 0 to 1; NaN where R is 0.
+    """
+    counted = relevant & (np.arange(relevant.shape[1]) < num_relevant[:, None])
+    return _divide(counted.sum(axis=1), num_relevant)
+
+
+def average_precisions_at_r(relevant: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+    """MAP@R of each query: average precision over the first R neighbours, for the rest as :func:`precisions_at_r`."""
+    first = relevant[:, : max(num_relevant.max(), 1)]
+    return average_precisions(first & (np.arange(first.shape[1]) < num_relevant[:, None]), num_relevant)
+
+
+def average_precisions(relevant: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+    """Average precision of each query over all neighbours that are given.
+
+    Over the whole ranking it is mAP as pytorch-metric-learning computes it with ``k=None``.
+
+    Args:
+        relevant: bool, (n, r), whether each neighbour is relevant, best first. A relevant image that is not among them
+            counts as never found.
+        num_relevant: Integers, (n,), how many images are relevant to each query.
+
+    Returns:
+        float64, (n,), 0 to 1; NaN where nothing is relevant.
+    """
+    queries, columns = np.nonzero(relevant)  # only few neighbours are relevant: no matrix of precisions
+    counts = relevant.sum(axis=1)
+    found = np.arange(1, len(queries) + 1) - (np.cumsum(counts) - counts)[queries]
+    return _divide(np.bincount(queries, found / (columns + 1), minlength=len(relevant)), num_relevant)
+
+
+METRICS = {
+    'R-Precision': RankingMetric(precisions_at_r, lambda r, size: r),
+    'MAP@R': RankingMetric(average_precisions_at_r, lambda r, size: r),
+    'mAP': RankingMetric(average_precisions, lambda r, size: size),
+}
+
+
+def metrics_of(ks: Sequence[int], whole_ranking: bool = True) -> dict[str, RankingMetric]:
+    """The metrics of a report by name, in order: Recall@k for each k, then those of :data:`METRICS`.
+
+    Args:
+        ks: Values of k of Recall@k, >= 1.
+        whole_ranking: Whether to include those that need the whole gallery ranked.
+    """
+    chosen = {f'Recall@{k}': _recall(k) for k in ks}
+    return chosen | {name: one for name, one in METRICS.items() if whole_ranking or one.depth(1, 2) < 2}
 
 
 def recall_at_k(neighbor_labels: np.ndarray, query_labels: np.ndarray, ks: Sequence[int] = (1,)) -> dict[int, float]:
@@ -30,140 +109,60 @@ def recall_at_k(neighbor_labels: np.ndarray, query_labels: np.ndarray, ks: Seque
 def mean_average_precision_at_r(
     neighbor_labels: np.ndarray, query_labels: np.ndarray, num_relevant: np.ndarray
 ) -> float:
-    """MAP@R: average precision over the first R neighbours, R being the number of images relevant to the query.
-
-    Source: Musgrave et al., A Metric Learning Reality Check, section 3.2, arXiv 2003.08505.
-
-    Args:
-        neighbor_labels: Integers, (n, r), labels of each query's neighbours, best first, the query itself left out.
-        query_labels: Integers, (n,).
-        num_relevant: Integers, (n,), R of each query, the query itself left out. Queries with R = 0 have no answer and
-            do not count.
-
-    Returns:
-        Mean over queries, 0 to 1.
-
-    Raises:
-        ValueError: If shapes do not belong together, no query has an answer, or r is smaller than the largest R.
-    """
-    relevant = _relevant(neighbor_labels, query_labels)
-    num_relevant = _check_num_relevant(num_relevant, relevant)
-    _check_depth('MAP@R', num_relevant, relevant)
-    return _mean(average_precisions_at_r(relevant, num_relevant))
+    """MAP@R, see :func:`average_precisions_at_r` and :func:`mean_score`."""
+    return mean_score('MAP@R', neighbor_labels, query_labels, num_relevant)
 
 
 def r_precision(neighbor_labels: np.ndarray, query_labels: np.ndarray, num_relevant: np.ndarray) -> float:
-    """R-Precision: share of relevant images among the first R neighbours, R being how many are relevant to the query.
-
-    Source: Musgrave et al., A Metric Learning Reality Check, section 3.2, arXiv 2003.08505.
-
-    Args:
-        neighbor_labels: Integers, (n, r), labels of each query's neighbours, best first, the query itself left out.
-        query_labels: Integers, (n,).
-        num_relevant: Integers, (n,), R of each query, the query itself left out. Queries with R = 0 have no answer and
-            do not count.
-
-    Returns:
-        Mean over queries, 0 to 1.
-
-    Raises:
-        ValueError: If shapes do not belong together, no query has an answer, or r is smaller than the largest R.
-    """
-    relevant = _relevant(neighbor_labels, query_labels)
-    num_relevant = _check_num_relevant(num_relevant, relevant)
-    _check_depth('R-Precision', num_relevant, relevant)
-    return _mean(precisions_at_r(relevant, num_relevant))
+    """R-Precision, see :func:`precisions_at_r` and :func:`mean_score`."""
+    return mean_score('R-Precision', neighbor_labels, query_labels, num_relevant)
 
 
 def mean_average_precision(neighbor_labels: np.ndarray, query_labels: np.ndarray, num_relevant: np.ndarray) -> float:
-    """mAP: average precision over the whole ranking, as pytorch-metric-learning computes it with ``k=None``.
+    """mAP over the whole ranking, see :func:`average_precisions` and :func:`mean_score`."""
+    return mean_score('mAP', neighbor_labels, query_labels, num_relevant)
+
+
+def mean_score(metric: str, neighbor_labels: np.ndarray, query_labels: np.ndarray, num_relevant: np.ndarray) -> float:
+    """Mean of a metric over the queries that have an answer.
 
     Args:
-        neighbor_labels: Integers, (n, r), labels of each query's neighbours, best first, the query itself left out. A
-            relevant image that is not among them counts as never found, so give the whole ranking.
+        metric: A key of :data:`METRICS`.
+        neighbor_labels: Integers, (n, r), labels of each query's neighbours, best first, the query itself left out.
         query_labels: Integers, (n,).
         num_relevant: Integers, (n,), how many images are relevant to each query, itself left out. Queries with none
             have no answer and do not count.
 
     Returns:
-        Mean over queries, 0 to 1.
+        0 to 1.
 
     Raises:
-        ValueError: If shapes do not belong together, or no query has an answer.
+        ValueError: If shapes do not belong together, no query has an answer, or there are too few neighbours.
     """
     relevant = _relevant(neighbor_labels, query_labels)
-    return _mean(average_precisions(relevant, _check_num_relevant(num_relevant, relevant)))
-
-
-def precisions_at_r(relevant: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """R-Precision of each query; see :func:`r_precision`.
-
-    Args:
-        relevant: bool, (n, r), whether each neighbour is relevant, best first, r >= R.
-        num_relevant: Integers, (n,), R of each query.
-
-    Returns:
-        float64, (n,), 0 to 1; NaN where R is 0.
-    """
-    counted = relevant & (np.arange(relevant.shape[1]) < num_relevant[:, None])
-    return _divide(counted.sum(axis=1), num_relevant)
-
-
-def average_precisions_at_r(relevant: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """Average precision at R of each query; see :func:`mean_average_precision_at_r`.
-
-    Args:
-        relevant: bool, (n, r), whether each neighbour is relevant, best first, r >= R.
-        num_relevant: Integers, (n,), R of each query.
-
-    Returns:
-        float64, (n,), 0 to 1; NaN where R is 0.
-    """
-    first = relevant[:, : max(num_relevant.max(), 1)]
-    return average_precisions(first & (np.arange(first.shape[1]) < num_relevant[:, None]), num_relevant)
-
-
-def average_precisions(relevant: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """Average precision of each query over all neighbours that are given; see :func:`mean_average_precision`.
-
-    Args:
-        relevant: bool, (n, r), whether each neighbour is relevant, best first.
-        num_relevant: Integers, (n,), how many images are relevant to each query.
-
-    Returns:
-        float64, (n,), 0 to 1; NaN where nothing is relevant.
-    """
-    queries, columns = np.nonzero(relevant)  # only few neighbours are relevant: no matrix of precisions
-    counts = relevant.sum(axis=1)
-    found = np.arange(1, len(queries) + 1) - (np.cumsum(counts) - counts)[queries]
-    return _divide(np.bincount(queries, found / (columns + 1), minlength=len(relevant)), num_relevant)
-
-
-def _divide(sums: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    quotients = np.full(len(sums), np.nan)
-    return np.divide(sums, num_relevant, out=quotients, where=num_relevant > 0)
-
-
-def _mean(values: np.ndarray) -> float:
-    """Mean over the queries that have an answer, whose value is no NaN."""
-    return float(values[~np.isnan(values)].mean())
-
-
-def _check_num_relevant(num_relevant: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     num_relevant = np.asarray(num_relevant)
     if num_relevant.shape != (len(relevant),):
         raise ValueError(f'num_relevant must have shape ({len(relevant)},), got {num_relevant.shape}')
     if not (num_relevant > 0).any():
         raise ValueError('no query has a relevant image')
-    return num_relevant
-
-
-def _check_depth(metric: str, num_relevant: np.ndarray, relevant: np.ndarray) -> None:
-    if num_relevant.max() > relevant.shape[1]:
+    needed = METRICS[metric].depth(int(num_relevant.max()), relevant.shape[1])
+    if needed > relevant.shape[1]:
         raise ValueError(
-            f'{metric} needs {num_relevant.max()} neighbors per query, but {relevant.shape[1]} were given: search with '
-            'a larger k'
+            f'{metric} needs {needed} neighbors per query, but {relevant.shape[1]} were given: search with a larger k'
         )
+    return float(np.nanmean(METRICS[metric].scores(relevant, num_relevant)))
+
+
+def _recall(k: int) -> RankingMetric:
+    def scores(relevant: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+        return np.where(num_relevant > 0, relevant[:, :k].any(axis=1), np.nan)
+
+    return RankingMetric(scores, lambda r, size: k)
+
+
+def _divide(sums: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+    quotients = np.full(len(sums), np.nan)
+    return np.divide(sums, num_relevant, out=quotients, where=num_relevant > 0)
 
 
 def _relevant(neighbor_labels: np.ndarray, query_labels: np.ndarray) -> np.ndarray:

@@ -119,7 +119,10 @@ class RetrievalMetrics(BaseMetric):
             RetrievalError: If no image has another one of its class, or an embedding is not finite.
         """
         check_images(results, type(self).__name__)
-        values = self._search(results) if self.mode == 'embedding' else average_scores(results, self.ks)
+        if self.mode == 'embedding':
+            values = self._search(results)
+        else:
+            values = average_scores(results, self.ks, self.whole_ranking)
         return {name: 100 * values[name] for name in ('MAP@R', *values)}
 
     def _read_embedding(self, sample: dict) -> tuple[np.ndarray, int, bool]:

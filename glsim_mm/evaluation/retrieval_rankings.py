@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from mmpretrain.registry import DATASETS
 
-from retrieval.metrics import average_precisions, average_precisions_at_r, precisions_at_r
+from retrieval.metrics import metrics_of
 
 from ..errors import GLSimError
 from .single_label import read_label
@@ -70,27 +70,25 @@ def score_ranking(sample: dict, relevant: np.ndarray, ks: Sequence[int], whole_r
     Raises:
         GLSimError: If there is no ranking, or one too short to know the scores.
     """
-    num_scores = len(ks) + 2 + whole_ranking
+    metrics = metrics_of(ks, whole_ranking)
     if 'pred_label' not in sample:
         raise GLSimError(f"{METRIC}: results have no ranking (pred_label); use mode='embedding' with a classifier")
     if len(relevant) == 0:
-        return np.full(num_scores, np.nan)
+        return np.full(len(metrics), np.nan)
     ranking = torch.as_tensor(sample['pred_label']).cpu().numpy().reshape(-1)
     found = np.isin(ranking, relevant)[None]
     _check_length(found, len(relevant), ks, whole_ranking)
     num_relevant = np.array([len(relevant)])
-    scores = [np.array([found[:, :k].any()]) for k in ks]
-    scores += [precisions_at_r(found, num_relevant), average_precisions_at_r(found, num_relevant)]
-    scores += [average_precisions(found, num_relevant)] * whole_ranking
-    return np.concatenate(scores).astype(np.float64)
+    return np.concatenate([metric.scores(found, num_relevant) for metric in metrics.values()])
 
 
-def average_scores(scores: Sequence[np.ndarray], ks: Sequence[int]) -> dict[str, float]:
+def average_scores(scores: Sequence[np.ndarray], ks: Sequence[int], whole_ranking: bool) -> dict[str, float]:
     """Means over the queries that have a relevant image.
 
     Args:
         scores: See :func:`score_ranking`.
         ks: Values of k.
+        whole_ranking: Whether the average precision of the whole ranking is among the scores.
 
     Returns:
         0 to 1, by name.
@@ -102,8 +100,7 @@ def average_scores(scores: Sequence[np.ndarray], ks: Sequence[int]) -> dict[str,
     counted = table[~np.isnan(table).any(axis=1)]
     if len(counted) == 0:
         raise GLSimError(f'{METRIC}: no query has a relevant image in the gallery; check the labels of both data sets')
-    names = [*(f'Recall@{k}' for k in ks), 'R-Precision', 'MAP@R', 'mAP']
-    return dict(zip(names, counted.mean(axis=0).tolist()))
+    return dict(zip(metrics_of(ks, whole_ranking), counted.mean(axis=0).tolist()))
 
 
 def _check_length(found: np.ndarray, num_relevant: int, ks: Sequence[int], whole_ranking: bool) -> None:

@@ -1,12 +1,9 @@
 """How good a search is: recall, R-Precision, MAP@R and mAP of embeddings, rankings and galleries."""
 
-from .embeddings import evaluate_embeddings
-from .gallery import evaluate_gallery
+from .evaluation_report import ClassScores, RetrievalReport, format_report
+from .gallery_evaluation import evaluate_gallery, evaluate_locations
 from .labels import unseen_classes
-from .locations import evaluate_locations
-from .query_scores import evaluate_ranking
-from .report import ClassScores, RetrievalReport
-from .report_text import format_report
+from .ranking_scores import evaluate_embeddings, evaluate_ranking
 
 __all__ = [
     'ClassScores',

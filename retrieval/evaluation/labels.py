@@ -44,9 +44,9 @@ def encode_labels(
 
     Args:
         query_labels: Integers or strings, (m,); None for no label.
-        gallery_labels: Likewise, (n,).
-        own_rows: Integers, (m,), the gallery row that is the query itself, -1 for none. Defaults to none at all.
-        class_names: Names by label, of labels that are integers from 0.
+        gallery_labels: The same of the gallery, (n,).
+        own_rows: Integers, (m,), the gallery row that is the query itself, -1 for none; None for none at all.
+        class_names: Names by label, for labels that are integers from 0.
 
     Returns:
         Classes in the order of their labels.
@@ -80,10 +80,7 @@ def unseen_classes(labels: Iterable[str | None], num_train_classes: int | None =
 
     Args:
         labels: Labels of images, or of classes.
-        num_train_classes: So many of the first classes were for training. Defaults to half, rounded down.
-
-    Returns:
-        In order.
+        num_train_classes: So many of the first classes were for training; None for half, rounded down.
 
     Raises:
         RetrievalError: If that leaves none, or all.

@@ -57,8 +57,7 @@ def test_impossible_spaces(text):
 
 def test_exports():
     for name in retrieval.__all__:
-        if name != 'ImageSearch':  # imports OpenMMLab's stack
-            assert getattr(retrieval, name) is not None
-    assert 'ImageSearch' in dir(retrieval)
+        assert getattr(retrieval, name) is not None
+    assert set(retrieval.__all__) <= set(dir(retrieval))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         retrieval.nothing  # noqa: B018

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import RetrievalError
-from ..hits import Hits
+from ..gallery.backends import is_folder, open_gallery
+from ..gallery.conditions import Condition, read_conditions
+from ..gallery.contract import GalleryReader, Space
+from ..gallery.spaces import Spaces
+from ..hits import Hits, worst_score
 from ..ranking import rerank
-from .labels import encode_labels
-from .query_scores import DEFAULT_KS, DEFAULT_MEMORY, evaluate, keeps_others
-from .report import RetrievalReport
-
-if TYPE_CHECKING:
-    from ..gallery.contract import GalleryReader
+from .evaluation_report import RetrievalReport
+from .labels import encode_labels, unseen_classes
+from .ranking_scores import DEFAULT_KS, DEFAULT_MEMORY, evaluate, keeps_others
 
 DEFAULT_DEPTH = 100
 _RECORDS_AT_ONCE = 1024
 _FIELDS = ('label', 'split', 'path')
-
-Space = str | Mapping[str, float] | None
 
 
 def evaluate_gallery(
@@ -51,22 +51,19 @@ def evaluate_gallery(
 
     Args:
         gallery: What is searched.
-        queries: Whose images are the queries, made by the same model. Defaults to the gallery itself.
-        space: Which embeddings to compare, or weights of several. Defaults to the gallery's first.
-        query_space: Of a single space, which embeddings of the queries to search it with. Defaults to the same.
+        queries: Gallery whose images are the queries, made by the same model; None for the gallery itself.
+        space: Which embeddings to compare, or weights of several; None for the gallery's first.
+        query_space: Which embeddings of the queries to search a single space with; None for the same.
         where: Filter of the images that are searched, see :class:`retrieval.gallery.Condition`.
-        query_where: Filter of the queries. Defaults to ``where`` if they are of the gallery, else none.
+        query_where: Filter of the queries; None for ``where`` if they are of the gallery.
         label: Column with the class of an image; ``'split'`` or a column of metadata will do.
         method: Re-ranking, see :func:`retrieval.ranking.rerank`.
-        depth: How many hits to re-rank. Defaults to 100.
-        method_options: Of the re-ranking.
-        ks: Values of k of Recall@k, >= 1. Defaults to (1, 2, 4, 8).
-        whole_ranking: Report mAP too, which ranks the whole gallery for every query.
-        memory_limit: Bytes that a block of rankings may take, about. Defaults to 256 MiB.
+        depth: How many hits to re-rank.
+        method_options: Options of the re-ranking.
+        ks: Values of k of Recall@k, >= 1.
+        whole_ranking: Whether to report mAP too, which ranks the whole gallery for every query.
+        memory_limit: Bytes that a block of rankings may take, about.
         **options: ``rescore`` and ``parameters`` of the gallery's search.
-
-    Returns:
-        Metrics over queries, over classes, and of each class.
 
     Raises:
         RetrievalError: If a column or space is not there, models differ, a filter leaves nothing, or no query has a
@@ -78,7 +75,7 @@ def evaluate_gallery(
     query_ids = _some_ids(source, where if query_where is None and source is gallery else query_where, 'queries')
     own = rows_of(query_ids, ids) if source is gallery else None
     codes = encode_labels(read_labels(source, query_ids, label), read_labels(gallery, ids, label), own)
-    names = _space_names(gallery, space)
+    names = list(Spaces.of(gallery).weights(space))
     if query_space is not None and len(names) > 1:
         raise RetrievalError('query_space goes with a single space: name one')
     ranker = _Ranker(
@@ -129,22 +126,14 @@ class _Ranker:
 
     def _without_own(self, hits: Hits, own: np.ndarray) -> Hits:
         kept = keeps_others(hits.ids, own)
-        worst = np.inf if self.gallery.manifest.metric == 'l2' else -np.inf
+        worst = worst_score(self.gallery.manifest.metric)
         scores = np.pad(hits.scores, ((0, 0), (0, 1)), constant_values=worst)
         ids = np.pad(hits.ids, ((0, 0), (0, 1)), constant_values=-1)
         return Hits(scores[kept].reshape(hits.scores.shape), ids[kept].reshape(hits.ids.shape))
 
 
 def rows_of(found: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Places of ids in a sorted vector of ids.
-
-    Args:
-        found: int64, any shape.
-        ids: int64, (n,), in ascending order, n >= 1.
-
-    Returns:
-        int64, the shape of ``found``; -1 for an id that is not there.
-    """
+    """Places of ids, of any shape, in an ascending vector of at least one id; -1 for an id that is not there."""
     rows = np.minimum(np.searchsorted(ids, found), len(ids) - 1)
     return np.where(ids[rows] == found, rows, -1)
 
@@ -160,6 +149,7 @@ def read_labels(gallery: GalleryReader, ids: np.ndarray, column: str = 'label') 
     """Class of each image of a gallery.
 
     Args:
+        gallery: Where the images are.
         ids: int64, (n,).
         column: Which column has the classes.
 
@@ -190,14 +180,6 @@ def _count_shared(gallery: GalleryReader, source: GalleryReader, ids: np.ndarray
     return count
 
 
-def _space_names(gallery: GalleryReader, space: Space) -> list[str]:
-    spaces = list(gallery.manifest.spaces)
-    names = spaces[:1] if space is None else [space] if isinstance(space, str) else list(space)
-    if missing := [name for name in names if name not in spaces]:
-        raise RetrievalError(f'the gallery has no space {missing[0]!r}; it has {", ".join(spaces)}')
-    return names
-
-
 def _check_models(gallery: GalleryReader, source: GalleryReader) -> None:
     first, second = gallery.manifest.fingerprint, source.manifest.fingerprint
     if first is not None and second is not None and (differences := first.differences(second)):
@@ -217,3 +199,47 @@ def _describe(ranker: _Ranker, label: str) -> dict[str, str]:
         options = ''.join(f', {name}={value}' for name, value in ranker.method_options.items())
         settings['re-rank'] = f'{ranker.method} of the first {ranker.depth}{options}'
     return settings
+
+
+def evaluate_locations(
+    location: str | Path, queries: str | Path | None = None, *, unseen: int | None = None, **options: Any
+) -> RetrievalReport:
+    """Open galleries and evaluate them.
+
+    Args:
+        location: Location of the gallery that is searched.
+        queries: Location of the gallery whose images are the queries; None to search each image among all others.
+        unseen: Search and ask only for classes after the first so many, in the order of their names; -1 for half of
+            them, None for all classes.
+        **options: Options of :func:`evaluate_gallery`.
+
+    Raises:
+        RetrievalError: If a gallery cannot be opened, or see :func:`evaluate_gallery`.
+    """
+    with open_gallery(location) as gallery:
+        if queries is None or _same(location, queries):
+            return evaluate_gallery(gallery, **_only_unseen(gallery, gallery, unseen, options))
+        with open_gallery(queries) as source:
+            return evaluate_gallery(gallery, source, **_only_unseen(gallery, source, unseen, options))
+
+
+def _only_unseen(
+    gallery: GalleryReader, source: GalleryReader, unseen: int | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Options with filters that let unseen classes through."""
+    if unseen is None:
+        return options
+    column = options.get('label', 'label')
+    classes = unseen_classes(read_labels(gallery, gallery.ids(), column), None if unseen == -1 else unseen)
+    condition = Condition(column, 'in', tuple(classes))
+    where, query_where = options.get('where'), options.get('query_where')
+    if query_where is None and source is gallery:
+        query_where = where
+    filters = dict(where=where, query_where=query_where)
+    return {**options, **{name: [*read_conditions(one), condition] for name, one in filters.items()}}
+
+
+def _same(first: str | Path, second: str | Path) -> bool:
+    if is_folder(first) and is_folder(second):
+        return Path(first).resolve() == Path(second).resolve()
+    return str(first) == str(second)
