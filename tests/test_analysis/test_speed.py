@@ -10,11 +10,11 @@ from tiny_run import ROOT, call_tool
 from glsim_mm.analysis.measuring import MeasuringProcesses, spread, time_in_turns, times_as_fast
 from glsim_mm.analysis.model_speed import (
     EAGER,
+    PLAIN,
     STRAIGHTFORWARD,
     StraightforwardGLSim,
     Workload,
     build_glsim,
-    build_plain,
     count_flops,
     make_contender,
     make_images,
@@ -40,15 +40,15 @@ def test_the_straightforward_implementation_computes_the_same():
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
 
-def test_flops_of_one_and_two_passes():
+def test_flops_of_one_and_two_passes(tmp_path):
     """Two passes less most of the last block, plus an aggregator on two tokens; half of 32 px crops cost a quarter."""
-    images = make_images(Workload('vit-tiny', 224, 1))
-    with torch.no_grad():
-        plain = count_flops(lambda: build_plain(Workload('vit-tiny', 224, 1))(images))
-        both = count_flops(lambda: build_glsim(Workload('vit-tiny', 224, 1))(images))
-        slow = count_flops(lambda: StraightforwardGLSim(build_glsim(Workload('vit-tiny', 224, 1)))(images))
-    assert 1.9 < both / plain < 1.95
-    assert 2.0 < slow / plain < 2.01
+    work = Workload('vit-tiny', 224, 1)
+    modes = (PLAIN, EAGER, STRAIGHTFORWARD, 'half-crop', 'off')
+    flops = {mode: count_flops(make_contender(mode, work, tmp_path)) for mode in modes}
+    assert 1.9 < flops[EAGER] / flops[PLAIN] < 1.95
+    assert 2.0 < flops[STRAIGHTFORWARD] / flops[PLAIN] < 2.01
+    assert 0.55 < flops['half-crop'] / flops[EAGER] < 0.65
+    assert 0.5 < flops['off'] / flops[EAGER] < 0.55
 
 
 @pytest.mark.parametrize('mode', ['eager', 'torch-linear', 'onnxruntime', 'bf16', 'half-crop', 'merged', 'off'])
