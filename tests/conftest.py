@@ -2,6 +2,7 @@
 
 import gc
 import os
+import socket
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -48,6 +49,20 @@ def _two_threads():
 def _one_thread_of_faiss():
     """torch's number of threads reaches FAISS through the shared OpenMP; a second one spins on a busy machine."""
     faiss.omp_set_num_threads(1)
+
+
+@pytest.fixture
+def port() -> str:
+    """A free port on the loopback interface, below those that the system gives out: nobody else takes it meanwhile."""
+    candidates = range(20_000 + os.getpid() % 1_000 * 10, 32_000)
+    for candidate in candidates:
+        with socket.socket() as probe:
+            try:
+                probe.bind(('127.0.0.1', candidate))
+            except OSError:
+                continue
+            return str(candidate)
+    raise AssertionError(f'no free port in {candidates}')
 
 
 @pytest.fixture(scope='session')

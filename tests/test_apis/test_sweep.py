@@ -143,11 +143,10 @@ def test_terminated_sweep_goes_on_from_its_checkpoint(tmp_path):
     command = [sys.executable, '-c', INTERRUPTED, str(tmp_path), str(here.parent)]
     environment = dict(os.environ, PYTHONPATH=str(here.parents[2]))
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob('*/runs')) and time.monotonic() < deadline and process.poll() is None:
+    while not list(tmp_path.glob('*/runs')) and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate()
     assert process.returncode == 2
     assert errors.splitlines()[-1].startswith('error: interrupted; run the same command again')
     sweep = read_sweep(tmp_path)

@@ -1,6 +1,5 @@
 """Distributed runs of two processes on CPU, through the scripts."""
 
-import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,14 +27,6 @@ ONE_STEP = {
 def options(batch_size: int) -> list[str]:
     values = {**ONE_STEP, 'train_dataloader.batch_size': batch_size}
     return ['--cfg-options', *(f'{name}={value}' for name, value in values.items())]
-
-
-@pytest.fixture
-def port() -> str:
-    """A port on the loopback interface that is free."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return str(probe.getsockname()[1])
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

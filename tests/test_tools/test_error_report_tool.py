@@ -1,7 +1,6 @@
 """Confused classes and the report of mistakes, of one process and of two."""
 
 import re
-import socket
 from pathlib import Path
 
 import pytest
@@ -25,13 +24,10 @@ def without_metrics(html: str) -> str:
     return re.sub(r'<h2>Metrics.*?</section>', '', html, flags=re.DOTALL)
 
 
-def test_two_processes_report_what_one_does(checkpoint, tiny_images, tmp_path):
+def test_two_processes_report_what_one_does(checkpoint, tiny_images, tmp_path, port):
     config = write_config(tmp_path / 'tiny_reporting.py', tiny_images)
     single, double = tmp_path / 'single.html', tmp_path / 'double.html'
     call_tool('test', config, checkpoint, '--work-dir', 'one', '--error-report', single, *BLIND)
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = str(probe.getsockname()[1])
     # Three images in a batch, so that the last batches are padded.
     options = [*BLIND, 'test_dataloader.batch_size=3']
     command = ['bash', ROOT / 'tools' / 'dist_test.sh', config, checkpoint, 2, '--work-dir', 'two']

@@ -1,6 +1,5 @@
 """The command lines that encode images into a gallery."""
 
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +25,6 @@ def model_files(tmp_path_factory) -> tuple[Path, Path, Path]:
     model = MODELS.build(dict(Config.fromfile(config).model, type='mmpretrain.GLSimClassifier'))
     torch.save({'state_dict': model.state_dict()}, folder / 'weights.pth')
     return config, folder / 'weights.pth', images / 'val'
-
-
-@pytest.fixture
-def free_port() -> str:
-    """A port on the loopback interface that is free."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return str(probe.getsockname()[1])
 
 
 def build(*arguments: object) -> None:
@@ -137,14 +128,14 @@ def leave_shard(paths: list[Path], config: Path, checkpoint: Path, folder: Path)
         add_to_shard(shard, encoder.encode(paths))
 
 
-def test_several_processes_go_on_where_another_number_stopped(model_files, tmp_path, free_port):
+def test_several_processes_go_on_where_another_number_stopped(model_files, tmp_path, port):
     config, checkpoint, images = model_files
     options = dict(device='cpu', num_workers=0, progress=False)
     # What three processes would leave, the third of which alone has done its share.
     leave_shard(sorted(images.rglob('*.png'))[:4], config, checkpoint, tmp_path / 'gallery.parts')
 
     command = ['bash', ROOT / 'tools' / 'dist_encode.sh', images, config, checkpoint, tmp_path / 'gallery', 2]
-    result = run_command(*command, '--device', 'cpu', '--num-workers', 1, cwd=tmp_path, PORT=free_port)
+    result = run_command(*command, '--device', 'cpu', '--num-workers', 1, cwd=tmp_path, PORT=port)
     assert result.returncode == 0, result.stderr
     assert 'images: 8 in the gallery, 4 encoded now' in result.stdout and '4 encoded before' in result.stdout
     assert result.stdout.count('gallery: ') == 1

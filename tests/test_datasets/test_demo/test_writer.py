@@ -108,8 +108,7 @@ def test_killed_run_leaves_nothing_that_looks_complete(root, tmp_path):
     code = 'import sys; from glsim_mm.datasets.demo_set import render_demo; render_demo(sys.argv[1])'
     run = subprocess.Popen([sys.executable, '-c', code, tmp_path / 'demo'], env=dict(os.environ, PYTHONPATH=str(root)))
     try:
-        deadline = time.monotonic() + 120
-        while run.poll() is None and time.monotonic() < deadline and not list(tmp_path.rglob('*_00005.png')):
+        while run.poll() is None and not list(tmp_path.rglob('*_00005.png')):
             time.sleep(0.05)
     finally:
         run.kill()
