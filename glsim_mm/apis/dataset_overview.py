@@ -49,20 +49,10 @@ def build_dataset(cfg: Config, split: str = 'train') -> BaseDataset:
 def describe_dataset(
     cfg: Config, split: str = 'train', duplicates: bool = True, workers: int | None = None, progress: bool = True
 ) -> DatasetStatistics:
-    """Statistics of a config's data set.
+    """Statistics of a config's data set; see :func:`build_dataset` and :func:`collect_statistics`.
 
     Args:
-        cfg: A config.
-        split: ``'train'``, ``'val'`` or ``'test'``.
-        duplicates: Compare the content of files of equal size.
-        workers: Threads. Defaults to the number of cores.
-        progress: Draw a bar on standard error.
-
-    Returns:
-        The figures.
-
-    Raises:
-        GLSimError: See :func:`build_dataset` and :func:`glsim_mm.datasets.dataset_statistics.collect_statistics`.
+        progress: Show on standard error how many headers are read.
     """
     dataset = build_dataset(cfg, split)
     with ProgressBar(len(dataset), 'reading headers', progress) as bar:

@@ -10,77 +10,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..errors import GLSimError
+from .image_files import UnreadableFile, image_size
 
 SHAPES = ('ellipse', 'box')
 _CORNERS = 24
-
-
-def coco_annotations(
-    samples: Sequence[dict],
-    classes: Sequence[str],
-    root: str | Path,
-    single_class: str | None = None,
-    shape: str = 'box',
-) -> dict[str, Any]:
-    """Boxes in COCO's format.
-
-    Args:
-        samples: With ``img_path``, ``gt_label`` and ``gt_bboxes`` ((n, 4) float32, ``x0, y0, x1, y1`` in pixels of the
-            upright image), as ``CUBFormat`` gives them.
-        classes: Class names; categories are numbered from 1 in this order.
-        root: Folder that file names are relative to.
-        single_class: One category for all boxes, as for a detector whose boxes are recognised by another model.
-            Defaults to the classes.
-        shape: ``'box'`` or ``'ellipse'``: the polygon drawn in each box as its mask.
-
-    Returns:
-        dict: ``images``, ``annotations`` and ``categories``, ready for JSON.
-
-    Raises:
-        GLSimError: If a sample has no box, or an image cannot be read.
-    """
-    if shape not in SHAPES:
-        raise ValueError(f'shape must be one of {SHAPES}, got {shape!r}')
-    names = [single_class] if single_class else list(classes)
-    images, annotations = [], []
-    for number, sample in enumerate(samples, start=1):
-        width, height = _image_size(sample['img_path'])
-        name = Path(sample['img_path']).relative_to(root).as_posix()
-        images.append(dict(id=number, file_name=name, width=width, height=height))
-        for x0, y0, x1, y1 in _boxes(sample, width, height):
-            polygon = polygon_in_box((x0, y0, x1, y1), shape)
-            annotations.append(
-                dict(
-                    id=len(annotations) + 1,
-                    image_id=number,
-                    category_id=1 if single_class else int(sample['gt_label']) + 1,
-                    bbox=[x0, y0, x1 - x0, y1 - y0],
-                    area=(x1 - x0) * (y1 - y0),
-                    segmentation=[[coordinate for point in polygon for coordinate in point]],
-                    iscrowd=0,
-                )
-            )
-    categories = [dict(id=number, name=name) for number, name in enumerate(names, start=1)]
-    return dict(images=images, annotations=annotations, categories=categories)
-
-
-def draw_mask(sample: dict, single_class: bool = False, shape: str = 'ellipse') -> Image.Image:
-    """Classes of pixels, 0 for the background.
-
-    Args:
-        sample: See :func:`coco_annotations`.
-        single_class: Pixels of any class are 1, else the label + 1.
-        shape: ``'ellipse'`` or ``'box'``: what is filled in each box.
-
-    Returns:
-        Mode L, as large as the image.
-    """
-    width, height = _image_size(sample['img_path'])
-    mask = Image.new('L', (width, height), 0)
-    value = 1 if single_class else int(sample['gt_label']) + 1
-    for box in _boxes(sample, width, height):
-        ImageDraw.Draw(mask).polygon(polygon_in_box(box, shape), fill=value)
-    return mask
 
 
 def export_boxes(
@@ -95,12 +28,15 @@ def export_boxes(
     """Write ``annotations/SPLIT.json`` for mmdet, ``splits/SPLIT.txt`` and ``masks/`` for mmseg.
 
     Args:
-        samples: See :func:`coco_annotations`.
-        root: Folder of the images.
+        samples: With ``img_path``, ``gt_label`` and ``gt_bboxes`` ((n, 4) float32, ``x0, y0, x1, y1`` in pixels of the
+            upright image), as ``CUBFormat`` gives them.
+        classes: Class names; categories are numbered from 1 in this order.
+        root: Folder of the images, which file names are relative to.
         folder: Where to write.
         split: Name of the split, for example ``'train'``.
-        single_class: See :func:`coco_annotations`.
-        shape: Of the masks.
+        single_class: One category for all boxes, as for a detector whose boxes are recognised by another model.
+            Defaults to the classes.
+        shape: ``'box'`` or ``'ellipse'``: what is filled in each box as its mask.
 
     Returns:
         The JSON file and the list.
@@ -114,10 +50,13 @@ def export_boxes(
     content = coco_annotations(samples, classes, root, single_class, shape)
     for sub in ('annotations', 'splits', 'masks'):
         (folder / sub).mkdir(parents=True, exist_ok=True)
-    for sample, image in zip(samples, content['images']):
+    of_image: dict[int, list[dict]] = {}
+    for annotation in content['annotations']:
+        of_image.setdefault(annotation['image_id'], []).append(annotation)
+    for image in content['images']:
         target = (folder / 'masks' / image['file_name']).with_suffix('.png')
         target.parent.mkdir(parents=True, exist_ok=True)
-        draw_mask(sample, bool(single_class), shape).save(target)
+        draw_mask(image, of_image.get(image['id'], ())).save(target)
     listed = folder / 'splits' / f'{split}.txt'
     listed.write_text(''.join(f'{Path(image["file_name"]).with_suffix("")}\n' for image in content['images']))
     annotations = folder / 'annotations' / f'{split}.json'
@@ -125,16 +64,53 @@ def export_boxes(
     return annotations, listed
 
 
+def coco_annotations(
+    samples: Sequence[dict],
+    classes: Sequence[str],
+    root: str | Path,
+    single_class: str | None = None,
+    shape: str = 'box',
+) -> dict[str, Any]:
+    """Boxes in COCO's format, ready for JSON; see :func:`export_boxes` for arguments and errors."""
+    if shape not in SHAPES:
+        raise ValueError(f'shape must be one of {SHAPES}, got {shape!r}')
+    images, annotations = [], []
+    for number, sample in enumerate(samples, start=1):
+        size = image_size(sample['img_path'])
+        if isinstance(size, UnreadableFile):
+            raise GLSimError(
+                f'{size.path} cannot be read as an image ({size.reason}): replace it, or take it out of the data set'
+            )
+        name = Path(sample['img_path']).relative_to(root).as_posix()
+        images.append(dict(id=number, file_name=name, width=size[0], height=size[1]))
+        for x0, y0, x1, y1 in _boxes(sample, *size):
+            polygon = polygon_in_box((x0, y0, x1, y1), shape)
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=number,
+                    category_id=1 if single_class else int(sample['gt_label']) + 1,
+                    bbox=[x0, y0, x1 - x0, y1 - y0],
+                    area=(x1 - x0) * (y1 - y0),
+                    segmentation=[[coordinate for point in polygon for coordinate in point]],
+                    iscrowd=0,
+                )
+            )
+    names = [single_class] if single_class else classes
+    categories = [dict(id=number, name=name) for number, name in enumerate(names, start=1)]
+    return dict(images=images, annotations=annotations, categories=categories)
+
+
+def draw_mask(image: dict, annotations: Sequence[dict]) -> Image.Image:
+    """Categories of the pixels of an image in COCO's format, 0 for the background; mode L."""
+    mask = Image.new('L', (image['width'], image['height']), 0)
+    for annotation in annotations:
+        ImageDraw.Draw(mask).polygon(annotation['segmentation'][0], fill=annotation['category_id'])
+    return mask
+
+
 def polygon_in_box(box: Sequence[float], shape: str) -> list[tuple[float, float]]:
-    """Corners of the figure that fills a box.
-
-    Args:
-        box: ``x0, y0, x1, y1``.
-        shape: ``'box'`` or ``'ellipse'``.
-
-    Returns:
-        ``x, y`` of each corner.
-    """
+    """Corners ``x, y`` of the figure, ``'box'`` or ``'ellipse'``, that fills a box ``x0, y0, x1, y1``."""
     x0, y0, x1, y1 = box
     if shape == 'box':
         return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
@@ -143,16 +119,6 @@ def polygon_in_box(box: Sequence[float], shape: str) -> list[tuple[float, float]
         ((x0 + x1) / 2 + (x1 - x0) / 2 * math.cos(angle), (y0 + y1) / 2 + (y1 - y0) / 2 * math.sin(angle))
         for angle in angles
     ]
-
-
-def _image_size(path: str | Path) -> tuple[int, int]:
-    """Width and height of the upright image, from the file's header."""
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return image.size[::-1] if turned else image.size
-    except OSError as error:
-        raise GLSimError(f'{path} cannot be read as an image: replace it, or take it out of the data set') from error
 
 
 def _boxes(sample: dict, width: int, height: int) -> list[tuple[float, float, float, float]]:

@@ -32,7 +32,10 @@ class CachedTransforms(BaseTransform):
     it takes many times as long as reading what comes out. An entry belongs to a file (path, time of change, size) and
     to the settings of the steps, so a changed photo or pipeline makes a new one. Entries are written whole or not at
     all, so several workers and ranks can share a folder; a damaged one is made again; where nothing can be written, for
-    example on a full disk, the steps go on without, after one warning. Nothing is ever deleted: remove the folder.
+    example on a full disk, the steps go on without, after one warning. Nothing is ever deleted: remove the folder::
+
+        dict(type='CachedTransforms', cache_dir='work_dirs/cache',
+             transforms=[dict(type='LoadImage'), dict(type='Resize', scale=(300, 300))])
 
     Args:
         transforms: The steps, the first of which loads, for example ``LoadImage`` and ``Resize``.

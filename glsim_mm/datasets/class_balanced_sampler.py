@@ -19,7 +19,10 @@ class ClassBalancedBatchSampler(BatchSampler):
     than K images repeats some, in other augmentations.
 
     Batches depend on seed and epoch alone, so a resumed run goes on with those that an uninterrupted one has. An epoch
-    has as many batches as fit into the data set. P is ``batch_size / images_per_class``.
+    has as many batches as fit into the data set. P is ``batch_size / images_per_class``::
+
+        train_dataloader = dict(batch_size=64, sampler=dict(type='DefaultSampler', shuffle=True),
+                                batch_sampler=dict(type='ClassBalancedBatchSampler', images_per_class=4))
 
     Args:
         sampler: Sampler of the data loader, whose data set, seed, epoch and rank are used.
@@ -93,13 +96,7 @@ class _Deck:
 
 
 def read_labels(dataset: Any) -> np.ndarray:
-    """Label of each image of a data set, without reading the images.
-
-    Args:
-        dataset: A data set of mmengine or a wrapper of such.
-
-    Returns:
-        int64, (n,).
+    """Labels of a data set of mmengine, or a wrapper of such, without reading the images; int64, (n,).
 
     Raises:
         GLSimError: If there are no images, or one has not one label.

@@ -19,7 +19,10 @@ class ClassDisjointSplit(BaseDataset):
     (NABirds, iNaturalist 2017) the first half of the classes, rounded down, is for training too.
 
     Labels are numbered anew from 0 within the half; metainfo has the names and, if there are any, the ancestors of its
-    classes.
+    classes::
+
+        splits = [dict(type='CUBFormat', data_root='data/CUB_200_2011', split=split) for split in ('train', 'test')]
+        train_set = dict(type='ClassDisjointSplit', half='train', datasets=splits)
 
     Args:
         datasets: The official splits to draw from, as configs without a pipeline. All have the same classes.

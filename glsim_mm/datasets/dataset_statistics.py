@@ -83,12 +83,9 @@ def format_statistics(statistics: DatasetStatistics, classes: int | None = None)
     """Figures as text: totals, then a line for each class.
 
     Args:
-        statistics: The figures.
-        classes: List so many classes with most images and as many with fewest. Defaults to None, all in order of their
-            labels.
-
-    Returns:
-        Lines.
+        statistics: What to write.
+        classes: List only this many classes with most images, and as many with fewest. Without, all are listed in the
+            order of their labels.
     """
     counts = statistics.counts
     lines = [
@@ -110,14 +107,7 @@ def format_statistics(statistics: DatasetStatistics, classes: int | None = None)
 
 
 def to_csv(statistics: DatasetStatistics) -> str:
-    """Images of each class as CSV with the columns ``label``, ``class``, ``images``.
-
-    Args:
-        statistics: The figures.
-
-    Returns:
-        The file's content.
-    """
+    """Images of each class as CSV with the columns ``label``, ``class``, ``images``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(['label', 'class', 'images'])

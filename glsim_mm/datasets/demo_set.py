@@ -23,10 +23,10 @@ LEFT_OVER_AGE = 3600  # seconds
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What the demo data set holds.
+    """What the demo data set holds, for example ``DemoSettings(num_classes=4, train_per_class=20)``.
 
     Attributes:
-        num_classes: 2 to 12, the first so many of :data:`MARKS`.
+        num_classes: 2 to 12, taken from :data:`MARKS` in order.
         train_per_class: Training pictures per class.
         test_per_class: Test pictures per class.
         size: Side of the pictures in pixels, at least 32.
@@ -102,15 +102,7 @@ def render_demo(root: str | Path, settings: DemoSettings | None = None) -> bool:
 
 
 def is_complete(root: str | Path, settings: DemoSettings) -> bool:
-    """Whether a folder holds the demo set of these settings with all its pictures.
-
-    Args:
-        root: Folder.
-        settings: What it should hold.
-
-    Returns:
-        True if nothing is missing.
-    """
+    """Whether a folder holds the demo set of these settings with all its pictures."""
     if _read_marker(Path(root)) != _marker(settings):
         return False
     paths = [Path(root, 'images', entry.path) for entry in _entries(settings)]

@@ -39,14 +39,7 @@ class UnreadableFile(NamedTuple):
 
 
 def missing_files(paths: Iterable[str]) -> list[str]:
-    """Files that do not exist.
-
-    Args:
-        paths: Files; each folder is read once.
-
-    Returns:
-        The missing ones in their order.
-    """
+    """Files that do not exist, in their order; each folder is read once."""
     listings: dict[str, set[str]] = {}
     missing = []
     for path in paths:
@@ -64,15 +57,12 @@ def missing_files(paths: Iterable[str]) -> list[str]:
 def find_unreadable(
     paths: Sequence[str], workers: int | None = None, progress: Progress | None = None
 ) -> list[UnreadableFile]:
-    """Decode images and say which fail.
+    """Decode images; returns those that cannot be read, in their order.
 
     Args:
         paths: Image files.
         workers: Threads. Defaults to the number of cores.
         progress: Called after each image.
-
-    Returns:
-        Those that cannot be read, in their order.
     """
     return [result for result in _map(_decode, paths, workers, progress) if result is not None]
 
@@ -80,15 +70,12 @@ def find_unreadable(
 def find_duplicates(
     paths: Sequence[str], workers: int | None = None, progress: Progress | None = None
 ) -> list[list[str]]:
-    """Files with equal content.
+    """Groups of two or more files with equal content, in their order.
 
     Args:
         paths: Files; those that cannot be read are passed over.
         workers: Threads. Defaults to the number of cores.
         progress: Called after each file of which another has the same size.
-
-    Returns:
-        Groups of two or more, in their order.
     """
     by_size = _group(paths, _map(_size_on_disk, paths, workers))
     candidates = [path for group in by_size for path in group]
@@ -96,14 +83,7 @@ def find_duplicates(
 
 
 def image_size(path: str) -> tuple[int, int] | UnreadableFile:
-    """Width and height in pixels as the image is shown, from the header alone.
-
-    Args:
-        path: An image file.
-
-    Returns:
-        Width and height, turned as the EXIF data says.
-    """
+    """Width and height in pixels, turned as the EXIF data says, from the file's header alone."""
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -116,16 +96,7 @@ def image_size(path: str) -> tuple[int, int] | UnreadableFile:
 def image_sizes(
     paths: Sequence[str], workers: int | None = None, progress: Progress | None = None
 ) -> list[tuple[int, int] | UnreadableFile]:
-    """:func:`image_size` of many files.
-
-    Args:
-        paths: Image files.
-        workers: Threads. Defaults to the number of cores.
-        progress: Called after each image.
-
-    Returns:
-        In their order.
-    """
+    """:func:`image_size` of many files, in their order; see :func:`find_unreadable` for arguments."""
     return list(_map(image_size, paths, workers, progress))
 
 

@@ -1,4 +1,4 @@
-"""A count that a data loader's worker processes share with the process that started them."""
+"""Loading of photos among which some may be unreadable, and crops that keep boxes in step with the image."""
 
 import logging
 
@@ -13,6 +13,8 @@ from torch.utils.data import get_worker_info
 
 from ..errors import GLSimError
 from ..images.decoding import UnreadableImageError, check_decoder, decode_reduced
+
+CHOICES = ('skip', 'blank', 'error')
 
 
 class SharedCounter:
@@ -41,9 +43,6 @@ class SharedCounter:
         return int(self._counts.sum())
 
 
-CHOICES = ('skip', 'blank', 'error')
-
-
 @TRANSFORMS.register_module()
 class LoadImage(LoadImageFromFile):
     """Loads an image as 8-bit BGR; an unreadable file (missing, empty, damaged) does not end a run.
@@ -51,7 +50,9 @@ class LoadImage(LoadImageFromFile):
     Required key: ``img_path``. Added keys: ``img`` (H, W, 3), ``img_shape`` and ``ori_shape``, both (H, W). A sample
     without ``img_path`` that has its ``img`` already, as mmpretrain's inferencers make them, passes unchanged.
 
-    Each unreadable path is logged once per process and every meeting counted in :attr:`num_unreadable`.
+    Each unreadable path is logged once per process, and counted in :attr:`num_unreadable` whenever it is met::
+
+        test_pipeline = [dict(type='LoadImage', on_unreadable='blank'), ...]
 
     Args:
         on_unreadable: ``'skip'``: return None, upon which mmengine's data sets take another sample at random, for
@@ -163,7 +164,9 @@ class LoadImage(LoadImageFromFile):
 class RandomCropWithBoxes(RandomCrop):
     """mmpretrain's :class:`RandomCrop`, which leaves ``gt_bboxes`` where they were, with the boxes moved and cut off.
 
-    It draws the same random numbers. A box that lies outside the crop becomes empty, at the border of the crop.
+    It draws the same random numbers. A box that lies outside the crop becomes empty, at the border of the crop::
+
+        train_pipeline = [dict(type='LoadImage'), dict(type='RandomCropWithBoxes', crop_size=224), ...]
 
     Args:
         crop_size: Height and width in pixels; an image that is smaller is not padded.

@@ -25,7 +25,9 @@ class TableDataset(BaseDataset):
     numbers them alike. Give ``metainfo=dict(classes=...)`` to fix their order, or where the file lacks some; numbers
     are then positions in it, from 0.
 
-    Samples have ``img_path``, ``gt_label`` and, with a column ``box``, ``gt_bboxes`` (n, 4) float32.
+    Samples have ``img_path``, ``gt_label`` and, with a column ``box``, ``gt_bboxes`` (n, 4) float32::
+
+        TableDataset('mugs.csv', data_root='data/mugs', split='train')
 
     Args:
         ann_file: The table, ``.csv`` (UTF-8, with a header) or ``.parquet``; relative to ``data_root``, or absolute.

@@ -1,4 +1,4 @@
-"""Layer-wise learning rate decay for models of other projects."""
+"""Layer-wise learning rate decay for models of other projects, and mixed precision on CPUs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,7 +60,9 @@ class BackboneLayerDecayConstructor(LearningRateDecayOptimWrapperConstructor):
 class CPUAmpOptimWrapper(OptimWrapper):
     """Runs the forward pass under bfloat16 autocast on CPU; the loss needs no scaling in bfloat16.
 
-    Takes the arguments of mmengine's :class:`OptimWrapper`.
+    Takes the arguments of mmengine's :class:`OptimWrapper`::
+
+        optim_wrapper = dict(type='CPUAmpOptimWrapper', optimizer=dict(type='SGD', lr=0.01))
     """
 
     @contextmanager

@@ -43,16 +43,16 @@ def test_coco(fish):
 
 
 def test_masks(fish):
-    samples, _ = _samples(fish)
+    samples, classes = _samples(fish)
     for shape, share in (('box', 1.0), ('ellipse', np.pi / 4)):
-        mask = np.asarray(draw_mask(samples[1], shape=shape))
+        content = coco_annotations(samples, classes, fish / 'images', shape=shape)
+        mask = np.asarray(draw_mask(content['images'][1], content['annotations'][1:2]))
         x0, y0, x1, y1 = samples[1]['gt_bboxes'][0].astype(int)
         assert mask.shape == (48, 48) and set(np.unique(mask)) == {0, samples[1]['gt_label'] + 1}
         assert (mask > 0).sum() / ((x1 - x0) * (y1 - y0)) == pytest.approx(share, abs=0.12)
         outside = mask.copy()
         outside[y0 : y1 + 1, x0 : x1 + 1] = 0
         assert not outside.any()
-    assert np.asarray(draw_mask(samples[2], single_class=True)).max() == 1
 
 
 def test_polygons_fill_their_box():
@@ -69,7 +69,8 @@ def test_command_line(fish, tmp_path, capsys):
     assert len(names) == 6
     for name in names:
         assert (fish / 'images' / f'{name}.png').is_file()
-        assert Image.open(tmp_path / 'masks' / f'{name}.png').size == (48, 48)
+        mask = np.asarray(Image.open(tmp_path / 'masks' / f'{name}.png'))
+        assert mask.shape == (48, 48) and mask.max() == 1
 
 
 def test_images_that_lie_on_their_side(fish, tmp_path):

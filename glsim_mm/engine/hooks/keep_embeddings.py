@@ -1,4 +1,4 @@
-"""Leaves the embedding of each image on its result, for metrics of image search."""
+"""Keeps the embedding of each image for metrics of image search."""
 
 from typing import Any
 
@@ -16,7 +16,10 @@ class KeepEmbeddingsHook(Hook):
     """Sets ``embedding`` (C,) of each result while a loop runs whose metrics need it, such as ``RetrievalMetrics``.
 
     The embedding is what the head's ``pre_logits`` makes: GLSim's aggregated CLS token, or what a linear classifier
-    sees. Works with any classifier of mmpretrain whose head has ``pre_logits``; other loops are left alone.
+    sees. Works with any classifier of mmpretrain whose head has ``pre_logits``; other loops are left alone::
+
+        custom_hooks = [dict(type='KeepEmbeddingsHook')]
+        val_evaluator = dict(type='RetrievalMetrics')
 
     Raises:
         GLSimError: If the head makes no embedding.

@@ -30,7 +30,9 @@ class PredictionPictureHook(VisualizationHook):
 
     mmpretrain's :class:`VisualizationHook` swaps red and blue, and writes images of one file name in several class
     folders over each other. Here a picture lies at the path of its image below the data root. Without a folder the
-    pictures go to the back-ends of the config's visualizer.
+    pictures go to the back-ends of the config's visualizer::
+
+        default_hooks = dict(visualization=dict(type='PredictionPictureHook', enable=True, out_dir='pictures'))
 
     Args:
         interval: Draw every n-th image.
@@ -50,9 +52,7 @@ class PredictionPictureHook(VisualizationHook):
         side: int = 192,
     ) -> None:
         super().__init__(enable=enable, interval=interval, show=show, out_dir=out_dir)
-        self.show = show
-        self.wait_time = wait_time
-        self.side = side
+        self.show, self.wait_time, self.side = show, wait_time, side
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DataSample]) -> None:
         """Draw samples of a validation batch."""
@@ -65,12 +65,7 @@ class PredictionPictureHook(VisualizationHook):
             self._draw(runner.test_dataloader.dataset, batch_idx, data_batch, outputs, 0)
 
     def _draw(
-        self,
-        dataset: object,
-        batch_idx: int,
-        data_batch: dict,
-        samples: Sequence[DataSample],
-        step: int,
+        self, dataset: object, batch_idx: int, data_batch: dict, samples: Sequence[DataSample], step: int
     ) -> None:
         start = batch_idx * len(samples)
         first = math.ceil(start / self.interval) * self.interval
@@ -90,15 +85,12 @@ class PredictionPictureHook(VisualizationHook):
 
 
 def picture_name(image_path: str, dataset: object, step: int) -> str:
-    """Path of a picture without suffix.
+    """Relative path of a picture, without suffix: that of its image below the ``data_root``, and the epoch if not 0.
 
     Args:
         image_path: Path of the image.
-        dataset: Data set, or a wrapper of several, whose ``data_root`` is left out.
-        step: Epoch of training, added if it is not 0.
-
-    Returns:
-        Relative path.
+        dataset: Data set, or a wrapper of several.
+        step: Epoch of training.
     """
     path = Path(image_path)
     roots = [getattr(leaf, 'data_root', None) for leaf in leaf_datasets(dataset)]
@@ -118,7 +110,9 @@ class SelectionPanelHook(Hook):
 
     The main process alone draws, with the weights that were validated (averaged ones with mmengine's ``EMAHook``).
     Random generators and the modes of the model's modules are left as they were, so that training goes on as without
-    the hook.
+    the hook::
+
+        default_hooks = dict(selection_panel=dict(type='SelectionPanelHook', enable=True, num_images=16))
 
     Args:
         interval: Epochs between panels, or iterations of an iteration-based loop; drawn where validation takes place,
@@ -149,12 +143,8 @@ class SelectionPanelHook(Hook):
                 'SelectionPanelHook: interval, num_images and columns must be 1 or more and side 96 or more, '
                 f'got {interval}, {num_images}, {columns} and {side}'
             )
-        self.enable = enable
-        self.interval = interval
-        self.num_images = num_images
-        self.sheet = sheet
-        self.columns = columns
-        self.side = side
+        self.enable, self.interval, self.num_images = enable, interval, num_images
+        self.sheet, self.columns, self.side = sheet, columns, side
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Draw and log."""
@@ -193,13 +183,9 @@ def _progress(runner: Runner) -> tuple[int, int]:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[nn.Module]:
-    """Evaluate a model, and leave modes and random generators (Python, numpy, torch on all devices) as they were.
+    """Evaluate a model in the block, without gradients; the modes of its modules are left as they were.
 
-    Args:
-        model: Put into evaluation mode for the block, which runs without gradients.
-
-    Yields:
-        The model.
+    So are the random generators of Python, numpy and torch on all devices.
     """
     modes = {module: module.training for module in model.modules()}
     states = random.getstate(), np.random.get_state()

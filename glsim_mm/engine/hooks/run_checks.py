@@ -18,10 +18,17 @@ from ...checkpoints.addresses import weights_for
 from ...errors import GLSimError
 from .wrappers import leaf_datasets, unwrap_model
 
+_NUM_NAMED = 3  # names of tensors in a message
+_MIN_BACKBONE_SHARE = 0.5
+# Backbones resize these on loading, to fit another image size.
+_RESIZED = re.compile(r'pos_embed|relative_position')
+
 
 @HOOKS.register_module()
 class NumClassesCheckHook(Hook):
-    """Stops a run before its first iteration if ``head.num_classes`` does not fit the data or the metrics.
+    """Stops a run before its first iteration if ``head.num_classes`` does not fit the data or the metrics::
+
+        custom_hooks = [dict(type='NumClassesCheckHook')]
 
     Raises:
         GLSimError: If the number of class names, a label, or the k of top-k accuracy does not fit.
@@ -34,33 +41,28 @@ class NumClassesCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check the training data, and the validation data before an epoch is spent."""
-        self._check(runner, runner.train_dataloader.dataset)
+        self._check_data(runner, runner.train_dataloader.dataset)
         if runner.val_loop is not None:
-            self._check_evaluated(runner, runner.val_loop)
-            self._check_metrics(runner, runner.val_loop, 'val_evaluator')
+            self._check_loop(runner, runner.val_loop, 'val_evaluator')
 
     def before_val(self, runner: Runner) -> None:
-        """Check the validation data."""
-        self._check_evaluated(runner, runner.val_loop)
-        self._check_metrics(runner, runner.val_loop, 'val_evaluator')
+        """Check the validation data and metrics."""
+        self._check_loop(runner, runner.val_loop, 'val_evaluator')
 
     def before_test(self, runner: Runner) -> None:
-        """Check the test data."""
-        self._check_evaluated(runner, runner.test_loop)
-        self._check_metrics(runner, runner.test_loop, 'test_evaluator')
+        """Check the test data and metrics."""
+        self._check_loop(runner, runner.test_loop, 'test_evaluator')
 
-    def _check_metrics(self, runner: Runner, loop: object, field: str) -> None:
-        num_classes = getattr(getattr(unwrap_model(runner.model), 'head', None), 'num_classes', None)
+    def _check_loop(self, runner: Runner, loop: Any, field: str) -> None:
+        metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', ())
+        if judges_classes(metrics):
+            self._check_data(runner, loop.dataloader.dataset)
+        num_classes = _num_classes(runner)
         if num_classes:
-            check_top_k(getattr(getattr(loop, 'evaluator', None), 'metrics', ()), num_classes, field)
+            check_top_k(metrics, num_classes, field)
 
-    def _check_evaluated(self, runner: Runner, loop: Any) -> None:
-        if judges_classes(getattr(getattr(loop, 'evaluator', None), 'metrics', ())):
-            self._check(runner, loop.dataloader.dataset)
-
-    def _check(self, runner: Runner, dataset: object) -> None:
-        head = getattr(unwrap_model(runner.model), 'head', None)
-        num_classes = getattr(head, 'num_classes', None)
+    def _check_data(self, runner: Runner, dataset: object) -> None:
+        num_classes = _num_classes(runner)
         if not num_classes or id(dataset) in self._checked:
             return
         for leaf in leaf_datasets(dataset):
@@ -69,14 +71,14 @@ class NumClassesCheckHook(Hook):
         self._checked.add(id(dataset))
 
 
+def _num_classes(runner: Runner) -> int | None:
+    return getattr(getattr(unwrap_model(runner.model), 'head', None), 'num_classes', None)
+
+
 def judges_classes(metrics: Sequence[BaseMetric]) -> bool:
-    """Whether a loop needs data of the head's classes; metrics of image search alone do not.
+    """Whether a loop needs data of the head's classes: unless all its metrics do without, as those of image search do.
 
-    Args:
-        metrics: Metrics of the loop; those with ``needs_classes = False``, and mmpretrain's of retrieval, do without.
-
-    Returns:
-        True unless there are metrics and all do without.
+    Metrics with ``needs_classes = False``, and mmpretrain's of retrieval, do without.
     """
     judges = [metric for metric in metrics if not isinstance(metric, DumpResults)]
     return not judges or any(map(_needs_classes, judges))
@@ -133,12 +135,6 @@ def _describe(dataset: object) -> str:
     return f'the data set {type(dataset).__name__}' + (f' in {where}' if where else '')
 
 
-_NUM_NAMED = 3  # names of tensors in a message
-_MIN_BACKBONE_SHARE = 0.5
-# Backbones resize these on loading, to fit another image size.
-_RESIZED = re.compile(r'pos_embed|relative_position')
-
-
 class Match(NamedTuple):
     """Names of a model's tensors, by what a checkpoint holds for them."""
 
@@ -152,7 +148,9 @@ class CheckpointGuardHook(Hook):
     """Stops a run if a checkpoint was made by another architecture, which mmengine only logs.
 
     For testing and resuming each tensor of the model must be in the checkpoint. Training from a checkpoint
-    (``load_from``) wants half of the backbone's tensors, so that another head or image size is allowed.
+    (``load_from``) needs half of the backbone's tensors, so that another head or image size is allowed::
+
+        custom_hooks = [dict(type='CheckpointGuardHook')]
 
     Raises:
         GLSimError: If the checkpoint does not belong to the model.

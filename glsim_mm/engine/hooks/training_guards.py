@@ -9,6 +9,9 @@ from mmpretrain.registry import HOOKS
 from ...errors import GLSimError
 from .wrappers import all_transforms, leaf_datasets
 
+_EPOCH_STRIDE = 1_000_003  # prime, so that seeds of neighbouring runs do not meet in a later epoch
+_MAX_SEED = 2**31
+
 
 @HOOKS.register_module()
 class NonFiniteLossHook(Hook):
@@ -16,7 +19,9 @@ class NonFiniteLossHook(Hook):
 
     The loss is looked at on its device in every iteration, and read, which waits for the device, every ``interval``
     iterations and before validation and every checkpoint. mmdetection's ``CheckInvalidLossHook`` reads it less
-    often and lets checkpoints of a broken model take the place of good ones.
+    often and lets checkpoints of a broken model take the place of good ones::
+
+        custom_hooks = [dict(type='NonFiniteLossHook', interval=50)]
 
     Args:
         interval: Iterations between two readings.
@@ -95,17 +100,15 @@ def weights_are_finite(model: torch.nn.Module) -> bool:
     return bool(torch.stack(finite).all()) if finite else True
 
 
-_EPOCH_STRIDE = 1_000_003  # prime, so that seeds of neighbouring runs do not meet in a later epoch
-_MAX_SEED = 2**31
-
-
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
     """Seeds Python, numpy and torch before each training epoch.
 
     mmengine's checkpoints hold no state of random generators. With this hook a resumed run draws the numbers that an
     uninterrupted one would have: stochastic depth, dropout, and augmentation in the main process
-    (``num_workers=0``). Worker processes that outlive an epoch go on with random streams of their own.
+    (``num_workers=0``). Worker processes that outlive an epoch go on with random streams of their own::
+
+        custom_hooks = [dict(type='EpochSeedHook')]
     """
 
     priority = 'VERY_HIGH'
@@ -120,7 +123,9 @@ class UnreadableImageHook(Hook):
     """Reports, after each epoch, the images that loading transforms counted as unreadable since the last report.
 
     Counts come from every transform with an integer ``num_unreadable`` that all worker processes share, such as
-    :class:`LoadImage`; numbers of all ranks are added up.
+    :class:`LoadImage`; numbers of all ranks are added up::
+
+        custom_hooks = [dict(type='UnreadableImageHook')]
     """
 
     priority = 'LOW'
@@ -151,14 +156,7 @@ class UnreadableImageHook(Hook):
 
 
 def count_unreadable(dataset: object) -> int:
-    """Unreadable images met so far by a dataset's transforms.
-
-    Args:
-        dataset: A dataset with a ``pipeline``, or a wrapper of such.
-
-    Returns:
-        Sum of ``num_unreadable`` over all transforms, 0 without such a transform.
-    """
+    """Unreadable images met so far: the sum of ``num_unreadable`` over all transforms of a data set or wrapper."""
     return sum(
         transform.num_unreadable
         for leaf in leaf_datasets(dataset)
