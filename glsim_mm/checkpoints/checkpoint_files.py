@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, print_log
 from torch import Tensor
 
 from ..errors import GLSimError
@@ -108,7 +108,9 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', averaged: bool 
     """
     file = _find_file(Path(path).expanduser())
     content = _load(file, map_location)
-    state_dict = _clean_names(_model_of(content, averaged), 'pytorch-lightning_version' in content)
+    state_dict = _clean_names(_model_of(content, averaged))
+    if 'pytorch-lightning_version' in content:
+        state_dict = _model_in_lightning(state_dict, file)
     if not state_dict:
         raise GLSimError(f'checkpoint {file} holds no tensors; get a file of weights')
     meta, unread = (_mapping(content.get(name)) for name in ('meta', 'unread'))
@@ -208,20 +210,26 @@ def _model_of(content: Mapping[str, Any], averaged: bool) -> Mapping[str, Any]:
     return content
 
 
-def _clean_names(weights: Mapping[str, Any], from_lightning: bool) -> dict[str, Tensor]:
-    """The tensors, without the prefixes that wrappers of a model put before their names."""
-    tensors = {
+def _clean_names(weights: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors, without the prefixes that DDP and ``torch.compile`` put before their names."""
+    return {
         re.sub(r'^(module\.)+', '', name.replace('_orig_mod.', '')): value
         for name, value in weights.items()
         if isinstance(name, str) and isinstance(value, Tensor)
     }
-    # A LightningModule holds the model as an attribute, beside losses, metrics, and perhaps an average of the model.
-    holders = {name[: name.index('backbone.')] for name in tensors if '.backbone.' in name} if from_lightning else ()
-    first, *others = sorted(holders, key=lambda holder: ('ema' not in holder, 'teacher' not in holder, holder)) or ['']
-    tensors = {
-        name: tensor for name, tensor in tensors.items() if name.startswith(first) or not name.startswith(tuple(others))
-    }
-    return {name.removeprefix(first): tensor for name, tensor in tensors.items()}
+
+
+def _model_in_lightning(tensors: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """The model in a LightningModule, which holds it as an attribute beside losses, or beside an average of it."""
+    holders = {name[: name.index('backbone.')] for name in tensors if '.backbone.' in name}
+    if not holders:
+        return tensors
+    holder = min(holders, key=lambda prefix: ('ema' not in prefix, 'teacher' not in prefix, prefix))
+    others = [name for name in tensors if not name.startswith(holder)]
+    if others:
+        more = f' and {len(others) - 1} more' if len(others) > 1 else ''
+        print_log(f'{file}: left out, as no part of {holder[:-1]}: {others[0]}{more}', logger='current')
+    return {name.removeprefix(holder): tensor for name, tensor in tensors.items() if name.startswith(holder)}
 
 
 def _load_npz(file: Path) -> dict[str, Tensor]:
