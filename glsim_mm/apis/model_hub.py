@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
+import yaml
 from mmpretrain.apis.model import ModelHub
 
 from ..errors import GLSimError
-from .model_zoo import METAFILE, read_metafile
 
-INDEX = 'model-index.yml'
+INDEX, METAFILE = 'model-index.yml', 'configs/metafile.yml'
 
 
 def find_model_index() -> Path:
-    """The model index: of an installed package in its ``.mim`` folder, of a checkout in its root.
+    """Find ``model-index.yml``: an installed package has it in its folder ``.mim``, a checkout in its root.
 
     Returns:
-        ``model-index.yml``; the paths in it begin at its folder.
+        The paths in it begin at its folder.
 
     Raises:
         GLSimError: If it is in neither.
@@ -35,10 +35,11 @@ def register_models() -> list[str]:
         Names of the models.
 
     Raises:
-        GLSimError: If the index is not there or its metafile is damaged.
+        GLSimError: If the index is not there.
     """
     index = find_model_index()
-    names = [model.name for model in read_metafile(index.parent / METAFILE)]
+    metafile = yaml.safe_load((index.parent / METAFILE).read_text(encoding='utf-8'))
+    names = [model['Name'] for model in metafile['Models']]
     if not all(ModelHub.has(name.lower()) for name in names):
         ModelHub.register_model_index(index, config_prefix=index.parent)
     return names

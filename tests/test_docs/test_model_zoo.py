@@ -1,7 +1,6 @@
 """The model zoo: the metafile fits the configs, mmpretrain reads it, and the page is what it says."""
 
-import runpy
-import sys
+import importlib.util
 
 import pytest
 import yaml
@@ -13,13 +12,20 @@ from torch import nn
 
 from glsim_mm.analysis.model_cost import count_cost
 from glsim_mm.apis.model_hub import register_models
-from glsim_mm.apis.model_zoo import LEFT_OUT, METAFILE, check_page, find_problems, read_metafile, write_page
-from glsim_mm.errors import GLSimError
 
 
 @pytest.fixture(scope='module')
-def models(root):
-    return {model.name: model for model in read_metafile(root / METAFILE)}
+def script(root):
+    """docs/model_zoo_page.py as a module."""
+    spec = importlib.util.spec_from_file_location('model_zoo_page', root / 'docs' / 'model_zoo_page.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def models(script, root):
+    return {model['Name']: model for model in script.read_models(root)}
 
 
 @pytest.fixture
@@ -46,20 +52,16 @@ def project(tmp_path):
 
 
 def write(folder, content):
-    (folder / METAFILE).write_text(yaml.safe_dump(content))
-    return folder / METAFILE
+    (folder / 'configs' / 'metafile.yml').write_text(yaml.safe_dump(content))
+    return folder
 
 
-def test_every_config_is_in_the_metafile_or_left_out_for_a_reason(models, root):
-    assert find_problems(models.values(), root, LEFT_OUT) == []
-
-
-def test_page_is_not_stale(root):
-    assert check_page(root) == []
+def test_page_and_metafile_fit_the_configs(script, capsys):
+    assert script.main(['--check']) == 0, capsys.readouterr().out
 
 
 def test_names_are_those_of_the_configs(models):
-    assert [name for name, model in models.items() if not model.config.endswith(f'/{name}.py')] == []
+    assert [name for name, model in models.items() if not model['Config'].endswith(f'/{name}.py')] == []
 
 
 def test_numbers_are_those_of_the_models(models, root):
@@ -69,26 +71,20 @@ def test_numbers_are_those_of_the_models(models, root):
         kinds.setdefault(name.replace('_' + name.split('_448')[0].split('_')[-1], ''), name)
     for name in {*kinds.values(), 'glsim_vit_inat17', 'vit_dafb_448'}:
         model = models[name]
-        cost = count_cost(Config.fromfile(root / model.config))
-        assert (name, *cost) == (name, model.parameters, model.flops, model.image_size)
+        cost = count_cost(Config.fromfile(root / model['Config']))
+        fields = [model['Metadata'][field] for field in ('Parameters', 'FLOPs', 'Image Size')]
+        assert (name, *cost) == (name, *fields)
 
 
 def test_a_class_more_is_a_row_of_the_classifier_more(models, root):
     """All sets differ in their classes only: 768 weights and a bias each."""
     for kind in ('glsim_vit_{}', 'vit_{}', 'glsim_vit_{}_448', 'vit_{}_448'):
-        cub = models[kind.format('cub')]
+        cub = models[kind.format('cub')]['Metadata']
         for name in 'dafb dogs flowers food101 inat17 moe nabirds pets vegfru aircraft cars'.split():
             model = models[kind.format(name)]
-            num_classes = Config.fromfile(root / model.config).model.head.num_classes
-            assert model.parameters - cub.parameters == (num_classes - 200) * 769
-            assert (model.flops - cub.flops) == (num_classes - 200) * 768
-
-
-def test_published_and_own_numbers_are_told_apart(models):
-    (published,) = models['glsim_vit_cub'].results
-    assert (published.top1, published.is_ours) == (90.93, False)
-    (own,) = models['glsim_dinov2s_cub50_cpu'].results
-    assert (own.top1, own.deviation, own.is_ours) == (65.92, 0.04, True)
+            num_classes = Config.fromfile(root / model['Config']).model.head.num_classes
+            assert model['Metadata']['Parameters'] - cub['Parameters'] == (num_classes - 200) * 769
+            assert model['Metadata']['FLOPs'] - cub['FLOPs'] == (num_classes - 200) * 768
 
 
 def test_it_is_valid_for_openmmlab(root, models):
@@ -123,7 +119,10 @@ def tiny_backbone():
     [
         (lambda model: model.pop('Config'), 'has no Config'),
         (lambda model: model['Metadata'].pop('FLOPs'), 'has no FLOPs'),
-        (lambda model: model['Metadata'].update(Parameters='86M'), 'Parameters of the model a must be a whole number'),
+        (
+            lambda model: model['Metadata'].update(Parameters='86M'),
+            'the model a needs a whole number, without a unit, as Parameters',
+        ),
         (lambda model: model.update({'In Collection': 'B'}), 'the collection B, which is not there'),
         (lambda model: model['Results'][0].pop('Source'), 'needs a Source'),
         (lambda model: model['Results'][0].update(Metrics={}), 'needs a Top 1 Accuracy'),
@@ -131,93 +130,63 @@ def tiny_backbone():
         (lambda model: model.update(Weights='https://example.org/a.pth'), 'no result that was measured with them'),
     ],
 )
-def test_a_damaged_entry_is_refused(project, change, message):
+def test_a_damaged_entry_is_refused(script, project, change, message):
     folder, content = project
     change(content['Models'][0])
-    with pytest.raises(GLSimError, match=message):
-        read_metafile(write(folder, content))
+    with pytest.raises(ValueError, match=message):
+        script.read_models(write(folder, content))
 
 
-def test_a_model_belongs_in_it_once(project):
+def test_a_model_belongs_in_it_once(script, project):
     folder, content = project
     content['Models'] *= 2
-    with pytest.raises(GLSimError, match='the name a twice'):
-        read_metafile(write(folder, content))
+    with pytest.raises(ValueError, match='the name a twice'):
+        script.read_models(write(folder, content))
 
 
-@pytest.mark.parametrize('text', ['Models: [', 'Models: []', '- a', ''])
-def test_a_file_of_another_kind_is_refused(tmp_path, text):
-    (tmp_path / 'metafile.yml').write_text(text)
-    with pytest.raises(GLSimError, match='metafile.yml'):
-        read_metafile(tmp_path / 'metafile.yml')
+@pytest.mark.parametrize('text', ['Models: [', 'Models: []', '- a', '', None])
+def test_a_file_of_another_kind_is_refused(script, tmp_path, text):
+    (tmp_path / 'configs').mkdir()
+    if text is not None:
+        (tmp_path / 'configs' / 'metafile.yml').write_text(text)
+    with pytest.raises(ValueError, match='metafile.yml'):
+        script.read_models(tmp_path)
 
 
-def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(GLSimError, match='cannot be read'):
-        read_metafile(tmp_path / 'metafile.yml')
-
-
-def test_configs_and_metafile_are_compared_both_ways(project):
+def test_configs_and_metafile_are_compared_both_ways(script, project):
     folder, content = project
-    models = read_metafile(write(folder, content))
-    assert find_problems(models, folder, {}) == []
+    models = script.read_models(write(folder, content))
+    assert script.find_problems(models, folder, {}) == []
     (folder / 'configs' / 'b.py').write_text('')
-    assert find_problems(models, folder, {}) == ['configs/b.py is not in the metafile']
-    assert find_problems(models, folder, {'configs/b.py': 'why'}) == []
-    assert find_problems(models, folder, {'configs/*.py': 'why'}) == [
+    assert script.find_problems(models, folder, {}) == ['configs/b.py is not in the metafile']
+    assert script.find_problems(models, folder, {'configs/b.py': 'why'}) == []
+    assert script.find_problems(models, folder, {'configs/*.py': 'why'}) == [
         'configs/a.py is in the metafile, and left out of it'
     ]
     (folder / 'configs' / 'b.py').unlink()
     (folder / 'configs' / 'a.py').unlink()
-    assert find_problems(models, folder, {'configs/b.py': 'why'}) == [
+    assert script.find_problems(models, folder, {'configs/b.py': 'why'}) == [
         'configs/a.py is in the metafile, but not there',
         'configs/b.py is left out of the metafile, but no config',
     ]
 
 
-def test_the_page_is_written_from_the_metafile(project):
+def test_the_page_is_written_from_the_metafile(script, project, root, capsys):
     folder, content = project
     own = dict(content['Models'][0]['Results'][0], Source='measured here (run)')
     own['Metrics'] = {'Top 1 Accuracy': 88.25, 'Top 1 Accuracy Deviation': 0.5}
     content['Models'][0]['Results'].append(own)
     write(folder, content)
-    # The reasons of this project name configs that the little one has not.
-    with pytest.raises(GLSimError, match='is left out of the metafile, but no config'):
-        write_page(folder)
-    for pattern in LEFT_OUT:
-        path = folder / pattern.replace('*', 'x')
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text('')
-    (folder / 'docs' / 'reference').rmdir()
-    with pytest.raises(GLSimError, match='in a checkout'):
-        write_page(folder)
-    (folder / 'docs' / 'reference').mkdir()
-    text = write_page(folder).read_text(encoding='utf-8')
+    page = folder / 'docs' / 'reference' / 'model_zoo.md'
+    assert script.main([], folder, {'configs/b.py': 'why'}) == 1 and not page.exists()
+    assert 'configs/b.py is left out of the metafile, but no config' in capsys.readouterr().out
+    assert script.main([], folder, {}) == 0
+    text = page.read_text(encoding='utf-8')
     assert '| [a](../../configs/a.py) | A | Birds | 224 | 86.0 | 17.0 | 90.5 (1) | 88.25 ± 0.50 (2) |' in text
     assert '1. published (x)\n2. measured here (run)\n' in text
-    assert check_page(folder) == []
-    (folder / 'docs' / 'reference' / 'model_zoo.md').write_text(text.replace('90.5', '99.5'), encoding='utf-8')
-    assert check_page(folder) == [
-        'docs/reference/model_zoo.md is not what configs/metafile.yml says; run python tools/model_zoo.py'
-    ]
-
-
-def test_command_line(root, project, capsys, monkeypatch):
-    def call(*arguments):
-        monkeypatch.setattr(sys, 'argv', ['model_zoo.py', *arguments])
-        monkeypatch.setattr(sys, 'path', [str(root / 'tools'), *sys.path])
-        try:
-            runpy.run_path(str(root / 'tools' / 'model_zoo.py'), run_name='__main__')
-        except SystemExit as end:
-            return end.code
-        return 0
-
-    assert call('--check') == 0
-    folder, content = project
-    write(folder, content)
-    assert call('--check', '--root', str(folder)) == 1
+    assert script.main(['--check'], folder, {}) == 0
+    page.write_text(text.replace('90.5', '99.5'), encoding='utf-8')
+    assert script.main(['--check'], folder, {}) == 1
     assert 'docs/reference/model_zoo.md is not what configs/metafile.yml says' in capsys.readouterr().out
-    assert call('--root', str(folder / 'elsewhere')) == 2
-    assert 'cannot be read' in capsys.readouterr().err
-    assert call('--cost', str(root / 'configs' / 'vit_cub.py')) == 0
+    assert script.main(['--cost', str(root / 'configs' / 'vit_cub.py')]) == 0
     assert 'FLOPs: 17563213824' in capsys.readouterr().out
