@@ -2,6 +2,7 @@
 
 from ..errors import report_user_errors
 from ..images.results import format_prediction, results_to_json
+from .dataset_pictures import PictureOptions, WrittenPictures, compare_selectors, draw_selectors, draw_test_set
 from .inferencer import GLSimInferencer
 from .model import load_model
 from .model_hub import register_models
@@ -13,9 +14,7 @@ from .options import (
     set_training_options,
     set_work_dir,
 )
-from .pictures import PictureOptions, WrittenPictures, draw_test_set
 from .runner import build_runner, run_testing, run_training
-from .selector_grid import compare_selectors, draw_selectors
 from .sweep_table import format_results_table, gather_results, write_results
 from .sweep_trials import plan_sweep, run_sweep, training_command
 

@@ -17,7 +17,7 @@ from ..images.decoding import UnreadableImageError, decode_image
 from ..progress import ProgressBar
 from ..visualization.layout import BACKGROUND, contact_sheet, stack, text_strip
 from .config_errors import explain_config_errors
-from .pictures import write_picture
+from .dataset_pictures import write_picture
 
 _UNREADABLE_COLOR = (224, 224, 224)
 

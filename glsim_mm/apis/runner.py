@@ -15,7 +15,7 @@ from ..compat.distributed import leave_process_group, use_cpu_distributed
 from ..compat.known_warnings import ignore_known_warnings
 from ..errors import GLSimError
 from .config_errors import explain_config_errors
-from .error_report import add_confusion_pairs, check_error_report, log_confusion_pairs, write_error_report
+from .confusion_report import add_confusion_pairs, check_error_report, log_confusion_pairs, write_error_report
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -1,9 +1,14 @@
 """Metrics that mmpretrain lacks, and tables of results."""
 
-from .calibration import CalibrationError, calibration_error
-from .class_deviation import ClassDeviation, class_deviation
+from .class_metrics import (
+    CalibrationError,
+    ClassDeviation,
+    HierarchicalAccuracy,
+    calibration_error,
+    class_deviation,
+    hierarchical_accuracy,
+)
 from .confusion_pairs import ConfusedPair, ConfusionPairs, ImageResult, confusion_pairs, format_pairs
-from .hierarchical_accuracy import HierarchicalAccuracy, hierarchical_accuracy
 from .result_table import format_results, read_metrics
 from .retrieval_metrics import RetrievalMetrics
 from .selection_quality import MEASURES, SelectionQuality, selection_quality

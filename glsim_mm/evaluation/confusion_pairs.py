@@ -9,7 +9,7 @@ from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
 
 from ..errors import GLSimError
-from .single_label import read_prediction
+from .class_metrics import read_prediction
 
 
 class ConfusedPair(NamedTuple):
@@ -144,7 +144,7 @@ class ConfusionPairs(BaseMetric):
             data_samples: Model outputs with ``gt_label`` and ``pred_label`` or ``pred_score``.
 
         Raises:
-            GLSimError: See :func:`.single_label.read_prediction`.
+            GLSimError: See :func:`.class_metrics.read_prediction`.
         """
         for sample in data_samples:
             prediction, label = read_prediction(sample, type(self).__name__)

@@ -2,8 +2,7 @@
 
 from .backbones import FeatureFusionViT, GLSimViT, PartSelectionViT, TimmViT
 from .classifiers import CALClassifier, GLSimClassifier, MirrorTTA
-from .heads import AggregatorHead, CounterfactualHead, EmbeddingHead, PartContrastiveHead
-from .losses import MetricLearningLoss
+from .heads import AggregatorHead, CounterfactualHead, EmbeddingHead, MetricLearningLoss, PartContrastiveHead
 from .necks import (
     BilinearAttentionPooling,
     CenterSelector,

@@ -15,10 +15,20 @@ from .attention_pooling import (
     drop_attended,
     sample_attention_maps,
 )
-from .crops import crop_and_resize
 from .localisation import box_overlap, clip_boxes, energy_inside, patch_shares, pointing_hit
-from .multi_region import REGION_METHODS, check_region_method, component_masks, region_boxes, window_masks
-from .regions import BOX_ENDS, check_box_end, masks_to_boxes, patch_grid, patches_to_boxes
+from .region_boxes import (
+    BOX_ENDS,
+    REGION_METHODS,
+    check_box_end,
+    check_region_method,
+    component_masks,
+    crop_and_resize,
+    masks_to_boxes,
+    patch_grid,
+    patches_to_boxes,
+    region_boxes,
+    window_masks,
+)
 from .similarity import SIMILARITIES, check_similarity, global_local_similarity, selection_scores, top_patches
 from .token_merging import merge_alike_tokens
 from .windows import merge_windows, partition_windows, window_attention

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from PIL import Image
 from tiny_run import call_tool, write_config
 
-from glsim_mm.analysis.selection_quality import measure_selectors, pipeline_with_boxes
+from glsim_mm.analysis.quality_study import measure_selectors, pipeline_with_boxes
 from glsim_mm.apis import load_config
 from glsim_mm.errors import GLSimError
 from glsim_mm.evaluation import MEASURES

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from tiny_run import PER_CLASS, write_config, write_images
 
 from glsim_mm.apis import build_runner, load_config, run_testing, set_test_options
-from glsim_mm.apis.error_report import add_confusion_pairs, write_error_report
+from glsim_mm.apis.confusion_report import add_confusion_pairs, write_error_report
 from glsim_mm.errors import GLSimError
 from glsim_mm.evaluation import ConfusionPairs
 

@@ -5,7 +5,7 @@ import torch
 from mmpretrain.registry import MODELS
 
 from glsim_mm.models import SimilarityModulation, SimpleFeaturePyramid
-from glsim_mm.models.necks.similarity_modulation import modulate, standardise
+from glsim_mm.models.necks.feature_pyramids import modulate, standardise
 
 
 @pytest.mark.parametrize('grid', [(8, 12), (5, 7), (1, 1)])

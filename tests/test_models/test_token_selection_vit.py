@@ -7,7 +7,7 @@ from mmpretrain.structures import DataSample
 
 from glsim_mm.errors import GLSimError
 from glsim_mm.models import FeatureFusionViT, GLSimViT, PartSelectionViT
-from glsim_mm.models.losses import contrastive_loss
+from glsim_mm.models.heads.contrastive_head import contrastive_loss
 
 ARCH = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
 OPTIONS = dict(arch=ARCH, img_size=32, patch_size=8)

@@ -11,8 +11,7 @@ from PIL import Image
 from tiny_run import CLASSES, ROOT, call_tool, write_config, write_images
 
 from glsim_mm.apis import PictureOptions, compare_selectors, draw_test_set, load_config, load_model
-from glsim_mm.apis.pictures import SHEET
-from glsim_mm.apis.selector_grid import OWN, SELECTORS, build_selectors, select_regions
+from glsim_mm.apis.dataset_pictures import OWN, SELECTORS, SHEET, build_selectors, select_regions
 from glsim_mm.errors import GLSimError
 
 PLAIN = """

@@ -29,7 +29,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Measure, print and write."""
-    from glsim_mm.analysis.selection_quality import format_rows, measure_selectors, write_rows
+    from glsim_mm.analysis.quality_study import format_rows, measure_selectors, write_rows
     from glsim_mm.apis import load_config
     from glsim_mm.selectors import SELECTORS
 

@@ -33,7 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     """Count and print."""
     from glsim_mm.apis import dataset_overview, load_config
-    from glsim_mm.apis.pictures import write_file
+    from glsim_mm.apis.dataset_pictures import write_file
     from glsim_mm.datasets.dataset_statistics import format_statistics, to_csv
 
     cfg = load_config(args.config, args.cfg_options)

@@ -1,8 +1,7 @@
 """Encoders that return raw tokens, CLS token first."""
 
-from .feature_fusion_vit import FeatureFusionViT
 from .glsim_vit import GLSimViT
-from .part_selection_vit import PartSelectionViT
 from .timm_vit import TimmViT
+from .token_selection_vit import FeatureFusionViT, PartSelectionViT
 
 __all__ = ['FeatureFusionViT', 'GLSimViT', 'PartSelectionViT', 'TimmViT']

@@ -1,13 +1,16 @@
-"""What TransFG and FFVT share: the last layer sees CLS and selected tokens only."""
+"""The encoders of TransFG and FFVT, whose last layer sees only the CLS token and selected tokens."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
 from mmpretrain.models.utils import resize_pos_embed
+from mmpretrain.registry import MODELS
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ...errors import GLSimError
+from ...ops import head_products, mutual_attention
 from ..utils import AttentionRecord, check_image_size, record_attention
 from .glsim_vit import GLSimViT
 
@@ -85,3 +88,63 @@ def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
         (B, K, C).
     """
     return tokens.gather(1, indices[:, :, None].expand(-1, -1, tokens.shape[-1]))
+
+
+@MODELS.register_module()
+class PartSelectionViT(TokenSelectionViT):
+    """ViT with TransFG's part selection module (arXiv 2103.07976).
+
+    Head by head, the attention of all layers before the last is multiplied, and the patch with the largest weight in
+    the product's CLS row is selected. CLS and these patches, one per head and with repetition where heads agree, are
+    the input of the last layer. See :class:`TokenSelectionViT` for arguments.
+    """
+
+    def fuse(self, hidden: Sequence[Tensor], record: AttentionRecord) -> Tensor:
+        """CLS and each head's patch, (B, 1 + heads, C); see the parent."""
+        tokens = hidden[-1]
+        with torch.no_grad():
+            indices = head_products(record, self.num_extra_tokens).argmax(dim=-1) + self.num_extra_tokens
+        return torch.cat((tokens[:, :1], gather_tokens(tokens, indices)), dim=1)
+
+
+@MODELS.register_module()
+class FeatureFusionViT(TokenSelectionViT):
+    """ViT that fuses tokens of every layer, FFVT (arXiv 2107.02341).
+
+    Of each layer before the last, the patches with the largest mutual attention weights (MAWS) are selected. CLS and
+    these tokens, ordered by layer and weight, are the input of the last layer.
+
+    Args:
+        *args: Arguments of :class:`TokenSelectionViT`.
+        tokens_per_layer: Number K of patches from each layer, >= 1.
+        **kwargs: Keyword arguments of :class:`TokenSelectionViT`.
+
+    Raises:
+        ValueError: If ``tokens_per_layer`` is not positive.
+    """
+
+    def __init__(self, *args, tokens_per_layer: int = 12, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if tokens_per_layer < 1:
+            raise ValueError(f'tokens_per_layer must be at least 1, got {tokens_per_layer}')
+        self.tokens_per_layer = tokens_per_layer
+
+    def fuse(self, hidden: Sequence[Tensor], record: AttentionRecord) -> Tensor:
+        """CLS and K patches of each layer, (B, 1 + K (L - 1), C); see the parent.
+
+        Raises:
+            GLSimError: If the image has fewer than K patches.
+        """
+        num_patches = hidden[-1].shape[1] - self.num_extra_tokens
+        if num_patches < self.tokens_per_layer:
+            raise GLSimError(
+                f'FeatureFusionViT takes {self.tokens_per_layer} patches from each layer, but the image has '
+                f'{num_patches}: enlarge the image or lower model.backbone.tokens_per_layer.'
+            )
+        selected = [hidden[-1][:, :1]]
+        for tokens, inputs in zip(hidden, record.inputs, strict=True):
+            with torch.no_grad():
+                scores = mutual_attention(inputs, self.num_extra_tokens)
+                indices = scores.topk(self.tokens_per_layer, dim=1).indices + self.num_extra_tokens
+            selected.append(gather_tokens(tokens, indices))
+        return torch.cat(selected, dim=1)

@@ -3,6 +3,6 @@
 from .aggregator_head import AggregatorHead
 from .contrastive_head import PartContrastiveHead
 from .counterfactual_head import CounterfactualHead
-from .embedding_head import EmbeddingHead
+from .embedding_head import EmbeddingHead, MetricLearningLoss
 
-__all__ = ['AggregatorHead', 'CounterfactualHead', 'EmbeddingHead', 'PartContrastiveHead']
+__all__ = ['AggregatorHead', 'CounterfactualHead', 'EmbeddingHead', 'MetricLearningLoss', 'PartContrastiveHead']

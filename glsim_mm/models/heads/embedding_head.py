@@ -1,16 +1,158 @@
-"""Head that is trained to make embeddings: what is alike lies close together."""
+"""Losses of metric learning, and the head that they train to make embeddings: similar images lie close together."""
 
+import inspect
 from collections.abc import Sequence
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import all_gather, get_rank, get_world_size
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ...errors import GLSimError
-from ..losses import MetricLearningLoss
 from .aggregator_head import AggregatorHead
+
+_CLASS_OPTIONS = ('num_classes', 'embedding_size')
+
+
+@MODELS.register_module()
+class MetricLearningLoss(nn.Module):
+    """A loss of pytorch-metric-learning on embeddings and labels, in mixed precision and over all processes.
+
+    Losses with a vector per class (``ArcFaceLoss``, ``SubCenterArcFaceLoss``, ``ProxyAnchorLoss``) keep it as a
+    parameter: an optimizer that gets the model's parameters trains it, checkpoints hold it. The library casts these
+    parameters to the type of the embeddings, so the loss is computed in float32 whatever autocast says.
+
+    In a distributed run the loss is that of the batches of all processes together, as if one process had them all:
+    embeddings are gathered, those of other processes as constants, and the gradient of a process's own embeddings is
+    multiplied by the number of processes, because data-parallel training averages. Class vectors get the gradient of
+    the whole batch. (The library's ``DistributedLossWrapper`` multiplies the loss, and so the gradient of class vectors
+    too.) Each process needs equally many images per batch.
+
+    Args:
+        name: Class in ``pytorch_metric_learning.losses``, for example ``'ArcFaceLoss'``, ``'SupConLoss'`` or
+            ``'MultiSimilarityLoss'``.
+        num_classes: Classes of the training images, for losses with a vector per class. A head fills it in.
+        embedding_size: Length of an embedding, likewise.
+        miner: ``name`` of a class in ``pytorch_metric_learning.miners`` and its arguments; it picks the pairs or
+            triplets that count. Defaults to None, all.
+        gather: Compute the loss over the batches of all processes.
+        loss_weight: Factor.
+        **options: Other arguments of the loss, for example ``margin``.
+
+    Raises:
+        GLSimError: If there is no such loss or miner, an argument does not fit it, or it needs ``num_classes``.
+        ImportError: If pytorch-metric-learning is not installed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        num_classes: int | None = None,
+        embedding_size: int | None = None,
+        miner: dict | None = None,
+        gather: bool = True,
+        loss_weight: float = 1.0,
+        **options,
+    ) -> None:
+        super().__init__()
+        library = _import_library()
+        kind = _find_class(library.losses, name)
+        if set(_CLASS_OPTIONS) <= _arguments(kind):
+            if num_classes is None or embedding_size is None:
+                raise GLSimError(f'{name} has a vector per class: set num_classes of the head')
+            options.update(num_classes=num_classes, embedding_size=embedding_size)
+        self.loss = _build(kind, options)
+        miner = dict(miner or {})
+        self.miner = _build(_find_class(library.miners, miner.pop('name', '')), miner) if miner else None
+        self.gather = gather
+        self.loss_weight = loss_weight
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the loss has class vectors to classify by."""
+        return hasattr(self.loss, 'get_logits')
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Loss of a batch.
+
+        Args:
+            embeddings: Floating point, (B, D).
+            labels: int64, (B,).
+
+        Returns:
+            float32, a number.
+        """
+        with torch.autocast(embeddings.device.type, enabled=False):
+            embeddings = embeddings.float()
+            if self.gather and get_world_size() > 1:
+                embeddings, labels = gather_batches(embeddings, labels)
+            chosen = self.miner(embeddings, labels) if self.miner is not None else None
+            return self.loss(embeddings, labels, chosen) * self.loss_weight
+
+    def classify(self, embeddings: Tensor) -> Tensor:
+        """How well embeddings fit each class; only where :attr:`has_classes`.
+
+        Args:
+            embeddings: Floating point, (B, D).
+
+        Returns:
+            float32, (B, num_classes), the larger the better.
+        """
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self.loss.get_logits(embeddings.float())
+
+
+def gather_batches(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The batches of all processes, in the order of their ranks.
+
+    Gradients flow to the process's own embeddings alone, multiplied by the number W of processes: averaged over
+    processes, as data-parallel training does, they are those of the whole batch.
+
+    Args:
+        embeddings: (B, D), B the same in each process.
+        labels: int64, (B,).
+
+    Returns:
+        (W * B, D) and (W * B,).
+    """
+    world_size = get_world_size()
+    parts = all_gather(embeddings.detach().contiguous())
+    own = embeddings.clone()
+    if own.requires_grad:
+        own.register_hook(lambda gradient: gradient * world_size)
+    parts[get_rank()] = own
+    return torch.cat(parts), torch.cat(all_gather(labels))
+
+
+def _import_library() -> ModuleType:
+    try:
+        import pytorch_metric_learning.losses
+        import pytorch_metric_learning.miners
+    except ImportError as error:
+        raise ImportError('MetricLearningLoss needs a library: pip install pytorch-metric-learning') from error
+    return pytorch_metric_learning
+
+
+def _find_class(module: ModuleType, name: str) -> type:
+    kind = getattr(module, name, None)
+    if not inspect.isclass(kind):
+        raise GLSimError(f'{module.__name__} has no {name!r}; take a name from its documentation')
+    return kind
+
+
+def _arguments(kind: type) -> set[str]:
+    """Names of the arguments of a class and its bases, which get them as ``**kwargs``."""
+    return {name for base in kind.__mro__[:-1] for name in inspect.signature(base).parameters}
+
+
+def _build(kind: type, options: dict) -> nn.Module:
+    try:
+        return kind(**options)
+    except (TypeError, KeyError) as error:
+        raise GLSimError(f'{kind.__name__} does not take {sorted(options)} ({error}); correct the config') from error
 
 
 @MODELS.register_module()

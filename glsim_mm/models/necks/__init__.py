@@ -2,12 +2,10 @@
 
 from .attention_selectors import ClassAttentionSelector, MAWSSelector, PSMSelector, RolloutSelector, SACMSelector
 from .bilinear_attention_pooling import BilinearAttentionPooling, PooledAttention
-from .glsim_selector import GLSimSelector
+from .feature_pyramids import SimilarityModulation, SimpleFeaturePyramid
 from .pim_selector import PIMSelector
 from .reference_selectors import CenterSelector, OracleSelector, RandomSelector
-from .region_selector import RegionSelector, SelectedRegions, SelectionInputs, build_selector
-from .similarity_modulation import SimilarityModulation
-from .simple_feature_pyramid import SimpleFeaturePyramid
+from .region_selector import GLSimSelector, RegionSelector, SelectedRegions, SelectionInputs, build_selector
 
 __all__ = [
     'BilinearAttentionPooling',

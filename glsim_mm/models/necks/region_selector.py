@@ -1,4 +1,4 @@
-"""Base of all region selectors: from scores per patch to one crop per image, or several."""
+"""From scores per patch to one crop per image, or several: the base of all region selectors, and that of GLSim."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -14,10 +14,13 @@ from ...errors import GLSimError
 from ...ops import (
     check_box_end,
     check_region_method,
+    check_similarity,
     crop_and_resize,
+    global_local_similarity,
     patch_grid,
     patches_to_boxes,
     region_boxes,
+    selection_scores,
     top_patches,
 )
 from ...selectors import SELECTORS, check_selectors
@@ -81,7 +84,7 @@ class RegionSelector(BaseModule):
         num_regions: Regions for each value of ``top_o``. Defaults to 1, the box around all selected patches.
         region_method: How several regions are found: ``'components'``, boxes around the largest groups of selected
             patches that touch, or ``'windows'``, the best squares that do not overlap; see
-            :mod:`glsim_mm.ops.multi_region`.
+            :mod:`glsim_mm.ops.region_boxes`.
         init_cfg: Initialization config of mmengine.
 
     Raises:
@@ -218,3 +221,29 @@ def _grid(tokens: Tensor, image_size: tuple[int, int], layout: TokenLayout) -> t
             'return every patch token of its last layer.'
         )
     return grid
+
+
+@MODELS.register_module()
+class GLSimSelector(RegionSelector):
+    """Selects the patches whose tokens are most similar to the CLS token (arXiv 2407.12891, section 3.2).
+
+    It reads tokens only, no attention matrix, so the encoder keeps fused attention.
+
+    Args:
+        similarity: ``'cos'``, ``'l1'`` or ``'l2'``; see :func:`glsim_mm.ops.global_local_similarity`.
+        **kwargs: Arguments of :class:`RegionSelector`: ``top_o``, ``box_end``, ``crop_size``, ``init_cfg``.
+
+    Raises:
+        ValueError: If ``similarity`` is unknown.
+    """
+
+    def __init__(self, similarity: str = 'cos', **kwargs) -> None:
+        super().__init__(**kwargs)
+        check_similarity(similarity)
+        self.similarity = similarity
+
+    def score_patches(self, inputs: SelectionInputs) -> Tensor:
+        """Similarity of every patch token to the CLS token, larger is more similar; see the base class."""
+        patches = inputs.tokens[:, inputs.layout.num_extra_tokens :]
+        similarities = global_local_similarity(inputs.tokens[:, 0], patches, self.similarity)
+        return selection_scores(similarities, self.similarity)

@@ -15,8 +15,15 @@ from torch.utils.data import DataLoader
 from ...errors import GLSimError
 from ..classifiers import GLSimClassifier
 from ..necks import SelectedRegions
-from .encoding import build_loader, encode_gallery
-from .prototypes import GalleryPrototype, Prototype, VectorPrototype, open_prototype, scatter_scores
+from .prototypes import (
+    GalleryPrototype,
+    Prototype,
+    VectorPrototype,
+    build_loader,
+    encode_gallery,
+    open_prototype,
+    scatter_scores,
+)
 
 _METRICS = {'cosine_similarity': 'cosine', 'cosine': 'cosine', 'ip': 'ip', 'l2': 'l2'}
 

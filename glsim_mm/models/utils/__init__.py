@@ -1,10 +1,18 @@
 """Helpers shared by the models."""
 
 from .attention_record import AttentionRecord, check_attention, record_attention
-from .feature_maps import check_out_indices, evenly_spaced, similarity_map, tokens_to_map, windowed_layer
 from .mlp_buffers import reuse_mlp_buffers
 from .partial_blocks import class_token_of, detach_patches, merge_tokens
-from .token_layout import TokenLayout, check_image_size, token_layout
+from .token_layout import (
+    TokenLayout,
+    check_image_size,
+    check_out_indices,
+    evenly_spaced,
+    similarity_map,
+    token_layout,
+    tokens_to_map,
+    windowed_layer,
+)
 from .weight_hash import hash_weights
 
 __all__ = [

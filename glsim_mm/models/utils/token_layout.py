@@ -1,10 +1,12 @@
-"""What a selector must know of a backbone's token sequence."""
+"""How the tokens of a ViT lie on the image, and tokens as feature maps for detectors and segmenters."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import GLSimError
+from ...ops import global_local_similarity, window_attention
 
 
 class TokenLayout(NamedTuple):
@@ -70,3 +72,89 @@ def check_image_size(image_size: tuple[int, int], patch_size: tuple[int, int]) -
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+def tokens_to_map(patches: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Patch tokens as an image.
+
+    Args:
+        patches: Shape (B, h * w, C), row by row.
+        grid: Height h and width w in patches.
+
+    Returns:
+        Shape (B, C, h, w).
+    """
+    return patches.transpose(1, 2).unflatten(2, grid)
+
+
+def similarity_map(cls_token: Tensor, patches: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Cosine similarity of the CLS token with every patch token (arXiv 2407.12891, section 3.2), as an image.
+
+    Args:
+        cls_token: Shape (B, C), after the encoder's final norm.
+        patches: Shape (B, h * w, C), likewise.
+        grid: Height h and width w in patches.
+
+    Returns:
+        float32, shape (B, 1, h, w), in [-1, 1]; without gradient, as in GLSim's selection.
+    """
+    scores = global_local_similarity(cls_token.detach(), patches.detach())
+    return scores.unflatten(1, (1, *grid))
+
+
+def evenly_spaced(num_layers: int, count: int = 4) -> tuple[int, ...]:
+    """The last layer of each of ``count`` equal groups of layers, as ViTDet places its global attention.
+
+    Args:
+        num_layers: Layers of the encoder.
+        count: Groups.
+
+    Returns:
+        Indices, the last one ``num_layers - 1``; fewer where there are fewer layers.
+    """
+    return tuple(sorted({max(0, round(num_layers * (i + 1) / count) - 1) for i in range(count)}))
+
+
+def windowed_layer(
+    layer: nn.Module, x: Tensor, grid: tuple[int, int], window_size: int, num_extra_tokens: int
+) -> Tensor:
+    """One encoder layer of mmpretrain's ViT whose patches attend inside windows.
+
+    Args:
+        layer: ``TransformerEncoderLayer`` of mmpretrain.
+        x: Shape (B, P0 + h * w, C).
+        grid: Height h and width w in patches.
+        window_size: See :func:`glsim_mm.ops.window_attention`.
+        num_extra_tokens: P0.
+
+    Returns:
+        Shape (B, P0 + h * w, C).
+    """
+    attention = layer.attn
+    qkv = attention.qkv(layer.ln1(x)).unflatten(2, (3, attention.num_heads, attention.head_dims))
+    query, key, value = qkv.permute(2, 0, 3, 1, 4)
+    dropout = attention.attn_drop if attention.training else 0.0
+    mixed = window_attention(query, key, value, grid, window_size, num_extra_tokens, dropout)
+    mixed = attention.proj(mixed.transpose(1, 2).flatten(2))
+    x = x + attention.out_drop(attention.gamma1(attention.proj_drop(mixed)))
+    return layer.ffn(layer.ln2(x), identity=x)
+
+
+def check_out_indices(out_indices: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
+    """Indices of layers, counted from the front.
+
+    Args:
+        out_indices: One or several; negative ones count from the back.
+        num_layers: Layers of the encoder.
+
+    Returns:
+        Ascending, 0 to ``num_layers - 1``.
+
+    Raises:
+        ValueError: If one is out of range, or they do not ascend.
+    """
+    given = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+    indices = tuple(index + num_layers if index < 0 else index for index in given)
+    if not indices or any(not 0 <= index < num_layers for index in indices) or list(indices) != sorted(set(indices)):
+        raise ValueError(f'out_indices must ascend and lie in the {num_layers} layers, got {given}')
+    return indices

@@ -22,7 +22,7 @@ from ..evaluation import (
 )
 from ..models import RegionSelector
 from ..visualization import ClassAccuracy, PairPictures, Prediction, ReportSettings, render_error_report
-from .pictures import with_relative_paths, write_file
+from .dataset_pictures import with_relative_paths, write_file
 from .predictions import class_names, predict_at
 
 _SINGLE_LABEL_METRICS = (Accuracy, SingleLabelMetric, CalibrationError, ClassDeviation, HierarchicalAccuracy)

@@ -1,8 +1,8 @@
-"""Several regions of one image, from the scores of its patches.
+"""From selected patches to pixel boxes, and to the crops that they cut out (arXiv 2407.12891, section 3.3).
 
-GLSim crops one region (arXiv 2407.12891, section 3.3). Where an object's telling parts lie apart, one box around all of
-them holds much that tells nothing; these functions give several boxes instead. None loops over images, waits for the
-device, or has shapes that depend on data.
+GLSim crops one region; the authors' code says where its box ends. Where an object's telling parts lie apart, one box
+around all of them holds much that tells nothing; here are functions that give several boxes, too. None loops over
+images, waits for the device, or has shapes that depend on data.
 """
 
 import math
@@ -11,7 +11,98 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .regions import masks_to_boxes
+BOX_ENDS = ('exclusive', 'inclusive')
+
+
+def patch_grid(image_size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of patches that an encoder makes of an image.
+
+    Args:
+        image_size: Height and width in pixels.
+        patch_size: Patch height and width in pixels.
+
+    Returns:
+        (h, w). An image that the patch size does not divide is padded at its bottom and right, as mmcv's ``PatchEmbed``
+        and timm's ``dynamic_img_pad`` do, so the last row or column counts as a whole patch.
+    """
+    return -(-image_size[0] // patch_size[0]), -(-image_size[1] // patch_size[1])
+
+
+def patches_to_boxes(
+    indices: Tensor,
+    grid: tuple[int, int],
+    patch_size: tuple[int, int],
+    image_size: tuple[int, int],
+    box_end: str = 'exclusive',
+) -> Tensor:
+    """Smallest pixel box around the selected patches of each image.
+
+    Args:
+        indices: int64, shape (B, O), row-major indices of patches on the grid.
+        grid: Rows and columns of patches.
+        patch_size: Patch height and width in pixels.
+        image_size: Image height and width in pixels; boxes are clamped to it.
+        box_end: ``'exclusive'`` ends at the top-left corner of the last selected row and column (at least one patch
+            wide and high), as the authors' code does and their published numbers need; ``'inclusive'`` ends after the
+            last selected patch.
+
+    Returns:
+        int64, shape (B, 4), ``x0, y0, x1, y1`` in pixels, end exclusive: the region is ``image[:, y0:y1, x0:x1]`` and
+        never empty.
+
+    Raises:
+        ValueError: If ``box_end`` is unknown.
+    """
+    check_box_end(box_end)
+    rows = torch.div(indices, grid[1], rounding_mode='floor')
+    cols = indices % grid[1]
+    y0, y1 = _interval(rows, patch_size[0], image_size[0], box_end)
+    x0, x1 = _interval(cols, patch_size[1], image_size[1], box_end)
+    return torch.stack([x0, y0, x1, y1], dim=1)
+
+
+def masks_to_boxes(
+    masks: Tensor,
+    grid: tuple[int, int],
+    patch_size: tuple[int, int],
+    image_size: tuple[int, int],
+    box_end: str = 'exclusive',
+) -> Tensor:
+    """Smallest pixel box around the marked patches; :func:`patches_to_boxes` for any number of patches.
+
+    Args:
+        masks: bool, (B, N), row-major, at least one patch marked each.
+        grid: Rows and columns of patches.
+        patch_size: Patch height and width in pixels.
+        image_size: Image height and width in pixels; boxes are clamped to it.
+        box_end: As for :func:`patches_to_boxes`.
+
+    Returns:
+        int64, (B, 4), ``x0, y0, x1, y1`` in pixels, end exclusive.
+
+    Raises:
+        ValueError: If ``box_end`` is unknown.
+    """
+    check_box_end(box_end)
+    numbers = torch.arange(grid[0] * grid[1], device=masks.device)
+    # A patch that is not marked stands for the first that is, which moves no corner.
+    first = masks.long().argmax(dim=1, keepdim=True)
+    return patches_to_boxes(torch.where(masks, numbers, first), grid, patch_size, image_size, box_end)
+
+
+def check_box_end(box_end: str) -> None:
+    """Raise ``ValueError`` unless ``box_end`` names one of :data:`BOX_ENDS`."""
+    if box_end not in BOX_ENDS:
+        raise ValueError(f'box_end must be one of {", ".join(BOX_ENDS)}, got {box_end!r}')
+
+
+def _interval(positions: Tensor, patch: int, limit: int, box_end: str) -> tuple[Tensor, Tensor]:
+    """First and end pixel, each (B,), along one axis for patch positions (B, O)."""
+    first = positions.amin(dim=1) * patch
+    last = positions.amax(dim=1)
+    end = (last + 1) * patch if box_end == 'inclusive' else torch.maximum(last * patch, first + patch)
+    return first, end.clamp(max=limit)
+
 
 REGION_METHODS = ('components', 'windows')
 
@@ -158,3 +249,42 @@ def _window(top: Tensor, left: Tensor, size: tuple[int, int], grid: tuple[int, i
     in_rows = (rows >= top) & (rows < top + size[0])
     in_columns = (columns >= left) & (columns < left + size[1])
     return (in_rows[:, :, None] & in_columns[:, None, :]).flatten(1)
+
+
+def crop_and_resize(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Crop one box, or several, out of every image, and resize the crops: bilinear, corners aligned.
+
+    It equals slicing each image and calling ``F.interpolate`` on it.
+
+    Row ``i`` of the output samples row ``y0 + i * (y1 - y0 - 1) / (H_out - 1)`` of the image (columns likewise), which
+    is what ``F.interpolate(image[:, y0:y1, x0:x1], size, mode='bilinear', align_corners=True)`` does. One
+    ``grid_sample`` serves the whole batch: no Python loop, no device synchronisation, one shape for the compiler.
+
+    Args:
+        images: Shape (B, 3, H, W), any float dtype.
+        boxes: ``x0, y0, x1, y1`` in pixels with exclusive end, inside the image and not empty; shape (B, 4), or (B, R,
+            4) for R boxes per image.
+        size: Height and width of the crops in pixels.
+
+    Returns:
+        Shape (B, 3, *size), or (B, R, 3, *size), dtype of ``images``; differentiable with respect to ``images``.
+    """
+    height, width = images.shape[-2:]
+    boxes = boxes.to(torch.float32)
+    y = _sample_positions(boxes[..., 1], boxes[..., 3], size[0], height)
+    x = _sample_positions(boxes[..., 0], boxes[..., 2], size[1], width)
+    grid = torch.stack(torch.broadcast_tensors(x.unsqueeze(-2), y.unsqueeze(-1)), dim=-1)
+    if boxes.dim() == 3:  # one below the other, so that the images need not be copied for each box
+        grid = grid.flatten(1, 2)
+    # float32 throughout: pixel positions beyond 256 have no exact bfloat16.
+    crops = F.grid_sample(images.float(), grid, mode='bilinear', padding_mode='border', align_corners=True)
+    if boxes.dim() == 3:
+        crops = crops.unflatten(2, (-1, size[0])).transpose(1, 2)
+    return crops.to(images.dtype)
+
+
+def _sample_positions(start: Tensor, end: Tensor, steps: int, extent: int) -> Tensor:
+    """Positions (..., steps) from the first to the last pixel, normalised to [-1, 1] over ``extent`` pixels."""
+    fraction = torch.arange(steps, device=start.device, dtype=torch.float32) / max(steps - 1, 1)
+    pixels = start[..., None] + (end - start - 1)[..., None] * fraction
+    return 2 * pixels / max(extent - 1, 1) - 1
