@@ -33,6 +33,7 @@ def describe_gallery(location: str | Path, ids: Sequence[int] = ()) -> dict[str,
         described['columns'] = gallery.columns()
         described['bytes'] = sum(facts['size'] for facts in manifest.files.values())
         described['indexes'] = gallery.built_presets
+        described['unfinished'] = gallery.unfinished
         records = [SearchResult(record) for record in gallery.records(ids)] if len(ids) else []
         described['records'] = [answer['query'] for answer in results_to_json(records)]
     return described
@@ -64,6 +65,7 @@ def format_description(described: Mapping[str, Any], as_json: bool = False) -> s
         ('metric', described['metric']),
         ('preset', described['preset'] + (f' (built: {", ".join(built)})' if built else '')),
         ('why', described['preset_reason']),
+        *(('unfinished', sentence) for sentence in described['unfinished']),
         ('columns', ', '.join(own)),
         ('size', f'{readable(described["bytes"])} in {len(described["files"])} files' if described['files'] else ''),
         ('created', f'{described["created"]}, changed {described["generation"]} times'),

@@ -22,10 +22,8 @@ KNOWN = {
     'retrieval.evaluation.locations -> retrieval.gallery',
     'retrieval.evaluation.locations -> retrieval.gallery.conditions',
     'retrieval.ranking.augmentation -> retrieval.gallery',
-    'retrieval.milvus.migrating -> retrieval.gallery',
     'retrieval.gallery.lock -> filelock',
     'retrieval.gallery.conditions -> json',
-    'retrieval.gallery.locations -> retrieval.milvus.opening',
 }
 
 

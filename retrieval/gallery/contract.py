@@ -137,6 +137,11 @@ class GalleryReader(ABC):
     def built_presets(self) -> list[dict[str, str]]:
         """For each part of the gallery, the preset of the index of each space; empty where the server decides."""
 
+    @property
+    def unfinished(self) -> list[str]:
+        """A sentence for each write that has begun and not ended; a folder never shows any."""
+        return []
+
     @abstractmethod
     def __len__(self) -> int: ...
 
@@ -395,6 +400,15 @@ class GalleryWriter(GalleryReader):
         Raises:
             RetrievalError: If the preset is unknown, or the disk is full; the gallery is as before then.
         """
+
+    def discard_unfinished(self) -> int:
+        """Clear up after the writes that ``unfinished`` tells of, none of whose writers may still run; a folder does
+        so by itself.
+
+        Returns:
+            Number of these writes.
+        """
+        return 0
 
 
 def check_model(

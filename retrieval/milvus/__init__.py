@@ -1,13 +1,6 @@
 """Galleries in Milvus: the interface of the local gallery over a server, a cluster, or a local file."""
 
-from .gallery import MilvusGallery
-from .location import MilvusLocation, parse_location
-from .migrating import Migration, migrate
+from .collection import MilvusLocation, parse_location
+from .milvus_gallery import MilvusReader, MilvusWriter
 
-__all__ = [
-    'Migration',
-    'MilvusGallery',
-    'MilvusLocation',
-    'migrate',
-    'parse_location',
-]
+__all__ = ['MilvusLocation', 'MilvusReader', 'MilvusWriter', 'parse_location']

@@ -10,16 +10,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import RetrievalError
-from .fields import NULLABLE_FIELDS, TEXT_FIELDS
+from ..gallery.conditions import TEXT_COLUMNS
 
 _ESCAPES = str.maketrans({'"': '\\"', '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t'})
 _COMPARISONS = {'=': '==', '!=': '!=', '<': '<', '<=': '<=', '>': '>', '>=': '>='}
 ALWAYS, NEVER = 'id >= 0', 'id < 0'
+# Old servers have no NULL; a flag beside the field says whether it has a value.
+NULLABLE_FIELDS = ('label', 'split', 'content_hash')
 
 
 def ids_expression(ids: Iterable[int]) -> str:
     """Rows with these ids."""
     return f'id in [{", ".join(str(int(number)) for number in ids)}]'
+
+
+def join_expressions(*expressions: str) -> str:
+    """Rows that meet all expressions; '' stands for all rows, in the arguments and in the result."""
+    parts = [expression for expression in expressions if expression]
+    return ' and '.join(f'({part})' for part in parts) if len(parts) > 1 else ''.join(parts)
 
 
 def conditions_expression(conditions: Iterable[tuple[str, str, Any]]) -> str:
@@ -66,7 +74,7 @@ def _condition(column: str, operator: str, value: Any) -> str:
         return present if operator == '!=' else f'not ({present})'
     if operator in _COMPARISONS:
         return f'({present}) and ({name} {_COMPARISONS[operator]} {literal(value)})'
-    if column in TEXT_FIELDS:
+    if column in TEXT_COLUMNS:
         members = f'{name} {operator} [{", ".join(map(literal, value))}]'
         return f'({present}) and ({members if value else _either(operator == "not in")})'
     comparison, junction = ('==', 'or') if operator == 'in' else ('!=', 'and')
@@ -96,7 +104,7 @@ def _operand(column: str) -> tuple[str, str]:
     """How an expression names a column, and the expression that says whether it has a value."""
     if column in NULLABLE_FIELDS:
         return column, f'has_{column} == true'
-    if column in TEXT_FIELDS:
+    if column in TEXT_COLUMNS:
         return column, ALWAYS
     return f'metadata["{column}"]', f'exists metadata["{column}"]'
 

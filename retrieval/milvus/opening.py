@@ -1,22 +1,32 @@
-"""Making and opening galleries in Milvus."""
+"""Making and opening galleries in Milvus: the back-end that :mod:`retrieval.gallery.backends` names."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import asdict
+import base64
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from typing import Any
 
 from ..errors import RetrievalError
 from ..gallery.contract import Fingerprint
 from ..whitening import Whitening
-from . import fields
-from .client import Collection
-from .gallery import MilvusGallery
-from .location import parse_location
-from .state import State, definition_properties, read_state
-from .transforms import load_transforms, save_transforms
+from .collection import Collection, MilvusLocation, parse_location
+from .milvus_gallery import MilvusReader, MilvusWriter
+from .state import (
+    CLEAR_UP,
+    State,
+    change_properties,
+    definition_properties,
+    patch_properties,
+    preset_properties,
+    read_state,
+)
+from .stored_rows import MAX_TEXT_BYTES, build_indexes, build_schema, choose_preset, vector_field
+
+_CHUNK = MAX_TEXT_BYTES // 4 * 4
+_logger = logging.getLogger(__name__)
 
 
 def backend_exists(location: str) -> bool:
@@ -39,7 +49,7 @@ def create_backend(
     memory_limit: int | None,
     origin: Mapping[str, str],
     expected_rows: int,
-) -> MilvusGallery:
+) -> MilvusWriter:
     """Make an empty gallery for :func:`retrieval.gallery.create_gallery`, which checks the arguments.
 
     Raises:
@@ -47,71 +57,157 @@ def create_backend(
     """
     place = parse_location(location)
     dimensions = dict(spaces)
-    transforms = dict(transforms or {})
-    collection = Collection(place)
+    collection = Collection(place, 'Strong')
     try:
         if collection.exists():
             raise RetrievalError(f'{place} is there already: open it, or choose another name')
         _check_spaces(collection, dimensions)
-        name, reason = fields.choose_preset(preset, expected_rows, collection.is_lite())
+        name, reason = choose_preset(preset, expected_rows, collection.is_lite())
         state = State(
             created=datetime.now(timezone.utc).isoformat(timespec='seconds'),
             fingerprint=None if fingerprint is None else asdict(fingerprint),
             metric=metric,
             spaces=dimensions,
-            input_dimensions={
-                space: transforms[space].input_dimension if space in transforms else dimension
-                for space, dimension in dimensions.items()
-            },
+            input_dimensions={**dimensions, **{space: one.input_dimension for space, one in transforms.items()}},
             transformed=list(transforms),
-            origin=dict(origin or {}),
+            origin=dict(origin),
             preset=name,
             preset_reason=reason,
         )
         save_transforms(place, transforms)
-        collection.create(fields.build_schema(collection.client, dimensions), definition_properties(state))
+        properties = {
+            **definition_properties(state),
+            **preset_properties(name, reason),
+            **change_properties(0, 0),
+            **patch_properties(None),
+        }
+        collection.create(build_schema(collection.client, dimensions), properties)
         _load(collection, state)
     except BaseException:
         collection.close()
         raise
-    return MilvusGallery(collection, state, True, transforms)
+    return MilvusWriter(collection, state, transforms)
 
 
-def open_backend(location: str, *, writable: bool, mmap: bool, device: str) -> MilvusGallery:
-    """Open a gallery for :func:`retrieval.gallery.open_gallery`.
+def open_backend(location: str, *, writable: bool, mmap: bool, device: str) -> MilvusReader:
+    """Open a gallery for :func:`retrieval.gallery.open_gallery`; a warning tells of writes that broke off.
 
     Raises:
         RetrievalError: If it is not there or is no gallery.
     """
     place = parse_location(location)
-    collection = Collection(place)
+    # A writer must see what others have written, whatever the location says.
+    collection = Collection(place, 'Strong' if writable else place.consistency)
     try:
         if not collection.exists():
             raise RetrievalError(f'there is no gallery at {place}: build it first')
         state = read_state(collection.properties(), place)
+        for note in state.notes:
+            if note.failed or not note.runs_here():
+                _logger.warning('%s has %s; %s', place, note.describe(), CLEAR_UP)
         _load(collection, state)
-        return MilvusGallery(collection, state, writable, load_transforms(place, state.transformed))
+        opened = MilvusWriter if writable else MilvusReader
+        return opened(collection, state, load_transforms(place, state.transformed))
     except BaseException:
         collection.close()
         raise
 
 
 def _check_spaces(collection: Collection, spaces: Mapping[str, int]) -> None:
-    if len({fields.vector_field(name) for name in spaces}) < len(spaces):
+    if len({vector_field(name) for name in spaces}) < len(spaces):
         raise RetrievalError(
             f'Milvus cannot tell {", ".join(spaces)} apart: let their names differ in more than - and _'
         )
-    version = re.match(r'v?(\d+)\.(\d+)', collection.server_name())
-    if len(spaces) > 1 and version is not None and (int(version[1]), int(version[2])) < (2, 4):
+    version = collection.server_version()
+    if len(spaces) > 1 and version < (2, 4):
         raise RetrievalError(
-            f'this server is Milvus {version[1]}.{version[2]} and holds one space per gallery: update it to 2.4 or '
+            f'this server is Milvus {version[0]}.{version[1]} and holds one space per gallery: update it to 2.4 or '
             f'later, or keep one of {", ".join(spaces)}'
         )
 
 
 def _load(collection: Collection, state: State) -> None:
     def build(names: list[str]) -> Any:
-        spaces = {space: size for space, size in state.spaces.items() if fields.vector_field(space) in names}
-        return fields.build_indexes(collection.client, spaces, state.metric, state.preset)
+        spaces = {space: size for space, size in state.spaces.items() if vector_field(space) in names}
+        return build_indexes(collection.client, spaces, state.metric, state.preset)
 
-    collection.load([fields.vector_field(space) for space in state.spaces], build)
+    collection.load([vector_field(space) for space in state.spaces], build)
+
+
+def transforms_location(location: MilvusLocation) -> MilvusLocation:
+    """Where the whitenings of a gallery are."""
+    return replace(location, collection=f'{location.collection}_transforms')
+
+
+def save_transforms(location: MilvusLocation, transforms: Mapping[str, Whitening]) -> None:
+    """Write the whitenings of a gallery that is about to be made; what a broken creation left is replaced.
+
+    Args:
+        location: Of the gallery.
+        transforms: Space -> whitening.
+    """
+    if not transforms:
+        return
+    from pymilvus import DataType
+
+    collection = Collection(transforms_location(location), 'Strong')
+    if collection.exists():
+        collection.drop()
+    schema = collection.client.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field('id', DataType.INT64, is_primary=True)
+    schema.add_field('space', DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
+    schema.add_field('content', DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
+    schema.add_field('unused', DataType.FLOAT_VECTOR, dim=2)  # Milvus has no collection without vectors
+    collection.create(schema, {'gallery.part': 'transforms'})
+    _load_transforms(collection)
+    rows = [
+        {'space': space, 'content': content, 'unused': [0.0, 0.0]}
+        for space, transform in transforms.items()
+        for content in _chunks(base64.b64encode(transform.to_bytes()).decode())
+    ]
+    for number, row in enumerate(rows):
+        collection.insert([{'id': number, **row}])
+    collection.close()
+
+
+def load_transforms(location: MilvusLocation, spaces: Sequence[str]) -> dict[str, Whitening]:
+    """The whitenings of a gallery.
+
+    Args:
+        location: Of the gallery.
+        spaces: Those that have one.
+
+    Returns:
+        Space -> whitening.
+
+    Raises:
+        RetrievalError: If they are gone.
+    """
+    if not spaces:
+        return {}
+    place = transforms_location(location)
+    collection = Collection(place, 'Strong')
+    try:
+        if not collection.exists():
+            raise RetrievalError(f'{place}, the whitenings of {location}, is gone: build the gallery anew')
+        _load_transforms(collection)
+        rows = [row for page in collection.scan(fields=['space', 'content']) for row in page]
+    finally:
+        collection.close()
+    contents: dict[str, str] = {}
+    for row in sorted(rows, key=lambda row: row['id']):
+        contents[row['space']] = contents.get(row['space'], '') + row['content']
+    return {space: Whitening.from_bytes(base64.b64decode(contents.get(space, ''))) for space in spaces}
+
+
+def _load_transforms(collection: Collection) -> None:
+    def build(names: list[str]) -> Any:
+        indexes = collection.client.prepare_index_params()
+        indexes.add_index(field_name=names[0], index_type='FLAT', metric_type='L2', params={})
+        return indexes
+
+    collection.load(['unused'], build)
+
+
+def _chunks(text: str) -> list[str]:
+    return [text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK)]

@@ -1,33 +1,127 @@
-"""What a gallery knows about itself, kept in the properties of its collection."""
+"""What the properties of a collection say about the gallery in it: its definition, and writes that have begun."""
+
+from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+import os
+import socket
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from ..errors import RetrievalError
-from .location import MilvusLocation
+from ..gallery.contract import Fingerprint, Manifest
+from .collection import MilvusLocation
 
-FORMAT = 1
+FORMAT = 2  # 1: one writer at a time, ids counted from 0; see read_state
+NOTE = 'gallery.note.'  # key of a note, followed by the number of whoever writes
+CLEAR_UP = 'if it no longer runs, clear up after it: python tools/retrieval/remove.py GALLERY --unfinished'
 _COLUMN = 'gallery.column.'
+_OLD_NOTE = 'gallery.pending'  # of format 1
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a writer notes before its first call and removes after its last; see :mod:`retrieval.milvus.writes`.
+
+    Attributes:
+        number: Number of the write.
+        kind: ``'add'``, ``'update'`` or ``'remove'``.
+        rows: Number of rows that it writes.
+        claimed: Smallest and largest of the ids that no other writer may touch meanwhile; None for new ids of its own.
+        columns: Metadata columns that it adds, with their types.
+        patch_shape: O and C of the patches that it writes; None for none.
+        host: Name of the machine, for people.
+        process: Process id, for people.
+        identity: Identifies the process for certain, see :func:`process_identity`.
+        failed: Whether its writer has given up.
+        key: Key of the property.
+    """
+
+    number: int
+    kind: str = 'add'
+    rows: int = 0
+    claimed: tuple[int, int] | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    patch_shape: list[int] | None = None
+    host: str = field(default_factory=socket.gethostname)
+    process: int = field(default_factory=os.getpid)
+    identity: str = field(default_factory=lambda: process_identity(os.getpid()))
+    failed: bool = False
+    key: str = ''
+
+    def to_json(self) -> str:
+        """The property's value."""
+        return json.dumps({name: value for name, value in asdict(self).items() if name != 'key'})
+
+    @classmethod
+    def from_json(cls, key: str, text: str) -> Note:
+        """The note of a property."""
+        values = json.loads(text)
+        if key == _OLD_NOTE:
+            return cls(values['write_number'], host=values['host'], process=values['process'], identity='', key=key)
+        claimed = values.pop('claimed')
+        return cls(**values, claimed=None if claimed is None else tuple(claimed), key=key)
+
+    def runs_here(self) -> bool:
+        """Whether its writer certainly runs, on this machine."""
+        return bool(self.identity) and process_identity(self.process) == self.identity
+
+    def is_over(self) -> bool:
+        """Whether its writer has given up or certainly no longer runs."""
+        machine = self.identity.rpartition(' ')[0]
+        here = bool(machine) and machine == process_identity(os.getpid()).rpartition(' ')[0]
+        return self.failed or here and not self.runs_here()
+
+    def describe(self) -> str:
+        """A sentence for people: what it is, and what that means for readers."""
+        rows = f'{self.rows} rows' if self.rows else 'rows'
+        ids = f' (ids {self.claimed[0]} to {self.claimed[1]})' if self.claimed else ''
+        article = 'a' if self.kind == 'remove' else 'an'
+        state = 'gave up' if self.failed else 'did not finish' if self.is_over() else 'has not finished yet'
+        effect = 'its rows are hidden' if self.kind == 'add' else f'some rows may be {self.kind}d and others not'
+        return f'{article} {self.kind} of {rows}{ids}, which process {self.process} on {self.host} {state}: {effect}'
+
+
+def process_identity(process: int) -> str:
+    """The running kernel, the namespace of processes and the start of a process, which together never occur twice.
+
+    Returns:
+        '' where that is not known, as on other systems than Linux; a text that ends with a space if there is no such
+        process.
+    """
+    try:
+        boot = Path('/proc/sys/kernel/random/boot_id').read_text().strip()
+        machine = f'{boot}:{os.readlink("/proc/self/ns/pid")}'
+    except OSError:
+        return ''
+    try:
+        # The name of the program, in parentheses, may hold spaces; field 22 is the time of the start.
+        started = Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()[19]
+    except OSError:
+        started = ''
+    return f'{machine} {started}'
 
 
 @dataclass(frozen=True)
 class State:
-    """A gallery's definition and counters.
+    """A gallery's definition and what its writers have noted.
 
     Attributes:
         created: Time of creation, ISO 8601.
         fingerprint: Fields of the model's fingerprint; None without one.
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
         spaces: Name -> dimension, in order.
-        input_dimensions: Name -> dimension that embeddings have before a transform.
+        input_dimensions: Name -> dimension of embeddings before a transform.
         transformed: Spaces whose embeddings are whitened.
-        preset: Of the index.
-        preset_reason: One sentence.
+        origin: Free text by key.
+        preset: Preset of the index.
+        preset_reason: Why, in one sentence.
         columns: Metadata column -> type.
-        origin: Free.
-        next_id: What the next row gets.
-        generation: Number of writes so far.
+        generation: Number of writes so far; two that end together may count as one.
+        last_write: Number of the write that ended last, which never occurs twice.
         patch_shape: O and C of the patches of every row; None without patches.
+        notes: Writes that have begun and not ended.
+        format: Version of the way that all this is stored.
     """
 
     created: str
@@ -36,33 +130,51 @@ class State:
     spaces: dict[str, int]
     input_dimensions: dict[str, int]
     transformed: list[str] = field(default_factory=list)
+    origin: dict[str, str] = field(default_factory=dict)
     preset: str = 'flat'
     preset_reason: str = ''
     columns: dict[str, str] = field(default_factory=dict)
-    origin: dict[str, str] = field(default_factory=dict)
-    next_id: int = 0
     generation: int = 0
+    last_write: int = 0
     patch_shape: list[int] | None = None
+    notes: tuple[Note, ...] = ()
+    format: int = FORMAT
+
+    @property
+    def hidden(self) -> str:
+        """Expression that leaves out the rows of adds that have not ended; '' if there are none."""
+        numbers = [str(note.number) for note in self.notes if note.kind == 'add']
+        return f'write_number not in [{", ".join(numbers)}]' if numbers else ''
+
+    def manifest(self, count: int) -> Manifest:
+        """The manifest of a gallery with so many rows; Milvus keeps its files to itself, so that none are listed."""
+        return Manifest(
+            format_version=self.format,
+            created=self.created,
+            fingerprint=None if self.fingerprint is None else Fingerprint(**self.fingerprint),
+            metric=self.metric,
+            spaces=dict(self.spaces),
+            input_dimensions=dict(self.input_dimensions),
+            preset=self.preset,
+            preset_reason=self.preset_reason,
+            counts={'rows': count},
+            generation=self.generation,
+            files={},
+            origin=dict(self.origin),
+        )
 
 
 def definition_properties(state: State) -> dict[str, str]:
-    """Properties of a new collection."""
-    definition = {
-        'format': FORMAT,
-        'created': state.created,
-        'fingerprint': state.fingerprint,
-        'metric': state.metric,
-        'spaces': list(state.spaces.items()),
-        'input_dimensions': state.input_dimensions,
-        'transformed': state.transformed,
-        'origin': state.origin,
-    }
-    return {
-        'gallery.definition': json.dumps(definition),
-        **preset_properties(state.preset, state.preset_reason),
-        **counter_properties(state.next_id, state.generation),
-        **patch_properties(state.patch_shape),
-    }
+    """Properties that say what made a gallery."""
+    names = ('created', 'fingerprint', 'metric', 'input_dimensions', 'transformed', 'origin')
+    definition = {'format': FORMAT, 'spaces': list(state.spaces.items())}
+    return {'gallery.definition': json.dumps({**definition, **{name: getattr(state, name) for name in names}})}
+
+
+def change_properties(generation: int, last_write: int, columns: dict[str, str] | None = None) -> dict[str, str]:
+    """Properties after a write; columns have one each, so that writers do not undo each other's."""
+    own = {f'{_COLUMN}{name}': kind for name, kind in (columns or {}).items()}
+    return {'gallery.generation': str(generation), 'gallery.last_write': str(last_write), **own}
 
 
 def preset_properties(preset: str, reason: str) -> dict[str, str]:
@@ -70,24 +182,16 @@ def preset_properties(preset: str, reason: str) -> dict[str, str]:
     return {'gallery.preset': json.dumps([preset, reason])}
 
 
-def counter_properties(next_id: int | None = None, generation: int | None = None) -> dict[str, str]:
-    """Properties after a write."""
-    values = {'gallery.next_id': next_id, 'gallery.generation': generation}
-    return {key: str(value) for key, value in values.items() if value is not None}
-
-
 def patch_properties(shape: list[int] | None) -> dict[str, str]:
-    """Properties before rows with other patches than before."""
+    """Properties after rows with patches of this shape, or without patches, were added."""
     return {'gallery.patch_shape': json.dumps(shape)}
-
-
-def column_properties(columns: dict[str, str]) -> dict[str, str]:
-    """Properties after new metadata columns; one each, so that writers do not undo each other's."""
-    return {f'{_COLUMN}{name}': kind for name, kind in columns.items()}
 
 
 def read_state(properties: dict[str, str], location: MilvusLocation) -> State:
     """The state in a collection's properties.
+
+    Format 1 differs in its one note, under another key, and in a counter of ids, which is no longer used: it is read
+    like this one, and the first write turns it into this one.
 
     Raises:
         RetrievalError: If the collection is not a gallery, or of a later format.
@@ -95,26 +199,20 @@ def read_state(properties: dict[str, str], location: MilvusLocation) -> State:
     if 'gallery.definition' not in properties:
         raise RetrievalError(f'{location} is a collection, but no gallery: choose another name')
     definition = json.loads(properties['gallery.definition'])
-    if definition['format'] != FORMAT:
+    if definition['format'] > FORMAT:
         raise RetrievalError(
-            f'{location} has format {definition["format"]}, this version reads {FORMAT}: update the package, or '
+            f'{location} has format {definition["format"]}, this version reads up to {FORMAT}: update the package, or '
             'migrate the gallery with the version that wrote it'
         )
     preset, reason = json.loads(properties['gallery.preset'])
+    filled = sorted((key, value) for key, value in properties.items() if value)
     return State(
-        created=definition['created'],
-        fingerprint=definition['fingerprint'],
-        metric=definition['metric'],
-        spaces=dict(definition['spaces']),
-        input_dimensions=definition['input_dimensions'],
-        transformed=definition['transformed'],
+        **{**definition, 'spaces': dict(definition['spaces'])},
         preset=preset,
         preset_reason=reason,
-        columns={
-            key[len(_COLUMN) :]: kind for key, kind in sorted(properties.items()) if key.startswith(_COLUMN) and kind
-        },
-        origin=definition['origin'],
-        next_id=int(properties['gallery.next_id']),
+        columns={key[len(_COLUMN) :]: kind for key, kind in filled if key.startswith(_COLUMN)},
         generation=int(properties['gallery.generation']),
+        last_write=int(properties.get('gallery.last_write', 0)),
         patch_shape=json.loads(properties['gallery.patch_shape']),
+        notes=tuple(Note.from_json(key, value) for key, value in filled if key.startswith(NOTE) or key == _OLD_NOTE),
     )

@@ -31,7 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Copy and say how much."""
-    from retrieval.milvus import migrate
+    from retrieval.migration import migrate
 
     print(migrate(args.source, args.target, preset=args.preset, batch_size=args.batch_size).describe())
 

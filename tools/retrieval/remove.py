@@ -16,11 +16,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_gallery(parser)
     parser.add_argument('--id', type=int, nargs='+', default=[], help='ids of rows')
     add_where(parser, 'all that a filter lets through')
+    parser.add_argument(
+        '--unfinished',
+        action='store_true',
+        help='what writers that died have left in a gallery in Milvus; none of them may still run',
+    )
     parser.add_argument('--compact', action='store_true', help='give back the space on disk too')
     parser.add_argument('--dry-run', action='store_true', help='say how many there are, and remove nothing')
     args = parser.parse_args(argv)
-    if bool(args.id) == bool(args.where):
-        parser.error('give either --id or --where')
+    if bool(args.id) + bool(args.where) + args.unfinished != 1:
+        parser.error('give either --id, --where or --unfinished')
     return args
 
 
@@ -30,6 +35,11 @@ def main(args: argparse.Namespace) -> None:
 
     where = parse_conditions(args.where)
     with open_gallery(args.gallery, writable=not args.dry_run) as gallery:
+        if args.unfinished:
+            print('\n'.join(gallery.unfinished) or 'no write is unfinished')
+            if not args.dry_run:
+                gallery.as_writer().discard_unfinished()
+            return
         if args.dry_run:
             print(f'{len(gallery.records(args.id)) if args.id else len(gallery.ids(where))} would be removed')
             return

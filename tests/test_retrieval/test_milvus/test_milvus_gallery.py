@@ -2,7 +2,6 @@
 
 import fcntl
 import sys
-from inspect import signature
 
 import faiss
 import filter_cases
@@ -10,9 +9,8 @@ import numpy as np
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Fingerprint, GalleryWriter, Record, create_gallery, open_gallery
-from retrieval.milvus import MilvusGallery
-from retrieval.milvus.searching import search_range
+from retrieval.gallery import Fingerprint, Record, create_gallery, open_gallery
+from retrieval.milvus.ranked import search_range
 from retrieval.whitening import Whitening
 
 SPACES = {'aggregated': 16, 'global': 8}
@@ -40,7 +38,7 @@ def filled(milvus_file):
     """A gallery with one record per case of filter_cases; tests only read it."""
     records = filter_cases.make_records()
     with create_gallery(f'{milvus_file}/filled', SPACES, metric='l2', fingerprint=MODEL) as gallery:
-        gallery.add(make_embeddings(len(records)), records)
+        gallery.add(make_embeddings(len(records)), records, np.arange(len(records)))
         yield gallery
 
 
@@ -67,7 +65,7 @@ def test_results_are_those_of_faiss_flat(location, metric):
 def test_range_search_lists_what_faiss_lists(location, metric, radius):
     embeddings, queries = make_embeddings(200), make_embeddings(3, seed=1)
     with create_gallery(location, SPACES, metric=metric) as gallery:
-        gallery.add(embeddings)
+        gallery.add(embeddings, ids=np.arange(200))
         hits = gallery.range_search(queries, radius)
         scores, ids = flat_search(embeddings['aggregated'], queries['aggregated'], 200, metric)
         for row in range(3):
@@ -103,7 +101,7 @@ def test_everything_of_a_record_is_kept(location):
     )  # fmt: skip
     patches = np.random.default_rng(0).normal(size=(2, 8, 4)).astype(np.float16)
     with create_gallery(location, SPACES) as gallery:
-        gallery.add(make_embeddings(2), [record, Record('c.jpg')], patches=patches)
+        gallery.add(make_embeddings(2), [record, Record('c.jpg')], [0, 1], patches)
     with open_gallery(location) as gallery:
         first, second = gallery.records([0, 1])
         np.testing.assert_array_equal(first.similarity_map, record.similarity_map)
@@ -130,7 +128,7 @@ def test_fused_spaces_rank_as_the_weighted_sum_over_all_rows(location):
     embeddings, queries = make_embeddings(400), make_embeddings(6, seed=1)
     weights = {'aggregated': 0.3, 'global': 0.7}
     with create_gallery(location, SPACES) as gallery:
-        gallery.add(embeddings)
+        gallery.add(embeddings, ids=np.arange(400))
         hits = gallery.search(queries, 10, space=weights)
         total = np.zeros((6, 400), np.float32)
         for name, weight in weights.items():
@@ -141,21 +139,25 @@ def test_fused_spaces_rank_as_the_weighted_sum_over_all_rows(location):
 
 
 def test_ids_are_never_given_twice(location):
-    with create_gallery(location, SPACES) as gallery:
-        assert gallery.add(make_embeddings(3)).tolist() == [0, 1, 2]
+    with create_gallery(location, SPACES) as gallery, open_gallery(location, writable=True) as other:
+        first, second = gallery.add(make_embeddings(3)), gallery.add(make_embeddings(2))
+        assert [*first, *second] == list(range(first[0], first[0] + 5))  # in the order of adding
+        assert not np.isin(other.add(make_embeddings(3)), [*first, *second]).any()
         assert gallery.add(make_embeddings(1), ids=[7]).tolist() == [7]
         with pytest.raises(RetrievalError, match=r'id 7 .* update'):
             gallery.add(make_embeddings(2), ids=[20, 7])
         with pytest.raises(RetrievalError, match='id 9 comes twice'):
             gallery.add(make_embeddings(2), ids=[9, 9])
-        assert gallery.remove([7]) == 1
-        assert gallery.add(make_embeddings(1)).tolist() == [8]
+        with pytest.raises(RetrievalError, match='1 ids were given for 2 rows'):
+            gallery.add(make_embeddings(2), ids=[9])
+        assert gallery.remove([7]) == 1 and len(gallery) == 8
+        assert gallery.add(make_embeddings(1), ids=[7]).tolist() == [7]
 
 
 def test_update_and_remove(location):
     embeddings, new = make_embeddings(5), make_embeddings(2, seed=5)
     with create_gallery(location, SPACES, metric='ip') as gallery:
-        gallery.add(embeddings, [Record(f'{row}.jpg', 'old', metadata={'year': row}) for row in range(5)])
+        gallery.add(embeddings, [Record(f'{row}.jpg', 'old', metadata={'year': row}) for row in range(5)], np.arange(5))
         gallery.update([3, 1], {'global': new['global']})
         np.testing.assert_array_equal(gallery.vectors([1, 3], 'global'), new['global'][::-1])
         np.testing.assert_array_equal(gallery.vectors([1, 3]), embeddings['aggregated'][[1, 3]])
@@ -208,7 +210,7 @@ def test_mistakes_are_told_in_one_sentence(filled, location, milvus_file):
 def test_compact_changes_the_index(location):
     embeddings = make_embeddings(50)
     with create_gallery(location, SPACES) as gallery:
-        gallery.add(embeddings)
+        gallery.add(embeddings, ids=np.arange(50))
         assert gallery.manifest.preset == 'flat'
         gallery.compact('hnsw')
         assert gallery.manifest.preset == 'hnsw'
@@ -221,7 +223,7 @@ def test_whitened_spaces(location):
     embeddings = make_embeddings(300)
     whitening = Whitening.fit(embeddings['aggregated'], 6)
     with create_gallery(location, {**SPACES, 'aggregated': 6}, transforms={'aggregated': whitening}) as gallery:
-        gallery.add(embeddings)
+        gallery.add(embeddings, ids=np.arange(300))
     with open_gallery(location, dimension=16) as gallery:
         whitened = whitening.apply(embeddings['aggregated'])
         _, ids = flat_search(whitened, whitened[:5], 7, 'cosine')
@@ -273,11 +275,3 @@ def test_a_file_that_another_process_has_open(tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(RetrievalError, match='another process has it open'):
             open_gallery(f'milvus://{place}/birds')
-
-
-def test_methods_are_those_of_every_gallery():
-    for name in GalleryWriter.__abstractmethods__:
-        method = getattr(GalleryWriter, name)
-        if callable(method) and not name.startswith('_'):
-            wanted, own = (list(signature(getattr(one, name)).parameters) for one in (GalleryWriter, MilvusGallery))
-            assert own[: len(wanted)] == wanted, name

@@ -8,7 +8,8 @@ from tiny_run import ROOT
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, Record, create_gallery, open_gallery
-from retrieval.milvus import MilvusGallery, migrate
+from retrieval.migration import migrate
+from retrieval.milvus import MilvusWriter
 from retrieval.whitening import Whitening
 
 SPACES = {'aggregated': 8, 'global': 4}
@@ -74,7 +75,7 @@ def test_there_and_back(tmp_path, location, capsys):
 
 def test_a_broken_migration_goes_on(tmp_path, location, monkeypatch):
     queries = make_source(tmp_path / 'first')
-    add, calls = MilvusGallery.add, []
+    add, calls = MilvusWriter.add, []
 
     def add_twice(self, *args, **options):
         calls.append(args)
@@ -82,7 +83,7 @@ def test_a_broken_migration_goes_on(tmp_path, location, monkeypatch):
             raise KeyboardInterrupt
         return add(self, *args, **options)
 
-    monkeypatch.setattr(MilvusGallery, 'add', add_twice)
+    monkeypatch.setattr(MilvusWriter, 'add', add_twice)
     with pytest.raises(KeyboardInterrupt):
         migrate(tmp_path / 'first', location, batch_size=10)
     assert migrate(tmp_path / 'first', location, batch_size=10) == (39, 19, 39)
@@ -133,7 +134,7 @@ def test_whitenings_move_too(tmp_path, location):
         with create_gallery(
             tmp_path / name, {'global': dimension}, transforms={'global': Whitening.fit(embeddings, dimension)}
         ) as gallery:
-            gallery.add(embeddings)
+            gallery.add(embeddings, ids=np.arange(60))
             expected = gallery.search(embeddings[:6], 5)
         target = f'{location}_{name}'
         migrate(tmp_path / name, target)

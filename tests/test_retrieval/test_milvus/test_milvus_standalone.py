@@ -21,9 +21,10 @@ def test_a_server_answers_as_faiss_flat_does(standalone_server, monkeypatch):
     with create_gallery(location, 16, metric='l2', fingerprint=MODEL) as gallery:
         assert (gallery.search(queries, 3).ids == -1).all()
         records += [Record(metadata={'year': row}) for row in range(500 - len(records))]
-        ids = gallery.add(embeddings, records, patches=np.ones((500, 2, 4), np.float16))
+        gallery.add(embeddings, records, np.arange(500), np.ones((500, 2, 4), np.float16))
         _check_search(gallery, embeddings, queries)
-        assert len(gallery) == 500 and ids.tolist() == list(range(500))
+        assert len(gallery) == 500 and gallery.ids().tolist() == list(range(500))
+        _check_other_writers(location, gallery, embeddings[:20])
         gallery.update([400], embeddings[:1] + 9, [Record('new.jpg', 'new')])
         assert gallery.records([400])[0].label == 'new'
         assert gallery.remove(np.arange(450, 500)) == 50 and gallery.remove(where={'label': 'new'}) == 1
@@ -39,6 +40,29 @@ def test_a_server_answers_as_faiss_flat_does(standalone_server, monkeypatch):
     with pytest.raises(RetrievalError, match='MILVUS_TOKEN') as caught:
         open_gallery(location)
     assert 'root:' not in str(caught.value)
+
+
+def _check_other_writers(location, gallery, embeddings):
+    """An add is hidden until it ends, and what it leaves when it fails is taken back."""
+    patches = np.ones((20, 2, 4), np.float16)
+    seen = []
+    with open_gallery(location, writable=True) as other:
+        insert, other._collection.insert = (
+            other._collection.insert,
+            lambda rows: seen.append((insert(rows), len(gallery))),
+        )
+        ids = other.add(embeddings, patches=patches)
+        assert seen == [(None, 500)] and len(gallery) == 520 and gallery.remove(ids) == 20
+
+        def insert_and_fail(rows):
+            insert(rows)
+            raise KeyboardInterrupt
+
+        other._collection.insert = insert_and_fail
+        with pytest.raises(KeyboardInterrupt):
+            other.add(embeddings, patches=patches)
+        assert len(gallery) == 500 and len(gallery.unfinished) == 1
+        assert other.discard_unfinished() == 1 and gallery.unfinished == []
 
 
 def _check_search(gallery, embeddings, queries):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..hits import Hits, RangeHits
-from .client import MAX_RESULTS
+from .collection import MAX_RESULTS
 
 Ranked = list[tuple[np.ndarray, np.ndarray]]
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import RetrievalError
-from ..gallery.backends import create_gallery, gallery_exists, open_gallery
-from ..gallery.contract import Manifest, Record
+from .errors import RetrievalError
+from .gallery.backends import create_gallery, gallery_exists, open_gallery
+from .gallery.contract import Manifest, Record
 
 SAMPLE = 1000
 _logger = logging.getLogger(__name__)

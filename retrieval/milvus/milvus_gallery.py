@@ -1,0 +1,384 @@
+"""Galleries in Milvus, open for reading and for writing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..errors import RetrievalError
+from ..gallery.conditions import TEXT_COLUMNS, read_conditions
+from ..gallery.contract import Embeddings, GalleryReader, GalleryWriter, Ids, Manifest, Record, Space
+from ..hits import Hits, RangeHits, fused_search
+from ..whitening import Whitening
+from .collection import MAX_RESULTS, Collection
+from .expression import conditions_expression, join_expressions
+from .inputs import Preparation, as_ids, check_ids, check_records
+from .ranked import Ranked, pad_hits, rescore, search_range
+from .state import State, change_properties, preset_properties, read_state
+from .stored_rows import (
+    LOSSY_PRESETS,
+    METRIC_TYPES,
+    RECORD_FIELDS,
+    build_indexes,
+    choose_preset,
+    decode_array,
+    read_rows,
+    row_record,
+    search_parameters,
+    vector_field,
+)
+from .writes import Writes, plan_add, plan_removal, plan_update
+
+_ATTEMPTS = 100
+_T = TypeVar('_T')
+_logger = logging.getLogger(__name__)
+
+
+class MilvusReader(GalleryReader):
+    """A gallery in a collection of Milvus, open for reading; see :class:`GalleryReader` for every method.
+
+    Each call sees the writes that have ended when it begins, and each of them as a whole; no refresh is needed.
+
+    Example::
+
+        with open_gallery('milvus://localhost/birds') as gallery:
+            hits = gallery.search(embeddings, k=5, where={'split': 'train'})
+
+    Args:
+        collection: An open connection to a gallery.
+        state: Its state.
+        transforms: Space -> whitening of queries and new embeddings.
+    """
+
+    def __init__(self, collection: Collection, state: State, transforms: Mapping[str, Whitening]) -> None:
+        self._collection = collection
+        self._state = state
+        self._preparation = Preparation(state.metric, state.spaces, dict(transforms))
+
+    def _settled(self, read: Callable[[State], _T]) -> _T:
+        """What ``read`` finds in a state that was the same before and after.
+
+        Looking at the state again costs a millisecond; it tells whether a write has begun or ended meanwhile, part of
+        which may have been seen.
+        """
+        for _ in range(_ATTEMPTS):
+            state = self._state
+            try:
+                found = read(state)
+            except RetrievalError:
+                self.refresh()
+                if self._state == state:
+                    raise
+                continue
+            self.refresh()
+            if self._state == state:
+                return found
+        raise RetrievalError(f'{self.location} changes faster than it can be read: write in fewer, larger batches')
+
+    def __len__(self) -> int:
+        return self._settled(lambda state: self._collection.count(state.hidden))
+
+    def close(self) -> None:
+        """End the connection."""
+        self._collection.close()
+
+    def refresh(self) -> None:
+        """Read the state; every other method does it by itself."""
+        self._state = read_state(self._collection.properties(), self._collection.location)
+
+    def verify(self) -> None:
+        """Nothing to do: Milvus checks its own files."""
+
+    @property
+    def location(self) -> str:
+        """Address of the collection."""
+        return str(self._collection.location)
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Writes that have begun and not ended, a sentence each."""
+        self.refresh()
+        return [note.describe() for note in self._state.notes]
+
+    @property
+    def built_presets(self) -> list[dict[str, str]]:
+        """Empty: the manifest's preset is the index of all rows."""
+        return []
+
+    @property
+    def manifest(self) -> Manifest:
+        """What made the gallery and how it is indexed."""
+        return self._settled(lambda state: state.manifest(self._collection.count(state.hidden)))
+
+    @property
+    def transforms(self) -> dict[str, Whitening]:
+        """Whitening of each space that has one."""
+        return dict(self._preparation.transforms)
+
+    def columns(self) -> dict[str, str]:
+        """Columns that a filter can name, with their types."""
+        return self._columns(self._settled(lambda state: state))
+
+    def transform(self, embeddings: np.ndarray, space: str | None = None) -> np.ndarray:
+        """Embeddings of the model as the gallery compares them, whitened where the space is."""
+        return self._preparation.transform(embeddings, self._preparation.space(space))
+
+    def ids(self, where: Any = None) -> np.ndarray:
+        """Ids of the rows that a filter lets through, int64, ascending."""
+        return self._settled(partial(self._ids, where=where))
+
+    def records(self, ids: Ids) -> list[Record]:
+        """Records in the order of the ids."""
+        wanted = as_ids(ids)
+        rows = self._settled(lambda state: read_rows(self._collection, wanted, RECORD_FIELDS, state.hidden))
+        return [row_record(row) for row in rows]
+
+    def vectors(self, ids: Ids, space: str | None = None) -> np.ndarray:
+        """Stored vectors in the order of the ids, float32 (n, d); of unit length for cosine."""
+        name = self._preparation.space(space)
+        return self._settled(lambda state: self._vectors(as_ids(ids), name, state))
+
+    def patches(self, ids: Ids) -> np.ndarray | None:
+        """Patches in the order of the ids, float16 (n, O, C); None if the gallery keeps none."""
+
+        def read(state: State) -> np.ndarray | None:
+            if state.patch_shape is None:
+                return None
+            rows = read_rows(self._collection, as_ids(ids), ['patches'], state.hidden)
+            patches = np.empty((len(rows), *state.patch_shape), np.float16)
+            for index, row in enumerate(rows):
+                patches[index] = decode_array(row['patches'], np.float16)
+            return patches
+
+        return self._settled(read)
+
+    def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
+        """Ids by content hash, the smallest of several; hashes that are not there are left out."""
+
+        def read(state: State) -> dict[str, int]:
+            found: dict[str, int] = {}
+            for start in range(0, len(hashes), 500):
+                wanted = self._expression([('content_hash', 'in', list(hashes[start : start + 500]))], state)
+                for page in self._collection.scan(wanted, ['content_hash']):
+                    for row in sorted(page, key=lambda row: row['id']):
+                        found.setdefault(row['content_hash'], int(row['id']))
+            return found
+
+        return self._settled(read)
+
+    def search(
+        self,
+        queries: Embeddings,
+        k: int = 10,
+        *,
+        space: Space = None,
+        where: Any = None,
+        rescore: int | None = None,
+        parameters: Mapping[str, int] | None = None,
+        transformed: bool = False,
+    ) -> Hits:
+        """Best k rows of every query; a filter is evaluated by Milvus, inside its search."""
+        if not 1 <= k <= MAX_RESULTS:
+            raise RetrievalError(f'k must be from 1 to the {MAX_RESULTS} that Milvus returns, got {k}')
+        if isinstance(space, Mapping):
+            weights = space
+            vectors = self._preparation.fused_queries(queries, weights, transformed)
+            return self._settled(
+                lambda state: self._search_fused(vectors, weights, k, where, rescore, parameters, state)
+            )
+        name = self._preparation.space(space)
+        one = self._preparation.queries(queries, name, transformed)
+        return self._settled(lambda state: self._search_one(name, one, k, where, rescore, parameters, state))
+
+    def range_search(
+        self,
+        queries: Embeddings,
+        radius: float,
+        *,
+        space: str | None = None,
+        where: Any = None,
+        transformed: bool = False,
+    ) -> RangeHits:
+        """All rows with a score above the radius, for ``'l2'`` a squared distance below it."""
+        name = self._preparation.space(space)
+        vectors = self._preparation.queries(queries, name, transformed)
+
+        def read(state: State) -> RangeHits:
+            def search(part: np.ndarray, count: int, bounds: dict) -> Ranked:
+                return self._ranked(name, part, count, where, bounds, state)
+
+            return search_range(search, vectors, radius)
+
+        return self._settled(read)
+
+    def _search_one(
+        self,
+        space: str,
+        queries: np.ndarray,
+        k: int,
+        where: Any,
+        depth: int | None,
+        parameters: Mapping[str, int] | None,
+        state: State,
+    ) -> Hits:
+        if depth is None:
+            depth = 4 * k if state.preset in LOSSY_PRESETS else 0
+        ranked = self._ranked(space, queries, min(MAX_RESULTS, max(k, depth)), where, parameters, state)
+        if depth:
+            ranked = rescore(queries, ranked, state.metric, lambda ids: self._vectors(ids, space, state))
+        return pad_hits(ranked, k, state.metric)
+
+    def _search_fused(
+        self,
+        queries: Mapping[str, np.ndarray],
+        weights: Mapping[str, float],
+        k: int,
+        where: Any,
+        depth: int | None,
+        parameters: Mapping[str, int] | None,
+        state: State,
+    ) -> Hits:
+        count = self._collection.count(state.hidden)
+
+        def search(name: str, vectors: np.ndarray, candidates: int) -> Hits:
+            if candidates == MAX_RESULTS < count:
+                _logger.warning(
+                    'only the best %d rows of the space %s are compared, Milvus lists no more', candidates, name
+                )
+            return self._search_one(name, vectors, candidates, where, depth, parameters, state)
+
+        read = partial(self._vectors, state=state)
+        return fused_search(search, read, queries, weights, k, state.metric, min(count, MAX_RESULTS))
+
+    def _ranked(
+        self,
+        space: str,
+        queries: np.ndarray,
+        k: int,
+        where: Any,
+        parameters: Mapping[str, int] | None,
+        state: State,
+    ) -> Ranked:
+        return self._collection.search(
+            queries,
+            vector_field(space),
+            k,
+            METRIC_TYPES[state.metric],
+            self._expression(where, state),
+            search_parameters(state.preset, k, parameters),
+        )
+
+    def _ids(self, state: State, where: Any) -> np.ndarray:
+        found = [row['id'] for page in self._collection.scan(self._expression(where, state)) for row in page]
+        return np.sort(np.array(found, dtype=np.int64))
+
+    def _vectors(self, ids: np.ndarray, space: str, state: State) -> np.ndarray:
+        name = vector_field(space)
+        vectors = np.empty((len(ids), state.spaces[space]), np.float32)
+        for index, row in enumerate(read_rows(self._collection, ids, [name], state.hidden)):
+            vectors[index] = row[name]
+        return vectors
+
+    def _columns(self, state: State) -> dict[str, str]:
+        return {'id': 'INTEGER', **dict.fromkeys(TEXT_COLUMNS, 'TEXT'), **state.columns}
+
+    def _expression(self, where: Any, state: State) -> str:
+        conditions = conditions_expression(read_conditions(where, self._columns(state)))
+        return join_expressions(conditions, state.hidden)
+
+
+class MilvusWriter(MilvusReader, GalleryWriter):
+    """A gallery in a collection of Milvus, open for writing, by any number of writers.
+
+    Adds of several writers do not disturb each other; an update or removal that another writer disturbs fails with one
+    sentence. :mod:`retrieval.milvus.writes` says how, and what a writer that dies leaves.
+
+    Example::
+
+        with create_gallery('milvus://localhost/birds', 384) as gallery:
+            ids = gallery.add(embeddings, [Record(path=path) for path in paths])
+
+    Args:
+        collection: An open connection to a gallery, with strongly consistent reads.
+        state: Its state.
+        transforms: Space -> whitening of queries and new embeddings.
+    """
+
+    def __init__(self, collection: Collection, state: State, transforms: Mapping[str, Whitening]) -> None:
+        super().__init__(collection, state, transforms)
+        self._writes = Writes(collection)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._writes.close()
+        super().close()
+
+    def add(
+        self,
+        embeddings: Embeddings,
+        records: Sequence[Record] | None = None,
+        ids: Ids | None = None,
+        patches: np.ndarray | None = None,
+        *,
+        transformed: bool = False,
+    ) -> np.ndarray:
+        """Add rows, all or none; returns their ids, int64 (n,), which start at a random number if none are given."""
+        vectors = self._preparation.whole_rows(embeddings, transformed)
+        count = len(next(iter(vectors.values())))
+        checked = check_records(records, count)
+        numbers = self._writes.new_ids(count) if ids is None else check_ids(ids)
+        if len(numbers) != count:
+            raise RetrievalError(f'{len(numbers)} ids were given for {count} rows')
+        self._writes.run(
+            lambda state: plan_add(self._collection, state, numbers, checked, vectors, patches, ids is None)
+        )
+        return numbers
+
+    def update(
+        self,
+        ids: Ids,
+        embeddings: Embeddings | None = None,
+        records: Sequence[Record] | None = None,
+        patches: np.ndarray | None = None,
+    ) -> None:
+        """Replace embeddings, records, patches, or all, of rows that are there."""
+        numbers = check_ids(ids)
+        vectors = {} if embeddings is None else self._preparation.rows(embeddings, False)
+        for name, array in vectors.items():
+            if len(array) != len(numbers):
+                raise RetrievalError(f'{len(array)} embeddings of {name} were given for {len(numbers)} ids')
+        checked = None if records is None else check_records(records, len(numbers))
+        self._writes.run(lambda state: plan_update(self._collection, state, numbers, checked, vectors, patches))
+
+    def remove(self, ids: Ids | None = None, where: Any = None) -> int:
+        """Remove rows by id or by a filter; returns how many."""
+        if (ids is None) == (where is None):
+            raise RetrievalError('remove() takes either ids or a filter')
+        numbers = None if ids is None else check_ids(ids)
+        plan = self._writes.run(
+            lambda state: plan_removal(self._collection, state, self._ids(state, where) if numbers is None else numbers)
+        )
+        return len(plan.ids)
+
+    def compact(self, preset: str | None = None) -> None:
+        """Change the index, if a preset is given; Milvus merges segments and drops deleted rows by itself."""
+        self.refresh()
+        state = self._state
+        self._collection.flush()
+        properties = change_properties(state.generation + 1, state.last_write)
+        if preset is not None:
+            name, reason = choose_preset(preset, len(self), self._collection.is_lite())
+            if name != state.preset:
+                build = build_indexes(self._collection.client, state.spaces, state.metric, name)
+                self._collection.replace_indexes([vector_field(space) for space in state.spaces], build)
+            properties.update(preset_properties(name, reason))
+        self._collection.set_properties(properties)
+        self.refresh()
+
+    def discard_unfinished(self) -> int:
+        """Clear up after all writes that have begun and not ended, whose writers must not run any more."""
+        return self._writes.clear_up(lambda note: True)[1]
