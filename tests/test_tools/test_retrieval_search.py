@@ -172,7 +172,7 @@ def test_remove_and_info(built, capsys, tmp_path):
     assert stop.value.code == 2 and 'is damaged: restore the gallery' in capsys.readouterr().err
     with pytest.raises(SystemExit):
         call_tool('retrieval/remove', gallery)
-    assert 'give either --id or --where' in capsys.readouterr().err
+    assert 'give either --id, --where or --unfinished' in capsys.readouterr().err
 
 
 def test_adding_and_removing_in_python(built, tmp_path):
