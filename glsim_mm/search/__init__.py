@@ -23,7 +23,6 @@ _EXPORTS = {
     'ObjectSearch': '.object_search',
     'PhotoObjects': '.object_search',
     'add_images': '.adding',
-    'add_to_location': '.adding',
     'build_gallery': '.building',
     'crop_areas': '.detection',
     'encoder_for': '.adding',

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import GalleryReader, GalleryWriter, Record, open_gallery
+from retrieval.gallery import GalleryReader, GalleryWriter, Record
 
 from ..images.photos import ImageItem
 from ..progress import ProgressBar
@@ -48,10 +48,11 @@ def add_images(
     dataset: str | None = None,
     batch_size: int = 32,
     num_workers: int = 2,
+    compact: bool = False,
     progress: bool = True,
     seconds_between_commits: float = SECONDS_BETWEEN_COMMITS,
 ) -> EncodingReport:
-    """Encode images into a gallery.
+    """Encode images into a gallery; :meth:`glsim_mm.search.ImageSearch.add` does the same for one that is open.
 
     - A file whose path is in the gallery and whose content has changed takes the place of its row, which keeps its id.
     - A file whose content is in the gallery, at this path or another, is left out.
@@ -66,15 +67,13 @@ def add_images(
         images: As for :func:`build_gallery`, except for data loaders; None with ``dataset``.
         dataset: Add the data set ``'train'``, ``'val'`` or ``'test'`` of the encoder's config.
         batch_size: Images per pass.
-        num_workers: Processes that read photos.
+        num_workers: Workers that read photos.
+        compact: Train the index anew with all images.
         progress: Show images per second and the time left on standard error.
-        seconds_between_commits: How much work a kill may cost. Defaults to 30.
-
-    Returns:
-        What was done.
+        seconds_between_commits: How much work a kill may cost.
 
     Raises:
-        RetrievalError: If the gallery was made by another model, or there are no images.
+        UserError: If the gallery was made by another model, or there are no images.
     """
     check_encoder(gallery, encoder)
     root = gallery.manifest.origin.get('root') or None
@@ -87,7 +86,7 @@ def add_images(
     items = find_items(images, root).items
     plan = _plan(gallery, items, num_workers, progress)
     start = time.monotonic()
-    writer = _Writer(gallery, plan)
+    writer = _Writer(gallery, plan.changed)
     buffer = CommitBuffer(writer.write, seconds_between_commits)
     errors = list(plan.errors)
     try:
@@ -99,54 +98,18 @@ def add_images(
                 bar.advance(len(encoded) + len(encoded.errors))
     finally:
         buffer.commit()  # Ctrl-C included
+    seconds = time.monotonic() - start
+    if compact:
+        gallery.compact()
     report = EncodingReport(
-        location='',
+        gallery.location,
         encoded=writer.added + writer.updated,
         reused=plan.present,
         updated=writer.updated,
         unreadable=sorted_errors(errors),
-        seconds=time.monotonic() - start,
+        seconds=seconds,
     )
     report.take_gallery(gallery)
-    return report
-
-
-def add_to_location(
-    location: str | Path,
-    images: Any,
-    config: str | Path | None = None,
-    checkpoint: str | Path | None = None,
-    *,
-    device: str | None = None,
-    amp: bool | str = False,
-    compact: bool = False,
-    **options: Any,
-) -> EncodingReport:
-    """Open a gallery and encode images into it.
-
-    Args:
-        location: Of the gallery.
-        images: See :func:`add_images`.
-        config: Config of the model. Defaults to the one that the gallery was built with.
-        checkpoint: Its weights, or its ``.onnx`` file. Defaults to those that the gallery was built with.
-        device: See :class:`Encoder`.
-        amp: See :class:`Encoder`.
-        compact: Train the index anew with all images.
-        **options: Of :func:`add_images`.
-
-    Returns:
-        What was done.
-
-    Raises:
-        UserError: See :func:`add_images`; or if the gallery does not say which model made it.
-    """
-    with open_gallery(location, writable=True) as gallery:
-        encoder = encoder_for(gallery, config, checkpoint, device=device, amp=amp)
-        report = add_images(gallery, encoder, images, **options)
-        if compact:
-            gallery.compact()
-            report.take_gallery(gallery)
-    report.location = str(location)
     return report
 
 
@@ -214,29 +177,24 @@ def _find_paths(gallery: GalleryReader, paths: Sequence[str]) -> dict[str, tuple
 class _Writer:
     """Adds new images and replaces changed ones."""
 
-    def __init__(self, gallery: GalleryWriter, plan: _Plan) -> None:
+    def __init__(self, gallery: GalleryWriter, changed: Mapping[int, int]) -> None:
         self._gallery = gallery
-        self._changed = plan.changed
+        self._changed = changed
         self.added = self.updated = 0
 
     def write(self, encoded: Encoded) -> None:
-        """Write images."""
-        is_new = np.array([position not in self._changed for position in encoded.positions.tolist()])
-        self._add(_choose(encoded, np.flatnonzero(is_new), self._gallery))
-        self._update(_choose(encoded, np.flatnonzero(~is_new), self._gallery))
-
-    def _add(self, encoded: Encoded) -> None:
-        if len(encoded):
-            self._gallery.add(encoded.embeddings, encoded.records, patches=encoded.patches)
-            self.added += len(encoded)
-
-    def _update(self, encoded: Encoded) -> None:
-        if len(encoded):
-            ids = np.array([self._changed[position] for position in encoded.positions.tolist()], np.int64)
-            records = [_keep_facts(*pair) for pair in zip(encoded.records, self._gallery.records(ids))]
-            patches = {} if encoded.patches is None else {'patches': encoded.patches}
-            self._gallery.update(ids, encoded.embeddings, records, **patches)
-            self.updated += len(encoded)
+        """Write images; the encoder may give more spaces than the gallery has."""
+        encoded.embeddings = {space: encoded.embeddings[space] for space in self._gallery.manifest.spaces}
+        is_new = np.array([position not in self._changed for position in encoded.positions.tolist()], bool)
+        new, changed = encoded.rows(np.flatnonzero(is_new)), encoded.rows(np.flatnonzero(~is_new))
+        if len(new):
+            self._gallery.add(new.embeddings, new.records, patches=new.patches)
+            self.added += len(new)
+        if len(changed):
+            ids = np.array([self._changed[position] for position in changed.positions.tolist()], np.int64)
+            records = [_keep_facts(*pair) for pair in zip(changed.records, self._gallery.records(ids))]
+            self._gallery.update(ids, changed.embeddings, records, patches=changed.patches)
+            self.updated += len(changed)
 
 
 def _keep_facts(record: Record, old: Record) -> Record:
@@ -247,14 +205,4 @@ def _keep_facts(record: Record, old: Record) -> Record:
         label=record.label if record.label is not None else old.label,
         split=record.split if record.split is not None else old.split,
         metadata={**old.metadata, **record.metadata},
-    )
-
-
-def _choose(encoded: Encoded, rows: np.ndarray, gallery: GalleryReader) -> Encoded:
-    """Some rows, of the spaces that a gallery has."""
-    return Encoded(
-        {space: encoded.embeddings[space][rows] for space in gallery.manifest.spaces},
-        [encoded.records[row] for row in rows],
-        encoded.positions[rows],
-        None if encoded.patches is None else encoded.patches[rows],
     )

@@ -15,7 +15,7 @@ from retrieval.gallery import Fingerprint, GalleryReader, Record, check_model
 from ..images.photos import MAX_PIXELS, ImageInput, ImageItem, find_images
 from ..images.preparing import Batch, PhotoPipeline, Prepared, collate, prepare_photo
 from ..images.results import map_box
-from .encoded import Encoded, EncodingError, join_encoded, sort_encoded
+from .encoded import Encoded, EncodingError, join_encoded
 
 AGGREGATED, GLOBAL, CROP, CONCAT = 'aggregated', 'global', 'crop', 'concat'
 Box: TypeAlias = Sequence[float]
@@ -143,7 +143,7 @@ class BaseEncoder(ABC):
         encoded = join_encoded(parts)
         if not len(encoded):
             encoded.embeddings = {space: np.zeros((0, width), np.float32) for space, width in self.dimensions.items()}
-        return sort_encoded(encoded)
+        return encoded
 
     def stream(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from mmengine.config import Config
 from torch.utils.data import DataLoader
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import GalleryReader, GalleryWriter, create_gallery
+from retrieval.gallery import create_gallery
 from retrieval.vectors import METRICS
 
 from ..apis.options import load_config
@@ -30,14 +30,10 @@ from .shards import (
     SECONDS_BETWEEN_COMMITS,
     BuildFolder,
     CommitBuffer,
-    Place,
+    Shards,
     ShardSettings,
     add_to_shard,
-    find_places,
-    fit_whitening,
-    merge_shards,
     open_shard,
-    open_shards,
 )
 
 
@@ -80,16 +76,19 @@ def build_gallery(
         location: Folder of the gallery, or an address such as ``milvus://...``.
         dataset: Encode the config's own data set: ``'train'``, ``'val'`` or ``'test'``.
         root: Folder to which paths in the gallery are relative. Defaults to that of the images.
-        spaces: See :class:`Encoder`, as for ``keep_patches``, ``device`` and ``amp``.
-        preset: Kind of index. Defaults to ``'auto'``, which goes by number, dimension and memory limit.
+        spaces: See :class:`Encoder`.
+        keep_patches: See :class:`Encoder`.
+        preset: Kind of index, or a FAISS factory string; ``'auto'`` goes by number, dimension and memory limit.
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
         memory_limit: Bytes that the index may take in memory.
-        whiten: Whiten each space to so many dimensions.
+        whiten: Whiten each space to so many dimensions by PCA.
         batch_size: Images per pass.
         num_workers: Processes that read photos, of each rank.
+        device: See :class:`Encoder`.
+        amp: See :class:`Encoder`.
         overwrite: Replace a gallery that is there.
         progress: Show images per second and the time left on standard error.
-        seconds_between_commits: How much work a kill may cost. Defaults to 30.
+        seconds_between_commits: How much work a kill may cost.
         launcher: ``'pytorch'`` under torchrun, ``'slurm'`` or ``'mpi'``: the ranks share the images, and rank 0 merges.
             All see the same file system.
 
@@ -97,32 +96,30 @@ def build_gallery(
         What was done by all ranks; None on others than 0.
 
     Raises:
-        RetrievalError: If an argument cannot be used, there is a gallery already, no image can be read, or an
+        UserError: If an argument cannot be used, there is a gallery already, no image can be read, or an
             unfinished build has other settings.
     """
-    options = _GalleryOptions(preset, metric, memory_limit, whiten)
     folder = BuildFolder(location)
     with join_ranks(launcher) as ranks, folder.hold(overwrite) if ranks.is_first else nullcontext():
         ranks.wait()
-        _check_options(options, images, dataset, ranks)
+        _check_arguments(images, dataset, metric, ranks)
         cfg = config if isinstance(config, Config) else load_config(config)
         found = None if isinstance(images, DataLoader) else _find_images(images, dataset, cfg, root)
         encoder = Encoder(cfg, checkpoint, own_device(launcher, device), amp, spaces, keep_patches)
-        build = _RankBuild(
-            encoder,
-            folder,
-            options,
-            ranks,
-            batch_size,
-            num_workers,
-            progress=progress and ranks.is_first,
-            seconds=seconds_between_commits,
-        )
+        num_patches = encoder.num_patches if keep_patches else 0
+        settings = ShardSettings(encoder.dimensions, metric, encoder.fingerprint, num_patches)
+        _check_whitening(whiten, encoder)
+        build = _RankBuild(encoder, folder, settings, ranks, progress and ranks.is_first, seconds_between_commits)
         if found is not None:
-            return build.finish(found, build.encode_items(found.items))
-        source = LoaderImages(images, encoder.pipeline, root)
-        share = build.encode_loader(source)
-        return build.finish(ItemList(source.items, source.root), share)
+            share = build.encode_items(found.items, batch_size, num_workers)
+        else:
+            source = LoaderImages(images, encoder.pipeline, root)
+            share = build.encode_loader(source)
+            found = ItemList(source.items, source.root)
+        shares = ranks.gather(share)
+        report = build.merge(found, shares, preset, memory_limit, whiten) if ranks.is_first else None
+        ranks.wait()
+        return report
 
 
 def _find_images(images: Any, dataset: str | None, cfg: Config, root: str | Path | None) -> ItemList:
@@ -133,30 +130,19 @@ def _find_images(images: Any, dataset: str | None, cfg: Config, root: str | Path
     return own if root is not None else find_items(dataset_items(loaded, dataset), own.root or None)
 
 
-def _check_options(options: _GalleryOptions, images: Any, dataset: str | None, ranks: Ranks) -> None:
-    if options.metric not in METRICS:
-        raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {options.metric!r}')
+def _check_arguments(images: Any, dataset: str | None, metric: str, ranks: Ranks) -> None:
+    if metric not in METRICS:
+        raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {metric!r}')
     if (images is None) == (dataset is None):
         raise RetrievalError('give either images or the name of a data set of the config')
     if isinstance(images, DataLoader) and ranks.size > 1:
         raise RetrievalError('a data loader cannot be shared among processes: give its data set instead')
 
 
-@dataclass(frozen=True)
-class _GalleryOptions:
-    """What kind of gallery to build.
-
-    Attributes:
-        preset: Kind of index, or a FAISS factory string.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        memory_limit: Bytes that the index may take in memory, for ``'auto'``.
-        whiten: Whiten each space to this dimension by PCA.
-    """
-
-    preset: str = 'auto'
-    metric: str = 'cosine'
-    memory_limit: int | None = None
-    whiten: int | None = None
+def _check_whitening(dimension: int | None, encoder: Encoder) -> None:
+    most = min(encoder.dimensions.values())
+    if dimension is not None and not 1 <= dimension <= most:
+        raise RetrievalError(f'whitening can keep 1 to {most} dimensions of these embeddings, not {dimension}')
 
 
 @dataclass
@@ -192,71 +178,47 @@ class _RankBuild:
 
     Attributes:
         encoder: The model.
-        folder: Where it is built.
-        options: What kind of gallery.
+        folder: Where the gallery is built.
+        settings: Of the shards.
         ranks: This process among all.
-        batch_size: Images per pass.
-        num_workers: Processes that read photos.
         progress: Show progress.
         seconds: Between two commits.
     """
 
     encoder: Encoder
     folder: BuildFolder
-    options: _GalleryOptions
+    settings: ShardSettings
     ranks: Ranks
-    batch_size: int
-    num_workers: int
     progress: bool
     seconds: float
 
-    def __post_init__(self) -> None:
-        dimensions, whiten = self.encoder.dimensions, self.options.whiten
-        if whiten is not None and not 1 <= whiten <= min(dimensions.values()):
-            raise RetrievalError(
-                f'whitening can keep 1 to {min(dimensions.values())} dimensions of these embeddings, not {whiten}'
-            )
-        num_patches = self.encoder.num_patches if self.encoder.keep_patches else 0
-        self.settings = ShardSettings(dimensions, self.options.metric, self.encoder.fingerprint, num_patches)
-
-    def encode_items(self, items: Sequence[ImageItem]) -> _Share:
+    def encode_items(self, items: Sequence[ImageItem], batch_size: int, num_workers: int) -> _Share:
         """Encode this rank's share of the items, except for what some rank has encoded before."""
         share = _Share(listing=hash_content('\n'.join(item.path for item in items).encode()))
-        with self._shards() as shards:
-            todo = self._leave_out_known(items, range(self.ranks.rank, len(items), self.ranks.size), shards, share)
+        positions = range(self.ranks.rank, len(items), self.ranks.size)
+        with Shards(self.folder.path, self.settings) as shards:
+            todo = self._leave_out_known(items, positions, shards, share, num_workers)
         self.ranks.wait()  # nobody reads shards any more
-        stream = self.encoder.stream(items, self.batch_size, self.num_workers, todo)
-        self._encode(stream, len(todo), share)
+        self._encode(self.encoder.stream(items, batch_size, num_workers, todo), len(todo), share)
         return share
 
     def encode_loader(self, images: LoaderImages) -> _Share:
         """Encode the batches of a data loader."""
         share = _Share()
-        with self._shards() as shards:
-
-            def is_known(content_hash: str) -> bool:
-                return bool(find_places(shards, [content_hash]))
-
-            batches = images.batches(is_known, share.hashes)
+        with Shards(self.folder.path, self.settings) as shards:
+            batches = images.batches(lambda content_hash: bool(shards.find([content_hash])), share.hashes)
             self._encode(self.encoder.run(batches, images.items), images.count, share)
         return share
 
-    def finish(self, images: ItemList, share: _Share) -> EncodingReport | None:
-        """Merge what all ranks have encoded; the report is rank 0's."""
-        shares = self.ranks.gather(share)
-        report = self._merge(images, shares) if self.ranks.is_first else None
-        self.ranks.wait()
-        return report
-
     def _leave_out_known(
-        self, items: Sequence[ImageItem], positions: Sequence[int], shards: Sequence[GalleryReader], share: _Share
+        self, items: Sequence[ImageItem], positions: Sequence[int], shards: Shards, share: _Share, num_workers: int
     ) -> list[int]:
         """Positions that have to be encoded; the hashes of the others go into the share."""
-        if not any(len(shard) for shard in shards):
+        if not len(shards):
             return list(positions)
         with ProgressBar(len(positions), 'looking for images encoded before', self.progress) as bar:
-            hashed = list(hash_items(items, positions, self.num_workers, bar))
-        known = find_places(shards, [one.content_hash for one in hashed if not one.error])
+            hashed = list(hash_items(items, positions, num_workers, bar))
+        known = shards.find([one.content_hash for one in hashed if not one.error])
         share.hashes.update((one.position, one.content_hash) for one in hashed if one.content_hash in known)
         share.errors += [
             EncodingError(one.position, items[one.position].path, one.error) for one in hashed if one.error
@@ -278,7 +240,15 @@ class _RankBuild:
                 writer.commit()  # Ctrl-C included
         share.seconds = time.monotonic() - start
 
-    def _merge(self, images: ItemList, shares: Sequence[_Share]) -> EncodingReport:
+    def merge(
+        self,
+        images: ItemList,
+        shares: Sequence[_Share],
+        preset: str,
+        memory_limit: int | None,
+        whiten: int | None,
+    ) -> EncodingReport:
+        """Make the gallery of what all ranks have encoded."""
         if len({share.listing for share in shares}) > 1:
             raise RetrievalError('the processes found different images: let no files come or go while they encode')
         hashes = {position: value for share in shares for position, value in share.hashes.items()}
@@ -291,47 +261,32 @@ class _RankBuild:
         report.reused = len(hashes) - report.encoded
         if not hashes:
             raise RetrievalError(_nothing_readable(report.unreadable))
-        with self._shards() as shards:
-            by_hash = find_places(shards, hashes.values())
+        settings = self.settings
+        with Shards(self.folder.path, settings) as shards:
+            by_hash = shards.find(hashes.values())
             places = {position: by_hash[value] for position, value in hashes.items()}
-            with self._create(images, shards, list(places.values())) as target:
+            transforms = None if whiten is None else shards.fit_whitening(list(places.values()), whiten)
+            with create_gallery(
+                self.folder.target if self.folder.is_remote else self.folder.merged,
+                settings.spaces if whiten is None else dict.fromkeys(settings.spaces, whiten),
+                metric=settings.metric,
+                preset=preset,
+                fingerprint=settings.fingerprint,
+                transforms=transforms,
+                memory_limit=memory_limit,
+                origin=dict(
+                    config=_absolute(str(getattr(self.encoder.config, 'filename', None) or '')),
+                    checkpoint=_absolute(self.encoder.checkpoint),
+                    root=images.root,
+                    patches=str(settings.num_patches),
+                ),
+            ) as target:
                 with ProgressBar(len(places), 'merging', self.progress) as bar:
-                    merge_shards(shards, images.items, places, target, self.settings, bar)
-                target.compact(self.options.preset)
+                    shards.merge(target, images.items, places, bar)
+                target.compact(preset)
                 report.take_gallery(target)
         self.folder.finish()
         return report
-
-    def _create(self, images: ItemList, shards: Sequence[GalleryReader], places: Sequence[Place]) -> GalleryWriter:
-        spaces, whiten = dict(self.settings.spaces), self.options.whiten
-        transforms = None
-        if whiten is not None:
-            transforms = fit_whitening(shards, places, spaces, whiten, self.settings.metric)
-            spaces = dict.fromkeys(spaces, whiten)
-        return create_gallery(
-            self.folder.target if self.folder.is_remote else self.folder.merged,
-            spaces,
-            metric=self.settings.metric,
-            preset=self.options.preset,
-            fingerprint=self.settings.fingerprint,
-            transforms=transforms,
-            memory_limit=self.options.memory_limit,
-            origin=self._origin(images),
-        )
-
-    def _origin(self, images: ItemList) -> dict[str, str]:
-        return dict(
-            config=_absolute(str(getattr(self.encoder.config, 'filename', None) or '')),
-            checkpoint=_absolute(self.encoder.checkpoint),
-            root=images.root,
-            patches=str(self.settings.num_patches),
-        )
-
-    @contextmanager
-    def _shards(self) -> Iterator[list[GalleryReader]]:
-        """All shards, to read, closed at the end."""
-        with ExitStack() as stack:
-            yield [stack.enter_context(shard) for shard in open_shards(self.folder.path, self.settings)]
 
 
 def _nothing_readable(errors: Sequence[EncodingError]) -> str:

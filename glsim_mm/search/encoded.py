@@ -8,8 +8,6 @@ import numpy as np
 
 from retrieval.gallery import GalleryReader, Record
 
-_LISTED = 20
-
 
 class EncodingError(NamedTuple):
     """An image that could not be encoded.
@@ -49,51 +47,36 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.records)
 
+    def rows(self, rows: np.ndarray) -> 'Encoded':
+        """Some of the n images, in the order of ``rows``, with all errors."""
+        return Encoded(
+            {space: array[rows] for space, array in self.embeddings.items()},
+            [self.records[row] for row in rows],
+            self.positions[rows],
+            None if self.patches is None else self.patches[rows],
+            self.errors,
+            None if self.class_scores is None else self.class_scores[rows],
+        )
 
-def join_encoded(parts: list[Encoded]) -> Encoded:
-    """Encoded images one after another.
 
-    Args:
-        parts: At least one, of one encoder.
-
-    Returns:
-        All of them.
-    """
+def join_encoded(parts: Sequence[Encoded]) -> Encoded:
+    """Images of several batches of one encoder, at least one, in the order of their positions."""
     filled = [part for part in parts if len(part)] or parts[:1]
-    patches = [part.patches for part in filled]
-    return Encoded(
-        {space: np.concatenate([part.embeddings[space] for part in filled]) for space in filled[0].embeddings},
+    first = filled[0]
+    joined = Encoded(
+        {space: np.concatenate([part.embeddings[space] for part in filled]) for space in first.embeddings},
         [record for part in filled for record in part.records],
         np.concatenate([part.positions for part in filled]),
-        None if any(part is None for part in patches) else np.concatenate(patches),
-        [error for part in parts for error in part.errors],
-        None if filled[0].class_scores is None else np.concatenate([part.class_scores for part in filled]),
+        None if first.patches is None else np.concatenate([part.patches for part in filled]),
+        sorted(error for part in parts for error in part.errors),
+        None if first.class_scores is None else np.concatenate([part.class_scores for part in filled]),
     )
-
-
-def sort_encoded(encoded: Encoded) -> Encoded:
-    """Encoded images in the order of their positions.
-
-    Args:
-        encoded: In any order.
-
-    Returns:
-        The same images.
-    """
-    order = np.argsort(encoded.positions, kind='stable')
-    return Encoded(
-        {space: array[order] for space, array in encoded.embeddings.items()},
-        [encoded.records[place] for place in order],
-        encoded.positions[order],
-        None if encoded.patches is None else encoded.patches[order],
-        sorted(encoded.errors),
-        None if encoded.class_scores is None else encoded.class_scores[order],
-    )
+    return joined.rows(np.argsort(joined.positions, kind='stable'))
 
 
 @dataclass
 class EncodingReport:
-    """What was done.
+    """What a run that encodes images has done.
 
     Attributes:
         location: Of the gallery.
@@ -120,7 +103,7 @@ class EncodingReport:
     preset_reason: str = ''
 
     def take_gallery(self, gallery: GalleryReader) -> None:
-        """Fill in what is read off the gallery."""
+        """Fill in what the gallery says of itself."""
         manifest = gallery.manifest
         self.size = len(gallery)
         self.spaces = dict(manifest.spaces)
@@ -132,16 +115,8 @@ class EncodingReport:
         return self.encoded / self.seconds if self.seconds > 0 else 0.0
 
 
-def format_report(report: EncodingReport, listed: int = _LISTED) -> str:
-    """A report as text.
-
-    Args:
-        report: Of a run.
-        listed: Unreadable images to name, at most. Defaults to 20.
-
-    Returns:
-        Several lines.
-    """
+def format_report(report: EncodingReport, listed: int = 20) -> str:
+    """A report as text of several lines, which names at most ``listed`` unreadable images."""
     spaces = ', '.join(f'{name} ({dimension})' for name, dimension in report.spaces.items())
     lines = [
         f'gallery: {report.location}',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,26 +19,6 @@ from .adding import add_images, encoder_for
 from .base_encoder import BaseEncoder
 from .encoded import EncodingReport
 from .result_pages import write_results
-
-DEFAULT_DEPTH = 100
-
-
-class _Queries(NamedTuple):
-    """Embeddings as the gallery stores them, selected patches, and ids of queries that are rows of the gallery."""
-
-    embeddings: dict[str, np.ndarray]
-    patches: np.ndarray | None = None
-    ids: np.ndarray | None = None
-
-
-class _How(NamedTuple):
-    """How to search; see :meth:`ImageSearch.__call__`."""
-
-    space: str | dict[str, float] | None
-    where: Any
-    method: str | None
-    depth: int
-    options: dict[str, Any]
 
 
 class ImageSearch:
@@ -65,20 +45,10 @@ class ImageSearch:
     def build(
         cls, images: Any, config: str | Path, checkpoint: str | Path, location: str | Path, **options: Any
     ) -> ImageSearch:
-        """Encode images into a gallery and open it.
-
-        Args:
-            images: Folder, list of files, glob pattern, mm data set; see :func:`build_gallery`.
-            config: Config of the model.
-            checkpoint: Its weights.
-            location: Folder of the gallery.
-            **options: Of :func:`build_gallery`.
-
-        Returns:
-            Ready to be asked.
+        """Encode images into a new gallery and open it; takes the arguments of :func:`glsim_mm.search.build_gallery`.
 
         Raises:
-            RetrievalError: If images, model or location cannot be used.
+            UserError: If images, model or location cannot be used.
         """
         from .building import build_gallery  # needs torch, which searching may do without
 
@@ -93,6 +63,7 @@ class ImageSearch:
         checkpoint: str | Path | None = None,
         *,
         device: str | None = None,
+        amp: bool | str = False,
         writable: bool = False,
         with_model: bool = True,
     ) -> ImageSearch:
@@ -104,21 +75,20 @@ class ImageSearch:
             checkpoint: Its weights. Defaults to those that the gallery names. An ``.onnx`` file of ``tools/export.py``
                 needs no config, and neither mmpretrain, mmengine nor torch.
             device: Of the model. Defaults to the GPU if there is one.
-            writable: Allow :meth:`add`.
-            with_model: Load the model; without, the gallery can be asked for its own rows.
-
-        Returns:
-            Ready to be asked.
+            amp: Mixed precision, see :class:`glsim_mm.search.Encoder`.
+            writable: Allow :meth:`add` and :meth:`remove`.
+            with_model: Load the model; without it, the gallery can be searched by its own rows.
 
         Raises:
-            RetrievalError: If the gallery is damaged, or was made by another model.
+            UserError: If the gallery is damaged, or was made by another model.
         """
         gallery = open_gallery(location, writable=writable)
         try:
-            return cls(gallery, encoder_for(gallery, config, checkpoint, device=device) if with_model else None)
+            encoder = encoder_for(gallery, config, checkpoint, device=device, amp=amp) if with_model else None
         except BaseException:
             gallery.close()
             raise
+        return cls(gallery, encoder)
 
     def __call__(
         self,
@@ -127,9 +97,6 @@ class ImageSearch:
         *,
         box: Sequence[float] | None = None,
         space: str | dict[str, float] | None = None,
-        where: Any = None,
-        method: str | None = None,
-        depth: int = DEFAULT_DEPTH,
         **options: Any,
     ) -> list[SearchResult]:
         """Search with images.
@@ -139,44 +106,29 @@ class ImageSearch:
             k: Hits per query, >= 1.
             box: Look only at this part of the photo, ``x0, y0, x1, y1`` in its pixels.
             space: Which embeddings to compare, or weights of several. Defaults to the gallery's first.
-            where: Filter, see :class:`retrieval.gallery.Condition`.
-            method: Re-ranking of the first ``depth`` hits, see :func:`retrieval.ranking.rerank`.
-            depth: How many hits to re-rank. Defaults to 100.
-            **options: ``rescore`` and ``parameters`` of the gallery's search.
+            **options: ``where``, a filter, see :func:`retrieval.gallery.read_conditions`; ``method``, which ranks the
+                first ``depth`` (100) hits anew, see :func:`retrieval.ranking.rerank`; ``rescore`` and ``parameters`` of
+                the gallery's search.
 
         Returns:
             One per image, in order; an unreadable one carries ``error``.
 
         Raises:
-            RetrievalError: If there is no model, or an argument is out of range.
+            UserError: If there is no model, or an argument is out of range.
         """
-        if self.encoder is None:
-            raise RetrievalError('searching with images needs the model: give config and checkpoint to open')
-        encoded = self.encoder.encode(images, box=box)
-        read = [SearchResult(record) for record in encoded.records]
-        if read:
-            embeddings = {
-                name: self.gallery.transform(encoded.embeddings[name], name) for name in _names(space, self.gallery)
-            }
-            how = _How(space, where, method, depth, options)
-            hits = self._search(_Queries(embeddings, encoded.patches), k, how)
-            for result, found in zip(read, to_search_hits(self.gallery, hits)):
-                result.hits = found
-        results = dict(zip(encoded.positions.tolist(), read))
+        encoded = self._encoder_or_refuse('searching with').encode(images, box=box)
+        found = [SearchResult(record) for record in encoded.records]
+        if found:
+            names = _names(space, self.gallery)
+            queries = {name: self.gallery.transform(encoded.embeddings[name], name) for name in names}
+            self._search(found, queries, encoded.patches, k, space, **options)
+        results = dict(zip(encoded.positions.tolist(), found))
         for error in encoded.errors:
             results[error.position] = SearchResult(Record(path=error.path), error=error.reason)
         return [results[position] for position in sorted(results)]
 
     def similar(
-        self,
-        ids: Iterable[int],
-        k: int = 10,
-        *,
-        space: str | dict[str, float] | None = None,
-        where: Any = None,
-        method: str | None = None,
-        depth: int = DEFAULT_DEPTH,
-        **options: Any,
+        self, ids: Iterable[int], k: int = 10, *, space: str | dict[str, float] | None = None, **options: Any
     ) -> list[SearchResult]:
         """Search with rows of the gallery, which are left out of their own hits; no model is needed.
 
@@ -184,10 +136,7 @@ class ImageSearch:
             ids: Of the rows.
             k: Hits per query, >= 1.
             space: See :meth:`__call__`.
-            where: Filter of the hits, not of the queries.
-            method: See :meth:`__call__`.
-            depth: See :meth:`__call__`.
-            **options: See :meth:`__call__`.
+            **options: See :meth:`__call__`; ``where`` filters the hits, not the queries.
 
         Returns:
             One per id, in order.
@@ -197,11 +146,9 @@ class ImageSearch:
         """
         numbers = np.asarray(list(ids), np.int64)
         results = [SearchResult(record) for record in self.gallery.records(numbers)]
-        embeddings = {name: self.gallery.vectors(numbers, name) for name in _names(space, self.gallery)}
-        patches = self.gallery.patches(numbers) if method == 'region' else None
-        hits = self._search(_Queries(embeddings, patches, numbers), k, _How(space, where, method, depth, options))
-        for result, found in zip(results, to_search_hits(self.gallery, hits)):
-            result.hits = found
+        queries = {name: self.gallery.vectors(numbers, name) for name in _names(space, self.gallery)}
+        patches = self.gallery.patches(numbers) if options.get('method') == 'region' else None
+        self._search(results, queries, patches, k, space, numbers, **options)
         return results
 
     def add(self, images: Any, **options: Any) -> EncodingReport:
@@ -210,45 +157,16 @@ class ImageSearch:
         Raises:
             UserError: If the gallery was not opened ``writable``, or there is no model.
         """
-        if self.encoder is None:
-            raise RetrievalError('adding images needs the model: give config and checkpoint to open')
-        return add_images(self.gallery.as_writer(), self.encoder, images, **options)
+        return add_images(self.gallery.as_writer(), self._encoder_or_refuse('adding'), images, **options)
 
     def remove(self, ids: Iterable[int] | None = None, where: Any = None) -> int:
-        """Take rows out of the gallery.
+        """Take rows out of the gallery, by their ids or those that a filter lets through; gives their number."""
+        numbers = None if ids is None else np.asarray(list(ids), np.int64)
+        return self.gallery.as_writer().remove(ids=numbers, where=where)
 
-        Args:
-            ids: Which.
-            where: Or those that a filter lets through.
-
-        Returns:
-            How many.
-        """
-        return self.gallery.as_writer().remove(
-            ids=None if ids is None else np.asarray(list(ids), np.int64), where=where
-        )
-
-    def write_results(
-        self,
-        results: Sequence[SearchResult],
-        path: str | Path,
-        root: str | Path | None = None,
-        columns: int = 5,
-        heatmaps: bool = False,
-    ) -> None:
-        """Write results to a file of the kind that its name says.
-
-        Args:
-            results: Of this gallery.
-            path: ``.json``; ``.html``, a page with photos and boxes; or a picture such as ``.png``.
-            root: Where relative paths of photos begin. Defaults to the folder that was encoded.
-            columns: Hits beside each other in a picture.
-            heatmaps: Lay similarity maps over the photos of a picture.
-
-        Raises:
-            RetrievalError: If there is nothing to draw, or the file cannot be written.
-        """
-        write_results(results, path, self.gallery.manifest, root, columns, heatmaps)
+    def write_results(self, results: Sequence[SearchResult], path: str | Path, *options: Any, **named: Any) -> None:
+        """Write results of this gallery to a file; see :func:`glsim_mm.search.result_pages.write_results`."""
+        write_results(results, path, self.gallery.manifest, *options, **named)
 
     def close(self) -> None:
         """Close the gallery."""
@@ -260,27 +178,42 @@ class ImageSearch:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _search(self, queries: _Queries, k: int, how: _How) -> Hits:
-        """Search, leave out the queries themselves, re-rank."""
-        own = queries.ids is not None
-        wanted = (k if how.method is None else max(k, how.depth)) + own
-        filters = dict(space=how.space, where=how.where)
-        hits = self.gallery.search(queries.embeddings, wanted, transformed=True, **filters, **how.options)
-        if own:
-            hits = _without_own(hits, queries.ids, wanted - 1)
-        if how.method is None:
-            return hits
-        more: dict[str, Any] = {}
-        if how.method == 'region':
-            more = dict(query_patches=queries.patches, whitening=self._patch_whitening())
-        hits = rerank(
-            self.gallery, queries.embeddings, hits, how.method,
-            depth=how.depth, k=k + own, transformed=True, **filters, **more,
-        )  # fmt: skip
-        return _without_own(hits, queries.ids, k) if own else hits
+    def _encoder_or_refuse(self, what: str) -> BaseEncoder:
+        if self.encoder is None:
+            raise RetrievalError(f'{what} images needs the model: give config and checkpoint to open')
+        return self.encoder
+
+    def _search(
+        self,
+        results: list[SearchResult],
+        queries: dict[str, np.ndarray],
+        patches: np.ndarray | None,
+        k: int,
+        space: str | dict[str, float] | None,
+        ids: np.ndarray | None = None,
+        *,
+        where: Any = None,
+        method: str | None = None,
+        depth: int = 100,
+        **options: Any,
+    ) -> None:
+        """Search, leave out the queries themselves where they are rows (``ids``), re-rank, and fill the results."""
+        own = ids is not None
+        filters = dict(space=space, where=where)
+        wanted = (k if method is None else max(k, depth)) + own
+        hits = self.gallery.search(queries, wanted, transformed=True, **filters, **options)
+        hits = _without_own(hits, ids, wanted - own)
+        if method is not None:
+            regions = dict(query_patches=patches, whitening=self._patch_whitening()) if method == 'region' else {}
+            hits = rerank(
+                self.gallery, queries, hits, method, depth=depth, k=k + own, transformed=True, **filters, **regions
+            )
+            hits = _without_own(hits, ids, k)
+        for result, found in zip(results, to_search_hits(self.gallery, hits)):
+            result.hits = found
 
     def _patch_whitening(self) -> Any:
-        """Learned of the gallery's patches when it is first needed."""
+        """Learnt from the patches of the gallery when it is first needed."""
         generation = self.gallery.manifest.generation
         if self._whitening is None or self._whitening[0] != generation:
             self._whitening = generation, fit_patch_whitening(self.gallery)
@@ -309,7 +242,7 @@ def _names(space: str | dict[str, float] | None, gallery: GalleryReader) -> list
 
 
 def _without_own(hits: Hits, ids: np.ndarray | None, k: int) -> Hits:
-    """The first k hits that are not the query itself."""
+    """The first k hits of each query that are not the query itself."""
     if ids is None:
         return hits
     order = np.argsort(hits.ids == ids[:, None], axis=1, kind='stable')[:, :k]

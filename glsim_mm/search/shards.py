@@ -5,7 +5,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from retrieval.whitening import Whitening
 
 from ..images.photos import ImageItem
 from ..progress import ProgressBar
-from .encoded import Encoded, join_encoded, sort_encoded
+from .encoded import Encoded, join_encoded
 
 SECONDS_BETWEEN_COMMITS = 30.0
 _ROWS_BETWEEN_COMMITS = 8192
@@ -27,7 +27,6 @@ _HASHES_AT_ONCE = 500
 _ROWS_AT_ONCE = 4096
 _LEAST_ROWS, _ROWS_PER_DIMENSION = 20_000, 50  # that a whitening is learnt from
 _GALLERY_FILE = 'gallery.sqlite'
-_MERGED, _REPLACED = 'merged', 'replaced'
 _SHARD = re.compile(r'shard-\d+')  # not one that was being made when its process was killed
 
 
@@ -45,11 +44,8 @@ class BuildFolder:
         self.target = str(location)
         name = re.sub(r'[^A-Za-z0-9_.-]+', '_', self.target) if self.is_remote else self.target.rstrip('/' + os.sep)
         self.path = Path(f'{name}.parts')
-
-    @property
-    def merged(self) -> Path:
-        """Where shards are merged."""
-        return self.path / _MERGED
+        self.merged = self.path / 'merged'
+        self._replaced = self.path / 'replaced'
 
     @contextmanager
     def hold(self, overwrite: bool) -> Iterator[None]:
@@ -58,12 +54,8 @@ class BuildFolder:
         Args:
             overwrite: Replace a gallery that is there.
 
-        Yields:
-            Runs the block.
-
         Raises:
-            RetrievalError: If there is a gallery and it shall not be replaced, something that is none, or another build
-                in this place.
+            RetrievalError: If there is a gallery that is not to be replaced, something else, or another build at work.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -86,19 +78,18 @@ class BuildFolder:
         if not self.is_remote:
             target = Path(self.target)
             if target.exists():
-                os.replace(target, self.path / _REPLACED)
+                os.replace(target, self._replaced)
             os.replace(self.merged, target)
         for shard in self.path.glob('shard-*'):
             shutil.rmtree(shard)
 
     def _restore(self) -> None:
         """Undo a replacement that was killed between its two steps."""
-        replaced = self.path / _REPLACED
-        if replaced.exists() and not self.is_remote:
+        if self._replaced.exists() and not self.is_remote:
             if Path(self.target).exists():
-                shutil.rmtree(replaced)
+                shutil.rmtree(self._replaced)
             else:
-                os.replace(replaced, self.target)
+                os.replace(self._replaced, self.target)
 
     def _check_target(self, overwrite: bool) -> None:
         target = Path(self.target)
@@ -129,12 +120,131 @@ class ShardSettings:
     fingerprint: Fingerprint
     num_patches: int = 0
 
+    def check(self, shard: GalleryReader, folder: Path) -> None:
+        """Refuse a shard of another model, or with other spaces.
+
+        Raises:
+            RetrievalError: With what differs.
+        """
+        manifest = shard.manifest
+        is_same = {
+            'model': manifest.fingerprint is not None and not manifest.fingerprint.differences(self.fingerprint),
+            'spaces': dict(manifest.spaces) == self.spaces,
+            'metric': manifest.metric == self.metric,
+            'number of patches': manifest.origin.get('patches', '0') == str(self.num_patches),
+        }
+        differing = [name for name, same in is_same.items() if not same]
+        if differing:
+            raise RetrievalError(
+                f'{folder} holds an unfinished build with another {" and another ".join(differing)}: finish it with '
+                'the settings that it was begun with, or remove that folder'
+            )
+
 
 class Place(NamedTuple):
     """Where an embedding is: the number of the shard and the id in it."""
 
     shard: int
     id: int
+
+
+class Shards:
+    """All shards of a build, open for reading inside a ``with`` block.
+
+    ::
+
+        with Shards(folder.path, settings) as shards:
+            places = shards.find(hashes)
+            encoded = shards.read(list(places.values()))
+
+    Args:
+        folder: Of the build.
+        settings: Of the build.
+
+    Raises:
+        RetrievalError: If a shard is of another model, or has other spaces.
+    """
+
+    def __init__(self, folder: Path, settings: ShardSettings) -> None:
+        self.settings = settings
+        self._galleries: list[GalleryReader] = []
+        with ExitStack() as stack:
+            for path in sorted(folder.glob('shard-*')):
+                if _SHARD.fullmatch(path.name) and (path / _GALLERY_FILE).exists():
+                    self._galleries.append(stack.enter_context(open_gallery(path)))
+                    settings.check(self._galleries[-1], folder)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> 'Shards':
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._galleries))
+
+    def find(self, hashes: Iterable[str]) -> dict[str, Place]:
+        """Where the embeddings of files of some content hashes are; those that were not encoded are left out."""
+        wanted = sorted(set(hashes))
+        return {
+            content_hash: Place(number, row)
+            for number, gallery in enumerate(self._galleries)
+            for content_hash, row in find_hashes(gallery, wanted).items()
+        }
+
+    def read(self, places: Sequence[Place]) -> Encoded:
+        """Embeddings, patches and records of at least one place, in the order of the places."""
+        numbers = np.array([place.shard for place in places])
+        ids = np.array([place.id for place in places], np.int64)
+        parts = []
+        for number in np.unique(numbers):
+            chosen = np.flatnonzero(numbers == number)
+            gallery, rows = self._galleries[number], ids[chosen]
+            embeddings = {space: gallery.vectors(rows, space) for space in self.settings.spaces}
+            patches = gallery.patches(rows) if self.settings.num_patches else None
+            parts.append(Encoded(embeddings, gallery.records(rows), chosen, patches))
+        return join_encoded(parts)
+
+    def fit_whitening(self, places: Sequence[Place], dimension: int) -> dict[str, Whitening]:
+        """Learn a whitening of each space.
+
+        Args:
+            places: Of all embeddings; a random sample (seed 0) of 50 per input dimension, at least 20,000, is used.
+            dimension: Dimension after whitening.
+
+        Raises:
+            RetrievalError: If there are too few embeddings.
+        """
+        count = max(_LEAST_ROWS, _ROWS_PER_DIMENSION * max(self.settings.spaces.values()))
+        if len(places) > count:
+            chosen = np.sort(np.random.default_rng(0).choice(len(places), count, replace=False))
+            places = [places[number] for number in chosen]
+        is_cosine = self.settings.metric == 'cosine'
+        embeddings = self.read(places).embeddings
+        return {space: Whitening.fit(array, dimension, is_cosine) for space, array in embeddings.items()}
+
+    def merge(
+        self, target: GalleryWriter, items: Sequence[ImageItem], places: Mapping[int, Place], progress: ProgressBar
+    ) -> None:
+        """Copy embeddings into an empty gallery in the order of the images, each with what is known of its image.
+
+        Args:
+            target: The gallery.
+            items: Images.
+            places: Where the embedding of an item is, by its position; unreadable items have none.
+            progress: Told of every image.
+        """
+        positions = sorted(places)
+        for start in range(0, len(positions), _ROWS_AT_ONCE):
+            chunk = positions[start : start + _ROWS_AT_ONCE]
+            encoded = self.read([places[position] for position in chunk])
+            records = [
+                replace(record, id=-1, path=item.path, label=item.label, split=item.split, metadata=dict(item.metadata))
+                for record, item in zip(encoded.records, (items[position] for position in chunk))
+            ]
+            target.add(encoded.embeddings, records, patches=encoded.patches)
+            progress.advance(len(chunk))
 
 
 class CommitBuffer:
@@ -166,22 +276,8 @@ class CommitBuffer:
         self._last = time.monotonic()
 
 
-def add_to_shard(shard: GalleryWriter, encoded: Encoded) -> None:
-    """Add images without paths, labels and metadata, which come with the images at the end and would fill the disk."""
-    bare = [replace(record, label=None, split=None, metadata={}) for record in encoded.records]
-    shard.add(encoded.embeddings, bare, patches=encoded.patches)
-
-
 def open_shard(folder: Path, rank: int, settings: ShardSettings) -> GalleryWriter:
-    """A rank's own shard, to write to.
-
-    Args:
-        folder: Of the build.
-        rank: From 0.
-        settings: Of the build.
-
-    Returns:
-        Writable; new if there is none.
+    """A rank's own shard, to write to; new if there is none.
 
     Raises:
         RetrievalError: If another process writes to it.
@@ -200,26 +296,10 @@ def open_shard(folder: Path, rank: int, settings: ShardSettings) -> GalleryWrite
     )
 
 
-def open_shards(folder: Path, settings: ShardSettings) -> list[GalleryReader]:
-    """All shards of a build, to read.
-
-    Args:
-        folder: Of the build.
-        settings: Of the build.
-
-    Returns:
-        In order of their names.
-
-    Raises:
-        RetrievalError: If a shard is of another model, or has other spaces.
-    """
-    shards = []
-    for path in sorted(folder.glob('shard-*')):
-        if _SHARD.fullmatch(path.name) and (path / _GALLERY_FILE).exists():
-            shard = open_gallery(path)
-            _check_settings(shard, settings, folder)
-            shards.append(shard)
-    return shards
+def add_to_shard(shard: GalleryWriter, encoded: Encoded) -> None:
+    """Add images without paths, labels and metadata, which come with the images at the end and would fill the disk."""
+    bare = [replace(record, label=None, split=None, metadata={}) for record in encoded.records]
+    shard.add(encoded.embeddings, bare, patches=encoded.patches)
 
 
 def find_hashes(gallery: GalleryReader, hashes: Sequence[str]) -> dict[str, int]:
@@ -228,115 +308,3 @@ def find_hashes(gallery: GalleryReader, hashes: Sequence[str]) -> dict[str, int]
     for start in range(0, len(hashes), _HASHES_AT_ONCE):
         found.update(gallery.find_hashes(hashes[start : start + _HASHES_AT_ONCE]))
     return found
-
-
-def find_places(shards: Sequence[GalleryReader], hashes: Iterable[str]) -> dict[str, Place]:
-    """Where the embeddings of files of some content hashes are; those that were not encoded are left out."""
-    wanted = sorted(set(hashes))
-    return {
-        content_hash: Place(number, row)
-        for number, shard in enumerate(shards)
-        for content_hash, row in find_hashes(shard, wanted).items()
-    }
-
-
-def read_places(shards: Sequence[GalleryReader], places: Sequence[Place], with_patches: bool) -> Encoded:
-    """Embeddings and records from several shards.
-
-    Args:
-        shards: Of a build.
-        places: At least one.
-        with_patches: Read patches too.
-
-    Returns:
-        In the order of the places.
-    """
-    numbers = np.array([place.shard for place in places])
-    ids = np.array([place.id for place in places], np.int64)
-    parts = []
-    for number in np.unique(numbers):
-        chosen = np.flatnonzero(numbers == number)
-        shard, rows = shards[number], ids[chosen]
-        embeddings = {space: shard.vectors(rows, space) for space in shard.manifest.spaces}
-        patches = shard.patches(rows) if with_patches else None
-        parts.append(Encoded(embeddings, shard.records(rows), chosen, patches))
-    return sort_encoded(join_encoded(parts))
-
-
-def fit_whitening(
-    shards: Sequence[GalleryReader], places: Sequence[Place], spaces: Mapping[str, int], dimension: int, metric: str
-) -> dict[str, Whitening]:
-    """Learn a whitening of each space from embeddings in shards.
-
-    Args:
-        shards: Of a build.
-        places: Of all embeddings; a random sample (seed 0) of 50 per input dimension, at least 20,000, is used.
-        spaces: Dimension of each space.
-        dimension: Dimension after whitening.
-        metric: For ``'cosine'`` embeddings are scaled to length 1 first.
-
-    Returns:
-        By space.
-
-    Raises:
-        RetrievalError: If there are too few embeddings.
-    """
-    count = max(_LEAST_ROWS, _ROWS_PER_DIMENSION * max(spaces.values()))
-    sample: Sequence[Place] = places
-    if len(places) > count:
-        chosen = np.sort(np.random.default_rng(0).choice(len(places), count, replace=False))
-        sample = [places[number] for number in chosen]
-    embeddings = read_places(shards, sample, with_patches=False).embeddings
-    return {space: Whitening.fit(embeddings[space], dimension, metric == 'cosine') for space in spaces}
-
-
-def merge_shards(
-    shards: Sequence[GalleryReader],
-    items: Sequence[ImageItem],
-    places: Mapping[int, Place],
-    target: GalleryWriter,
-    settings: ShardSettings,
-    progress: ProgressBar,
-) -> None:
-    """Copy embeddings into a gallery, each with what is known of its image.
-
-    Args:
-        shards: Of a build.
-        items: Images.
-        places: Where the embedding of an item is, by its position; unreadable items have none.
-        target: An empty gallery; rows are added in the order of the items.
-        settings: Of the build.
-        progress: Told of every image.
-    """
-    positions = sorted(places)
-    for start in range(0, len(positions), _ROWS_AT_ONCE):
-        chunk = positions[start : start + _ROWS_AT_ONCE]
-        encoded = read_places(shards, [places[position] for position in chunk], settings.num_patches > 0)
-        records = [
-            replace(record, id=-1, path=item.path, label=item.label, split=item.split, metadata=dict(item.metadata))
-            for record, item in zip(encoded.records, (items[position] for position in chunk))
-        ]
-        target.add(encoded.embeddings, records, patches=encoded.patches)
-        progress.advance(len(chunk))
-
-
-def _check_settings(shard: GalleryReader, settings: ShardSettings, folder: Path) -> None:
-    manifest = shard.manifest
-    found: Mapping[str, object] = {
-        'model': manifest.fingerprint is not None and not manifest.fingerprint.differences(settings.fingerprint),
-        'spaces': dict(manifest.spaces),
-        'metric': manifest.metric,
-        'number of patches': manifest.origin.get('patches', '0'),
-    }
-    wanted = {
-        'model': True,
-        'spaces': settings.spaces,
-        'metric': settings.metric,
-        'number of patches': str(settings.num_patches),
-    }
-    differing = [name for name, value in wanted.items() if found[name] != value]
-    if differing:
-        raise RetrievalError(
-            f'{folder} holds an unfinished build with another {" and another ".join(differing)}: finish it with the '
-            'settings that it was begun with, or remove that folder'
-        )

@@ -7,7 +7,7 @@ import pytest
 from counting_model import press_ctrl_c, write_photo, write_weights
 from mmengine.config import Config
 
-from glsim_mm.search import Encoder, add_images, add_to_location, build_gallery
+from glsim_mm.search import Encoder, ImageSearch, add_images, build_gallery
 from retrieval.errors import UserError
 from retrieval.gallery import create_gallery, open_gallery
 
@@ -30,8 +30,9 @@ def rows(location) -> dict[str, tuple]:
         }
 
 
-def add(location, images, **options):
-    return add_to_location(location, images, device='cpu', **{**QUIET, **options})
+def add(location, images, config=None, checkpoint=None, **options):
+    with ImageSearch.open(location, config, checkpoint, device='cpu', writable=True) as search:
+        return search.add(images, **{**QUIET, **options})
 
 
 def test_only_new_images_go_through_the_model(location, photos, counter):

@@ -41,14 +41,15 @@ def check(args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Add and say what was done."""
-    from glsim_mm.search import add_to_location, format_report
+    from glsim_mm.search import ImageSearch, format_report
 
     options = vars(args)
-    gallery, images, config, checkpoint = (options.pop(name) for name in ('gallery', 'images', 'config', 'checkpoint'))
-    progress = not options.pop('no_progress')
+    model = {name: options.pop(name) for name in ('config', 'checkpoint', 'device', 'amp')}
+    gallery, images, progress = options.pop('gallery'), options.pop('images'), not options.pop('no_progress')
     try:
-        images = (images[0] if len(images) == 1 else images) or None
-        report = add_to_location(gallery, images, config, checkpoint, progress=progress, **options)
+        with ImageSearch.open(gallery, **model, writable=True) as search:
+            images = (images[0] if len(images) == 1 else images) or None
+            report = search.add(images, progress=progress, **options)
     except KeyboardInterrupt:
         sys.stderr.write('stopped; the same command goes on from here\n')
         sys.exit(130)
