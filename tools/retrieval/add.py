@@ -57,4 +57,5 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args(), check=check)
+    arguments = parse_args()
+    run(main, arguments, needs_model=not (arguments.checkpoint or '').endswith('.onnx'), check=check)
