@@ -107,6 +107,34 @@ def pad_hits(hits: Hits, k: int, metric: str) -> Hits:
     return Hits(scores, np.pad(hits.ids, width, constant_values=-1))
 
 
+def without_own(ids: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Neighbours of queries that were searched among themselves, the query itself left out.
+
+    Args:
+        ids: Integers, (m, k), best first.
+        own: Integers, (m,), what stands for each query itself; -1 for nothing.
+
+    Returns:
+        (m, k); -1 at the end of a query that was among its neighbours. That need not be the first of them: equal
+        embeddings come in any order.
+    """
+    return np.pad(ids, ((0, 0), (0, 1)), constant_values=-1)[_others(ids, own)].reshape(ids.shape)
+
+
+def hits_without_own(hits: Hits, own: np.ndarray, metric: str) -> Hits:
+    """Hits of queries that were searched among themselves, see :func:`without_own`."""
+    scores = np.pad(hits.scores, ((0, 0), (0, 1)), constant_values=worst_score(metric))
+    return Hits(scores[_others(hits.ids, own)].reshape(hits.scores.shape), without_own(hits.ids, own))
+
+
+def _others(ids: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Which of k neighbours, and one more at the end, are not the query itself: bool (m, k + 1), k true in each row."""
+    kept = np.ones((len(ids), ids.shape[1] + 1), bool)
+    kept[:, :-1] = (ids != own[:, None]) | (own < 0)[:, None]
+    kept[:, -1] = ~kept.all(axis=1)
+    return kept
+
+
 def merge_ranges(found: Sequence[RangeHits], num_queries: int, metric: str) -> RangeHits:
     """Hits of the same queries within a radius in several parts, as one result.
 

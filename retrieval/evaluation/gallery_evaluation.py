@@ -14,11 +14,11 @@ from ..gallery.backends import is_folder, open_gallery
 from ..gallery.conditions import Condition, read_conditions
 from ..gallery.contract import GalleryReader, Space
 from ..gallery.spaces import Spaces
-from ..hits import Hits, worst_score
+from ..hits import hits_without_own
 from ..ranking import rerank
 from .evaluation_report import RetrievalReport
 from .labels import encode_labels, unseen_classes
-from .ranking_scores import DEFAULT_KS, DEFAULT_MEMORY, evaluate, keeps_others
+from .ranking_scores import DEFAULT_KS, DEFAULT_MEMORY, evaluate
 
 DEFAULT_DEPTH = 100
 _RECORDS_AT_ONCE = 1024
@@ -114,22 +114,17 @@ class _Ranker:
         query_ids, own = self.query_ids[places], self.own_ids[places]
         queries = {space: self.source.vectors(query_ids, of_query) for space, of_query in self.spaces.items()}
         wanted = min(max(k, self.depth if self.method else 0) + bool((own >= 0).any()), len(self.ids))
-        hits = self._without_own(self.gallery.search(queries, wanted, **self.search_options, transformed=True), own)
+        metric = self.gallery.manifest.metric
+        hits = self.gallery.search(queries, wanted, **self.search_options, transformed=True)
+        hits = hits_without_own(hits, own, metric)
         if self.method is not None:
             patches = self.source.patches(query_ids) if self.method == 'region' else None
             context = {name: self.search_options[name] for name in ('space', 'where')}
             how = dict(
                 transformed=True, depth=self.depth, k=wanted, query_patches=patches, **context, **self.method_options
             )
-            hits = self._without_own(rerank(self.gallery, queries, hits, self.method, **how), own)
+            hits = hits_without_own(rerank(self.gallery, queries, hits, self.method, **how), own, metric)
         return rows_of(hits.ids[:, :k], self.ids)
-
-    def _without_own(self, hits: Hits, own: np.ndarray) -> Hits:
-        kept = keeps_others(hits.ids, own)
-        worst = worst_score(self.gallery.manifest.metric)
-        scores = np.pad(hits.scores, ((0, 0), (0, 1)), constant_values=worst)
-        ids = np.pad(hits.ids, ((0, 0), (0, 1)), constant_values=-1)
-        return Hits(scores[kept].reshape(hits.scores.shape), ids[kept].reshape(hits.ids.shape))
 
 
 def rows_of(found: np.ndarray, ids: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..errors import RetrievalError
+from ..hits import without_own
 from ..metrics import metrics_of
 from ..vectors import METRICS, check_embeddings, faiss_metric, import_faiss, unit_length
 from .evaluation_report import RetrievalReport, summarize
@@ -167,28 +168,6 @@ def evaluate(
             values[name][places] = metric.scores(found[depths[name]], num_relevant[places])
         start += len(places)
     return summarize(values, codes)
-
-
-def without_own(ids: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Neighbours of queries that were searched among themselves, the query itself left out.
-
-    Args:
-        ids: Integers, (m, k), best first.
-        own: Integers, (m,), what stands for each query itself; -1 for nothing.
-
-    Returns:
-        (m, k); -1 at the end of a query that was among its neighbours. That need not be the first of them: equal
-        embeddings come in any order.
-    """
-    return np.pad(ids, ((0, 0), (0, 1)), constant_values=-1)[keeps_others(ids, own)].reshape(ids.shape)
-
-
-def keeps_others(ids: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Which of k neighbours, and one more at the end, are not the query itself: bool (m, k + 1), k true in each row."""
-    kept = np.ones((len(ids), ids.shape[1] + 1), bool)
-    kept[:, :-1] = (ids != own[:, None]) | (own < 0)[:, None]
-    kept[:, -1] = ~kept.all(axis=1)
-    return kept
 
 
 def _exact_searcher(gallery: np.ndarray, queries: np.ndarray, metric: str, own_rows: np.ndarray) -> Search:

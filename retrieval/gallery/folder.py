@@ -356,7 +356,7 @@ class FolderWriter(FolderReader, GalleryWriter):
                 if len(known):
                     raise RetrievalError(f'id {known[0]} is in the gallery already; use update, or another id')
         named = _with_ids(records, numbers)
-        patches = check_patches(patches, count, state.meta['patch_shape'], not len(state))
+        patches = check_patches(patches, count, state.meta['patch_shape'], lambda: not len(state))
         self._write_rows(NewRows(numbers, {name: [array] for name, array in vectors.items()}, patches), named)
         return numbers
 
@@ -387,7 +387,7 @@ class FolderWriter(FolderReader, GalleryWriter):
         if patches is None:
             patches = self.patches(numbers)
         else:
-            patches = check_patches(patches, len(numbers), state.meta['patch_shape'], not len(state))
+            patches = check_patches(patches, len(numbers), state.meta['patch_shape'], lambda: not len(state))
         self._write_rows(NewRows(numbers, whole, patches), named, replaced=numbers)
 
     def remove(self, ids: Ids | None = None, where: Any = None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +76,14 @@ class Spaces:
             raise RetrievalError(f'weights of spaces must be above 0, got {dict(weights)}')
         if not isinstance(queries, Mapping):
             raise RetrievalError(f'give queries of each space: {{{", ".join(weights)}: ...}}')
-        return {name: self.queries(queries, self.space(name), transformed) for name in weights}
+        return self.compared(queries, weights, transformed)
+
+    def compared(self, queries: Embeddings, space: Space, transformed: bool = False) -> dict[str, np.ndarray]:
+        """Queries of every space that a search compares; RetrievalError if there are none or they do not fit."""
+        names = list(self.weights(space))
+        if len(names) > 1 and not isinstance(queries, Mapping):
+            raise RetrievalError(f'spaces {", ".join(names)} need queries of each: give a dict of arrays')
+        return {name: self.queries(queries, name, transformed) for name in names}
 
     def rows(self, embeddings: Embeddings, transformed: bool = False) -> dict[str, np.ndarray]:
         """New embeddings of some spaces as they are stored.
@@ -118,14 +125,16 @@ class Spaces:
         return unit_length(array, name) if self.metric == 'cosine' else array
 
 
-def check_patches(patches: np.ndarray | None, count: int, known: list[int] | None, is_empty: bool) -> np.ndarray | None:
+def check_patches(
+    patches: np.ndarray | None, count: int, known: list[int] | None, is_empty: Callable[[], bool]
+) -> np.ndarray | None:
     """Patches in the form that is stored; all rows of a gallery have them, or none.
 
     Args:
         patches: Floating point, (n, O, C).
         count: n.
         known: O and C of the gallery; None where it keeps no patches.
-        is_empty: Whether the gallery has no rows, so that anything goes.
+        is_empty: Whether the gallery has no rows, so that anything goes; asked only where it matters.
 
     Returns:
         float16, (n, O, C).
@@ -134,13 +143,13 @@ def check_patches(patches: np.ndarray | None, count: int, known: list[int] | Non
         RetrievalError: If they have another shape, or are there where they were not, or the other way round.
     """
     if patches is None:
-        if known is not None and not is_empty:
+        if known is not None and not is_empty():
             raise RetrievalError('the gallery keeps patches of every row: give patches of the new ones too')
         return None
     array = np.asarray(patches)
     if array.dtype.kind != 'f' or array.ndim != 3 or len(array) != count or 0 in array.shape:
         raise RetrievalError(f'patches must be floating point ({count}, O, C), got {array.dtype} {array.shape}')
-    if list(array.shape[1:]) != known and not is_empty:
+    if list(array.shape[1:]) != known and not is_empty():
         raise RetrievalError(
             'the rows that are there have no patches; build the gallery anew to keep them'
             if known is None

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..errors import RetrievalError
+from ..hits import without_own
 from ..vectors import check_embeddings, exact_search, unit_length
 
 _AUGMENT_BATCH = 1024
@@ -25,9 +26,9 @@ def expand(
     Args:
         queries: float32, (m, d), rows not zero.
         neighbors: float32, (m, n, d), n >= 0.
-        alpha: >= 0. Defaults to 0, equal weights.
-        present: bool, (m, n); which neighbours there are. Defaults to all.
-        unit: Scale the result to length 1, for cosine similarity.
+        alpha: >= 0; 0 for equal weights.
+        present: bool, (m, n); which neighbours there are, None for all.
+        unit: Whether to scale the result to length 1, for cosine similarity.
 
     Returns:
         float32, (m, d).
@@ -66,7 +67,7 @@ def augment_database(
         vectors: float32, (n, d).
         num_neighbors: Neighbours of each besides itself, >= 0.
         alpha: See :func:`expand`.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``. Defaults to ``'cosine'``, which returns unit length.
+        metric: ``'cosine'``, for which the result has unit length, ``'ip'`` or ``'l2'``.
 
     Returns:
         float32, (n, d), rows in the same order.
@@ -82,22 +83,9 @@ def augment_database(
     augmented = np.empty_like(vectors)
     for start in range(0, len(vectors), _AUGMENT_BATCH):
         rows = np.arange(start, min(start + _AUGMENT_BATCH, len(vectors)))
-        found = without_own(exact_search(vectors, vectors[rows], num_neighbors + 1, metric)[1], rows)
+        nearest = exact_search(vectors, vectors[rows], num_neighbors + 1, metric)[1]
+        found = without_own(nearest, rows)[:, :-1]
         present = found >= 0
         neighbors = vectors[np.where(present, found, 0)]
         augmented[rows] = expand(vectors[rows], neighbors, alpha, present, unit=metric == 'cosine')
     return augmented
-
-
-def without_own(ids: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Neighbours of rows that were searched for in their own gallery, themselves left out.
-
-    Args:
-        ids: int64, (m, k), best first; -1 where there is none.
-        own: int64, (m,), id of each row.
-
-    Returns:
-        int64, (m, k - 1). A row that did not find itself, as happens among equal vectors, loses its last neighbour.
-    """
-    order = np.argsort(ids == own[:, None], axis=1, kind='stable')[:, :-1]
-    return np.take_along_axis(ids, order, axis=1)

@@ -29,10 +29,10 @@ def k_reciprocal_distances(
     Args:
         queries: float32, (m, d).
         candidates: float32, (m, r, d).
-        present: bool, (m, r), which candidates there are. Defaults to all.
+        present: bool, (m, r), which candidates there are; None for all.
         k1: Neighbours that must be reciprocal, >= 1.
         k2: Nearest items over which encodings are averaged, >= 1; 1 leaves them alone.
-        weight: Of the original distance, 0 to 1, against the Jaccard distance.
+        weight: Weight of the original distance, 0 to 1, against the Jaccard distance.
 
     Returns:
         float32, (m, r), 0 to 1, the smaller the better; +inf where there is no candidate.

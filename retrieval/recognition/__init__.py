@@ -1,18 +1,17 @@
 """Recognition by neighbours: classes without training, 'unknown', groups of a taxonomy, duplicates."""
 
-from .calibration import LevelCalibration, calibrate
-from .duplicates import DuplicateGroup, find_duplicates
-from .recognizer import Candidate, Recognition, Recognizer
-from .report import (
-    duplicates_to_json,
-    format_calibration,
-    format_duplicates,
+from .duplicates import DuplicateGroup, duplicates_to_json, find_duplicates, format_duplicates
+from .recognizer import (
+    Candidate,
+    Recognition,
+    Recognizer,
+    Votes,
     format_recognition,
+    knn_vote,
     recognition_to_json,
 )
 from .taxonomy import Taxonomy, read_taxonomy
-from .unknown import auroc, choose_threshold, parse_target
-from .vote import Votes, knn_vote
+from .unknown import LevelCalibration, auroc, calibrate, choose_threshold, format_calibration, parse_target
 
 __all__ = [
     'Candidate',

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ..answers import name_of
 from ..errors import RetrievalError
+from ..gallery.contract import GalleryReader, Record
 from ..hits import RangeHits
-from .groups import Groups
-
-if TYPE_CHECKING:
-    from ..gallery import Record
-    from ..gallery.contract import GalleryReader
 
 _BATCH = 256
 _READ = 10_000
@@ -46,10 +44,10 @@ def find_duplicates(
     alike than the threshold. Memory is a batch of rows with its hits; nothing compares all pairs at once.
 
     Args:
-        gallery: Any object with the interface of :mod:`retrieval.gallery`.
+        gallery: Where to look.
         threshold: Least cosine similarity or inner product, or for ``'l2'`` largest squared distance, of similar
-            images. Defaults to None, equal files only.
-        space: Embeddings to compare. Defaults to the gallery's first.
+            images; None for equal files only.
+        space: Embeddings to compare; None for the gallery's first.
         where: Filter; only rows that pass it are compared.
 
     Returns:
@@ -106,3 +104,64 @@ def _similar(
         )
         groups.join(np.repeat(batch, np.diff(hits.limits)), np.asarray(np.searchsorted(ids, hits.ids), np.int64))
     return groups.members()
+
+
+class Groups:
+    """Disjoint sets of the numbers 0 to n - 1, united by edges; memory is n int64 and a batch of edges.
+
+    Args:
+        count: n >= 0.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._roots = np.arange(count)
+
+    def join(self, left: np.ndarray, right: np.ndarray) -> None:
+        """Unite the sets of ``left[i]`` and ``right[i]``, int64 (e,)."""
+        left, right = self._find(left), self._find(right)
+        while (apart := left != right).any():
+            low, high = np.minimum(left, right)[apart], np.maximum(left, right)[apart]
+            # Every root gets the smallest partner of this round; links lead downwards only, so there is no cycle.
+            np.minimum.at(self._roots, high, low)
+            left, right = self._find(low), self._find(high)
+
+    def members(self) -> list[np.ndarray]:
+        """Sets of two and more numbers, each ascending, ordered by their first."""
+        roots = self._find(np.arange(len(self._roots)))
+        order = np.argsort(roots, kind='stable')
+        starts = np.flatnonzero(np.diff(roots[order], prepend=-1))
+        return [group for group in np.split(order, starts[1:]) if len(group) > 1]
+
+    def _find(self, numbers: np.ndarray) -> np.ndarray:
+        """Root of each number; shortens the way for the next time."""
+        roots = self._roots[numbers]
+        while (further := self._roots[roots] != roots).any():
+            roots[further] = self._roots[roots[further]]
+        self._roots[numbers] = np.minimum(self._roots[numbers], roots)
+        return roots
+
+
+def format_duplicates(groups: Sequence[DuplicateGroup]) -> str:
+    """Duplicates as text: for each group its kind, then id and path of each image; the last line counts."""
+    blocks = [
+        '\n'.join([f'{group.kind}:', *(f'  {record.id}  {name_of(record)}' for record in group.records)])
+        for group in groups
+    ]
+    spare = sum(len(group.records) - 1 for group in groups if group.kind == 'equal')
+    similar = sum(group.kind == 'similar' for group in groups)
+    last = (
+        f'{len(groups) - similar} groups of equal files with {spare} spare copies, {similar} groups of similar images'
+    )
+    return '\n'.join([*blocks, last])
+
+
+def duplicates_to_json(groups: Sequence[DuplicateGroup]) -> list[dict[str, Any]]:
+    """Duplicates in types that JSON knows: ``kind``, ``ids`` and ``paths`` of each group."""
+    return [
+        dict(
+            kind=group.kind,
+            ids=[int(record.id) for record in group.records],
+            paths=[record.path for record in group.records],
+        )
+        for group in groups
+    ]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import RetrievalError
+from ..gallery.conditions import Condition, read_conditions
+from ..gallery.contract import Embeddings, GalleryReader, Space
+from ..gallery.spaces import Spaces
 from ..hits import Hits
-from ..ranking.candidates import space_weights
-from .filters import outside
 from .taxonomy import Taxonomy
-from .vote import Votes, knn_vote
 
-if TYPE_CHECKING:
-    from ..gallery.contract import GalleryReader
-
+UNKNOWN = 'unknown'
 Group = tuple[str, ...]
 
 
@@ -28,7 +26,7 @@ class Candidate:
     Attributes:
         label: Class.
         share: Its part of the votes, 0 to 1.
-        similarity: Of its nearest image, see :func:`similarities`.
+        similarity: Similarity of its nearest image, see :func:`similarities`.
     """
 
     label: str
@@ -44,7 +42,7 @@ class Recognition:
         label: Class; its group where the class is uncertain; None for unknown.
         level: Steps above the classes that the answer is at: 0 for a class, 1 for a parent; -1 for unknown.
         path: Groups of the answer from the coarsest down, and itself; empty for unknown.
-        confidence: Support of the answer, 0 to 1 for cosine; of the best class where unknown.
+        confidence: Support of the answer, or of the best class where it is unknown; 0 to 1 for cosine.
         candidates: Classes among the neighbours, that with the largest share first.
         neighbors: Ids of the neighbours, nearest first.
     """
@@ -65,13 +63,16 @@ class Recognizer:
     Support is part of the votes times similarity: it is low both where neighbours disagree and where all are far. So
     siblings that share the votes lead to their parent, and an image unlike all others to unknown.
 
+    Example:
+        >>> recognizer = Recognizer(open_gallery('gallery'), k=10, thresholds=0.4)
+        >>> [answer.label or 'unknown' for answer in recognizer.recognize(embeddings)]
+
     Args:
-        gallery: With labels; any object with the interface of :mod:`retrieval.gallery`.
+        gallery: A gallery whose rows have labels.
         k: Neighbours that vote, >= 1.
         temperature: See :func:`knn_vote`.
         thresholds: Least support of an answer at level 0 (classes), 1 (parents) and so on; the last is for all levels
-            above it too. See :func:`retrieval.recognition.calibrate`. Defaults to none: whatever has a neighbour is
-            known.
+            above it too, see :func:`retrieval.recognition.calibrate`. With none, whatever has a neighbour is known.
         taxonomy: Groups above the classes.
         space: Embeddings to compare, as in the gallery's ``search``.
         where: Filter; only rows that pass it vote.
@@ -87,7 +88,7 @@ class Recognizer:
         temperature: float = 0.07,
         thresholds: float | Sequence[float] = (),
         taxonomy: Taxonomy | None = None,
-        space: str | Mapping[str, float] | None = None,
+        space: Space = None,
         where: Any = None,
     ) -> None:
         if k < 1:
@@ -100,7 +101,7 @@ class Recognizer:
         self.space = space
         self.where = where
 
-    def recognize(self, queries: np.ndarray | Mapping[str, np.ndarray]) -> list[Recognition]:
+    def recognize(self, queries: Embeddings) -> list[Recognition]:
         """Recognise images.
 
         Args:
@@ -125,15 +126,14 @@ class Recognizer:
             k: How many, >= 1.
             without: Classes that must not be among them.
 
-        Returns:
-            (m, k).
-
         Raises:
             RetrievalError: If an id is not in the gallery.
         """
-        spaces = space_weights(self.gallery, self.space)
+        spaces = Spaces.of(self.gallery).weights(self.space)
         queries = {name: self.gallery.vectors(ids, name) for name in spaces}
-        where = outside(self.where, without) if without else self.where
+        where = self.where
+        if without:
+            where = [*read_conditions(where), Condition('label', 'not in', tuple(without))]
         return self.gallery.search(queries, k, space=self.space, where=where, transformed=True)
 
     def labels(self, ids: np.ndarray) -> np.ndarray:
@@ -209,3 +209,102 @@ def similarities(scores: np.ndarray, metric: str) -> np.ndarray:
     if metric != 'l2':
         return scores
     return np.where(np.isfinite(scores), 1 / (1 + scores), -np.inf)
+
+
+class Votes(NamedTuple):
+    """Classes among the neighbours of each query, that with the largest share first.
+
+    Attributes:
+        codes: int64, (m, c), classes; -1 where a query has fewer.
+        shares: float32, (m, c), 0 to 1, the class's part of all votes; the rows sum to 1, or to 0 for a query without
+            neighbours.
+        supports: float32, (m, c), the class's part of the votes times the similarities that cast them, negative ones as
+            0: low where neighbours disagree and where they are far. What several classes have in common has the sum of
+            their supports.
+        similarities: float32, (m, c), of the class's nearest neighbour; -inf where there is no class.
+    """
+
+    codes: np.ndarray
+    shares: np.ndarray
+    supports: np.ndarray
+    similarities: np.ndarray
+
+
+def knn_vote(similarities: np.ndarray, codes: np.ndarray, temperature: float = 0.07) -> Votes:
+    """Weighted vote: a neighbour of similarity s has ``exp(s / temperature)`` votes for its class.
+
+    Source: Wu et al., arXiv 1805.01978, section 3.4; with temperature 0.07 the evaluation of DINO (arXiv 2104.14294).
+
+    Args:
+        similarities: Floating point, (m, k), the larger the more alike; not finite where there is no neighbour.
+        codes: Integers, (m, k), class of each neighbour, >= 0; -1 for one that has no class or is missing.
+        temperature: > 0; the smaller, the more the nearest neighbours count; +inf gives each one vote.
+
+    Returns:
+        Votes of at most k classes for each query; equal shares in the order of ``similarities``, then of the codes.
+
+    Raises:
+        RetrievalError: If shapes differ or the temperature is not positive.
+    """
+    similarities, codes = np.asarray(similarities, np.float64), np.asarray(codes, np.int64)
+    if similarities.ndim != 2 or similarities.shape != codes.shape:
+        raise RetrievalError(f'similarities {similarities.shape} and codes {codes.shape} must be (m, k) both')
+    if not temperature > 0:
+        raise RetrievalError(f'temperature must be positive, got {temperature}')
+    votes = (codes >= 0) & np.isfinite(similarities)
+    masked = np.where(votes, similarities, -np.inf)
+    largest = masked.max(axis=1, keepdims=True, initial=-np.inf)
+    weights = np.exp((masked - np.where(np.isfinite(largest), largest, 0)) / temperature)
+    weights[~votes] = 0
+    rows = np.nonzero(votes)[0]
+    pairs, groups = np.unique(np.stack([rows, codes[votes]], axis=1), axis=0, return_inverse=True)
+    groups = groups.reshape(-1)  # numpy 2.0 keeps the axis
+    parts = weights[votes] / weights.sum(axis=1)[rows]
+    shares = np.bincount(groups, parts, len(pairs))
+    supports = np.bincount(groups, parts * np.clip(masked[votes], 0, None), len(pairs))
+    nearest = np.full(len(pairs), -np.inf)
+    np.maximum.at(nearest, groups, masked[votes])
+    return _table(pairs, shares, supports, nearest, len(codes))
+
+
+def _table(pairs: np.ndarray, shares: np.ndarray, supports: np.ndarray, nearest: np.ndarray, num_rows: int) -> Votes:
+    """Pairs (row, class) as one row per query."""
+    order = np.lexsort((pairs[:, 1], -nearest, -shares, pairs[:, 0]))
+    rows = pairs[order, 0]
+    counts = np.bincount(rows, minlength=num_rows)
+    columns = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    width = int(counts.max(initial=0))
+    result = Votes(
+        np.full((num_rows, width), -1, np.int64),
+        np.zeros((num_rows, width), np.float32),
+        np.zeros((num_rows, width), np.float32),
+        np.full((num_rows, width), -np.inf, np.float32),
+    )
+    for target, values in zip(result, (pairs[order, 1], shares[order], supports[order], nearest[order])):
+        target[rows, columns] = values
+    return result
+
+
+def format_recognition(path: str, recognition: Recognition) -> str:
+    """One line: image, answer, confidence, and the classes that had votes.
+
+    For example ``a.jpg: Wren (0.71); votes: Wren 0.90, Robin 0.10``; a group has ``group`` before it.
+    """
+    votes = ', '.join(f'{candidate.label} {candidate.share:.2f}' for candidate in recognition.candidates[:3])
+    answer = UNKNOWN if recognition.label is None else recognition.label
+    kind = 'group ' if recognition.level > 0 else ''
+    return f'{path}: {kind}{answer} ({recognition.confidence:.2f}); votes: {votes or "none"}'
+
+
+def recognition_to_json(path: str, recognition: Recognition) -> dict[str, Any]:
+    """A recognition and the path of its image in types that JSON knows; ``label`` is None for unknown."""
+    candidates = [dict(label=one.label, share=one.share, similarity=one.similarity) for one in recognition.candidates]
+    return dict(
+        path=path,
+        label=recognition.label,
+        level=recognition.level,
+        groups=list(recognition.path[:-1]),
+        confidence=recognition.confidence,
+        candidates=candidates,
+        neighbors=recognition.neighbors,
+    )

@@ -5,19 +5,19 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..errors import RetrievalError
-
-if TYPE_CHECKING:
-    from ..gallery import Record
-    from ..gallery.contract import GalleryReader
+from ..gallery.contract import GalleryReader, Record
 
 
 class Taxonomy:
     """A tree above the classes.
 
     A group is known by its whole way from the top, so that groups of one name in different branches are different.
+
+    Example:
+        >>> Taxonomy({'Wren': ['birds', 'songbirds']}).group('Wren', 1)
+        ('birds', 'songbirds')
 
     Args:
         ancestors: Groups of each class, the coarsest first, without a root that all share, as in the metainfo of the
@@ -35,9 +35,6 @@ class Taxonomy:
 
         Args:
             path: CSV file, UTF-8, the class in the first column, the coarsest group in the last.
-
-        Returns:
-            The tree.
 
         Raises:
             RetrievalError: If the file cannot be read, a line has no class or a gap, or a class stands there twice.
@@ -64,14 +61,11 @@ class Taxonomy:
 
     @classmethod
     def from_records(cls, records: Iterable[Record], columns: Sequence[str]) -> Taxonomy:
-        """Read it from metadata of a gallery's rows.
+        """Read the tree from metadata of a gallery's rows; for a class it ends at the first column without a value.
 
         Args:
             records: Rows; those without a label count for nothing.
             columns: Metadata columns from the parent up, for example ``['genus', 'family']``.
-
-        Returns:
-            The tree; it ends, for a class, at the first column without a value.
 
         Raises:
             RetrievalError: If rows of one class differ in a column.
@@ -119,12 +113,9 @@ def read_taxonomy(
     """Taxonomy of a gallery's classes, from a table or from the gallery's own columns.
 
     Args:
-        gallery: Whose columns are read; with a table it is not looked at.
+        gallery: Its columns are read; with a table it is not looked at.
         table: See :meth:`Taxonomy.from_csv`.
-        columns: See :meth:`Taxonomy.from_records`.
-
-    Returns:
-        None if neither is given.
+        columns: See :meth:`Taxonomy.from_records`; without either there is no taxonomy.
 
     Raises:
         RetrievalError: If the table or the columns cannot be used.

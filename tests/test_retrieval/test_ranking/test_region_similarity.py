@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.errors import RetrievalError
+from retrieval.ranking import patch_regions as module
 from retrieval.ranking import region_similarity
-from retrieval.ranking import regions as module
 
 
 def _loop(query, candidate):

@@ -10,12 +10,12 @@ from retrieval.gallery import Record, create_gallery
 from retrieval.hits import Hits
 from retrieval.ranking import (
     METHODS,
-    candidates,
     expand,
     fit_patch_whitening,
     k_reciprocal_distances,
     region_similarity,
     rerank,
+    reranking,
     whiten_patches,
 )
 from retrieval.whitening import Whitening
@@ -187,7 +187,7 @@ def test_expansion_by_no_neighbors_changes_nothing(gallery, queries):
 def test_blocks_do_not_change_the_result(gallery, queries, query_patches, monkeypatch):
     hits = gallery.search(queries, 15)
     before = [rerank(gallery, queries, hits, method, query_patches=query_patches) for method in METHODS]
-    monkeypatch.setattr(candidates, 'BLOCK_BYTES', 1)
+    monkeypatch.setattr(reranking, 'BLOCK_BYTES', 1)
     for method, result in zip(METHODS, before):
         again = rerank(gallery, queries, hits, method, query_patches=query_patches)
         np.testing.assert_array_equal(again.ids, result.ids)
@@ -210,7 +210,7 @@ def test_no_hits_at_all(gallery, queries, query_patches):
         (dict(space='none'), "no space 'none'; it has global, crop"),
         (dict(space={'global': 1.0, 'crop': -1.0}), 'negative'),
         (dict(queries=np.ones((5, 3), np.float32)), '3 columns'),
-        (dict(queries={'crop': np.ones((5, 5), np.float32)}), "no queries for space 'global'"),
+        (dict(queries={'crop': np.ones((5, 5), np.float32)}), "no queries for the space 'global'"),
         (dict(queries=np.ones((5, 8), np.float32), space={'global': 1.0, 'crop': 1.0}), 'dict'),
         (dict(queries=np.ones((4, 8), np.float32)), 'another number of queries'),
         (dict(method='region'), 'keep_patches=True'),

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.recognition.groups import Groups
+from retrieval.recognition.duplicates import Groups
 
 
 def _search(count, edges):

@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import RetrievalError
+from ..gallery.contract import Embeddings, GalleryReader, Space
+from ..gallery.spaces import Spaces
 from ..hits import Hits
-from .candidates import Candidates, Queries, Space, blocks, query_embeddings, space_weights
+from ..whitening import Whitening
 from .expansion import expand
-from .patch_whitening import fit_patch_whitening, whiten_patches
+from .patch_regions import fit_patch_whitening, region_similarity, whiten_patches
 from .reciprocal import k_reciprocal_distances
-from .regions import region_similarity
 
-if TYPE_CHECKING:
-    from ..gallery.contract import GalleryReader
-    from ..whitening import Whitening
+BLOCK_BYTES = 128 << 20
+
+
+class Candidates(NamedTuple):
+    """A block of b queries and the r candidates of each.
+
+    Attributes:
+        rows: Places of the queries.
+        queries: float32, (b, d).
+        vectors: float32, (b, r, d); zeros where there is no candidate.
+        present: bool, (b, r).
+        ids: int64, (b, r); -1 where there is no candidate.
+        scores: float32, (b, r), of the search.
+    """
+
+    rows: slice
+    queries: np.ndarray
+    vectors: np.ndarray
+    present: np.ndarray
+    ids: np.ndarray
+    scores: np.ndarray
 
 
 def rerank(
     gallery: GalleryReader,
-    queries: Queries,
+    queries: Embeddings,
     hits: Hits,
     method: str,
     *,
@@ -55,16 +74,16 @@ def rerank(
     order, with scores lowered by a constant so that scores stay sorted.
 
     Args:
-        gallery: What was searched; any object with the interface of :mod:`retrieval.gallery`.
+        gallery: What was searched.
         queries: float32, (m, d), or one such array for each space.
         hits: (m, c), what ``gallery.search`` returned for them.
         method: One of :data:`METHODS`.
         space: As it was given to the search.
         query_patches: float16 or float32, (m, O, C), selected patches of the queries, for ``'region'``.
         where: Filter of the search, for the second search of ``'query-expansion'``.
-        depth: How many hits to re-rank, >= 1. Defaults to all.
-        k: How many to return, >= 1. Defaults to as many as there are.
-        transformed: Queries are as the gallery stores them. Defaults to False: as the model gives them.
+        depth: How many hits to re-rank, >= 1; None for all.
+        k: How many to return, >= 1; None for as many as there are.
+        transformed: Whether queries are as the gallery stores them, rather than as the model gives them.
         **options: See the table.
 
     Returns:
@@ -85,7 +104,8 @@ def rerank(
     depth, k = width if depth is None else depth, width if k is None else k
     if depth < 1 or k < 1:
         raise RetrievalError(f'depth and k must be at least 1, got {depth} and {k}')
-    embeddings = query_embeddings(gallery, queries, space, transformed)
+    spaces = Spaces.of(gallery)
+    embeddings = spaces.compared(queries, space, transformed)
     if any(len(array) != len(hits.ids) for array in embeddings.values()):
         raise RetrievalError(f'there are hits of {len(hits.ids)} queries, but another number of queries')
     if method == 'query-expansion' and options.pop('search_again', True):
@@ -100,7 +120,7 @@ def rerank(
         )
     # Patches are there as they are kept, as float32 and whitened.
     more = 0 if query_patches is None or method != 'region' else 10 * query_patches[0].size
-    for block in blocks(gallery, embeddings, first, space_weights(gallery, space), more):
+    for block in _blocks(gallery, embeddings, first, spaces.weights(space), more):
         patches = None if query_patches is None else query_patches[block.rows]
         scores[block.rows] = function(gallery, block, patches, **options)
     return _reorder(hits, scores, gallery.manifest.metric == 'l2', k)
@@ -187,10 +207,47 @@ def _second_search(
     nearest = Hits(hits.scores[:, :num_neighbors], hits.ids[:, :num_neighbors])
     expanded = {name: np.empty_like(array) for name, array in queries.items()}
     for name, array in queries.items():
-        for block in blocks(gallery, {name: array}, nearest, {name: 1.0}):
+        for block in _blocks(gallery, {name: array}, nearest, {name: 1.0}):
             unit = gallery.manifest.metric == 'cosine'
             expanded[name][block.rows] = expand(block.queries, block.vectors, alpha, block.present, unit)
     return gallery.search(expanded, k, space=space, where=where, transformed=True)
+
+
+def _fuse(arrays: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
+    """One vector of several spaces, (..., sum of d), whose products and distances are the weighted sums of theirs."""
+    if min(weights.values()) < 0:
+        raise RetrievalError(f'weights of spaces must not be negative to re-rank by them, got {dict(weights)}')
+    return np.concatenate([np.float32(weights[name] ** 0.5) * arrays[name] for name in weights], axis=-1)
+
+
+def _blocks(
+    gallery: GalleryReader,
+    queries: Mapping[str, np.ndarray],
+    hits: Hits,
+    weights: Mapping[str, float],
+    more_bytes: int = 0,
+) -> Iterator[Candidates]:
+    """Candidates with their vectors, as many queries at a time as fit into 128 MiB.
+
+    Args:
+        gallery: What was searched.
+        queries: By space, float32 (m, d), as they are compared.
+        hits: (m, r), what to re-rank.
+        weights: Weight of each space.
+        more_bytes: What a method needs for each candidate besides its vector.
+    """
+    fused = _fuse(queries, weights)
+    m, r = hits.ids.shape
+    step = max(1, BLOCK_BYTES // (max(1, r) * (4 * fused.shape[1] + more_bytes)))
+    for start in range(0, m, step):
+        rows = slice(start, min(start + step, m))
+        ids = hits.ids[rows]
+        present = ids >= 0
+        vectors = np.zeros((*ids.shape, fused.shape[1]), np.float32)
+        numbers, places = np.unique(ids[present], return_inverse=True)
+        if len(numbers):
+            vectors[present] = _fuse({name: gallery.vectors(numbers, name) for name in weights}, weights)[places]
+        yield Candidates(rows, fused[rows], vectors, present, ids, hits.scores[rows])
 
 
 def _reorder(hits: Hits, scores: np.ndarray, ascending: bool, k: int) -> Hits:
