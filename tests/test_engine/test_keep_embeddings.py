@@ -9,7 +9,8 @@ from mmpretrain.evaluation import RetrievalAveragePrecision, RetrievalRecall
 from PIL import Image
 from tiny_run import call_tool, write_config, write_images
 
-from glsim_mm.apis import load_config, run_testing, run_training
+from glsim_mm.apis import build_runner, load_config, run_testing, run_training
+from glsim_mm.engine.hooks import KeepEmbeddingsHook
 from glsim_mm.engine.hooks.run_checks import check_top_k, judges_classes
 from glsim_mm.errors import GLSimError
 from glsim_mm.evaluation import ClassDeviation, RetrievalMetrics
@@ -81,9 +82,9 @@ def test_plain_classifiers_and_mirrored_views(images, tmp_path):
 
 
 def test_without_the_metric_results_have_no_embedding(images, tmp_path):
-    cfg = config_of(tmp_path, images, 'keep_none', "\nval_dataloader['dataset']['data_prefix'] = 'train'\n")
-    runner = run_training(cfg)
-    assert not runner.model._forward_hooks
+    runner = build_runner(config_of(tmp_path, images, 'keep_none'))
+    KeepEmbeddingsHook().before_val(runner)
+    assert not runner.model._forward_hooks and not runner.model.head._forward_pre_hooks
 
 
 def test_classes_of_the_head_still_matter_to_other_metrics(images, tmp_path):

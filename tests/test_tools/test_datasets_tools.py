@@ -54,7 +54,7 @@ def test_download_leaves_what_has_no_url(tmp_path, capsys):
         (['cubs', '--root', 'x'], "error: there is no data set 'cubs'; did you mean cub"),
         (['cub'], 'NAME and --root are needed'),
         (['--root', 'x'], 'NAME and --root are needed'),
-        (['cub', '--root', 'x', '--workers', '0'], '--workers must be 1 or more'),
+        (['cub', '--root', 'x', '--workers', '0'], '--workers: must be 1 or more'),
         (['cub', '--root', __file__], 'is no folder'),
     ],
 )

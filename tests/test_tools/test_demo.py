@@ -1,8 +1,5 @@
 """The demo's configs and command lines: render, predict, draw."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +8,7 @@ from mmengine import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from PIL import Image
+from tiny_run import call_tool
 
 import glsim_mm  # noqa: F401  (registers the modules)
 from glsim_mm.apis import PictureOptions, draw_test_set
@@ -19,13 +17,6 @@ from glsim_mm.datasets.demo_set import DemoSettings, render_demo
 from glsim_mm.errors import GLSimError
 
 CONFIGS = ['glsim_vit_demo.py', 'vit_demo.py']
-
-
-def run(root: Path, *command: object) -> subprocess.CompletedProcess:
-    environment = dict(os.environ, OMP_NUM_THREADS='1')
-    return subprocess.run(
-        [sys.executable, *map(str, command)], cwd=root, env=environment, capture_output=True, text=True, timeout=300
-    )
 
 
 @pytest.fixture(scope='module')
@@ -49,20 +40,24 @@ def trained(root, tmp_path_factory):
     return made
 
 
-def test_make_demo_twice(root, tmp_path):
-    command = ['tools/datasets/make_demo.py', tmp_path / 'a demo', '--classes', 2, '--train', 1, '--test', 1]
-    first, second = run(root, *command), run(root, *command)
-    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert first.stdout == f'4 pictures of 2 classes rendered in {tmp_path / "a demo"}\n'
-    assert second.stdout == f'4 pictures of 2 classes are in {tmp_path / "a demo"}\n'
+def fail(capsys, tool: str, *arguments: object) -> str:
+    """The last line of standard error of a command line that ends with exit code 2."""
+    with pytest.raises(SystemExit) as raised:
+        call_tool(tool, *arguments)
+    assert raised.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
 
 
-def test_make_demo_refuses_a_users_folder_in_one_line(root, tmp_path):
+def test_make_demo_twice(tmp_path, capsys):
+    for words in ('rendered', 'are'):
+        call_tool('datasets/make_demo', tmp_path / 'a demo', '--classes', 2, '--train', 1, '--test', 1)
+        assert capsys.readouterr().out == f'4 pictures of 2 classes {words} in {tmp_path / "a demo"}\n'
+
+
+def test_make_demo_refuses_a_users_folder_in_one_line(tmp_path, capsys):
     (tmp_path / 'photo.jpg').touch()
-    result = run(root, 'tools/datasets/make_demo.py', tmp_path)
-    assert result.returncode == 2
-    assert result.stderr.splitlines()[-1].startswith(f'error: {tmp_path} holds files that are not of the demo set')
-    assert 'Traceback' not in result.stderr
+    line = fail(capsys, 'datasets/make_demo', tmp_path)
+    assert line.startswith(f'error: {tmp_path} holds files that are not of the demo set')
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -90,21 +85,17 @@ def test_checkpoint_of_another_model_is_told(demo, trained, tmp_path):
         draw_test_set(cfg, str(trained['vit_demo.py'][1]), tmp_path)
 
 
-def test_visualize_from_the_command_line(root, demo, trained, tmp_path):
-    command = ['tools/visualize.py', root / 'configs/glsim_vit_demo.py', trained['glsim_vit_demo.py'][1]]
+def test_visualize_from_the_command_line(root, demo, trained, tmp_path, capsys):
     config = tmp_path / 'mine.py'
-    config.write_text(f'_base_ = {str(command[1])!r}\ntest_dataloader = dict(dataset=dict(data_root={str(demo)!r}))\n')
-    result = run(root, command[0], config, command[2], '--out-dir', tmp_path / 'out', '--num', 2)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.endswith(f'2 pictures in {tmp_path / "out"}, all of them in {tmp_path / "out" / SHEET}\n')
+    base = str(root / 'configs' / 'glsim_vit_demo.py')
+    config.write_text(f'_base_ = {base!r}\ntest_dataloader = dict(dataset=dict(data_root={str(demo)!r}))\n')
+    call_tool('visualize', config, trained['glsim_vit_demo.py'][1], '--out-dir', tmp_path / 'out', '--num', 2)
+    out = capsys.readouterr().out
+    assert out.endswith(f'2 pictures in {tmp_path / "out"}, all of them in {tmp_path / "out" / SHEET}\n')
     assert len(list((tmp_path / 'out').rglob('*.png'))) == 3
 
 
-def test_missing_files_are_told_in_one_line(root, tmp_path):
-    result = run(root, 'tools/visualize.py', 'configs/glsim_vit_demo.py', tmp_path / 'no.pth', '--cfg-options')
-    assert result.returncode == 2
+def test_missing_files_are_told_in_one_line(root, tmp_path, capsys):
     config = root / 'configs' / 'glsim_vit_demo.py'
-    result = run(root, 'tools/visualize.py', config, tmp_path / 'no.pth', '--out-dir', tmp_path / 'out')
-    assert result.returncode == 2
-    assert result.stderr.splitlines()[-1].startswith('error: ')
-    assert 'Traceback' not in result.stderr
+    fail(capsys, 'visualize', config, tmp_path / 'no.pth', '--cfg-options')
+    assert fail(capsys, 'visualize', config, tmp_path / 'no.pth', '--out-dir', tmp_path / 'out').startswith('error: ')

@@ -2,13 +2,14 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from command_line import run
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         description='Render a data set of look-alike fish that one small mark tells apart, in the layout of '
@@ -20,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--test', type=int, default=50, help='test pictures per class; default: 50')
     parser.add_argument('--size', type=int, default=96, help='side of the pictures in pixels; default: 96')
     parser.add_argument('--seed', type=int, default=0, help='other seeds give other pictures; default: 0')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:

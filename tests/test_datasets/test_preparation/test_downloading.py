@@ -22,7 +22,7 @@ def is_alone(path: Path) -> bool:
     return [other.name for other in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize('checksum', [MD5, SHA256, SHA256.upper().replace('SHA', 'sha'), None])
+@pytest.mark.parametrize('checksum', [MD5, SHA256.upper().replace('SHA', 'sha'), None])
 def test_plain(tmp_path, checksum):
     steps = []
     with file_server(files={'data.bin': CONTENT}) as server:
@@ -83,8 +83,9 @@ def test_a_complete_part_is_only_checked(tmp_path, size):
     assert server.requests == ([f'bytes={len(CONTENT)}-'] if size is None else [])
 
 
-@pytest.mark.parametrize('size', [None, len(CONTENT)])
-@pytest.mark.parametrize('old', [b'x' * 500, CONTENT + b'more'])
+@pytest.mark.parametrize(
+    'size, old', [(None, b'x' * 500), (None, CONTENT + b'more'), (len(CONTENT), CONTENT + b'more')]
+)
 def test_a_part_of_another_file_is_thrown_away(tmp_path, size, old):
     (tmp_path / 'data.bin.part').write_bytes(old)
     with file_server(files={'data.bin': CONTENT}) as server:
@@ -131,7 +132,7 @@ def test_nobody_listens(tmp_path):
         fetch(server, tmp_path / 'data.bin', attempts=2)
 
 
-@pytest.mark.parametrize('url', ['ftp://host/x', 'data:,x', 'x.zip', '', 'javascript:1', '/etc/passwd'])
+@pytest.mark.parametrize('url', ['ftp://host/x', '', '/etc/passwd'])
 def test_other_schemes_are_refused(tmp_path, url):
     with pytest.raises(GLSimError, match='none of the schemes https, http, file'):
         download(url, tmp_path / 'x')

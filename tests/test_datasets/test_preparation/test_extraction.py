@@ -17,7 +17,7 @@ from glsim_mm.datasets.preparation.archives import extract, safe_path
 from glsim_mm.errors import GLSimError
 
 FILES = {'top/images/a b/ä.jpg': b'a' * 3000, 'top/images.txt': b'1 a b/x.jpg\n', 'beside.txt': b'beside'}
-KINDS = ['data.zip', 'data.tar', 'data.tar.gz', 'data.tgz', 'data.tar.bz2', 'data.tar.xz']
+KINDS = ['data.zip', 'data.tar', 'data.tgz', 'data.tar.bz2', 'data.tar.xz']
 HOSTILE = ['../x', '/etc/x', 'a/../../x', 'a/..', '..', 'C:/x', 'C:x', '\\x', '..\\x', 'a\\..\\..\\x', '//host/share/x']
 NOISE = np.random.default_rng(0).bytes(20000)
 
@@ -64,9 +64,8 @@ def test_everything(tmp_path, target, kind):
     assert contents(target) == {**FILES, 'mine.txt': b'mine'}
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_the_folder_that_has_what_is_wanted(tmp_path, target, kind):
-    extract(write_archive(tmp_path / kind, FILES), target, ['pictures|images', 'images.txt'])
+def test_the_folder_that_has_what_is_wanted(tmp_path, target):
+    extract(write_archive(tmp_path / 'data.zip', FILES), target, ['pictures|images', 'images.txt'])
     assert contents(target) == {
         'images/a b/ä.jpg': b'a' * 3000,
         'images.txt': b'1 a b/x.jpg\n',
@@ -128,8 +127,7 @@ def test_an_archive_of_something_else(tmp_path, target):
     assert_untouched(tmp_path, target)
 
 
-@pytest.mark.parametrize('kind', ['data.zip', 'data.tar.gz'])
-@pytest.mark.parametrize('name', HOSTILE)
+@pytest.mark.parametrize('kind, name', [*(('data.zip', name) for name in HOSTILE), ('data.tar.gz', '../x')])
 def test_members_that_would_leave_the_folder(tmp_path, target, kind, name):
     archive = write_archive(tmp_path / kind, {'good.txt': b'good', name: b'bad'})
     with pytest.raises(GLSimError, match='would leave the folder') as raised:
@@ -177,15 +175,15 @@ def test_links_and_devices_in_zip(tmp_path, target, kind):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('share', [0.0, 0.01, 0.5, 0.8])
-def test_truncated(tmp_path, target, kind, share):
+def test_truncated(tmp_path, target, kind):
     archive = write_archive(tmp_path / kind, {'a.bin': NOISE, 'b.bin': NOISE[::-1], 'c.bin': NOISE[::2]})
     content = archive.read_bytes()
-    archive.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(GLSimError, match='it is incomplete or damaged, remove it and download it again') as raised:
-        extract(archive, target)
-    assert str(archive) in str(raised.value) and '\n' not in str(raised.value)
-    assert_untouched(tmp_path, target)
+    for share in (0.0, 0.01, 0.5, 0.8):
+        archive.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(GLSimError, match='it is incomplete or damaged, remove it and download it again') as raised:
+            extract(archive, target)
+        assert str(archive) in str(raised.value) and '\n' not in str(raised.value)
+        assert_untouched(tmp_path, target)
 
 
 def test_tar_cut_off_between_two_members(tmp_path, target):
@@ -197,7 +195,7 @@ def test_tar_cut_off_between_two_members(tmp_path, target):
         assert_untouched(tmp_path, target)
 
 
-@pytest.mark.parametrize('kind', ['data.zip', 'data.tar.gz', 'data.tar.xz', 'data.tar.bz2'])
+@pytest.mark.parametrize('kind', [kind for kind in KINDS if kind != 'data.tar'])
 def test_damaged_in_the_middle(tmp_path, target, kind):
     archive = write_archive(tmp_path / kind, {'a.bin': NOISE, 'b.bin': NOISE[::-1]})
     content = bytearray(archive.read_bytes())
@@ -266,12 +264,3 @@ def test_a_safe_path_never_leaves(parts, separator):
     assert not path.is_absolute() and '..' not in path.parts
     folder = PurePosixPath('/data/target')
     assert (folder / path).is_relative_to(folder)
-
-
-@given(st.text(max_size=20))
-def test_any_text_as_a_name(name):
-    try:
-        path = safe_path(name, Path('x.zip'))
-    except GLSimError:
-        return
-    assert not path.is_absolute() and '..' not in path.parts and '\0' not in str(path)
