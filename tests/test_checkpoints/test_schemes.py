@@ -174,7 +174,7 @@ def test_another_model_of_the_authors_is_refused(shared_root, tmp_path):
         load_whole(str(tmp_path / 'w.pth'))
     del content['model.anchor_conv_stem.weight'], content['model.encoder.blocks.1.attn.proj_k.weight']
     torch.save({'model': content}, tmp_path / 'w.pth')
-    with pytest.raises(GLSimError, match=r'w\.pth.*lacks its k projection'):
+    with pytest.raises(GLSimError, match=r'w\.pth.*lack encoder\.blocks\.1\.attn\.proj_k\.weight'):
         load_whole(str(tmp_path / 'w.pth'))
 
 
