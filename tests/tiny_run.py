@@ -80,12 +80,12 @@ def run_command(*command: object, cwd: Path, **environment: str) -> subprocess.C
 
 def call_tool(name: str, *arguments: object) -> None:
     """Call a command line of tools/ in this process; a user's mistake raises SystemExit."""
-    module = _load_tool(name)
+    module = load_tool(name)
     args = module.parse_args([str(argument) for argument in arguments])
     module.run(module.main, args, check=getattr(module, 'check', None))
 
 
-def _load_tool(name: str) -> ModuleType:
+def load_tool(name: str) -> ModuleType:
     tools = str(ROOT / 'tools')
     if tools not in sys.path:
         sys.path.insert(0, tools)

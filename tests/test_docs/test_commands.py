@@ -1,0 +1,129 @@
+"""Every fenced command and every example in README.md and docs/ runs, or says in its first line what it needs.
+
+A block of shell commands or Python runs as it stands in a small world: a tiny model under the names that the pages use,
+a dozen photos, a gallery. A block that begins with a comment ``# Needs ...`` is not run, but its command lines are parsed
+by the tools' own parsers. A block that begins with ``# In a config`` is loaded as a config, or part of one.
+"""
+
+import ast
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from mmengine import Config
+from mmpretrain.registry import MODELS
+from PIL import Image
+from tiny_run import ROOT, call_tool, load_tool, write_config, write_images
+
+PAGES = sorted(['README.md', *(path.relative_to(ROOT).as_posix() for path in (ROOT / 'docs').rglob('*.md'))])
+FENCE = re.compile(r'^```(bash|python)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+CONFIGS = ('glsim_vit_cub', 'my_products')
+# What stands for a file of the reader's own, in pages that are about no config in particular.
+NAMES = {'CONFIG': 'configs/my_products.py', 'CHECKPOINT': 'work_dirs/my_products/epoch_50.pth', 'GALLERY': 'gallery'}
+
+
+class Block(NamedTuple):
+    language: str
+    text: str
+
+    @property
+    def needs(self) -> bool:
+        return self.text.startswith('# Needs ')
+
+
+def read_blocks(page: str) -> list[Block]:
+    return [Block(*match.groups()) for match in FENCE.finditer((ROOT / page).read_text(encoding='utf-8'))]
+
+
+def read_commands(text: str) -> list[list[str]]:
+    """Words of each command of a block, without comments and assignments of environment variables."""
+    commands = []
+    for line in text.replace('\\\n', ' ').splitlines():
+        words = [NAMES.get(word, word) for word in shlex.split(line, comments=True)]
+        while words and re.fullmatch(r'[A-Z_]+=\S*', words[0]):
+            words = words[1:]
+        if words:
+            commands.append(words)
+    return commands
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory) -> Path:
+    """A folder with all files that the pages name."""
+    folder = tmp_path_factory.mktemp('world')
+    images = write_images(folder / 'data' / 'products')
+    (folder / 'configs').mkdir()
+    shutil.copytree(ROOT / 'configs' / '_base_', folder / 'configs' / '_base_')
+    shutil.copyfile(ROOT / 'configs' / 'glsim_vit_custom.py', folder / 'configs' / 'glsim_vit_custom.py')
+    for name in CONFIGS:
+        config = write_config(folder / 'configs' / f'{name}.py', images)
+        weights = folder / 'work_dirs' / name / 'epoch_50.pth'
+        weights.parent.mkdir(parents=True)
+        model = MODELS.build(Config.fromfile(config).model)
+        torch.save({'state_dict': model.state_dict(), 'meta': {}}, weights)
+    rng = np.random.default_rng(0)
+    for name in ('photo.jpg', 'query.jpg', 'more_photos/a.jpg', 'more_photos/b.jpg'):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(folder / name)
+    shutil.copytree(images / 'val', folder / 'photos')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        call_tool(
+            'retrieval/build', 'photos', NAMES['CONFIG'], NAMES['CHECKPOINT'], '--out', 'gallery', '--keep-patches'
+        )
+    return folder
+
+
+@pytest.fixture
+def place(world, tmp_path, monkeypatch) -> Path:
+    """A copy of the world that a page may change."""
+    copy = tmp_path / 'world'
+    shutil.copytree(world, copy)
+    monkeypatch.chdir(copy)
+    return copy
+
+
+def run_words(words: list[str]) -> None:
+    if words[0] == 'cp':
+        target = Path(words[2])
+        if not target.exists():  # the copies that a reader has to edit are in the world already
+            shutil.copyfile(words[1], target)
+    else:
+        assert words[0] == 'python' and words[1].startswith('tools/'), f'{words}: say what it needs: # Needs ...'
+        call_tool(words[1].removeprefix('tools/').removesuffix('.py'), *words[2:])
+
+
+@pytest.mark.parametrize('page', [page for page in PAGES if read_blocks(page)])
+def test_blocks_run_or_say_what_they_need(page, place):
+    namespace: dict = {}
+    for number, block in enumerate(read_blocks(page)):
+        if block.language == 'bash' and not block.needs:
+            for words in read_commands(block.text):
+                run_words(words)
+        elif block.language == 'python' and block.text.startswith('# In a config'):
+            path = place / 'configs' / f'block_{number}.py'
+            path.write_text(block.text)
+            Config.fromfile(path)
+        elif block.language == 'python':
+            ast.parse(block.text)
+            if not block.needs:
+                exec(compile(block.text, f'{page}, block {number}', 'exec'), namespace)
+
+
+def test_commands_that_are_not_run_are_parsed():
+    """Options do not go stale where a command needs what no test has."""
+    parsed = 0
+    for page in PAGES:
+        for block in read_blocks(page):
+            if block.language != 'bash' or not block.needs:
+                continue
+            for words in read_commands(block.text):
+                if words[0] == 'python' and len(words) > 1 and words[1].startswith('tools/'):
+                    load_tool(words[1].removeprefix('tools/').removesuffix('.py')).parse_args(words[2:])
+                    parsed += 1
+    assert parsed > 10
