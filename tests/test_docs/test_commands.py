@@ -1,8 +1,8 @@
 """Every fenced command and every example in README.md and docs/ runs, or says in its first line what it needs.
 
 A block of shell commands or Python runs as it stands in a small world: a tiny model under the names that the pages use,
-a dozen photos, a gallery. A block that begins with a comment ``# Needs ...`` is not run, but its command lines are parsed
-by the tools' own parsers. A block that begins with ``# In a config`` is loaded as a config, or part of one.
+a dozen photos, a gallery. A block that begins with a comment ``# Needs ...`` is not run, but its command lines are
+parsed by the tools' own parsers. A block that begins with ``# In a config`` is loaded as a config, or part of one.
 """
 
 import ast
@@ -18,7 +18,7 @@ import torch
 from mmengine import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
-from tiny_run import ROOT, call_tool, load_tool, write_config, write_images
+from tiny_run import CLASSES, ROOT, call_tool, load_tool, write_config, write_images
 
 PAGES = sorted(['README.md', *(path.relative_to(ROOT).as_posix() for path in (ROOT / 'docs').rglob('*.md'))])
 FENCE = re.compile(r'^```(bash|python)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
@@ -65,7 +65,7 @@ def world(tmp_path_factory) -> Path:
         weights = folder / 'work_dirs' / name / 'epoch_50.pth'
         weights.parent.mkdir(parents=True)
         model = MODELS.build(Config.fromfile(config).model)
-        torch.save({'state_dict': model.state_dict(), 'meta': {}}, weights)
+        torch.save({'state_dict': model.state_dict(), 'meta': {'dataset_meta': {'classes': CLASSES}}}, weights)
     rng = np.random.default_rng(0)
     for name in ('photo.jpg', 'query.jpg', 'more_photos/a.jpg', 'more_photos/b.jpg'):
         (folder / name).parent.mkdir(exist_ok=True)
@@ -94,6 +94,8 @@ def run_words(words: list[str]) -> None:
         if not target.exists():  # the copies that a reader has to edit are in the world already
             shutil.copyfile(words[1], target)
     else:
+        if words[1].endswith('/build.py'):  # the page shows how the gallery that other pages start from is made
+            shutil.rmtree(words[words.index('--out') + 1], ignore_errors=True)
         assert words[0] == 'python' and words[1].startswith('tools/'), f'{words}: say what it needs: # Needs ...'
         call_tool(words[1].removeprefix('tools/').removesuffix('.py'), *words[2:])
 
