@@ -86,8 +86,11 @@ def get_it(published: PublishedSet, data_root: str) -> str:
     parts.append('\n'.join(f'- {describe(source, published.checksums_from)}' for source in published.sources))
     parts += [f'By hand: {published.by_hand}.'] if published.by_hand else []
     parts += [published.notes] if published.notes else []
-    download = ' --download' if any(source.url for source in published.sources) else ''
-    parts.append(f'```bash\npython tools/datasets/prepare.py {published.name} --root {data_root}{download}\n```')
+    has_download = any(source.url for source in published.sources)
+    needs = 'Needs a network connection.' if has_download else 'Needs the files above.'
+    download = ' --download' if has_download else ''
+    command = f'python tools/datasets/prepare.py {published.name} --root {data_root}{download}'
+    parts.append(f'```bash\n# {needs}\n{command}\n```')
     return '\n\n'.join(parts)
 
 
