@@ -33,11 +33,8 @@ MISTAKES_IN_REPORT = 30
 def add_confusion_pairs(evaluator: Evaluator) -> ConfusionPairs | None:
     """Have a test note which classes are confused, where every image has one label.
 
-    Args:
-        evaluator: Of the test; the metric is added to it unless it is there.
-
-    Returns:
-        The metric; None if no metric of the test is one of single-label classification.
+    The metric is added to the evaluator unless it is there; None if no metric of the test is one of single-label
+    classification.
     """
     found = next((metric for metric in evaluator.metrics if isinstance(metric, ConfusionPairs)), None)
     if found is None and any(isinstance(metric, _SINGLE_LABEL_METRICS) for metric in evaluator.metrics):
@@ -54,13 +51,7 @@ def log_confusion_pairs(runner: Runner, confusions: ConfusionPairs) -> None:
 
 
 def check_error_report(runner: Runner, confusions: ConfusionPairs | None, path: str | Path) -> None:
-    """Raise :class:`GLSimError` if :func:`write_error_report` could not work, before time is spent on a test.
-
-    Args:
-        runner: Before its test.
-        confusions: See :func:`add_confusion_pairs`.
-        path: File to write.
-    """
+    """Raise :class:`GLSimError` if :func:`write_error_report` could not work, before time is spent on a test."""
     dataset = runner.test_dataloader.dataset
     if confusions is None:
         raise GLSimError(
@@ -85,16 +76,8 @@ def write_error_report(
 ) -> Path:
     """Write a report of a finished test: metrics, confused pairs with pictures, worst mistakes, accuracy by class.
 
-    The images in it go through the model once more, for the regions it looked at.
-
-    Args:
-        runner: Whose test has run, on the first process.
-        confusions: What it noted.
-        path: File to write, HTML; :func:`check_error_report` has accepted it.
-        metrics: What the test measured.
-
-    Returns:
-        ``path``.
+    The images in it go through the model once more, for the regions it looked at. Call it on the first process, with
+    what :func:`check_error_report` has accepted.
 
     Raises:
         GLSimError: If the file cannot be written.

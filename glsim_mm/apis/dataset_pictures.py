@@ -95,11 +95,8 @@ def draw_test_set(
         checkpoint: Path or URL of the weights.
         out_dir: Folder; the panels lie in ``panels/`` at the paths of their images below the data root, beside it
             ``contact_sheet.png``, which holds the first 60.
-        options: Defaults to those of the class.
+        options: What is drawn, and how.
         html: File for the report. Defaults to None, no report.
-
-    Returns:
-        Paths.
 
     Raises:
         GLSimError: If the checkpoint, the data or a folder cannot be used.
@@ -148,13 +145,6 @@ def with_relative_paths(predictions: Sequence[Prediction], dataset: BaseDataset)
 
 def write_file(path: Path, content: bytes) -> Path:
     """Write a file and the folders above it.
-
-    Args:
-        path: Where.
-        content: What.
-
-    Returns:
-        ``path``.
 
     Raises:
         GLSimError: If it cannot be written.
@@ -251,17 +241,7 @@ def compare_selectors(
 def draw_selectors(
     cfg: Config, checkpoint: str, selectors: Sequence[str], out_dir: str | Path, options: PictureOptions | None = None
 ) -> Path:
-    """Draw what :func:`compare_selectors` finds.
-
-    Args:
-        cfg: Config of a GLSim model and its data.
-        checkpoint: Path or URL of the weights.
-        selectors: See :func:`compare_selectors`.
-        out_dir: Folder; the picture is ``selectors.png``.
-        options: Which images, and how they are drawn. Defaults to those of the class.
-
-    Returns:
-        Of the picture.
+    """Draw what :func:`compare_selectors` finds into ``selectors.png`` in a folder.
 
     Raises:
         GLSimError: See :func:`compare_selectors`; or if no image can be read or the picture cannot be written.
@@ -275,14 +255,7 @@ def draw_selectors(
 
 
 def build_selectors(model: nn.Module, names: Sequence[str]) -> dict[str, RegionSelector]:
-    """Build selectors that make boxes as a model's own selector does.
-
-    Args:
-        model: A GLSim model.
-        names: See :func:`compare_selectors`.
-
-    Returns:
-        By name, each once.
+    """Selectors by name, each once, that make boxes as a model's own selector does; see :func:`compare_selectors`.
 
     Raises:
         GLSimError: If the model has no selector.
@@ -301,16 +274,9 @@ def build_selectors(model: nn.Module, names: Sequence[str]) -> dict[str, RegionS
 def select_regions(
     model: nn.Module, necks: dict[str, RegionSelector], images: Tensor, boxes: Tensor | None = None
 ) -> dict[str, Selection]:
-    """Run the encoder once on one image, and every selector on what it gives.
+    """Run the encoder once on one normalised image, (1, 3, H, W), and every selector on what it gives.
 
-    Args:
-        model: A GLSim model.
-        necks: By name.
-        images: One normalised image, (1, 3, H, W).
-        boxes: Its annotated box, (1, 4).
-
-    Returns:
-        By name.
+    ``boxes`` is its annotated box, (1, 4).
 
     Raises:
         GLSimError: If the encoder cannot give the attention that a selector needs, or the box is missing.

@@ -28,14 +28,9 @@ class PanelWriter:
         self._taken: set[str] = set()
 
     def __call__(self, prediction: Prediction, name: str) -> Path | None:
-        """Draw a panel.
+        """Draw a panel, and return the file, if any.
 
-        Args:
-            prediction: What to draw.
-            name: Relative path of the image, whose folders are kept.
-
-        Returns:
-            The file, if any.
+        ``name`` is the relative path of the image, whose folders are kept.
         """
         panel = draw_panel(prediction, self.side)
         if self._window is not None:

@@ -10,18 +10,11 @@ from ..errors import GLSimError
 
 
 def read_prediction(sample: dict, metric: str) -> tuple[int, int]:
-    """Predicted and true class of an image.
-
-    Args:
-        sample: Model output with ``gt_label``, and ``pred_label`` or ``pred_score``.
-        metric: Name of the metric, for the message.
-
-    Returns:
-        Prediction and label.
+    """Predicted and true class of an image, from ``gt_label``, and ``pred_label`` or ``pred_score``.
 
     Raises:
         GLSimError: If the image has not exactly one label, a label that is no class, or scores that are NaN, whose
-            largest one would be an arbitrary class.
+            largest one would be an arbitrary class. The message names the metric.
     """
     label = _read_label(sample, metric)
     if 'pred_score' in sample and bool(sample['pred_score'].isnan().any()):
@@ -34,14 +27,7 @@ def read_prediction(sample: dict, metric: str) -> tuple[int, int]:
 
 
 def read_scores(sample: dict, metric: str) -> tuple[np.ndarray, int]:
-    """Scores and true class of an image.
-
-    Args:
-        sample: Model output with ``gt_label`` and ``pred_score``.
-        metric: Name of the metric, for the message.
-
-    Returns:
-        Probability of each class, float32 (C,), and label.
+    """Probability of each class, float32 (C,), and true class of an image, from ``pred_score`` and ``gt_label``.
 
     Raises:
         GLSimError: If the image has not exactly one label, a label that is no class, or no scores.
@@ -52,25 +38,13 @@ def read_scores(sample: dict, metric: str) -> tuple[np.ndarray, int]:
 
 
 def check_images(results: Sized, metric: str) -> None:
-    """Raise :class:`GLSimError` if there are no images to compute a metric of.
-
-    Args:
-        results: What the metric keeps of the images.
-        metric: Its name, for the message.
-    """
+    """Raise :class:`GLSimError`, which names the metric, if there are no images to compute it of."""
     if not len(results):
         raise GLSimError(f'{metric}: no image was evaluated; check the files and the split of the data set')
 
 
 def read_label(sample: dict, metric: str) -> int:
-    """True class of an image, which need not be a class of the model.
-
-    Args:
-        sample: Model output with ``gt_label``.
-        metric: Name of the metric, for the message.
-
-    Returns:
-        The label.
+    """True class of an image, ``gt_label``, which need not be a class of the model.
 
     Raises:
         GLSimError: If the image has not exactly one label.
@@ -150,11 +124,7 @@ class CalibrationError(BaseMetric):
         self.num_bins = num_bins
 
     def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
-        """Keep four numbers of each image.
-
-        Args:
-            data_batch: Not used.
-            data_samples: Model outputs with ``gt_label`` and ``pred_score``, probabilities.
+        """Keep confidence, correctness, negative log-likelihood and Brier score of each image.
 
         Raises:
             GLSimError: See :func:`read_scores`; or if the scores are no probabilities.
@@ -175,17 +145,7 @@ class CalibrationError(BaseMetric):
             )
 
     def compute_metrics(self, results: list[tuple[float, bool, float, float]]) -> dict[str, float]:
-        """Metrics of all images.
-
-        Args:
-            results: Confidence, correctness, negative log-likelihood and Brier score of each image of all processes.
-
-        Returns:
-            ``ece`` and ``mce``, percentage points; ``nll``; ``brier``.
-
-        Raises:
-            GLSimError: If there are no images.
-        """
+        """``ece`` and ``mce``, percentage points, ``nll`` and ``brier`` of all images."""
         check_images(results, type(self).__name__)
         confidences, correct, nll, brier = zip(*results)
         ece, mce = calibration_error(confidences, correct, self.num_bins)
@@ -239,29 +199,11 @@ class ClassDeviation(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix, **kwargs)
 
     def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
-        """Keep prediction and label of each image.
-
-        Args:
-            data_batch: Not used.
-            data_samples: Model outputs with ``gt_label`` (one class per image) and ``pred_label`` or ``pred_score``.
-
-        Raises:
-            GLSimError: See :func:`.class_metrics.read_prediction`.
-        """
+        """Keep prediction and label of each image; see :func:`read_prediction`."""
         self.results.extend(read_prediction(sample, type(self).__name__) for sample in data_samples)
 
     def compute_metrics(self, results: list[tuple[int, int]]) -> dict[str, float]:
-        """Metrics of all images.
-
-        Args:
-            results: Prediction and label of each image of all processes.
-
-        Returns:
-            ``mean_accuracy`` and ``deviation``, percentage points.
-
-        Raises:
-            GLSimError: If there are no images.
-        """
+        """``mean_accuracy`` and ``deviation`` of all images, percentage points."""
         check_images(results, type(self).__name__)
         predictions, labels = zip(*results)
         mean, deviation = class_deviation(predictions, labels)
@@ -348,25 +290,11 @@ class HierarchicalAccuracy(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix, **kwargs)
 
     def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
-        """Keep prediction and label of each image.
-
-        Args:
-            data_batch: Not used.
-            data_samples: Model outputs with ``gt_label`` and ``pred_label`` or ``pred_score``.
-
-        Raises:
-            GLSimError: See :func:`.class_metrics.read_prediction`.
-        """
+        """Keep prediction and label of each image; see :func:`read_prediction`."""
         self.results.extend(read_prediction(sample, type(self).__name__) for sample in data_samples)
 
     def compute_metrics(self, results: list[tuple[int, int]]) -> dict[str, float]:
-        """Metrics of all images.
-
-        Args:
-            results: Prediction and label of each image of all processes.
-
-        Returns:
-            See :func:`hierarchical_accuracy`.
+        """Metrics of all images; see :func:`hierarchical_accuracy`.
 
         Raises:
             GLSimError: If there are no images, the data set has no hierarchy, or it is one of fewer classes.

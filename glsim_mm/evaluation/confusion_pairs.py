@@ -66,16 +66,10 @@ def confusion_pairs(predictions: Sequence[int], labels: Sequence[int], top: int 
 
 
 def format_pairs(pairs: Sequence[ConfusedPair], classes: Sequence[str] | None = None, width: int = 80) -> str:
-    """Pairs as a table for people.
+    """Pairs as a table with aligned columns, for people.
 
-    Args:
-        pairs: See :func:`confusion_pairs`.
-        classes: Names of the classes. Defaults to None, numbers.
-        width: Columns of a terminal in a line; of long names the middle is left out, as those of one group often differ
-            at their end.
-
-    Returns:
-        Lines with aligned columns.
+    ``width`` is that of a terminal; of long class names the middle is left out, as those of one group often differ at
+    their end.
     """
     numbers = [(str(pair.images), f'{pair.share:.1f}') for pair in pairs]
     tail = max([len('images'), *(len(count) for count, _ in numbers)]), len('% of class')
@@ -137,29 +131,14 @@ class ConfusionPairs(BaseMetric):
         self.images: list[ImageResult] = []
 
     def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
-        """Keep the result of each image.
-
-        Args:
-            data_batch: Not used.
-            data_samples: Model outputs with ``gt_label`` and ``pred_label`` or ``pred_score``.
-
-        Raises:
-            GLSimError: See :func:`.class_metrics.read_prediction`.
-        """
+        """Keep prediction, label, score and position of each image; see :func:`.class_metrics.read_prediction`."""
         for sample in data_samples:
             prediction, label = read_prediction(sample, type(self).__name__)
             score = float(sample['pred_score'].max()) if 'pred_score' in sample else float('nan')
             self.results.append(ImageResult(prediction, label, score, int(sample.get('sample_idx', -1))))
 
     def compute_metrics(self, results: list[ImageResult]) -> dict[str, float]:
-        """Find the pairs, and their share of the mistakes.
-
-        Args:
-            results: Of each image of all processes.
-
-        Returns:
-            ``top_pairs_share``, percent; 0 if there is no mistake.
-        """
+        """Find the pairs; ``top_pairs_share`` is their share of the mistakes, percent, 0 if there is no mistake."""
         self.images = [ImageResult(*result) for result in results]
         predictions, labels = ([getattr(image, name) for image in self.images] for name in ('prediction', 'label'))
         self.pairs = confusion_pairs(predictions, labels, self.top)

@@ -15,13 +15,7 @@ _COLUMNS = {
 
 
 def read_metrics(path: str | Path) -> dict[str, float]:
-    """Read the metrics that ``tools/test.py --out FILE.json --out-item metrics`` wrote.
-
-    Args:
-        path: A JSON file.
-
-    Returns:
-        Values by name.
+    """Read the metrics that ``tools/test.py --out FILE.json --out-item metrics`` wrote, values by name.
 
     Raises:
         GLSimError: If the file is missing or holds something else.
@@ -36,14 +30,10 @@ def read_metrics(path: str | Path) -> dict[str, float]:
 
 
 def format_results(results: Mapping[str, Mapping[str, float]], num_classes: int | None = None) -> str:
-    """Accuracy, and how evenly it spreads over classes, of several models below each other.
+    """Accuracy, and how evenly it spreads over classes, of several models (metrics by the name to show) below each
+    other.
 
-    Args:
-        results: Metrics of each model, by the name to show.
-        num_classes: Adds a line for guessing among so many classes.
-
-    Returns:
-        Lines with aligned columns; a metric that a model lacks is a dash.
+    A metric that a model lacks is a dash. ``num_classes`` adds a line for guessing among so many classes.
     """
     rows = [['', *_COLUMNS.values()]]
     for name, metrics in results.items():

@@ -19,13 +19,7 @@ METRIC = 'RetrievalMetrics'
 
 
 def gallery_labels(config: dict) -> np.ndarray:
-    """Class of each image of a gallery.
-
-    Args:
-        config: Config of its data set; images are not read.
-
-    Returns:
-        int64, (n,), in the order of the data set.
+    """Class of each image of a gallery, int64 (n,), from the config of its data set; images are not read.
 
     Raises:
         GLSimError: If an image has not one label.
@@ -38,14 +32,11 @@ def gallery_labels(config: dict) -> np.ndarray:
 
 
 def read_relevant(sample: dict, labels: np.ndarray | None) -> np.ndarray:
-    """Gallery rows that are relevant to a query.
+    """Gallery rows that are relevant to a query, int64, distinct, in order.
 
     Args:
         sample: Model output with ``gt_label``: the class of the query, or, without ``labels``, the rows.
         labels: int64, (n,), class of each gallery row.
-
-    Returns:
-        int64, distinct, in order.
 
     Raises:
         GLSimError: If the query has no label.
@@ -58,18 +49,16 @@ def read_relevant(sample: dict, labels: np.ndarray | None) -> np.ndarray:
 
 
 def score_ranking(sample: dict, relevant: np.ndarray, ks: Sequence[int], whole_ranking: bool) -> np.ndarray:
-    """Recall at each k, R-Precision, MAP@R and, of a whole ranking, average precision of a query.
+    """Scores of one query's ranking, in the order of :func:`retrieval.metrics.metrics_of`; all NaN if nothing is
+    relevant.
 
-    A ranking may end once all relevant rows are found: the rest changes none of these.
+    A ranking may end once all relevant rows are found: the rest changes none of the scores.
 
     Args:
         sample: Model output with ``pred_label``: gallery rows, best first; -1 for none.
         relevant: int64, rows that are relevant.
-        ks: Values of k.
+        ks: Values of k of Recall@k.
         whole_ranking: Score the average precision of the whole ranking too.
-
-    Returns:
-        float64, 0 to 1; all NaN if nothing is relevant.
 
     Raises:
         GLSimError: If there is no ranking, or one too short to know the scores.
@@ -87,17 +76,10 @@ def score_ranking(sample: dict, relevant: np.ndarray, ks: Sequence[int], whole_r
 
 
 def average_scores(scores: Sequence[np.ndarray], ks: Sequence[int], whole_ranking: bool) -> dict[str, float]:
-    """Means over the queries that have a relevant image.
-
-    Args:
-        scores: See :func:`score_ranking`.
-        ks: Values of k.
-
-    Returns:
-        0 to 1, by name.
+    """Means of :func:`score_ranking` by name, 0 to 1, over the queries that have a relevant image.
 
     Raises:
-        GLSimError: If no query has a relevant image.
+        GLSimError: If no query has one.
     """
     table = np.stack(scores)
     counted = table[~np.isnan(table).any(axis=1)]
@@ -195,10 +177,6 @@ class RetrievalMetrics(BaseMetric):
     def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
         """Keep the embedding and the label of each image, or score its ranking.
 
-        Args:
-            data_batch: Not used.
-            data_samples: Model outputs with ``gt_label``, and ``embedding`` or ``pred_label``.
-
         Raises:
             GLSimError: If a result lacks what is needed, or a ranking is too short.
         """
@@ -212,13 +190,7 @@ class RetrievalMetrics(BaseMetric):
                 self.results.append(score_ranking(sample, relevant, self.ks, self.whole_ranking))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Metrics of all images.
-
-        Args:
-            results: What :meth:`process` kept of each image of all processes.
-
-        Returns:
-            Per cent by name, MAP@R first, which ``save_best='auto'`` takes.
+        """Per cent by name, MAP@R first, which ``save_best='auto'`` takes.
 
         Raises:
             GLSimError: If there are no images.

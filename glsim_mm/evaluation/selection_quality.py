@@ -64,11 +64,7 @@ class SelectionQuality(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix, **kwargs)
 
     def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
-        """Measure each image.
-
-        Args:
-            data_batch: Not used.
-            data_samples: Outputs of :class:`GLSimClassifier` with ``gt_bboxes`` (n, 4).
+        """Measure each image, an output of :class:`GLSimClassifier` with ``gt_bboxes`` (n, 4).
 
         Raises:
             GLSimError: If a model without selected regions, or a pipeline without boxes, made the samples.
@@ -86,13 +82,7 @@ class SelectionQuality(BaseMetric):
                 self.results.append(self._measure(sample, boxes))
 
     def compute_metrics(self, results: list[list[float]]) -> dict[str, float]:
-        """Means over all images.
-
-        Args:
-            results: Measures of each image of all processes.
-
-        Returns:
-            Per cent by name.
+        """Means over all images, per cent by name.
 
         Raises:
             GLSimError: If no image has a box.

@@ -12,18 +12,15 @@ from .panel import Prediction
 def prediction_from_sample(
     inputs: Tensor, sample: DataSample, classes: Sequence[str] | None = None, top_k: int = 5
 ) -> Prediction:
-    """What is drawn of one image and a model's result for it, of GLSim models and plain classifiers alike.
+    """What is drawn of one image and a model's result for it; works for GLSim models and plain classifiers alike.
 
     Args:
         inputs: Network input before the data preprocessor, (3, H, W) BGR, values 0..255.
-        sample: With ``pred_score`` (K,); if there, ``selected_box``, ``selected_boxes`` and ``similarity_map`` are
-            drawn, ``gt_label`` is the truth, ``gt_bboxes`` (n, 4), in pixels of the network input, hold the annotated
-            box first, and ``img_path`` is the path.
-        classes: Names; numbers are shown without.
+        sample: Has ``pred_score`` (K,). Where they are there, ``selected_box``, ``selected_boxes`` and
+            ``similarity_map`` are drawn, ``gt_label`` is the truth, and the first of ``gt_bboxes`` (n, 4), in pixels of
+            the network input, is the annotated box.
+        classes: Names of the classes; without them numbers are shown.
         top_k: How many of the likeliest classes to list.
-
-    Returns:
-        All of it on the CPU.
     """
     top = top_classes(sample.pred_score, classes, top_k)
     labels = _values(sample, 'gt_label')
@@ -43,15 +40,8 @@ def prediction_from_sample(
 
 
 def top_classes(scores: Tensor, classes: Sequence[str] | None, top_k: int) -> list[tuple[int, str, float]]:
-    """The likeliest classes, likeliest first.
-
-    Args:
-        scores: (K,) probabilities.
-        classes: Names of the classes.
-        top_k: How many, at least one; all if there are fewer.
-
-    Returns:
-        Label, name (the label in digits without names), and probability.
+    """Label, name (the label in digits without ``classes``) and probability of the likeliest classes, likeliest first,
+    from probabilities (K,); at least one, and at most K.
     """
     best = scores.float().topk(min(max(top_k, 1), len(scores)))
     return [(label, _name(label, classes), score) for label, score in zip(best.indices.tolist(), best.values.tolist())]
@@ -71,12 +61,5 @@ def _values(sample: DataSample, field: str) -> np.ndarray | None:
 
 
 def to_rgb_image(inputs: Tensor) -> np.ndarray:
-    """Network input before the data preprocessor as an image.
-
-    Args:
-        inputs: (3, H, W) BGR as OpenMMLab's pipelines pack it, values 0..255.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
+    """An image, (H, W, 3) uint8 RGB, from a network input before the data preprocessor, (3, H, W) BGR, values 0..255."""
     return np.ascontiguousarray(inputs.flip(0).permute(1, 2, 0).cpu().numpy().astype(np.uint8))

@@ -77,14 +77,7 @@ def sort_predictions(predictions: Iterable[Prediction]) -> list[Prediction]:
 
 
 def list_errors(predictions: Iterable[Prediction]) -> list[ClassErrors]:
-    """Count mistakes per true class.
-
-    Args:
-        predictions: Those of unknown class are left out.
-
-    Returns:
-        Classes with mistakes, the most first.
-    """
+    """Count mistakes per true class, the class with the most first; predictions of unknown class are left out."""
     images: Counter[str] = Counter()
     taken_for: dict[str, Counter[str]] = defaultdict(Counter)
     for prediction in predictions:
@@ -101,13 +94,6 @@ def render_report(predictions: Sequence[Prediction], settings: ReportSettings | 
 
     Names and paths are escaped, so nothing in them runs. Panels are embedded as JPEG, in the order of
     :func:`sort_predictions`.
-
-    Args:
-        predictions: What to draw.
-        settings: Defaults to those of the class.
-
-    Returns:
-        HTML.
     """
     settings = settings or ReportSettings()
     known = [prediction for prediction in predictions if prediction.is_right is not None]
@@ -128,16 +114,7 @@ def render_report(predictions: Sequence[Prediction], settings: ReportSettings | 
 
 
 def render_page(template: str, settings: ReportSettings, **content: Any) -> str:
-    """Fill a template; every text is escaped, so nothing in names and paths runs.
-
-    Args:
-        template: Name of a file in ``templates/``.
-        settings: Of the page.
-        **content: What the template shows.
-
-    Returns:
-        HTML.
-    """
+    """Fill a template in ``templates/``; every text is escaped, so nothing in names and paths runs."""
     from jinja2 import Environment, FileSystemLoader  # here, for few need it
 
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -160,27 +137,12 @@ def _groups(drawn: Sequence[Prediction], settings: ReportSettings) -> list[dict]
 
 
 def embed_panel(prediction: Prediction, settings: ReportSettings) -> str:
-    """A panel as a data URL, without its words, which are written in HTML, whose fonts know more scripts.
-
-    Args:
-        prediction: What to draw.
-        settings: How.
-
-    Returns:
-        See :func:`data_url`.
-    """
+    """A panel as a data URL, without its words, which are written in HTML, whose fonts know more scripts."""
     return data_url(draw_panel(prediction, settings.side, settings.colormap, settings.scaling, words=False))
 
 
 def data_url(picture: np.ndarray) -> str:
-    """A picture as a URL that holds it, JPEG.
-
-    Args:
-        picture: (H, W, 3) uint8 RGB.
-
-    Returns:
-        ``data:image/jpeg;base64,...``.
-    """
+    """A URL that holds a picture, (H, W, 3) uint8 RGB, as JPEG: ``data:image/jpeg;base64,...``."""
     buffer = io.BytesIO()
     # Without subsampling of colours, which blurs coloured frames and text.
     Image.fromarray(picture).save(buffer, 'JPEG', quality=JPEG_QUALITY, subsampling=0)
@@ -237,19 +199,9 @@ def render_error_report(
 ) -> str:
     """Draw a model's mistakes into one page of HTML.
 
-    Metrics; the most confused pairs of classes, each with some of its images beside one of the class they were taken
-    for, boxes drawn; the most confident mistakes as panels; accuracy of every class, lowest first. Names and paths are
-    escaped.
-
-    Args:
-        pairs: In the order to show.
-        mistakes: In the order to show.
-        classes: Every class with images.
-        metrics: Values by name.
-        settings: Defaults to those of the class.
-
-    Returns:
-        HTML.
+    It shows the metrics; the most confused pairs of classes, each with some of its images beside one of the class they
+    were taken for, boxes drawn; the most confident mistakes as panels; and the accuracy of every class, lowest first.
+    Pairs and mistakes keep their order. Names and paths are escaped.
     """
     settings = settings or ReportSettings(title='What the model confuses')
     in_pairs = [item for pair in pairs for item in [*pair.mistakes, pair.reference] if item]

@@ -17,13 +17,8 @@ ELLIPSIS = '…'
 
 @lru_cache(maxsize=32)
 def load_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings: Latin, Greek, Cyrillic, Arabic, Hebrew, no East Asian scripts.
-
-    Args:
-        size: In pixels.
-
-    Returns:
-        The font.
+    """DejaVu Sans, which matplotlib brings, of a size in pixels: Latin, Greek, Cyrillic, Arabic, Hebrew, no East Asian
+    scripts.
     """
     import matplotlib  # here, for it is slow to import
 
@@ -32,27 +27,13 @@ def load_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def one_line(text: str) -> str:
-    """Text without line breaks and characters that do not print, which would shift what is drawn after them.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        One line.
-    """
+    """Text without line breaks and characters that do not print, which would shift what is drawn after them."""
     return ''.join(character if character.isprintable() else ' ' for character in text).strip()
 
 
 def shorten(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
-    """Cut text to a width, its middle replaced by an ellipsis: names of one genus differ at their end.
-
-    Args:
-        text: Any text.
-        width: In pixels.
-        font: In which it will be drawn.
-
-    Returns:
-        The text, or as much of its start and end as fits; at least the ellipsis.
+    """Cut text to a width in pixels, its middle replaced by an ellipsis, because names of one genus differ at their
+    end.
     """
     text = one_line(text)
     if font.getlength(text) <= width:
@@ -68,17 +49,7 @@ def shorten(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
 
 
 def text_strip(text: str, width: int, size: int, bold: bool = False, color: tuple = TEXT_COLOR) -> np.ndarray:
-    """A line of text on white, shortened to fit.
-
-    Args:
-        text: Any text.
-        width: In pixels.
-        size: Of the font in pixels.
-        color: RGB.
-
-    Returns:
-        (H, width, 3) uint8 RGB, H = :func:`line_height`.
-    """
+    """A line of text on white, shortened to a width in pixels, (:func:`line_height`, width, 3) uint8 RGB."""
     canvas = Image.new('RGB', (width, line_height(size)), BACKGROUND)
     draw_text(ImageDraw.Draw(canvas), (0, 0), text, width, load_font(size, bold), color)
     return np.asarray(canvas)
@@ -92,18 +63,9 @@ def draw_text(
     font: ImageFont.FreeTypeFont,
     color: tuple = TEXT_COLOR,
 ) -> float:
-    """Draw a line of text, shortened to fit.
+    """Draw a line of text, shortened to a width in pixels, and return the width that it takes.
 
-    Args:
-        draw: Where to draw.
-        position: x of the left end and y of the top of the line.
-        text: Any text.
-        width: Most pixels that it may take.
-        font: The font.
-        color: RGB.
-
-    Returns:
-        Width of what was drawn in pixels.
+    The position is the x of its left end and the y of the top of the line.
     """
     text = shorten(text, int(width), font)
     draw.text((position[0], position[1] + line_height(font.size) / 2), text, color, font, anchor='lm')
@@ -111,14 +73,7 @@ def draw_text(
 
 
 def line_height(size: float) -> int:
-    """Pixels from a line of text to the next.
-
-    Args:
-        size: Of the font in pixels.
-
-    Returns:
-        Pixels.
-    """
+    """Pixels from one line of text to the next, for a font of a size in pixels."""
     return round(1.45 * size)
 
 
@@ -132,15 +87,7 @@ BAR_LENGTH = 96
 
 
 def join(pictures: Sequence[np.ndarray], gap: int = GAP) -> np.ndarray:
-    """Lay out pictures side by side, their tops in line.
-
-    Args:
-        pictures: At least one.
-        gap: Pixels between them. Defaults to 6.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
+    """Lay out pictures side by side, their tops in line, ``gap`` pixels apart."""
     height = max(len(picture) for picture in pictures)
     width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
     canvas, x = np.full((height, width, 3), BACKGROUND, np.uint8), 0
@@ -151,41 +98,17 @@ def join(pictures: Sequence[np.ndarray], gap: int = GAP) -> np.ndarray:
 
 
 def stack(pictures: Sequence[np.ndarray], gap: int = 0) -> np.ndarray:
-    """Lay out pictures below each other, their left sides in line.
-
-    Args:
-        pictures: At least one.
-        gap: Pixels between them.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
+    """Lay out pictures below each other, their left sides in line, ``gap`` pixels apart."""
     return join([picture.transpose(1, 0, 2) for picture in pictures], gap).transpose(1, 0, 2)
 
 
 def with_margin(picture: np.ndarray, margin: int = GAP) -> np.ndarray:
-    """Put white around a picture.
-
-    Args:
-        picture: (H, W, 3) uint8.
-        margin: In pixels. Defaults to 6.
-
-    Returns:
-        (H + 2 * margin, W + 2 * margin, 3) uint8.
-    """
+    """Put white around a picture, ``margin`` pixels on each side."""
     return np.pad(picture, ((margin, margin), (margin, margin), (0, 0)), constant_values=255)
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 2, footer: np.ndarray | None = None) -> np.ndarray:
-    """Lay out pictures, which may differ in size, in rows.
-
-    Args:
-        pictures: At least one (H, W, 3) uint8 picture.
-        columns: Pictures per row.
-        footer: Picture to put below, a legend.
-
-    Returns:
-        (H, W, 3) uint8.
+    """Lay out pictures, which may differ in size, in rows of so many columns, and a legend as footer below.
 
     Raises:
         ValueError: If there is no picture.
@@ -205,13 +128,13 @@ def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 2, footer: np.n
 def legend_strip(
     width: int, size: int, colormap: str | None, scaling: str = 'rank', selected: bool = True, annotated: bool = True
 ) -> np.ndarray | None:
-    """Explain the colours of heat maps and boxes in as many lines as the width needs.
+    """Explain the colours of heat maps and boxes in as many lines as the width in pixels needs.
 
     Args:
         width: In pixels.
-        size: Of the font in pixels.
-        colormap: Of the heat maps, None if there are none.
-        scaling: Of the heat maps.
+        size: Height of the font in pixels.
+        colormap: Colours of the heat maps, None if there are none.
+        scaling: What they stand for; see :func:`patch_levels`.
         selected: Whether selected boxes are drawn.
         annotated: Whether annotated boxes are drawn.
 

@@ -19,17 +19,7 @@ _OUTLINES = (255, 255, 255), (0, 0, 0)
 
 
 def draw_box(image: np.ndarray, box: Box, color: tuple[int, int, int], width: int = 2) -> np.ndarray:
-    """Draw a frame just within a box, cut off at the border of the image.
-
-    Args:
-        image: (H, W, 3) uint8.
-        box: ``x0, y0, x1, y1`` in pixels.
-        color: In the image's order of channels.
-        width: Of the frame in pixels.
-
-    Returns:
-        A new image.
-    """
+    """A new image with a frame of ``width`` pixels just within a box, cut off at the border of the image."""
     x0, y0, x1, y1 = _to_pixels(box, image.shape)
     drawn = image.copy()
     drawn[y0:y1, x0:x1] = color
@@ -39,16 +29,8 @@ def draw_box(image: np.ndarray, box: Box, color: tuple[int, int, int], width: in
 
 
 def draw_outlined_box(image: np.ndarray, box: Box, color: tuple[int, int, int], width: int = 2) -> np.ndarray:
-    """Draw a frame that stands out on any image: the colour between a black and a white line of one pixel.
-
-    Args:
-        image: (H, W, 3) uint8.
-        box: ``x0, y0, x1, y1`` in pixels.
-        color: In the image's order of channels.
-        width: Of the coloured frame in pixels; the lines lie within it and without.
-
-    Returns:
-        A new image.
+    """A new image with a frame that stands out on any image: the colour, ``width`` pixels, between a black and a white
+    line.
     """
     x0, y0, x1, y1 = _to_pixels(box, image.shape)
     inner, outer = _OUTLINES
@@ -61,43 +43,19 @@ def draw_outlined_box(image: np.ndarray, box: Box, color: tuple[int, int, int], 
 
 
 def crop_box(image: np.ndarray, box: Box, size: int | tuple[int, int]) -> np.ndarray:
-    """Cut out a box and resize it.
-
-    Args:
-        image: (H, W, 3) uint8.
-        box: ``x0, y0, x1, y1`` in pixels; at least one pixel is taken.
-        size: Height and width of the result in pixels; one number makes a square.
-
-    Returns:
-        (height, width, 3) uint8.
-    """
+    """Cut out a box, at least one pixel of it, and resize it to height and width in pixels; one number makes a square."""
     height, width = (size, size) if isinstance(size, int) else size
     x0, y0, x1, y1 = _to_pixels(box, image.shape)
     return cv2.resize(np.ascontiguousarray(image[y0:y1, x0:x1]), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def box_share(box: Box, shape: tuple[int, ...]) -> float:
-    """Share of an image that a box covers.
-
-    Args:
-        box: ``x0, y0, x1, y1`` in pixels; what lies outside of the image does not count.
-        shape: Of the image, height and width first.
-
-    Returns:
-        0..1.
-    """
+    """Share of an image of a shape (height and width first) that a box covers, 0..1; what lies outside does not count."""
     return _area(_clip(box, (0, 0, shape[1], shape[0]))) / (shape[0] * shape[1])
 
 
 def share_inside(box: Box, other: Box) -> float:
-    """Share of a box that lies inside another.
-
-    Args:
-        box: ``x0, y0, x1, y1`` in pixels.
-
-    Returns:
-        0..1; 0 for an empty box.
-    """
+    """Share of a box that lies inside another one, 0..1; 0 for an empty box."""
     area = _area(box)
     return _area(_clip(box, other)) / area if area > 0 else 0.0
 
@@ -165,9 +123,9 @@ def overlay_heatmap(
     Args:
         image: (H, W, 3) uint8 RGB.
         scores: (h, w) numbers; see :func:`patch_levels`.
-        colormap: One of :data:`COLORMAPS`. Defaults to ``'cividis'``, dark blue (least) to yellow (most).
+        colormap: A key of :data:`COLORMAPS`. Defaults to ``'cividis'``, dark blue (least) to yellow (most).
         scaling: See :func:`patch_levels`.
-        opacity: Of the colours, 0..1. Defaults to 0.6.
+        opacity: How much the colours cover, 0..1.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -178,17 +136,7 @@ def overlay_heatmap(
 
 
 def color_bar(height: int, width: int, colormap: str = 'cividis', opacity: float = OPACITY) -> np.ndarray:
-    """Colours of a heat map over medium grey, least on the left.
-
-    Args:
-        height: In pixels.
-        width: In pixels.
-        colormap: One of :data:`COLORMAPS`.
-        opacity: As of the heat map. Defaults to 0.6.
-
-    Returns:
-        (height, width, 3) uint8 RGB.
-    """
+    """Colours of a heat map over medium grey, least on the left, (height, width, 3) uint8 RGB."""
     levels = np.tile(np.linspace(0, 1, width), (height, 1))
     return _blend(np.full((height, width, 1), 128, np.uint8), levels, colormap, opacity)
 

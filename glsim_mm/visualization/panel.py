@@ -93,9 +93,6 @@ def draw_panel(
         legend: Explain colours below.
         words: Write headline and likeliest classes; without, the pictures alone are drawn.
 
-    Returns:
-        (H, W, 3) uint8 RGB.
-
     Raises:
         ValueError: If ``side`` is too small for text.
     """
@@ -123,41 +120,20 @@ def draw_panel(
 
 
 def font_size(side: int) -> int:
-    """Size of text beside images of a height, both in pixels.
-
-    Args:
-        side: Height of the images.
-
-    Returns:
-        11 to 18.
-    """
+    """Size of text, 11 to 18, beside images of a height, both in pixels."""
     return int(np.clip(side // 15, 11, 18))
 
 
 def fit_height(image: np.ndarray, side: int) -> np.ndarray:
-    """Resize an image, its shape kept.
-
-    Args:
-        image: (H, W, 3) uint8.
-        side: Height of the result in pixels.
-
-    Returns:
-        (side, W * side / H, 3) uint8.
-    """
+    """Resize an image to a height in pixels, its shape kept."""
     width = max(round(image.shape[1] * side / image.shape[0]), 1)
     method = cv2.INTER_CUBIC if side > image.shape[0] else cv2.INTER_AREA
     return cv2.resize(image, (width, side), interpolation=method)
 
 
 def with_boxes(image: np.ndarray, prediction: Prediction) -> np.ndarray:
-    """Draw the annotated box (sky blue) and the selected ones (vermilion) of a prediction.
-
-    Args:
-        image: The prediction's image, or a heat map of it, in any size.
-        prediction: Boxes.
-
-    Returns:
-        A new image.
+    """Draw the annotated box (sky blue) and the selected ones (vermilion) of a prediction on its image, or on a heat
+    map of it, in any size.
     """
     if prediction.annotated_box is not None:
         image = draw_outlined_box(image, _scaled(prediction.annotated_box, prediction, image), ANNOTATED_COLOR)
@@ -231,14 +207,7 @@ def _bars(prediction: Prediction, side: int, size: int) -> np.ndarray:
 
 
 def percent(share: float) -> str:
-    """A share in words, for example ``'93 %'``; small and large ones do not round to nothing or everything.
-
-    Args:
-        share: 0..1.
-
-    Returns:
-        Per cent.
-    """
+    """A share, 0..1, in words, such as ``'93 %'``; small and large ones do not round to nothing or everything."""
     if not np.isfinite(share):
         return '? %'
     if 0 < share < 0.005:
@@ -263,15 +232,7 @@ class DrawnObject(NamedTuple):
 
 
 def draw_objects(photo: np.ndarray, objects: Sequence[DrawnObject]) -> np.ndarray:
-    """Draw boxes with captions, and within them the selected regions.
-
-    Args:
-        photo: (H, W, 3) uint8 RGB.
-        objects: Any number.
-
-    Returns:
-        (H, W, 3) uint8 RGB, a new image.
-    """
+    """Draw boxes with captions on a photo, (H, W, 3) uint8 RGB, and within them the selected regions."""
     drawn = np.ascontiguousarray(photo).copy()
     size = max(11, min(photo.shape[:2]) // 28)
     width = max(2, min(photo.shape[:2]) // 200)

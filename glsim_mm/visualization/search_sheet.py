@@ -65,16 +65,13 @@ def draw_search_sheet(
 ) -> np.ndarray:
     """Draw queries, each with its hits beside it, boxes and scores among them.
 
-    A band above a hit is green where it is of the query's class, vermilion where it is not, and so says a mark.
+    A band above a hit is green where it is of the query's class and vermilion where it is not; a mark says the same.
 
     Args:
         rows: At least one.
         side: Width and height of an image in pixels, at least 96.
         columns: Hits beside each other, >= 1.
         heatmaps: Lay similarity maps over the images that have one.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
 
     Raises:
         ValueError: If there is nothing to draw, or ``side`` is too small for text.
@@ -99,13 +96,7 @@ def render_search_page(
 ) -> str:
     """Draw queries and their hits into one page of HTML that needs no other file, no network and no scripts.
 
-    Args:
-        rows: What to show.
-        settings: Title, date and size of pictures.
-        facts: What the head of the page says of gallery and model. Defaults to nothing.
-
-    Returns:
-        HTML; names, paths and labels are escaped.
+    Names, paths and labels are escaped. ``facts`` are what the head of the page says of gallery and model.
     """
     settings = settings or ReportSettings(title='Image search')
 
@@ -118,16 +109,7 @@ def render_search_page(
 
 
 def show_region(item: FoundImage, side: int, heatmap: bool = False) -> np.ndarray:
-    """A photo with the box in which the model looked.
-
-    Args:
-        item: What to show.
-        side: Height in pixels.
-        heatmap: Lay its similarity map over it, if it has one.
-
-    Returns:
-        (side, W, 3) uint8 RGB.
-    """
+    """A photo of a height in pixels with the box in which the model looked and, if asked for, its similarity map."""
     image = fit_height(item.image, side)
     size = np.array(image.shape[1::-1] * 2)
     if heatmap and item.similarity_map is not None:

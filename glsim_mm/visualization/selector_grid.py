@@ -45,7 +45,7 @@ def draw_selector_grid(
 ) -> np.ndarray:
     """Draw heat map and box of every selector for every image.
 
-    Below each stands how much of the image the first box covers and, where the object is annotated, how much of the
+    Below each it says how much of the image the first box covers and, where the object is annotated, how much of the
     box lies on it. A last row gives the means over all images.
 
     Args:
@@ -53,9 +53,6 @@ def draw_selector_grid(
         side: Height of the images in pixels, at least 96.
         colormap: See :func:`overlay_heatmap`.
         scaling: See :func:`patch_levels`.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
 
     Raises:
         ValueError: If there is no row, or ``side`` is too small for text.
@@ -80,14 +77,8 @@ _NOTE = 'box: share of the image it covers; inside: share of the box that lies i
 
 
 def shares(row: ComparedImage, name: str) -> tuple[float, float | None]:
-    """How much of the image a selector's first box covers, and how much of that box lies on the object.
-
-    Args:
-        row: An image.
-        name: Of the selector.
-
-    Returns:
-        Shares, 0..1; None where the object is not annotated.
+    """How much of the image a selector's first box covers, and how much of that box lies on the object, if it is
+    annotated.
     """
     box = row.selections[name].boxes[0]
     on_object = None if row.annotated_box is None else share_inside(box, row.annotated_box)
