@@ -112,14 +112,7 @@ def measure_crop_curve(
 
 
 def format_curve(points: Sequence[CurvePoint]) -> str:
-    """A table of 80 columns.
-
-    Args:
-        points: Of :func:`measure_crop_curve`.
-
-    Returns:
-        A line each.
-    """
+    """The points as a table of 80 columns."""
     lines = ['crop      threshold  crops %  top-1 %  images/s  x always (10 % to 90 %)  GFLOPs']
     for point in points:
         speed = f'{point.speed.median:.2f} ({point.speed.low:.2f} to {point.speed.high:.2f})'

@@ -75,14 +75,7 @@ def measure_throughput(
 
 
 def format_throughput(result: Throughput) -> str:
-    """Rounds and ratio as lines.
-
-    Args:
-        result: Measured.
-
-    Returns:
-        A line per round, and the median.
-    """
+    """A line per round, and the median ratio."""
     rounds = zip(result.model, result.encoding, result.waiting, result.processor)
     lines = [
         f'round {number}: model alone {model:.2f} images/s, encoding {encoding:.2f} images/s, '

@@ -33,13 +33,7 @@ class ModelCost(NamedTuple):
 
 
 def input_size(cfg: Config) -> int:
-    """Side of the square images that the test pipeline of a config makes.
-
-    Args:
-        cfg: With a ``test_dataloader``.
-
-    Returns:
-        Pixels.
+    """Side in pixels of the square images that the test pipeline of a config makes.
 
     Raises:
         GLSimError: If no step of the pipeline crops or resizes to a square.
@@ -52,13 +46,10 @@ def input_size(cfg: Config) -> int:
 
 
 def count_cost(cfg: Config) -> ModelCost:
-    """Count the parameters and multiply-adds of a config's model.
+    """Count the parameters, and the multiply-adds for one image of the config's own size, of a config's model.
 
     Args:
-        cfg: Of a classifier whose features need no annotation, or of a retriever with such an encoder.
-
-    Returns:
-        For one image of the config's own size.
+        cfg: Config of a classifier whose features need no annotation, or of a retriever with such an encoder.
 
     Raises:
         GLSimError: If the size cannot be told, or the selector needs annotated boxes.
@@ -98,17 +89,7 @@ def _build(cfg: Config) -> nn.Module:
 
 
 def describe_cost(path: str | Path) -> str:
-    """The counted fields of a config's entry in ``configs/metafile.yml``.
-
-    Args:
-        path: The config.
-
-    Returns:
-        YAML.
-
-    Raises:
-        GLSimError: If the cost cannot be counted.
-    """
+    """The counted fields of a config's entry in ``configs/metafile.yml``, as YAML."""
     cost = count_cost(Config.fromfile(path))
     fields = {'Image Size': cost.image_size, 'FLOPs': cost.multiply_adds, 'Parameters': cost.parameters}
     return '\n'.join([f'# {path}', *(f'{name}: {value}' for name, value in fields.items())])

@@ -435,16 +435,8 @@ def selection_share(work: Workload, rounds: int = 7) -> Spread:
 
 
 def measure_memory(mode: str, work: Workload, folder: Path, processes: MeasuringProcesses) -> float | None:
-    """Peak memory of one batch beyond weights and images, in MiB.
-
-    Args:
-        mode: See :func:`make_contender`.
-        work: What to compute.
-        folder: For exported files.
-        processes: Where to measure on the CPU.
-
-    Returns:
-        None if memory did not suffice.
+    """Peak memory of one batch beyond weights and images, in MiB; None if memory did not suffice. See
+    :func:`make_contender`.
     """
     if work.device.startswith('cuda'):
         return cuda_peak(make_contender(mode, work, folder), work.device) / 2**20

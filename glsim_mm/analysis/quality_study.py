@@ -217,14 +217,7 @@ def _measure_selector(
 
 
 def write_rows(rows: Sequence[QualityRow], folder: str | Path) -> Path:
-    """Write ``selection_quality.csv``.
-
-    Args:
-        rows: Results.
-        folder: Made if need be.
-
-    Returns:
-        The file.
+    """Write ``selection_quality.csv`` into a folder.
 
     Raises:
         GLSimError: If the folder cannot be written.
@@ -238,14 +231,7 @@ def write_rows(rows: Sequence[QualityRow], folder: str | Path) -> Path:
 
 
 def format_rows(rows: Sequence[QualityRow]) -> str:
-    """A table of 80 columns, per cent.
-
-    Args:
-        rows: Results.
-
-    Returns:
-        A line per selector, O and size, and a legend.
-    """
+    """A table of 80 columns, per cent: a line per selector, O and size, and a legend."""
     heads = ('size', 'selector', 'O', 'energy', 'pointing', 'inside', 'covered', 'IoU')
     lines = ['{:>5} {:<16}{:>4}{:>9}{:>10}{:>9}{:>9}{:>8}'.format(*heads)]
     for row in rows:

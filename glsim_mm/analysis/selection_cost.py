@@ -57,12 +57,13 @@ def run_study(
     no_plot: bool = False,
     on_progress: Callable[[str], Any] = lambda text: None,
 ) -> str:
-    """Measure what selecting regions costs, write ``selection_cost.csv`` and draw ``selection_cost.png``.
+    """Measure what selecting regions costs, write ``selection_cost.csv``, draw ``selection_cost.png``, and return the
+    table.
 
     Args:
         out_dir: Folder for the results.
-        sizes: Sides of square images in pixels. Defaults to 224 and 448.
-        batch_size: Images per pass. Defaults to one.
+        sizes: Sides of square images in pixels.
+        batch_size: Images per pass, one number or several.
         model: A name of ``GLSimViT.arch_zoo``.
         patch_size: Side of a patch in pixels.
         config: Config of a GLSimClassifier, in place of ``model`` and ``patch_size``.
@@ -72,9 +73,6 @@ def run_study(
         device: ``'cpu'`` or a CUDA device.
         no_plot: Do not draw.
         on_progress: Called with lines of text meanwhile.
-
-    Returns:
-        The table.
 
     Raises:
         GLSimError: If an argument does not fit, matplotlib is missing, or results cannot be written.
@@ -120,23 +118,11 @@ def measure_selection_cost(
     threads: int | None = None,
     on_progress: Callable[[str], Any] = lambda text: None,
 ) -> list[CostRow]:
-    """Measure time and peak memory of each way of selecting regions.
+    """Measure time and peak memory of each way of selecting regions; by image size, batch size and case.
 
     The cases run in turn, in a new order in each round, each directly after a plain encoder pass whose time it is
-    divided by: what else the machine does then hits both. A first round is not counted.
-
-    Args:
-        settings: Settings of a GLSimClassifier; see :func:`glsim_mm.analysis.selection_passes.vit_settings`.
-        image_sizes: Sides of square images in pixels.
-        batch_sizes: Images per pass. Defaults to one.
-        selectors: Names; see :func:`glsim_mm.analysis.selection_passes.list_cases`. Defaults to all.
-        repeats: Counted rounds, at least 1.
-        device: ``'cpu'`` or a CUDA device.
-        threads: Threads on CPU. Defaults to None, torch's number.
-        on_progress: Called with a line of text before each image and batch size.
-
-    Returns:
-        By image size, batch size and case.
+    divided by: what else the machine does then hits both. A first round is not counted. See :func:`run_study` for the
+    arguments.
 
     Raises:
         GLSimError: If a selector is unknown or an image is smaller than one patch.

@@ -34,7 +34,7 @@ def plot_costs(rows: Sequence[CostRow], shape: EncoderShape, path: Path, title: 
     """Draw scoring cost and peak memory over image size, log-log; of several batch sizes, the first.
 
     Args:
-        rows: Of :func:`glsim_mm.analysis.selection_cost.measure_selection_cost`.
+        rows: What was measured.
         shape: The encoder, for the paper's formulas.
         path: PNG or PDF file to write.
         title: Model and machine.

@@ -60,11 +60,10 @@ PLAIN = Case('none', 'fused')
 
 
 def list_cases(selectors: Sequence[str] | None = None) -> list[Case]:
-    """The passes to measure: a plain encoder pass, each selector fused and, where it reads attention, as published, and
-    the whole model with GLS.
+    """The passes to measure, of :data:`MEASURED` or some of them.
 
-    Args:
-        selectors: Names of :data:`MEASURED`. Defaults to all.
+    They are a plain encoder pass, each selector fused and, where it reads attention, as published, and the whole model
+    with GLS.
 
     Raises:
         GLSimError: If a name is unknown.
@@ -80,14 +79,7 @@ def list_cases(selectors: Sequence[str] | None = None) -> list[Case]:
 
 
 def vit_settings(arch: str, patch_size: int = 16) -> dict:
-    """Settings of a GLSimClassifier on a plain ViT for 224 px.
-
-    Args:
-        arch: A name of ``GLSimViT.arch_zoo``, for example ``'vit-base'``.
-        patch_size: Side of a patch in pixels.
-
-    Returns:
-        For mmpretrain's ``MODELS.build``.
+    """Settings of a GLSimClassifier on a plain ViT for 224 px; ``arch`` is a name of ``GLSimViT.arch_zoo``.
 
     Raises:
         GLSimError: If there is no such architecture.
@@ -137,15 +129,7 @@ class Passes:
 
     @torch.no_grad()
     def run(self, case: Case, images: Tensor) -> PassResult:
-        """Run one case and take its time.
-
-        Args:
-            case: What to run.
-            images: (B, 3, H, W).
-
-        Returns:
-            Scores and seconds.
-        """
+        """Run one case on images (B, 3, H, W) and take its time."""
         ways = {'fused': self._run_fused, 'published': self._run_published, 'whole model': self._run_whole_model}
         start = self._now()
         scores, encoded = ways[case.way](case.selector, images)

@@ -28,43 +28,24 @@ class AttentionInputs(NamedTuple):
 
 
 def attention_matrix(inputs: AttentionInputs) -> Tensor:
-    """Attention weights of a layer.
-
-    Args:
-        inputs: Queries and keys.
-
-    Returns:
-        float32, (B, heads, S, S); rows sum to 1.
-    """
+    """Attention weights of a layer, float32 (B, heads, S, S); rows sum to 1."""
     return _logits(inputs, slice(None), slice(None)).softmax(dim=-1)
 
 
 def class_attention(inputs: AttentionInputs, num_extra_tokens: int) -> Tensor:
-    """How much the CLS token attends to each patch, mean over heads. Needs one row of the matrix, O(S d).
+    """How much the CLS token attends to each patch, mean over heads, float32 (B, N) in [0, 1].
 
-    Args:
-        inputs: Queries and keys of one layer.
-        num_extra_tokens: Tokens before the first patch token, >= 1.
-
-    Returns:
-        float32, (B, N), in [0, 1].
+    It needs one row of the layer's matrix, O(S d).
     """
     row = _logits(inputs, slice(1), slice(None)).softmax(dim=-1)
     return row[:, :, 0, num_extra_tokens:].mean(dim=1)
 
 
 def mutual_attention(inputs: AttentionInputs, num_extra_tokens: int) -> Tensor:
-    """What CLS attends to and what attends to CLS: MAWS of FFVT (arXiv 2107.02341).
+    """What CLS attends to and what attends to CLS, float32 (B, N) in [0, 1]: MAWS of FFVT (arXiv 2107.02341).
 
     The CLS row, normalised over keys, times the CLS column, normalised over queries, each averaged over heads before.
-    Needs one row and one column of the matrix, O(S d).
-
-    Args:
-        inputs: Queries and keys of one layer.
-        num_extra_tokens: Tokens before the first patch token, >= 1.
-
-    Returns:
-        float32, (B, N), in [0, 1].
+    It needs one row and one column of the layer's matrix, O(S d).
     """
     column = _logits(inputs, slice(None), slice(1)).softmax(dim=-2)[:, :, num_extra_tokens:, 0].mean(dim=1)
     return class_attention(inputs, num_extra_tokens) * column

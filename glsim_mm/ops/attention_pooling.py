@@ -77,16 +77,9 @@ def attention_crop_boxes(
 
 
 def drop_attended(images: Tensor, attention: Tensor, threshold: float | Tensor) -> Tensor:
-    """Set the attended pixels to 0, the mean colour of a normalised image.
+    """Set the attended pixels of images (B, 3, H, W) to 0, the mean colour of a normalised image.
 
-    Args:
-        images: (B, 3, H, W), any float dtype.
-        attention: One map per image, (B, h, w), not negative, any float dtype.
-        threshold: Share of each map's maximum from which a pixel is dropped, in [0, 1]; a tensor (B,) has one for each
-            image.
-
-    Returns:
-        Shape and dtype of ``images``.
+    See :func:`attention_crop_boxes` for maps and threshold.
     """
     size = (images.shape[-2], images.shape[-1])
     is_kept = _enlarge(attention, size) < _limits(attention, threshold)

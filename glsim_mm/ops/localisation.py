@@ -8,16 +8,7 @@ from torch import Tensor
 
 
 def patch_shares(boxes: Tensor, grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor:
-    """Share of each patch that lies inside a box.
-
-    Args:
-        boxes: (B, 4).
-        grid: Rows and columns of patches.
-        patch_size: Patch height and width in pixels.
-
-    Returns:
-        float32, (B, N), in [0, 1].
-    """
+    """Share of each patch that lies inside a box (B, 4), float32 (B, N) in [0, 1]."""
     boxes = boxes.float()
     rows = _overlap(boxes[:, 1], boxes[:, 3], grid[0], patch_size[0])
     columns = _overlap(boxes[:, 0], boxes[:, 2], grid[1], patch_size[1])
@@ -49,16 +40,14 @@ def energy_inside(scores: Tensor, shares: Tensor) -> Tensor:
 
 
 def pointing_hit(scores: Tensor, boxes: Tensor, grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor:
-    """Whether the centre of the best patch lies inside the box: the pointing game (Zhang et al., arXiv 1608.00507).
+    """Whether the centre of the best patch lies inside the box, 0 or 1: the pointing game (Zhang et al., arXiv
+    1608.00507).
 
     Args:
         scores: (B, N), larger is selected; NaN counts as the least.
         boxes: (B, 4).
         grid: Rows and columns of patches.
         patch_size: Patch height and width in pixels.
-
-    Returns:
-        float32, (B,), 0 or 1.
     """
     best = torch.nan_to_num(scores.float(), nan=float('-inf')).argmax(dim=1)
     y = (torch.div(best, grid[1], rounding_mode='floor') + 0.5) * patch_size[0]
@@ -89,15 +78,7 @@ def box_overlap(selected: Tensor, annotated: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def clip_boxes(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Boxes cut off at the border of the image.
-
-    Args:
-        boxes: (B, 4).
-        image_size: Height and width in pixels.
-
-    Returns:
-        float32, (B, 4).
-    """
+    """Boxes (B, 4) cut off at the border of the image, float32."""
     height, width = image_size
     x0, y0, x1, y1 = boxes.float().unbind(dim=1)
     return torch.stack([x0.clamp(0, width), y0.clamp(0, height), x1.clamp(0, width), y1.clamp(0, height)], dim=1)

@@ -15,15 +15,10 @@ BOX_ENDS = ('exclusive', 'inclusive')
 
 
 def patch_grid(image_size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of patches that an encoder makes of an image.
+    """Rows and columns of patches that an encoder makes of an image; sizes are height and width in pixels.
 
-    Args:
-        image_size: Height and width in pixels.
-        patch_size: Patch height and width in pixels.
-
-    Returns:
-        (h, w). An image that the patch size does not divide is padded at its bottom and right, as mmcv's ``PatchEmbed``
-        and timm's ``dynamic_img_pad`` do, so the last row or column counts as a whole patch.
+    An image that the patch size does not divide is padded at its bottom and right, as mmcv's ``PatchEmbed`` and timm's
+    ``dynamic_img_pad`` do, so the last row or column counts as a whole patch.
     """
     return -(-image_size[0] // patch_size[0]), -(-image_size[1] // patch_size[1])
 
@@ -68,21 +63,7 @@ def masks_to_boxes(
     image_size: tuple[int, int],
     box_end: str = 'exclusive',
 ) -> Tensor:
-    """Smallest pixel box around the marked patches; :func:`patches_to_boxes` for any number of patches.
-
-    Args:
-        masks: bool, (B, N), row-major, at least one patch marked each.
-        grid: Rows and columns of patches.
-        patch_size: Patch height and width in pixels.
-        image_size: Image height and width in pixels; boxes are clamped to it.
-        box_end: As for :func:`patches_to_boxes`.
-
-    Returns:
-        int64, (B, 4), ``x0, y0, x1, y1`` in pixels, end exclusive.
-
-    Raises:
-        ValueError: If ``box_end`` is unknown.
-    """
+    """Smallest pixel boxes around marked patches, bool (B, N) with at least one each; see :func:`patches_to_boxes`."""
     check_box_end(box_end)
     numbers = torch.arange(grid[0] * grid[1], device=masks.device)
     # A patch that is not marked stands for the first that is, which moves no corner.

@@ -39,14 +39,8 @@ def global_local_similarity(global_token: Tensor, local_tokens: Tensor, similari
 
 
 def selection_scores(similarities: Tensor, similarity: str = 'cos') -> Tensor:
-    """Turn similarities into scores of which the largest are selected.
-
-    Args:
-        similarities: Output of :func:`global_local_similarity`, shape (B, N).
-        similarity: The measure that made them.
-
-    Returns:
-        Same shape and dtype; unchanged for ``'cos'``, negated for the two distances.
+    """Similarities (B, N) of :func:`global_local_similarity` as scores of which the largest are selected: distances
+    negated.
 
     Raises:
         ValueError: If ``similarity`` is unknown.
@@ -62,14 +56,14 @@ def check_similarity(similarity: str) -> None:
 
 
 def top_patches(scores: Tensor, top_o: int) -> Tensor:
-    """Indices of the patches with the largest scores.
+    """Indices of the patches with the largest scores, best first.
 
     Args:
         scores: Shape (B, N), larger is better; NaN counts as the least.
         top_o: How many patches to take (the paper's O), >= 1; more than N takes all N.
 
     Returns:
-        int64, shape (B, min(top_o, N)), best first.
+        int64, shape (B, min(top_o, N)).
     """
     scores = torch.nan_to_num(scores, nan=float('-inf'), posinf=float('inf'), neginf=float('-inf'))
     return torch.topk(scores, k=min(top_o, scores.shape[1]), dim=1).indices

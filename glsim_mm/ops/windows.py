@@ -26,16 +26,7 @@ def partition_windows(patches: Tensor, window_size: int) -> Tensor:
 
 
 def merge_windows(windows: Tensor, window_size: int, grid: tuple[int, int]) -> Tensor:
-    """Undo :func:`partition_windows`.
-
-    Args:
-        windows: Shape (B * R * S, H, window_size**2, C).
-        window_size: Side of a window in patches.
-        grid: Height and width of the grid in patches.
-
-    Returns:
-        Shape (B, H, h * w, C).
-    """
+    """Undo :func:`partition_windows`: from (B * R * S, H, window_size**2, C) to (B, H, h * w, C)."""
     rows, columns = (-(-side // window_size) for side in grid)
     between, channels = windows.shape[1], windows.shape[-1]
     cut = windows.reshape(-1, rows, columns, between, window_size, window_size, channels)

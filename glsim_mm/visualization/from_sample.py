@@ -61,5 +61,5 @@ def _values(sample: DataSample, field: str) -> np.ndarray | None:
 
 
 def to_rgb_image(inputs: Tensor) -> np.ndarray:
-    """An image, (H, W, 3) uint8 RGB, from a network input before the data preprocessor, (3, H, W) BGR, values 0..255."""
+    """An image, (H, W, 3) uint8 RGB, from a network input before the data preprocessor, (3, H, W) BGR, 0..255."""
     return np.ascontiguousarray(inputs.flip(0).permute(1, 2, 0).cpu().numpy().astype(np.uint8))

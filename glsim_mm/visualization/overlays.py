@@ -43,14 +43,14 @@ def draw_outlined_box(image: np.ndarray, box: Box, color: tuple[int, int, int], 
 
 
 def crop_box(image: np.ndarray, box: Box, size: int | tuple[int, int]) -> np.ndarray:
-    """Cut out a box, at least one pixel of it, and resize it to height and width in pixels; one number makes a square."""
+    """Cut out a box, at least one pixel, and resize it to height and width in pixels; one number makes a square."""
     height, width = (size, size) if isinstance(size, int) else size
     x0, y0, x1, y1 = _to_pixels(box, image.shape)
     return cv2.resize(np.ascontiguousarray(image[y0:y1, x0:x1]), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def box_share(box: Box, shape: tuple[int, ...]) -> float:
-    """Share of an image of a shape (height and width first) that a box covers, 0..1; what lies outside does not count."""
+    """Share of an image, given its shape (height and width first), that a box covers, 0..1."""
     return _area(_clip(box, (0, 0, shape[1], shape[0]))) / (shape[0] * shape[1])
 
 

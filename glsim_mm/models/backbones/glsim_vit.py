@@ -126,24 +126,12 @@ class GLSimViT(VisionTransformer):
         return self._encode(images, self.crop_cls_token if use_own_token else self.cls_token, output)
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Tokens of images from which regions are to be selected; only the CLS token carries gradient.
-
-        Args:
-            images: Shape (B, 3, H, W).
-
-        Returns:
-            Shape (B, 1 + N, C).
-        """
+        """Tokens (B, 1 + N, C) of images from which regions are to be selected; only the CLS token carries gradient."""
         return self(images, output='selection_tokens')[-1]
 
     def encode_crops(self, crops: Tensor) -> Tensor:
-        """CLS token of each crop (arXiv 2407.12891, section 3.3), with the crops' own CLS token where there is one.
-
-        Args:
-            crops: Shape (B, 3, H, W).
-
-        Returns:
-            Shape (B, C).
+        """CLS token (B, C) of each crop (arXiv 2407.12891, section 3.3), with the crops' own CLS token where there is
+        one.
         """
         # Through __call__, so that a compiled backbone and forward hooks serve this pass too.
         return self(crops, is_crop=True, output='class_token')[-1][:, 0]

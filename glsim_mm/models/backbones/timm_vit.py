@@ -212,14 +212,8 @@ class TimmViT(BaseBackbone):
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning rate decay, 0 for the stem; see mmpretrain's ViT.
-
-        Args:
-            param_name: Full parameter name.
-            prefix: What precedes this backbone's own names, for example ``'backbone.'``.
-
-        Returns:
-            The depth and the number of depths.
+        """Depth of a parameter for layer-wise learning rate decay, 0 for the stem, and the number of depths; see
+        mmpretrain's ViT.
         """
         num_depths = self.num_layers + 2
         prefix = f'{prefix}model.'

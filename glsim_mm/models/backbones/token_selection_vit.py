@@ -42,14 +42,11 @@ class TokenSelectionViT(GLSimViT):
 
     @abstractmethod
     def fuse(self, hidden: Sequence[Tensor], record: AttentionRecord) -> Tensor:
-        """Sequence for the last layer.
+        """Sequence (B, 1 + K, C) for the last layer, the last hidden CLS token first.
 
         Args:
             hidden: Output (B, 1 + N, C) of each layer before the last, first layer first.
             record: Attention of the same layers.
-
-        Returns:
-            (B, 1 + K, C), the last hidden CLS token first.
         """
 
     def _encode(self, images: Tensor, cls_token: Tensor, output: str = 'tokens') -> tuple[Tensor, ...]:
@@ -78,15 +75,7 @@ class TokenSelectionViT(GLSimViT):
 
 
 def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
-    """Tokens at positions.
-
-    Args:
-        tokens: (B, S, C).
-        indices: int64 (B, K), in [0, S).
-
-    Returns:
-        (B, K, C).
-    """
+    """Tokens (B, K, C) at positions, int64 (B, K), of a sequence (B, S, C)."""
     return tokens.gather(1, indices[:, :, None].expand(-1, -1, tokens.shape[-1]))
 
 

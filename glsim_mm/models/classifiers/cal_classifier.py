@@ -80,15 +80,7 @@ class CALClassifier(ImageClassifier):
         return torch.cat([crop_and_resize(images, boxes, size), dropped])
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """Losses of a batch.
-
-        Args:
-            inputs: Normalised images, (B, 3, H, W).
-            data_samples: One per image, with one label each.
-
-        Returns:
-            Losses of the head by name.
-        """
+        """Losses by name of a batch of normalised images (B, 3, H, W), each with one label."""
         pooled = self.extract_feat(inputs)
         augmented = self.extract_feat(self.augment(inputs, pooled.attention))
         return self.head.loss(pooled, augmented, data_samples)

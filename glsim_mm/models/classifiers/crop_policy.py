@@ -46,13 +46,7 @@ class TestOptions:
 
 
 def read_test_options(test_cfg: dict | None) -> TestOptions:
-    """``test_cfg`` of a config, checked.
-
-    Args:
-        test_cfg: Fields of :class:`TestOptions`; None for the defaults.
-
-    Returns:
-        As given.
+    """Check ``test_cfg`` of a config, fields of :class:`TestOptions`; None stands for the defaults.
 
     Raises:
         GLSimError: If a field is unknown or out of range.
@@ -66,30 +60,20 @@ def read_test_options(test_cfg: dict | None) -> TestOptions:
 
 
 def margin(logits: Tensor) -> Tensor:
-    """How far the likeliest class is ahead of the second, "best versus second best" (Joshi et al., CVPR 2009).
+    """How far the likeliest class is ahead of the second, float32 (B,), from logits (B, K).
 
-    Among fine-grained classes the question is which of two alike ones it is. The probability of the likeliest class
-    falls also where many unlikely ones share the rest, and chooses worse (docs/studies/performance.md).
-
-    Args:
-        logits: (B, K).
-
-    Returns:
-        float32, (B,), difference of the two largest probabilities, in [0, 1]; 1 where K is 1.
+    This difference of the two largest probabilities, 1 where K is 1, is "best versus second best" (Joshi et al., CVPR
+    2009). Among fine-grained classes the question is which of two similar ones it is. The probability of the likeliest
+    class falls also where many unlikely ones share the rest, and chooses worse (docs/studies/performance.md).
     """
     best = logits.float().softmax(dim=1).topk(min(2, logits.shape[1]), dim=1).values
     return best[:, 0] - best[:, 1:].sum(dim=1)
 
 
 def unsure(logits: Tensor, threshold: float) -> Tensor:
-    """Which images need the second pass.
+    """Positions, int64 (n,), of the images whose :func:`margin` after the first pass is below a threshold, NaN among
+    them.
 
-    Args:
-        logits: Of the first pass, (B, K).
-        threshold: Least :func:`margin` at which a prediction stands.
-
-    Returns:
-        int64, (n,), positions of the others, in order; NaN counts as unsure. Waits for the device: how many crops are
-        encoded must be known.
+    It waits for the device, because how many crops are encoded must be known.
     """
     return (~(margin(logits) >= threshold)).nonzero()[:, 0]

@@ -127,14 +127,8 @@ class GLSimClassifier(ImageClassifier):
         return self._encode_crops(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """Losses of a batch.
-
-        Args:
-            inputs: Normalised images, (B, 3, H, W).
-            data_samples: One per image, with labels.
-
-        Returns:
-            Losses of the head by name, and those of a selector that learns.
+        """Losses by name of a batch of normalised images (B, 3, H, W) with labels: the head's, and those of a selector
+        that learns.
         """
         tokens, regions = self._select(inputs, data_samples)
         losses = self.head.loss((self._class_tokens(tokens, regions),), data_samples)
@@ -187,15 +181,7 @@ class GLSimClassifier(ImageClassifier):
         return samples
 
     def show_regions(self, samples: list[DataSample], regions: SelectedRegions) -> list[DataSample]:
-        """Leave on each sample where the model looked.
-
-        Args:
-            samples: One per image; filled.
-            regions: Of the images.
-
-        Returns:
-            The samples, with the fields of :meth:`predict` that are not the head's.
-        """
+        """Leave on each sample where the model looked: the fields of :meth:`predict` that are not the head's."""
         maps = regions.scores.unflatten(1, regions.grid)
         boxes = regions.boxes.float()
         boxes = boxes[:, None] if boxes.dim() == 2 else boxes
@@ -224,14 +210,9 @@ def _check_num_classes(neck: nn.Module, head: nn.Module) -> None:
 
 
 def annotated_boxes(data_samples: list[DataSample] | None, device: torch.device) -> Tensor | None:
-    """Box around each image's annotated boxes.
+    """Box around each image's annotated boxes, float32 (B, 4), from ``gt_bboxes`` (n, 4), ``x0, y0, x1, y1`` in pixels.
 
-    Args:
-        data_samples: With ``gt_bboxes`` (n, 4), ``x0, y0, x1, y1`` in pixels.
-        device: Where to put the boxes.
-
-    Returns:
-        float32, (B, 4); None if an image has no box.
+    None if an image has no box.
     """
     if not data_samples or not all('gt_bboxes' in sample for sample in data_samples):
         return None

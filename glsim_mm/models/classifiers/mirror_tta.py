@@ -19,14 +19,8 @@ class MirrorTTA(BaseTTAModel):
     """
 
     def merge_preds(self, data_samples_list: list[list[DataSample]]) -> list[DataSample]:
-        """Merge the views of each image.
-
-        Args:
-            data_samples_list: For each image its views, with ``pred_score`` (C,), probabilities, and ``flip``, whether
-                the view is mirrored.
-
-        Returns:
-            One for each image.
+        """Merge the views of each image, which have ``pred_score`` (C,), probabilities, and ``flip``, whether they are
+        mirrored.
         """
         return [_merge(views) for views in data_samples_list]
 

@@ -82,10 +82,7 @@ class AggregatorHead(ClsHead):
         self.fc = nn.Linear(in_channels, num_classes)
 
     def aggregate(self, class_tokens: Tensor) -> Tensor:
-        """Let the CLS tokens of an image and its crops exchange information.
-
-        Args:
-            class_tokens: (B, V, C), the image's CLS token first, V = 1 + number of crops.
+        """Let the CLS tokens of an image and its crops, (B, V, C) with the image's first, exchange information.
 
         Returns:
             (B, V, C) after the final LayerNorm.
@@ -95,13 +92,8 @@ class AggregatorHead(ClsHead):
         return self.norm(class_tokens)
 
     def pre_logits(self, feats: Sequence[Tensor]) -> Tensor:
-        """Aggregated CLS token; L2-normalised it is the retrieval embedding.
-
-        Args:
-            feats: The last item holds the class tokens, (B, V, C).
-
-        Returns:
-            (B, C).
+        """Aggregated CLS token (B, C) of class tokens (B, V, C), the last item; L2-normalised it is the retrieval
+        embedding.
         """
         class_tokens = feats[-1]
         if not self.layers:
@@ -112,14 +104,7 @@ class AggregatorHead(ClsHead):
         return self.norm(class_token_of(self.layers[-1], class_tokens))[:, 0]
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
-        """Classify.
-
-        Args:
-            feats: The last item holds the class tokens, (B, V, C).
-
-        Returns:
-            Logits, (B, num_classes).
-        """
+        """Logits (B, num_classes) of class tokens (B, V, C), the last item."""
         return self.fc(self.pre_logits(feats))
 
     def loss(self, feats: Sequence[Tensor], data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:
@@ -132,7 +117,7 @@ class AggregatorHead(ClsHead):
 
         Returns:
             ``loss`` on the whole sequence, ``loss_image`` and ``loss_crop``, each weighted, those of positive weight;
-            accuracies of the first of them with ``cal_acc``.
+            with ``cal_acc`` the accuracies of the first of them.
         """
         losses: dict[str, Tensor] = {}
         for name, tokens in split_sequences(feats[-1], self.sequence_weights).items():
@@ -145,15 +130,11 @@ class AggregatorHead(ClsHead):
 
 
 def split_sequences(class_tokens: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """Sequences on which a head is trained.
-
-    Args:
-        class_tokens: CLS tokens of images and their R = V - 1 crops, (B, V, C).
-        weights: See :class:`AggregatorHead`.
+    """Sequences of positive weight on which a head is trained, from CLS tokens of images and their R = V - 1 crops, (B,
+    V, C).
 
     Returns:
-        Those of positive weight: ``'both'`` (B, V, C), ``'image'`` (B, 1, C), ``'crop'`` (B * R, 1, C), the crops of an
-        image one after another.
+        ``'both'`` (B, V, C), ``'image'`` (B, 1, C), ``'crop'`` (B * R, 1, C), the crops of an image one after another.
     """
     sequences = dict(both=class_tokens, image=class_tokens[:, :1], crop=class_tokens[:, 1:].flatten(0, 1)[:, None])
     return {name: sequences[name] for name in SEQUENCES if weights.get(name, 0) > 0}

@@ -53,15 +53,8 @@ class PartContrastiveHead(VisionTransformerClsHead):
         self.contrastive_weight = contrastive_weight
 
     def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:
-        """Classification and contrastive loss.
-
-        Args:
-            feats: The last item holds the CLS tokens, (B, C).
-            data_samples: B samples with one label each.
-            **kwargs: Passed to the classification loss.
-
-        Returns:
-            ``loss`` and the weighted ``loss_contrastive``.
+        """Classification ``loss`` and the weighted ``loss_contrastive`` of CLS tokens (B, C), the last item, with one
+        label each.
 
         Raises:
             GLSimError: If labels are mixed.

@@ -106,14 +106,8 @@ class CounterfactualHead(ClsHead):
         return losses
 
     def predict_from_logits(self, logits: Tensor, data_samples: list[DataSample] | None = None) -> list[DataSample]:
-        """Fill data samples with predictions.
-
-        Args:
-            logits: (B, num_classes).
-            data_samples: B samples. Defaults to None, new ones.
-
-        Returns:
-            With ``pred_score`` (num_classes,) and ``pred_label`` (1,).
+        """Fill data samples, or new ones, with ``pred_score`` (num_classes,) and ``pred_label`` (1,) from logits (B,
+        num_classes).
         """
         return self._get_predictions(logits, data_samples)
 

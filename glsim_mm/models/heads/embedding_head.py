@@ -76,15 +76,7 @@ class MetricLearningLoss(nn.Module):
         return hasattr(self.loss, 'get_logits')
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Loss of a batch.
-
-        Args:
-            embeddings: Floating point, (B, D).
-            labels: int64, (B,).
-
-        Returns:
-            float32, a number.
-        """
+        """Loss, float32, of a batch of embeddings (B, D) with labels, int64 (B,)."""
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = embeddings.float()
             if self.gather and get_world_size() > 1:
@@ -93,30 +85,19 @@ class MetricLearningLoss(nn.Module):
             return self.loss(embeddings, labels, chosen) * self.loss_weight
 
     def classify(self, embeddings: Tensor) -> Tensor:
-        """How well embeddings fit each class; only where :attr:`has_classes`.
-
-        Args:
-            embeddings: Floating point, (B, D).
-
-        Returns:
-            float32, (B, num_classes), the larger the better.
+        """How well embeddings (B, D) fit each class, float32 (B, num_classes), larger is better; only where
+        :attr:`has_classes`.
         """
         with torch.autocast(embeddings.device.type, enabled=False):
             return self.loss.get_logits(embeddings.float())
 
 
 def gather_batches(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The batches of all processes, in the order of their ranks.
+    """The batches of all W processes, each of the same size B, in the order of their ranks: (W * B, D) and labels (W *
+    B,).
 
-    Gradients flow to the process's own embeddings alone, multiplied by the number W of processes: averaged over
-    processes, as data-parallel training does, they are those of the whole batch.
-
-    Args:
-        embeddings: (B, D), B the same in each process.
-        labels: int64, (B,).
-
-    Returns:
-        (W * B, D) and (W * B,).
+    Gradients flow to the process's own embeddings alone, multiplied by W: averaged over processes, as data-parallel
+    training does, they are those of the whole batch.
     """
     world_size = get_world_size()
     parts = all_gather(embeddings.detach().contiguous())
@@ -205,39 +186,17 @@ class EmbeddingHead(AggregatorHead):
         self.projection = nn.Identity() if embedding_dims is None else nn.Linear(in_channels, embedding_dims)
 
     def pre_logits(self, feats: Sequence[Tensor]) -> Tensor:
-        """Embeddings.
-
-        Args:
-            feats: The last item holds the class tokens, (B, V, C).
-
-        Returns:
-            (B, D), of length 1 with ``normalize``.
-        """
+        """Embeddings (B, D), with ``normalize`` of length 1, of class tokens (B, V, C), the last item."""
         embeddings = self.projection(super().pre_logits(feats))
         return F.normalize(embeddings, dim=-1) if self.normalize else embeddings
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
-        """Classify by the loss's class vectors, if it has any.
-
-        Args:
-            feats: The last item holds the class tokens, (B, V, C).
-
-        Returns:
-            Logits (B, num_classes); without class vectors the embeddings, (B, D).
-        """
+        """Logits (B, num_classes) by the loss's class vectors; without any, the embeddings (B, D)."""
         embeddings = self.pre_logits(feats)
         return self.loss_module.classify(embeddings) if self.loss_module.has_classes else embeddings
 
     def loss(self, feats: Sequence[Tensor], data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:
-        """Loss of a batch.
-
-        Args:
-            feats: The last item holds the class tokens, (B, V, C).
-            data_samples: B samples with one label each.
-            **kwargs: Not used.
-
-        Returns:
-            ``loss``.
+        """``loss`` of class tokens (B, V, C), the last item, with one label each.
 
         Raises:
             GLSimError: If labels are mixed.

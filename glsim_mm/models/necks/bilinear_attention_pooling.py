@@ -48,14 +48,7 @@ class BilinearAttentionPooling(BaseModule):
         )
 
     def forward(self, feats: Sequence[Tensor]) -> PooledAttention:
-        """Pool the last feature map.
-
-        Args:
-            feats: The last item is (B, C, h, w).
-
-        Returns:
-            Attention maps and features pooled by them and by the counterfactual.
-        """
+        """Attention maps of the last feature map, (B, C, h, w), and features pooled by them and by the counterfactual."""
         attention = self.attend(feats[-1])
         unlearned = torch.rand_like(attention) * 2 if self.training else torch.ones_like(attention)
         return PooledAttention(

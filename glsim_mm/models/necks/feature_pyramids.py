@@ -51,10 +51,7 @@ class SimpleFeaturePyramid(BaseModule):
         self.levels = nn.ModuleList(_build_level(scale, in_channels, out_channels, norm_cfg) for scale in scales)
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Build the pyramid.
-
-        Args:
-            inputs: Maps of the backbone; the last one, (B, C, h, w), is used.
+        """Build the pyramid from the last of the backbone's maps, (B, C, h, w).
 
         Returns:
             ``num_outs`` maps (B, out_channels, s * h, s * w), the largest first; halved sides are rounded up.
@@ -114,13 +111,8 @@ class SimilarityModulation(BaseModule):
         self.factors = nn.ParameterList(nn.Parameter(torch.zeros(channels, 1, 1)) for _ in range(num_levels))
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Build and modulate the pyramid.
-
-        Args:
-            inputs: Maps of the backbone, the last of them its similarity map (B, 1, h, w).
-
-        Returns:
-            Levels of the inner neck, (B, channels, h_l, w_l) each.
+        """Levels of the inner neck, (B, channels, h_l, w_l), modulated by the last input, the similarity map (B, 1, h,
+        w).
 
         Raises:
             ValueError: If the last input is no similarity map, or the neck makes another number of levels.
@@ -136,29 +128,13 @@ class SimilarityModulation(BaseModule):
 
 
 def standardise(similarity: Tensor) -> Tensor:
-    """A map with mean 0 and deviation 1 per image; 0 where all of it is equal.
-
-    Args:
-        similarity: Shape (B, 1, h, w).
-
-    Returns:
-        float32, shape (B, 1, h, w).
-    """
+    """A map (B, 1, h, w) with mean 0 and deviation 1 per image, float32; 0 where all of it is equal."""
     similarity = similarity.float()
     centred = similarity - similarity.mean(dim=(2, 3), keepdim=True)
     return centred / centred.square().mean(dim=(2, 3), keepdim=True).sqrt().clamp(min=1e-6)
 
 
 def modulate(features: Tensor, similarity: Tensor, factor: Tensor) -> Tensor:
-    """``features * (1 + factor * similarity)``.
-
-    Args:
-        features: Shape (B, C, h, w).
-        similarity: Shape (B, 1, h', w'), resized bilinearly.
-        factor: Shape (C, 1, 1).
-
-    Returns:
-        Shape (B, C, h, w), dtype of ``features``.
-    """
+    """``features * (1 + factor * similarity)``, the similarity (B, 1, h', w') resized to the features (B, C, h, w)."""
     resized = F.interpolate(similarity, features.shape[-2:], mode='bilinear', align_corners=False)
     return features * (1 + factor * resized).to(features.dtype)

@@ -122,14 +122,7 @@ class RegionSelector(BaseModule):
 
     @abstractmethod
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
-        """Score every patch.
-
-        Args:
-            inputs: Tokens and what goes with them.
-
-        Returns:
-            float32, (B, N); the largest will be selected.
-        """
+        """Score every patch, float32 (B, N); the largest will be selected."""
 
     def locate(self, scores: Tensor, indices: Tensor, inputs: SelectionInputs) -> Tensor:
         """Boxes of the regions of each image.

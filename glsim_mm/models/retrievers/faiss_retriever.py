@@ -121,25 +121,13 @@ class FaissRetriever(ImageToImageRetriever):
         return torch.from_numpy(self._prepared().vectors())
 
     def extract_feat(self, inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """What the encoder makes of images.
-
-        Args:
-            inputs: Normalised images, (B, 3, H, W).
-
-        Returns:
-            Tensor | tuple[Tensor]: Embeddings (B, C) of a classifier; other encoders' output as it is.
+        """Embeddings (B, C) that a classifier makes of normalised images, (B, 3, H, W); other encoders' output as it
+        is.
         """
         return self._embed(inputs)[0] if isinstance(self.image_encoder, ImageClassifier) else self.image_encoder(inputs)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """Losses of a batch, of the retriever's head or of the classifier that encodes.
-
-        Args:
-            inputs: Normalised images, (B, 3, H, W).
-            data_samples: One per image, with labels.
-
-        Returns:
-            Losses by name.
+        """Losses by name of a batch, those of the retriever's head or of the classifier that encodes.
 
         Raises:
             GLSimError: If neither the retriever nor its encoder has a head.

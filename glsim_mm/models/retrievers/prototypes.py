@@ -76,14 +76,7 @@ class VectorPrototype:
         return (-hits.scores if self.index.metric == 'l2' else hits.scores), hits.ids
 
     def all_scores(self, queries: np.ndarray) -> np.ndarray:
-        """Scores of every row.
-
-        Args:
-            queries: float32, (N, C).
-
-        Returns:
-            float32, (N, M), the larger the better.
-        """
+        """Scores of every row, float32 (N, M), the larger the better, for queries (N, C)."""
         if self.index.metric == 'l2':  # by a product, small distances would drown in rounding
             return scatter_scores(len(self), *self.search(queries, len(self)))
         prepared, rows = self.index.prepare(queries, 'queries'), self.index.parts[0].rows
@@ -132,13 +125,10 @@ class GalleryPrototype:
         return scatter_scores(len(self), *self.search(queries, len(self)))
 
     def check_weights(self, model: nn.Module) -> None:
-        """Refuse a gallery that another model made.
-
-        Args:
-            model: Classifier that encodes the queries. Galleries of unknown origin are not refused.
+        """Refuse a gallery that another model made; galleries of unknown origin are not refused.
 
         Raises:
-            GLSimError: If its weights are not those of the gallery's model.
+            GLSimError: If the weights of the model are not those of the gallery's.
         """
         fingerprint = self.gallery.manifest.fingerprint
         if fingerprint is not None and fingerprint.weights and fingerprint.weights != hash_weights(model):
@@ -157,17 +147,7 @@ class GalleryPrototype:
 
 
 def scatter_scores(count: int, scores: np.ndarray, rows: np.ndarray, table: np.ndarray | None = None) -> np.ndarray:
-    """Scores of hits at their rows.
-
-    Args:
-        count: M.
-        scores: float32, (N, k).
-        rows: int64, (N, k), -1 for none.
-        table: float32, (N, M), to write into. Defaults to one of -inf.
-
-    Returns:
-        The table.
-    """
+    """Write scores (N, k) of hits at their rows (N, k), -1 for none, into a table (N, count), by default one of -inf."""
     table = np.full((len(scores), count), -np.inf, np.float32) if table is None else table
     query, hit = np.nonzero(rows >= 0)
     table[query, rows[query, hit]] = scores[query, hit]
@@ -183,9 +163,6 @@ def open_prototype(location: str, metric: str, preset: str, space: str | None) -
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
         preset: How to search a tensor.
         space: Embeddings of a gallery to search.
-
-    Returns:
-        The rows to search.
 
     Raises:
         GLSimError: If there is nothing there, or no tensor in the file.
@@ -213,13 +190,9 @@ _EXCHANGED_BYTES = 64 * 2**20
 
 
 def build_loader(source: Any) -> DataLoader:
-    """A data loader over a gallery, in the gallery's order.
+    """A data loader over a gallery, in the gallery's order: a loader as it is, a data set, or the config of either.
 
-    Args:
-        source: A loader, which is returned as it is, or a data set, or the config of either.
-
-    Returns:
-        Shared among the processes of a distributed run unless its own sampler says otherwise.
+    Unless its own sampler says otherwise, the processes of a distributed run share it.
     """
     if isinstance(source, DataLoader):
         return source

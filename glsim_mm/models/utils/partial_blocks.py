@@ -65,13 +65,10 @@ class BlockParts:
         return keys if self.key_norm is None else self.key_norm(keys), values
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Attention branch (B, T, C) before stochastic depth, of T queries over S keys; fused.
+        """Fused attention branch (B, T, C) before stochastic depth, of queries (B, heads, T, D) over keys and values
+        (B, heads, S, D).
 
-        Args:
-            queries: (B, heads, T, D).
-            keys: (B, heads, S, D).
-            values: (B, heads, S, D).
-            bias: Added to the attention logits, broadcast to (B, heads, T, S).
+        ``bias`` is added to the attention logits, broadcast to (B, heads, T, S).
         """
         mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias, dropout_p=self.dropout)
         return _apply(self.project, mixed.transpose(1, 2).flatten(2))

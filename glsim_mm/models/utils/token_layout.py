@@ -22,14 +22,10 @@ class TokenLayout(NamedTuple):
 
 
 def token_layout(backbone: nn.Module) -> TokenLayout:
-    """Read the layout off a backbone of this project or a token backbone of mmpretrain.
+    """Read patch size and number of leading tokens off a backbone of this project or a token backbone of mmpretrain.
 
-    Args:
-        backbone: Has ``num_extra_tokens`` and either ``patch_size`` or a ``patch_embed.projection`` convolution, as
-            every ViT of mmpretrain has.
-
-    Returns:
-        Patch size and number of leading tokens.
+    The backbone has ``num_extra_tokens`` and either ``patch_size`` or, as every ViT of mmpretrain, a
+    ``patch_embed.projection`` convolution.
 
     Raises:
         GLSimError: If the backbone does not return raw tokens with a CLS token and equal patches.
@@ -54,15 +50,7 @@ def token_layout(backbone: nn.Module) -> TokenLayout:
 
 
 def check_image_size(image_size: tuple[int, int], patch_size: tuple[int, int]) -> None:
-    """Refuse an image that does not fill one patch.
-
-    Args:
-        image_size: Height and width in pixels.
-        patch_size: Patch height and width in pixels.
-
-    Raises:
-        GLSimError: If either side of the image is smaller than the patch.
-    """
+    """Raise :class:`GLSimError` for an image that does not fill one patch; sizes are height and width in pixels."""
     if image_size[0] < patch_size[0] or image_size[1] < patch_size[1]:
         raise GLSimError(
             f'An image of {image_size[0]}x{image_size[1]} pixels is smaller than one patch of '
@@ -75,60 +63,31 @@ def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def tokens_to_map(patches: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Patch tokens as an image.
-
-    Args:
-        patches: Shape (B, h * w, C), row by row.
-        grid: Height h and width w in patches.
-
-    Returns:
-        Shape (B, C, h, w).
-    """
+    """Patch tokens (B, h * w, C), row by row, as an image (B, C, h, w)."""
     return patches.transpose(1, 2).unflatten(2, grid)
 
 
 def similarity_map(cls_token: Tensor, patches: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Cosine similarity of the CLS token with every patch token (arXiv 2407.12891, section 3.2), as an image.
+    """Cosine similarity of the CLS token (B, C) with every patch token (B, h * w, C) as an image, float32 (B, 1, h, w).
 
-    Args:
-        cls_token: Shape (B, C), after the encoder's final norm.
-        patches: Shape (B, h * w, C), likewise.
-        grid: Height h and width w in patches.
-
-    Returns:
-        float32, shape (B, 1, h, w), in [-1, 1]; without gradient, as in GLSim's selection.
+    Both come after the encoder's final norm (arXiv 2407.12891, section 3.2). No gradient flows through it, as in
+    GLSim's selection.
     """
     scores = global_local_similarity(cls_token.detach(), patches.detach())
     return scores.unflatten(1, (1, *grid))
 
 
 def evenly_spaced(num_layers: int, count: int = 4) -> tuple[int, ...]:
-    """The last layer of each of ``count`` equal groups of layers, as ViTDet places its global attention.
-
-    Args:
-        num_layers: Layers of the encoder.
-        count: Groups.
-
-    Returns:
-        Indices, the last one ``num_layers - 1``; fewer where there are fewer layers.
-    """
+    """The last layer of each of ``count`` equal groups of layers, as ViTDet places its global attention."""
     return tuple(sorted({max(0, round(num_layers * (i + 1) / count) - 1) for i in range(count)}))
 
 
 def windowed_layer(
     layer: nn.Module, x: Tensor, grid: tuple[int, int], window_size: int, num_extra_tokens: int
 ) -> Tensor:
-    """One encoder layer of mmpretrain's ViT whose patches attend inside windows.
+    """One encoder layer of mmpretrain's ViT, (B, P0 + h * w, C) in and out, whose patches attend inside windows.
 
-    Args:
-        layer: ``TransformerEncoderLayer`` of mmpretrain.
-        x: Shape (B, P0 + h * w, C).
-        grid: Height h and width w in patches.
-        window_size: See :func:`glsim_mm.ops.window_attention`.
-        num_extra_tokens: P0.
-
-    Returns:
-        Shape (B, P0 + h * w, C).
+    See :func:`glsim_mm.ops.window_attention`. The layer's own hooks do not fire, as it is run by its parts.
     """
     attention = layer.attn
     qkv = attention.qkv(layer.ln1(x)).unflatten(2, (3, attention.num_heads, attention.head_dims))
@@ -141,14 +100,7 @@ def windowed_layer(
 
 
 def check_out_indices(out_indices: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
-    """Indices of layers, counted from the front.
-
-    Args:
-        out_indices: One or several; negative ones count from the back.
-        num_layers: Layers of the encoder.
-
-    Returns:
-        Ascending, 0 to ``num_layers - 1``.
+    """Indices of layers, one or several, as ascending numbers from 0; negative ones count from the back.
 
     Raises:
         ValueError: If one is out of range, or they do not ascend.
