@@ -48,7 +48,7 @@ class BilinearAttentionPooling(BaseModule):
         )
 
     def forward(self, feats: Sequence[Tensor]) -> PooledAttention:
-        """Attention maps of the last feature map, (B, C, h, w), and features pooled by them and by the counterfactual."""
+        """Attention maps of the last feature map, (B, C, h, w), and features pooled by them and the counterfactual."""
         attention = self.attend(feats[-1])
         unlearned = torch.rand_like(attention) * 2 if self.training else torch.ones_like(attention)
         return PooledAttention(

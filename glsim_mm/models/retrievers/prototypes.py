@@ -147,7 +147,7 @@ class GalleryPrototype:
 
 
 def scatter_scores(count: int, scores: np.ndarray, rows: np.ndarray, table: np.ndarray | None = None) -> np.ndarray:
-    """Write scores (N, k) of hits at their rows (N, k), -1 for none, into a table (N, count), by default one of -inf."""
+    """Write scores (N, k) of hits at their rows (N, k), -1 for none, into a table (N, count), at first -inf."""
     table = np.full((len(scores), count), -np.inf, np.float32) if table is None else table
     query, hit = np.nonzero(rows >= 0)
     table[query, rows[query, hit]] = scores[query, hit]
