@@ -40,14 +40,9 @@ def _configs_are_formatted_once():
 
 
 @pytest.fixture(autouse=True, scope='session')
-def _two_threads():
-    """Small models run slower on many threads, and test machines are shared."""
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
-
-
-@pytest.fixture(autouse=True, scope='session')
-def _one_thread_of_faiss():
-    """torch's number of threads reaches FAISS through the shared OpenMP; a second one spins on a busy machine."""
+def _one_thread():
+    """Tiny models run slower on two, several times so where another job holds a core that the second spins for."""
+    torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
 
 
