@@ -19,7 +19,7 @@ __all__ = list(_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: FAISS, SQLite or a model are not needed for all of it."""
+    """Import what is asked for; not all of it needs FAISS or SQLite."""
     if name not in _EXPORTS:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     return getattr(import_module(f'.{_EXPORTS[name]}', __name__), name)

@@ -1,8 +1,8 @@
-"""Exceptions for mistakes that a user can mend."""
+"""Errors that tell a user what to correct."""
 
 
 class UserError(Exception):
-    """A user's mistake, told in one sentence that says how to mend it; command lines print it without a traceback."""
+    """A mistake of the user; its message is one sentence that says what to do, shown without a traceback."""
 
 
 class RetrievalError(UserError, ValueError):

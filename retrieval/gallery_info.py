@@ -1,4 +1,4 @@
-"""What a gallery holds, for people and for programs."""
+"""A description of a gallery, for people and for programs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .index.presets import readable
 
 
 def describe_gallery(location: str | Path, ids: Sequence[int] = ()) -> dict[str, Any]:
-    """Look into a gallery.
+    """What a gallery holds.
 
     Args:
         location: Folder, or ``milvus://...``.
         ids: Rows to describe too.
 
     Returns:
-        In types that JSON knows: the manifest, ``columns``, ``indexes``, ``bytes`` of its files, ``records``.
+        The manifest in types that JSON knows, and ``columns``, ``indexes``, ``bytes`` of its files, ``records``.
 
     Raises:
         RetrievalError: If it cannot be opened, or an id is unknown.
@@ -40,15 +40,7 @@ def describe_gallery(location: str | Path, ids: Sequence[int] = ()) -> dict[str,
 
 
 def format_description(described: Mapping[str, Any], as_json: bool = False) -> str:
-    """What :func:`describe_gallery` found, as text.
-
-    Args:
-        described: The description.
-        as_json: All of it as JSON. Defaults to False: the main facts, a line each.
-
-    Returns:
-        Several lines.
-    """
+    """What :func:`describe_gallery` found, as text: the main facts, a line each, or all of it as JSON."""
     if as_json:
         return json.dumps(described, indent=1)
     counts, whole = described['counts'], described['input_dimensions']

@@ -49,7 +49,7 @@ def migrate(
 
     Args:
         source: Folder or ``milvus://...``; or several, the shards of a gallery, of one model and without common ids.
-        target: Likewise one; made if it is not there.
+        target: The same, of one gallery; it is made if it is not there.
         preset: Index of a target that is made.
         batch_size: Rows copied at a time.
 

@@ -10,15 +10,12 @@ METRICS = ('cosine', 'ip', 'l2')
 
 
 def check_embeddings(array: np.ndarray, name: str = 'embeddings', dimension: int | None = None) -> np.ndarray:
-    """Embeddings in the form that FAISS needs.
+    """Embeddings in the form that FAISS needs: float32, (n, d), contiguous; the array itself where it is that already.
 
     Args:
         array: Floating point, (n, d).
         name: What messages call it.
         dimension: d that is expected; None for any.
-
-    Returns:
-        float32, (n, d), contiguous; the array itself where it is that already.
 
     Raises:
         RetrievalError: If it is not a matrix of finite floating point numbers of that width, or is empty.
@@ -48,9 +45,6 @@ def unit_length(array: np.ndarray, name: str = 'embeddings') -> np.ndarray:
     Args:
         array: float32, (n, d).
         name: What messages call it.
-
-    Returns:
-        float32, (n, d).
 
     Raises:
         RetrievalError: If a row is all zeros.

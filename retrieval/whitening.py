@@ -17,10 +17,15 @@ _FIELDS = ('matrix', 'bias', 'normalize')
 class Whitening:
     """A learned linear map of embeddings (Jegou and Chum, ECCV 2012), by FAISS's ``PCAMatrix``.
 
+    Example:
+        >>> whitening = Whitening.fit(embeddings, dimension=128)
+        >>> whitening.apply(embeddings).shape[1]
+        128
+
     Args:
         matrix: float32, (output dimension, input dimension).
         bias: float32, (output dimension,).
-        normalize: Scale embeddings to length 1 before.
+        normalize: Whether to scale embeddings to length 1 before.
 
     Raises:
         RetrievalError: If the arrays do not belong together.
@@ -38,12 +43,12 @@ class Whitening:
 
     @property
     def input_dimension(self) -> int:
-        """Width of the embeddings that it takes."""
+        """Width of the embeddings that the map takes."""
         return self.matrix.shape[1]
 
     @property
     def output_dimension(self) -> int:
-        """Width of the embeddings that it gives."""
+        """Width of the embeddings that the map gives."""
         return self.matrix.shape[0]
 
     @classmethod
@@ -53,10 +58,11 @@ class Whitening:
         Args:
             embeddings: float32, (n, d), n > ``dimension``. FAISS uses 1000 d of them at most.
             dimension: Width of the result, 1 to d.
-            normalize: Scale embeddings to length 1 before, here and in :meth:`apply`; right for cosine similarity.
+            normalize: Whether to scale embeddings to length 1 before, here and in :meth:`apply`; right for cosine
+                similarity.
 
         Returns:
-            Gives the embeddings mean 0, and variance 1 in each dimension.
+            A map that gives these embeddings mean 0, and variance 1 in each dimension.
 
         Raises:
             RetrievalError: If there are too few embeddings, or they vary in fewer dimensions.
@@ -81,43 +87,23 @@ class Whitening:
         return cls(matrix.astype(np.float32), bias.astype(np.float32), normalize)
 
     def apply(self, embeddings: np.ndarray) -> np.ndarray:
-        """Whiten embeddings.
-
-        Args:
-            embeddings: float32, (n, :attr:`input_dimension`).
-
-        Returns:
-            float32, (n, :attr:`output_dimension`), not of length 1.
+        """Whitened embeddings, float32 (n, output dimension), not of length 1.
 
         Raises:
-            RetrievalError: If they are of another width, or not finite.
+            RetrievalError: If the embeddings are of another width than the input dimension, or not finite.
         """
         array = check_embeddings(embeddings, dimension=self.input_dimension)
         return (unit_length(array) if self.normalize else array) @ self.matrix.T + self.bias
 
     def to_bytes(self) -> bytes:
-        """The map as bytes, NumPy's ``.npz`` format.
-
-        Returns:
-            For :meth:`from_bytes`.
-        """
+        """The map as bytes, in NumPy's ``.npz`` format."""
         buffer = io.BytesIO()
         np.savez(buffer, matrix=self.matrix, bias=self.bias, normalize=np.array(self.normalize))
         return buffer.getvalue()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Whitening:
-        """The map from its bytes, without running code from them.
-
-        Args:
-            content: As :meth:`to_bytes` gave them.
-
-        Returns:
-            The same map.
-
-        Raises:
-            RetrievalError: If they are damaged.
-        """
+        """The map from the bytes of :meth:`to_bytes`; RetrievalError if they are damaged. No code in them is run."""
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 matrix, bias, normalize = (arrays[name] for name in _FIELDS)

@@ -28,7 +28,7 @@ class LabelCodes(NamedTuple):
     names: list[str]
 
     def num_relevant(self) -> np.ndarray:
-        """Gallery rows of each query's class, the query itself left out, int64 (m,); 0 without a label."""
+        """Number of gallery rows of each query's class, without the query itself, int64 (m,); 0 without a label."""
         sizes = np.bincount(self.gallery[self.gallery >= 0], minlength=len(self.names) + 1)
         own = np.append(self.gallery, -1)[self.own_rows] == self.queries
         return np.where(self.queries >= 0, sizes[self.queries] - own, 0)
@@ -40,16 +40,13 @@ def encode_labels(
     own_rows: np.ndarray | None = None,
     class_names: Sequence[str] | None = None,
 ) -> LabelCodes:
-    """Number the classes of queries and gallery.
+    """Number the classes of queries and gallery, in the order of their labels.
 
     Args:
         query_labels: Integers or strings, (m,); None for no label.
         gallery_labels: The same of the gallery, (n,).
         own_rows: Integers, (m,), the gallery row that is the query itself, -1 for none; None for none at all.
         class_names: Names by label, for labels that are integers from 0.
-
-    Returns:
-        Classes in the order of their labels.
 
     Raises:
         RetrievalError: If a vector is empty, labels are of both kinds, ``own_rows`` does not fit, or a label has no

@@ -82,18 +82,6 @@ def create_gallery(
 def open_gallery(
     location: str | Path,
     *,
-    writable: Literal[False] = ...,
-    expect: Fingerprint | None = ...,
-    dimension: int | None = ...,
-    mmap: bool | str = ...,
-    device: str = ...,
-) -> GalleryReader: ...
-
-
-@overload
-def open_gallery(
-    location: str | Path,
-    *,
     writable: Literal[True],
     expect: Fingerprint | None = ...,
     dimension: int | None = ...,
@@ -106,7 +94,7 @@ def open_gallery(
 def open_gallery(
     location: str | Path,
     *,
-    writable: bool,
+    writable: bool = ...,
     expect: Fingerprint | None = ...,
     dimension: int | None = ...,
     mmap: bool | str = ...,

@@ -1,7 +1,8 @@
-"""Filters on what is known of images: conditions that must all hold."""
+"""Filters on what is known about images: conditions that must all hold."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sys
@@ -19,6 +20,9 @@ _NULL = ('', 'none', 'null')
 class Condition(NamedTuple):
     """One condition. A row without a value in the column meets none but ``= None``.
 
+    Example:
+        >>> gallery.ids([Condition('year', '>=', 2019), Condition('label', 'in', ['Wren', 'Robin'])])
+
     Attributes:
         column: Name of a column.
         op: One of :data:`OPERATORS`.
@@ -35,10 +39,10 @@ def read_conditions(where: Any, columns: Mapping[str, str] | None = None) -> lis
 
     Args:
         where: None; ``{'label': 'Wren', 'split': ['a', 'b'], 'year': ('>=', 2019)}``; or conditions.
-        columns: Types ``'TEXT'``, ``'INTEGER'``, ``'REAL'`` of the columns that there are. Defaults to any, unchecked.
+        columns: Types ``'TEXT'``, ``'INTEGER'``, ``'REAL'`` of the columns there are; None to leave them unchecked.
 
     Returns:
-        All must hold.
+        Conditions that must all hold.
 
     Raises:
         RetrievalError: If a column, operator or value is not possible.
@@ -61,7 +65,7 @@ def parse_conditions(words: Sequence[str]) -> list[Condition] | None:
         words: Such as ``'label=Wren'``, ``'year>=2019'``, ``'split in a,b'``, ``'label='`` for no label.
 
     Returns:
-        None for no words.
+        Conditions that must all hold; None for no words.
 
     Raises:
         RetrievalError: If a word is no condition.
@@ -82,13 +86,9 @@ def parse_conditions(words: Sequence[str]) -> list[Condition] | None:
 
 
 def to_sql(conditions: Sequence[Condition]) -> tuple[str, list[Any]]:
-    """Conditions as the WHERE clause of SQLite; values are bound, never written into the text.
+    """Conditions as the WHERE clause of SQLite and its values, which are bound, never written into the text.
 
-    Args:
-        conditions: Of :func:`read_conditions` with columns, so that names are known ones.
-
-    Returns:
-        Clause, ``'1'`` for none, and values.
+    Names of columns must be known ones, as :func:`read_conditions` makes sure. The clause is ``'1'`` for no conditions.
     """
     clauses, values = [], []
     for column, operator, value in conditions:
@@ -98,7 +98,7 @@ def to_sql(conditions: Sequence[Condition]) -> tuple[str, list[Any]]:
         elif operator in ('in', 'not in'):
             # json_each: one bound value, however long the list is.
             clauses.append(f'{name} IS NOT NULL AND {name} {operator.upper()} (SELECT value FROM json_each(?))')
-            values.append(_json(value))
+            values.append(json.dumps(list(value)))
         else:
             clauses.append(f'{name} IS NOT NULL AND {name} {operator} ?')
             values.append(value)
@@ -108,12 +108,6 @@ def to_sql(conditions: Sequence[Condition]) -> tuple[str, list[Any]]:
 def quote(name: str) -> str:
     """A name of a column for SQL."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def _json(value: Sequence[Any]) -> str:
-    import json
-
-    return json.dumps(list(value))
 
 
 def _from_pair(column: str, value: Any) -> Condition:

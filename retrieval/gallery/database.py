@@ -1,4 +1,4 @@
-"""The SQLite database of a gallery: the one place that says what the gallery is, changed in transactions."""
+"""The SQLite database of a gallery, which alone says what the gallery is; it changes in transactions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _IDS_AT_ONCE = 30_000
 
 @contextmanager
 def explain(path: Path) -> Iterator[None]:
-    """Errors of SQLite as sentences."""
+    """Turn errors of SQLite into sentences that say what to do."""
     try:
         yield
     except sqlite3.DatabaseError as error:
@@ -57,9 +57,9 @@ class Database:
     """The tables of a gallery.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         writable: Whether it may change.
-        create: Make it.
+        create: Whether to make the file and its tables.
 
     Raises:
         RetrievalError: If it cannot be opened.
@@ -77,12 +77,12 @@ class Database:
                 self.connection.executescript(_SCHEMA)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self.connection.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Changes of the block happen all, or none of them."""
+        """Make all changes of the block, or none of them."""
         with explain(self.path):
             self.connection.execute('BEGIN IMMEDIATE')
             try:
@@ -94,19 +94,19 @@ class Database:
                 raise
 
     def begin_snapshot(self) -> None:
-        """From the first reading on, see the gallery as it is then, whatever others write."""
+        """Keep showing the gallery as it is at the next read, whatever others write."""
         with explain(self.path):
             self.connection.execute('BEGIN')
 
     # -- the gallery as a whole --------------------------------------------------------------------------------------
 
     def read_meta(self) -> dict[str, Any]:
-        """Everything that is said of the gallery, by key."""
+        """What is known about the gallery as a whole, by key."""
         with explain(self.path):
             return {key: json.loads(value) for key, value in self.connection.execute('SELECT key, value FROM meta')}
 
     def write_meta(self, values: Mapping[str, Any]) -> None:
-        """Say something of the gallery."""
+        """Change what is known about the gallery as a whole."""
         rows = [(key, json.dumps(value)) for key, value in values.items()]
         self.connection.executemany('INSERT OR REPLACE INTO meta VALUES (?, ?)', rows)
 
@@ -116,31 +116,30 @@ class Database:
             return dict(self.connection.execute('SELECT space, content FROM transforms'))
 
     def write_transforms(self, contents: Mapping[str, bytes]) -> None:
-        """Keep the whitening of spaces."""
+        """Store the whitening of spaces."""
         self.connection.executemany('INSERT OR REPLACE INTO transforms VALUES (?, ?)', contents.items())
 
     def read_segments(self) -> list[tuple[int, int, dict[str, str], dict[str, dict], bytes | None]]:
         """Number, rows, preset of each space, files and tombstones of each segment, the oldest first."""
         with explain(self.path):
-            rows = self.connection.execute(
-                'SELECT number, rows, presets, files, dead FROM segments ORDER BY number'
-            ).fetchall()
+            query = 'SELECT number, rows, presets, files, dead FROM segments ORDER BY number'
+            rows = self.connection.execute(query).fetchall()
         return [
             (number, count, json.loads(presets), json.loads(files), dead)
             for number, count, presets, files, dead in rows
         ]
 
     def add_segment(self, number: int, rows: int, presets: Mapping[str, str], files: Mapping[str, dict]) -> None:
-        """List a segment."""
+        """Add a segment to the list."""
         values = (number, rows, json.dumps(presets), json.dumps(files))
         self.connection.execute('INSERT INTO segments (number, rows, presets, files) VALUES (?, ?, ?, ?)', values)
 
     def drop_segments(self, numbers: Sequence[int]) -> None:
-        """Forget segments."""
+        """Take segments off the list."""
         self.connection.executemany('DELETE FROM segments WHERE number = ?', [(number,) for number in numbers])
 
     def write_dead(self, number: int, alive: np.ndarray) -> None:
-        """Keep the tombstones of a segment."""
+        """Store which rows of a segment are removed."""
         dead = None if alive.all() else np.packbits(~alive, bitorder='little').tobytes()
         self.connection.execute('UPDATE segments SET dead = ? WHERE number = ?', (dead, number))
 
@@ -153,7 +152,7 @@ class Database:
         return {'id': 'INTEGER', **dict.fromkeys(TEXT_COLUMNS, 'TEXT'), **own}
 
     def add_columns(self, records: Sequence[Record]) -> None:
-        """Make the columns that records bring."""
+        """Add the columns that the metadata of records needs."""
         known = {name.lower(): kind for name, kind in self.columns().items()}
         for record in records:
             for name, value in record.metadata.items():
@@ -219,7 +218,7 @@ class Database:
             return dict(self.connection.execute(query, (json.dumps(list(hashes)),)))
 
     def check(self) -> None:
-        """Look through the whole file for damage."""
+        """Search the whole file for damage; RetrievalError if there is any."""
         with explain(self.path):
             answer = self.connection.execute('PRAGMA integrity_check').fetchone()[0]
         if answer != 'ok':

@@ -69,8 +69,8 @@ class _State:
 class FolderReader(GalleryReader):
     """A gallery in a folder, open for reading; made by :func:`retrieval.gallery.open_gallery`.
 
-    Any number of processes may read while one writes. A reader sees the gallery as it was when it was opened or last
-    refreshed.
+    :class:`GalleryReader` says what the methods do. Any number of processes may read while one writes. A reader sees
+    the gallery as it was when it was opened or last refreshed.
 
     Args:
         root: Folder of the gallery.
@@ -93,12 +93,10 @@ class FolderReader(GalleryReader):
 
     @property
     def location(self) -> str:
-        """Folder of the gallery."""
         return str(self.root)
 
     @property
     def manifest(self) -> Manifest:
-        """What made the gallery and what it consists of."""
         state, meta = self._state, self._state.meta
         rows = len(state)
         removed = sum(map(len, state.segments)) - rows
@@ -119,29 +117,24 @@ class FolderReader(GalleryReader):
 
     @property
     def transforms(self) -> dict[str, Whitening]:
-        """Whitening of each space that has one."""
         return dict(self._transforms)
 
     @property
     def built_presets(self) -> list[dict[str, str]]:
-        """For each segment, the preset of the index of each space."""
         return [dict(segment.presets) for segment in self._state.segments]
 
     def __len__(self) -> int:
         return len(self._state)
 
     def close(self) -> None:
-        """Close the database."""
         self._database.close()
 
     def refresh(self) -> None:
-        """Take over what others have written since; no other thread may use this object meanwhile."""
         before = self._database
         self._database, self._state = self._newest_snapshot(self._state.segments)
         before.close()
 
     def verify(self) -> None:
-        """Read every file and compare checksums; the gallery may be written meanwhile."""
         verified: set[str] = set()
         while True:
             generation = self._state.meta['generation']
@@ -159,23 +152,18 @@ class FolderReader(GalleryReader):
                 # A writer has replaced files since they were listed: those that are listed now count.
 
     def columns(self) -> dict[str, str]:
-        """Columns that a filter can name, with their types."""
         return self._database.columns()
 
     def ids(self, where: Any = None) -> np.ndarray:
-        """Ids of all rows, or of those that a filter lets through, int64, ascending."""
         return self._database.find_ids(read_conditions(where, self.columns()))
 
     def records(self, ids: Ids) -> list[Record]:
-        """Records in the order of the ids."""
         return self._database.read_records(np.asarray(ids, np.int64).reshape(-1))
 
     def vectors(self, ids: Ids, space: str | None = None) -> np.ndarray:
-        """Stored vectors in the order of the ids, float32 (n, d)."""
         return self._state.indexes[self._spaces.space(space)].reconstruct(ids)
 
     def patches(self, ids: Ids) -> np.ndarray | None:
-        """Tokens of the selected patches in the order of the ids, float16 (n, O, C); None if there are none."""
         state = self._state
         if state.meta['patch_shape'] is None:
             return None
@@ -193,11 +181,9 @@ class FolderReader(GalleryReader):
         return found
 
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
-        """Ids by content hash; hashes that are not there are left out."""
         return self._database.find_hashes(hashes)
 
     def transform(self, embeddings: np.ndarray, space: str | None = None) -> np.ndarray:
-        """Embeddings of the model in the form that the gallery compares."""
         return self._spaces.transform(embeddings, self._spaces.space(space))
 
     def search(
@@ -211,7 +197,6 @@ class FolderReader(GalleryReader):
         parameters: Mapping[str, int] | None = None,
         transformed: bool = False,
     ) -> Hits:
-        """Best rows of every query; see :meth:`GalleryReader.search`."""
         state, spaces = self._state, self._spaces
 
         def search_one(name: str, vectors: np.ndarray, depth: int) -> Hits:
@@ -237,7 +222,6 @@ class FolderReader(GalleryReader):
         where: Any = None,
         transformed: bool = False,
     ) -> RangeHits:
-        """All rows within a radius of every query, exactly; see :meth:`GalleryReader.range_search`."""
         state, name = self._state, self._spaces.space(space)
         vectors = self._spaces.pick(queries, name, transformed)
         return state.indexes[name].range_search(vectors, radius, allowed=self._filter(where, name, state))
@@ -325,7 +309,6 @@ class FolderWriter(FolderReader, GalleryWriter):
         sweep(self.root, [segment.number for segment in self._state.segments])
 
     def close(self) -> None:
-        """Close the database, and let others write."""
         self._database.close()
         self._lock.release()
 
@@ -343,7 +326,6 @@ class FolderWriter(FolderReader, GalleryWriter):
         *,
         transformed: bool = False,
     ) -> np.ndarray:
-        """Add rows, all or none; see :meth:`GalleryWriter.add`."""
         state = self._state
         vectors = self._spaces.whole_rows(embeddings, transformed)
         count = len(next(iter(vectors.values())))
@@ -367,7 +349,6 @@ class FolderWriter(FolderReader, GalleryWriter):
         records: Sequence[Record] | None = None,
         patches: np.ndarray | None = None,
     ) -> None:
-        """Replace embeddings, records, patches, or all of them, all or none; see :meth:`GalleryWriter.update`."""
         state = self._state
         numbers = check_ids(ids)
         old = self.records(numbers)
@@ -391,7 +372,6 @@ class FolderWriter(FolderReader, GalleryWriter):
         self._write_rows(NewRows(numbers, whole, patches), named, replaced=numbers)
 
     def remove(self, ids: Ids | None = None, where: Any = None) -> int:
-        """Take rows out, all or none; see :meth:`GalleryWriter.remove`."""
         if (ids is None) == (where is None):
             raise RetrievalError('remove takes either ids or a filter')
         numbers = self.ids(where) if ids is None else check_ids(ids)
@@ -409,7 +389,6 @@ class FolderWriter(FolderReader, GalleryWriter):
         return len(numbers)
 
     def compact(self, preset: str | None = None) -> None:
-        """Put all rows into one segment with the index of the preset; see :meth:`GalleryWriter.compact`."""
         state, meta = self._state, self._state.meta
         wanted = preset or meta['preset']
         chosen, reason = wanted, f'{wanted}: as asked for.'

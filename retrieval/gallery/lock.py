@@ -1,4 +1,4 @@
-"""One writer at a time."""
+"""The lock that lets one process at a time write a gallery."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ _LOCK_FILE, _HOLDER_FILE = 'write.lock', 'writer.json'
 class WriteLock:
     """Held by the process that may change a gallery; the system frees it when the process ends, however it ends.
 
+    Example:
+        >>> lock = WriteLock(folder)
+        >>> lock.release()
+
     Args:
-        root: Of the gallery.
+        root: Folder of the gallery.
 
     Raises:
         RetrievalError: If another process, or another object of this one, holds it.

@@ -151,7 +151,7 @@ class VectorIndex:
         Args:
             queries: Floating point, (m, d).
             k: Hits per query, >= 1.
-            allowed: Of :meth:`select`; evaluated inside the search, so that k rows are found where as many are let
+            allowed: From :meth:`select`; evaluated inside the search, so that k rows are found where as many are let
                 through.
             rescore: Candidates of an approximate index that are scored exactly, 0 for none; None for what the preset
                 says.

@@ -1,6 +1,8 @@
 """What a gallery keeps and finds."""
 
 import threading
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,3 +188,24 @@ def test_searches_run_beside_changes(tmp_path):
             for thread in threads:
                 thread.join()
         assert not errors and searches
+
+
+def test_a_gallery_of_an_earlier_version_opens(tmp_path):
+    """The file was written by commit 9c6c93a: two spaces, one whitened, patches, an index, a tail and removed rows."""
+    folder = tmp_path / 'g'
+    with zipfile.ZipFile(Path(__file__).with_name('gallery_of_format_1.zip')) as archive:
+        archive.extractall(folder)
+    embeddings = np.random.default_rng(0).normal(size=(60, 6)).astype(np.float32)
+    rows = np.delete(np.arange(60), [3, 55])
+    with open_gallery(folder, writable=True, dimension=6) as gallery:
+        gallery.verify()
+        assert gallery.ids().tolist() == rows.tolist()
+        assert gallery.built_presets == [{'a': 'IVF4,Flat', 'b': 'IVF4,Flat'}, {'a': 'flat', 'b': 'flat'}]
+        hits = gallery.search({'a': embeddings, 'b': embeddings}, 1, space={'a': 1, 'b': 1})
+        np.testing.assert_array_equal(hits.ids[rows, 0], rows)
+        (record,) = gallery.records([7])
+        assert record.metadata == {'year': 2007} and record.similarity_map.tolist() == [[7, 7], [7, 7]]
+        assert gallery.patches([7]).shape == (1, 1, 2) and gallery.manifest.origin == {'root': 'photos'}
+        gallery.add({'a': embeddings[:1], 'b': embeddings[:1]}, patches=np.zeros((1, 1, 2), np.float16))
+        gallery.compact('flat')
+        assert len(gallery) == 59 and gallery.ids()[-1] == 60
