@@ -1,4 +1,4 @@
-"""Data sets of configs at a glance: statistics, and a sheet of sample pictures."""
+"""Overviews of the data set of a config: statistics, and a sheet of sample pictures."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -62,7 +62,7 @@ def describe_dataset(
 def write_sample_sheet(
     cfg: Config, path: str | Path, split: str = 'train', num_images: int = 24, seed: int = 0, side: int = 160
 ) -> Path:
-    """Draw random images of a config's data set with the names of their classes, as many classes as possible.
+    """Draw random images of a config's data set, from as many classes as possible, with the names of their classes.
 
     Args:
         cfg: A config.
@@ -92,7 +92,7 @@ def write_sample_sheet(
 
 
 def choose_samples(labels: list[int], num_images: int, seed: int = 0) -> list[int]:
-    """Random samples, a second one of a class only when all classes have one.
+    """Choose random samples; a class gets a second one only when all classes have one.
 
     Args:
         labels: Label of each sample.

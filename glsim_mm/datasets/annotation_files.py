@@ -1,4 +1,4 @@
-"""Reading annotation files of data sets, with errors that name file and line."""
+"""Readers of annotation files, with errors that name file and line."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ _DAMAGED = (LookupError, TypeError, ValueError, EOFError, struct.error, zlib.err
 
 
 def read_lines(path: str) -> list[str]:
-    """Lines of a UTF-8 text file, without line ends.
+    """Read the lines of a UTF-8 text file.
 
     Args:
         path: A file, local or in a storage that mmengine knows.
@@ -39,15 +39,15 @@ def read_lines(path: str) -> list[str]:
 
 
 def read_rows(path: str, parse: Callable[[str], T], problem: str = 'cannot be read') -> Iterator[tuple[int, T]]:
-    """Parsed lines of a text file; empty lines are passed over.
+    """Parse the lines of a text file; empty lines are skipped.
 
     Args:
         path: The file.
         parse: Turns a line into a value, or raises ``ValueError`` or ``LookupError``.
-        problem: What is said of a line that it refuses.
+        problem: What the error says about a line that it refuses.
 
     Yields:
-        Number of the line, from 1, and its value.
+        The number of the line, from 1, and its value.
 
     Raises:
         GLSimError: If the file is not there, or a line is refused; the line is quoted.
@@ -65,7 +65,7 @@ def read_rows(path: str, parse: Callable[[str], T], problem: str = 'cannot be re
 def read_table(
     path: str, parse: Callable[[str], Any] = str, parse_id: Callable[[str], Hashable] = int
 ) -> dict[Any, Any]:
-    """Values by id, from lines ``ID VALUE`` of a text file, in the order of the file.
+    """Read values by id from lines ``ID VALUE`` of a text file, in the order of the file.
 
     Args:
         path: The file.
@@ -89,14 +89,14 @@ def read_table(
 
 
 def read_csv(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a CSV file with a header.
+    """Read the rows of a CSV file with a header.
 
     Args:
         path: The file.
         columns: Columns that must be there.
 
     Yields:
-        Number of the row's last line, and the row.
+        The number of the last line of the row, and the row.
 
     Raises:
         GLSimError: If the file is not there, lacks a column, or a row has fewer cells than the header.
@@ -115,7 +115,7 @@ def read_csv(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str,
 
 
 def read_json(path: str) -> Any:
-    """Content of a JSON file.
+    """Read a JSON file.
 
     Raises:
         GLSimError: If the file is not there or cannot be read.
@@ -127,7 +127,7 @@ def read_json(path: str) -> Any:
 
 
 def read_mat(path: str) -> dict[str, Any]:
-    """Variables of a MATLAB file (version 5) by name; a struct array is a dict of lists.
+    """Read the variables of a MATLAB file (version 5) by name; a struct array becomes a dict of lists.
 
     Args:
         path: A local file.
@@ -144,7 +144,7 @@ def read_mat(path: str) -> dict[str, Any]:
 
 
 def read_mat_fields(content: dict, names: Sequence[str], path: str) -> list[list]:
-    """Variables of a MATLAB file, or fields of a struct array, as flat lists of equal length.
+    """Take variables of a MATLAB file, or fields of a struct array, as flat lists of equal length.
 
     Args:
         content: Values by name; a single value becomes a list of one.
@@ -164,7 +164,7 @@ def read_mat_fields(content: dict, names: Sequence[str], path: str) -> list[list
 
 
 def read_voc_boxes(path: str) -> np.ndarray:
-    """Boxes of an XML file in Pascal VOC's layout, float32 (n, 4) ``x0, y0, x1, y1``.
+    """Read the boxes of an XML file in Pascal VOC's layout, float32 (n, 4) ``x0, y0, x1, y1``.
 
     Raises:
         GLSimError: If the file is not there or cannot be read.
@@ -184,7 +184,7 @@ def _flat(value: Any) -> list:
 
 
 def xywh_to_xyxy(text: str) -> np.ndarray:
-    """``'x y width height'`` as float32 ``x0, y0, x1, y1`` (4,).
+    """Convert the text ``'x y width height'`` to float32 ``x0, y0, x1, y1`` (4,).
 
     Raises:
         ValueError: If the text is something else.

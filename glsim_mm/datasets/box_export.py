@@ -1,4 +1,4 @@
-"""Boxes of a data set as COCO's annotations for mmdet, and as masks for mmseg."""
+"""Exports the boxes of a data set as COCO annotations for mmdet and as masks for mmseg."""
 
 import json
 import math
@@ -71,7 +71,7 @@ def coco_annotations(
     single_class: str | None = None,
     shape: str = 'box',
 ) -> dict[str, Any]:
-    """Boxes in COCO's format, ready for JSON; see :func:`export_boxes` for arguments and errors."""
+    """Convert boxes to COCO's format, ready for JSON; see :func:`export_boxes` for arguments and errors."""
     if shape not in SHAPES:
         raise ValueError(f'shape must be one of {SHAPES}, got {shape!r}')
     images, annotations = [], []
@@ -102,7 +102,7 @@ def coco_annotations(
 
 
 def draw_mask(image: dict, annotations: Sequence[dict]) -> Image.Image:
-    """Categories of the pixels of an image in COCO's format, 0 for the background; mode L."""
+    """Draw the categories of the pixels of an image in COCO's format, 0 for the background (mode L)."""
     mask = Image.new('L', (image['width'], image['height']), 0)
     for annotation in annotations:
         ImageDraw.Draw(mask).polygon(annotation['segmentation'][0], fill=annotation['category_id'])
@@ -110,7 +110,7 @@ def draw_mask(image: dict, annotations: Sequence[dict]) -> Image.Image:
 
 
 def polygon_in_box(box: Sequence[float], shape: str) -> list[tuple[float, float]]:
-    """Corners ``x, y`` of the figure, ``'box'`` or ``'ellipse'``, that fills a box ``x0, y0, x1, y1``."""
+    """Corners ``x, y`` of the shape, ``'box'`` or ``'ellipse'``, that fills a box ``x0, y0, x1, y1``."""
     x0, y0, x1, y1 = box
     if shape == 'box':
         return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]

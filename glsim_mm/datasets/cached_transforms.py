@@ -1,4 +1,4 @@
-"""Results of slow transforms kept on disk."""
+"""Keeps the results of slow transforms on disk."""
 
 import hashlib
 import io
@@ -58,7 +58,7 @@ class CachedTransforms(BaseTransform):
         self._writes = True
 
     def transform(self, results: dict) -> dict | None:
-        """Run the steps, or read what they made.
+        """Run the steps, or read their result.
 
         Args:
             results: With ``img_path``.
@@ -84,7 +84,7 @@ class CachedTransforms(BaseTransform):
         return f'{type(self).__name__}(transforms={self.transforms}, cache_dir={str(self.cache_dir)!r})'
 
     def _entry(self, path: str | None, boxes: Any) -> Path | None:
-        """File of an image's entry; None for what is no local file."""
+        """File of the entry of an image; None if the image is not a local file."""
         if not path:
             return None
         try:
@@ -120,7 +120,7 @@ class CachedTransforms(BaseTransform):
 
 
 def _read(entry: Path) -> dict | None:
-    """What an entry holds; None if there is none or it is damaged."""
+    """Read an entry; None if it does not exist or is damaged."""
     try:
         with np.load(entry, allow_pickle=False) as content:
             plain = json.loads(content['plain'].tobytes())

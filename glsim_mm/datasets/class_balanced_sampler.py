@@ -1,4 +1,4 @@
-"""Batches of a few classes with several images each, as losses on pairs of images need them."""
+"""Draws batches of a few classes with several images each, which losses on pairs of images need."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from ..errors import GLSimError
 
 @DATA_SAMPLERS.register_module()
 class ClassBalancedBatchSampler(BatchSampler):
-    """P classes x K images per batch and process: ``batch_sampler`` of a data loader, beside a ``DefaultSampler``.
+    """Draws P classes x K images per batch and process; the ``batch_sampler`` of a loader with a ``DefaultSampler``.
 
     Every class comes equally often, however many images it has; within a class every image comes once before one comes
     again. The classes of a batch are different ones; over all processes too where there are enough. A class with fewer
@@ -62,7 +62,7 @@ class ClassBalancedBatchSampler(BatchSampler):
         return self.num_batches
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Batches of this process in the sampler's epoch: ``batch_size`` indices each, those of a class together."""
+        """Batches of this process in the sampler's epoch, ``batch_size`` indices each, grouped by class."""
         rank, world_size = self.sampler.rank, self.sampler.world_size
         generator = np.random.default_rng((self.sampler.seed, self.sampler.epoch))
         together = world_size if world_size * self.classes_per_batch <= len(self.members) else 1
@@ -78,7 +78,7 @@ class ClassBalancedBatchSampler(BatchSampler):
 
 
 class _Deck:
-    """Deals the numbers below n in random order, all of them before one comes again."""
+    """Deals the numbers below n in random order; no number comes again before all have been dealt."""
 
     def __init__(self, size: int, generator: np.random.Generator) -> None:
         self.size = size
@@ -96,7 +96,7 @@ class _Deck:
 
 
 def read_labels(dataset: Any) -> np.ndarray:
-    """Labels of a data set of mmengine, or a wrapper of such, without reading the images; int64, (n,).
+    """Read the labels of a data set of mmengine or a wrapper, without its images; int64, (n,).
 
     Raises:
         GLSimError: If there are no images, or one has not one label.

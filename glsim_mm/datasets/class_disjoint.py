@@ -1,4 +1,4 @@
-"""Splits by classes, for retrieval: the classes that are searched are none of those that were trained."""
+"""Splits by classes, for retrieval: the model is tested on classes that it has not been trained on."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ HALVES = ('train', 'test')
 
 @DATASETS.register_module()
 class ClassDisjointSplit(BaseDataset):
-    """Half of the classes of a data set, with all images that its official splits have of them.
+    """Half of the classes of a data set, with all their images from the official splits.
 
     The protocol of metric learning (Oh Song et al., CVPR 2016): train on the first 100 classes of CUB-200-2011, search
     among all images of the other 100; Cars 98 / 98, Aircraft 50 / 50. For sets without a published split by classes
@@ -72,7 +72,7 @@ class ClassDisjointSplit(BaseDataset):
 
 
 def _bounds(num_classes: int, half: str, num_train_classes: int | None) -> tuple[int, int]:
-    """First class of the half, and the one after its last."""
+    """The first class of the half, and the one after its last."""
     middle = num_classes // 2 if num_train_classes is None else num_train_classes
     if not 0 < middle < num_classes:
         raise GLSimError(

@@ -1,4 +1,4 @@
-"""Figures about a data set: images per class, image sizes, boxes, unreadable and equal files."""
+"""Statistics of a data set: images per class, image sizes, boxes, unreadable and equal files."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ _LONGEST_NAME = 48
 
 @dataclass
 class DatasetStatistics:
-    """Figures about one split of a data set.
+    """Statistics of one split of a data set.
 
     Attributes:
         names: Names of the classes.
@@ -80,7 +80,7 @@ def collect_statistics(
 
 
 def format_statistics(statistics: DatasetStatistics, classes: int | None = None) -> str:
-    """Figures as text: totals, then a line for each class.
+    """Format statistics as text: totals, then a line for each class.
 
     Args:
         statistics: What to write.
@@ -107,7 +107,7 @@ def format_statistics(statistics: DatasetStatistics, classes: int | None = None)
 
 
 def to_csv(statistics: DatasetStatistics) -> str:
-    """Images of each class as CSV with the columns ``label``, ``class``, ``images``."""
+    """Format the images of each class as CSV with the columns ``label``, ``class``, ``images``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(['label', 'class', 'images'])
@@ -116,7 +116,7 @@ def to_csv(statistics: DatasetStatistics) -> str:
 
 
 def _label(sample: dict, num_classes: int) -> int:
-    """Label of a sample; 0 classes: they have no names, so any number goes."""
+    """Label of a sample. With ``num_classes=0`` the classes have no names, so any number is valid."""
     path, label = Path(str(sample.get('img_path', 'an image'))), sample.get('gt_label')
     if label is None:
         raise GLSimError(f'{path} has no label; statistics need a split with labels')

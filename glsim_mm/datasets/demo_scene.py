@@ -1,7 +1,9 @@
-"""Shapes as signed distances, painted with smooth edges.
+"""Pictures of the demo data set: a fish with a mark on its flank among weed, pebbles and bubbles.
 
-numpy alone, in float64: drawing functions of imaging libraries give other pixels from one release to the next.
-Distances are negative inside. Points are arrays ``x``, ``y`` of one shape, in units of the image's side.
+Everything but the mark is drawn from the seeds alone, so that nothing else can tell the class. Shapes are signed
+distances, negative inside, that are painted with smooth edges; points are arrays ``x``, ``y`` of one shape, in units of
+the image's side. All is float64 in numpy: drawing functions of imaging libraries give other pixels from one release to
+the next.
 """
 
 import colorsys
@@ -26,7 +28,7 @@ class Dice:
         return int(self._bits.random() * count)
 
     def chance(self, probability: float) -> bool:
-        """True with this probability."""
+        """Return True with this probability."""
         return bool(self._bits.random() < probability)
 
     def noise(self, shape: tuple[int, ...]) -> np.ndarray:
@@ -58,7 +60,7 @@ def disc(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
 
 
 def ellipse(x: np.ndarray, y: np.ndarray, a: float, b: float) -> np.ndarray:
-    """Distance, nearly, to an ellipse about the origin with half axes ``a`` and ``b``."""
+    """Approximate distance to an ellipse about the origin with half axes ``a`` and ``b``."""
     level = np.sqrt((x / a) ** 2 + (y / b) ** 2)
     slope = np.sqrt((x / a**2) ** 2 + (y / b**2) ** 2)
     return level * (level - 1) / np.maximum(slope, 1e-9)
@@ -72,7 +74,7 @@ def stick(x: np.ndarray, y: np.ndarray, start: Sequence[float], end: Sequence[fl
 
 
 def polygon(x: np.ndarray, y: np.ndarray, *corners: Sequence[float]) -> np.ndarray:
-    """Distance, nearly, to a convex polygon."""
+    """Approximate distance to a convex polygon."""
     sides = list(zip(corners, corners[1:] + corners[:1]))
     turn = np.sign(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in sides))  # corners may run either way round
     edges = []
@@ -88,7 +90,7 @@ def outline(distance: np.ndarray, width: float) -> np.ndarray:
 
 
 def union(*distances: np.ndarray) -> np.ndarray:
-    """Distance to what lies in any of the shapes."""
+    """Distance to the union of shapes."""
     return np.minimum.reduce(distances)
 
 
@@ -135,7 +137,7 @@ class Scene(NamedTuple):
 
 
 class _Fish(NamedTuple):
-    """Place and shape; lengths in units of the image's side, ``length`` from nose to the root of the tail."""
+    """Place and shape of a fish in units of the image's side; ``length`` is from the nose to the root of the tail."""
 
     center: tuple[float, float]
     length: float
@@ -209,7 +211,7 @@ def _throw_fish(dice: Dice) -> _Fish:
 
 
 def _water(dice: Dice, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Two colours, one above the other, and soft light."""
+    """Paint water: one colour fading into another from top to bottom, with soft light."""
     hue = dice.uniform(0.3, 0.75)
     top = hsv(hue, dice.uniform(0.25, 0.6), dice.uniform(0.55, 0.85))
     bottom = hsv(hue + dice.uniform(-0.12, 0.12), dice.uniform(0.35, 0.7), dice.uniform(0.2, 0.5))
@@ -221,7 +223,7 @@ def _water(dice: Dice, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _clutter(canvas: np.ndarray, dice: Dice, x: np.ndarray, y: np.ndarray) -> None:
-    """Weed, pebbles on the ground, bubbles: different in number, place, size and colour."""
+    """Paint weed, pebbles on the ground and bubbles, which vary in number, place, size and colour."""
     for _ in range(3 + dice.below(4)):
         color = hsv(dice.uniform(0, 1), dice.uniform(0.3, 0.75), dice.uniform(0.3, 0.75))
         _paint_frond(canvas, _throw_frond(dice), color, x, y)
@@ -243,7 +245,7 @@ def _clutter(canvas: np.ndarray, dice: Dice, x: np.ndarray, y: np.ndarray) -> No
 
 
 def _columns(x: np.ndarray, left: float, right: float) -> slice:
-    """Columns of pixels that a shape between two x can touch: small shapes need not look at the whole picture."""
+    """Columns of pixels that a shape between two x can touch; drawing only these saves time."""
     size = x.shape[1]
     return slice(max(int((left - 0.01) * size) - 2, 0), max(int((right + 0.01) * size) + 3, 0))
 
@@ -276,7 +278,7 @@ def _paint_frond(
 
 
 def _weed_in_front(canvas: np.ndarray, dice: Dice, fish: _Fish, x: np.ndarray, y: np.ndarray) -> None:
-    """Stalks across the fish, but not across its mark, which the class hangs on."""
+    """Paint stalks across the fish, but not across its mark, which tells the class."""
     mark_x, mark_y = (np.array([value]) for value in fish.mark_in_image())
     for _ in range(2):
         joints = _throw_frond(dice)
@@ -286,7 +288,7 @@ def _weed_in_front(canvas: np.ndarray, dice: Dice, fish: _Fish, x: np.ndarray, y
 
 
 def _draw_fish(canvas: np.ndarray, dice: Dice, fish: _Fish, mark: Mark, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Paint the fish; its silhouette as a distance (S, S)."""
+    """Paint the fish and return its silhouette as a distance (S, S)."""
     u, v = fish.local(x, y)
     a, b = fish.length / 2, fish.height / 2
     hue = dice.uniform(0, 1)

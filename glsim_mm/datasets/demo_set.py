@@ -1,4 +1,4 @@
-"""The demo data set on disk, in the layout of CUB-200-2011."""
+"""Writes the demo data set to disk, in the layout of CUB-200-2011."""
 
 import glob
 import json
@@ -60,7 +60,7 @@ class DemoSettings:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A picture of the list; ids count from 1 and run over the classes in turn, training pictures first."""
+    """A picture of the set. Ids count from 1 and go through the classes in turn, training pictures first."""
 
     image_id: int
     label: int
@@ -70,7 +70,7 @@ class _Entry:
 
 
 def render_demo(root: str | Path, settings: DemoSettings | None = None) -> bool:
-    """Render the demo set, unless it is there: look-alike fish told apart by a small mark on the flank.
+    """Render the demo set unless it exists: look-alike fish that a small mark on the flank tells apart.
 
     The folder appears when it is complete. A folder that an interrupted or older generator left is made anew; one
     that the generator did not make is never touched.
@@ -111,7 +111,7 @@ def is_complete(root: str | Path, settings: DemoSettings) -> bool:
 
 
 def _remove_left_overs(root: Path) -> None:
-    """Folders of runs that were killed while they rendered beside ``root``; newer ones may be another run's."""
+    """Remove folders that killed runs left beside ``root``; a recent one may belong to a run in progress."""
     for folder in root.parent.glob(f'.{glob.escape(root.name)}-*{WORKSHOP_SUFFIX}'):
         if time.time() - folder.stat().st_mtime > LEFT_OVER_AGE:
             shutil.rmtree(folder, ignore_errors=True)
@@ -127,7 +127,7 @@ def _refuse_foreign(root: Path) -> None:
 
 
 def _read_marker(root: Path) -> dict | None:
-    """Settings of the set in a folder; None if the generator did not make it."""
+    """Read the settings of the set in a folder; None if the generator did not make it."""
     try:
         marker = json.loads((root / MARKER).read_text(encoding='utf-8'))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What all data sets here share: the base of their readers, and what is known about a published set and its files."""
+"""The base of all readers of data sets, and the description of a published set and its files."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from ..errors import GLSimError
 DOWNLOADS = 'downloads'
 """Folder below a data set's for its archives."""
 
-# What is written in many descriptions.
+# Phrases that several descriptions use.
 NOT_STATED = 'No licence stated'
 TORCHVISION = 'torchvision'
 TENSORFLOW_DATASETS = 'TensorFlow Datasets'
@@ -25,7 +25,7 @@ _ARCHIVE_SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 
 
 class FineGrainedDataset(BaseDataset):
-    """A split of a data set whose annotations lie in files of its own below one folder.
+    """One split of a data set, read from annotation files below one folder.
 
     Samples have ``img_path``, ``gt_label`` and, where the set has boxes, ``gt_bboxes`` (n, 4) float32
     ``x0, y0, x1, y1`` in pixels of the file's image. Metainfo has ``classes`` (names in order of the labels) and, where
@@ -49,7 +49,7 @@ class FineGrainedDataset(BaseDataset):
     """Number of images of each official split, None where it is not published."""
 
     HINT: ClassVar[str] = ''
-    """What else helps where the folder is not there."""
+    """Further advice for the error about a missing folder."""
 
     def __init__(self, data_root: str, split: str | None = None, metainfo: dict | None = None, **kwargs) -> None:
         name, data_root = type(self).__name__, str(data_root)
@@ -134,13 +134,13 @@ class Source:
         return root / DOWNLOADS / self.name if self.is_archive else root / self.provides[0].split('|')[0]
 
     def missing(self, root: Path) -> list[str]:
-        """Which of the provided paths are not in a data set's folder, in no alternative."""
+        """Provided paths of which no alternative exists in a data set's folder."""
         return [paths for paths in self.provides if not any((root / path).exists() for path in paths.split('|'))]
 
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """A published data set; ``tools/datasets/prepare.py`` and the pages of the data sets say what stands here.
+    """Description of a published data set, which ``tools/datasets/prepare.py`` and the pages of the data sets show.
 
     Checksums and sizes are those that the set's authors publish, or else a library whose loader verifies them. What is
     nowhere published is None.
@@ -153,13 +153,13 @@ class PublishedSet:
         licence: Its terms, as far as its authors state them; a sentence.
         sources: Its files.
         files_at: URL of the folder in which those are that have no URL of their own.
-        by_hand: Without that, how to get them.
+        by_hand: How to get files without a URL.
         checksums_from: Who published the checksums.
         sizes: Images of each official split. Defaults to the reader's.
         total: Number of images, where it is published but those of the splits are not.
         boxes: Which boxes it has, a word or two.
         hierarchy: Which groups its classes belong to, a word or two.
-        notes: What else helps to get it.
+        notes: Further remarks on its files.
     """
 
     name: str

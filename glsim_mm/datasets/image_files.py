@@ -1,4 +1,4 @@
-"""Checks of image files: are they there, can they be read, is one the copy of another."""
+"""Checks of image files: whether they exist, can be read, or are copies of each other."""
 
 import hashlib
 import io
@@ -6,21 +6,18 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
 from ..errors import one_line
+from ..images.decoding import PILLOW_ERRORS
 
 _EXIF_ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)
-_WINDOW = 4096  # tasks that wait in memory; an interruption has to wait for them too
-# What Pillow raises on damaged files, which is more than OSError.
-_UNREADABLE = (
-    *(OSError, ValueError, TypeError, SyntaxError, LookupError, ArithmeticError, EOFError, AttributeError),
-    *(MemoryError, Image.DecompressionBombError),
-)
+_WINDOW = 4096  # tasks queued at once; an interruption has to wait for them
 T = TypeVar('T')
 Progress = Callable[[int, int], None]
 """Called with the images that are done and their number."""
@@ -57,7 +54,7 @@ def missing_files(paths: Iterable[str]) -> list[str]:
 def find_unreadable(
     paths: Sequence[str], workers: int | None = None, progress: Progress | None = None
 ) -> list[UnreadableFile]:
-    """Decode images; returns those that cannot be read, in their order.
+    """Decode images and return those that cannot be read, in their order.
 
     Args:
         paths: Image files.
@@ -70,7 +67,7 @@ def find_unreadable(
 def find_duplicates(
     paths: Sequence[str], workers: int | None = None, progress: Progress | None = None
 ) -> list[list[str]]:
-    """Groups of two or more files with equal content, in their order.
+    """Find groups of two or more files with equal content, in their order.
 
     Args:
         paths: Files; those that cannot be read are passed over.
@@ -88,7 +85,7 @@ def image_size(path: str) -> tuple[int, int] | UnreadableFile:
         with Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
-    except _UNREADABLE as error:
+    except PILLOW_ERRORS as error:
         return _unreadable(path, error)
     return (height, width) if turned else (width, height)
 
@@ -103,15 +100,13 @@ def image_sizes(
 def _map(
     function: Callable[[str], T], paths: Sequence[str], workers: int | None, progress: Progress | None = None
 ) -> Iterator[T]:
-    """Results in order; Pillow and hashlib let other threads run."""
+    """Map in threads, in order; Pillow and hashlib release the GIL."""
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        done = 0
-        for start in range(0, len(paths), _WINDOW):
-            for result in pool.map(function, paths[start : start + _WINDOW]):
-                done += 1
-                if progress is not None:
-                    progress(done, len(paths))
-                yield result
+        windows = (paths[start : start + _WINDOW] for start in range(0, len(paths), _WINDOW))
+        for done, result in enumerate(chain.from_iterable(pool.map(function, window) for window in windows), start=1):
+            if progress is not None:
+                progress(done, len(paths))
+            yield result
 
 
 def _decode(path: str) -> UnreadableFile | None:
@@ -121,7 +116,7 @@ def _decode(path: str) -> UnreadableFile | None:
             image.verify()  # sums inside the file; it has to be opened again afterwards
         with Image.open(io.BytesIO(content)) as image:
             image.load()
-    except _UNREADABLE as error:
+    except PILLOW_ERRORS as error:
         return _unreadable(path, error)
     return None
 

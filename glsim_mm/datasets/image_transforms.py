@@ -1,4 +1,4 @@
-"""Loading of photos among which some may be unreadable, and crops that keep boxes in step with the image."""
+"""Transforms that load photos, some of which may be unreadable, and that crop them together with their boxes."""
 
 import logging
 
@@ -100,7 +100,7 @@ class LoadImage(LoadImageFromFile):
 
     @property
     def num_unreadable(self) -> int:
-        """How often an unreadable image was met so far, in all worker processes together."""
+        """How many unreadable images all worker processes together have met so far."""
         return self._counter.total
 
     def transform(self, results: dict) -> dict | None:
@@ -145,7 +145,7 @@ class LoadImage(LoadImageFromFile):
         return None
 
     def _give_up_if_all_miss(self, path: str) -> None:
-        """A wrong folder is told as such, rather than searched for a readable image a thousand times."""
+        """Stop where a wrong folder is likely, rather than search it for a readable image forever."""
         self._first_misses += 1
         if not self._found_one and self._first_misses >= self.MAX_FIRST_MISSES:
             raise GLSimError(
@@ -162,7 +162,7 @@ class LoadImage(LoadImageFromFile):
 
 @TRANSFORMS.register_module()
 class RandomCropWithBoxes(RandomCrop):
-    """mmpretrain's :class:`RandomCrop`, which leaves ``gt_bboxes`` where they were, with the boxes moved and cut off.
+    """mmpretrain's :class:`RandomCrop`, except that ``gt_bboxes`` are moved and clipped with the image.
 
     It draws the same random numbers. A box that lies outside the crop becomes empty, at the border of the crop::
 

@@ -38,7 +38,7 @@ class Flowers102Format(FineGrainedDataset):
     LISTS = dict(train=('trnid',), val=('valid',), trainval=('trnid', 'valid'), test=('tstid',))
 
     def read_metainfo(self, data_root: str) -> dict:
-        """Names; see the base class."""
+        """Names of the classes; see the base class."""
         names = getattr(torchvision.datasets.Flowers102, 'classes', None)
         return dict(classes=tuple(names or (f'flower {number}' for number in range(1, 103))))
 
@@ -57,7 +57,7 @@ class Flowers102Format(FineGrainedDataset):
 
 
 def _label(dataset: FineGrainedDataset, number: float, photo: str, path: str) -> int:
-    """Label, from 0, of a class number from 1."""
+    """Convert a class number from 1 to a label from 0."""
     if not 1 <= number <= len(dataset.CLASSES):
         raise GLSimError(f'{path} gives {photo} the class {int(number)}, but there are 1 to {len(dataset.CLASSES)}')
     return int(number) - 1
@@ -110,7 +110,7 @@ class StanfordCarsFormat(FineGrainedDataset):
     }
 
     def read_metainfo(self, data_root: str) -> dict:
-        """Names; see the base class."""
+        """Names of the classes; see the base class."""
         path = fileio.join_path(data_root, 'cars_annos.mat')
         if not fileio.isfile(path):
             path = fileio.join_path(data_root, 'devkit', 'cars_meta.mat')

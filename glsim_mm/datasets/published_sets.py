@@ -16,7 +16,7 @@ PUBLISHED_SETS = {one.name: one for one in sorted(_FOUND, key=lambda one: one.na
 
 
 def find_published_set(name: str) -> PublishedSet:
-    """What is known about a data set and its files.
+    """Look up the description of a data set.
 
     Args:
         name: Short name, for example ``'cub'``.

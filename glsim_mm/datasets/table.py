@@ -1,4 +1,4 @@
-"""Data sets of your own: one table with a row per image."""
+"""Data sets of your own, listed in a table with a row per image."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
@@ -91,7 +91,7 @@ class TableDataset(BaseDataset):
         return path if PurePath(path).is_absolute() else fileio.join_path(self.data_root, path)
 
     def _read_rows(self) -> dict[int, dict[str, Any]]:
-        """Rows by their line."""
+        """Read the rows by their line number."""
         needed = ('path', 'label', *self.ancestor_columns, *(() if self.split is None else ('split',)))
         read = _read_parquet if self.table.endswith(('.parquet', '.pq')) else read_csv
         rows: dict[int, dict[str, Any]] = {}
@@ -137,7 +137,7 @@ def _by_value(rows: dict[int, dict]) -> Any:
 
 
 def _labels(classes: Sequence[str], found: Sequence[str]) -> dict[str, int]:
-    """Label of each class name; of each position too, if the rows have numbers that are no names."""
+    """Label of each class name, or of each position if the rows have numbers that are not names."""
     label_of = {name: label for label, name in enumerate(classes)}
     if any(name not in label_of for name in found) and all(_is_number(name) for name in found):
         return {name: int(name) for name in found if int(name) < len(classes)}
@@ -145,7 +145,7 @@ def _labels(classes: Sequence[str], found: Sequence[str]) -> dict[str, int]:
 
 
 def _parse_boxes(value: Any, number: int, path: str) -> np.ndarray:
-    """Boxes of a cell, float32 (n, 4)."""
+    """Parse the boxes of a cell, float32 (n, 4)."""
     try:
         if isinstance(value, str):
             parts = [part.replace(',', ' ').split() for part in value.split(';') if part.strip()]
@@ -160,7 +160,7 @@ def _parse_boxes(value: Any, number: int, path: str) -> np.ndarray:
 
 
 def _read_parquet(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows of a Parquet file, numbered from 1."""
+    """Read the rows of a Parquet file, numbered from 1."""
     try:
         import pyarrow
         import pyarrow.parquet

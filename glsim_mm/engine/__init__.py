@@ -1,4 +1,4 @@
-"""Parts of the training engine, registered in mmpretrain's registries on import."""
+"""Hooks, optimizer wrappers and their constructors for training."""
 
 from . import hooks
 from .optimizers import BackboneLayerDecayConstructor, CPUAmpOptimWrapper

@@ -72,5 +72,5 @@ class CPUAmpOptimWrapper(OptimWrapper):
             yield
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Load a state, that of a run on GPU too, whose loss scale is not needed here."""
+        """Load a state; the loss scale in that of a run on a GPU is not needed here."""
         super().load_state_dict({key: value for key, value in state_dict.items() if key != 'loss_scaler'})

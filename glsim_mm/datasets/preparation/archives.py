@@ -1,4 +1,4 @@
-"""Unpacking archives: all of it or nothing, and nothing outside the folder."""
+"""Unpacks archives completely or not at all, and never outside the folder."""
 
 import lzma
 import shutil
@@ -15,7 +15,7 @@ from ...errors import GLSimError, one_line
 
 _DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error),
-    *(OSError, ValueError, NotImplementedError, RuntimeError),  # what reading unheard-of or encrypted members raises
+    *(OSError, ValueError, NotImplementedError, RuntimeError),  # raised for unknown or encrypted members
 )
 _ZIP_STARTS = (b'PK\x03\x04', b'PK\x05\x06')
 _MACOS_COPIES = '__MACOSX'  # has the names of all files, but not their content
@@ -72,11 +72,11 @@ def extract(
 
 
 def read_members(archive: Path) -> Iterator[tuple[PurePosixPath, Iterator[bytes]]]:
-    """Files of a zip or tar archive, compressed or not, in its order; empty folders are passed over.
+    """Read the files of a zip or tar archive, compressed or not, in its order; empty folders are skipped.
 
     Yields:
-        Path of a file below the folder it is unpacked in, and its content in blocks, which have to be read before the
-        next file is asked for.
+        The path of a file below the folder it is unpacked in, and its content in blocks, which have to be read before
+        the next file is requested.
 
     Raises:
         GLSimError: If the archive is damaged, incomplete or of another kind, or a member is a link, a device or would
@@ -147,7 +147,7 @@ def _check_end(opened: tarfile.TarFile) -> None:
 
 
 def _blocks(stream: IO[bytes], archive: Path) -> Iterator[bytes]:
-    """Content of a member; here, as an OSError of the disk that is written to says something else."""
+    """Content of a member; errors are caught here because an OSError on writing means something else."""
     try:
         while block := stream.read(_BLOCK):
             yield block
@@ -170,7 +170,7 @@ def _special(archive: Path, name: str) -> GLSimError:
 
 
 def _find(folder: Path, provides: Sequence[str], rename: Mapping[str, str], archive: Path) -> Path:
-    """The topmost folder that has what is wanted."""
+    """Find the topmost folder that has all wanted paths."""
     old_names = {new: old for old, new in rename.items()}
     wanted = [[_with_old_name(path, old_names) for path in paths.split('|')] for paths in provides]
     level = [folder]

@@ -24,7 +24,7 @@ def prepare(
     workers: int | None = None,
     progress: bool = True,
 ) -> SetReport:
-    """Check a published data set and, if that is wanted, complete it.
+    """Check a published data set and, with ``fetch``, complete it.
 
     Args:
         name: Short name, for example ``'cub'``.
@@ -54,11 +54,11 @@ def prepare(
 
 
 def fetch_sources(sources: Iterable[Source], root: str | Path, pause: float = 2, progress: bool = True) -> list[str]:
-    """Download and unpack sources into a data set's folder; what has no URL and is not there is passed over.
+    """Download and unpack sources into a data set's folder; those without a URL that do not exist are skipped.
 
     An archive that is in ``downloads/`` already, fetched before or by hand, is checked and unpacked instead of
-    downloaded. Archives stay there; they can be removed once the set is complete. If one fails, the others are fetched
-    all the same.
+    downloaded. Archives stay there; they can be removed once the set is complete. If one fails, the others are still
+    fetched.
 
     Args:
         sources: What is needed.

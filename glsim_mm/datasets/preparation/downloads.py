@@ -1,6 +1,6 @@
-"""Downloads that go on where they were interrupted and are checked before they get their name.
+"""Downloads that resume after an interruption and are checked before they get their final name.
 
-pooch, the usual library for this, starts each attempt from the beginning, which does not do for 186 GB.
+pooch, the usual library for this, starts every attempt from the beginning, which is no option for 186 GB.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class _Interrupted(Exception):
 
 
 class _Redirect(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to the web only: a server must not send us to files or FTP."""
+    """Follows redirects to the web only: no server may redirect to local files or FTP."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if urlsplit(newurl).scheme not in ('http', 'https'):
@@ -50,8 +50,8 @@ def download(
 ) -> Path:
     """Fetch a file.
 
-    What has come so far lies in ``PATH.part``, from where a later call goes on if the server allows it. The file gets
-    its name when all of it is there and checked::
+    The part received so far is kept in ``PATH.part``, from which a later call resumes if the server allows it. The file
+    gets its name once it is complete and checked::
 
         download('https://host/setid.mat', 'data/setid.mat', 'md5:a5357ecc9cb78c4bef273ce3793fc85c', 14989)
 
@@ -98,7 +98,7 @@ def download(
 
 
 def mismatch(path: Path, checksum: str | None = None, size: int | None = None) -> str | None:
-    """How a file differs from what is published.
+    """Say how a file differs from the published one.
 
     Args:
         path: The file.
@@ -154,7 +154,7 @@ def _fetch(
 
 
 def _reason(error: Exception) -> str:
-    """Message of an error without urllib's wrapping."""
+    """The message of an error without urllib's wrapping."""
     inner = error.reason if isinstance(error, urllib.error.URLError) else error
     return one_line(inner) if isinstance(inner, Exception) else str(inner)
 
@@ -200,7 +200,7 @@ def _receive(url: str, part: Path, offset: int, timeout: float, progress: Progre
 
 
 def _write(response: Any, part: Path, done: int, end: int | None, progress: Progress | None) -> int:
-    """Bytes in the partial file when the answer ends."""
+    """Write an answer; returns the bytes in the partial file afterwards."""
     try:
         stream = part.open('ab' if done else 'wb')
     except OSError as error:

@@ -43,12 +43,12 @@ class SetReport:
 
     @property
     def has_expected_number(self) -> bool:
-        """Whether the annotations list as many images as the set has; True where that is not known exactly."""
+        """Whether the annotations list as many images as the set has, or that number is not known exactly."""
         return not self.published.is_exact or self.published.num_images in (None, self.num_listed)
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything is there and in order; duplicates and what is optional do not count."""
+        """Whether nothing is missing or damaged; duplicates and optional files do not count."""
         return (
             not any(not source.optional for source, _ in self.missing)
             and not (self.wrong or self.annotation_error or self.missing_images or self.unreadable)
@@ -57,7 +57,7 @@ class SetReport:
 
     @property
     def needed(self) -> list[Source]:
-        """Sources to fetch or unpack again, in the set's order: incomplete, of damaged images, or with a wrong line."""
+        """Sources to fetch or unpack again: incomplete ones, and those with damaged images or wrong lines."""
         names = {source.name for source, _ in (*self.missing, *self.wrong)}
         broken = [*self.missing_images, *(_below(self.root, file.path) for file in self.unreadable or ())]
         return [
@@ -144,7 +144,7 @@ def listed_images(published: PublishedSet, root: Path) -> list[str]:
 
 
 def _difference(source: Source, root: Path) -> str | None:
-    """How a file differs from the published one; an alternative of another layout is another file."""
+    """How a file differs from the published one; a file of an alternative layout is not compared."""
     path = next(root / path for path in source.provides[0].split('|') if (root / path).exists())
     return mismatch(path, source.checksum, source.size) if path.is_file() and path.name == source.name else None
 
@@ -159,7 +159,7 @@ def _below(root: Path, path: str) -> str:
 
 
 def format_report(report: SetReport) -> str:
-    """A report as text: what is missing or wrong, and where to get it."""
+    """Format a report as text: what is missing or wrong, and where to get it."""
     verdict = 'complete' if report.is_complete else 'incomplete'
     lines = [f'{report.published.title} in {report.root}: {verdict}']
     for source, paths in report.missing:
@@ -176,7 +176,7 @@ def format_report(report: SetReport) -> str:
 
 
 def format_set(published: PublishedSet) -> str:
-    """What is known about a data set's files, as text."""
+    """Format what is known about a data set's files as text."""
     number = 'number not published' if published.num_images is None else f'{published.num_images:,}'
     lines = [f'{published.name}: {published.title}', f'  homepage: {published.homepage}']
     lines += [f'  licence: {published.licence}', f'  images: {number} ({", ".join(published.splits)})']
@@ -234,7 +234,7 @@ def _describe(source: Source, published: PublishedSet) -> list[str]:
 
 
 def readable_size(size: int) -> str:
-    """Bytes in decimal units."""
+    """Format a number of bytes in decimal units."""
     for unit, factor in (('GB', 10**9), ('MB', 10**6), ('kB', 10**3)):
         if size >= factor:
             return f'{size / factor:.1f} {unit}'

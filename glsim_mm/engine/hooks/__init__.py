@@ -1,4 +1,4 @@
-"""Hooks that guard a run, registered in mmpretrain's registry on import."""
+"""Hooks that check, guard and show a run."""
 
 from .keep_embeddings import KeepEmbeddingsHook
 from .prediction_panels import PredictionPictureHook, SelectionPanelHook

@@ -13,7 +13,7 @@ from .wrappers import unwrap_model
 
 @HOOKS.register_module()
 class KeepEmbeddingsHook(Hook):
-    """Sets ``embedding`` (C,) of each result while a loop runs whose metrics need it, such as ``RetrievalMetrics``.
+    """Stores the ``embedding`` (C,) in each result while a metric of the loop needs it, such as ``RetrievalMetrics``.
 
     The embedding is what the head's ``pre_logits`` makes: GLSim's aggregated CLS token, or what a linear classifier
     sees. Works with any classifier of mmpretrain whose head has ``pre_logits``; other loops are left alone::

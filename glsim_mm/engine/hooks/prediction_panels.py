@@ -1,4 +1,4 @@
-"""Panels that show where the model looks, while validating, testing or training."""
+"""Hooks that draw panels of where the model looks, in validation, test and training."""
 
 import math
 import random
@@ -147,7 +147,7 @@ class SelectionPanelHook(Hook):
         self.sheet, self.columns, self.side = sheet, columns, side
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Draw and log."""
+        """Draw and log the panels if they are due."""
         step, last = _progress(runner)
         if not self.enable or not is_main_process() or (step % self.interval and step != last):
             return
@@ -174,7 +174,7 @@ class SelectionPanelHook(Hook):
 
 
 def _progress(runner: Runner) -> tuple[int, int]:
-    """Epochs, or iterations of an iteration-based loop: done, and in all; (0, 0) without training."""
+    """Epochs (or iterations of an iteration-based loop) done and in total; (0, 0) without training."""
     loop = runner._train_loop  # the public attribute would build a loop where there is none yet
     if not isinstance(loop, BaseLoop):
         return 0, 0

@@ -1,4 +1,4 @@
-"""Checks before a run spends time: do data, metrics and checkpoint fit the model?"""
+"""Hooks that check, before a run spends time, that data, metrics and checkpoint fit the model."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -76,9 +76,9 @@ def _num_classes(runner: Runner) -> int | None:
 
 
 def judges_classes(metrics: Sequence[BaseMetric]) -> bool:
-    """Whether a loop needs data of the head's classes: unless all its metrics do without, as those of image search do.
+    """Whether a loop needs data with the classes of the head; metrics of image search alone do not.
 
-    Metrics with ``needs_classes = False``, and mmpretrain's of retrieval, do without.
+    Metrics that do not are mmpretrain's for retrieval and those with ``needs_classes = False``.
     """
     judges = [metric for metric in metrics if not isinstance(metric, DumpResults)]
     return not judges or any(map(_needs_classes, judges))

@@ -1,4 +1,4 @@
-"""Guards of a run under way: broken losses, unreadable images, random numbers that a resumed run draws again."""
+"""Hooks that watch training: broken losses, unreadable images, and seeds that make resumed runs repeatable."""
 
 import torch
 from mmengine.dist import all_reduce, get_rank
@@ -156,7 +156,7 @@ class UnreadableImageHook(Hook):
 
 
 def count_unreadable(dataset: object) -> int:
-    """Unreadable images met so far: the sum of ``num_unreadable`` over all transforms of a data set or wrapper."""
+    """Count the unreadable images that all transforms of a data set, or of a wrapper, have met so far."""
     return sum(
         transform.num_unreadable
         for leaf in leaf_datasets(dataset)

@@ -1,4 +1,4 @@
-"""A progress bar for people at a terminal, who do not want to read a log."""
+"""A hook that shows the progress of training to people who do not want to read a log."""
 
 import atexit
 import time

@@ -1,4 +1,4 @@
-"""What is inside the wrappers of models, data sets and transforms."""
+"""Access to what wrappers of models, data sets and transforms hold."""
 
 from collections.abc import Iterator
 
