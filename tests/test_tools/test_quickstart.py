@@ -25,8 +25,9 @@ def test_script_is_valid(root, script):
     assert run_bash('-n', root / script).returncode == 0
 
 
-def test_help_needs_nothing_installed(root, tmp_path):
-    result = run_bash(root / QUICKSTART, '--help', cwd=tmp_path, GLSIM_VENV=tmp_path / 'venv')
+@pytest.mark.parametrize('script', ['tools/quickstart.sh', 'tools/run_tests.sh'])
+def test_help_needs_nothing_installed(root, tmp_path, script):
+    result = run_bash(root / script, '--help', cwd=tmp_path, GLSIM_VENV=tmp_path / 'venv')
     assert result.returncode == 0
     assert result.stdout.startswith('usage: ')
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
