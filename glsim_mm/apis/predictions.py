@@ -8,7 +8,6 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose, pseudo_collate
 from mmengine.runner import Runner
-from mmpretrain.structures import DataSample
 from torch import nn
 
 from ..errors import GLSimError
@@ -23,9 +22,6 @@ def build_split(cfg: Config, split: str = 'test') -> BaseDataset:
     Args:
         cfg: A config.
         split: ``'test'``, ``'val'`` or ``'train'``.
-
-    Returns:
-        The data set.
 
     Raises:
         GLSimError: If the config has no such data set, its data is not there, or it is a wrapper of others.
@@ -43,18 +39,8 @@ def build_split(cfg: Config, split: str = 'test') -> BaseDataset:
 
 
 def predict_some(model: nn.Module, dataset: BaseDataset, num_images: int) -> Iterator[tuple[int, Prediction]]:
-    """Predictions on images spread evenly over a data set; an unreadable one is left out.
-
-    Args:
-        model: Classifier of mmpretrain with its data preprocessor.
-        dataset: Whose pipeline ends with ``PackInputs``.
-        num_images: How many images; all if there are fewer, or for 0.
-
-    Yields:
-        Index in the data set, and what to draw.
-    """
-    number = min(num_images, len(dataset)) or len(dataset)
-    yield from predict_at(model, dataset, np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist())
+    """Predictions on images spread evenly over a data set, see :func:`predict_at`; on all for 0."""
+    yield from predict_at(model, dataset, _spread(dataset, num_images))
 
 
 def predict_at(model: nn.Module, dataset: BaseDataset, positions: Iterable[int]) -> Iterator[tuple[int, Prediction]]:
@@ -71,21 +57,22 @@ def predict_at(model: nn.Module, dataset: BaseDataset, positions: Iterable[int])
     for position, results, packed in _read_at(dataset, positions):
         with torch.no_grad():
             sample = model.test_step(pseudo_collate([packed]))[0]
-        yield position, to_prediction(packed['inputs'], sample, results, class_names(dataset))
+        prediction = prediction_from_sample(packed['inputs'], sample, class_names(dataset))
+        yield position, replace(prediction, annotated_box=annotated_box(results), path=results.get('img_path'))
 
 
 def read_some(dataset: BaseDataset, num_images: int) -> Iterator[tuple[int, dict, dict]]:
-    """Images spread evenly over a data set, those that can be read.
-
-    Args:
-        dataset: Whose pipeline ends with ``PackInputs``.
-        num_images: How many; all if there are fewer, or for 0.
+    """Images spread evenly over a data set, those that can be read; all for 0.
 
     Yields:
-        Index, and the sample before and after packing, which leaves boxes out.
+        Position, and the sample before and after packing, which leaves boxes out.
     """
+    yield from _read_at(dataset, _spread(dataset, num_images))
+
+
+def _spread(dataset: BaseDataset, num_images: int) -> list[int]:
     number = min(num_images, len(dataset)) or len(dataset)
-    yield from _read_at(dataset, np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist())
+    return np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist()
 
 
 def _read_at(dataset: BaseDataset, positions: Iterable[int]) -> Iterator[tuple[int, dict, dict]]:
@@ -101,22 +88,6 @@ def class_names(dataset: BaseDataset) -> Sequence[str] | None:
     return dataset.metainfo.get('classes') or None
 
 
-def to_prediction(inputs: torch.Tensor, sample: DataSample, results: dict, classes: Sequence[str] | None) -> Prediction:
-    """Gather what is drawn of an image.
-
-    Args:
-        inputs: Network input before the data preprocessor, (3, H, W) BGR, 0..255.
-        sample: What the model predicted.
-        results: The sample before packing: ``gt_bboxes`` and ``img_path``, where there are.
-        classes: Names; without, classes are named by their numbers.
-
-    Returns:
-        With the likeliest five classes.
-    """
-    prediction = prediction_from_sample(inputs, sample, classes)
-    return replace(prediction, annotated_box=annotated_box(results), path=results.get('img_path'))
-
-
 def annotated_box(results: dict) -> np.ndarray | None:
     """First annotated box of a sample, (4,), ``x0, y0, x1, y1`` in pixels; None if it has none."""
     boxes = np.asarray(results.get('gt_bboxes', ()), np.float32).reshape(-1, 4)
@@ -124,15 +95,7 @@ def annotated_box(results: dict) -> np.ndarray | None:
 
 
 def image_name(results: dict, classes: Sequence[str] | None) -> str:
-    """What to write below an image: its class, or its path where the class is unknown.
-
-    Args:
-        results: A sample before packing.
-        classes: Names.
-
-    Returns:
-        A name.
-    """
+    """What to write below an image: its class, or its path where the class is unknown."""
     if 'gt_label' not in results:
         return str(results.get('img_path', ''))
     label = int(results['gt_label'])

@@ -25,18 +25,11 @@ _AT_ONCE = 500
 
 
 class _Plan(NamedTuple):
-    """What there is to do.
+    """What there is to do."""
 
-    Attributes:
-        new: Positions of images to add.
-        changed: Position -> id of the row whose file has another content now.
-        present: How many are there already.
-        errors: Files that cannot be read.
-    """
-
-    new: list[int]
-    changed: dict[int, int]
-    present: int
+    new: list[int]  # positions of images to add
+    changed: dict[int, int]  # position -> id of the row whose file has another content now
+    present: int  # how many are there already
     errors: list[EncodingError]
 
 
@@ -146,21 +139,19 @@ def encoder_for(
 
 def _plan(gallery: GalleryReader, items: Sequence[ImageItem], num_workers: int, progress: bool) -> _Plan:
     with ProgressBar(len(items), 'looking for images that are there', progress) as bar:
-        hashed = list(hash_items(items, range(len(items)), num_workers, bar))
-    errors = [EncodingError(one.position, items[one.position].path, one.error) for one in hashed if one.error]
-    readable = [one for one in hashed if not one.error]
-    known = set(find_hashes(gallery, [one.content_hash for one in readable]))
-    rows = _find_paths(gallery, [items[one.position].path for one in readable])
+        hashes, errors = hash_items(items, range(len(items)), num_workers, bar)
+    known = set(find_hashes(gallery, list(hashes.values())))
+    rows = _find_paths(gallery, [items[position].path for position in hashes])
     new, changed, present = [], {}, 0
-    for one in readable:
-        number, content_hash = rows.get(items[one.position].path, (-1, None))
-        if number >= 0 and content_hash != one.content_hash:
-            changed[one.position] = number
-        elif number >= 0 or one.content_hash in known:
+    for position, content_hash in hashes.items():
+        number, old_hash = rows.get(items[position].path, (-1, None))
+        if number >= 0 and old_hash != content_hash:
+            changed[position] = number
+        elif number >= 0 or content_hash in known:
             present += 1
         else:
-            new.append(one.position)
-            known.add(one.content_hash)  # a copy of it among the images is left out too
+            new.append(position)
+            known.add(content_hash)  # a copy of it among the images is left out too
     return _Plan(new, changed, present, errors)
 
 

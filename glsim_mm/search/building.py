@@ -217,13 +217,11 @@ class _RankBuild:
         if not len(shards):
             return list(positions)
         with ProgressBar(len(positions), 'looking for images encoded before', self.progress) as bar:
-            hashed = list(hash_items(items, positions, num_workers, bar))
-        known = shards.find([one.content_hash for one in hashed if not one.error])
-        share.hashes.update((one.position, one.content_hash) for one in hashed if one.content_hash in known)
-        share.errors += [
-            EncodingError(one.position, items[one.position].path, one.error) for one in hashed if one.error
-        ]
-        return [one.position for one in hashed if not one.error and one.content_hash not in known]
+            hashes, errors = hash_items(items, positions, num_workers, bar)
+        known = shards.find(hashes.values())
+        share.hashes.update((position, value) for position, value in hashes.items() if value in known)
+        share.errors += errors
+        return [position for position, value in hashes.items() if value not in known]
 
     def _encode(self, stream: Iterator[Encoded], total: int | None, share: _Share) -> None:
         start = time.monotonic()

@@ -16,7 +16,7 @@ from ..compat import import_mmpretrain
 
 @dataclass
 class DetectedObjects:
-    """What a detector found in a photo.
+    """What a detector found in a photo, for example ``DetectedObjects([[10, 20, 60, 90]])``.
 
     Attributes:
         boxes: float32, (n, 4), ``x0, y0, x1, y1`` in pixels of the upright photo.
@@ -49,13 +49,7 @@ Detector: TypeAlias = Callable[[Sequence[np.ndarray]], list[DetectedObjects]]
 
 
 def check_boxes(boxes: np.ndarray) -> np.ndarray:
-    """Boxes as an array.
-
-    Args:
-        boxes: (n, 4), ``x0, y0, x1, y1`` in pixels; an empty list for none.
-
-    Returns:
-        float32, (n, 4).
+    """Boxes ``x0, y0, x1, y1`` in pixels as float32 (n, 4); an empty list stands for none.
 
     Raises:
         RetrievalError: If they have another shape, are not finite, or end before they begin.
@@ -98,6 +92,12 @@ def crop_areas(
 class MMDetDetector:
     """A detector of mmdet.
 
+    ::
+
+        detector = MMDetDetector('rtmdet_tiny.py', 'rtmdet_tiny.pth', classes=['bird'])
+        (found,) = detector([photo])  # (H, W, 3) uint8 BGR
+        print(found.boxes, found.scores, found.name(0))
+
     Args:
         config: Config file of the detector.
         checkpoint: Its weights; read without running code from the file.
@@ -130,14 +130,7 @@ class MMDetDetector:
         self.score_threshold, self.batch_size, self.max_objects = score_threshold, batch_size, max_objects
 
     def __call__(self, photos: Sequence[np.ndarray]) -> list[DetectedObjects]:
-        """Find objects.
-
-        Args:
-            photos: (H, W, 3) uint8 BGR each.
-
-        Returns:
-            One per photo, highest scores first.
-        """
+        """Objects of each photo, (H, W, 3) uint8 BGR, highest scores first."""
         found: list[DetectedObjects] = []
         for start in range(0, len(photos), self.batch_size):
             found += self._detect(photos[start : start + self.batch_size])

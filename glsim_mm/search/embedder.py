@@ -54,16 +54,13 @@ class Embedder(ABC):
 
     @abstractmethod
     def __call__(self, inputs: Tensor, spaces: Sequence[str], patches: bool, classify: bool = False) -> Features:
-        """Embed a batch.
+        """Embed a batch; threads may share the model.
 
         Args:
             inputs: Normalised images, (B, 3, H, W).
             spaces: What is wanted, of :attr:`spaces`.
             patches: Give the tokens of the selected patches too.
             classify: Give the probabilities of the model's classes too.
-
-        Returns:
-            Of the batch.
 
         Raises:
             RetrievalError: If the model has no such patches or classes.
@@ -146,13 +143,7 @@ class PlainEmbedder(Embedder):
 
 
 def find_embedder(model: nn.Module) -> Embedder:
-    """How embeddings are read off a model.
-
-    Args:
-        model: Classifier, retriever or self-supervised model of mmpretrain.
-
-    Returns:
-        For it.
+    """How embeddings are read off a classifier, retriever or self-supervised model of mmpretrain.
 
     Raises:
         RetrievalError: If the model gives no features.
@@ -171,17 +162,15 @@ def find_embedder(model: nn.Module) -> Embedder:
 
 
 def fingerprint_of(module: nn.Module, cfg: Config, steps: Sequence[Step], description: str = '') -> Fingerprint:
-    """Fingerprint of a model with its weights.
+    """Which model made a gallery: SHA-256 of its weights, its config and its test pipeline, hexadecimal.
+
+    Settings that change no embedding (initialisation, frozen stages, losses) do not count.
 
     Args:
         module: What makes the embeddings, with its weights.
         cfg: Its config.
         steps: Test pipeline, without loading.
         description: What messages call the model.
-
-    Returns:
-        Three SHA-256 hashes, hexadecimal. Settings that change no embedding (initialisation, frozen stages, losses) do
-        not count.
     """
     preprocessor = cfg.get('data_preprocessor') or {}
     return Fingerprint(

@@ -18,6 +18,7 @@ from retrieval.errors import RetrievalError
 
 from ..images.photos import ImageItem, UnreadablePhotoError, find_images, hash_content, is_address, read_content
 from ..progress import ProgressBar
+from .encoded import EncodingError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -29,22 +30,22 @@ _COLUMN = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
 
 
 class ItemList(NamedTuple):
-    """Images to encode.
-
-    Attributes:
-        items: Each file once, in order.
-        root: Folder to which their paths are relative, absolute; empty if there is none.
-    """
+    """Images to encode, each file once, in order; and the absolute folder to which paths are relative, or empty."""
 
     items: list[ImageItem]
     root: str
 
 
 def find_items(images: Any, root: str | Path | None = None) -> ItemList:
-    """Images that a gallery shall be made of.
+    """Images of which a gallery is to be made; a file that comes twice is there once, as it came first.
+
+    ::
+
+        items, root = find_items('photos.csv')
+        print(len(items), items[0].path, items[0].label, items[0].metadata)
 
     Args:
-        images (Any): One of these, or a list of the first three:
+        images: One of these, or a list of the first three:
 
             - a folder, searched recursively in order of paths; the sub-folder directly below it in which an image lies
               is its label
@@ -55,14 +56,11 @@ def find_items(images: Any, root: str | Path | None = None) -> ItemList:
               ``split`` are those of the gallery, all further ones its metadata
             - a data set of mmengine (see :func:`load_dataset`): labels are names of classes
             - :class:`ImageItem` objects
-        root (str | Path, optional): Folder to which paths in the gallery are relative. Defaults to the folder, that of
-            the list or table, or the innermost that holds all images. Images outside keep absolute paths.
-
-    Returns:
-        A file that comes twice is there once, as it came first.
+        root: Folder to which paths in the gallery are relative. Defaults to the folder, that of the list or table, or
+            the innermost that holds all images. Images outside keep absolute paths.
 
     Raises:
-        RetrievalError: If there are no images, or a list or table cannot be read.
+        UserError: If there are no images, or a list or table cannot be read.
     """
     items, own_root = _expand(images)
     base = os.path.abspath(root) if root is not None else own_root
@@ -76,14 +74,10 @@ def find_items(images: Any, root: str | Path | None = None) -> ItemList:
 
 
 def path_below(root: str, file: str) -> str:
-    """Path of a file as a gallery stores it.
+    """Path of a file as a gallery stores it, with slashes.
 
-    Args:
-        root: An absolute folder, or empty.
-        file: Path or address of a file.
-
-    Returns:
-        With slashes; relative to the root if the file lies below it, else absolute; an address as it is.
+    It is relative to ``root``, an absolute folder or empty, if the file lies below it, else absolute; an address stays
+    as it is.
     """
     if is_address(file):
         return file
@@ -94,17 +88,10 @@ def path_below(root: str, file: str) -> str:
 
 
 def load_dataset(cfg: Config, name: str) -> Any:
-    """A data set of a config, of which images and labels are wanted and not the pipeline.
-
-    Args:
-        cfg: With a data loader of that name.
-        name: ``'train'``, ``'val'`` or ``'test'``.
-
-    Returns:
-        The data set.
+    """The data set ``'train'``, ``'val'`` or ``'test'`` of a config, for its images and labels.
 
     Raises:
-        RetrievalError: If the config has none of that name, or it cannot be built.
+        UserError: If the config has none of that name, or it cannot be built.
     """
     from mmengine.registry import DefaultScope  # not needed for images that are no data set of a config
     from mmpretrain.registry import DATASETS
@@ -116,9 +103,8 @@ def load_dataset(cfg: Config, name: str) -> Any:
     settings = (cfg.get(f'{name}_dataloader') or {}).get('dataset')
     if settings is None:
         there = [other for other in DATASET_NAMES if cfg.get(f'{other}_dataloader')]
-        raise RetrievalError(
-            f'the config has no {name}_dataloader: choose one of {", ".join(there) or "another config"}'
-        )
+        choice = ', '.join(there) or 'another config'
+        raise RetrievalError(f'the config has no {name}_dataloader: choose one of {choice}')
     scope = cfg.get('default_scope') or 'mmpretrain'
     with explain_config_errors(), DefaultScope.overwrite_default_scope(scope):
         try:
@@ -130,14 +116,11 @@ def load_dataset(cfg: Config, name: str) -> Any:
 
 
 def dataset_items(dataset: Any, split: str | None = None) -> list[ImageItem]:
-    """Images of a data set.
+    """Images of a data set in order; their labels are names of classes, see :func:`class_name`.
 
     Args:
         dataset: With ``__len__``, ``get_data_info`` and ``metainfo``, as mmengine's data sets have them.
         split: Name of the split. Defaults to the data set's own, if it has one.
-
-    Returns:
-        In order; the label is the name of the class, or its number without names, or None for images with several.
     """
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
     own = getattr(dataset, 'split', None)
@@ -150,14 +133,11 @@ def dataset_items(dataset: Any, split: str | None = None) -> list[ImageItem]:
 
 
 def class_name(label: Any, classes: Sequence[str] | None) -> str | None:
-    """Name of a class.
+    """Name of a class, or its number where there are no names; None without a label, or with several.
 
     Args:
-        label: Its number, alone or in an array or list of one.
+        label: Number of the class, alone or in an array or list of one.
         classes: Names, if known.
-
-    Returns:
-        The name, else the number; None without a label, or with several.
     """
     numbers = np.asarray([] if label is None else label).reshape(-1)
     if len(numbers) != 1:
@@ -166,46 +146,34 @@ def class_name(label: Any, classes: Sequence[str] | None) -> str | None:
     return str(classes[number]) if classes is not None and 0 <= number < len(classes) else str(number)
 
 
-class Hashed(NamedTuple):
-    """A file's hash.
-
-    Attributes:
-        position: Place of its item.
-        content_hash: SHA-256, hexadecimal; empty if the file cannot be read.
-        error: Why not; empty if it can.
-    """
-
-    position: int
-    content_hash: str
-    error: str = ''
-
-
 def hash_items(
     items: Sequence[ImageItem], positions: Sequence[int], num_threads: int, progress: ProgressBar
-) -> Iterator[Hashed]:
-    """Hash files without decoding them, which says what was encoded already without running the model.
+) -> tuple[dict[int, str], list[EncodingError]]:
+    """Content hashes by position, which tell what was encoded already without running the model; and unreadable files.
 
     Args:
         items: Images.
         positions: Which of them.
         num_threads: Files read at a time.
         progress: Told of every file.
-
-    Yields:
-        One per position, in their order.
     """
 
-    def hash_one(position: int) -> Hashed:
+    def hash_one(position: int) -> tuple[int, str, str]:
         try:
-            return Hashed(position, hash_content(read_content(items[position].file)))
+            return position, hash_content(read_content(items[position].file)), ''
         except UnreadablePhotoError as error:
-            return Hashed(position, '', str(error))
+            return position, '', str(error)
 
+    hashes, errors = {}, []
     with ThreadPoolExecutor(max(1, num_threads)) as pool:
         for start in range(0, len(positions), _HASHED_AHEAD):  # a thread pool would take all positions at once
-            for hashed in pool.map(hash_one, positions[start : start + _HASHED_AHEAD]):
+            for position, content_hash, error in pool.map(hash_one, positions[start : start + _HASHED_AHEAD]):
+                if error:
+                    errors.append(EncodingError(position, items[position].path, error))
+                else:
+                    hashes[position] = content_hash
                 progress.advance()
-                yield hashed
+    return hashes, errors
 
 
 def _expand(images: Any) -> tuple[list[ImageItem], str]:

@@ -36,12 +36,14 @@ class LoaderImages:
     photos with the test pipeline of the config.
 
     Args:
+        loader: Of any data set.
         pipeline: Of the config.
         root: Folder to which paths are relative. Defaults to the data set's ``data_root``.
 
     Attributes:
-        items (list[ImageItem]): The images that were read so far.
-        root (str): Absolute, or empty.
+        items: The images that were read so far.
+        root: Absolute, or empty.
+        count: How many images there are, if the data set knows.
     """
 
     def __init__(self, loader: DataLoader, pipeline: TestPipeline, root: str | Path | None = None) -> None:
@@ -60,11 +62,8 @@ class LoaderImages:
         """Batches for :meth:`Encoder.run`.
 
         Args:
-            is_known: Whether an image of this content hash need not be encoded.
-            hashes: Filled with those of such images, by position.
-
-        Yields:
-            The others.
+            is_known: Whether an image of this content hash was encoded already; such images are left out.
+            hashes: Filled with the content hashes of images that are left out, by position.
 
         Raises:
             RetrievalError: If a batch has another form.

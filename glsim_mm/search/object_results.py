@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 def to_data_samples(results: Sequence[PhotoObjects], k: int = 5) -> list[DetDataSample]:
     """Results as mmdet has them.
 
+    ::
+
+        sample = to_data_samples(search('photo.jpg'))[0]
+        print(sample.pred_instances.bboxes, sample.pred_instances.fine_names)
+
     Args:
+        results: Of :class:`ObjectSearch`.
         k: Columns of the neighbours.
 
     Returns:
@@ -67,11 +73,7 @@ def to_data_samples(results: Sequence[PhotoObjects], k: int = 5) -> list[DetData
 
 
 def objects_to_json(results: Sequence[PhotoObjects]) -> list[dict[str, Any]]:
-    """Results in types that JSON knows.
-
-    Returns:
-        list[dict]: Each with ``path``, ``height``, ``width`` and ``objects``; with ``error`` where it was not read.
-    """
+    """Results in types that JSON knows: ``path``, ``height``, ``width`` and ``objects``; ``error`` where not read."""
     return [
         dict(
             path=result.path,
@@ -85,11 +87,7 @@ def objects_to_json(results: Sequence[PhotoObjects]) -> list[dict[str, Any]]:
 
 
 def format_objects(results: Sequence[PhotoObjects]) -> str:
-    """Results as text: a line for each object, its likeliest class and nearest rows below.
-
-    Returns:
-        Several lines.
-    """
+    """Results as text: a line for each object, its likeliest classes and nearest rows below."""
     lines = []
     for result in results:
         lines.append(_printable(result.path or 'image'))
@@ -111,14 +109,11 @@ def format_objects(results: Sequence[PhotoObjects]) -> str:
 
 
 def write_pictures(results: Sequence[PhotoObjects], folder: str | Path) -> list[Path]:
-    """Photos with what was found in them.
+    """Draw what was found: one JPEG per photo, named after it; a number is added where names are equal.
 
     Args:
-        results: Of files; arrays and unreadable photos are left out.
+        results: Of files; photos in memory and unreadable ones are left out.
         folder: Where to write; made if it is not there.
-
-    Returns:
-        One JPEG per photo, named after it; a number is added where names are equal.
 
     Raises:
         RetrievalError: If a file cannot be written.

@@ -68,6 +68,13 @@ class PhotoObjects:
 class ObjectSearch:
     """Finds the objects of photos, names each, and looks for its like in a gallery.
 
+    ::
+
+        search = ObjectSearch.open('my.py', 'epoch_50.pth', 'gallery', 'rtmdet_tiny.py', 'rtmdet_tiny.pth')
+        for photo in search('photos'):
+            for found in photo.objects:
+                print(found.box, found.classes[0], found.hits[0].record.path)
+
     The boxes of all photos of a call are recognised together, ``batch_size`` at a time, however they are spread over
     the photos.
 
@@ -76,6 +83,7 @@ class ObjectSearch:
         detector: Finds boxes. Defaults to None: calls give them.
         search: Gallery of the same model. Defaults to None, no search.
         margin: See :func:`glsim_mm.search.crop_areas`.
+        square: See :func:`glsim_mm.search.crop_areas`.
         batch_size: Boxes per pass.
 
     Raises:
@@ -122,11 +130,8 @@ class ObjectSearch:
             classify: Name classes.
             **options: Of this class, and of :class:`MMDetDetector`: ``score_threshold``, ``classes``, ``max_objects``.
 
-        Returns:
-            Ready.
-
         Raises:
-            RetrievalError: If a file cannot be used, or the gallery was made by another model.
+            UserError: If a file cannot be used, or the gallery was made by another model.
         """
         own = {key: options.pop(key) for key in ('margin', 'square', 'batch_size') if key in options}
         if (detector_config is None) != (detector_checkpoint is None):
@@ -165,7 +170,7 @@ class ObjectSearch:
             One per photo, in order; an unreadable one carries ``error``.
 
         Raises:
-            RetrievalError: If there are neither boxes nor a detector, or an argument does not fit.
+            UserError: If there are neither boxes nor a detector, or an argument does not fit.
         """
         if k < 1 or top_k < 1:
             raise RetrievalError(f'k and top_k must be at least 1, got {k} and {top_k}')
