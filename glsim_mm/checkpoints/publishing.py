@@ -76,13 +76,6 @@ def publish(
     return partial.replace(target.with_name(f'{target.stem}-{digits}{target.suffix}'))
 
 
-def has_published_name(path: str | Path) -> bool:
-    """Whether the digits at the end of a file's name are those of its contents."""
-    path = Path(path)
-    digits = path.stem.rpartition('-')[2]
-    return len(digits) == _HASH_DIGITS and hashlib.sha256(path.read_bytes()).hexdigest().startswith(digits)
-
-
 def _choose(content: Mapping[str, Any], weights: str, source: str) -> tuple[dict[str, Tensor], bool]:
     """Tensors to publish, and whether the checkpoint has averaged ones at all."""
     tensors: dict[str, Tensor] = content['state_dict']

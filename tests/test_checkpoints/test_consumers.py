@@ -90,6 +90,7 @@ LAYOUTS = {
         dict(state_dict=worse(weights), state_dict_ema=named(weights, 'module.'), epoch=1), path
     ),
     'safetensors': with_safetensors,
+    'published': lambda weights, path: publish(save(dict(state_dict=weights), path), path.with_suffix('.safetensors')),
     'npz': with_npz,
     'sharded': with_shards,
     'authors': with_authors_names,
