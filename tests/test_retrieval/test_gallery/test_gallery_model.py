@@ -1,5 +1,6 @@
 """Random sequences of changes and searches, compared with a dictionary and NumPy."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -27,6 +28,8 @@ class GalleryMachine(RuleBasedStateMachine):
     @initialize(metric=st.sampled_from(['cosine', 'ip', 'l2']), seed=st.integers(0, 99))
     def start(self, metric, seed):
         self.folder = Path(tempfile.mkdtemp())
+        self.patch = pytest.MonkeyPatch()  # nothing is killed here, and waiting for the disk is most of the time
+        self.patch.setattr(os, 'fsync', lambda descriptor: None)
         self.metric, self.rng = metric, np.random.default_rng(seed)
         self.gallery = create_gallery(self.folder / 'g', {'a': DIMENSION}, metric=metric, preset='flat')
         self.rows, self.next_id = {}, 0
@@ -34,6 +37,7 @@ class GalleryMachine(RuleBasedStateMachine):
     def teardown(self):
         if hasattr(self, 'gallery'):
             self.gallery.close()
+            self.patch.undo()
             shutil.rmtree(self.folder)
 
     def draw(self, count):

@@ -56,8 +56,8 @@ def test_queue_of_a_graph():
 
 @pytest.mark.parametrize('factory', ['PQ8', 'IVF16,PQ8+8', 'IVF16,RQ4x4', 'HNSW8', 'IVF16,SQ8', 'IVF16,PQ8x4fs'])
 def test_kinds_of_faiss_under_a_filter(factory):
-    index = VectorIndex.build(X, metric='l2', preset=factory)
-    ids = np.arange(0, 6000, 3)
+    index = VectorIndex.build(X[:2400], metric='l2', preset=factory)
+    ids = np.arange(0, 2400, 3)
     found = index.search(QUERIES[:20], 10, allowed=index.select(ids)).ids
     truth = ids[faiss.knn(QUERIES[:20], X[ids], 10)[1]]
     assert np.isin(found, ids).all()

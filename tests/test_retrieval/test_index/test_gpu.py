@@ -106,14 +106,14 @@ def test_more_than_a_gpu_returns_is_searched_on_the_cpu(monkeypatch):
     + [('ivf-hnsw', 'no graphs'), ('PQ4', 'no such kind')],
 )
 def test_kinds_that_gpus_have(preset, words):
-    index = build_faiss_index(preset, X, 'ip')
+    index = build_faiss_index(preset, X[:400], 'ip')
     assert (words in why_not(index)) if words else why_not(index) == ''
     if preset in PRESETS:
         assert PRESETS[preset].gpu == (not words)
 
 
 def test_kinds_that_faiss_would_leave_on_the_cpu_without_a_word_go_to_one_gpu():
-    half, flat = build_faiss_index('fp16', X, 'ip'), build_faiss_index('flat', X, 'ip')
+    half, flat = build_faiss_index('fp16', X[:400], 'ip'), build_faiss_index('flat', X[:400], 'ip')
     assert usable_devices(half, 4) == [0] and usable_devices(flat, 4) == [0, 1, 2, 3] and usable_devices(half, 0) == []
 
 
