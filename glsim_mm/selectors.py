@@ -192,7 +192,7 @@ class Selector:
         reads: What the scores are made of: ``'tokens'``, ``'attention'``, the annotated ``'boxes'``, or ``'nothing'``.
         settings: Arguments of the class.
         flops: FLOPs per image that this package's way needs beside a fused encoder pass, from tokens S and encoder.
-            None for what nobody counts.
+            None if there is no count.
         published_flops: The paper's count. None for what it does not list.
         has_overlap: The paper counts overlapping patches.
         note: What the paper's count leaves out, or how ours differs.

@@ -20,7 +20,7 @@ class Throughput:
     """Images per second of some rounds, each of the model alone and then of all of the work on the same images.
 
     Attributes:
-        model: Of the model on batches that lie in memory, results fetched.
+        model: Images per second of the model on batches that lie in memory, results fetched.
         encoding: Of :meth:`Encoder.stream`, from the first batch to the last.
         waiting: Share of that time, 0 to 1, in which no batch was ready for the model.
         processor: Processor time that this process, without its workers, took for an image of the model alone, divided

@@ -75,8 +75,8 @@ def measure_loading(
         num_workers: Worker processes to try.
         num_images: Images to load, spread evenly over the data set.
         rounds: Counted passes over them.
-        device: Of the model.
-        threads: Of the model on the CPU. Defaults to None, as torch does.
+        device: Where the model runs.
+        threads: Threads of the model on the CPU. Defaults to None, torch's number.
 
     Returns:
         Medians.

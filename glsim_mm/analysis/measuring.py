@@ -153,7 +153,7 @@ class MeasuringProcesses:
         """Result of ``function(*args)``, called in a new process.
 
         Args:
-            function: Of a module.
+            function: Defined at the top of a module, so that processes find it.
             *args: What goes into a pipe.
 
         Returns:

@@ -96,7 +96,7 @@ class InferenceRow:
         p50: Median latency of a batch in milliseconds.
         p99: 99th percentile of it; of few rounds nearly the longest.
         images_per_second: At the median.
-        vs_plain: Times as fast as ``'plain'``, round by round; likewise the others.
+        vs_plain: Times as fast as ``'plain'``, round by round; the next two compare with the other ways.
         gflops: Per image, 10^9 FLOPs.
         peak_share: Achieved FLOP/s as a share of what float32 matrix products reach here.
         memory_mib: Peak memory of a batch beyond weights and images; None if not measured.
@@ -129,7 +129,7 @@ class TrainingRow:
         image_size: Side of the images in pixels.
         batch_size: Images at a time.
         seconds: Time of a step: forward, backward, AdamW.
-        vs_plain: Times as fast as ``'plain'``, round by round; likewise the other one.
+        vs_plain: Times as fast as ``'plain'``, round by round; the next compares with ``'straightforward'``.
         memory_mib: Growth in the first step, gradients and the optimiser's state among it; None if not measured.
     """
 

@@ -1,17 +1,18 @@
 """How long FaissRetriever and mmpretrain's ImageToImageRetriever take to search the same gallery."""
 
-import time
 from collections.abc import Sequence
+from functools import partial
 from statistics import median
 from typing import NamedTuple
 
 import torch
 from mmpretrain.models import ImageToImageRetriever
-from torch import Tensor, nn
+from torch import nn
 
 from retrieval.vectors import import_faiss
 
 from ..models import FaissRetriever
+from .measuring import markdown_table, time_in_turns
 
 
 class SearchTime(NamedTuple):
@@ -44,17 +45,9 @@ def measure_retrievers(
     rounds: int = 5,
     seed: int = 0,
 ) -> list[SearchTime]:
-    """Time ``matching`` of both retrievers, in turns in one process, on random embeddings.
+    """Time ``matching`` of both retrievers, in turns in one process, on random embeddings of a width ``dimension``.
 
     mmpretrain's takes ``8 * batch_size * gallery_size * dimension`` bytes and more for its comparison.
-
-    Args:
-        gallery_size: Images in the gallery.
-        dimension: Width of the embeddings.
-        batch_size: Queries at a time.
-        topk: Rows that are asked for.
-        rounds: Repetitions, after one that does not count.
-        seed: Of the embeddings.
 
     Returns:
         mmpretrain's first, then ours with the scores of all rows and of the first ``topk`` alone.
@@ -69,20 +62,14 @@ def measure_retrievers(
     }
     for retriever in ways.values():
         retriever.prepare_prototype()
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    rankings: dict[str, Tensor] = {}
-    for _ in range(rounds + 1):
-        for name, retriever in ways.items():
-            start = time.perf_counter()
-            rankings[name] = retriever.matching(queries)['pred_label'][:, :topk]
-            times[name].append(time.perf_counter() - start)
+    times = time_in_turns({name: partial(way.matching, queries) for name, way in ways.items()}, rounds)
+    rankings = {name: way.matching(queries)['pred_label'][:, :topk] for name, way in ways.items()}
     first = next(iter(ways))
-    reference = median(times[first][1:])
     return [
         SearchTime(
             name,
-            1000 * median(seconds[1:]) / batch_size,
-            reference / median(seconds[1:]),
+            1000 * median(seconds) / batch_size,
+            median(times[first]) / median(seconds),
             torch.equal(rankings[name], rankings[first]),
         )
         for name, seconds in times.items()
@@ -91,7 +78,5 @@ def measure_retrievers(
 
 def render_times(times: Sequence[SearchTime]) -> str:
     """A table in Markdown."""
-    rows = [f'| {row.name} | {row.milliseconds:.2f} | {row.ratio:.1f} | {row.same_ranking} |' for row in times]
-    return '\n'.join(
-        ['| retriever | ms per query | times as fast | same ranking |', '| --- | --- | --- | --- |', *rows]
-    )
+    rows = [(row.name, f'{row.milliseconds:.2f}', f'{row.ratio:.1f}', row.same_ranking) for row in times]
+    return markdown_table(('retriever', 'ms per query', 'times as fast', 'same ranking'), rows)

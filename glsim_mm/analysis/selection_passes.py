@@ -103,6 +103,11 @@ class Passes:
 
     Raises:
         GLSimError: If the settings are not those of a GLSimClassifier.
+
+    Example::
+
+        passes = Passes(vit_settings('vit-tiny'))
+        passes.run(Case('gls', 'fused'), passes.images(224, 1)).total  # seconds
     """
 
     def __init__(self, settings: dict, device: str = 'cpu') -> None:

@@ -55,6 +55,10 @@ class PictureOptions:
         scaling: Of heat maps, ``'rank'`` or ``'linear'``.
         mistakes_first: Order the contact sheet as the report is ordered.
         only_mistakes: Draw wrong predictions only.
+
+    Example::
+
+        draw_test_set(cfg, 'checkpoint.pth', 'pictures', PictureOptions(num_images=24, only_mistakes=True))
     """
 
     num_images: int = 16

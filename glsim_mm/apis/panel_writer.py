@@ -16,6 +16,11 @@ class PanelWriter:
         show: Show each panel in a window.
         wait_time: Seconds for which to show it; 0 waits for a key.
         side: Height of the pictures in a panel in pixels.
+
+    Example::
+
+        writer = PanelWriter('panels')
+        writer(prediction, 'birds/001.jpg')  # panels/birds/001.png
     """
 
     def __init__(

@@ -14,21 +14,8 @@ from .retrieval_metrics import RetrievalMetrics
 from .selection_quality import MEASURES, SelectionQuality, selection_quality
 
 __all__ = [
-    'MEASURES',
-    'CalibrationError',
-    'ClassDeviation',
-    'ConfusedPair',
-    'ConfusionPairs',
-    'HierarchicalAccuracy',
-    'ImageResult',
-    'RetrievalMetrics',
-    'SelectionQuality',
-    'calibration_error',
-    'class_deviation',
-    'confusion_pairs',
-    'format_pairs',
-    'format_results',
-    'hierarchical_accuracy',
-    'read_metrics',
+    'MEASURES', 'CalibrationError', 'ClassDeviation', 'ConfusedPair', 'ConfusionPairs', 'HierarchicalAccuracy',
+    'ImageResult', 'RetrievalMetrics', 'SelectionQuality', 'calibration_error', 'class_deviation',
+    'confusion_pairs', 'format_pairs', 'format_results', 'hierarchical_accuracy', 'read_metrics',
     'selection_quality',
-]
+]  # fmt: skip

@@ -113,6 +113,10 @@ class CalibrationError(BaseMetric):
         collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
         prefix: Replaces ``calibration`` in the reported names.
         **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
+
+    Example::
+
+        test_evaluator = [dict(type='Accuracy'), dict(type='CalibrationError', num_bins=15)]
     """
 
     default_prefix = 'calibration'
@@ -191,6 +195,10 @@ class ClassDeviation(BaseMetric):
         collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
         prefix: Replaces ``class`` in the reported names.
         **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
+
+    Example::
+
+        test_evaluator = [dict(type='Accuracy'), dict(type='ClassDeviation')]
     """
 
     default_prefix = 'class'
@@ -282,6 +290,10 @@ class HierarchicalAccuracy(BaseMetric):
         collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
         prefix: Replaces ``hierarchy`` in the reported names.
         **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
+
+    Example::
+
+        test_evaluator = [dict(type='Accuracy'), dict(type='HierarchicalAccuracy')]
     """
 
     default_prefix = 'hierarchy'

@@ -117,6 +117,10 @@ class ConfusionPairs(BaseMetric):
         collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
         prefix: Replaces ``confusion`` in the reported names.
         **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
+
+    Example::
+
+        test_evaluator = [dict(type='Accuracy'), dict(type='ConfusionPairs', top=20)]
     """
 
     default_prefix = 'confusion'

@@ -133,6 +133,11 @@ class RetrievalMetrics(BaseMetric):
 
     Raises:
         GLSimError: If an argument is out of range.
+
+    Example::
+
+        val_evaluator = dict(type='RetrievalMetrics', ks=(1, 5))
+        custom_hooks = [dict(type='KeepEmbeddingsHook')]
     """
 
     default_prefix = 'retrieval'

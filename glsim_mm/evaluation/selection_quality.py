@@ -56,6 +56,10 @@ class SelectionQuality(BaseMetric):
         collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
         prefix: Replaces ``selection`` in the reported names.
         **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
+
+    Example::
+
+        test_evaluator = [dict(type='Accuracy'), dict(type='SelectionQuality')]
     """
 
     default_prefix = 'selection'

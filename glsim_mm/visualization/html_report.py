@@ -31,7 +31,11 @@ class ReportSettings:
         colormap: See :func:`draw_panel`.
         scaling: See :func:`draw_panel`.
         only_mistakes: Draw mistakes only; accuracy and table count all.
-        title: Of the page.
+        title: Title of the page.
+
+    Example::
+
+        render_report(predictions, ReportSettings(config='glsim_vit_cub.py', only_mistakes=True))
     """
 
     config: str = ''
@@ -50,7 +54,7 @@ class ClassErrors:
     """A class and its mistakes.
 
     Attributes:
-        name: Of the true class.
+        name: Name of the true class.
         images: How many of it there are.
         errors: How many of them are wrong.
         taken_for: Classes they were taken for and how often, most frequent first.
@@ -157,7 +161,7 @@ class PairPictures:
         truth: Name of the true class.
         predicted: Name of the predicted class.
         images: How many there are.
-        share: Of the true class's images, percent.
+        share: Their share of the true class's images, percent.
         mistakes: Some of them.
         reference: An image of the predicted class, for comparison.
     """
@@ -175,7 +179,7 @@ class ClassAccuracy:
     """How well a class is recognised.
 
     Attributes:
-        name: Of the class.
+        name: Name of the class.
         images: Of it, at least 1.
         right: Images that were recognised.
     """

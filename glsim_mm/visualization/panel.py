@@ -38,7 +38,12 @@ class Prediction:
         annotated_box: Where the object is.
         top: Names and probabilities of the likeliest classes, likeliest first.
         selected_boxes: All boxes, (R, 4), of a model with several crops.
-        path: Of the image file, for captions and file names.
+        path: Path of the image file, for captions and file names.
+
+    Example::
+
+        prediction = Prediction(image, 'Fish Crow', 0.87, truth='Common Raven', selected_box=(40, 30, 180, 150))
+        draw_panel(prediction)  # (H, W, 3) uint8 RGB
     """
 
     image: np.ndarray

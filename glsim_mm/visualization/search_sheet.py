@@ -23,7 +23,7 @@ class FoundImage:
         image: Upright photo in any size, (H, W, 3) uint8 RGB.
         path: Of its file, for captions.
         label: Name of its class, if known.
-        score: Of a hit; None for a query.
+        score: Similarity of a hit; None for a query.
         number: Id in the gallery; None for a query from outside.
         box: Where the model looked, ``x0, y0, x1, y1`` as shares of width and height, 0..1.
         similarity_map: (h, w) scores of patches, the larger the likelier selected.
@@ -54,6 +54,11 @@ class SearchRow:
     Attributes:
         query: The query.
         hits: Best first; may be empty.
+
+    Example::
+
+        rows = [SearchRow(FoundImage(photo, 'query.jpg'), [FoundImage(other, 'a.jpg', score=0.93)])]
+        draw_search_sheet(rows)  # (H, W, 3) uint8 RGB
     """
 
     query: FoundImage

@@ -32,6 +32,11 @@ class ComparedImage:
         name: What to write below.
         selections: By name of the selector.
         annotated_box: Where the object is.
+
+    Example::
+
+        row = ComparedImage(image, 'Fish Crow', {'gls': Selection(scores, [(40, 30, 180, 150)])})
+        draw_selector_grid([row])  # (H, W, 3) uint8 RGB
     """
 
     image: np.ndarray

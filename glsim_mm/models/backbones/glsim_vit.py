@@ -55,6 +55,10 @@ class GLSimViT(VisionTransformer):
         merged_tokens: In the pass of crops, merge so many pairs of alike patch tokens in each layer (arXiv 2210.09461),
             which is faster and no longer exact. Needs no training.
         **kwargs: Keyword arguments of the parent.
+
+    Example::
+
+        backbone=dict(type='GLSimViT', arch='vit-base', img_size=224, patch_size=16)
     """
 
     arch_zoo = {
@@ -180,7 +184,8 @@ class GLSimViT(VisionTransformer):
 
     def _embed(self, images: Tensor, cls_token: Tensor | None) -> tuple[Tensor, tuple[int, int]]:
         """What goes into the first layer, (B, P0 + N, C), and the grid of patches."""
-        check_image_size(images.shape[-2:], self.patch_size)
+        # Where patches overlap, the stride, which is patch_size here, is smaller than what a patch covers.
+        check_image_size(images.shape[-2:], tuple(self.patch_embed.projection.kernel_size))
         x, grid = self.patch_embed(images)
         if cls_token is not None:
             x = torch.cat((cls_token.expand(x.shape[0], -1, -1), x), dim=1)

@@ -57,6 +57,10 @@ class TimmViT(BaseBackbone):
 
     Raises:
         GLSimError: If timm has no such plain ViT.
+
+    Example::
+
+        backbone=dict(type='TimmViT', model_name='vit_small_patch14_dinov2.lvd142m', pretrained=True, img_size=224)
     """
 
     OUT_TYPES = ('raw', 'cls_token', 'featmap')

@@ -4,14 +4,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
-from mmpretrain.models.utils import resize_pos_embed
 from mmpretrain.registry import MODELS
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from ...errors import GLSimError
 from ...ops import head_products, mutual_attention
-from ..utils import AttentionRecord, check_image_size, record_attention
+from ..utils import AttentionRecord, record_attention
 from .glsim_vit import GLSimViT
 
 
@@ -50,14 +48,7 @@ class TokenSelectionViT(GLSimViT):
         """
 
     def _encode(self, images: Tensor, cls_token: Tensor, output: str = 'tokens') -> tuple[Tensor, ...]:
-        # The stride is smaller than the kernel where patches overlap.
-        check_image_size(images.shape[-2:], tuple(self.patch_embed.projection.kernel_size))
-        x, grid = self.patch_embed(images)
-        x = torch.cat((cls_token.expand(x.shape[0], -1, -1), x), dim=1)
-        x = x + resize_pos_embed(
-            self.pos_embed, self.patch_resolution, grid, self.interpolate_mode, self.num_extra_tokens
-        )
-        x = self.pre_norm(self.drop_after_pos(x))
+        x, grid = self._embed(images, cls_token)
         *inner, last = self.layers
         hidden = []
         with record_attention() as record:
@@ -68,10 +59,6 @@ class TokenSelectionViT(GLSimViT):
         if self.final_norm:
             x = self.ln1(x)
         return (self._format_output(x, grid),)
-
-    def _run(self, layer: torch.nn.Module, x: Tensor) -> Tensor:
-        recompute = self.with_cp and self.training and torch.is_grad_enabled()
-        return checkpoint(layer, x, use_reentrant=False) if recompute else layer(x)
 
 
 def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
@@ -86,6 +73,10 @@ class PartSelectionViT(TokenSelectionViT):
     Head by head, the attention of all layers before the last is multiplied, and the patch with the largest weight in
     the product's CLS row is selected. CLS and these patches, one per head and with repetition where heads agree, are
     the input of the last layer. See :class:`TokenSelectionViT` for arguments.
+
+    Example::
+
+        backbone=dict(type='PartSelectionViT', arch='vit-base', patch_cfg=dict(stride=12, padding=0))
     """
 
     def fuse(self, hidden: Sequence[Tensor], record: AttentionRecord) -> Tensor:
@@ -100,7 +91,7 @@ class PartSelectionViT(TokenSelectionViT):
 class FeatureFusionViT(TokenSelectionViT):
     """ViT that fuses tokens of every layer, FFVT (arXiv 2107.02341).
 
-    Of each layer before the last, the patches with the largest mutual attention weights (MAWS) are selected. CLS and
+    In each layer before the last, the patches with the largest mutual attention weights (MAWS) are selected. CLS and
     these tokens, ordered by layer and weight, are the input of the last layer.
 
     Args:
@@ -110,6 +101,10 @@ class FeatureFusionViT(TokenSelectionViT):
 
     Raises:
         ValueError: If ``tokens_per_layer`` is not positive.
+
+    Example::
+
+        backbone=dict(type='FeatureFusionViT', arch='vit-base', tokens_per_layer=12)
     """
 
     def __init__(self, *args, tokens_per_layer: int = 12, **kwargs) -> None:

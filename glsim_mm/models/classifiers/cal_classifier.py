@@ -33,6 +33,15 @@ class CALClassifier(ImageClassifier):
         test_crops: Threshold and padding of each crop in testing; empty for none.
         test_flip: Average with the mirrored image and its crops.
         **kwargs: ``train_cfg``, ``data_preprocessor``, ``pretrained`` and ``init_cfg`` of the parent.
+
+    Example::
+
+        model = dict(
+            type='CALClassifier',
+            backbone=dict(type='ResNet', depth=101),
+            neck=dict(type='BilinearAttentionPooling', in_channels=2048),
+            head=dict(type='CounterfactualHead', num_classes=200, in_channels=32 * 2048),
+        )
     """
 
     def __init__(

@@ -26,6 +26,10 @@ class TestOptions:
 
     Raises:
         GLSimError: If a value is out of range.
+
+    Example::
+
+        test_cfg=dict(crop='adaptive', threshold=0.5)  # of a GLSimClassifier
     """
 
     __test__ = False  # pytest would collect it by its name

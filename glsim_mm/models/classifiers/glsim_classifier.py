@@ -34,6 +34,14 @@ class GLSimClassifier(ImageClassifier):
     Raises:
         GLSimError: If the backbone does not return raw tokens with a CLS token, the selector classifies other classes
             than the head, or ``test_cfg`` is out of range.
+
+    Example::
+
+        model = dict(
+            type='GLSimClassifier',
+            backbone=dict(type='GLSimViT', arch='vit-base', img_size=224, patch_size=16),
+            head=dict(type='AggregatorHead', num_classes=200, in_channels=768),
+        )
     """
 
     STAGES = ('backbone', 'selector', 'neck', 'pre_logits')

@@ -16,6 +16,10 @@ class MirrorTTA(BaseTTAModel):
 
     Args:
         module: The classifier.
+
+    Example::
+
+        tta_model = dict(type='MirrorTTA')  # beside a tta_pipeline, for tools/test.py --tta
     """
 
     def merge_preds(self, data_samples_list: list[list[DataSample]]) -> list[DataSample]:

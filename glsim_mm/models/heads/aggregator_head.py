@@ -43,6 +43,10 @@ class AggregatorHead(ClsHead):
     Raises:
         ValueError: If ``num_classes`` is not positive or ``num_heads`` does not divide ``in_channels``.
         GLSimError: If ``sequence_weights`` names another sequence, is negative, or has no positive weight.
+
+    Example::
+
+        head=dict(type='AggregatorHead', num_classes=200, in_channels=768)
     """
 
     def __init__(
@@ -100,7 +104,7 @@ class AggregatorHead(ClsHead):
             return self.norm(class_tokens[:, 0])
         for layer in self.layers[:-1]:
             class_tokens = layer(class_tokens)
-        # The last layer's other tokens are read by nobody.
+        # Nothing reads the last layer's other tokens.
         return self.norm(class_token_of(self.layers[-1], class_tokens))[:, 0]
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:

@@ -45,6 +45,10 @@ class PartContrastiveHead(VisionTransformerClsHead):
         margin: See :func:`contrastive_loss`.
         contrastive_weight: Weight of the contrastive loss.
         **kwargs: Keyword arguments of the parent, for example ``loss`` for label smoothing.
+
+    Example::
+
+        head=dict(type='PartContrastiveHead', num_classes=200, in_channels=768)
     """
 
     def __init__(self, *args, margin: float = 0.4, contrastive_weight: float = 1.0, **kwargs) -> None:

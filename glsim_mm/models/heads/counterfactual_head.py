@@ -37,6 +37,10 @@ class CounterfactualHead(ClsHead):
 
     Raises:
         ValueError: If ``num_classes`` is not positive.
+
+    Example::
+
+        head=dict(type='CounterfactualHead', num_classes=200, in_channels=32 * 2048)
     """
 
     centers: Tensor
@@ -82,7 +86,7 @@ class CounterfactualHead(ClsHead):
         """Losses of a batch and its augmented versions; moves the centres when training.
 
         Args:
-            feats: Of the B raw images.
+            feats: Pooled features of the B raw images.
             augmented: Of n * B augmented images, all of one augmentation before the next.
             data_samples: B samples with one label each.
 

@@ -35,7 +35,7 @@ class MetricLearningLoss(nn.Module):
         name: Class in ``pytorch_metric_learning.losses``, for example ``'ArcFaceLoss'``, ``'SupConLoss'`` or
             ``'MultiSimilarityLoss'``.
         num_classes: Classes of the training images, for losses with a vector per class. A head fills it in.
-        embedding_size: Length of an embedding, likewise.
+        embedding_size: Length of an embedding, for the same losses.
         miner: ``name`` of a class in ``pytorch_metric_learning.miners`` and its arguments; it picks the pairs or
             triplets that count. Defaults to None, all.
         gather: Compute the loss over the batches of all processes.
@@ -45,6 +45,10 @@ class MetricLearningLoss(nn.Module):
     Raises:
         GLSimError: If there is no such loss or miner, an argument does not fit it, or it needs ``num_classes``.
         ImportError: If pytorch-metric-learning is not installed.
+
+    Example::
+
+        loss=dict(type='MetricLearningLoss', name='MultiSimilarityLoss', miner=dict(name='MultiSimilarityMiner'))
     """
 
     def __init__(
@@ -156,6 +160,10 @@ class EmbeddingHead(AggregatorHead):
     Raises:
         GLSimError: If the loss needs ``num_classes``, is not a loss on embeddings, or ``sequence_weights`` are given.
         ValueError: If a size is not positive or ``num_heads`` does not divide ``in_channels``.
+
+    Example::
+
+        head=dict(type='EmbeddingHead', num_classes=100, in_channels=384, embedding_dims=128)
     """
 
     def __init__(

@@ -8,22 +8,8 @@ from .reference_selectors import CenterSelector, OracleSelector, RandomSelector
 from .region_selector import GLSimSelector, RegionSelector, SelectedRegions, SelectionInputs, build_selector
 
 __all__ = [
-    'BilinearAttentionPooling',
-    'CenterSelector',
-    'ClassAttentionSelector',
-    'GLSimSelector',
-    'MAWSSelector',
-    'OracleSelector',
-    'PIMSelector',
-    'PSMSelector',
-    'PooledAttention',
-    'RandomSelector',
-    'RegionSelector',
-    'RolloutSelector',
-    'SACMSelector',
-    'SelectedRegions',
-    'SelectionInputs',
-    'SimilarityModulation',
-    'SimpleFeaturePyramid',
-    'build_selector',
-]
+    'BilinearAttentionPooling', 'CenterSelector', 'ClassAttentionSelector', 'GLSimSelector', 'MAWSSelector',
+    'OracleSelector', 'PIMSelector', 'PSMSelector', 'PooledAttention', 'RandomSelector', 'RegionSelector',
+    'RolloutSelector', 'SACMSelector', 'SelectedRegions', 'SelectionInputs', 'SimilarityModulation',
+    'SimpleFeaturePyramid', 'build_selector',
+]  # fmt: skip

@@ -45,6 +45,10 @@ class LayerAttentionSelector(AttentionSelector):
     Args:
         layer: Which layer; negative counts from the last.
         **kwargs: Arguments of :class:`RegionSelector`.
+
+    Example::
+
+        neck=dict(type='MAWSSelector', layer=-2, top_o=8)
     """
 
     def __init__(self, layer: int = -1, **kwargs) -> None:

@@ -37,6 +37,10 @@ class BilinearAttentionPooling(BaseModule):
         in_channels: Channels C of the feature map.
         num_attentions: Attention maps M. Defaults to 32, as in the paper.
         init_cfg: Initialization config of mmengine.
+
+    Example::
+
+        neck=dict(type='BilinearAttentionPooling', in_channels=2048, num_attentions=32)
     """
 
     def __init__(self, in_channels: int, num_attentions: int = 32, init_cfg: dict | None = None) -> None:

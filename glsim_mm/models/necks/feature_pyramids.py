@@ -31,6 +31,10 @@ class SimpleFeaturePyramid(BaseModule):
 
     Raises:
         ValueError: If ``scales`` are not such numbers, or ``num_outs`` is less than their count.
+
+    Example::
+
+        neck=dict(type='mmpretrain.SimpleFeaturePyramid', in_channels=768, out_channels=256)  # of a detector
     """
 
     def __init__(
@@ -103,6 +107,13 @@ class SimilarityModulation(BaseModule):
         channels: Channels of each level.
         num_levels: Levels that the inner neck makes.
         init_cfg: Initialization config of mmengine.
+
+    Example::
+
+        neck=dict(
+            type='mmpretrain.SimilarityModulation',
+            neck=dict(type='mmpretrain.SimpleFeaturePyramid', in_channels=768),
+        )
     """
 
     def __init__(self, neck: dict, channels: int = 256, num_levels: int = 5, init_cfg: dict | None = None) -> None:

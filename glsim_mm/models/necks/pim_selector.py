@@ -29,6 +29,10 @@ class PIMSelector(RegionSelector):
 
     Raises:
         ValueError: If ``num_classes`` is not positive, or no loss would train the classifier.
+
+    Example::
+
+        neck=dict(type='PIMSelector', num_classes=200, in_channels=768)
     """
 
     def __init__(

@@ -35,7 +35,7 @@ class SelectionInputs(NamedTuple):
         layout: Patch size and number of leading tokens of the encoder.
         grid: Rows and columns of patches, N = rows * columns.
         image_size: Height and width of the images in pixels.
-        attention: Of the encoder's layers, for selectors with ``needs_attention``.
+        attention: Attention of the encoder's layers, for selectors with ``needs_attention``.
         boxes: Annotated boxes, float32 (B, 4), ``x0, y0, x1, y1`` in pixels of the images, for selectors with
             ``needs_boxes``.
     """
@@ -89,6 +89,10 @@ class RegionSelector(BaseModule):
 
     Raises:
         ValueError: If ``top_o`` or ``num_regions`` is not positive, or ``box_end`` or ``region_method`` is unknown.
+
+    Example::
+
+        neck=dict(type='GLSimSelector', top_o=(4, 8), box_end='inclusive')  # two crops per image
     """
 
     needs_attention = False
@@ -167,7 +171,7 @@ class RegionSelector(BaseModule):
             tokens: Raw tokens of the images, (B, P0 + N, C), CLS token first.
             images: The images that were encoded, (B, 3, H, W).
             layout: Patch size and number of leading tokens P0 of the encoder.
-            attention: Of the encoder's layers; see :attr:`needs_attention`.
+            attention: Attention of the encoder's layers; see :attr:`needs_attention`.
             boxes: Annotated boxes, (B, 4); see :attr:`needs_boxes`.
 
         Returns:
@@ -228,6 +232,10 @@ class GLSimSelector(RegionSelector):
 
     Raises:
         ValueError: If ``similarity`` is unknown.
+
+    Example::
+
+        neck=dict(type='GLSimSelector', similarity='cos', top_o=8)
     """
 
     def __init__(self, similarity: str = 'cos', **kwargs) -> None:

@@ -60,6 +60,15 @@ class FaissRetriever(ImageToImageRetriever):
 
     Raises:
         GLSimError: If the similarity is unknown, or the arguments contradict each other.
+
+    Example::
+
+        model = dict(
+            type='FaissRetriever',
+            image_encoder=dict(type='GLSimClassifier', backbone=backbone, head=head),
+            prototype='gallery',  # a folder that tools/retrieval/build.py wrote
+            similarity_fn='cosine_similarity',
+        )
     """
 
     def __init__(

@@ -16,20 +16,7 @@ from .token_layout import (
 from .weight_hash import hash_weights
 
 __all__ = [
-    'AttentionRecord',
-    'TokenLayout',
-    'check_attention',
-    'check_image_size',
-    'check_out_indices',
-    'class_token_of',
-    'detach_patches',
-    'evenly_spaced',
-    'hash_weights',
-    'merge_tokens',
-    'record_attention',
-    'reuse_mlp_buffers',
-    'similarity_map',
-    'token_layout',
-    'tokens_to_map',
-    'windowed_layer',
-]
+    'AttentionRecord', 'TokenLayout', 'check_attention', 'check_image_size', 'check_out_indices', 'class_token_of',
+    'detach_patches', 'evenly_spaced', 'hash_weights', 'merge_tokens', 'record_attention', 'reuse_mlp_buffers',
+    'similarity_map', 'token_layout', 'tokens_to_map', 'windowed_layer',
+]  # fmt: skip

@@ -18,6 +18,12 @@ class AttentionRecord(Sequence[Tensor]):
 
     ``record[i]`` is the attention matrix of layer ``i``, float32 (B, heads, S, S), made on demand: who runs through the
     layers holds one matrix at a time. ``record.inputs[i]`` are its queries and keys.
+
+    Example::
+
+        with record_attention() as record:
+            backbone(images)
+        record[-1]  # attention of the last layer, (B, heads, S, S)
     """
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ class BlockParts:
         num_heads: Attention heads.
         query_norm: Norm of each head's queries.
         key_norm: Norm of each head's keys.
-        dropout: Of the attention weights, in training.
+        dropout: Dropout of the attention weights, in training.
         project: From the heads' output to the branch: projection, dropout, LayerScale.
         drop_path: Stochastic depth of the attention branch.
         mlp_norm: LayerNorm before the MLP.
@@ -172,8 +172,8 @@ def _apply(modules: tuple[nn.Module, ...], x: Tensor) -> Tensor:
 def class_token_of(block: nn.Module, x: Tensor, bias: Tensor | None = None) -> Tensor:
     """What a block makes of the CLS token; the other tokens serve as keys and values only. Exact.
 
-    Of the last block of the crop's pass nothing else is read (arXiv 2407.12891, section 3.3). It leaves about five
-    sixths of the block's multiplications out.
+    Nothing else of the last block is read in the crop's pass (arXiv 2407.12891, section 3.3). This leaves out about
+    five sixths of the block's multiplications.
 
     Args:
         block: Block of mmpretrain's or timm's ViT; others are run whole.

@@ -15,6 +15,10 @@ class TokenLayout(NamedTuple):
     Attributes:
         patch_size: Patch height and width in pixels.
         num_extra_tokens: Tokens before the first patch token: the CLS token, then any registers. At least 1.
+
+    Example::
+
+        token_layout(model.backbone).patch_size  # (16, 16)
     """
 
     patch_size: tuple[int, int]
