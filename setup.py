@@ -1,5 +1,6 @@
 """Build script; tool settings are in pyproject.toml."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -26,20 +27,46 @@ def find_mim_files() -> list[Path]:
     """Model index, configs and command lines; scripts that only serve a checkout are left out."""
     patterns = ('model-index.yml', 'configs/**/*.yml', 'configs/**/*.py', 'tools/**/*.py', 'tools/**/*.sh')
     files = [path for pattern in patterns for path in ROOT.glob(pattern)]
-    return [path for path in files if path.parent.name != 'lib' and path.name not in ('quickstart.sh', 'run_tests.sh')]
+    checkout_only = ('environment.sh', 'quickstart.sh', 'run_tests.sh')
+    return [path for path in files if path.name not in checkout_only]
+
+
+def stand_in(source: Path) -> str:
+    """A file in place of one in the checkout, for :class:`BuildWithConfigs`."""
+    if source.suffix == '.yml':  # the model index
+        return f'Import:\n  - {json.dumps(str(ROOT / "configs" / "metafile.yml"))}\n'
+    if 'configs' in source.relative_to(ROOT).parts:
+        return f'_base_ = {str(source)!r}\n'
+    return (
+        'import runpy\nimport sys\n\n'
+        f'sys.argv[0] = script = {str(source)!r}\nsys.path[0] = {str(source.parent)!r}\n'
+        "runpy.run_path(script, run_name='__main__')\n"
+    )
 
 
 class BuildWithConfigs(build_py):
-    """Ships configs and command lines as ``glsim_mm/.mim``, where OpenMMLab's packages keep theirs."""
+    """Ships configs and command lines as ``glsim_mm/.mim``, where OpenMMLab's packages keep theirs and mim looks.
+
+    mim expects that folder beside the metadata in site-packages. An editable install has the package elsewhere, so it
+    gets small files there which lead to those of the checkout. Without ``__init__.py`` they are in nobody's way.
+    """
 
     def run(self) -> None:
-        if self.editable_mode:  # the package then lies beside configs/ and tools/
-            return super().run()
+        mim = Path('glsim_mm', '.mim')
+        if self.editable_mode:
+            super().run()
+            site = Path(self.get_finalized_command('install').install_lib)
+            sources = [path for path in find_mim_files() if path.suffix == '.py' or path.name == 'model-index.yml']
+            for source in sources:
+                target = site / mim / source.relative_to(ROOT)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(stand_in(source), encoding='utf-8')
+            return
         # What an earlier build left there would be shipped too.
         shutil.rmtree(self.build_lib, ignore_errors=True)
         super().run()
         for source in find_mim_files():
-            target = Path(self.build_lib) / 'glsim_mm' / '.mim' / source.relative_to(ROOT)
+            target = Path(self.build_lib, mim, source.relative_to(ROOT))
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
 

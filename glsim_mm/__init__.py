@@ -10,6 +10,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
+from . import errors  # noqa: F401  (first: it says which folder is in the way of the package retrieval)
 from .compat import after_mmpretrain, import_mmpretrain
 from .version import __version__
 

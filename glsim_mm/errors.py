@@ -4,8 +4,19 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
-from retrieval.errors import UserError
+try:
+    from retrieval.errors import UserError
+except ImportError as error:
+    spec = find_spec('retrieval') if error.name in ('retrieval', 'retrieval.errors') else None
+    if spec is None:
+        raise
+    place = spec.origin or next(iter(spec.submodule_search_locations or ['']))
+    raise ImportError(
+        f'{place.removesuffix("__init__.py")} is in the way: Python imports it in place of the package retrieval that '
+        'belongs to glsim_mm; rename it, or start Python in another folder'
+    ) from error
 
 
 class GLSimError(UserError):

@@ -1,5 +1,6 @@
 """What the wheel, the source distribution and the editable install contain."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from email import message_from_string
 from pathlib import Path
 
 import pytest
+import yaml
+from mmengine.config import Config
 from packaging.requirements import Requirement
 
 from glsim_mm.version import __version__
@@ -18,7 +21,8 @@ CHECKOUT_ONLY = {'quickstart.sh', 'run_tests.sh', 'environment.sh'}
 
 
 def run(*command, cwd) -> str:
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    env = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    result = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -125,14 +129,57 @@ def test_source_distribution_builds_the_same_wheel(checkout, wheel, tmp_path):
     assert set(zipfile.ZipFile(rebuilt).namelist()) == set(zipfile.ZipFile(wheel).namelist())
 
 
-def test_editable_install_imports_from_the_checkout(checkout, tmp_path):
+@pytest.fixture(scope='module')
+def editable(checkout, tmp_path_factory) -> Path:
+    """The site-packages folder of ``pip install --editable`` of the checkout."""
+    folder = tmp_path_factory.mktemp('editable')
     code = 'import sys; from setuptools import build_meta; build_meta.build_editable(sys.argv[1])'
-    run(sys.executable, '-c', code, str(tmp_path), cwd=checkout)
-    (wheel,) = tmp_path.glob('*.whl')
-    zipfile.ZipFile(wheel).extractall(tmp_path / 'site')
+    run(sys.executable, '-c', code, str(folder), cwd=checkout)
+    (wheel,) = folder.glob('*.whl')
+    zipfile.ZipFile(wheel).extractall(folder / 'site')
+    return folder / 'site'
+
+
+@pytest.mark.parametrize('in_the_way', [None, 'retrieval/search.py', 'glsim_mm/x.py'])
+def test_editable_install_imports_from_the_checkout(checkout, editable, tmp_path, in_the_way):
+    """Also where a folder of one of our names, without ``__init__.py``, is in the working folder."""
+    if in_the_way:
+        (tmp_path / in_the_way).parent.mkdir()
+        (tmp_path / in_the_way).touch()
     # Without site-packages (-S), where the project may be installed from another checkout already.
-    code = 'import importlib.util, site, sys; site.addsitedir(sys.argv[1]); '
-    code += 'print(importlib.util.find_spec("retrieval").origin)'
-    output = run(sys.executable, '-S', '-c', code, str(tmp_path / 'site'), cwd=tmp_path)
-    assert Path(output.strip()) == checkout / 'retrieval' / '__init__.py'
+    code = 'import site, sys; site.addsitedir(sys.argv[1]); import retrieval, glsim_mm; '
+    code += 'print(retrieval.__file__); print(glsim_mm.__file__)'
+    output = run(sys.executable, '-S', '-c', code, str(editable), cwd=tmp_path)
+    assert output.splitlines() == [str(checkout / name / '__init__.py') for name in ('retrieval', 'glsim_mm')]
     assert not list((checkout / 'glsim_mm').glob('.mim'))
+
+
+def test_mim_finds_an_editable_install(checkout, editable):
+    """mim looks into ``.mim`` in the folder of the package that is beside its metadata."""
+    mim = editable / 'glsim_mm' / '.mim'
+    names = {path.relative_to(mim).as_posix() for path in mim.rglob('*.*')}
+    originals = [path for name in ('configs', 'tools') for path in (checkout / name).rglob('*.py')]
+    assert names == {path.relative_to(checkout).as_posix() for path in originals} | {'model-index.yml'}
+    (path,) = yaml.safe_load((mim / 'model-index.yml').read_text())['Import']
+    assert Path(path) == checkout / 'configs' / 'metafile.yml'
+    original = Config.fromfile(checkout / 'configs' / 'glsim_vit_cub.py')
+    assert Config.fromfile(mim / 'configs' / 'glsim_vit_cub.py').to_dict() == original.to_dict()
+    output = run(sys.executable, str(mim / 'tools' / 'retrieval' / 'info.py'), '--help', cwd=editable)
+    assert 'Say what a gallery holds' in output
+
+
+@pytest.mark.parametrize('name', ['retrieval/__init__.py', 'retrieval.py'])
+def test_what_is_in_the_way_is_told(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    code = f'import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import glsim_mm'
+    # Without site-packages (-S), where a finder of an older editable install may be.
+    result = subprocess.run([sys.executable, '-S', '-c', code], cwd=ROOT.parent, capture_output=True, text=True)
+    place = str(tmp_path / name).removesuffix('__init__.py')
+    assert f'ImportError: {place} is in the way: Python imports it in place of' in result.stderr.splitlines()[-1]
+    # The tools put the checkout first.
+    result = subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / 'retrieval' / 'info.py'), 'nowhere'],
+        cwd=tmp_path, env={'PYTHONPATH': str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 2 and result.stderr.startswith('error: ') and 'nowhere' in result.stderr
