@@ -53,12 +53,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def check(args: argparse.Namespace) -> None:
     """Find mistakes in the options before the model is loaded."""
-    from retrieval.gallery import open_gallery
+    from glsim_mm.search import ImageSearch
     from retrieval.recognition import parse_target
 
     parse_target(args.calibrate)
-    with open_gallery(args.gallery) as gallery:
-        _recognizer(args, gallery)
+    with ImageSearch.open(args.gallery, with_model=False) as search:
+        recognizer = _recognizer(args, search.gallery)
+        if len(search.gallery):
+            search.similar(search.gallery.ids()[:1], 1, space=recognizer.space, where=recognizer.where)
 
 
 def main(args: argparse.Namespace) -> None:
