@@ -35,7 +35,7 @@ def read_lines(path: str) -> list[str]:
     try:
         return fileio.get_text(path, encoding='utf-8').lstrip('\ufeff').splitlines()
     except UnicodeDecodeError as error:
-        raise GLSimError(f'{path} is no UTF-8 text ({error}); it is damaged or of another kind') from error
+        raise GLSimError(f'{path} is not UTF-8 text ({error}); it is damaged or of another kind') from error
 
 
 def read_rows(path: str, parse: Callable[[str], T], problem: str = 'cannot be read') -> Iterator[tuple[int, T]]:

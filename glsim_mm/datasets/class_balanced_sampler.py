@@ -30,7 +30,7 @@ class ClassBalancedBatchSampler(BatchSampler):
         images_per_class: K, >= 1.
 
     Raises:
-        GLSimError: If K does not divide the batch size, the sampler has no seed, an image has not one label, or the
+        GLSimError: If K does not divide the batch size, the sampler has no seed, an image does not have exactly one label, or the
             data set has fewer than P classes.
     """
 
@@ -99,7 +99,7 @@ def read_labels(dataset: Any) -> np.ndarray:
     """Read the labels of a data set of mmengine or a wrapper, without its images; int64, (n,).
 
     Raises:
-        GLSimError: If there are no images, or one has not one label.
+        GLSimError: If there are no images, or an image does not have exactly one label.
     """
     labels: Sequence[np.ndarray] = [
         np.atleast_1d(dataset.get_data_info(index).get('gt_label', ())) for index in range(len(dataset))

@@ -127,7 +127,9 @@ class NABirds(CUBFormat):
         used = set(read_table(labels_file, int, str).values())
         unknown = sorted(used - names.keys())
         if unknown:
-            raise GLSimError(f'{labels_file} has the class {unknown[0]}, which classes.txt has not; correct the files')
+            raise GLSimError(
+                f'{labels_file} has the class {unknown[0]}, which is not in classes.txt; correct the files'
+            )
         self._class_ids = [class_id for class_id in names if class_id in used]
         parents = read_table(fileio.join_path(data_root, 'hierarchy.txt'), int)
         ancestors = [tuple(names[node] for node in _above(class_id, parents, names)) for class_id in self._class_ids]

@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 
 
 class UnreadableFile(NamedTuple):
-    """A file that is no image, or only a part of one.
+    """A file that is not an image, or only a part of one.
 
     Attributes:
         path: The file.
@@ -126,7 +126,7 @@ def _unreadable(path: str, error: Exception) -> UnreadableFile:
         return UnreadableFile(path, error.strerror)
     # Pillow names the stream, which has no name that means anything to a user.
     reason = one_line(error).split(' <_io.')[0]
-    return UnreadableFile(path, 'no image' if reason.startswith('cannot identify image file') else reason)
+    return UnreadableFile(path, 'not an image' if reason.startswith('cannot identify image file') else reason)
 
 
 def _size_on_disk(path: str) -> int | None:

@@ -171,7 +171,7 @@ def _read_parquet(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict
     try:
         table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise GLSimError(f'{path} cannot be read ({one_line(error)}); it is damaged or no Parquet file') from error
+        raise GLSimError(f'{path} cannot be read ({one_line(error)}); it is damaged or not a Parquet file') from error
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise GLSimError(f'{path} has no column {missing[0]!r} (its columns: {", ".join(table.column_names)}); add it')

@@ -46,7 +46,7 @@ class Food101Format(FineGrainedDataset):
                 raise ValueError
             return dict(img_path=f'images/{name}/{photo}.jpg', gt_label=label_of[name])
 
-        rows = read_rows(self.path('meta', f'{self.split}.txt'), parse, 'is no photo of a known class')
+        rows = read_rows(self.path('meta', f'{self.split}.txt'), parse, 'is not a photo of a known class')
         return [sample for _, sample in rows]
 
 
@@ -384,7 +384,9 @@ def _read_labels(path: str, column: str) -> list[tuple[int, int, dict[str, str]]
         try:
             rows.append((number, int(row['class_id']), row))
         except ValueError as error:
-            raise GLSimError(f'line {number} of {path} has class_id {row["class_id"]!r}, no whole number') from error
+            raise GLSimError(
+                f'line {number} of {path} has class_id {row["class_id"]!r}, which is not a whole number'
+            ) from error
     return rows
 
 
@@ -541,7 +543,7 @@ def _read_lists_of(path: str, *names: str) -> list[list[dict]]:
     content = read_json(path)
     for name in names:
         if not isinstance(content, dict) or not isinstance(content.get(name), list):
-            raise GLSimError(f'{path} has no list {name!r}; it is no annotation file of iNaturalist 2017')
+            raise GLSimError(f'{path} has no list {name!r}; it is not an annotation file of iNaturalist 2017')
     return [content[name] for name in names]
 
 

@@ -99,7 +99,7 @@ def test_nabirds_numbers_the_nodes_that_have_images(tmp_path):
         ('hierarchy.txt', '1 0\n7 1\n8 1\n9 99\n', 'the class 99, which is unknown'),
         ('hierarchy.txt', '7 8\n8 7\n9 7\n', 'above itself'),
         ('image_class_labels.txt', 'a-1 7\n', 'do not list the same images'),
-        ('image_class_labels.txt', 'a-1 55\n', 'has the class 55, which classes.txt has not'),
+        ('image_class_labels.txt', 'a-1 55\n', 'has the class 55, which is not in classes.txt'),
         ('images.txt', 'a-1 7/x.jpg\na-2 7/x.jpg\n', 'images.txt lists 7/x.jpg twice, as a-1 and a-2'),
         ('bounding_boxes.txt', 'a-1 5 6 20\n', 'line 1 of .*bounding_boxes.txt cannot be read'),
     ],
@@ -202,7 +202,7 @@ def test_anime_damaged_files(tmp_path, file, text, message):
 
 def test_file_that_is_no_text(tmp_path):
     (write_anime(tmp_path) / 'train.csv').write_bytes(b'\xff\xfe\x00class_id')
-    with pytest.raises(GLSimError, match='no UTF-8 text'):
+    with pytest.raises(GLSimError, match='not UTF-8 text'):
         Moe(tmp_path)
 
 
@@ -254,7 +254,7 @@ def test_flowers_labels_out_of_range(tmp_path):
 @pytest.mark.parametrize('line', ['cabbage/1', 'apple_pie', 'apple_pie/'])
 def test_food_lines_that_lead_nowhere(line, tmp_path):
     (write_food101(tmp_path) / 'meta' / 'train.txt').write_text(f'apple_pie/0\n{line}\n')
-    with pytest.raises(GLSimError, match='line 2 of .*train.txt is no photo of a known class'):
+    with pytest.raises(GLSimError, match='line 2 of .*train.txt is not a photo of a known class'):
         Food101Format(tmp_path)
 
 

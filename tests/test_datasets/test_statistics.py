@@ -42,7 +42,7 @@ def test_every_figure(photos):
     assert statistics.counts.tolist() == [3, 1] and statistics.num_images == 4
     assert statistics.sizes.tolist() == [[50, 40], [50, 40], [90, 30]]
     assert statistics.num_without_box is None
-    assert statistics.unreadable == [UnreadableFile(str(photos / 'dog' / '1.jpg'), 'no image')]
+    assert statistics.unreadable == [UnreadableFile(str(photos / 'dog' / '1.jpg'), 'not an image')]
     assert [[Path(path).name for path in group] for group in statistics.duplicates] == [['1.jpg', '2.jpg']]
 
 
@@ -54,7 +54,7 @@ def test_text(photos):
         'width in pixels: min 50, median 50, max 90',
         'height in pixels: min 30, median 40, max 40',
     ]
-    assert 'unreadable: 1' in lines and f'  {photos / "dog" / "1.jpg"}: no image' in lines
+    assert 'unreadable: 1' in lines and f'  {photos / "dog" / "1.jpg"}: not an image' in lines
     assert 'equal content: 1' in lines
     assert lines[-2:] == ['cat         3', 'dog         1']
 

@@ -133,5 +133,5 @@ def test_tables_that_cannot_be_used(ending, tmp_path):
 def test_damaged_parquet_file(tmp_path):
     path = write_parquet(tmp_path / 't.parquet', [dict(path='1.jpg', label='x')])
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(GLSimError, match='t.parquet cannot be read .* damaged or no Parquet file'):
+    with pytest.raises(GLSimError, match='t.parquet cannot be read .* damaged or not a Parquet file'):
         TableDataset(path)

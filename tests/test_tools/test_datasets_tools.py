@@ -55,7 +55,7 @@ def test_download_leaves_what_has_no_url(tmp_path, capsys):
         (['cub'], 'NAME and --root are needed'),
         (['--root', 'x'], 'NAME and --root are needed'),
         (['cub', '--root', 'x', '--workers', '0'], '--workers: must be 1 or more'),
-        (['cub', '--root', __file__], 'is no folder'),
+        (['cub', '--root', __file__], 'is not a folder'),
     ],
 )
 def test_mistakes_in_one_line(arguments, words, capsys):

@@ -102,7 +102,7 @@ def check_set(
     """
     root = Path(root)
     if root.exists() and not root.is_dir():
-        raise GLSimError(f'{root} is no folder; give the folder of the data set')
+        raise GLSimError(f'{root} is not a folder; give the folder of the data set')
     report = SetReport(published, root)
     for source in published.sources:
         missing = source.missing(root)

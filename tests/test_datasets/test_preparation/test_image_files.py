@@ -31,7 +31,7 @@ def test_sizes_are_those_of_the_upright_image(tmp_path):
     paths = [str(path) for path in write_files(tmp_path, colored_files())]
     assert image_sizes(paths, workers=2) == [(40, 24)] * len(paths)
     (tmp_path / 'x.jpg').write_bytes(b'')
-    assert image_size(str(tmp_path / 'x.jpg')) == UnreadableFile(str(tmp_path / 'x.jpg'), 'no image')
+    assert image_size(str(tmp_path / 'x.jpg')) == UnreadableFile(str(tmp_path / 'x.jpg'), 'not an image')
 
 
 def test_duplicates_have_equal_content_not_equal_size(tmp_path):

@@ -143,7 +143,7 @@ def test_missing_and_unreadable_images_are_named_and_their_archive_is_needed(tmp
     assert sorted(file.path for file in report.unreadable) == [str(photo) for photo in photos[1:]]
     text = format_report(report)
     assert f'missing image: {report.missing_images[0]}' in text
-    assert f'unreadable: {photos[2]}: no image' in text
+    assert f'unreadable: {photos[2]}: not an image' in text
     assert '_io' not in text
 
 
@@ -181,7 +181,7 @@ def test_progress_is_told(tmp_path):
 
 def test_root_is_a_file(tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(GLSimError, match='is no folder'):
+    with pytest.raises(GLSimError, match='is not a folder'):
         check_set(PUBLISHED_SETS['cub'], tmp_path / 'file')
 
 
