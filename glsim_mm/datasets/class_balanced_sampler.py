@@ -30,8 +30,8 @@ class ClassBalancedBatchSampler(BatchSampler):
         images_per_class: K, >= 1.
 
     Raises:
-        GLSimError: If K does not divide the batch size, the sampler has no seed, an image does not have exactly one label, or the
-            data set has fewer than P classes.
+        GLSimError: If K does not divide the batch size, the sampler has no seed, an image does not have exactly
+            one label, or the data set has fewer than P classes.
     """
 
     def __init__(self, sampler: Any, batch_size: int, images_per_class: int = 4) -> None:

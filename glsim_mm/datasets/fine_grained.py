@@ -82,9 +82,7 @@ class FineGrainedDataset(BaseDataset):
         """Samples with full paths; :meth:`full_init` calls it."""
         samples = self.read_samples()
         if not samples:
-            raise GLSimError(
-                f'{type(self).__name__}: not an image of {self.data_root} belongs to the {self.split} split'
-            )
+            raise GLSimError(f'{type(self).__name__}: no image of {self.data_root} belongs to the {self.split} split')
         for sample in samples:
             sample['img_path'] = fileio.join_path(self.data_root, sample['img_path'])
             if 'gt_bboxes' in sample:
