@@ -20,8 +20,8 @@ class Throughput:
     """Images per second of some rounds, each of the model alone and then of all of the work on the same images.
 
     Attributes:
-        model: Images per second of the model on batches that lie in memory, results fetched.
-        encoding: Of :meth:`Encoder.stream`, from the first batch to the last.
+        model: Speed of the model on batches that lie in memory, results fetched.
+        encoding: Speed of :meth:`Encoder.stream`, from the first batch to the last.
         waiting: Share of that time, 0 to 1, in which no batch was ready for the model.
         processor: Processor time that this process, without its workers, took for an image of the model alone, divided
             by that for an image of encoding. Unlike the speeds, this and :attr:`waiting` tell something of a model on
@@ -50,9 +50,6 @@ def measure_throughput(
         batch_size: Images per pass.
         num_workers: Processes that read photos.
         rounds: How often.
-
-    Returns:
-        Of each round.
 
     Raises:
         RetrievalError: If there are fewer than three batches.

@@ -17,7 +17,7 @@ def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None =
     Args:
         cfg: Config of the model.
         checkpoint: Path, URL or another address that mmengine knows.
-        device: Where to put the model. Defaults to the GPU if there is one.
+        device: Defaults to the GPU if there is one.
 
     Returns:
         The model in evaluation mode, with ``_config`` and ``_dataset_meta`` (class names) as mmpretrain's inferencers

@@ -12,7 +12,7 @@ class PanelWriter:
     """Draws one panel per prediction, and never writes two of one run to one file.
 
     Args:
-        folder: For PNG files; made if need be. Defaults to None, for none.
+        folder: Where PNG files are written, if they are; made if need be.
         show: Show each panel in a window.
         wait_time: Seconds for which to show it; 0 waits for a key.
         side: Height of the pictures in a panel in pixels.

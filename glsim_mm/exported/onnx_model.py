@@ -28,7 +28,7 @@ class ExportedInfo:
             C), ``'selected_boxes'`` (B, R, 4), ``'similarity_map'`` (B, h, w).
         spaces: What a search can embed with it, the default first.
         classes: Names of its classes; empty where they are not known.
-        fingerprint: Of the model that was exported, as galleries keep it.
+        fingerprint: Which model was exported, as galleries keep it.
         versions: Packages that wrote the file.
         is_quantized: Whether the weights have 8 bits; the fingerprint is still that of the exact model.
     """
@@ -93,9 +93,9 @@ class ExportedModel:
     Args:
         path: An ``.onnx`` file of ``tools/export.py``.
         backend: ``'onnxruntime'``, or ``'openvino'``, which is made for Intel's processors.
-        device: ``'cpu'`` or ``'cuda'``; OpenVINO also knows names of its own, such as ``'GPU'``. Defaults to None: CUDA
-            where ONNX Runtime has it, else the CPU.
-        threads: Threads on the CPU. Defaults to None, all cores.
+        device: ``'cpu'`` or ``'cuda'``; OpenVINO also knows names of its own, such as ``'GPU'``. Defaults to
+            CUDA where ONNX Runtime has it, else the CPU.
+        threads: Threads on the CPU. Defaults to all cores.
 
     Raises:
         GLSimError: If the file is missing or no such file, or the backend is not installed.

@@ -52,6 +52,11 @@ def export_model(
 ) -> ExportReport:
     """Write a model to a file and check that it computes the same.
 
+    ::
+
+        report = export_model(load_config('configs/my.py'), 'epoch_50.pth', 'model.onnx')
+        print(format_report(report))
+
     Args:
         cfg: Config of a classifier: :class:`GLSimClassifier`, or mmpretrain's with a ViT.
         checkpoint: Its weights.
@@ -60,9 +65,6 @@ def export_model(
         int8: Weights of 8 bits, quantised per channel; activations are quantised while the model runs. ONNX only, and
             no longer exact.
         overwrite: Replace a file that is there.
-
-    Returns:
-        What was written.
 
     Raises:
         GLSimError: If the model cannot be exported, the file exists, a package is missing, or the file computes
@@ -94,14 +96,7 @@ def export_model(
 
 
 def format_report(report: ExportReport) -> str:
-    """What a person wants to know of an export, in lines of at most 80 columns.
-
-    Args:
-        report: Of :func:`export_model`.
-
-    Returns:
-        Size, input, outputs, and how far they are from PyTorch's.
-    """
+    """Size, input and outputs of an exported file, and how far they are from PyTorch's, in lines of 80 columns."""
     info = report.info
     height, width = info.image_size
     lines = [
@@ -115,13 +110,7 @@ def format_report(report: ExportReport) -> str:
 
 
 def translate_steps(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Steps that move pixels.
-
-    Args:
-        steps: Test pipeline of a config.
-
-    Returns:
-        See :class:`~glsim_mm.exported.ExportedPipeline`.
+    """The test pipeline of a config in terms that :class:`~glsim_mm.exported.ExportedPipeline` knows.
 
     Raises:
         GLSimError: If a step has no counterpart outside mmpretrain.
@@ -131,13 +120,7 @@ def translate_steps(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def find_image_size(steps: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-    """Height and width of the network input.
-
-    Args:
-        steps: Of :func:`translate_steps`.
-
-    Returns:
-        In pixels.
+    """Height and width in pixels of the network input that some steps of :func:`translate_steps` make.
 
     Raises:
         GLSimError: If it depends on the photo.

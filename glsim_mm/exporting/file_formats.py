@@ -25,10 +25,10 @@ def write_onnx(graph: ExportGraph, example: Tensor, info: ExportedInfo, path: Pa
     """Write one graph with any batch size and all weights inside.
 
     Args:
-        graph: In eval mode.
+        graph: The model, in eval mode.
         example: Pixels (2, 3, H, W); the file takes this height and width.
-        info: Lies in the file's metadata.
-        path: Where to.
+        info: What the file's metadata say.
+        path: Where to write.
 
     Raises:
         GLSimError: If a package is missing or the model is too large for one file.
@@ -63,8 +63,8 @@ def quantize(path: Path, info: ExportedInfo) -> None:
     convolution, stays as it is.
 
     Args:
-        path: Of :func:`write_onnx`; replaced.
-        info: Lies in the new file's metadata.
+        path: File of :func:`write_onnx`, which is replaced.
+        info: What the new file's metadata say.
 
     Raises:
         GLSimError: If ONNX Runtime is missing.
@@ -132,10 +132,10 @@ def write_program(graph: ExportGraph, example: Tensor, info: ExportedInfo, path:
     """Write a program with any batch size.
 
     Args:
-        graph: In eval mode.
+        graph: The model, in eval mode.
         example: Pixels (2, 3, H, W); the program takes this height and width.
-        info: Lies in the file beside the program.
-        path: Where to.
+        info: What the file says of itself, beside the program.
+        path: Where to write.
     """
     batch = torch.export.Dim('batch', min=1, max=65_536)
     with torch.no_grad():

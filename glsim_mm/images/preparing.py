@@ -84,7 +84,7 @@ def prepare_photo(
     Args:
         position: Its place among the photos.
         item: The photo.
-        pipeline: Of the model.
+        pipeline: Test pipeline of the model.
         with_geometry: Find the map back to the photo too.
         max_pixels: Photos with more are not decoded.
 
@@ -134,7 +134,7 @@ def predict_images(
 
     Args:
         items: Photos; read one by one.
-        pipeline: Of the model.
+        pipeline: Test pipeline of the model.
         predict: From a batch (B, 3, h, w) to B predictions.
         batch_size: Photos per pass.
         stack: Makes a batch of inputs.

@@ -57,7 +57,7 @@ def add_images(
     Args:
         gallery: Writable.
         encoder: The model that made it, with its spaces, and patches if it has them.
-        images: As for :func:`build_gallery`, except for data loaders; None with ``dataset``.
+        images: What :func:`build_gallery` takes, except data loaders; None with ``dataset``.
         dataset: Add the data set ``'train'``, ``'val'`` or ``'test'`` of the encoder's config.
         batch_size: Images per pass.
         num_workers: Workers that read photos.

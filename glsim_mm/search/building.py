@@ -147,21 +147,13 @@ def _check_whitening(dimension: int | None, encoder: Encoder) -> None:
 
 @dataclass
 class _Share:
-    """What one rank did.
+    """What one rank did."""
 
-    Attributes:
-        hashes: Content hash of every readable image, by position.
-        errors: Of the others.
-        encoded: Images that went through the model.
-        seconds: Spent on encoding.
-        listing: Hash of the paths of all items, which all ranks must see alike.
-    """
-
-    hashes: dict[int, str] = field(default_factory=dict)
-    errors: list[EncodingError] = field(default_factory=list)
-    encoded: int = 0
-    seconds: float = 0.0
-    listing: str = ''
+    hashes: dict[int, str] = field(default_factory=dict)  # content hash of every readable image, by position
+    errors: list[EncodingError] = field(default_factory=list)  # of the unreadable images
+    encoded: int = 0  # images that went through the model
+    seconds: float = 0.0  # spent on encoding
+    listing: str = ''  # hash of the paths of all items, which all ranks must see alike
 
     def take(self, encoded: Encoded) -> None:
         """Count a batch."""
@@ -174,23 +166,14 @@ class _Share:
 
 @dataclass
 class _RankBuild:
-    """One rank's part of a build.
-
-    Attributes:
-        encoder: The model.
-        folder: Where the gallery is built.
-        settings: Of the shards.
-        ranks: This process among all.
-        progress: Show progress.
-        seconds: Between two commits.
-    """
+    """One rank's part of a build."""
 
     encoder: Encoder
     folder: BuildFolder
     settings: ShardSettings
     ranks: Ranks
     progress: bool
-    seconds: float
+    seconds: float  # between two commits
 
     def encode_items(self, items: Sequence[ImageItem], batch_size: int, num_workers: int) -> _Share:
         """Encode this rank's share of the items, except for what some rank has encoded before."""

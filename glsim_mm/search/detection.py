@@ -20,8 +20,8 @@ class DetectedObjects:
 
     Attributes:
         boxes: float32, (n, 4), ``x0, y0, x1, y1`` in pixels of the upright photo.
-        scores: float32, (n,), 0 to 1. Defaults to ones.
-        labels: int64, (n,), the detector's classes. Defaults to zeros.
+        scores: float32, (n,), 0 to 1; ones unless given.
+        labels: int64, (n,), the detector's classes; zeros unless given.
         names: Names of the detector's classes.
     """
 

@@ -19,27 +19,19 @@ from ..models.utils import hash_weights
 from .base_encoder import AGGREGATED, CONCAT, CROP, GLOBAL, Features
 
 # What changes training, or where weights came from, and no embedding.
-_WITHOUT_EFFECT = {
-    'checkpoint_path',
-    'frozen_stages',
-    'init_cfg',
-    'loss',
-    'prototype',
-    'pretrained',
-    'sequence_weights',
-    'test_cfg',
-    'topk',
-    'cal_acc',
-    'train_cfg',
-    'with_cp',
-}
+_WITHOUT_EFFECT = frozenset(
+    'cal_acc checkpoint_path frozen_stages init_cfg loss pretrained prototype sequence_weights test_cfg topk train_cfg '
+    'with_cp'.split()
+)
 
 
 class Embedder(ABC):
-    """Reads embeddings off one kind of model.
+    """Reads embeddings off one kind of model; :func:`find_embedder` knows which.
+
+    ``find_embedder(model)(inputs, ['global'], patches=False).embeddings['global']`` is (B, C).
 
     Attributes:
-        module (nn.Module): The part of the model that makes them.
+        module: The part of the model that makes them.
         spaces: What it can give, the default first.
         defaults: What a gallery holds unless told otherwise.
         has_regions: Whether :class:`Features` comes with boxes, maps and patches.

@@ -79,7 +79,7 @@ class EncodingReport:
     """What a run that encodes images has done.
 
     Attributes:
-        location: Of the gallery.
+        location: Folder or address of the gallery.
         size: Rows that the gallery has now.
         encoded: Images that went through the model in this run.
         reused: Images whose embedding was there already, by the hash of their content.

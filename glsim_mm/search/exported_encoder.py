@@ -65,7 +65,7 @@ class ExportedEncoder(BaseEncoder):
         Args:
             gallery: Made by the same model.
             path: An ``.onnx`` file of that model.
-            **options: Of the class.
+            **options: Further arguments of the class.
 
         Returns:
             With the gallery's spaces.

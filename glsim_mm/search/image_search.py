@@ -133,7 +133,7 @@ class ImageSearch:
         """Search with rows of the gallery, which are left out of their own hits; no model is needed.
 
         Args:
-            ids: Of the rows.
+            ids: Rows to search with.
             k: Hits per query, >= 1.
             space: See :meth:`__call__`.
             **options: See :meth:`__call__`; ``where`` filters the hits, not the queries.

@@ -36,8 +36,8 @@ class LoaderImages:
     photos with the test pipeline of the config.
 
     Args:
-        loader: Of any data set.
-        pipeline: Of the config.
+        loader: Data loader of any data set.
+        pipeline: Test pipeline of the model's config.
         root: Folder to which paths are relative. Defaults to the data set's ``data_root``.
 
     Attributes:

@@ -30,7 +30,7 @@ def to_data_samples(results: Sequence[PhotoObjects], k: int = 5) -> list[DetData
         print(sample.pred_instances.bboxes, sample.pred_instances.fine_names)
 
     Args:
-        results: Of :class:`ObjectSearch`.
+        results: What :class:`ObjectSearch` found.
         k: Columns of the neighbours.
 
     Returns:
@@ -112,7 +112,7 @@ def write_pictures(results: Sequence[PhotoObjects], folder: str | Path) -> list[
     """Draw what was found: one JPEG per photo, named after it; a number is added where names are equal.
 
     Args:
-        results: Of files; photos in memory and unreadable ones are left out.
+        results: Photos in memory and unreadable ones are left out.
         folder: Where to write; made if it is not there.
 
     Raises:

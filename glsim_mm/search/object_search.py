@@ -24,14 +24,14 @@ class FoundObject:
     """One object of a photo. Boxes are ``x0, y0, x1, y1`` in pixels of the upright photo.
 
     Attributes:
-        box: Of the detector.
+        box: Where the detector found it.
         detector_score: 0 to 1.
         detector_label: The detector's class.
         detector_name: Its name.
         area: What the recogniser saw: the box with a margin.
-        region: Where GLSim looked closer. Defaults to None, a model without regions.
+        region: Where GLSim looked closer; None of a model without regions.
         classes: The recogniser's likeliest classes with probabilities.
-        label: Number of the likeliest class. Defaults to -1, a model that does not classify.
+        label: Number of the likeliest class; -1 of a model that does not classify.
         embedding: float32, (C,), of the space that was searched.
         hits: Nearest rows of the gallery, best first.
     """
@@ -80,8 +80,8 @@ class ObjectSearch:
 
     Args:
         encoder: The recogniser; with ``classify=True`` it names classes.
-        detector: Finds boxes. Defaults to None: calls give them.
-        search: Gallery of the same model. Defaults to None, no search.
+        detector: Finds boxes; without one, calls give them.
+        search: Gallery of the same model; without one, nothing is searched.
         margin: See :func:`glsim_mm.search.crop_areas`.
         square: See :func:`glsim_mm.search.crop_areas`.
         batch_size: Boxes per pass.
@@ -124,11 +124,12 @@ class ObjectSearch:
             config: Config of the recogniser, a GLSim classifier or any other of mmpretrain.
             checkpoint: Its weights.
             gallery: To search in, see :func:`retrieval.gallery.open_gallery`.
-            detector_config: Config of mmdet. Defaults to None: calls give boxes.
+            detector_config: Config of a detector of mmdet; without one, calls give boxes.
             detector_checkpoint: Its weights.
             device: For both models. Defaults to the GPU if there is one.
             classify: Name classes.
-            **options: Of this class, and of :class:`MMDetDetector`: ``score_threshold``, ``classes``, ``max_objects``.
+            **options: ``margin``, ``square`` and ``batch_size`` of this class; ``score_threshold``, ``classes`` and
+                ``max_objects`` of :class:`MMDetDetector`.
 
         Raises:
             UserError: If a file cannot be used, or the gallery was made by another model.
@@ -159,7 +160,7 @@ class ObjectSearch:
 
         Args:
             photos: Paths, folders, glob patterns, arrays (BGR), Pillow images, files' bytes, or several of these.
-            boxes: Of each photo, (n, 4) ``x0, y0, x1, y1`` in pixels of the upright photo. Defaults to what the
+            boxes: For each photo (n, 4), ``x0, y0, x1, y1`` in pixels of the upright photo. Defaults to what the
                 detector finds.
             k: Hits per object.
             top_k: Classes listed per object.

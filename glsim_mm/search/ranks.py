@@ -12,18 +12,12 @@ import torch.distributed as dist
 
 from glsim_mm.compat.distributed import set_rank_environment
 
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 # A rank that is done waits for the slowest one.
 _PATIENCE = datetime.timedelta(days=7)
 
 
 class Ranks(NamedTuple):
-    """This process among those that encode together.
-
-    Attributes:
-        rank: From 0.
-        size: How many there are.
-    """
+    """This process, numbered from 0, among those that encode together."""
 
     rank: int = 0
     size: int = 1
@@ -39,14 +33,7 @@ class Ranks(NamedTuple):
             dist.barrier()
 
     def gather(self, part: Any) -> list[Any]:
-        """Bring what each rank has to rank 0.
-
-        Args:
-            part: Plain Python data of this rank.
-
-        Returns:
-            Of all ranks, in order; on other ranks than 0 empty.
-        """
+        """Bring what each rank has, plain Python data, to rank 0: a list in their order, empty on other ranks."""
         if self.size == 1:
             return [part]
         parts: list[Any] | None = [None] * self.size if self.is_first else None
@@ -62,9 +49,6 @@ def join_ranks(launcher: str = 'none') -> Iterator[Ranks]:
 
     Args:
         launcher: ``'none'``, ``'pytorch'`` (torchrun), ``'slurm'`` or ``'mpi'``.
-
-    Yields:
-        This process among them.
     """
     if launcher == 'none':
         yield Ranks()
@@ -79,15 +63,7 @@ def join_ranks(launcher: str = 'none') -> Iterator[Ranks]:
 
 
 def own_device(launcher: str, device: str | None = None) -> str | None:
-    """Device of this process: with a launcher its own GPU, if there are any.
-
-    Args:
-        launcher: See :func:`join_ranks`.
-        device: What the user asks for, which wins.
-
-    Returns:
-        None leaves the choice to the model.
-    """
+    """Device of this process: what the user asks for, else with a launcher its own GPU; None leaves it to the model."""
     if device is not None or launcher == 'none' or not torch.cuda.is_available():
         return device
     return f'cuda:{int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()}'

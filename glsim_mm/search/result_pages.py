@@ -31,9 +31,9 @@ def write_results(
     """Write results to a file of the kind that its name says.
 
     Args:
-        results: Of one gallery.
+        results: Results of one gallery.
         path: ``.json``; ``.html``, a page that holds its pictures; or a picture such as ``.png``.
-        manifest: Of the gallery.
+        manifest: What that gallery says of itself.
         root: Where relative paths of photos begin. Defaults to the folder that was encoded.
         columns: Hits beside each other in a picture.
         heatmaps: Lay similarity maps over the photos of a picture.

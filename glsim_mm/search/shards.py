@@ -36,7 +36,7 @@ class BuildFolder:
     A gallery that is to be replaced stays where it is until the new one is whole.
 
     Args:
-        location: Of the gallery: a folder, or an address such as ``milvus://...``.
+        location: Folder of the gallery, or its address, such as ``milvus://...``.
     """
 
     def __init__(self, location: str | Path) -> None:
@@ -111,7 +111,7 @@ class ShardSettings:
     Attributes:
         spaces: Dimension of each space.
         metric: See :data:`retrieval.vectors.METRICS`.
-        fingerprint: Of the model.
+        fingerprint: Which model made the embeddings.
         num_patches: Patches that are kept of each image.
     """
 
@@ -158,8 +158,8 @@ class Shards:
             encoded = shards.read(list(places.values()))
 
     Args:
-        folder: Of the build.
-        settings: Of the build.
+        folder: Where the shards lie, see :class:`BuildFolder`.
+        settings: What all of them must have.
 
     Raises:
         RetrievalError: If a shard is of another model, or has other spaces.
@@ -210,7 +210,7 @@ class Shards:
         """Learn a whitening of each space.
 
         Args:
-            places: Of all embeddings; a random sample (seed 0) of 50 per input dimension, at least 20,000, is used.
+            places: All embeddings, of which a random sample (seed 0) of 50 per dimension, at least 20,000, is used.
             dimension: Dimension after whitening.
 
         Raises:

@@ -17,15 +17,15 @@ from retrieval.gallery import open_gallery
 from retrieval.whitening import Whitening
 
 QUIET = dict(device='cpu', num_workers=0, progress=False)
+STEPWISE = dict(batch_size=1, seconds_between_commits=0.0)  # every photo is committed, for builds that are stopped
 
 
 @pytest.fixture
 def build(tiny_model, photos, tmp_path):
-    """Builds a gallery of the photos, one image per pass and commit unless told otherwise."""
+    """Builds a gallery of the photos."""
 
     def run(images=photos, location=tmp_path / 'gallery', **options):
-        options = dict(QUIET, batch_size=1, seconds_between_commits=0.0, **options)
-        return build_gallery(images, *tiny_model[:2], location, **options)
+        return build_gallery(images, *tiny_model[:2], location, **QUIET, **options)
 
     return run
 
@@ -60,7 +60,7 @@ def test_a_gallery_holds_what_the_encoder_gives(build, tiny_model, photos, tmp_p
 def test_a_stopped_build_goes_on(build, counter, tmp_path):
     counter.stop_before, counter.stop = 1 + 6, press_ctrl_c  # one pass finds the dimensions
     with pytest.raises(KeyboardInterrupt):
-        build()
+        build(**STEPWISE)
     assert not (tmp_path / 'gallery').exists()
     encoded = counter.count - 1
     assert encoded == 6
@@ -106,7 +106,7 @@ def test_files_that_come_change_and_go_between_runs(build, counter, photos, tmp_
     counter.stop_before, counter.stop = 1 + 10, press_ctrl_c
     write_photo(photos / 'z.png', np.random.default_rng(50))
     with pytest.raises(KeyboardInterrupt):
-        build()
+        build(**STEPWISE)
     counter.stop_before = None
     (photos / '0.png').unlink()
     (photos / '1.png').rename(photos / 'b' / 'renamed.png')
@@ -166,7 +166,7 @@ def test_an_old_gallery_stays_until_the_new_one_is_whole(build, counter, photos,
     counter.count = 0
     counter.stop_before, counter.stop = 1 + 3, press_ctrl_c
     with pytest.raises(KeyboardInterrupt):
-        build(overwrite=True)
+        build(overwrite=True, **STEPWISE)
     with open_gallery(tmp_path / 'gallery') as gallery:
         assert len(gallery) == 10
     # A kill between the two steps of the replacement: the old gallery waits in the folder of the build.
@@ -182,7 +182,7 @@ def test_an_old_gallery_stays_until_the_new_one_is_whole(build, counter, photos,
 def test_an_unfinished_build_of_another_model(build, counter, tiny_model, photos, tmp_path):
     counter.stop_before, counter.stop = 1 + 4, press_ctrl_c
     with pytest.raises(KeyboardInterrupt):
-        build()
+        build(**STEPWISE)
     counter.stop_before = None
     other = write_weights(tiny_model[0], tmp_path / 'other.pth', seed=1)
     with pytest.raises(UserError, match='unfinished build with another model: finish it'):

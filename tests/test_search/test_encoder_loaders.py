@@ -14,7 +14,7 @@ from glsim_mm.search import Encoder, build_gallery
 from retrieval.errors import UserError
 from retrieval.gallery import open_gallery
 
-QUIET = dict(device='cpu', progress=False, seconds_between_commits=0.0)
+QUIET = dict(device='cpu', progress=False)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_stopped_build_goes_on(dataset, tiny_model, tmp_path, counter):
     loader = DataLoader(dataset, batch_size=2, collate_fn=default_collate)
     counter.stop_before, counter.stop = 1 + 6, press_ctrl_c
     with pytest.raises(KeyboardInterrupt):
-        build_gallery(loader, *tiny_model[:2], tmp_path / 'gallery', **QUIET)
+        build_gallery(loader, *tiny_model[:2], tmp_path / 'gallery', seconds_between_commits=0.0, **QUIET)
     counter.stop_before = None
     counter.count = 0
     report = build_gallery(loader, *tiny_model[:2], tmp_path / 'gallery', **QUIET)
