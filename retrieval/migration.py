@@ -1,18 +1,18 @@
-"""Copying a gallery between a local directory and Milvus."""
+"""Copying a gallery from one place to another, as between a folder and Milvus."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from .errors import RetrievalError
 from .gallery.backends import create_gallery, gallery_exists, open_gallery
-from .gallery.contract import Manifest, Record
+from .gallery.contract import GalleryReader, GalleryWriter, Manifest, Record
 
 SAMPLE = 1000
 _logger = logging.getLogger(__name__)
@@ -20,6 +20,9 @@ _logger = logging.getLogger(__name__)
 
 class Migration(NamedTuple):
     """What a migration did.
+
+    Example:
+        >>> print(migrate('gallery', 'milvus://localhost/birds').describe())
 
     Attributes:
         rows: Rows of the source, and now of the target.
@@ -52,9 +55,6 @@ def migrate(
         target: The same, of one gallery; it is made if it is not there.
         preset: Index of a target that is made.
         batch_size: Rows copied at a time.
-
-    Returns:
-        Numbers of rows.
 
     Raises:
         RetrievalError: If sources do not belong together, the target is another gallery, or differs at the end.
@@ -90,7 +90,9 @@ def migrate(
     return Migration(len(ids), len(ids) - len(there), compared)
 
 
-def _copy_and_check(origin: Any, copy: Any, ids: np.ndarray, there: np.ndarray, batch_size: int) -> int:
+def _copy_and_check(
+    origin: GalleryReader, copy: GalleryWriter, ids: np.ndarray, there: np.ndarray, batch_size: int
+) -> int:
     """Copy the rows that are not there and compare a sample of all; returns its size."""
     missing = np.setdiff1d(ids, there)
     done = 0
@@ -105,7 +107,7 @@ def _copy_and_check(origin: Any, copy: Any, ids: np.ndarray, there: np.ndarray, 
     return len(sample)
 
 
-def _open_target(origin: Any, target: str | Path, preset: str, count: int) -> Any:
+def _open_target(origin: GalleryReader, target: str | Path, preset: str, count: int) -> GalleryWriter:
     manifest = origin.manifest
     if gallery_exists(target):
         copy = open_gallery(target, writable=True)
@@ -136,7 +138,7 @@ def _check_alike(location: str | Path, manifest: Manifest, other: Manifest, advi
         raise RetrievalError(f'{location} was made by another model: {advice}')
 
 
-def _check_copy(origin: Any, copy: Any, ids: np.ndarray) -> None:
+def _check_copy(origin: GalleryReader, copy: GalleryReader, ids: np.ndarray) -> None:
     """RetrievalError if rows of the copy are not what they are in the source."""
     for space in origin.manifest.spaces:
         if not np.allclose(copy.vectors(ids, space), origin.vectors(ids, space), rtol=1e-6, atol=1e-6):
@@ -150,12 +152,8 @@ def _check_copy(origin: Any, copy: Any, ids: np.ndarray) -> None:
 
 
 def _same_record(one: Record, other: Record) -> bool:
-    pairs = [(value, getattr(other, name)) for name, value in vars(one).items()]
-    return all(
-        np.array_equal(value, second) if isinstance(value, np.ndarray) else value == second for value, second in pairs
-    )
+    return all(np.array_equal(value, getattr(other, name)) for name, value in vars(one).items())
 
 
-def _parts(ids: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(ids), size):
-        yield ids[start : start + size]
+def _parts(ids: np.ndarray, size: int) -> list[np.ndarray]:
+    return [ids[start : start + size] for start in range(0, len(ids), size)]

@@ -14,11 +14,13 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import numpy as np
 
 from ..errors import RetrievalError
+from ..hits import Hits, worst_score
 from .expression import ids_expression, join_expressions
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
+METRIC_TYPES = {'cosine': 'COSINE', 'ip': 'IP', 'l2': 'L2'}
 TOKEN_VARIABLE = 'MILVUS_TOKEN'
 MAX_RESULTS = 16384  # of one query vector, and of one page of rows: Milvus' own limit
 MAX_ENTRIES = 1_000_000  # query vectors x results of one call
@@ -342,19 +344,19 @@ class Collection:
         self._call('flush', 'flush')
 
     def _query(self, action: str, expression: str, fields: Sequence[str], **options: Any) -> list[dict]:
-        answer = self._call(
-            action,
-            'query',
-            filter=expression,
-            output_fields=list(fields),
-            consistency_level=self._consistency,
-            **options,
-        )
-        return list(answer)
+        options = {'consistency_level': self._consistency, **options}
+        return list(self._call(action, 'query', filter=expression, output_fields=list(fields), **options))
 
     def count(self, expression: str = '') -> int:
         """Number of rows that meet an expression; '' means all."""
         return int(self._query('count rows', expression, ['count(*)'])[0]['count(*)'])
+
+    def count_written(self, number: int) -> int:
+        """Number of rows with the number of a write that this client has just sent."""
+        # One's own writes are in the session, for which servers need not wait 0.2 seconds.
+        expression = f'write_number == {number}'
+        answer = self._query('count rows', expression, ['count(*)'], consistency_level='Session')
+        return int(answer[0]['count(*)'])
 
     def fetch(self, ids: Sequence[int], fields: Sequence[str], expression: str = '') -> dict[int, dict]:
         """Rows by id, of those that meet an expression, as {id: row}; ids that are not there are left out."""
@@ -381,23 +383,19 @@ class Collection:
             yield page
             last = max(row['id'] for row in page)
 
-    def search(
-        self, queries: np.ndarray, field: str, k: int, metric: str, expression: str, parameters: dict
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
+    def search(self, queries: np.ndarray, field: str, k: int, metric: str, expression: str, parameters: dict) -> Hits:
         """Best k rows of every query, as Milvus ranks them.
 
         Args:
             queries: float32, (m, d).
             field: Field of vectors.
             k: 1 to MAX_RESULTS.
-            metric: Milvus' name of the metric.
+            metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
             expression: Which rows take part; '' means all.
-            parameters: Of the index and the range.
-
-        Returns:
-            Per query, scores float32 and ids int64, at most k, best first.
+            parameters: Parameters of the index and the range.
         """
-        hits: list[tuple[np.ndarray, np.ndarray]] = []
+        scores = np.full((len(queries), k), worst_score(metric), np.float32)
+        ids = np.full((len(queries), k), -1, np.int64)
         step = max(1, min(MAX_QUERIES, MAX_ENTRIES // k))
         for start in range(0, len(queries), step):
             answer = self._call(
@@ -407,9 +405,10 @@ class Collection:
                 filter=expression,
                 limit=k,
                 output_fields=['id'],
-                search_params={'metric_type': metric, 'params': parameters},
+                search_params={'metric_type': METRIC_TYPES[metric], 'params': parameters},
                 anns_field=field,
                 consistency_level=self._consistency,
             )
-            hits += [(np.array(hit.distances, np.float32), np.array(hit.ids, np.int64)) for hit in answer]
-        return hits
+            for row, found in enumerate(answer, start):
+                scores[row, : len(found.ids)], ids[row, : len(found.ids)] = found.distances, found.ids
+        return Hits(scores, ids)

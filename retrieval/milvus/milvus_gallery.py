@@ -12,16 +12,16 @@ import numpy as np
 from ..errors import RetrievalError
 from ..gallery.conditions import TEXT_COLUMNS, read_conditions
 from ..gallery.contract import Embeddings, GalleryReader, GalleryWriter, Ids, Manifest, Record, Space
+from ..gallery.spaces import Spaces
 from ..hits import Hits, RangeHits, fused_search
+from ..index.vector_index import check_ids
 from ..whitening import Whitening
 from .collection import MAX_RESULTS, Collection
 from .expression import conditions_expression, join_expressions
-from .inputs import Preparation, as_ids, check_ids, check_records
-from .ranked import Ranked, pad_hits, rescore, search_range
+from .ranked import exact_hits, search_range
 from .state import State, change_properties, preset_properties, read_state
 from .stored_rows import (
     LOSSY_PRESETS,
-    METRIC_TYPES,
     RECORD_FIELDS,
     build_indexes,
     choose_preset,
@@ -57,7 +57,7 @@ class MilvusReader(GalleryReader):
     def __init__(self, collection: Collection, state: State, transforms: Mapping[str, Whitening]) -> None:
         self._collection = collection
         self._state = state
-        self._preparation = Preparation(state.metric, state.spaces, dict(transforms))
+        self._spaces = Spaces(state.metric, state.spaces, dict(transforms))
 
     def _settled(self, read: Callable[[State], _T]) -> _T:
         """What ``read`` finds in a state that was the same before and after.
@@ -117,7 +117,7 @@ class MilvusReader(GalleryReader):
     @property
     def transforms(self) -> dict[str, Whitening]:
         """Whitening of each space that has one."""
-        return dict(self._preparation.transforms)
+        return dict(self._spaces.transforms)
 
     def columns(self) -> dict[str, str]:
         """Columns that a filter can name, with their types."""
@@ -125,7 +125,7 @@ class MilvusReader(GalleryReader):
 
     def transform(self, embeddings: np.ndarray, space: str | None = None) -> np.ndarray:
         """Embeddings of the model as the gallery compares them, whitened where the space is."""
-        return self._preparation.transform(embeddings, self._preparation.space(space))
+        return self._spaces.transform(embeddings, self._spaces.space(space))
 
     def ids(self, where: Any = None) -> np.ndarray:
         """Ids of the rows that a filter lets through, int64, ascending."""
@@ -133,14 +133,14 @@ class MilvusReader(GalleryReader):
 
     def records(self, ids: Ids) -> list[Record]:
         """Records in the order of the ids."""
-        wanted = as_ids(ids)
+        wanted = _as_ids(ids)
         rows = self._settled(lambda state: read_rows(self._collection, wanted, RECORD_FIELDS, state.hidden))
         return [row_record(row) for row in rows]
 
     def vectors(self, ids: Ids, space: str | None = None) -> np.ndarray:
         """Stored vectors in the order of the ids, float32 (n, d); of unit length for cosine."""
-        name = self._preparation.space(space)
-        return self._settled(lambda state: self._vectors(as_ids(ids), name, state))
+        name = self._spaces.space(space)
+        return self._settled(lambda state: self._vectors(state, name, _as_ids(ids)))
 
     def patches(self, ids: Ids) -> np.ndarray | None:
         """Patches in the order of the ids, float16 (n, O, C); None if the gallery keeps none."""
@@ -148,7 +148,7 @@ class MilvusReader(GalleryReader):
         def read(state: State) -> np.ndarray | None:
             if state.patch_shape is None:
                 return None
-            rows = read_rows(self._collection, as_ids(ids), ['patches'], state.hidden)
+            rows = read_rows(self._collection, _as_ids(ids), ['patches'], state.hidden)
             patches = np.empty((len(rows), *state.patch_shape), np.float16)
             for index, row in enumerate(rows):
                 patches[index] = decode_array(row['patches'], np.float16)
@@ -185,14 +185,36 @@ class MilvusReader(GalleryReader):
         if not 1 <= k <= MAX_RESULTS:
             raise RetrievalError(f'k must be from 1 to the {MAX_RESULTS} that Milvus returns, got {k}')
         if isinstance(space, Mapping):
-            weights = space
-            vectors = self._preparation.fused_queries(queries, weights, transformed)
-            return self._settled(
-                lambda state: self._search_fused(vectors, weights, k, where, rescore, parameters, state)
-            )
-        name = self._preparation.space(space)
-        one = self._preparation.queries(queries, name, transformed)
-        return self._settled(lambda state: self._search_one(name, one, k, where, rescore, parameters, state))
+            prepared = self._spaces.fused_queries(queries, space, transformed)
+        else:
+            name = self._spaces.space(space)
+            prepared = {name: self._spaces.queries(queries, name, transformed)}
+
+        def read(state: State) -> Hits:
+            expression = self._expression(where, state)
+
+            def search_one(name: str, vectors: np.ndarray, count: int) -> Hits:
+                depth = (4 * count if state.preset in LOSSY_PRESETS else 0) if rescore is None else rescore
+                candidates = min(MAX_RESULTS, max(count, depth))
+                hits = self._ranked(name, vectors, candidates, expression, parameters, state)
+                if not depth:
+                    return hits
+                return exact_hits(vectors, hits, count, state.metric, partial(self._vectors, state, name))
+
+            def search_deep(name: str, vectors: np.ndarray, count: int) -> Hits:
+                if count == MAX_RESULTS < rows:
+                    _logger.warning('only the best %d rows of %s are compared, Milvus lists no more', count, name)
+                return search_one(name, vectors, count)
+
+            def vectors_of(ids: np.ndarray, name: str) -> np.ndarray:
+                return self._vectors(state, name, ids)
+
+            if not isinstance(space, Mapping):
+                return search_one(name, prepared[name], k)
+            rows = self._collection.count(state.hidden)
+            return fused_search(search_deep, vectors_of, prepared, space, k, state.metric, min(rows, MAX_RESULTS))
+
+        return self._settled(read)
 
     def range_search(
         self,
@@ -204,79 +226,36 @@ class MilvusReader(GalleryReader):
         transformed: bool = False,
     ) -> RangeHits:
         """All rows with a score above the radius, for ``'l2'`` a squared distance below it."""
-        name = self._preparation.space(space)
-        vectors = self._preparation.queries(queries, name, transformed)
+        name = self._spaces.space(space)
+        vectors = self._spaces.queries(queries, name, transformed)
 
         def read(state: State) -> RangeHits:
-            def search(part: np.ndarray, count: int, bounds: dict) -> Ranked:
-                return self._ranked(name, part, count, where, bounds, state)
+            expression = self._expression(where, state)
 
-            return search_range(search, vectors, radius)
+            def search_one(part: np.ndarray, count: int, bounds: dict) -> Hits:
+                return self._ranked(name, part, count, expression, bounds, state)
+
+            return search_range(search_one, vectors, radius)
 
         return self._settled(read)
-
-    def _search_one(
-        self,
-        space: str,
-        queries: np.ndarray,
-        k: int,
-        where: Any,
-        depth: int | None,
-        parameters: Mapping[str, int] | None,
-        state: State,
-    ) -> Hits:
-        if depth is None:
-            depth = 4 * k if state.preset in LOSSY_PRESETS else 0
-        ranked = self._ranked(space, queries, min(MAX_RESULTS, max(k, depth)), where, parameters, state)
-        if depth:
-            ranked = rescore(queries, ranked, state.metric, lambda ids: self._vectors(ids, space, state))
-        return pad_hits(ranked, k, state.metric)
-
-    def _search_fused(
-        self,
-        queries: Mapping[str, np.ndarray],
-        weights: Mapping[str, float],
-        k: int,
-        where: Any,
-        depth: int | None,
-        parameters: Mapping[str, int] | None,
-        state: State,
-    ) -> Hits:
-        count = self._collection.count(state.hidden)
-
-        def search(name: str, vectors: np.ndarray, candidates: int) -> Hits:
-            if candidates == MAX_RESULTS < count:
-                _logger.warning(
-                    'only the best %d rows of the space %s are compared, Milvus lists no more', candidates, name
-                )
-            return self._search_one(name, vectors, candidates, where, depth, parameters, state)
-
-        read = partial(self._vectors, state=state)
-        return fused_search(search, read, queries, weights, k, state.metric, min(count, MAX_RESULTS))
 
     def _ranked(
         self,
         space: str,
         queries: np.ndarray,
         k: int,
-        where: Any,
+        expression: str,
         parameters: Mapping[str, int] | None,
         state: State,
-    ) -> Ranked:
-        return self._collection.search(
-            queries,
-            vector_field(space),
-            k,
-            METRIC_TYPES[state.metric],
-            self._expression(where, state),
-            search_parameters(state.preset, k, parameters),
-        )
+    ) -> Hits:
+        chosen = search_parameters(state.preset, k, parameters)
+        return self._collection.search(queries, vector_field(space), k, state.metric, expression, chosen)
 
     def _ids(self, state: State, where: Any) -> np.ndarray:
         found = [row['id'] for page in self._collection.scan(self._expression(where, state)) for row in page]
         return np.sort(np.array(found, dtype=np.int64))
 
-    def _vectors(self, ids: np.ndarray, space: str, state: State) -> np.ndarray:
+    def _vectors(self, state: State, space: str, ids: np.ndarray) -> np.ndarray:
         name = vector_field(space)
         vectors = np.empty((len(ids), state.spaces[space]), np.float32)
         for index, row in enumerate(read_rows(self._collection, ids, [name], state.hidden)):
@@ -327,15 +306,11 @@ class MilvusWriter(MilvusReader, GalleryWriter):
         transformed: bool = False,
     ) -> np.ndarray:
         """Add rows, all or none; returns their ids, int64 (n,), which start at a random number if none are given."""
-        vectors = self._preparation.whole_rows(embeddings, transformed)
+        vectors = self._spaces.whole_rows(embeddings, transformed)
         count = len(next(iter(vectors.values())))
-        checked = check_records(records, count)
-        numbers = self._writes.new_ids(count) if ids is None else check_ids(ids)
-        if len(numbers) != count:
-            raise RetrievalError(f'{len(numbers)} ids were given for {count} rows')
-        self._writes.run(
-            lambda state: plan_add(self._collection, state, numbers, checked, vectors, patches, ids is None)
-        )
+        own = [Record()] * count if records is None else _check_records(records, count)
+        numbers = self._writes.new_ids(count) if ids is None else check_ids(ids, count)
+        self._writes.run(lambda state: plan_add(self._collection, state, numbers, own, vectors, patches, ids is None))
         return numbers
 
     def update(
@@ -347,12 +322,12 @@ class MilvusWriter(MilvusReader, GalleryWriter):
     ) -> None:
         """Replace embeddings, records, patches, or all, of rows that are there."""
         numbers = check_ids(ids)
-        vectors = {} if embeddings is None else self._preparation.rows(embeddings, False)
+        vectors = {} if embeddings is None else self._spaces.rows(embeddings)
         for name, array in vectors.items():
             if len(array) != len(numbers):
                 raise RetrievalError(f'{len(array)} embeddings of {name} were given for {len(numbers)} ids')
-        checked = None if records is None else check_records(records, len(numbers))
-        self._writes.run(lambda state: plan_update(self._collection, state, numbers, checked, vectors, patches))
+        own = None if records is None else _check_records(records, len(numbers))
+        self._writes.run(lambda state: plan_update(self._collection, state, numbers, own, vectors, patches))
 
     def remove(self, ids: Ids | None = None, where: Any = None) -> int:
         """Remove rows by id or by a filter; returns how many."""
@@ -382,3 +357,15 @@ class MilvusWriter(MilvusReader, GalleryWriter):
     def discard_unfinished(self) -> int:
         """Clear up after all writes that have begun and not ended, whose writers must not run any more."""
         return self._writes.clear_up(lambda note: True)[1]
+
+
+def _as_ids(ids: Ids) -> np.ndarray:
+    """Ids to read, which may repeat, int64 (n,); RetrievalError if they are no whole numbers from 0 on."""
+    check_ids(np.unique(np.asarray(ids)))
+    return np.asarray(ids, np.int64).reshape(-1)
+
+
+def _check_records(records: Sequence[Record], count: int) -> Sequence[Record]:
+    if len(records) != count:
+        raise RetrievalError(f'{len(records)} records were given for {count} rows')
+    return records

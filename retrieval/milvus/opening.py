@@ -14,15 +14,7 @@ from ..gallery.contract import Fingerprint
 from ..whitening import Whitening
 from .collection import Collection, MilvusLocation, parse_location
 from .milvus_gallery import MilvusReader, MilvusWriter
-from .state import (
-    CLEAR_UP,
-    State,
-    change_properties,
-    definition_properties,
-    patch_properties,
-    preset_properties,
-    read_state,
-)
+from .state import CLEAR_UP, State, new_properties, read_state
 from .stored_rows import MAX_TEXT_BYTES, build_indexes, build_schema, choose_preset, vector_field
 
 _CHUNK = MAX_TEXT_BYTES // 4 * 4
@@ -75,13 +67,7 @@ def create_backend(
             preset_reason=reason,
         )
         save_transforms(place, transforms)
-        properties = {
-            **definition_properties(state),
-            **preset_properties(name, reason),
-            **change_properties(0, 0),
-            **patch_properties(None),
-        }
-        collection.create(build_schema(collection.client, dimensions), properties)
+        collection.create(build_schema(collection.client, dimensions), new_properties(state))
         _load(collection, state)
     except BaseException:
         collection.close()
@@ -134,80 +120,60 @@ def _load(collection: Collection, state: State) -> None:
     collection.load([vector_field(space) for space in state.spaces], build)
 
 
-def transforms_location(location: MilvusLocation) -> MilvusLocation:
-    """Where the whitenings of a gallery are."""
-    return replace(location, collection=f'{location.collection}_transforms')
-
-
 def save_transforms(location: MilvusLocation, transforms: Mapping[str, Whitening]) -> None:
-    """Write the whitenings of a gallery that is about to be made; what a broken creation left is replaced.
+    """Keep the whitenings of a gallery that is about to be made; what a broken creation left is replaced.
 
-    Args:
-        location: Of the gallery.
-        transforms: Space -> whitening.
+    They are a small collection beside the gallery's, because properties cannot hold a megabyte.
     """
     if not transforms:
         return
     from pymilvus import DataType
 
-    collection = Collection(transforms_location(location), 'Strong')
+    collection = Collection(_transforms_location(location), 'Strong')
     if collection.exists():
         collection.drop()
     schema = collection.client.create_schema(auto_id=False, enable_dynamic_field=False)
     schema.add_field('id', DataType.INT64, is_primary=True)
-    schema.add_field('space', DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
-    schema.add_field('content', DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
+    for name in ('space', 'content'):
+        schema.add_field(name, DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
     schema.add_field('unused', DataType.FLOAT_VECTOR, dim=2)  # Milvus has no collection without vectors
     collection.create(schema, {'gallery.part': 'transforms'})
     _load_transforms(collection)
-    rows = [
-        {'space': space, 'content': content, 'unused': [0.0, 0.0]}
-        for space, transform in transforms.items()
-        for content in _chunks(base64.b64encode(transform.to_bytes()).decode())
-    ]
-    for number, row in enumerate(rows):
-        collection.insert([{'id': number, **row}])
+    number = 0
+    for space, transform in transforms.items():
+        text = base64.b64encode(transform.to_bytes()).decode()
+        for start in range(0, len(text), _CHUNK):
+            row = {'id': number, 'space': space, 'content': text[start : start + _CHUNK], 'unused': [0.0, 0.0]}
+            collection.insert([row])
+            number += 1
     collection.close()
 
 
 def load_transforms(location: MilvusLocation, spaces: Sequence[str]) -> dict[str, Whitening]:
-    """The whitenings of a gallery.
-
-    Args:
-        location: Of the gallery.
-        spaces: Those that have one.
-
-    Returns:
-        Space -> whitening.
-
-    Raises:
-        RetrievalError: If they are gone.
-    """
+    """The whitenings of these spaces of a gallery; RetrievalError if they are gone."""
     if not spaces:
         return {}
-    place = transforms_location(location)
-    collection = Collection(place, 'Strong')
+    collection = Collection(_transforms_location(location), 'Strong')
     try:
         if not collection.exists():
-            raise RetrievalError(f'{place}, the whitenings of {location}, is gone: build the gallery anew')
+            raise RetrievalError(
+                f'{collection.location}, the whitenings of {location}, is gone: build the gallery anew'
+            )
         _load_transforms(collection)
         rows = [row for page in collection.scan(fields=['space', 'content']) for row in page]
     finally:
         collection.close()
-    contents: dict[str, str] = {}
+    contents = dict.fromkeys(spaces, '')
     for row in sorted(rows, key=lambda row: row['id']):
-        contents[row['space']] = contents.get(row['space'], '') + row['content']
-    return {space: Whitening.from_bytes(base64.b64decode(contents.get(space, ''))) for space in spaces}
+        contents[row['space']] += row['content']
+    return {space: Whitening.from_bytes(base64.b64decode(content)) for space, content in contents.items()}
+
+
+def _transforms_location(location: MilvusLocation) -> MilvusLocation:
+    return replace(location, collection=f'{location.collection}_transforms')
 
 
 def _load_transforms(collection: Collection) -> None:
-    def build(names: list[str]) -> Any:
-        indexes = collection.client.prepare_index_params()
-        indexes.add_index(field_name=names[0], index_type='FLAT', metric_type='L2', params={})
-        return indexes
-
-    collection.load(['unused'], build)
-
-
-def _chunks(text: str) -> list[str]:
-    return [text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK)]
+    indexes = collection.client.prepare_index_params()
+    indexes.add_index(field_name='unused', index_type='FLAT', metric_type='L2', params={})
+    collection.load(['unused'], lambda _: indexes)

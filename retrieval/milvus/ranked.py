@@ -1,99 +1,73 @@
-"""Search results of Milvus as Hits and RangeHits, exact re-scoring, and ranges of any size."""
+"""What Milvus' own search does not give: scores of lossy indexes computed again, and ranges of any size."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from ..errors import RetrievalError
-from ..hits import Hits, RangeHits
+from ..hits import Hits, RangeHits, best_first, exact_scores, worst_score
 from .collection import MAX_RESULTS
 
-Ranked = list[tuple[np.ndarray, np.ndarray]]
+_QUERIES_AT_ONCE = 64
 
 
-def pad_hits(ranked: Ranked, k: int, metric: str) -> Hits:
-    """Results of every query as a table of k columns.
-
-    Args:
-        ranked: Per query, scores and ids, best first.
-        k: Columns; missing places get id -1 and the worst score.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-
-    Returns:
-        Scores float32 and ids int64, (m, k).
-    """
-    scores = np.full((len(ranked), k), np.inf if metric == 'l2' else -np.inf, np.float32)
-    ids = np.full((len(ranked), k), -1, np.int64)
-    for row, (row_scores, row_ids) in enumerate(ranked):
-        count = min(k, len(row_ids))
-        scores[row, :count], ids[row, :count] = row_scores[:count], row_ids[:count]
-    return Hits(scores, ids)
-
-
-def exact_scores(queries: np.ndarray, vectors: np.ndarray, metric: str) -> np.ndarray:
-    """Scores of every query with every vector, float32 (m, n); cosine of rows of unit length."""
-    if metric != 'l2':
-        return queries @ vectors.T
-    difference = queries[:, None, :] - vectors[None, :, :]
-    return np.einsum('mnd,mnd->mn', difference, difference)
-
-
-def rescore(queries: np.ndarray, ranked: Ranked, metric: str, vectors: Callable[[np.ndarray], np.ndarray]) -> Ranked:
-    """The same candidates, ranked by their exact scores.
+def exact_hits(
+    queries: np.ndarray, hits: Hits, k: int, metric: str, vectors: Callable[[np.ndarray], np.ndarray]
+) -> Hits:
+    """The best k of some candidates by their exact scores.
 
     Args:
         queries: float32, (m, d).
-        ranked: Candidates of every query.
+        hits: Candidates of every query.
+        k: At most the number of candidates.
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        vectors: Ids int64 (n,) -> stored vectors float32 (n, d).
-
-    Returns:
-        list[tuple[np.ndarray, np.ndarray]]: Best first.
+        vectors: Gives the stored vectors float32 (n, d) of ids int64 (n,).
     """
-    wanted = np.unique(np.concatenate([ids for _, ids in ranked])) if ranked else np.empty(0, np.int64)
+    wanted = np.unique(hits.ids[hits.ids >= 0])
     if not len(wanted):
-        return ranked
-    stored = vectors(wanted)
-    result: Ranked = []
-    for query, (_, ids) in zip(queries, ranked):
-        scores = exact_scores(query[None], stored[np.searchsorted(wanted, ids)], metric)[0]
-        order = np.argsort(scores if metric == 'l2' else -scores, kind='stable')
-        result.append((scores[order], ids[order]))
-    return result
+        return Hits(hits.scores[:, :k], hits.ids[:, :k])
+    stored = vectors(wanted)[np.searchsorted(wanted, hits.ids.clip(min=wanted[0]))]
+    scores = np.where(hits.ids < 0, np.float32(worst_score(metric)), exact_scores(queries, stored, metric))
+    return Hits(*best_first(scores, hits.ids, k, metric))
 
 
 def search_range(
-    search: Callable[[np.ndarray, int, dict], Ranked], queries: np.ndarray, radius: float, page_size: int = MAX_RESULTS
+    search: Callable[[np.ndarray, int, dict], Hits], queries: np.ndarray, radius: float, page_size: int = MAX_RESULTS
 ) -> RangeHits:
     """All rows with a score beyond a radius; Milvus returns a limited number at a time, so that ranges go in pages.
 
     Args:
-        search: Queries (m, d), most results of each, bounds -> results of each query, best first.
+        search: Gives the best rows of some queries (m, d), so many for each, within bounds.
         queries: float32, (m, d).
         radius: Scores above it count, for ``'l2'`` squared distances below it.
-        page_size: Results of one call. Defaults to the most that Milvus returns.
-
-    Returns:
-        Results of all queries.
+        page_size: Results of one call; defaults to the most that Milvus returns.
 
     Raises:
         RetrievalError: If more rows than that have one and the same score.
     """
     bounds = {'radius': float(radius)}
-    lists = search(queries, page_size, bounds)
-    for row, page in enumerate(lists):
-        scores, ids = page
-        while len(page[1]) == page_size:  # the next page begins at the score where this one ended
-            (page,) = search(queries[row, None], page_size, {**bounds, 'range_filter': float(scores[-1])})
-            new = ~np.isin(page[1], ids)
-            if not new.any():
-                raise RetrievalError(
-                    f'{page_size} rows or more have the score {scores[-1]}, which Milvus cannot list: choose a tighter '
-                    'radius'
-                )
-            scores, ids = np.append(scores, page[0][new]), np.append(ids, page[1][new])
-        lists[row] = (scores, ids)
-    limits = np.zeros(len(lists) + 1, np.int64)
-    np.cumsum([len(ids) for _, ids in lists], out=limits[1:])
-    scores = np.concatenate([np.empty(0, np.float32), *(scores for scores, _ in lists)])
-    return RangeHits(limits, scores, np.concatenate([np.empty(0, np.int64), *(ids for _, ids in lists)]))
+    lists = []
+    for start in range(0, len(queries), _QUERIES_AT_ONCE):
+        part = queries[start : start + _QUERIES_AT_ONCE]
+        for query, scores, ids in zip(part, *search(part, page_size, bounds)):
+            found = ids >= 0
+            scores, ids = scores[found], ids[found]
+            page = ids
+            while len(page) == page_size:  # the next page begins at the score where this one ended
+                within = {**bounds, 'range_filter': float(scores[-1])}
+                ((more, page),) = zip(*search(query[None], page_size, within))
+                more, page = more[page >= 0], page[page >= 0]
+                new = ~np.isin(page, ids)
+                if not new.any():
+                    raise RetrievalError(
+                        f'{page_size} rows or more have the score {scores[-1]}, which Milvus cannot list: choose a '
+                        'tighter radius'
+                    )
+                scores, ids = np.append(scores, more[new]), np.append(ids, page[new])
+            lists.append((scores, ids))
+    limits = np.cumsum([0, *(len(ids) for _, ids in lists)]).astype(np.int64)
+    return RangeHits(
+        limits,
+        np.concatenate([np.empty(0, np.float32), *(scores for scores, _ in lists)]),
+        np.concatenate([np.empty(0, np.int64), *(ids for _, ids in lists)]),
+    )

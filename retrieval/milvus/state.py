@@ -171,6 +171,12 @@ def definition_properties(state: State) -> dict[str, str]:
     return {'gallery.definition': json.dumps({**definition, **{name: getattr(state, name) for name in names}})}
 
 
+def new_properties(state: State) -> dict[str, str]:
+    """Properties of a new gallery."""
+    preset = preset_properties(state.preset, state.preset_reason)
+    return {**definition_properties(state), **preset, **change_properties(0, 0), **patch_properties(None)}
+
+
 def change_properties(generation: int, last_write: int, columns: dict[str, str] | None = None) -> dict[str, str]:
     """Properties after a write; columns have one each, so that writers do not undo each other's."""
     own = {f'{_COLUMN}{name}': kind for name, kind in (columns or {}).items()}

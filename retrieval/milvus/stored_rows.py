@@ -2,8 +2,9 @@
 
 import base64
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +13,12 @@ from ..errors import RetrievalError
 from ..gallery.conditions import TEXT_COLUMNS
 from ..gallery.contract import Record
 from ..index.presets import PRESETS
-from .collection import MAX_BYTES, Collection
+from .collection import MAX_BYTES, METRIC_TYPES, Collection
 from .expression import NULLABLE_FIELDS
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-METRIC_TYPES = {'cosine': 'COSINE', 'ip': 'IP', 'l2': 'L2'}
 MAX_TEXT_BYTES = 65535  # of one VARCHAR
 RECORD_FIELDS = (*TEXT_COLUMNS, *(f'has_{name}' for name in NULLABLE_FIELDS), 'similarity_map', 'metadata', 'layout')
 INDEX_TYPES = {preset.name: preset.milvus for preset in PRESETS.values() if preset.milvus}
@@ -30,6 +30,9 @@ AUTO_FLAT_ROWS = 1_000_000
 # What a record says in pixels of the photo, and the type of its numbers.
 LAYOUT = {'box': float, 'map_area': float, 'image_size': int}
 _JSON_BYTES = 65536  # of one JSON field
+_COLUMN_NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]{0,254}')
+_RESERVED = ('id', *TEXT_COLUMNS, 'layout', 'similarity_map')
+_KINDS = {int: 'INTEGER', float: 'REAL', str: 'TEXT'}
 
 
 def vector_field(space: str) -> str:
@@ -38,15 +41,7 @@ def vector_field(space: str) -> str:
 
 
 def build_schema(client: 'MilvusClient', spaces: dict[str, int]) -> Any:
-    """Schema of a collection with these spaces.
-
-    Args:
-        client: Any connection.
-        spaces: Name -> dimension.
-
-    Returns:
-        pymilvus.CollectionSchema: All fields.
-    """
+    """Schema of a collection with these spaces, name -> dimension."""
     from pymilvus import DataType
 
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -64,17 +59,7 @@ def build_schema(client: 'MilvusClient', spaces: dict[str, int]) -> Any:
 
 
 def build_indexes(client: 'MilvusClient', spaces: dict[str, int], metric: str, preset: str) -> Any:
-    """Index of every space's vectors.
-
-    Args:
-        client: Any connection.
-        spaces: Name -> dimension.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset: As in :func:`check_preset`.
-
-    Returns:
-        pymilvus.milvus_client.IndexParams: One index per space.
-    """
+    """The index that a preset names, for the vectors of each space, name -> dimension."""
     indexes = client.prepare_index_params()
     index_type = INDEX_TYPES.get(preset, preset)
     for space, dimension in spaces.items():
@@ -87,17 +72,22 @@ def build_indexes(client: 'MilvusClient', spaces: dict[str, int], metric: str, p
     return indexes
 
 
-def check_preset(preset: str, is_lite: bool) -> str:
-    """The preset, if Milvus has it.
+def choose_preset(preset: str, count: int, is_lite: bool) -> tuple[str, str]:
+    """The preset that is used, and the sentence that says why.
 
     Args:
-        preset: ``'flat'``, ``'sq8'``, ``'ivf-flat'``, ``'ivf-pq'``, ``'hnsw'`` or the name of an index type of Milvus
-            itself, such as ``'DISKANN'``, which the server may refuse.
+        preset: ``'auto'``, which goes by the number of rows, a preset that Milvus has, or the name of an index type of
+            Milvus itself, such as ``'DISKANN'``, which the server may refuse.
+        count: Number of rows.
         is_lite: Whether milvus-lite serves it, which takes other types and ignores them.
 
     Raises:
         RetrievalError: If Milvus has no such index for float32 vectors.
     """
+    if preset == 'auto' and count <= AUTO_FLAT_ROWS:
+        return 'flat', f'exact search, enough for up to {AUTO_FLAT_ROWS:,} rows; compact() decides again'
+    if preset == 'auto':
+        return 'hnsw', f'approximate search, because there are more than {AUTO_FLAT_ROWS:,} rows'
     index_type = INDEX_TYPES.get(preset, preset)
     if not _SERVER_TYPE.fullmatch(index_type) or is_lite and index_type not in _LITE_TYPES:
         names = [name for name, kind in INDEX_TYPES.items() if not is_lite or kind in _LITE_TYPES]
@@ -105,26 +95,11 @@ def check_preset(preset: str, is_lite: bool) -> str:
             f'{"milvus-lite" if is_lite else "Milvus"} has no index for the preset {preset!r}: take one of '
             f'{", ".join(names)}'
         )
-    return preset
-
-
-def choose_preset(preset: str, count: int, is_lite: bool) -> tuple[str, str]:
-    """The preset and the sentence that says why; ``'auto'`` is decided by the number of rows."""
-    if preset != 'auto':
-        return check_preset(preset, is_lite), 'chosen by the user'
-    if count <= AUTO_FLAT_ROWS:
-        return 'flat', f'exact search, enough for up to {AUTO_FLAT_ROWS:,} rows; compact() decides again'
-    return 'hnsw', f'approximate search, because there are more than {AUTO_FLAT_ROWS:,} rows'
+    return preset, 'chosen by the user'
 
 
 def search_parameters(preset: str, k: int, overrides: Mapping[str, int] | None) -> dict:
-    """Search parameters of a preset: its defaults, then the caller's, under Milvus' names.
-
-    Args:
-        preset: Of the collection.
-        k: Results wanted; HNSW must look at no fewer rows.
-        overrides: ``nprobe``, ``ef`` (or ``efSearch``) and what else Milvus knows.
-    """
+    """Search parameters of a preset for k results: its defaults, then the caller's, under Milvus' names."""
     parameters = {}
     if preset in ('sq8', 'ivf-flat', 'ivf-pq'):
         parameters['nprobe'] = 32
@@ -149,15 +124,12 @@ def _build_parameters(index_type: str, dimension: int) -> dict:
 
 
 def record_row(record: Record, number: int, metadata: Mapping[str, int | float | str]) -> dict:
-    """A record's fields.
+    """Every field of a row but vectors, patches and the number of the write.
 
     Args:
         record: What to store; its own id does not count.
         number: Id of the row.
-        metadata: Values that the record has; a missing key is Milvus' NULL.
-
-    Returns:
-        Every field but vectors, patches and the number of the write.
+        metadata: Values that the record has.
 
     Raises:
         RetrievalError: If a text, the metadata or the similarity map is larger than Milvus takes.
@@ -284,3 +256,56 @@ def read_rows(collection: Collection, ids: np.ndarray, names: Sequence[str], exp
             f'{collection.location}'
         )
     return [found[number] for number in numbers]
+
+
+def name_columns(
+    records: Iterable[Record], columns: Mapping[str, str]
+) -> tuple[list[dict[str, int | float | str]], dict[str, str]]:
+    """Metadata of records under the gallery's own names of columns; names that differ only in case are one column.
+
+    Returns:
+        Metadata of each record without missing values; columns that are new, with their types.
+
+    Raises:
+        RetrievalError: If a name is not possible, or a value is not of its column's type.
+    """
+    names = {name.lower(): name for name in columns}
+    kinds = dict(columns)
+    metadata = []
+    for record in records:
+        row = {}
+        for name, value in record.metadata.items():
+            if value is None:
+                continue
+            plain = _plain(name, value)
+            kind = _KINDS[type(plain)]
+            own = names.setdefault(name.lower(), name)
+            if own not in kinds:
+                if name.lower() in _RESERVED or not _COLUMN_NAME.fullmatch(name):
+                    raise RetrievalError(
+                        f'{name!r} is no name for a column of metadata: use letters, digits and underscores, and none '
+                        f'of {", ".join(_RESERVED)}'
+                    )
+                kinds[own] = kind
+            if (kinds[own], kind) == ('REAL', 'INTEGER'):
+                plain = float(plain)
+            elif kinds[own] != kind:
+                raise RetrievalError(f'column {own} holds {kinds[own]}, not {value!r}')
+            row[own] = plain
+        metadata.append(row)
+    return metadata, {name: kind for name, kind in kinds.items() if name not in columns}
+
+
+def _plain(name: str, value: object) -> int | float | str:
+    """NumPy's numbers as Python's; what JSON or Milvus cannot hold is refused."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool):
+        return int(value)
+    if not isinstance(value, int | float | str):
+        raise RetrievalError(f'column {name} holds numbers or texts, got {value!r}')
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RetrievalError(f'column {name} cannot hold {value!r}: leave the value out')
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise RetrievalError(f'column {name} cannot hold {value}: it needs more than 64 bits')
+    return value

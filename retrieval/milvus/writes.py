@@ -38,9 +38,9 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..gallery.contract import Record
+from ..gallery.spaces import check_patches
 from .collection import MAX_IDS, Collection
 from .expression import ids_expression
-from .inputs import check_patches, name_columns
 from .state import (
     CLEAR_UP,
     FORMAT,
@@ -52,7 +52,16 @@ from .state import (
     patch_properties,
     read_state,
 )
-from .stored_rows import RECORD_FIELDS, add_arrays, batches, encode_array, read_rows, record_row, vector_field
+from .stored_rows import (
+    RECORD_FIELDS,
+    add_arrays,
+    batches,
+    encode_array,
+    name_columns,
+    read_rows,
+    record_row,
+    vector_field,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -198,7 +207,7 @@ class Writes:
     def _check(self, note: Note) -> State:
         """The state before a write ends; RetrievalError if not all is there, or somebody took this writer for gone."""
         if note.kind != 'remove':
-            found = self._collection.count(f'write_number == {note.number}')
+            found = self._collection.count_written(note.number)
             if found != note.rows:
                 raise RetrievalError(f'Milvus at {self._collection.location} has {found} of the {note.rows} rows sent')
         state = self._read()
@@ -250,14 +259,14 @@ def plan_add(
     patches: np.ndarray | None,
     ids_are_own: bool,
 ) -> Plan:
-    """New rows, all or none.
+    """New rows, with embeddings float32 (n, d) of each space as they shall be stored; all or none.
 
     Args:
         collection: Where they go.
         state: Its state.
         ids: int64, (n,).
         records: n.
-        embeddings: Space -> float32 (n, d), as they shall be stored.
+        embeddings: See above.
         patches: Floating point, (n, O, C).
         ids_are_own: Whether nobody else can use these ids.
 
@@ -269,7 +278,9 @@ def plan_add(
         raise RetrievalError(
             f'id {min(taken)} is there already ({len(taken)} of {len(ids)} are): use update() to change rows'
         )
-    kept = check_patches(patches, len(ids), state.patch_shape, lambda: not collection.count(state.hidden))
+    fits = state.patch_shape == (None if patches is None else list(np.shape(patches)[1:]))
+    is_empty = not fits and not collection.count(state.hidden)
+    kept = check_patches(patches, len(ids), state.patch_shape, is_empty)
     metadata, columns = name_columns(records, state.columns)
     # Before anything is sent: a row that Milvus cannot take must not stop an add in its middle.
     rows = [record_row(*parts) for parts in zip(records, ids.tolist(), metadata)]
@@ -290,21 +301,13 @@ def plan_update(
     embeddings: Mapping[str, np.ndarray],
     patches: np.ndarray | None,
 ) -> Plan:
-    """New records, vectors of some spaces, patches, or all of them, for rows that are there.
-
-    Args:
-        collection: Where they are.
-        state: Its state.
-        ids: int64, (n,).
-        records: n; None keeps them.
-        embeddings: Space -> float32 (n, d), as they shall be stored; those of other spaces are kept.
-        patches: Floating point, (n, O, C); None keeps them.
+    """New values for rows that are there, in the forms of :func:`plan_add`; what is None or not there is kept.
 
     Raises:
         RetrievalError: If an id is not there, or Milvus cannot take a row.
     """
     read_rows(collection, ids, (), state.hidden)
-    kept = None if patches is None else check_patches(patches, len(ids), state.patch_shape, lambda: False)
+    kept = None if patches is None else check_patches(patches, len(ids), state.patch_shape, False)
     metadata, columns = name_columns(records or [], state.columns)
     changes: list[dict] = [{} for _ in ids]
     if records is not None:

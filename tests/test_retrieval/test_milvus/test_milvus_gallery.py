@@ -10,7 +10,8 @@ import pytest
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, Record, create_gallery, open_gallery
-from retrieval.milvus.ranked import search_range
+from retrieval.hits import Hits
+from retrieval.milvus.ranked import exact_hits, search_range
 from retrieval.whitening import Whitening
 
 SPACES = {'aggregated': 16, 'global': 8}
@@ -148,7 +149,7 @@ def test_ids_are_never_given_twice(location):
             gallery.add(make_embeddings(2), ids=[20, 7])
         with pytest.raises(RetrievalError, match='id 9 comes twice'):
             gallery.add(make_embeddings(2), ids=[9, 9])
-        with pytest.raises(RetrievalError, match='1 ids were given for 2 rows'):
+        with pytest.raises(RetrievalError, match='1 ids were given for 2 embeddings'):
             gallery.add(make_embeddings(2), ids=[9])
         assert gallery.remove([7]) == 1 and len(gallery) == 8
         assert gallery.add(make_embeddings(1), ids=[7]).tolist() == [7]
@@ -241,13 +242,25 @@ def test_pages_of_a_range_are_joined():
 
     def search(queries, count, bounds):
         inside = (scores > bounds['radius']) & (scores <= bounds.get('range_filter', np.inf))
-        return [(scores[inside][:count], np.flatnonzero(inside)[:count]) for _ in queries]
+        found = np.flatnonzero(inside)[:count]
+        ids = np.pad(found, (0, count - len(found)), constant_values=-1)
+        return Hits(
+            np.tile(np.where(ids < 0, -np.inf, scores[ids]), (len(queries), 1)), np.tile(ids, (len(queries), 1))
+        )
 
-    hits = search_range(search, np.zeros((2, 4), np.float32), 1.5, page_size=4)
-    assert hits.limits.tolist() == [0, 6, 12] and hits.ids.tolist() == [0, 1, 2, 3, 4, 5] * 2
-    assert hits.scores.tolist() == [5, 4, 4, 4, 3, 2] * 2
+    hits = search_range(search, np.zeros((70, 4), np.float32), 1.5, page_size=4)
+    assert hits.limits.tolist() == list(range(0, 421, 6)) and hits.ids.tolist() == [0, 1, 2, 3, 4, 5] * 70
+    assert hits.scores.tolist() == [5, 4, 4, 4, 3, 2] * 70
     with pytest.raises(RetrievalError, match='tighter radius'):
         search_range(search, np.zeros((1, 4), np.float32), 1.5, page_size=3)
+
+
+def test_candidates_are_ranked_by_their_exact_scores():
+    vectors = np.arange(5, dtype=np.float32)[:, None]
+    candidates = Hits(np.zeros((2, 4), np.float32), np.array([[3, 1, 4, -1], [-1, -1, -1, -1]]))
+    hits = exact_hits(np.array([[3], [3]], np.float32), candidates, 2, 'l2', lambda ids: vectors[ids])
+    assert hits.ids.tolist() == [[3, 4], [-1, -1]] and hits.scores[0].tolist() == [0, 1]
+    assert np.isinf(hits.scores[1]).all()
 
 
 @pytest.mark.parametrize(
