@@ -278,9 +278,7 @@ def plan_add(
         raise RetrievalError(
             f'id {min(taken)} is there already ({len(taken)} of {len(ids)} are): use update() to change rows'
         )
-    fits = state.patch_shape == (None if patches is None else list(np.shape(patches)[1:]))
-    is_empty = not fits and not collection.count(state.hidden)
-    kept = check_patches(patches, len(ids), state.patch_shape, is_empty)
+    kept = check_patches(patches, len(ids), state.patch_shape, lambda: not collection.count(state.hidden))
     metadata, columns = name_columns(records, state.columns)
     # Before anything is sent: a row that Milvus cannot take must not stop an add in its middle.
     rows = [record_row(*parts) for parts in zip(records, ids.tolist(), metadata)]
@@ -307,7 +305,7 @@ def plan_update(
         RetrievalError: If an id is not there, or Milvus cannot take a row.
     """
     read_rows(collection, ids, (), state.hidden)
-    kept = None if patches is None else check_patches(patches, len(ids), state.patch_shape, False)
+    kept = None if patches is None else check_patches(patches, len(ids), state.patch_shape, lambda: False)
     metadata, columns = name_columns(records or [], state.columns)
     changes: list[dict] = [{} for _ in ids]
     if records is not None:
