@@ -7,12 +7,10 @@ _EXPORTS = {
     'RetrievalError': 'errors',
     'VectorIndex': 'index',
     'create_gallery': 'gallery',
+    'evaluate_embeddings': 'evaluation',
+    'evaluate_ranking': 'evaluation',
     'exact_search': 'vectors',
-    'mean_average_precision': 'metrics',
-    'mean_average_precision_at_r': 'metrics',
     'open_gallery': 'gallery',
-    'r_precision': 'metrics',
-    'recall_at_k': 'metrics',
 }
 
 __all__ = list(_EXPORTS)

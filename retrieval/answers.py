@@ -18,6 +18,10 @@ _HEADS = ('rank', 'score', 'id', 'label', 'path')
 class SearchHit:
     """A row of the gallery that was found.
 
+    Example:
+        >>> best = result.hits[0]
+        >>> print(best.score, best.record.path)
+
     Attributes:
         rank: 1 for the best.
         score: Cosine similarity (-1 to 1) or inner product, the larger the better; for metric ``'l2'`` the squared

@@ -1,4 +1,4 @@
-"""Quality of a ranking, computed from the labels of ranked neighbours; one table has every metric by its name."""
+"""Quality of rankings: one table has every metric by its name."""
 
 from __future__ import annotations
 
@@ -84,75 +84,6 @@ def metrics_of(ks: Sequence[int], whole_ranking: bool = True) -> dict[str, Ranki
     return chosen | {name: one for name, one in METRICS.items() if whole_ranking or one.depth(1, 2) < 2}
 
 
-def recall_at_k(neighbor_labels: np.ndarray, query_labels: np.ndarray, ks: Sequence[int] = (1,)) -> dict[int, float]:
-    """Share of queries that have a relevant neighbour among their first k (Recall@k of metric learning).
-
-    Args:
-        neighbor_labels: Integers, (n, r), labels of each query's neighbours, best first, the query itself left out.
-        query_labels: Integers, (n,).
-        ks: Values of k, 1 <= k <= r.
-
-    Returns:
-        Recall for each k, 0 to 1.
-
-    Raises:
-        ValueError: If there are no queries, shapes do not belong together, or a k is out of range.
-    """
-    relevant = _relevant(neighbor_labels, query_labels)
-    if any(not 1 <= k <= relevant.shape[1] for k in ks):
-        raise ValueError(
-            f'every k must be from 1 to the {relevant.shape[1]} neighbors that were given, got {tuple(ks)}'
-        )
-    return {k: float(relevant[:, :k].any(axis=1).mean()) for k in ks}
-
-
-def mean_average_precision_at_r(
-    neighbor_labels: np.ndarray, query_labels: np.ndarray, num_relevant: np.ndarray
-) -> float:
-    """MAP@R, see :func:`average_precisions_at_r` and :func:`mean_score`."""
-    return mean_score('MAP@R', neighbor_labels, query_labels, num_relevant)
-
-
-def r_precision(neighbor_labels: np.ndarray, query_labels: np.ndarray, num_relevant: np.ndarray) -> float:
-    """R-Precision, see :func:`precisions_at_r` and :func:`mean_score`."""
-    return mean_score('R-Precision', neighbor_labels, query_labels, num_relevant)
-
-
-def mean_average_precision(neighbor_labels: np.ndarray, query_labels: np.ndarray, num_relevant: np.ndarray) -> float:
-    """mAP over the whole ranking, see :func:`average_precisions` and :func:`mean_score`."""
-    return mean_score('mAP', neighbor_labels, query_labels, num_relevant)
-
-
-def mean_score(metric: str, neighbor_labels: np.ndarray, query_labels: np.ndarray, num_relevant: np.ndarray) -> float:
-    """Mean of a metric over the queries that have an answer.
-
-    Args:
-        metric: A key of :data:`METRICS`.
-        neighbor_labels: Integers, (n, r), labels of each query's neighbours, best first, the query itself left out.
-        query_labels: Integers, (n,).
-        num_relevant: Integers, (n,), how many images are relevant to each query, itself left out. Queries with none
-            have no answer and do not count.
-
-    Returns:
-        0 to 1.
-
-    Raises:
-        ValueError: If shapes do not belong together, no query has an answer, or there are too few neighbours.
-    """
-    relevant = _relevant(neighbor_labels, query_labels)
-    num_relevant = np.asarray(num_relevant)
-    if num_relevant.shape != (len(relevant),):
-        raise ValueError(f'num_relevant must have shape ({len(relevant)},), got {num_relevant.shape}')
-    if not (num_relevant > 0).any():
-        raise ValueError('no query has a relevant image')
-    needed = METRICS[metric].depth(int(num_relevant.max()), relevant.shape[1])
-    if needed > relevant.shape[1]:
-        raise ValueError(
-            f'{metric} needs {needed} neighbors per query, but {relevant.shape[1]} were given: search with a larger k'
-        )
-    return float(np.nanmean(METRICS[metric].scores(relevant, num_relevant)))
-
-
 def _recall(k: int) -> RankingMetric:
     def scores(relevant: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
         return np.where(num_relevant > 0, relevant[:, :k].any(axis=1), np.nan)
@@ -163,16 +94,3 @@ def _recall(k: int) -> RankingMetric:
 def _divide(sums: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
     quotients = np.full(len(sums), np.nan)
     return np.divide(sums, num_relevant, out=quotients, where=num_relevant > 0)
-
-
-def _relevant(neighbor_labels: np.ndarray, query_labels: np.ndarray) -> np.ndarray:
-    """Whether each neighbour has its query's label, bool (n, r)."""
-    neighbor_labels, query_labels = np.asarray(neighbor_labels), np.asarray(query_labels)
-    if neighbor_labels.ndim != 2 or query_labels.shape != neighbor_labels.shape[:1]:
-        raise ValueError(
-            f'neighbor_labels must be (n, r) and query_labels (n,), got {neighbor_labels.shape} and '
-            f'{query_labels.shape}'
-        )
-    if 0 in neighbor_labels.shape:
-        raise ValueError('at least one query and one neighbor are needed')
-    return neighbor_labels == query_labels[:, None]

@@ -20,6 +20,10 @@ _NAMED_CLASSES = 3
 class ClassScores:
     """How well the images of one class find each other.
 
+    Example:
+        >>> worst = report.classes[0]
+        >>> print(worst.name, worst.metrics['Recall@1'])
+
     Attributes:
         name: Name of the class.
         num_queries: Number of its images that are queries.

@@ -13,7 +13,7 @@ Labels = np.ndarray | Sequence[int | str | None]
 
 
 class LabelCodes(NamedTuple):
-    """Classes of queries and gallery, numbered from 0.
+    """Classes of queries and gallery, numbered from 0; see :func:`encode_labels`.
 
     Attributes:
         queries: int64, (m,); -1 for a query without a label.

@@ -57,6 +57,10 @@ class Record:
 class Fingerprint:
     """Identifies the model that made embeddings; embeddings with different fingerprints cannot be compared.
 
+    Example:
+        >>> Fingerprint('w1', 'c1', 'p1').differences(Fingerprint('w2', 'c1', 'p1'))
+        ['weights']
+
     Attributes:
         weights: Hash of the weights, hexadecimal; empty if unknown.
         config: Hash of the model's config; empty if unknown.
@@ -77,6 +81,10 @@ class Fingerprint:
 @dataclass
 class Manifest:
     """What made a gallery and what it consists of.
+
+    Example:
+        >>> manifest = gallery.manifest
+        >>> print(manifest.counts['rows'], manifest.spaces, manifest.origin.get('config'))
 
     Attributes:
         format_version: Version of the file format.

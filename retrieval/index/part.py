@@ -28,6 +28,10 @@ _COUNT_AT = 8  # in the header of an IndexFlat: fourcc, dimension (int32), numbe
 class Part:
     """A batch of rows that never changes; a removed row is one that is not ``alive``.
 
+    Example:
+        >>> part = make_part(embeddings, np.arange(len(embeddings)), 'ip')
+        >>> VectorIndex(part.vectors.d, 'ip', [part]).search(queries, 5)
+
     Attributes:
         ids: int64, (n,), each once.
         vectors: ``faiss.IndexFlat`` with the rows, unit length for ``'cosine'``; may be memory-mapped.

@@ -22,6 +22,10 @@ from .presets import choose_preset
 class RowFilter:
     """Rows that a filter lets through, found once and used for many searches of the same index.
 
+    Example:
+        >>> allowed = index.select([3, 5, 8])
+        >>> index.search(queries, 2, allowed=allowed)
+
     Attributes:
         masks: For each part, bool (n,).
         parts: Tokens of the parts, which tell a filter of another index.

@@ -77,7 +77,7 @@ def rerank(
         gallery: What was searched.
         queries: float32, (m, d), or one such array for each space.
         hits: (m, c), what ``gallery.search`` returned for them.
-        method: One of :data:`METHODS`.
+        method: A key of :data:`METHODS`.
         space: As it was given to the search.
         query_patches: float16 or float32, (m, O, C), selected patches of the queries, for ``'region'``.
         where: Filter of the search, for the second search of ``'query-expansion'``.

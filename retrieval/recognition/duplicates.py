@@ -21,6 +21,10 @@ _READ = 10_000
 class DuplicateGroup:
     """Images that are the same, or nearly.
 
+    Example:
+        >>> for group in find_duplicates(gallery, threshold=0.98):
+        ...     print(group.kind, [record.path for record in group.records])
+
     Attributes:
         kind: ``'equal'``: files with the same bytes; ``'similar'``: connected by similar embeddings.
         records: Two or more, by ascending id.

@@ -23,8 +23,12 @@ Group = tuple[str, ...]
 class Candidate:
     """A class among the neighbours of a query.
 
+    Example:
+        >>> best = recognition.candidates[0]
+        >>> print(best.label, best.share)
+
     Attributes:
-        label: Class.
+        label: Name of the class.
         share: Its part of the votes, 0 to 1.
         similarity: Similarity of its nearest image, see :func:`similarities`.
     """
@@ -37,6 +41,10 @@ class Candidate:
 @dataclass(frozen=True)
 class Recognition:
     """What a query was recognised as.
+
+    Example:
+        >>> for recognition in recognizer.recognize(embeddings):
+        ...     print(recognition.label or 'unknown', recognition.confidence)
 
     Attributes:
         label: Class; its group where the class is uncertain; None for unknown.
@@ -102,13 +110,7 @@ class Recognizer:
         self.where = where
 
     def recognize(self, queries: Embeddings) -> list[Recognition]:
-        """Recognise images.
-
-        Args:
-            queries: float32, (m, d), or one such array for each space.
-
-        Returns:
-            One per query, in order.
+        """Recognise images by their embeddings, float32 (m, d), or one such array for each space.
 
         Raises:
             RetrievalError: If the queries do not fit the gallery.
@@ -137,14 +139,7 @@ class Recognizer:
         return self.gallery.search(queries, k, space=self.space, where=where, transformed=True)
 
     def labels(self, ids: np.ndarray) -> np.ndarray:
-        """Labels of rows of the gallery.
-
-        Args:
-            ids: int64, any shape; -1 for none.
-
-        Returns:
-            Objects, same shape: str, or None where there is no row or no label.
-        """
+        """Labels of rows of the gallery by their ids, of any shape; None for an id of -1 and for a row without one."""
         numbers, places = np.unique(ids, return_inverse=True)
         names = np.full(len(numbers), None, object)
         found = numbers >= 0
@@ -153,12 +148,7 @@ class Recognizer:
         return names[places].reshape(ids.shape)
 
     def vote(self, hits: Hits, names: np.ndarray, level: int = 0) -> tuple[Votes, list[Group]]:
-        """Vote of neighbours on the groups of a level.
-
-        Args:
-            hits: (m, k), neighbours.
-            names: Their labels, see :meth:`labels`.
-            level: Steps above the classes.
+        """Vote of neighbours, with their labels, on the groups that many steps above the classes.
 
         Returns:
             The vote, and what each of its codes stands for: the way from the coarsest group.
@@ -196,14 +186,9 @@ class Recognizer:
 
 
 def similarities(scores: np.ndarray, metric: str) -> np.ndarray:
-    """Scores as similarities, the larger the more alike.
+    """Scores of a search as similarities, the larger the more alike; -inf where there is no hit.
 
-    Args:
-        scores: Floating point, any shape, of a search; infinite where there is no hit.
-        metric: ``'cosine'`` and ``'ip'``: the score itself; ``'l2'``: ``1 / (1 + squared distance)``.
-
-    Returns:
-        float64, same shape; -inf where there is no hit.
+    They are the scores themselves for ``'cosine'`` and ``'ip'``, and ``1 / (1 + squared distance)`` for ``'l2'``.
     """
     scores = np.asarray(scores, np.float64)
     if metric != 'l2':
@@ -213,6 +198,10 @@ def similarities(scores: np.ndarray, metric: str) -> np.ndarray:
 
 class Votes(NamedTuple):
     """Classes among the neighbours of each query, that with the largest share first.
+
+    Example:
+        >>> votes = knn_vote(similarities, codes)
+        >>> votes.codes[0, 0], votes.shares[0, 0]  # the best class of the first query
 
     Attributes:
         codes: int64, (m, c), classes; -1 where a query has fewer.

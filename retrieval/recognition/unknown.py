@@ -92,6 +92,10 @@ def _check(confidences: np.ndarray, name: str) -> np.ndarray:
 class LevelCalibration:
     """How well support tells known from unknown at one level of the taxonomy.
 
+    Example:
+        >>> levels = calibrate(recognizer)
+        >>> recognizer.thresholds = [level.threshold for level in levels]
+
     Attributes:
         level: 0 for classes, 1 for their parents and so on.
         threshold: Chosen least support.
