@@ -8,6 +8,7 @@ import argparse
 import inspect
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 import yaml
@@ -77,7 +78,7 @@ def facts(published: PublishedSet) -> str:
 def layout(published: PublishedSet) -> str:
     """The tree of files in the docstring of the set's reader."""
     lines = inspect.getdoc(published.reader).split('\n')
-    return '\n'.join(line.removeprefix('    ') for line in lines if re.match(r' +(├|└|│| +└)', line))
+    return textwrap.dedent('\n'.join(line for line in lines if re.match(r' *[├└│]', line)))
 
 
 def get_it(published: PublishedSet, data_root: str) -> str:

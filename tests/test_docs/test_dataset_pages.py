@@ -10,6 +10,8 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 from published_layouts import write_image
 
+from glsim_mm.datasets import text_list_sets
+from glsim_mm.datasets.preparation.completing import prepare
 from glsim_mm.datasets.published_sets import PUBLISHED_SETS
 
 PAGES = 'docs/reference/datasets'
@@ -43,6 +45,61 @@ def test_stale_and_missing_pages_are_written(script, root, tmp_path, monkeypatch
     assert cub.read_text() == written
     assert cars.read_text().startswith('# Stanford Cars\n') and '| images | 16,185 |' in cars.read_text()
     assert script.main(['--check']) == 0
+
+
+NEW_READER = """
+@DATASETS.register_module(force=True)
+class Mugs(FineGrainedDataset):
+    \'\'\'Mugs, in a folder with::
+
+        ├── shots/
+        └── mugs.txt                   image, label
+    \'\'\'
+
+    SIZES = dict(train=1, test=1)
+
+    def read_metainfo(self, data_root):
+        return dict(classes=('blue mug', 'red mug'))
+
+    def read_samples(self):
+        rows = read_rows(self.path('mugs.txt'), str.split)
+        return [dict(img_path=f'shots/{name}', gt_label=int(label)) for _, (name, label, split) in rows
+                if split == self.split]
+
+
+MUGS = PublishedSet('mugs', 'Mugs', Mugs, 'https://mugs.org', 'CC0.', (Source('mugs.zip', ('shots', 'mugs.txt')),),
+                    by_hand='ask')
+"""
+
+
+def test_a_new_set_is_three_edits_and_a_generated_page(script, root, tmp_path, monkeypatch):
+    """A base config, a config, and a reader with its description; a published accuracy would be the fourth file."""
+    shutil.copytree(root / 'configs', tmp_path / 'configs')
+    shutil.copytree(root / PAGES, tmp_path / PAGES)
+    base = (root / 'configs' / '_base_' / 'datasets' / 'food101.py').read_text()
+    config = (root / 'configs' / 'glsim_vit_food101.py').read_text().replace('food101.py', 'mugs.py')
+    base = base.replace('Food101Format', 'Mugs').replace('data/food-101', str(tmp_path / 'mugs'))
+    (tmp_path / 'configs' / '_base_' / 'datasets' / 'mugs.py').write_text(base)
+    (tmp_path / 'configs' / 'glsim_vit_mugs.py').write_text(re.sub('num_classes=101', 'num_classes=2', config))
+    namespace = dict(vars(text_list_sets))
+    exec(NEW_READER, namespace)
+    monkeypatch.setitem(PUBLISHED_SETS, 'mugs', namespace['MUGS'])
+    monkeypatch.setattr(script, 'FOLDER', tmp_path / PAGES)
+    monkeypatch.setattr(script, 'ROOT', tmp_path)
+    assert script.main([]) == 0
+
+    page = (tmp_path / PAGES / 'mugs.md').read_text()
+    assert page.startswith('# Mugs\n') and '| classes | 2 |' in page and '| images | 2 |' in page
+    assert 'mugs/\n├── shots/\n└── mugs.txt                   image, label\n' in page
+    assert '[Mugs](mugs.md) | 2 | 2 | none | none |' in (tmp_path / PAGES / 'README.md').read_text()
+    for number, split in enumerate(('train', 'test')):
+        write_image(tmp_path / 'mugs' / 'shots' / f'{split}.jpg')
+        with (tmp_path / 'mugs' / 'mugs.txt').open('a') as stream:
+            stream.write(f'{split}.jpg {number} {split}\n')
+    assert prepare('mugs', tmp_path / 'mugs', images=True, progress=False).is_complete
+    loaded = Config.fromfile(tmp_path / 'configs' / 'glsim_vit_mugs.py')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        assert DATASETS.build(loaded.test_dataloader.dataset)[0]['data_samples'].gt_label.tolist() == [1]
 
 
 def test_a_page_says_what_is_known(root):
