@@ -201,6 +201,7 @@ def test_config_fits_its_data_set(name, folders):
     assert ('ancestors' in dataset.metainfo) == any(key.startswith('hierarchy') for key in metrics)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', CONFIGS)
 def test_every_kind_of_config_trains_tests_and_predicts(name, folders, tmp_path):
     """As it stands, but for a smaller encoder, tiny data and one epoch; configs like one before are not trained."""

@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 
 from glsim_mm.version import __version__
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ['glsim_mm', 'retrieval', 'configs', 'tools', 'tests', 'requirements']
 CHECKOUT_ONLY = {'quickstart.sh', 'run_tests.sh', 'environment.sh'}

@@ -81,6 +81,7 @@ def test_one_image_at_a_time_equals_the_batch(golden):
         assert torch.equal(sample.selected_box.long(), golden.arrays['boxes_xyxy'][i])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'backend'), [(LOCAL[0], 'inductor'), (LOCAL[1], 'aot_eager')])
 def test_compiled_model_forward_and_backward(name, backend):
     if backend == 'inductor' and not (shutil.which('g++') or shutil.which('clang++')):

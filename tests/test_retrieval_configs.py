@@ -19,6 +19,8 @@ from published_layouts import write_image, write_inaturalist2017, write_inshop, 
 from glsim_mm.apis import build_runner
 from glsim_mm.models import FaissRetriever
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).resolve().parents[1] / 'configs' / 'retrieval'
 CONFIGS = sorted(path.name for path in FOLDER.glob('*.py'))
 CLASSES = [f'00{i}.class_{i}' for i in range(4)]

@@ -8,6 +8,8 @@ from mmengine.config import Config
 
 from glsim_mm.compat.compilation import pop_compile_options
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     'value, expected', [(None, None), (False, None), (True, {}), (dict(backend='eager'), dict(backend='eager'))]

@@ -20,6 +20,8 @@ from mmpretrain.registry import MODELS
 from PIL import Image
 from tiny_run import CLASSES, ROOT, call_tool, load_tool, write_config, write_images
 
+pytestmark = pytest.mark.slow
+
 PAGES = sorted(['README.md', *(path.relative_to(ROOT).as_posix() for path in (ROOT / 'docs').rglob('*.md'))])
 FENCE = re.compile(r'^```(bash|python)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 CONFIGS = ('glsim_vit_cub', 'my_products')

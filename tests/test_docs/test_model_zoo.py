@@ -64,6 +64,7 @@ def test_names_are_those_of_the_configs(models):
     assert [name for name, model in models.items() if not model['Config'].endswith(f'/{name}.py')] == []
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_models(models, root):
     """Counted again; entries that differ in the number of classes alone are compared by one of each kind."""
     kinds = {}

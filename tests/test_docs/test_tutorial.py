@@ -15,6 +15,7 @@ def code_cells(notebook):
     return [cell for cell in notebook['cells'] if cell['cell_type'] == 'code']
 
 
+@pytest.mark.slow
 def test_every_cell_runs(tutorial, root, tmp_path, monkeypatch):
     monkeypatch.chdir(root / 'docs')
     monkeypatch.setenv('GLSIM_TUTORIAL_DIR', str(tmp_path))

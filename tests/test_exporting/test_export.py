@@ -93,6 +93,7 @@ def test_command_line_of_the_exported_model(made, tmp_path, capsys):
     assert 'striped' in ' '.join(lines) or 'plain' in ' '.join(lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'extra, outputs, spaces',
     [
@@ -134,6 +135,7 @@ model = dict(
     assert 'selected_box' not in ExportedInferencer(tmp_path / 'model.onnx', device='cpu')(str(images))[0]
 
 
+@pytest.mark.slow
 def test_a_program_of_torch_export(made, tmp_path):
     config, weights, images, path = made
     report = export_model(load_config(config), str(weights), tmp_path / 'model.pt2')
@@ -144,6 +146,7 @@ def test_a_program_of_torch_export(made, tmp_path):
         np.testing.assert_allclose(value.detach().numpy(), wanted[name], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_weights_of_8_bits(made, tmp_path):
     config, weights, images, path = made
     report = export_model(load_config(config), str(weights), tmp_path / 'int8.onnx', int8=True)

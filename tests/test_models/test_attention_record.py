@@ -75,6 +75,7 @@ def test_masks_scales_and_slices():
     assert [matrix.shape for matrix in record[:2]] == [(1, 1, 4, 4)] * 2
 
 
+@pytest.mark.slow
 def test_compiled_encoder():
     encoder, images = small_vit(), torch.randn(1, 3, 32, 32)
     with torch.no_grad(), record_attention() as expected:

@@ -148,6 +148,7 @@ def test_sequence_weights_out_of_range(weights):
         build(sequence_weights=weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('backbone', ['GLSimViT', 'TimmViT'])
 def test_one_graph_for_both_passes_and_any_batch_size(images, backbone):
     """torch.compile with fullgraph fails at the first break; the batch size must not be part of the graph."""

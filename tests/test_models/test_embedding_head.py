@@ -191,6 +191,7 @@ def _take_gradients(rank: int, tokens: torch.Tensor, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_gradient_of_one(tokens, tmp_path):
     """Of the loss over both batches, for the encoder as for class vectors."""
     # forked: the child of a spawn would import everything again

@@ -125,6 +125,7 @@ def loader_of(dataset) -> DataLoader:
     return DataLoader(dataset, batch_size=5, sampler=sampler, collate_fn=default_collate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'prototype',
     [
@@ -404,6 +405,7 @@ def _share() -> dict:
     return dict(type='DefaultSampler', shuffle=False, round_up=False)
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_gallery_of_one(tmp_path):
     multiprocessing.start_processes(_encode, (str(tmp_path),), nprocs=2, start_method='spawn')
     files = {path.stem: torch.load(path, weights_only=True) for path in tmp_path.glob('*.pth')}

@@ -102,6 +102,7 @@ def test_names_copies_and_repeated_calls(mlps):
     assert [module.approximate for module in kept] == [m.approximate for m in plain.modules() if type(m) is nn.GELU]
 
 
+@pytest.mark.slow
 def test_compiled_and_exported(mlps):
     plain, reusing = mlps
     x = torch.randn(2, 5, 8)

@@ -245,6 +245,7 @@ def test_image_of_one_colour(selector):
     assert torch.isfinite(sample.pred_score).all() and torch.isfinite(sample.selected_box).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'selector', [GLSimSelector, MAWSSelector, PSMSelector, SACMSelector, OracleSelector, CenterSelector]
 )
@@ -262,6 +263,7 @@ def test_compiles_without_breaks(selector):
         torch.testing.assert_close(compiled(images), forward(images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ['components', 'windows'])
 def test_several_regions_compile_without_breaks(method):
     model = build_model(GLSimSelector, num_regions=2, region_method=method).eval()

@@ -150,6 +150,7 @@ def test_half_precision_scores():
         assert torch.equal(boxes, region_boxes(scores.float(), indices, **place, method=method))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ['components', 'windows'])
 def test_compiles_and_traces_in_one_graph_for_any_scores_and_batch(method):
     def regions(scores):

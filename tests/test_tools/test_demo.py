@@ -16,6 +16,8 @@ from glsim_mm.apis.dataset_pictures import SHEET
 from glsim_mm.datasets.demo_set import DemoSettings, render_demo
 from glsim_mm.errors import GLSimError
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = ['glsim_vit_demo.py', 'vit_demo.py']
 
 

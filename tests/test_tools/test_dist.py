@@ -33,6 +33,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint_file(path)['state_dict']
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_step_of_one(tiny_images, tmp_path, port):
     config = write_config(tmp_path / 'tiny_dist.py', tiny_images)
     call_tool('train', config, '--work-dir', tmp_path / 'start', '--cfg-options', 'train_cfg.max_epochs=1')
@@ -54,6 +55,7 @@ def test_two_processes_take_the_step_of_one(tiny_images, tmp_path, port):
     assert sum(value > 0 for value in gradient.values()) > len(gradient) * 0.9
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_metrics_of_one(tiny_images, tmp_path, port):
     config = write_config(tmp_path / 'tiny_dist_test.py', tiny_images)
     call_tool('train', config, '--work-dir', tmp_path / 'work', '--cfg-options', 'train_cfg.max_epochs=1')
@@ -66,6 +68,7 @@ def test_two_processes_find_the_metrics_of_one(tiny_images, tmp_path, port):
     assert double['accuracy/top1'] == single['accuracy/top1']
 
 
+@pytest.mark.slow
 def test_two_nodes_take_the_step_of_one_process(tiny_images, tmp_path, port):
     config = write_config(tmp_path / 'tiny_nodes.py', tiny_images)
     single, node = (options(size) for size in (8, 4))
@@ -93,6 +96,7 @@ print('threads:', *[name for name in names if 'gloo' in name])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='threads are counted in /proc')
 def test_no_thread_of_the_process_group_is_left(tiny_images, tmp_path, port):
     # A thread that frees a tensor while the interpreter ends aborts the process, now and then.

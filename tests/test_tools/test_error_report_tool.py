@@ -24,6 +24,7 @@ def without_metrics(html: str) -> str:
     return re.sub(r'<h2>Metrics.*?</section>', '', html, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_two_processes_report_what_one_does(checkpoint, tiny_images, tmp_path, port):
     config = write_config(tmp_path / 'tiny_reporting.py', tiny_images)
     single, double = tmp_path / 'single.html', tmp_path / 'double.html'

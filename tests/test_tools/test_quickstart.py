@@ -62,6 +62,7 @@ def test_no_suitable_python_is_one_line(root, tmp_path):
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_virtual_environment_is_made_once_and_installed_into_when_requirements_change(root, tmp_path):
     """With a stand-in project without dependencies, in a folder with a space, so that nothing is fetched."""
     project = tmp_path / 'a project'
@@ -103,6 +104,7 @@ def _quickstart(root, folder):
     return run_bash(root / QUICKSTART, *arguments, cwd=folder, PATH=path, GLSIM_NO_INSTALL=1)
 
 
+@pytest.mark.slow
 def test_run_ends_with_a_table_and_pictures(quick_run):
     results, result = quick_run
     assert result.returncode == 0, result.stderr
@@ -116,12 +118,14 @@ def test_run_ends_with_a_table_and_pictures(quick_run):
     assert list(pictures.iterdir())
 
 
+@pytest.mark.slow
 def test_progress_reaches_the_terminal_and_the_log_does_not(quick_run):
     _, result = quick_run
     assert re.search(r'training: (\d+) of \1 iterations, .*epoch 1, loss', result.stderr)
     assert 'mmengine - INFO' not in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_second_run_repeats_nothing_and_says_the_same(root, quick_run):
     results, first = quick_run
     checkpoint = results / 'glsim_vit_demo' / 'epoch_1.pth'
@@ -133,6 +137,7 @@ def test_second_run_repeats_nothing_and_says_the_same(root, quick_run):
     assert checkpoint.stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_interrupted_run_goes_on_from_its_checkpoint(root, quick_run):
     results, _ = quick_run
     metrics = json.loads((results / 'vit_demo' / 'metrics.json').read_text())

@@ -128,6 +128,7 @@ def leave_shard(paths: list[Path], config: Path, checkpoint: Path, folder: Path)
         add_to_shard(shard, encoder.encode(paths))
 
 
+@pytest.mark.slow
 def test_several_processes_go_on_where_another_number_stopped(model_files, tmp_path, port):
     config, checkpoint, images = model_files
     options = dict(device='cpu', num_workers=0, progress=False)

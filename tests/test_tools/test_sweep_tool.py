@@ -26,6 +26,8 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
+pytestmark = pytest.mark.slow
+
 @HOOKS.register_module()
 class WaitOnceHook(Hook):
     priority = 'LOWEST'

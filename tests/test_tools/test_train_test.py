@@ -60,6 +60,7 @@ def test_training_writes_checkpoints_and_log(trained):
     assert any(not torch.equal(value, second[name]) for name, value in first.items())
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_uninterrupted_run(trained, interrupted, tiny_images, tmp_path):
     config = write_config(tmp_path / 'tiny_trained.py', tiny_images)
     command = [sys.executable, ROOT / 'tools' / 'train.py', config, '--work-dir', interrupted, '--resume']
@@ -227,6 +228,7 @@ def test_traceback_on_demand_and_for_bugs(tiny_images, tmp_path, monkeypatch):
         call_tool('train', config, '--work-dir', tmp_path / 'work', *options)
 
 
+@pytest.mark.slow
 def test_user_mistake_of_a_real_command(tiny_images, tmp_path):
     """One line on stderr in a real process, where libraries may warn on import."""
     config = write_config(tmp_path / 'tiny_real.py', tiny_images)

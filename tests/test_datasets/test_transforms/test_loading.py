@@ -126,6 +126,7 @@ def test_data_set_takes_other_photos(tmp_path):
     assert dataset.pipeline.transforms[0].num_unreadable >= len(unreadable_files())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('start_method, num_workers', [('fork', 2), ('spawn', 1)])
 def test_worker_processes_share_the_count(tmp_path, start_method, num_workers):
     dataset = folder_with_bad_photos(tmp_path)

@@ -11,6 +11,8 @@ from retrieval.errors import RetrievalError
 from retrieval.gallery import Record, create_gallery, open_gallery
 from retrieval.gallery.database import Database
 
+pytestmark = pytest.mark.slow
+
 DIMENSION = 8
 MAX_STEPS = 60
 

@@ -8,6 +8,8 @@ import pytest
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, Record, create_gallery, open_gallery
 
+pytestmark = pytest.mark.slow
+
 MODEL = Fingerprint('a' * 64, 'b' * 64, 'c' * 64)
 
 
