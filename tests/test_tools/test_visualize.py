@@ -164,12 +164,12 @@ def test_encoder_runs_once_and_selections_equal_the_models(cfg, checkpoint):
 @pytest.mark.parametrize(
     'arguments, expected',
     [
-        (['--selectors', 'rolout'], 'there is no selector rolout; did you mean rollout?'),
+        (['--selectors', 'rolout'], "there is no selector 'rolout'; did you mean rollout?"),
         (['--selectors', 'oracle'], 'OracleSelector needs annotated boxes'),
         (['--selectors', 'gls', '--html', 'r.html'], 'leave out --html'),
         (['--only-mistakes', '--mistakes-first'], 'not allowed with'),
         (['--colormap', 'jet'], "invalid choice: 'jet'"),
-        (['--num', '-1'], '--num must be 0 or more'),
+        (['--num', '-1'], '--num: must be 0 or more'),
         (['--panel-side', '40'], '--panel-side must be 96 to 2048'),
         (['--cfg-options', 'test_dataloader.dataset.data_root=nowhere'], 'nowhere'),
     ],
