@@ -144,7 +144,7 @@ def test_your_own_set_works_as_it_is_written(root, tmp_path):
     """Both files of the overview load, and their data sets read the table that stands there."""
     text = (root / 'docs' / 'reference' / 'datasets' / 'README.md').read_text(encoding='utf-8')
     shutil.copytree(root / 'configs' / '_base_', tmp_path / 'configs' / '_base_')
-    files = re.findall(r'```python\n# (configs/\S+\.py)\n(.*?)```', text, flags=re.DOTALL)
+    files = re.findall(r'```python\n#[^\n]*?(configs/\S+\.py)\n(.*?)```', text, flags=re.DOTALL)
     assert [file for file, _ in files] == ['configs/_base_/datasets/mugs.py', 'configs/glsim_vit_mugs.py']
     for file, code in files:
         (tmp_path / file).write_text(code)
@@ -166,7 +166,7 @@ def test_your_own_set_works_as_it_is_written(root, tmp_path):
 def test_split_by_classes_works_as_it_is_written(root):
     """Its three names, with the data sets' classes and arguments, are those of the ready configs."""
     text = (root / 'docs' / 'reference' / 'datasets' / 'README.md').read_text(encoding='utf-8')
-    (code,) = re.findall(r'```python\n(splits = .*?)```', text, flags=re.DOTALL)
+    (code,) = re.findall(r'```python\n(?:#[^\n]*\n)?(splits = .*?)```', text, flags=re.DOTALL)
     namespace: dict = {}
     exec(code, namespace)
     ready = Config.fromfile(root / 'configs' / '_base_' / 'datasets' / 'class_disjoint' / 'cub.py')
