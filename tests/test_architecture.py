@@ -16,15 +16,6 @@ HEAVY = {
     'mmseg', 'onnx', 'onnxruntime', 'onnxscript', 'openvino', 'pooch', 'pyarrow', 'pymilvus', 'pytorch_metric_learning',
     'resource', 'safetensors', 'scipy', 'timm', 'torch', 'torchvision', 'turbojpeg',
 }  # fmt: skip
-# Being moved to the top of their files.
-KNOWN = {
-    'glsim_mm.models.retrievers.prototypes -> retrieval.gallery',
-    'retrieval.evaluation.locations -> retrieval.gallery',
-    'retrieval.evaluation.locations -> retrieval.gallery.conditions',
-    'retrieval.ranking.augmentation -> retrieval.gallery',
-    'retrieval.gallery.lock -> filelock',
-    'retrieval.gallery.conditions -> json',
-}
 
 
 def find_modules() -> dict[str, Path]:
@@ -92,7 +83,7 @@ def find_needless_waits(name: str, imports: Imports, loaded: frozenset[str]) -> 
 
 def test_imports_wait_for_a_call_only_where_they_load_something_heavy():
     found = [line for name in MODULES for line in find_needless_waits(name, imports_of(name), loads(name))]
-    assert set(found) <= KNOWN
+    assert found == []
 
 
 @pytest.mark.parametrize(

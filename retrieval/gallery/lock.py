@@ -8,6 +8,8 @@ import platform
 from datetime import datetime, timezone
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from ..errors import RetrievalError
 
 _LOCK_FILE, _HOLDER_FILE = 'write.lock', 'writer.json'
@@ -28,8 +30,6 @@ class WriteLock:
     """
 
     def __init__(self, root: Path) -> None:
-        from filelock import FileLock, Timeout
-
         self._holder = root / _HOLDER_FILE
         self._lock = FileLock(str(root / _LOCK_FILE))
         try:
