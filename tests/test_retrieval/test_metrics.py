@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.metrics import METRICS, metrics_of
+from retrieval.evaluation import evaluate_ranking, format_report
+from retrieval.metrics import METRICS, RankingMetric, metrics_of
 
 
 @st.composite
@@ -74,3 +75,14 @@ def test_perfect_and_hopeless_rankings(name):
 
 def test_a_relevant_image_that_is_not_ranked_counts_as_not_found():
     assert METRICS['mAP'].scores(np.array([[True, False]]), np.array([2])).tolist() == [0.5]
+
+
+def test_a_metric_in_the_table_is_in_every_report(monkeypatch):
+    def reciprocal_ranks(relevant, num_relevant):
+        first = 1 / (1 + relevant.argmax(axis=1))
+        return np.where(num_relevant > 0, np.where(relevant.any(axis=1), first, 0), np.nan)
+
+    monkeypatch.setitem(METRICS, 'MRR', RankingMetric(reciprocal_ranks, lambda r, size: size))
+    report = evaluate_ranking(np.array([[1, 2], [2, 0], [0, 1]]), [0, 1, 0], [0, 1, 0], own_rows=[0, 1, 2])
+    assert report.metrics['MRR'] == (1 / 2 + 1) / 2 == report.classes[0].metrics['MRR']
+    assert 'MRR' in format_report(report)

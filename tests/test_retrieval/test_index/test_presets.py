@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.index import make_part
+from retrieval.index import Preset, VectorIndex, make_part
 from retrieval.index.faiss_calls import innermost, rows_of, run_search, search_parameters
 from retrieval.index.part import write_index, write_vectors
 from retrieval.index.presets import (
@@ -225,3 +225,15 @@ def test_bytes_for_people():
         '0 B', '1.02e+03 B', '1.5 KiB', '3 GiB', '5 TiB', '5.12e+03 TiB',
     ]  # fmt: skip
     assert available_memory() > 1 << 28
+
+
+def test_a_preset_in_the_table_can_be_built_and_sized(monkeypatch):
+    half_bytes = Preset(
+        'sq4', lambda n, d: 'SQ4' if n else 'Flat', lambda n, d: n * d // 2 + 8 * d, 64, False, '', '4 bits'
+    )
+    monkeypatch.setitem(PRESETS, 'sq4', half_bytes)
+    index = VectorIndex.build(X, preset='sq4')
+    assert (index.search(X[:50], 1).ids[:, 0] == np.arange(50)).all()
+    content = faiss.serialize_index(index.parts[0].approximate)
+    assert len(content) == pytest.approx(half_bytes.size(1500, 32), rel=0.05)
+    assert index_bytes('sq4', 1500, 32).disk == half_bytes.size(1500, 32) + 1500 * (32 * 4 + 8)
