@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import RetrievalError
 from ..gallery.contract import Embeddings, GalleryReader, Space
 from ..gallery.spaces import Spaces
-from ..hits import Hits
+from ..hits import Hits, best_first, exact_scores, worst_score
 from ..whitening import Whitening
 from .expansion import expand
 from .patch_regions import fit_patch_whitening, region_similarity, whiten_patches
@@ -123,7 +123,7 @@ def rerank(
     for block in _blocks(gallery, embeddings, first, spaces.weights(space), more):
         patches = None if query_patches is None else query_patches[block.rows]
         scores[block.rows] = function(gallery, block, patches, **options)
-    return _reorder(hits, scores, gallery.manifest.metric == 'l2', k)
+    return _reorder(hits, scores, gallery.manifest.metric, k)
 
 
 def _k_reciprocal(
@@ -152,9 +152,7 @@ def _query_expansion(
     metric = gallery.manifest.metric
     nearest = slice(None), slice(num_neighbors)
     queries = expand(block.queries, block.vectors[nearest], alpha, block.present[nearest], metric == 'cosine')
-    if metric == 'l2':
-        return ((queries[:, None] - block.vectors) ** 2).sum(axis=2)
-    return np.einsum('bd,brd->br', queries, block.vectors)
+    return exact_scores(queries, block.vectors, metric)
 
 
 def _region(
@@ -250,19 +248,18 @@ def _blocks(
         yield Candidates(rows, fused[rows], vectors, present, ids, hits.scores[rows])
 
 
-def _reorder(hits: Hits, scores: np.ndarray, ascending: bool, k: int) -> Hits:
+def _reorder(hits: Hits, scores: np.ndarray, metric: str, k: int) -> Hits:
     """Sort the first hits by new scores and put the rest behind them; equal ones keep their order."""
     depth = scores.shape[1]
-    worst = np.float32(np.inf if ascending else -np.inf)
+    worst = np.float32(worst_score(metric))
     scores = np.where(hits.ids[:, :depth] >= 0, scores, worst).astype(np.float32)
-    order = np.argsort(scores if ascending else -scores, axis=1, kind='stable')
-    scores, ids = np.take_along_axis(scores, order, axis=1), np.take_along_axis(hits.ids[:, :depth], order, axis=1)
+    scores, ids = best_first(scores, hits.ids[:, :depth], depth, metric)
     if depth < min(k, hits.ids.shape[1]):
         present = hits.ids[:, depth:] >= 0
         rest = np.where(present, hits.scores[:, depth:], 0)
         shift = np.where(present[:, :1], scores[:, -1:], 0) - rest[:, :1]
         scores = np.concatenate([scores, np.where(present, rest + shift, worst)], axis=1)
-        accumulate = np.maximum.accumulate if ascending else np.minimum.accumulate
+        accumulate = np.maximum.accumulate if metric == 'l2' else np.minimum.accumulate
         scores = accumulate(scores, axis=1)  # the shift may round up
         ids = np.concatenate([ids, hits.ids[:, depth:]], axis=1)
     return Hits(scores[:, :k].astype(np.float32), ids[:, :k])
