@@ -1,5 +1,8 @@
 """timm's models, tiny, with random weights large enough that every tensor matters; and GLSimViT like them."""
 
+import copy
+from functools import lru_cache
+
 import timm
 import torch
 
@@ -21,12 +24,15 @@ NAMES = {
 
 
 def build_timm(kind: str, **options):
-    """One of timm's models with random weights, in eval mode, without classifier."""
+    """One of timm's models with random weights, in eval mode, without classifier; always the same."""
+    return copy.deepcopy(_build_timm(kind, *sorted(options.items())))
+
+
+@lru_cache(maxsize=32)
+def _build_timm(kind: str, *options):
     name, tiny = NAMES[kind]
     torch.manual_seed(0)
-    model = timm.create_model(
-        name, num_classes=options.pop('num_classes', 0), dynamic_img_size=True, **{**tiny, **options}
-    )
+    model = timm.create_model(name, dynamic_img_size=True, **{**tiny, 'num_classes': 0, **dict(options)})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
