@@ -6,7 +6,7 @@ import mmpretrain.registry
 from mmengine.registry import Registry
 
 from .checkpoints.addresses import register_loaders
-from .compat.numpy_names import restore_in1d
+from .compat.old_calls import restore_in1d
 
 _REGISTERING = ('models', 'datasets', 'engine', 'evaluation')
 """Sub-packages with modules for mmpretrain's registries, each named as the one of mmpretrain that it adds to."""

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from ..compat.compilation import compile_backbone, pop_compile_options
 from ..compat.devices import fit_dataloaders, fit_mixed_precision
 from ..compat.distributed import leave_process_group, use_cpu_distributed
-from ..compat.known_warnings import ignore_known_warnings
+from ..compat.old_calls import ignore_known_warnings
 from ..errors import GLSimError
 from .config_errors import explain_config_errors
 from .confusion_report import add_confusion_pairs, check_error_report, log_confusion_pairs, write_error_report

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
-from glsim_mm.compat.numpy_names import restore_in1d
+from glsim_mm.compat.old_calls import restore_in1d
 from glsim_mm.errors import GLSimError
 from glsim_mm.models import FaissRetriever, GLSimClassifier
 from glsim_mm.models.retrievers.prototypes import VectorPrototype

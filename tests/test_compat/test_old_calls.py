@@ -5,7 +5,7 @@ import torch
 from mmpretrain.evaluation import RetrievalAveragePrecision, RetrievalRecall
 from mmpretrain.evaluation.metrics import retrieval
 
-from glsim_mm.compat.numpy_names import restore_in1d
+from glsim_mm.compat.old_calls import restore_in1d
 
 
 def test_metrics_of_mmpretrain_compute():
