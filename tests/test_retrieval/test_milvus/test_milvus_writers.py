@@ -193,6 +193,32 @@ def test_every_schedule_of_two_writers(in_memory, pair):
     assert (refused == 0) == any(job.kind == 'add' and job.ids is None for job in jobs)
 
 
+def test_a_reader_that_waits_at_any_call_sees_whole_adds(in_memory):
+    """The writer goes from any of its calls to any later one while the reader waits between two of its own."""
+
+    def look(gallery):
+        hits = gallery.search(vectors(7, 1), 50)
+        return (hits.ids >= 0).sum(), len(gallery.ids()), len(gallery)
+
+    length = number_of_calls('milvus://memory/alone', add('A'))
+    seen = set()
+    for number, (first, waits, then) in enumerate(product(range(length), range(8), range(length + 1))):
+        if then < first:
+            continue
+        location = f'milvus://memory/read_{number}'
+        start(location)
+        with open_gallery(location, writable=True) as gallery, open_gallery(location) as reading:
+            writer, reader = Actor(gallery, add('A').run), Actor(reading, look)
+            writer.run_until(first)
+            reader.run_until(waits)
+            writer.run_until(then)
+            reader.run_until()
+            assert reader.error is None
+            seen.update(reader.result)
+            writer.run_until()
+    assert seen == {6, 11}
+
+
 @pytest.mark.parametrize('pair', ['add, add', 'add, add of the same ids', 'update, update', 'update, remove'])
 def test_schedules_in_a_real_milvus(milvus_file, pair):
     jobs = PAIRS[pair]
