@@ -57,7 +57,7 @@ class MilvusReader(GalleryReader):
     def __init__(self, collection: Collection, state: State, transforms: Mapping[str, Whitening]) -> None:
         self._collection = collection
         self._state = state
-        self._spaces = Spaces(state.metric, state.spaces, dict(transforms))
+        self._spaces = Spaces(state.about.metric, state.about.spaces, dict(transforms))
 
     def _settled(self, read: Callable[[State], _T]) -> _T:
         """What ``read`` finds in a state that was the same before and after.
@@ -194,12 +194,12 @@ class MilvusReader(GalleryReader):
             expression = self._expression(where, state)
 
             def search_one(name: str, vectors: np.ndarray, count: int) -> Hits:
-                depth = (4 * count if state.preset in LOSSY_PRESETS else 0) if rescore is None else rescore
+                depth = (4 * count if state.about.preset in LOSSY_PRESETS else 0) if rescore is None else rescore
                 candidates = min(MAX_RESULTS, max(count, depth))
                 hits = self._ranked(name, vectors, candidates, expression, parameters, state)
                 if not depth:
                     return hits
-                return exact_hits(vectors, hits, count, state.metric, partial(self._vectors, state, name))
+                return exact_hits(vectors, hits, count, state.about.metric, partial(self._vectors, state, name))
 
             def search_deep(name: str, vectors: np.ndarray, count: int) -> Hits:
                 if count == MAX_RESULTS < rows:
@@ -212,7 +212,7 @@ class MilvusReader(GalleryReader):
             if not isinstance(space, Mapping):
                 return search_one(name, prepared[name], k)
             rows = self._collection.count(state.hidden)
-            return fused_search(search_deep, vectors_of, prepared, space, k, state.metric, min(rows, MAX_RESULTS))
+            return fused_search(search_deep, vectors_of, prepared, space, k, state.about.metric, min(rows, MAX_RESULTS))
 
         return self._settled(read)
 
@@ -248,8 +248,8 @@ class MilvusReader(GalleryReader):
         parameters: Mapping[str, int] | None,
         state: State,
     ) -> Hits:
-        chosen = search_parameters(state.preset, k, parameters)
-        return self._collection.search(queries, vector_field(space), k, state.metric, expression, chosen)
+        chosen = search_parameters(state.about.preset, k, parameters)
+        return self._collection.search(queries, vector_field(space), k, state.about.metric, expression, chosen)
 
     def _ids(self, state: State, where: Any) -> np.ndarray:
         found = [row['id'] for page in self._collection.scan(self._expression(where, state)) for row in page]
@@ -257,7 +257,7 @@ class MilvusReader(GalleryReader):
 
     def _vectors(self, state: State, space: str, ids: np.ndarray) -> np.ndarray:
         name = vector_field(space)
-        vectors = np.empty((len(ids), state.spaces[space]), np.float32)
+        vectors = np.empty((len(ids), state.about.spaces[space]), np.float32)
         for index, row in enumerate(read_rows(self._collection, ids, [name], state.hidden)):
             vectors[index] = row[name]
         return vectors
@@ -344,12 +344,12 @@ class MilvusWriter(MilvusReader, GalleryWriter):
         self.refresh()
         state = self._state
         self._collection.flush()
-        properties = change_properties(state.generation + 1, state.last_write)
+        properties = change_properties(state.about.generation + 1, state.last_write)
         if preset is not None:
             name, reason = choose_preset(preset, len(self), self._collection.is_lite())
-            if name != state.preset:
-                build = build_indexes(self._collection.client, state.spaces, state.metric, name)
-                self._collection.replace_indexes([vector_field(space) for space in state.spaces], build)
+            if name != state.about.preset:
+                build = build_indexes(self._collection.client, state.about.spaces, state.about.metric, name)
+                self._collection.replace_indexes([vector_field(space) for space in state.about.spaces], build)
             properties.update(preset_properties(name, reason))
         self._collection.set_properties(properties)
         self.refresh()

@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 from ..errors import RetrievalError
-from ..gallery.contract import Fingerprint
+from ..gallery.contract import Fingerprint, Manifest
 from ..whitening import Whitening
 from .collection import Collection, MilvusLocation, parse_location
 from .milvus_gallery import MilvusReader, MilvusWriter
-from .state import CLEAR_UP, State, new_properties, read_state
+from .state import CLEAR_UP, FORMAT, State, new_properties, read_state
 from .stored_rows import MAX_TEXT_BYTES, build_indexes, build_schema, choose_preset, vector_field
 
 _CHUNK = MAX_TEXT_BYTES // 4 * 4
@@ -55,17 +55,21 @@ def create_backend(
             raise RetrievalError(f'{place} is there already: open it, or choose another name')
         _check_spaces(collection, dimensions)
         name, reason = choose_preset(preset, expected_rows, collection.is_lite())
-        state = State(
+        about = Manifest(
+            format_version=FORMAT,
             created=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-            fingerprint=None if fingerprint is None else asdict(fingerprint),
+            fingerprint=fingerprint,
             metric=metric,
             spaces=dimensions,
             input_dimensions={**dimensions, **{space: one.input_dimension for space, one in transforms.items()}},
-            transformed=list(transforms),
-            origin=dict(origin),
             preset=name,
             preset_reason=reason,
+            counts={},
+            generation=0,
+            files={},
+            origin=dict(origin),
         )
+        state = State(about, list(transforms))
         save_transforms(place, transforms)
         collection.create(build_schema(collection.client, dimensions), new_properties(state))
         _load(collection, state)
@@ -114,10 +118,10 @@ def _check_spaces(collection: Collection, spaces: Mapping[str, int]) -> None:
 
 def _load(collection: Collection, state: State) -> None:
     def build(names: list[str]) -> Any:
-        spaces = {space: size for space, size in state.spaces.items() if vector_field(space) in names}
-        return build_indexes(collection.client, spaces, state.metric, state.preset)
+        spaces = {space: size for space, size in state.about.spaces.items() if vector_field(space) in names}
+        return build_indexes(collection.client, spaces, state.about.metric, state.about.preset)
 
-    collection.load([vector_field(space) for space in state.spaces], build)
+    collection.load([vector_field(space) for space in state.about.spaces], build)
 
 
 def save_transforms(location: MilvusLocation, transforms: Mapping[str, Whitening]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -104,41 +105,24 @@ def process_identity(process: int) -> str:
 
 @dataclass(frozen=True)
 class State:
-    """A gallery's definition and what its writers have noted.
+    """What the properties of a collection say.
 
     Attributes:
-        created: Time of creation, ISO 8601.
-        fingerprint: Fields of the model's fingerprint; None without one.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        spaces: Name -> dimension, in order.
-        input_dimensions: Name -> dimension of embeddings before a transform.
+        about: The manifest, without the number of rows. ``generation`` counts writes; two that end together may count
+            as one.
         transformed: Spaces whose embeddings are whitened.
-        origin: Free text by key.
-        preset: Preset of the index.
-        preset_reason: Why, in one sentence.
-        columns: Metadata column -> type.
-        generation: Number of writes so far; two that end together may count as one.
+        columns: Type of each metadata column.
         last_write: Number of the write that ended last, which never occurs twice.
         patch_shape: O and C of the patches of every row; None without patches.
         notes: Writes that have begun and not ended.
-        format: Version of the way that all this is stored.
     """
 
-    created: str
-    fingerprint: dict | None
-    metric: str
-    spaces: dict[str, int]
-    input_dimensions: dict[str, int]
-    transformed: list[str] = field(default_factory=list)
-    origin: dict[str, str] = field(default_factory=dict)
-    preset: str = 'flat'
-    preset_reason: str = ''
+    about: Manifest
+    transformed: list[str]
     columns: dict[str, str] = field(default_factory=dict)
-    generation: int = 0
     last_write: int = 0
     patch_shape: list[int] | None = None
     notes: tuple[Note, ...] = ()
-    format: int = FORMAT
 
     @property
     def hidden(self) -> str:
@@ -147,33 +131,31 @@ class State:
         return f'write_number not in [{", ".join(numbers)}]' if numbers else ''
 
     def manifest(self, count: int) -> Manifest:
-        """The manifest of a gallery with so many rows; Milvus keeps its files to itself, so that none are listed."""
-        return Manifest(
-            format_version=self.format,
-            created=self.created,
-            fingerprint=None if self.fingerprint is None else Fingerprint(**self.fingerprint),
-            metric=self.metric,
-            spaces=dict(self.spaces),
-            input_dimensions=dict(self.input_dimensions),
-            preset=self.preset,
-            preset_reason=self.preset_reason,
-            counts={'rows': count},
-            generation=self.generation,
-            files={},
-            origin=dict(self.origin),
-        )
+        """The manifest of a gallery with so many rows."""
+        manifest = deepcopy(self.about)
+        manifest.counts['rows'] = count
+        return manifest
 
 
 def definition_properties(state: State) -> dict[str, str]:
     """Properties that say what made a gallery."""
-    names = ('created', 'fingerprint', 'metric', 'input_dimensions', 'transformed', 'origin')
-    definition = {'format': FORMAT, 'spaces': list(state.spaces.items())}
-    return {'gallery.definition': json.dumps({**definition, **{name: getattr(state, name) for name in names}})}
+    about = state.about
+    definition = {
+        'format': FORMAT,
+        'created': about.created,
+        'fingerprint': None if about.fingerprint is None else asdict(about.fingerprint),
+        'metric': about.metric,
+        'spaces': list(about.spaces.items()),
+        'input_dimensions': about.input_dimensions,
+        'transformed': state.transformed,
+        'origin': about.origin,
+    }
+    return {'gallery.definition': json.dumps(definition)}
 
 
 def new_properties(state: State) -> dict[str, str]:
     """Properties of a new gallery."""
-    preset = preset_properties(state.preset, state.preset_reason)
+    preset = preset_properties(state.about.preset, state.about.preset_reason)
     return {**definition_properties(state), **preset, **change_properties(0, 0), **patch_properties(None)}
 
 
@@ -211,13 +193,26 @@ def read_state(properties: dict[str, str], location: MilvusLocation) -> State:
             'migrate the gallery with the version that wrote it'
         )
     preset, reason = json.loads(properties['gallery.preset'])
-    filled = sorted((key, value) for key, value in properties.items() if value)
-    return State(
-        **{**definition, 'spaces': dict(definition['spaces'])},
+    fingerprint = definition['fingerprint']
+    about = Manifest(
+        format_version=definition['format'],
+        created=definition['created'],
+        fingerprint=None if fingerprint is None else Fingerprint(**fingerprint),
+        metric=definition['metric'],
+        spaces=dict(definition['spaces']),
+        input_dimensions=definition['input_dimensions'],
         preset=preset,
         preset_reason=reason,
-        columns={key[len(_COLUMN) :]: kind for key, kind in filled if key.startswith(_COLUMN)},
+        counts={},
         generation=int(properties['gallery.generation']),
+        files={},  # Milvus keeps its files to itself
+        origin=definition['origin'],
+    )
+    filled = sorted((key, value) for key, value in properties.items() if value)
+    return State(
+        about,
+        definition['transformed'],
+        columns={key[len(_COLUMN) :]: kind for key, kind in filled if key.startswith(_COLUMN)},
         last_write=int(properties.get('gallery.last_write', 0)),
         patch_shape=json.loads(properties['gallery.patch_shape']),
         notes=tuple(Note.from_json(key, value) for key, value in filled if key.startswith(NOTE) or key == _OLD_NOTE),

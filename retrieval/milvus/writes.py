@@ -171,7 +171,7 @@ class Writes:
         )
         begun = False
         try:
-            upgrade = definition_properties(state) if state.format < FORMAT else {}
+            upgrade = definition_properties(state) if state.about.format_version < FORMAT else {}
             self._collection.set_properties({note.key: note.to_json(), **upgrade})
             now = self._read()
             self._refuse_conflicts(note, now)
@@ -180,7 +180,7 @@ class Writes:
                 return False
             begun = True
             plan.send(note.number)
-            generation = self._check(note).generation + 1
+            generation = self._check(note).about.generation + 1
             end = change_properties(generation, note.number, plan.columns)
             if plan.kind == 'add':
                 end.update(patch_properties(plan.patch_shape))
@@ -192,7 +192,9 @@ class Writes:
                 raise RetrievalError(f'{error}; {left}: run the {plan.kind} again') from error
             raise
         if upgrade:
-            _logger.warning('%s had format %d and now has %d', self._collection.location, state.format, FORMAT)
+            _logger.warning(
+                '%s had format %d and now has %d', self._collection.location, state.about.format_version, FORMAT
+            )
         return True
 
     def _refuse_conflicts(self, note: Note, state: State) -> None:
@@ -314,7 +316,7 @@ def plan_update(
         if kept is not None:
             change['patches'] = encode_array(kept[index], np.float16, f'row {ids[index]}: patches')
         change.update((vector_field(space), vectors[index]) for space, vectors in embeddings.items())
-    names = [*RECORD_FIELDS, 'patches', *(vector_field(space) for space in state.spaces)]
+    names = [*RECORD_FIELDS, 'patches', *(vector_field(space) for space in state.about.spaces)]
 
     def send(number: int) -> None:
         for start in range(0, len(ids), MAX_IDS):
