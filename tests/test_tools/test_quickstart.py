@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 QUICKSTART = 'tools/quickstart.sh'
-BASH_SCRIPTS = ['tools/quickstart.sh', 'tools/run_tests.sh', 'tools/lib/environment.sh', '.ci/run']
+BASH_SCRIPTS = [
+    'tools/quickstart.sh',
+    'tools/run_tests.sh',
+    'tools/lib/environment.sh',
+    'tools/lib/launch.sh',
+    '.ci/run',
+]
 
 
 def run_bash(*command, cwd=None, **environment) -> subprocess.CompletedProcess:
@@ -60,6 +66,37 @@ def test_no_suitable_python_is_one_line(root, tmp_path):
     assert result.returncode == 2
     assert result.stderr.startswith('error: no Python 3.10 or newer was found; ')
     assert len(result.stderr.splitlines()) == 1
+
+
+SLIM = """#!/bin/bash
+# A Python without ensurepip whose OpenCV does not load; what it is told to do is noted.
+case $* in
+*'import imread'*) grep -qs headless noted || { echo 'libxcb.so.1: cannot open shared object file' >&2; exit 1; } ;;
+*'metadata.version'*) echo 5.0.0.93 ;;
+'-m venv --clear --without-pip '*) mkdir -p "$5/bin" ;;
+'-m venv '*) exit 1 ;;
+*) echo "$*" >>noted ;;
+esac
+"""
+
+
+def test_slim_machine(root, tmp_path):
+    """Debian's python3-pip without python3-venv and without the libraries of a desktop; its commands are stand-ins."""
+    python = tmp_path / 'slim python'
+    python.write_text(SLIM)
+    python.chmod(0o755)
+    script = (
+        f'source "{root}/tools/lib/environment.sh"; set -eu; make_venv "{python}" "a venv"; check_opencv "{python}"'
+    )
+    for _ in range(2):  # the second time OpenCV loads, and nothing is installed
+        result = run_bash('-c', script, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+    pip, headless, again = (tmp_path / 'noted').read_text().splitlines()
+    assert pip == again == '-m pip --python a venv/bin/python install --quiet pip'
+    assert headless.startswith('-m pip install') and headless.endswith('--no-deps opencv-python-headless==5.0.0.93')
+    python.write_text(SLIM.replace('grep -qs headless noted', 'false'))
+    result = run_bash('-c', f'source "{root}/tools/lib/environment.sh"; check_opencv "{python}"', cwd=tmp_path)
+    assert result.returncode == 2 and 'error: OpenCV cannot be imported' in result.stderr
 
 
 @pytest.mark.slow
