@@ -126,15 +126,21 @@ def encoder_for(
     """
     origin = gallery.manifest.origin
     config, checkpoint = config or origin.get('config'), checkpoint or origin.get('checkpoint')
+    spaces = tuple(gallery.manifest.spaces)
+    encoder: BaseEncoder
     if checkpoint and str(checkpoint).endswith('.onnx'):
         if options.pop('amp', False):
             raise RetrievalError('an exported model computes in the precision that it was exported with: leave amp out')
-        return ExportedEncoder.for_gallery(gallery, checkpoint, **options)
-    if not config or not checkpoint:
-        raise RetrievalError(f'{gallery.location} does not say which model made it: give config and checkpoint')
-    from .encoder import Encoder  # needs torch and mmpretrain, which exported models do without
+        encoder = ExportedEncoder(checkpoint, spaces, **options)
+    elif config and checkpoint:
+        from .encoder import Encoder  # needs torch and mmpretrain, which exported models do without
 
-    return Encoder.for_gallery(gallery, config, checkpoint, **options)
+        keep_patches = int(origin.get('patches') or 0) > 0
+        encoder = Encoder(config, checkpoint, spaces=spaces, keep_patches=keep_patches, **options)
+    else:
+        raise RetrievalError(f'{gallery.location} does not say which model made it: give config and checkpoint')
+    check_encoder(gallery, encoder)
+    return encoder
 
 
 def _plan(gallery: GalleryReader, items: Sequence[ImageItem], num_workers: int, progress: bool) -> _Plan:

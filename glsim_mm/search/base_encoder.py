@@ -102,11 +102,6 @@ class BaseEncoder(ABC):
         return 0 if self._probe.patches is None else self._probe.patches.shape[1]
 
     @cached_property
-    def patch_dimension(self) -> int:
-        """Width of the tokens of patches; 0 if none are kept."""
-        return 0 if self._probe.patches is None else self._probe.patches.shape[2]
-
-    @cached_property
     def _probe(self) -> Features:
         """What the model makes of one grey image, from which dimensions are read."""
         return self.forward(self.pipeline(np.full((256, 256, 3), 127, np.uint8))[None])

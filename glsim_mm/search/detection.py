@@ -31,7 +31,14 @@ class DetectedObjects:
     names: Sequence[str] = field(default_factory=tuple)
 
     def __post_init__(self) -> None:
-        self.boxes = check_boxes(self.boxes)
+        array = np.asarray(self.boxes, np.float32)
+        self.boxes = array = array.reshape(0, 4) if array.size == 0 else array
+        if array.ndim != 2 or array.shape[1] != 4 or not np.isfinite(array).all():
+            raise RetrievalError(
+                f'boxes must be (n, 4) finite numbers, x0, y0, x1, y1 in pixels, got shape {array.shape}'
+            )
+        if (array[:, 2:] < array[:, :2]).any():
+            raise RetrievalError('a box ends before it begins: give x0, y0, x1, y1, not x, y, width, height')
         count = len(self.boxes)
         self.scores = np.ones(count, np.float32) if self.scores is None else np.asarray(self.scores, np.float32)
         self.labels = np.zeros(count, np.int64) if self.labels is None else np.asarray(self.labels, np.int64)
@@ -46,21 +53,6 @@ class DetectedObjects:
 
 Detector: TypeAlias = Callable[[Sequence[np.ndarray]], list[DetectedObjects]]
 """Takes photos ((H, W, 3) uint8 BGR, upright) and gives what is in each."""
-
-
-def check_boxes(boxes: np.ndarray) -> np.ndarray:
-    """Boxes ``x0, y0, x1, y1`` in pixels as float32 (n, 4); an empty list stands for none.
-
-    Raises:
-        RetrievalError: If they have another shape, are not finite, or end before they begin.
-    """
-    array = np.asarray(boxes, np.float32)
-    array = array.reshape(0, 4) if array.size == 0 else array
-    if array.ndim != 2 or array.shape[1] != 4 or not np.isfinite(array).all():
-        raise RetrievalError(f'boxes must be (n, 4) finite numbers, x0, y0, x1, y1 in pixels, got shape {array.shape}')
-    if (array[:, 2:] < array[:, :2]).any():
-        raise RetrievalError('a box ends before it begins: give x0, y0, x1, y1, not x, y, width, height')
-    return array
 
 
 def crop_areas(

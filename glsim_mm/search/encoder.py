@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Fingerprint, GalleryReader
+from retrieval.gallery import Fingerprint
 
 from ..apis.config_errors import explain_config_errors
 from ..apis.model import load_model
@@ -21,7 +21,7 @@ from ..apis.options import load_config
 from ..apis.photo_pipeline import TestPipeline, find_test_steps
 from ..images.photos import MAX_PIXELS, ImageItem
 from ..images.preparing import Batch, Prepared, collate, prepare_photo
-from .base_encoder import BaseEncoder, Features, check_encoder, check_spaces
+from .base_encoder import BaseEncoder, Features, check_spaces
 from .embedder import find_embedder, fingerprint_of
 
 _AMP_TYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
@@ -81,30 +81,6 @@ class Encoder(BaseEncoder):
         self.device = next((parameter.device for parameter in self._model.parameters()), torch.device('cpu'))
         self._amp_type = _amp_type(amp, self.device)
         self.uses_amp = self._amp_type is not None
-
-    @classmethod
-    def for_gallery(
-        cls, gallery: GalleryReader, config: str | Path | Config, checkpoint: str | Path, **options: object
-    ) -> 'Encoder':
-        """The encoder with which a gallery can be searched, and images be added to it.
-
-        Args:
-            gallery: Made by the same model.
-            config: Config of that model.
-            checkpoint: Its weights.
-            **options: ``device``, ``amp`` and ``max_pixels`` of the class.
-
-        Returns:
-            With the gallery's spaces, and patches if it has them.
-
-        Raises:
-            UserError: If the model is another one.
-        """
-        keep_patches = int(gallery.manifest.origin.get('patches') or 0) > 0
-        spaces = tuple(gallery.manifest.spaces)
-        encoder = cls(config, checkpoint, spaces=spaces, keep_patches=keep_patches, **options)  # type: ignore[arg-type]
-        check_encoder(gallery, encoder)
-        return encoder
 
     @property
     def description(self) -> str:

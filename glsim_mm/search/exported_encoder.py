@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Fingerprint, GalleryReader
+from retrieval.gallery import Fingerprint
 
 from ..exported.onnx_inferencer import ExportedPipeline, softmax
 from ..exported.onnx_model import ExportedModel
 from ..images.photos import MAX_PIXELS
-from .base_encoder import AGGREGATED, CONCAT, CROP, GLOBAL, BaseEncoder, Features, check_encoder, check_spaces
+from .base_encoder import AGGREGATED, CONCAT, CROP, GLOBAL, BaseEncoder, Features, check_spaces
 
 
 class ExportedEncoder(BaseEncoder):
@@ -57,25 +57,6 @@ class ExportedEncoder(BaseEncoder):
         self.classify = classify
         self.max_pixels = max_pixels
         self.has_regions = 'selected_boxes' in self._info.outputs
-
-    @classmethod
-    def for_gallery(cls, gallery: GalleryReader, path: str | Path, **options: Any) -> 'ExportedEncoder':
-        """The encoder with which a gallery can be searched.
-
-        Args:
-            gallery: Made by the same model.
-            path: An ``.onnx`` file of that model.
-            **options: Further arguments of the class.
-
-        Returns:
-            With the gallery's spaces.
-
-        Raises:
-            UserError: If the model is another one.
-        """
-        encoder = cls(path, tuple(gallery.manifest.spaces), **options)
-        check_encoder(gallery, encoder)
-        return encoder
 
     @property
     def description(self) -> str:
