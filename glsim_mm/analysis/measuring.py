@@ -217,7 +217,5 @@ def write_result(path: Path, content: str | Mapping | Sequence) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding='utf-8', newline='')
     except OSError as error:
-        raise GLSimError(
-            f'cannot write {path} ({error.strerror}); choose another place with --out or --out-dir'
-        ) from error
+        raise GLSimError(f'cannot write {path} ({error.strerror}); choose another folder') from error
     return path
