@@ -1,25 +1,22 @@
 """What the second pass is worth: accuracy, speed and FLOPs of one checkpoint from no crop to every crop."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
-from mmengine.registry import DefaultScope
-from mmpretrain.registry import DATASETS
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
-from ..apis.config_errors import explain_config_errors
 from ..apis.model import load_model
 from ..errors import GLSimError
 from ..models.classifiers import GLSimClassifier
 from ..models.classifiers.crop_policy import TestOptions, margin
 from .measuring import Spread, time_in_turns, times_as_fast
 from .model_speed import count_flops
+from .quality_study import build_loader
 
 
 @dataclass(frozen=True)
@@ -83,9 +80,10 @@ def measure_crop_curve(
     model = load_model(cfg, checkpoint, device)
     if not isinstance(model, GLSimClassifier):
         raise GLSimError(f'{type(model).__name__} encodes no crops: give the config of a GLSimClassifier')
-    loader = _build_loader(cfg)
-    outcome = _see(model, loader)
-    batches = list(_timed_batches(model, loader, timed_images))
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    outcome = _see(model, build_loader(cfg, pipeline))
+    timed = build_loader(cfg, pipeline, timed_images)
+    batches = [model.data_preprocessor(batch, training=False)['inputs'] for batch in timed]
     first, second = _count(model, batches[0][:1])
     settings = [TestOptions('off')]
     settings += [TestOptions('adaptive', _threshold(outcome.margin, share)) for share in sorted(shares)]
@@ -129,14 +127,6 @@ def curve_to_json(points: Sequence[CurvePoint]) -> list[dict]:
     return [{**asdict(point), 'speed': point.speed._asdict()} for point in points]
 
 
-def _build_loader(cfg: Config) -> DataLoader:
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')), explain_config_errors():
-        dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    loader = cfg.test_dataloader
-    workers = loader.get('num_workers', 0)
-    return DataLoader(dataset, loader.get('batch_size', 16), num_workers=workers, collate_fn=pseudo_collate)
-
-
 @torch.no_grad()
 def _see(model: GLSimClassifier, loader: DataLoader) -> _Outcome:
     parts = []
@@ -160,15 +150,6 @@ def _encoded(options: TestOptions, margins: Tensor) -> Tensor:
     if options.crop == 'adaptive':
         return ~(margins.double() >= options.threshold)
     return torch.full(margins.shape, options.crop == 'always')
-
-
-def _timed_batches(model: GLSimClassifier, loader: DataLoader, count: int) -> Iterator[Tensor]:
-    """Normalised images on the model's device, evenly spread over the test set."""
-    dataset = loader.dataset
-    chosen = torch.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().long().tolist()
-    subset = DataLoader(Subset(dataset, chosen), loader.batch_size, collate_fn=pseudo_collate)
-    for batch in subset:
-        yield model.data_preprocessor(batch, training=False)['inputs']
 
 
 def _count(model: GLSimClassifier, image: Tensor) -> tuple[int, int]:

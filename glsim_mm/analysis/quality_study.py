@@ -82,7 +82,7 @@ def measure_selectors(
         model = _load(cfg, checkpoint, device)
         for size in sizes or (None,):
             pipeline = pipeline_with_boxes(cfg.test_dataloader.dataset.pipeline, size)
-            loader = _build_loader(cfg, pipeline, num_images)
+            loader = build_loader(cfg, pipeline, num_images)
             yield from _measure_size(model, loader, list(selectors), list(top_os), box_end, device)
 
 
@@ -139,8 +139,10 @@ def _load(cfg: Config, checkpoint: str | None, device: torch.device) -> nn.Modul
     return model.to(device).eval()
 
 
-def _build_loader(cfg: Config, pipeline: list[dict], num_images: int | None) -> DataLoader:
-    with explain_config_errors():
+def build_loader(cfg: Config, pipeline: Sequence[Mapping], num_images: int | None = None) -> DataLoader:
+    """Batches of a config's test set through another pipeline; ``num_images`` are spread evenly over it."""
+    scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    with scope, explain_config_errors():
         dataset: Dataset = DATASETS.build({**cfg.test_dataloader.dataset, 'pipeline': pipeline})
     count = len(dataset) if num_images is None else min(num_images, len(dataset))
     chosen = torch.linspace(0, len(dataset) - 1, count).round().long().tolist()

@@ -20,9 +20,8 @@ from ..evaluation import (
     ImageResult,
     format_pairs,
 )
-from ..models import RegionSelector
-from ..visualization import ClassAccuracy, PairPictures, Prediction, ReportSettings, render_error_report
-from .dataset_pictures import with_relative_paths, write_file
+from ..visualization import ClassAccuracy, PairPictures, Prediction, render_error_report
+from .dataset_pictures import report_settings, with_relative_paths, write_file
 from .predictions import class_names, predict_at
 
 _SINGLE_LABEL_METRICS = (Accuracy, SingleLabelMetric, CalibrationError, ClassDeviation, HierarchicalAccuracy)
@@ -101,13 +100,7 @@ def write_error_report(
         )
         for pair, images, reference in zip(confusions.pairs, drawn, references)
     ]
-    neck = getattr(model, 'neck', None)
-    settings = ReportSettings(
-        config=Path(runner.cfg.filename or '').name,
-        checkpoint=Path(str(runner.cfg.load_from or '')).name,
-        selector=type(neck).__name__ if isinstance(neck, RegionSelector) else '',
-        title='What the model confuses',
-    )
+    settings = report_settings(runner.cfg, runner.cfg.load_from or '', model, title='What the model confuses')
     mistakes = _pictures(worst, pictures, dataset, names)
     html = render_error_report(pairs, mistakes, _accuracies(confusions.images, names), metrics, settings)
     return write_file(Path(path), html.encode('utf-8'))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,11 +117,10 @@ def draw_test_set(
         raise GLSimError('the data set has no labels, so mistakes are not known; leave out --only-mistakes')
     written = _write_panels(_choose(predictions, options), dataset, Path(out_dir), options)
     if html is not None:
-        settings = ReportSettings(
-            # Names, not paths: a report is passed on, and folders are no one's business.
-            config=Path(cfg.filename or '').name,
-            checkpoint=Path(str(checkpoint)).name,
-            selector=_selector_name(model),
+        settings = report_settings(
+            cfg,
+            checkpoint,
+            model,
             side=options.side,
             colormap=options.colormap,
             scaling=options.scaling,
@@ -201,10 +201,11 @@ def _distinct_names(predictions: Sequence[Prediction], dataset: BaseDataset) -> 
     ]
 
 
-def _selector_name(model: nn.Module) -> str:
-    """What selects the regions of a model, empty for one that selects none."""
+def report_settings(cfg: Config, checkpoint: object, model: nn.Module, **look: Any) -> ReportSettings:
+    """What a report says of the model: names, not paths, as a report is passed on, and folders are private."""
     neck = getattr(model, 'neck', None)
-    return type(neck).__name__ if isinstance(neck, RegionSelector) else ''
+    selector = type(neck).__name__ if isinstance(neck, RegionSelector) else ''
+    return ReportSettings(Path(cfg.filename or '').name, Path(str(checkpoint)).name, selector, **look)
 
 
 GRID = 'selectors.png'

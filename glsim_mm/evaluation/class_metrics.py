@@ -110,9 +110,7 @@ class CalibrationError(BaseMetric):
 
     Args:
         num_bins: Bins of equal width.
-        collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
-        prefix: Replaces ``calibration`` in the reported names.
-        **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
+        **kwargs: Arguments of mmengine's :class:`BaseMetric`: ``collect_device``, and another ``prefix`` for the names.
 
     Example::
 
@@ -121,8 +119,8 @@ class CalibrationError(BaseMetric):
 
     default_prefix = 'calibration'
 
-    def __init__(self, num_bins: int = 15, collect_device: str = 'cpu', prefix: str | None = None, **kwargs) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix, **kwargs)
+    def __init__(self, num_bins: int = 15, **kwargs) -> None:
+        super().__init__(**kwargs)
         if num_bins < 1:
             raise GLSimError(f'CalibrationError: num_bins must be positive, got {num_bins}; correct the config')
         self.num_bins = num_bins
@@ -191,20 +189,12 @@ class ClassDeviation(BaseMetric):
     Reports ``class/mean_accuracy`` and ``class/deviation`` in percentage points. Images are gathered from all
     processes before anything is averaged.
 
-    Args:
-        collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
-        prefix: Replaces ``class`` in the reported names.
-        **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
-
     Example::
 
         test_evaluator = [dict(type='Accuracy'), dict(type='ClassDeviation')]
     """
 
     default_prefix = 'class'
-
-    def __init__(self, collect_device: str = 'cpu', prefix: str | None = None, **kwargs) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix, **kwargs)
 
     def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
         """Keep prediction and label of each image; see :func:`read_prediction`."""
@@ -286,20 +276,12 @@ class HierarchicalAccuracy(BaseMetric):
     its metainfo, as NABirds, iNaturalist 2017, VegFru, Pets and Aircraft have them here, and ``TableDataset`` with
     ``ancestor_columns``.
 
-    Args:
-        collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
-        prefix: Replaces ``hierarchy`` in the reported names.
-        **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
-
     Example::
 
         test_evaluator = [dict(type='Accuracy'), dict(type='HierarchicalAccuracy')]
     """
 
     default_prefix = 'hierarchy'
-
-    def __init__(self, collect_device: str = 'cpu', prefix: str | None = None, **kwargs) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix, **kwargs)
 
     def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
         """Keep prediction and label of each image; see :func:`read_prediction`."""

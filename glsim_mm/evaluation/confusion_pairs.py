@@ -114,9 +114,7 @@ class ConfusionPairs(BaseMetric):
 
     Args:
         top: Number of pairs.
-        collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
-        prefix: Replaces ``confusion`` in the reported names.
-        **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
+        **kwargs: Arguments of mmengine's :class:`BaseMetric`: ``collect_device``, and another ``prefix`` for the names.
 
     Example::
 
@@ -125,8 +123,8 @@ class ConfusionPairs(BaseMetric):
 
     default_prefix = 'confusion'
 
-    def __init__(self, top: int = 10, collect_device: str = 'cpu', prefix: str | None = None, **kwargs) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix, **kwargs)
+    def __init__(self, top: int = 10, **kwargs) -> None:
+        super().__init__(**kwargs)
         if top < 1:
             raise GLSimError(f'ConfusionPairs: top must be positive, got {top}; correct the config')
         self.top = top

@@ -127,9 +127,7 @@ class RetrievalMetrics(BaseMetric):
         gallery: Config of the data set that a retriever searches. With it ``gt_label`` is the class of a query, not the
             relevant rows.
         worst_classes: How many classes with the smallest MAP@R to log.
-        collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
-        prefix: Replaces ``retrieval`` in the reported names.
-        **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
+        **kwargs: Arguments of mmengine's :class:`BaseMetric`: ``collect_device``, and another ``prefix`` for the names.
 
     Raises:
         GLSimError: If an argument is out of range.
@@ -152,11 +150,9 @@ class RetrievalMetrics(BaseMetric):
         query_field: str | None = None,
         gallery: dict | None = None,
         worst_classes: int = 0,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
         **kwargs,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix, **kwargs)
+        super().__init__(**kwargs)
         if mode not in MODES:
             raise GLSimError(f'RetrievalMetrics: mode must be one of {", ".join(MODES)}, got {mode!r}')
         if not ks or min(ks) < 1:

@@ -52,20 +52,12 @@ class SelectionQuality(BaseMetric):
     mean over the images that have a box; of several annotated boxes the box around them counts. The pipeline hands
     boxes on with ``dict(type='PackInputs', algorithm_keys=('gt_bboxes',))``.
 
-    Args:
-        collect_device: ``'cpu'`` or ``'gpu'``, where processes exchange results.
-        prefix: Replaces ``selection`` in the reported names.
-        **kwargs: Other arguments of mmengine's :class:`BaseMetric`.
-
     Example::
 
         test_evaluator = [dict(type='Accuracy'), dict(type='SelectionQuality')]
     """
 
     default_prefix = 'selection'
-
-    def __init__(self, collect_device: str = 'cpu', prefix: str | None = None, **kwargs) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix, **kwargs)
 
     def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
         """Measure each image, an output of :class:`GLSimClassifier` with ``gt_bboxes`` (n, 4).

@@ -103,7 +103,7 @@ def test_mixed_precision_leaves_class_vectors_in_float32(name, tokens):
     assert loss.dtype == torch.float32
     assert {parameter.dtype for parameter in head.parameters()} == {torch.float32}
     assert {parameter.grad.dtype for parameter in head.parameters()} == {torch.float32}
-    assert float(loss) == pytest.approx(float(exact), rel=0.05)
+    assert loss.item() == pytest.approx(float(exact), rel=0.05)
 
 
 @pytest.mark.parametrize('name', LOSSES)
