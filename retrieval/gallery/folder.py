@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -89,6 +90,7 @@ class FolderReader(GalleryReader):
         self._transforms = dict(transforms)
         self._mmap = mmap
         self._device = device
+        self._cache_lock = threading.Lock()
         self._database, self._state = self._newest_snapshot([])
 
     @property
@@ -239,9 +241,10 @@ class FolderReader(GalleryReader):
         found = state.filters.get(key)
         if found is None:
             found = state.indexes[space].select(self._database.find_ids(conditions))
-            while len(state.filters) >= _CACHED_FILTERS:
-                state.filters.pop(next(iter(state.filters)), None)
-            state.filters[key] = found
+            with self._cache_lock:
+                while len(state.filters) >= _CACHED_FILTERS:
+                    state.filters.pop(next(iter(state.filters)))
+                state.filters[key] = found
         return found
 
     def _newest_snapshot(self, known: Sequence[Segment]) -> tuple[Database, _State]:

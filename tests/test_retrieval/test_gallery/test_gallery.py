@@ -2,6 +2,7 @@
 
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,14 @@ def test_searches_run_beside_changes(tmp_path):
             for thread in threads:
                 thread.join()
         assert not errors and searches
+
+
+def test_threads_search_with_more_filters_than_are_kept(tmp_path):
+    with create_gallery(tmp_path / 'g', 12, preset='flat') as gallery:
+        gallery.add(A[:60], [Record(metadata={'year': n}) for n in range(60)])
+    with open_gallery(tmp_path / 'g') as gallery, ThreadPoolExecutor(8) as threads:
+        found = threads.map(lambda n: gallery.search(A[:1], 1, where={'year': n % 60}).ids[0, 0], range(480))
+        assert list(found) == [n % 60 for n in range(480)]
 
 
 def test_a_gallery_of_an_earlier_version_opens(tmp_path):

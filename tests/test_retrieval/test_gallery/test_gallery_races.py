@@ -61,7 +61,7 @@ def test_files_that_vanish_at_any_moment_are_named(folder):
     thread.start()
     opened, refusals = [], []
     try:
-        for _ in range(3000):
+        while min(len(opened), len(refusals)) < 200:
             try:
                 opened.append(open_segment(folder, number, {'a': 'hnsw'}, files, None).patches)
             except RetrievalError as error:
@@ -69,8 +69,8 @@ def test_files_that_vanish_at_any_moment_are_named(folder):
     finally:
         done.set()
         thread.join()
-    assert opened and all(patches is not None for patches in opened), 'patches that vanish were there'
-    assert refusals and all('restore the gallery' in words for words in refusals)
+    assert all(patches is not None for patches in opened), 'patches that vanish were there'
+    assert all('restore the gallery' in words for words in refusals)
 
 
 @pytest.mark.parametrize('module, name', [(folder_module, 'open_segment'), (segments, 'read_part')])
