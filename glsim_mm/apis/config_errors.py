@@ -1,4 +1,4 @@
-"""Mistakes in a config, told in one sentence instead of a library's traceback."""
+"""One sentence for a mistake in a config, in place of a library's traceback."""
 
 import difflib
 import inspect
@@ -29,12 +29,9 @@ _UNKNOWN_TYPE = re.compile(r"'?([\w.]+) is not in the ([\w.]+)::([\w ]+) registr
 def explain_config_errors() -> Iterator[None]:
     """Turn errors that a config caused into :class:`GLSimError`; all others, bugs among them, pass as they are.
 
-    Yields:
-        Runs the block.
-
     Raises:
-        GLSimError: For an argument or type that a module does not know, an argument that it misses, a file or folder of
-            data that is not there, and a folder without images.
+        GLSimError: For an argument or type that a module does not know, a required argument that is missing, a file or
+            folder of data that is not there, and a folder without images.
     """
     try:
         yield
@@ -50,9 +47,6 @@ def explain(error: Exception) -> str | None:
 
     Args:
         error: A caught error, with its traceback.
-
-    Returns:
-        What is wrong and how to mend it.
     """
     frames = list(_frames(error.__traceback__))
     if isinstance(error, OSError):

@@ -1,4 +1,4 @@
-"""Options of the command lines, merged into a config; the meaning of each is that of mmpretrain's tools."""
+"""Merging options of the command lines into a config; they mean what they mean in mmpretrain's tools."""
 
 import difflib
 import inspect
@@ -24,15 +24,11 @@ def load_config(path: str | Path, overrides: Mapping | None = None) -> Config:
     """Read a config file.
 
     Args:
-        path: Config file.
         overrides: Values by dotted names, as ``--cfg-options`` gives them.
-
-    Returns:
-        The config with its overrides.
 
     Raises:
         GLSimError: If the file does not exist or is no config, if what it inherits from or imports is not installed, or
-            an override names an unknown field.
+            if an override names an unknown field.
     """
     if not Path(path).is_file():
         raise GLSimError(f'config file {path} does not exist; check the path')
@@ -54,14 +50,11 @@ def override(cfg: Config, overrides: Mapping) -> Config:
     """Set fields of a config in place.
 
     Args:
-        cfg: A config.
+        cfg: A config, which is also returned.
         overrides: Values by dotted names.
 
-    Returns:
-        ``cfg``.
-
     Raises:
-        GLSimError: If an override names an unknown field or a place in a value that holds no fields.
+        GLSimError: If an override names an unknown field, or a field of a value that has none.
     """
     known = [*cfg, *inspect.signature(Runner).parameters, *_EXTRA_FIELDS]
     for name in overrides:
@@ -78,7 +71,7 @@ def override(cfg: Config, overrides: Mapping) -> Config:
 
 
 def set_work_dir(cfg: Config, config_path: str | Path, work_dir: str | None = None) -> None:
-    """Choose the folder of logs and checkpoints: the option, the config's ``work_dir``, or ``work_dirs/NAME``."""
+    """Set the folder of logs and checkpoints: the option, else the config's ``work_dir``, else ``work_dirs/NAME``."""
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(config_path).stem))
 
 
@@ -92,14 +85,13 @@ def set_training_options(
     """Merge the options of training into a config, in place.
 
     Args:
-        cfg: Config of a run.
         resume: ``'auto'`` for the latest checkpoint in the work directory, or a checkpoint.
         amp: Mixed precision: float16 on GPU, bfloat16 on CPU.
         auto_scale_lr: Scale the learning rate with the total batch size.
         validate: Validate during training.
 
     Raises:
-        GLSimError: If the learning rate shall be scaled and the config does not say from which batch size.
+        GLSimError: If the learning rate is to be scaled and the config does not name its base batch size.
     """
     if resume is not None:
         cfg.resume = True
@@ -124,9 +116,7 @@ def set_test_options(
     """Merge the options of testing into a config, in place.
 
     Args:
-        cfg: Config of a run.
         checkpoint: Path or URL of the weights.
-        amp: Mixed precision.
         tta: Test-time augmentation by the config's ``tta_model`` and ``tta_pipeline``, by default the mean of the
             logits of an image and its mirror image.
         visualization: Options of ``PredictionPictureHook``, to draw predictions.
@@ -151,7 +141,6 @@ def set_dataloader_options(cfg: Config, pin_memory: bool = True, persistent_work
     """Give data loaders mmpretrain's defaults where the config is silent, in place.
 
     Args:
-        cfg: Config of a run.
         pin_memory: False switches the option off in all data loaders.
     """
     for name in DATALOADERS:

@@ -48,12 +48,6 @@ def build_runner(cfg: Config) -> Runner:
 def run_training(cfg: Config) -> Runner:
     """Train the model of a config.
 
-    Args:
-        cfg: Config of a run.
-
-    Returns:
-        The runner after training.
-
     Raises:
         GLSimError: If the config, its data or its checkpoints cannot be used, or the loss is NaN.
     """
@@ -106,9 +100,9 @@ def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred', err
 
 
 def _check_load_from(cfg: Config) -> None:
-    """A missing file is told before minutes are spent on data."""
+    """Report a missing checkpoint before minutes are spent on data; a folder may hold the shards of one."""
     path = cfg.get('load_from')
-    if path and '://' not in path and not Path(path).expanduser().is_file():
+    if path and '://' not in path and not Path(path).expanduser().exists():
         raise GLSimError(f'checkpoint {path} does not exist; check the path')
 
 
