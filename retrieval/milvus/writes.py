@@ -193,7 +193,10 @@ class Writes:
             raise
         if upgrade:
             _logger.warning(
-                '%s had format %d and now has %d', self._collection.location, state.about.format_version, FORMAT
+                '%s was upgraded from format %d to %d: older versions of glsim-mm refuse it',
+                self._collection.location,
+                state.about.format_version,
+                FORMAT,
             )
         return True
 
