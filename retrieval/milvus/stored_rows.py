@@ -25,7 +25,7 @@ INDEX_TYPES = {preset.name: preset.milvus for preset in PRESETS.values() if pres
 _SERVER_TYPE = re.compile(r'[A-Z][A-Z0-9_]*')  # by its own name, with the server's defaults
 _LITE_TYPES = ('FLAT', 'IVF_SQ8', 'IVF_FLAT', 'HNSW', 'HNSW_SQ', 'AUTOINDEX')
 # Stored codes are not the vectors: scores are computed again from them.
-LOSSY_PRESETS = ('sq8', 'ivf-pq')
+LOSSY_PRESETS = [preset.name for preset in PRESETS.values() if preset.milvus and preset.rescore]
 AUTO_FLAT_ROWS = 1_000_000
 # What a record says in pixels of the photo, and the type of its numbers.
 LAYOUT = {'box': float, 'map_area': float, 'image_size': int}
@@ -101,9 +101,10 @@ def choose_preset(preset: str, count: int, is_lite: bool) -> tuple[str, str]:
 def search_parameters(preset: str, k: int, overrides: Mapping[str, int] | None) -> dict:
     """Search parameters of a preset for k results: its defaults, then the caller's, under Milvus' names."""
     parameters = {}
-    if preset in ('sq8', 'ivf-flat', 'ivf-pq'):
+    index_type = INDEX_TYPES.get(preset, '')
+    if index_type.startswith('IVF_'):
         parameters['nprobe'] = 32
-    elif preset == 'hnsw':
+    elif index_type == 'HNSW':
         parameters['ef'] = max(128, 2 * k)
     for name, value in (overrides or {}).items():
         parameters['ef' if name == 'efSearch' else name] = value
