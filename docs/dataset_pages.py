@@ -9,6 +9,7 @@ import inspect
 import re
 import sys
 import textwrap
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -48,9 +49,8 @@ def overview_row(published: PublishedSet, config: Config) -> list[str]:
     return [classes, count(published.num_images), published.boxes, published.hierarchy]
 
 
-def facts(published: PublishedSet) -> str:
+def facts(published: PublishedSet, config: Config) -> str:
     """The generated part of a page."""
-    config = Config.fromfile(ROOT / 'configs' / f'glsim_vit_{published.name}.py')
     train, test = config.train_dataloader.dataset, config.test_dataloader.dataset
     classes, images, boxes, hierarchy = overview_row(published, config)
     uses = {train.split: 'training', test.split: 'validation and test'}
@@ -119,9 +119,14 @@ def configs(name: str, num_classes: int) -> str:
     return '\n\n'.join(parts)
 
 
+@cache
+def read_models(path: Path) -> list[dict]:
+    return yaml.safe_load(path.read_text(encoding='utf-8'))['Models']
+
+
 def accuracy(name: str) -> str:
     """What the metafile knows from publications."""
-    models = yaml.safe_load((ROOT / 'configs' / 'metafile.yml').read_text(encoding='utf-8'))['Models']
+    models = read_models(ROOT / 'configs' / 'metafile.yml')
     published = {
         model['Name']: result
         for model in models
@@ -153,8 +158,8 @@ def render_all() -> dict[Path, str]:
     for published in PUBLISHED_SETS.values():
         path = FOLDER / f'{published.name}.md'
         text = path.read_text(encoding='utf-8') if path.is_file() else f'# {published.title}\n'
-        pages[path] = render(text, facts(published))
         config = Config.fromfile(ROOT / 'configs' / f'glsim_vit_{published.name}.py')
+        pages[path] = render(text, facts(published, config))
         rows.append([f'[{published.title}]({path.name})', *overview_row(published, config)])
     overview = FOLDER / 'README.md'
     header = ['', 'classes', 'images', 'boxes', 'hierarchy']
