@@ -85,7 +85,7 @@ def open_gallery(
     writable: Literal[True],
     expect: Fingerprint | None = ...,
     dimension: int | None = ...,
-    mmap: bool | str = ...,
+    mmap: bool = ...,
     device: str = ...,
 ) -> GalleryWriter: ...
 
@@ -97,7 +97,7 @@ def open_gallery(
     writable: bool = ...,
     expect: Fingerprint | None = ...,
     dimension: int | None = ...,
-    mmap: bool | str = ...,
+    mmap: bool = ...,
     device: str = ...,
 ) -> GalleryReader: ...
 
@@ -108,7 +108,7 @@ def open_gallery(
     writable: bool = False,
     expect: Fingerprint | None = None,
     dimension: int | None = None,
-    mmap: bool | str = 'auto',
+    mmap: bool = True,
     device: str = 'auto',
 ) -> GalleryReader:
     """Open a gallery.
@@ -118,19 +118,17 @@ def open_gallery(
         writable: Whether it may change; one process at a time may write.
         expect: Fingerprint of the model whose embeddings will be searched; the gallery of another one is refused.
         dimension: Dimension of the embeddings of the first space, before whitening; another one is refused.
-        mmap: Whether vectors and indexes stay on disk; ``'auto'`` leaves them there.
+        mmap: Whether vectors and indexes of a folder stay on disk, to be read as far as searches need them.
         device: Where to search: ``'auto'``, ``'cpu'`` or ``'gpu'``.
 
     Raises:
         RetrievalError: If there is none, it is damaged or too new, was made by another model, or another process writes
             to it.
     """
-    gallery = _backend(location).open_backend(
-        str(location), writable=writable, mmap=mmap in (True, 'auto'), device=device
-    )
+    gallery = _backend(location).open_backend(str(location), writable=writable, mmap=mmap, device=device)
     try:
         check_model(gallery.location, gallery.manifest, expect, dimension)
-    except RetrievalError:
+    except BaseException:
         gallery.close()
         raise
     return gallery
@@ -142,7 +140,11 @@ def _scheme(location: str | Path) -> str:
 
 
 def _backend(location: str | Path) -> ModuleType:
-    return import_module(BACKENDS[_scheme(location)])
+    scheme = _scheme(location)
+    if not scheme and '://' in str(location):
+        known = ' or '.join(f'{name}://...' for name in BACKENDS if name)
+        raise RetrievalError(f'no gallery can be kept at {location}: give a folder, or {known}')
+    return import_module(BACKENDS[scheme])
 
 
 def _check_new(spaces: Mapping[str, int], transforms: Mapping[str, Any], metric: str) -> None:

@@ -39,6 +39,11 @@ def test_wrong_places(tmp_path, folder):
     (tmp_path / 'photos' / 'a.jpg').touch()
     with pytest.raises(RetrievalError, match='is no gallery'):
         open_gallery(tmp_path / 'photos')
+    for wrong in (open_gallery, lambda place: create_gallery(place, 8)):
+        with pytest.raises(
+            RetrievalError, match=r'no gallery can be kept at milvs://host/birds: .* or milvus://\.\.\.'
+        ):
+            wrong('milvs://host/birds')  # not a folder of that name
     for place in (folder, tmp_path / 'photos'):
         with pytest.raises(RetrievalError, match='exists already'):
             create_gallery(place, 8)
