@@ -63,10 +63,7 @@ class TestPipeline:
         return self._compose(dict(img=pixels, img_shape=shape, ori_shape=shape))['inputs']
 
     def to_photo(self, shape: tuple[int, int]) -> np.ndarray | None:
-        """The map from pixels of the network input to pixels of a photo of (height, width) ``shape``.
-
-        Remembered for photos of one shape; see :func:`photo_from_input`.
-        """
+        """The map of :func:`photo_from_input` for photos of (height, width) ``shape``, which is remembered."""
         if shape not in self._matrices:
             if len(self._matrices) >= _MAX_SHAPES:
                 self._matrices.clear()
@@ -75,13 +72,10 @@ class TestPipeline:
 
 
 def find_test_steps(cfg: Config) -> list[Step]:
-    """Transforms with which a config tests.
+    """Configs of the transforms with which a config tests.
 
     Args:
         cfg: With ``test_dataloader`` or ``val_dataloader``, or the name ``test_pipeline``.
-
-    Returns:
-        Their configs.
 
     Raises:
         GLSimError: If there are none.

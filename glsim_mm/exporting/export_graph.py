@@ -12,12 +12,14 @@ from ..models.necks import SelectedRegions
 class ExportGraph(nn.Module):
     """A classifier from raw pixels, both passes and the crop in one.
 
+    ``ExportGraph(model.eval())(pixels)`` gives what :attr:`outputs` names.
+
     Args:
         model: :class:`GLSimClassifier`, or mmpretrain's :class:`ImageClassifier` with a ViT.
         classify: Give logits too.
 
     Attributes:
-        outputs (tuple[str, ...]): Names of what :meth:`forward` returns, in order.
+        outputs: Names of what :meth:`forward` returns, in order.
 
     Raises:
         GLSimError: If the model cannot be one graph.
