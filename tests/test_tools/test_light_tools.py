@@ -77,6 +77,7 @@ def test_tools_for_galleries(gallery, tmp_path, tool, arguments):
     assert (result.returncode, loaded) == (0, []), result.stderr
 
 
+@pytest.mark.slow
 def test_tools_for_exported_files(exported, tmp_path):
     model, images, gallery = exported
     result, loaded = start(tmp_path / 'loaded.json', 'infer_exported', model, images, '--out', 'results.json')
@@ -99,6 +100,9 @@ def test_tools_for_exported_files(exported, tmp_path):
           '--gallery', 'GALLERY', '--space', 'best'], "no space 'best'"),
         ('retrieval/build', ['CONFIG', 'CONFIG', 'CONFIG', '--out', 'GALLERY'], 'is a gallery already'),
         ('retrieval/build', ['CONFIG', 'CONFIG', 'CONFIG', '--out', 'g', '--metric', 'cos'], 'metric must be one of'),
+        ('retrieval/build', ['TABLE', 'CONFIG', 'CONFIG', '--out', 'g'], 'no column "path"'),
+        ('retrieval/build', ['TABLE', 'CONFIG', 'CONFIG', '--out', 'g', '--spaces', 'head'], 'spaces must be some of'),
+        ('retrieval/build', ['TABLE', 'CONFIG', 'CONFIG', '--out', 'g', '--preset', 'flatt'], 'is neither one of'),
         ('retrieval/add', ['nowhere', 'CONFIG'], 'nowhere'),
         ('retrieval/search', ['GALLERY', 'CONFIG', '--where', 'colour=red'], "no column 'colour'"),
         ('retrieval/search', ['GALLERY', 'CONFIG', '--rerank', 'magic'], 'method must be one of'),
@@ -108,7 +112,8 @@ def test_tools_for_exported_files(exported, tmp_path):
 )  # fmt: skip
 def test_mistakes_are_told_before_the_model_stack_is_loaded(gallery, tmp_path, tool, arguments, message):
     (tmp_path / 'config.py').touch()
-    names = dict(CONFIG='config.py', GALLERY=gallery)
+    (tmp_path / 'table.csv').write_text('file,label\na.jpg,x\n')
+    names = dict(CONFIG='config.py', GALLERY=gallery, TABLE='table.csv')
     arguments = [names.get(argument, argument) for argument in arguments]
     result, loaded = start(tmp_path / 'loaded.json', tool, *arguments)
     assert (result.returncode, loaded) == (2, []), result.stderr

@@ -33,10 +33,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Find out whether the gallery can be written before the model is loaded."""
+    """Find out whether the images can be listed and the gallery can be written before the model is loaded."""
+    from glsim_mm.search.items import find_items
     from retrieval.gallery import open_gallery
 
     open_gallery(args.gallery, writable=True).close()
+    if args.images:
+        find_items(args.images[0] if len(args.images) == 1 else args.images)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from command_line import add_encoding_options, add_launcher, add_overrides, at_least, run
+from command_line import add_encoding_options, add_launcher, add_overrides, at_least, needs_packages, run
 
 DESCRIPTION = """Encode images into a gallery that can be searched.
 
@@ -58,19 +58,46 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Find mistakes about the gallery before the model is loaded."""
+    """Find mistakes about images, embeddings and the gallery before the model is loaded."""
+    from glsim_mm.search.base_encoder import AGGREGATED, CONCAT, CROP, GLOBAL, check_spaces
+    from glsim_mm.search.items import find_items
     from retrieval.errors import RetrievalError
     from retrieval.gallery import is_folder
     from retrieval.gallery.database import DATABASE_FILE
     from retrieval.vectors import METRICS
 
+    check_spaces(args.spaces, (AGGREGATED, GLOBAL, CROP, CONCAT), (), 'a GLSim model')
     if args.metric not in METRICS:
         raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {args.metric!r}')
-    if is_folder(args.out) and Path(args.out, DATABASE_FILE).exists() and not args.overwrite:
+    if not is_folder(args.out):
+        needs_packages('pymilvus', why='a gallery in Milvus')
+    elif Path(args.out, DATABASE_FILE).exists() and not args.overwrite:
         raise RetrievalError(
             f'{args.out} is a gallery already: add images to it with tools/retrieval/add.py, replace it with '
             '--overwrite, or choose another place'
         )
+    else:
+        _check_preset(args.preset)
+    if args.images:
+        find_items(args.images[0] if len(args.images) == 1 else args.images, args.root)
+
+
+def _check_preset(preset: str) -> None:
+    """A mistake here would otherwise be found when all images are encoded."""
+    import faiss
+
+    from retrieval.errors import RetrievalError
+    from retrieval.index import PRESETS
+
+    if preset == 'auto' or preset in PRESETS:
+        return
+    for dimension in (64, 96, 100, 128, 192, 256, 384, 512, 768, 1000, 1024, 1280, 1536, 2048):
+        try:
+            faiss.index_factory(dimension, preset)
+            return
+        except RuntimeError:  # it is no factory string, or none for this dimension
+            continue
+    raise RetrievalError(f'preset {preset!r} is neither one of {", ".join(PRESETS)} nor a FAISS factory string')
 
 
 def main(args: argparse.Namespace) -> None:
