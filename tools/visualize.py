@@ -21,8 +21,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--selectors',
         nargs='+',
         metavar='NAME',
-        help='draw what these selectors select by the tokens of the model instead, side by side: gls, gls-l1, gls-l2, '
-        "class-attention, rollout, psm, maws, sacm, random, center, oracle, own (the model's)",
+        help='draw what these selectors select by the tokens of the model instead, side by side: names of the table in '
+        "docs/reference/region_selection.md, and own, the model's; an unknown name lists them",
     )
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument('--mistakes-first', action='store_true', help='order the contact sheet so')
@@ -47,6 +47,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.selectors and (args.html or args.mistakes_first or args.only_mistakes):
         parser.error('--selectors compares regions, not predictions; leave out --html and the options on mistakes')
     return args
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse unknown selectors."""
+    from glsim_mm.selectors import SELECTORS, check_selectors
+
+    if args.selectors:
+        check_selectors(args.selectors, [*SELECTORS, 'own'])
 
 
 def main(args: argparse.Namespace) -> None:
@@ -76,4 +84,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    run(main, parse_args(), check=check)

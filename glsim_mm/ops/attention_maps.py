@@ -80,20 +80,11 @@ def attention_rollout(matrices: Sequence[Tensor], num_extra_tokens: int) -> Tens
 
 
 def head_products(matrices: Sequence[Tensor], num_extra_tokens: int) -> Tensor:
-    """CLS row of the product of all layers' attention, head by head (TransFG's PSM, arXiv 2103.07976).
+    """CLS row of the product of all layers' attention, head by head, float32 (B, heads, N) in [0, 1] (PSM, arXiv
+    2103.07976).
 
     TransFG takes each head's best patch; the sum over heads is a score for :func:`top_patches`. A row vector runs from
-    the last layer to the first, as in :func:`attention_rollout`.
-
-    Args:
-        matrices: Attention weights (B, heads, S, S) of each layer, first layer first.
-        num_extra_tokens: Tokens before the first patch token, >= 1.
-
-    Returns:
-        float32, (B, heads, N), in [0, 1].
-
-    Raises:
-        ValueError: If there is no layer.
+    the last layer to the first, as in :func:`attention_rollout`, which see for the arguments.
     """
     row: Tensor | None = None
     for index in reversed(range(len(matrices))):

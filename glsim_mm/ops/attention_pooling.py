@@ -14,14 +14,11 @@ _EPS = 1e-6
 
 
 def bilinear_attention_pooling(features: Tensor, attention: Tensor) -> Tensor:
-    """Average the features under every attention map, then take signed square roots and the L2 norm.
+    """Average features (B, C, h, w) under every attention map (B, M, h, w), then take signed square roots and the L2
+    norm.
 
     Source: arXiv 1901.09891 and 2108.08728. The arithmetic is float32 whatever the input: a sum over the feature map of
     a 448 px image can leave the range of float16.
-
-    Args:
-        features: (B, C, h, w), any float dtype.
-        attention: (B, M, h, w), any float dtype, of the same height and width.
 
     Returns:
         float32, (B, M * C), one map's C channels after the other; rows have norm 1.
@@ -33,17 +30,11 @@ def bilinear_attention_pooling(features: Tensor, attention: Tensor) -> Tensor:
 
 
 def sample_attention_maps(attention: Tensor, num_maps: int) -> Tensor:
-    """Draw maps of every image, with replacement, the likelier the more they attend in total.
+    """Draw maps of every image, (B, num_maps, h, w) out of (B, M, h, w), with replacement, the likelier the more they
+    attend.
 
-    A map's probability is proportional to the square root of its sum. Random numbers come from torch's generator of
-    the maps' device.
-
-    Args:
-        attention: (B, M, h, w), not negative, any float dtype.
-        num_maps: How many to draw of each image, >= 1.
-
-    Returns:
-        (B, num_maps, h, w), dtype of ``attention``.
+    A map's probability is proportional to the square root of its sum. Random numbers come from torch's generator of the
+    maps' device.
     """
     weights = (attention.float().sum(dim=(2, 3)) + _EPS).sqrt()
     # A diverged model is reported by its loss, not by the sampler.

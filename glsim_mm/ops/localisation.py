@@ -16,18 +16,13 @@ def patch_shares(boxes: Tensor, grid: tuple[int, int], patch_size: tuple[int, in
 
 
 def energy_inside(scores: Tensor, shares: Tensor) -> Tensor:
-    """Share of a map's energy that lies inside a box, as in energy-based pointing (arXiv 1910.01279, section 4.2).
+    """Share of a map's energy that lies inside a box, float32 (B,) in [0, 1] (energy-based pointing, arXiv 1910.01279,
+    section 4.2).
 
-    Selectors' scores differ in range and sign, so each map is shifted and scaled to [0, 1] first; what remains is the
-    same for all maps that differ by a shift and a positive factor. NaN counts as the least. A map of equal scores has
-    equal energy everywhere.
-
-    Args:
-        scores: (B, N), larger is selected.
-        shares: (B, N), share of each patch inside the box; see :func:`patch_shares`.
-
-    Returns:
-        float32, (B,), in [0, 1].
+    Selectors' scores (B, N) differ in range and sign, so each map is shifted and scaled to [0, 1] first; what remains
+    is the same for all maps that differ by a shift and a positive factor. NaN counts as the least. A map of equal
+    scores has equal energy everywhere. ``shares`` (B, N) are those of each patch inside the box; see
+    :func:`patch_shares`.
     """
     scores = scores.float()
     is_finite = scores.isfinite()
@@ -57,16 +52,11 @@ def pointing_hit(scores: Tensor, boxes: Tensor, grid: tuple[int, int], patch_siz
 
 
 def box_overlap(selected: Tensor, annotated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How a selected box and the annotated one overlap.
-
-    Args:
-        selected: (B, 4).
-        annotated: (B, 4).
+    """How selected boxes (B, 4) and annotated ones (B, 4) overlap, each float32 (B,) in [0, 1].
 
     Returns:
-        float32, (B,) each, in [0, 1]: share of the selected box that lies inside the annotated one, share of the
-        annotated box that the selected one covers, and intersection over union. An empty box has no share of anything:
-        0.
+        Share of the selected box that lies inside the annotated one, share of the annotated box that the selected one
+        covers, and intersection over union. An empty box has no share of anything: 0.
     """
     selected, annotated = selected.float(), annotated.float()
     low = torch.maximum(selected[:, :2], annotated[:, :2])

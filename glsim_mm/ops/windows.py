@@ -6,11 +6,7 @@ from torch import Tensor
 
 
 def partition_windows(patches: Tensor, window_size: int) -> Tensor:
-    """Cut a grid of patch vectors into square windows; what hangs over is zero.
-
-    Args:
-        patches: Shape (B, ..., h, w, C), any dtype.
-        window_size: Side of a window in patches, >= 1.
+    """Cut a grid of patch vectors, (B, ..., h, w, C), into square windows; what hangs over is zero.
 
     Returns:
         Shape (B * R * S, ..., window_size**2, C) with R = ceil(h / window_size) rows of S = ceil(w / window_size)

@@ -199,4 +199,3 @@ def test_command_line_offers_what_the_package_knows():
     from glsim_mm.visualization import COLORMAPS
 
     assert all(f"'{name}'" in text for name in COLORMAPS)
-    assert all(name in text for name in [*SELECTORS, OWN])

@@ -35,6 +35,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def check(args: argparse.Namespace) -> None:
+    """Refuse unknown selectors."""
+    from glsim_mm.selectors import check_selectors
+
+    if args.selectors:
+        check_selectors(args.selectors)
+
+
 def main(args: argparse.Namespace) -> None:
     """Measure and print."""
     from glsim_mm.analysis.selection_cost import run_study
@@ -43,4 +51,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    run(main, parse_args(), check=check)

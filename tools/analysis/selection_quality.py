@@ -27,6 +27,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def check(args: argparse.Namespace) -> None:
+    """Refuse unknown selectors."""
+    from glsim_mm.selectors import check_selectors
+
+    if args.selectors:
+        check_selectors(args.selectors)
+
+
 def main(args: argparse.Namespace) -> None:
     """Measure, print and write."""
     from glsim_mm.analysis.quality_study import format_rows, measure_selectors, write_rows
@@ -45,4 +53,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    run(main, parse_args(), check=check)

@@ -95,10 +95,7 @@ class CALClassifier(ImageClassifier):
         return self.head.loss(pooled, augmented, data_samples)
 
     def classify(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Average the logits of images and their crops.
-
-        Args:
-            inputs: Normalised images, (B, 3, H, W).
+        """Average the logits of normalised images (B, 3, H, W) and their crops.
 
         Returns:
             Logits (B, K); mean attention map, float32 (B, h, w); and crop boxes, int64 (B, R, 4), ``x0, y0, x1, y1`` in
