@@ -47,21 +47,18 @@ _MODEL_LISTS = {
 
 
 class Address(NamedTuple):
-    """An address taken apart: the layout to expect (None to detect it) and the file or name."""
+    """An address taken apart: the layout to expect (None to detect it) and the file or name.
+
+    >>> parse_address('dinov2://dinov2_vits14_pretrain.pth')
+    Address(layout='dinov2', target='dinov2_vits14_pretrain.pth')
+    """
 
     layout: str | None
     target: str
 
 
 def parse_address(address: str) -> Address | None:
-    """Take ``SCHEME://FILE``, or a plain path, apart.
-
-    Args:
-        address: For example ``'dinov2://dinov2_vits14_pretrain.pth'``.
-
-    Returns:
-        None for a scheme that is none of :data:`SCHEMES`, such as ``https``.
-    """
+    """Take ``SCHEME://FILE``, or a plain path, apart; None for a scheme that is not ours, such as ``https``."""
     scheme, separator, target = address.partition('://')
     if not separator:
         return Address(None, address)

@@ -26,6 +26,9 @@ _READ_BY_ENCODERS = re.compile(
 class LoadReport(NamedTuple):
     """Names of tensors, by what loading did with them.
 
+    >>> load_glsim_vit(backbone, 'vit-npz://augreg.npz').left_out
+    ['pre_logits/bias', 'pre_logits/kernel']
+
     Attributes:
         loaded: Copied into the module.
         missing: In the module, not in the weights.

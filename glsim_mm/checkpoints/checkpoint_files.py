@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +45,7 @@ _DAMAGED = 'checkpoint {} is damaged or no checkpoint; get the file again'
 _STATISTICS = ('min', 'max', 'current', 'mean')
 _NUMERIC_KINDS = 'biufcSU'
 _NUMPY_MULTIARRAY = ('numpy.core.multiarray', 'numpy._core.multiarray')  # numpy 1 and numpy 2
+_LOCK = Lock()  # torch's list of what is allowed belongs to the process
 _SCALARS = (str, int, float, bool, type(None))
 
 
@@ -72,6 +74,9 @@ class Checkpoint(NamedTuple):
 
 class AuthorsSettings:
     """Takes the place of ``argparse.Namespace``, in which the authors save their command line, without running code.
+
+    >>> load_checkpoint_file('vit_b16_best.pth')['config'].values['dynamic_top']
+    8
 
     Attributes:
         values (dict[str, Any]): Strings, numbers, None, and flat lists and tuples of them, by name.
@@ -144,7 +149,7 @@ def load_checkpoint_file(file: str | Path, map_location: Any = None, name: str =
     if file.suffix == '.safetensors':
         return _load_safetensors(file, map_location)
     try:
-        with _allow_records():
+        with _LOCK, _allow_records():
             return torch.load(file, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise GLSimError(_explain_refusal(name, error)) from error
@@ -306,10 +311,15 @@ def _is_torchscript(file: Path) -> bool:
 
 
 def _allow_records() -> AbstractContextManager:
-    """Allow what checkpoints hold besides tensors for the next load, where torch can."""
+    """Allow what checkpoints hold besides tensors for the next load, where torch can.
+
+    At its end torch forbids what was allowed for the load, also if it had been allowed before: so only what is new.
+    """
     if not _can_allow_by_name():
         return nullcontext()
-    return torch.serialization.safe_globals([*_mmengine_globals(), (AuthorsSettings, 'argparse.Namespace')])
+    known = torch.serialization.get_safe_globals()
+    wanted: list = [*_mmengine_globals(), (AuthorsSettings, 'argparse.Namespace')]
+    return torch.serialization.safe_globals([entry for entry in wanted if entry not in known])
 
 
 def _can_allow_by_name() -> bool:

@@ -23,6 +23,9 @@ TARGETS = ('mmpretrain', 'timm', 'glsim')
 class Converted(NamedTuple):
     """What a conversion did.
 
+    >>> convert_file('dinov2_vits14_pretrain.pth', 'glsim.safetensors').left_out
+    ['mask_token']
+
     Attributes:
         file: The file that was written.
         layout: Layout of the source.
@@ -55,7 +58,7 @@ def convert_file(
         target: ``.pth`` or ``.safetensors``.
         to: ``'mmpretrain'``: names of ``GLSimClassifier`` with ``GLSimViT``; ``'timm'``: the encoder, for timm and
             ``TimmViT``; ``'glsim'``: the authors' code.
-        layout: Layout of the source. Defaults to None, told by its names.
+        layout: Layout of the source. By default its names tell.
         img_size: Height and width in pixels to resize the position embedding for.
         mode: How: ``'bicubic'`` with anti-aliasing as timm, or ``'bilinear'`` as ``GLSimViT``.
         keep_head: Keep a linear classifier on the CLS token, if there is one.

@@ -17,7 +17,7 @@ def inspect_checkpoint(address: str, layout: str | None = None) -> list[str]:
 
     Args:
         address: A path, ``SCHEME://FILE`` or ``timm://NAME``.
-        layout: Layout to expect. Defaults to None, told by the names.
+        layout: Layout to expect. By default the names tell.
 
     Returns:
         Lines of text: layout, architecture, backbone config, and what else the file holds.
@@ -47,7 +47,7 @@ def inspect_checkpoint(address: str, layout: str | None = None) -> list[str]:
 
 
 def _whole_model(address: str) -> list[str]:
-    """Of the authors' checkpoints all is read but what their forward pass does not read."""
+    """Lines about one of the authors' checkpoints, of which everything is read that their forward pass reads."""
     whole = load_whole(address)
     model = pformat(whole['meta']['model'], sort_dicts=False)
     return [f'left out    {_list(list(whole["unread"]))}', 'model', model]

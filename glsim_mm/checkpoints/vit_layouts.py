@@ -33,6 +33,9 @@ _NUM_NAMED = 3
 class Layout(NamedTuple):
     """The names of one kind of model.
 
+    >>> find_layout(weights)[0].kind
+    'hf-dinov2'
+
     Attributes:
         kind: What it is called in reports; starts with its key in :data:`LAYOUTS`.
         markers: Names that together only files of this layout have, without prefix.
@@ -72,7 +75,7 @@ def find_layout(names: Mapping[str, Tensor], among: str | None = None) -> tuple[
 
     Args:
         names: Names in the file.
-        among: The only layout to consider, a key of :data:`LAYOUTS`. Defaults to None, all.
+        among: The only layout to consider, a key of :data:`LAYOUTS`. By default all are.
 
     Returns:
         The layout, and the prefix of the encoder's names in the file (``''`` for none); None if no layout fits.
@@ -91,7 +94,7 @@ def read_vit(tensors: Mapping[str, Tensor], source: str, layout: str | None = No
     Args:
         tensors: What the file holds.
         source: What errors call the file.
-        layout: A key of :data:`LAYOUTS`. Defaults to None: told by the names.
+        layout: A key of :data:`LAYOUTS`. By default the names tell.
 
     Returns:
         The encoder, and its linear classifier if it has one.

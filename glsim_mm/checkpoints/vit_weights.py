@@ -21,6 +21,9 @@ _HEADS = {1280: 16, 1408: 16}  # ViT-H and ViT-g, the two of the literature whos
 class VitWeights(NamedTuple):
     """Weights of one encoder.
 
+    >>> read_backbone('dinov2_vits14_pretrain.pth').layout
+    'dinov2'
+
     Attributes:
         tensors: float32, names of timm's ``VisionTransformer`` (or ``Eva``, for DINOv3); a linear classifier as
             ``head.weight`` (K, C) and ``head.bias`` (K,).
@@ -36,18 +39,15 @@ class VitWeights(NamedTuple):
 class VitDescription(NamedTuple):
     """What the shapes of an encoder's weights say about it.
 
+    >>> describe(build_vit_b16().state_dict()).embed_dims
+    768
+
     Attributes:
-        embed_dims: Width C.
-        num_layers: Number of blocks.
-        num_heads: Attention heads, a guess: C / 64 (16 for ViT-H and ViT-g), which weights cannot tell.
+        num_heads: A guess: C / 64 (16 for ViT-H and ViT-g), which weights cannot tell.
         feedforward_channels: Width of the MLP's hidden layer.
         patch_size: Height and width in pixels.
         grid: Rows and columns of the position embedding; None if it has none, or if its length is no square.
-        num_registers: Register tokens.
-        has_cls_token: Whether there is a CLS token.
-        has_layer_scale: Whether blocks have LayerScale.
-        has_pre_norm: Whether a LayerNorm stands before the first block (CLIP).
-        has_patch_bias: Whether the patch embedding has a bias.
+        has_pre_norm: Whether there is a LayerNorm before the first block (CLIP).
         has_qkv_bias: Whether queries and values have a bias.
         is_gated: Whether the MLP is a SwiGLU.
         num_classes: Outputs of the linear classifier, 0 without one.
@@ -74,9 +74,6 @@ def describe(tensors: Mapping[str, Tensor]) -> VitDescription:
 
     Args:
         tensors: Weights under timm's names.
-
-    Returns:
-        The architecture.
 
     Raises:
         GLSimError: If a tensor is missing; the sentence names it, not the file.

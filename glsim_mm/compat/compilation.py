@@ -7,16 +7,13 @@ from torch import nn
 
 
 def pop_compile_options(cfg: Config) -> dict | None:
-    """Take ``compile`` out of a config.
+    """Remove ``compile`` from a config and return it as keyword arguments of ``torch.compile``; None without it.
 
     mmengine compiles the whole training step with the optimiser and the log inside, which recompiles until torch's
     limit (https://github.com/open-mmlab/mmengine/pull/976). Expires when mmengine compiles ``forward`` only.
 
     Args:
-        cfg: Config of a run; ``compile`` is True, False, or keyword arguments of ``torch.compile``.
-
-    Returns:
-        Keyword arguments of ``torch.compile``, None without compilation.
+        cfg: Config of a run; ``compile`` is True, False, or such arguments.
     """
     options = cfg.pop('compile', None)
     if not options:
@@ -25,11 +22,9 @@ def pop_compile_options(cfg: Config) -> dict | None:
 
 
 def compile_backbone(runner: Runner, options: dict) -> None:
-    """Compile the backbone in place, where nearly all time goes, for both passes; names of weights stay as they are.
+    """Compile the backbone of a built runner in place, for both passes: it takes nearly all of the time.
 
-    Args:
-        runner: A built runner.
-        options: Keyword arguments of ``torch.compile``.
+    The names of weights stay as they are. The options are keyword arguments of ``torch.compile``.
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     model.backbone.compile(**options)
@@ -42,9 +37,6 @@ def use_python_drop_probabilities(module: nn.Module) -> None:
     mmpretrain's ViT passes numpy floats, which torch.compile takes for tensors whose value decides a branch, so that
     the graph breaks (https://github.com/open-mmlab/mmpretrain/blob/v1.2.0/mmpretrain/models/backbones/
     vision_transformer.py). Expires when mmpretrain passes Python floats.
-
-    Args:
-        module: A model, or a part of one.
     """
     for child in module.modules():
         if hasattr(child, 'drop_prob'):

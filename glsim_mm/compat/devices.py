@@ -11,13 +11,10 @@ DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def fit_dataloaders(cfg: Config) -> None:
-    """Take back data loader options that torch refuses or warns about.
+    """Remove data loader options that torch refuses or warns about from the config of a run, in place.
 
     ``persistent_workers`` and ``prefetch_factor`` are errors without workers, ``pin_memory`` warns without an
     accelerator (https://github.com/open-mmlab/mmsegmentation/issues/2514). Expires when mmengine fits them itself.
-
-    Args:
-        cfg: Config of a run, changed in place.
     """
     for name in DATALOADERS:
         if cfg.get(name) is not None:
@@ -25,11 +22,7 @@ def fit_dataloaders(cfg: Config) -> None:
 
 
 def fit_dataloader(loader: dict) -> None:
-    """Take back such options of one data loader.
-
-    Args:
-        loader: Its config, changed in place.
-    """
+    """Do the same for the config of one data loader, in place."""
     if not loader.get('num_workers'):
         loader.update(num_workers=0, persistent_workers=False)
         loader.pop('prefetch_factor', None)
@@ -38,13 +31,10 @@ def fit_dataloader(loader: dict) -> None:
 
 
 def use_mixed_precision(cfg: Config) -> None:
-    """Train in mixed precision, as ``--amp`` asks for: float16 on GPU, bfloat16 autocast on CPU.
+    """Set the config of a run to mixed precision, in place: float16 on GPUs, bfloat16 autocast on CPUs.
 
     mmengine's ``AmpOptimWrapper`` asserts a CUDA, NPU, MLU or MUSA device
     (https://github.com/open-mmlab/mmpretrain/issues/1556). Expires when it works on CPU.
-
-    Args:
-        cfg: Config of a run, changed in place.
     """
     if get_device() == 'cpu':
         _set_wrapper(cfg, 'CPUAmpOptimWrapper')
@@ -54,14 +44,11 @@ def use_mixed_precision(cfg: Config) -> None:
 
 
 def fit_mixed_precision(cfg: Config) -> None:
-    """Train in float32 where a recipe made for GPU asks for mmengine's ``AmpOptimWrapper``, which refuses to work.
+    """Set the config of a run to float32, in place, where a recipe made for GPUs asks for ``AmpOptimWrapper``.
 
-    Not in bfloat16: processors without instructions for it, most of today's, are several times slower in it. Who asks
-    for it nevertheless, with ``--amp`` or ``model.test_cfg.amp``, is told so in the log.
-    The link and the expiry are those of :func:`use_mixed_precision`.
-
-    Args:
-        cfg: Config of a run, changed in place.
+    That wrapper refuses to work elsewhere; link and expiry are those of :func:`use_mixed_precision`. bfloat16 is no
+    substitute: most of today's processors have no instructions for it and are several times slower in it. The log says
+    so when ``--amp`` or ``model.test_cfg.amp`` ask for it nevertheless.
     """
     device = get_device()
     if device in ('cpu', 'mps') and _class_name((cfg.get('optim_wrapper') or {}).get('type')) == 'AmpOptimWrapper':
@@ -77,10 +64,9 @@ def fit_mixed_precision(cfg: Config) -> None:
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether oneDNN, which multiplies bfloat16 matrices for torch, has code for this CPU; torch.compile asks likewise.
+    """Whether oneDNN, which multiplies bfloat16 matrices for torch, has code for this CPU; torch.compile asks this too.
 
-    Returns:
-        False on x86 processors without AVX-512, and where torch was built without oneDNN.
+    It has none for x86 processors without AVX-512.
     """
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 

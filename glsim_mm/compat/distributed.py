@@ -45,8 +45,7 @@ def use_cpu_distributed(cfg: Config) -> None:
 def leave_process_group(runner: Runner) -> None:
     """Leave the process group, if there is one, and end its threads.
 
-    Args:
-        runner: Runner of the run that ends. Its model is unwrapped, as the wrapper belongs to the group.
+    The runner's model is unwrapped, as the wrapper belongs to the group.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return

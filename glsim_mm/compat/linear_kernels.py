@@ -16,14 +16,11 @@ _MARK = 'uses_onednn'
 def use_fast_linear(module: nn.Module) -> None:
     """Let the linear layers of a model use oneDNN where torch would use a slower library, in place.
 
-    PyTorch multiplies float32 matrices with MKL where it was built with it, and MKL does not use AVX-512 on AMD's
-    processors; oneDNN, which is in every such build too, does, and is about twice as fast there. Results differ by
-    rounding alone. Nothing changes elsewhere, on GPUs, in mixed precision, while a graph is exported, and under a
-    dispatch mode, such as a counter of FLOPs. Expires when
-    PyTorch chooses the library by processor (aten/src/ATen/native/Linear.cpp).
-
-    Args:
-        module: A model. Its classes, parameters and names stay as they are.
+    PyTorch multiplies float32 matrices with MKL if it was built with it, and MKL does not use AVX-512 on AMD's
+    processors. oneDNN, which every such build contains too, does, and is about twice as fast there. Results differ only
+    by rounding; classes, parameters and names stay as they are. Nothing changes on other processors and GPUs, in mixed
+    precision, while a graph is exported, or under a dispatch mode, such as a counter of FLOPs. Expires when PyTorch
+    chooses the library by processor (aten/src/ATen/native/Linear.cpp).
     """
     if not prefers_onednn():
         return
@@ -35,7 +32,7 @@ def use_fast_linear(module: nn.Module) -> None:
 
 
 def use_torch_linear(module: nn.Module) -> None:
-    """Take :func:`use_fast_linear` back, in place."""
+    """Undo :func:`use_fast_linear`, in place."""
     for child in module.modules():
         if is_fast_linear(child):
             delattr(child, _MARK)

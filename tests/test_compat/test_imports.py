@@ -10,7 +10,7 @@ from glsim_mm.compat import import_mmpretrain
 
 GLSIM_FIRST = """
 import sys, threading, warnings
-import glsim_mm, glsim_mm.compat, glsim_mm.images, glsim_mm.search, retrieval
+import glsim_mm, glsim_mm.compat, glsim_mm.exported, glsim_mm.images, glsim_mm.search, retrieval
 assert not {'torch', 'mmengine', 'mmpretrain', 'mmcv'} & set(sys.modules), sorted(sys.modules)
 
 sys.modules['mmcv'] = None
