@@ -115,7 +115,7 @@ def open_gallery(
 
     Args:
         location: Folder, or ``milvus://...``.
-        writable: Whether it may change; one process at a time may write.
+        writable: Whether it may change; one process at a time may write to a folder, any number to Milvus.
         expect: Fingerprint of the model whose embeddings will be searched; the gallery of another one is refused.
         dimension: Dimension of the embeddings of the first space, before whitening; another one is refused.
         mmap: Whether vectors and indexes of a folder stay on disk, to be read as far as searches need them.

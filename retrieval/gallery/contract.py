@@ -324,7 +324,9 @@ class GalleryReader(ABC):
 
 
 class GalleryWriter(GalleryReader):
-    """A gallery that is open for writing, by one process at a time; every change happens as a whole or not at all.
+    """A gallery that is open for writing: a folder by one process at a time, one in Milvus by any number.
+
+    Every change happens as a whole or not at all, except that in Milvus an update or removal changes row by row.
 
     Example::
 

@@ -6,11 +6,11 @@ at once, changes come one after another, and whoever reads the properties sees t
 
 - Every write draws a random number. Before its first call it sets a property of its own, the *note*: the number, what
   the write does, and which ids nobody else may touch meanwhile. Its last call removes the note.
-- Every row carries the number of the write that wrote it. Readers leave out rows whose number is that of an add with a
-  note: an add becomes visible as a whole, in the moment in which its note goes. A writer that fails deletes the rows
-  that carry its own number, and no others.
-- New ids come from a random place among 2**62, so that two writers never choose the same. Only adds with ids of the
-  caller's choice, updates and removals claim ids: from the smallest to the largest that they touch.
+- Every row carries the number of the write that wrote it. Readers leave out the rows of an add that still has its
+  note, so that an add becomes visible as a whole, at the moment its note is removed. A writer that fails deletes the
+  rows that carry its own number, and no others.
+- New ids start at one of 2**62 numbers, chosen at random, so that two writers never choose the same. Only adds with ids
+  of the caller's choice, updates and removals claim ids: all from the smallest to the largest that they touch.
 - After it has set its note, and before it touches a row, a writer reads the notes of the others. If another one claims
   ids of the same range (or adds the same column with another type, or rows with patches of another shape), it removes
   its note and fails with one sentence. Of two writers that begin at once, the one that reads later sees the other:
@@ -18,11 +18,11 @@ at once, changes come one after another, and whoever reads the properties sees t
   are checked again.
 - An update replaces each row in one call: a search finds the old row or the new one, never none and never both.
 
-A writer that dies leaves its note. If it did so on this machine, which the operating system knows for certain, the next
-write clears up after it: the rows of an add are deleted, and of an update or removal a warning says that it may have
-been done in part, and repeating it completes it. What a writer on another machine has begun is told by ``info`` and
-whenever the gallery is opened, never judged by a clock: if it no longer runs, ``remove.py --unfinished`` clears up.
-Rows of an add stay hidden until then, and other adds go on meanwhile.
+A writer that dies leaves its note. If it ran on this machine, the operating system knows for certain that it is gone,
+and the next write clears up after it: it deletes the rows of an add; after an update or a removal a warning says that it
+may be done in part, and running it again completes it. Nobody can know whether a writer on another machine still runs,
+and no clock is asked: ``info`` and a warning at every opening say what it has begun, and ``remove.py --unfinished``
+clears up once somebody knows that it is gone. Until then the rows of its add stay hidden, and other adds go on.
 """
 
 from __future__ import annotations
