@@ -94,7 +94,8 @@ def open_backend(location: str, *, writable: bool, mmap: bool, device: str) -> M
         state = read_state(collection.properties(), place)
         for note in state.notes:
             if note.failed or not note.runs_here():
-                _logger.warning('%s has %s; %s', place, note.describe(), CLEAR_UP)
+                advice = 'the next write clears up' if note.is_over() else CLEAR_UP
+                _logger.warning('%s has %s; %s', place, note.describe(), advice)
         _load(collection, state)
         opened = MilvusWriter if writable else MilvusReader
         return opened(collection, state, load_transforms(place, state.transformed))
