@@ -19,10 +19,10 @@ at once, changes come one after another, and whoever reads the properties sees t
 - An update replaces each row in one call: a search finds the old row or the new one, never none and never both.
 
 A writer that dies leaves its note. If it ran on this machine, the operating system knows for certain that it is gone,
-and the next write clears up after it: it deletes the rows of an add; after an update or a removal, a warning says that
-it may be done in part, and running it again completes it. Nobody can know whether a writer on another machine still runs,
-and no clock is asked: ``info`` and a warning at every opening say what it has begun, and ``remove.py --unfinished``
-clears up once somebody knows that it is gone. Until then the rows of its add stay hidden, and other adds go on.
+and the next write clears up: it deletes the rows of an add; after an update or a removal, a warning says that it may be
+done in part, and running it again completes it. Nobody can know whether a writer on another machine still runs, and no
+clock is asked: ``info`` and a warning at every opening say what it has begun, and ``remove.py --unfinished`` clears up
+once somebody knows that it is gone. Until then the rows of its add stay hidden, and other adds go on.
 """
 
 from __future__ import annotations
