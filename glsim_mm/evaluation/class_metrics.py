@@ -143,7 +143,7 @@ class CalibrationError(BaseMetric):
             confidence = float(np.clip(scores.max(), 0, 1))
             true_probability = max(float(scores[label]), float(np.finfo(np.float32).tiny))
             self.results.append(
-                (confidence, bool(scores.argmax() == label), -np.log(true_probability), ((scores - target) ** 2).sum())
+                (confidence, bool(np.argmax(scores) == label), -np.log(true_probability), ((scores - target) ** 2).sum())
             )
 
     def compute_metrics(self, results: list[tuple[float, bool, float, float]]) -> dict[str, float]:
