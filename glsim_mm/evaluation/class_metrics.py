@@ -142,9 +142,8 @@ class CalibrationError(BaseMetric):
             target[label] = 1
             confidence = float(np.clip(scores.max(), 0, 1))
             true_probability = max(float(scores[label]), float(np.finfo(np.float32).tiny))
-            self.results.append(
-                (confidence, bool(np.argmax(scores) == label), -np.log(true_probability), ((scores - target) ** 2).sum())
-            )
+            correct = bool(np.argmax(scores) == label)
+            self.results.append((confidence, correct, -np.log(true_probability), ((scores - target) ** 2).sum()))
 
     def compute_metrics(self, results: list[tuple[float, bool, float, float]]) -> dict[str, float]:
         """``ece`` and ``mce``, percentage points, ``nll`` and ``brier`` of all images."""
