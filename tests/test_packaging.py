@@ -94,7 +94,7 @@ def test_metadata_states_the_requirements(wheel):
         for platform in (linux, mac)
     )
     common = {'torch', 'torchvision', 'timm', 'numpy', 'pillow', 'jinja2', 'matplotlib', 'rich', 'setuptools'}
-    common |= {'mmengine', 'mmpretrain'}
+    common |= {'filelock', 'mmengine', 'mmpretrain'}
     assert on_linux == common | {'faiss-gpu'}
     assert on_mac == common | {'faiss-cpu'}
     (mmcv_lite,) = [item for item in requirements if item.name == 'mmcv-lite']
