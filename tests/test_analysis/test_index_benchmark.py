@@ -22,6 +22,7 @@ def test_recall():
     assert recall(np.array([[1, 2], [3, -1]]), np.array([[2, 9], [3, 4]])) == 0.5
 
 
+@pytest.mark.slow
 def test_command_line_measures_once(tmp_path, capsys):
     size = ['--rows', 3000, '--dimension', 32, '--queries', 40, '--rounds', 1, '--batches', 1, 8]
     arguments = [*size, '--presets', 'flat', 'hnsw', '--out', tmp_path / 'out']

@@ -44,6 +44,7 @@ def test_only_published_ways_give_up_fused_attention(passes, monkeypatch):
         assert len(calls) == expected[case.way], case
 
 
+@pytest.mark.slow
 def test_command_line(tmp_path, capsys):
     out = tmp_path / 'cost'
     call_tool(

@@ -51,6 +51,7 @@ def test_flops_of_one_and_two_passes(tmp_path):
     assert 0.5 < flops['off'] / flops[EAGER] < 0.55
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mode', ['eager', 'torch-linear', 'onnxruntime', 'bf16', 'half-crop', 'merged', 'off'])
 def test_every_mode_computes_logits(mode, tmp_path):
     found = make_contender(mode, WORK, tmp_path)()
@@ -60,6 +61,7 @@ def test_every_mode_computes_logits(mode, tmp_path):
         torch.testing.assert_close(logits, make_contender(EAGER, WORK, tmp_path)(), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_peak_memory_is_less_than_half_of_the_straightforward_implementation(tmp_path):
     """At 448 px the attention matrices that are not made are most of it."""
     work = Workload('vit-tiny', 448, 4, threads=1)
@@ -90,6 +92,7 @@ def test_training_steps_change_weights(name):
     assert (len(changed) < len(before) / 2) == (name == 'frozen')
 
 
+@pytest.mark.slow
 def test_command_line(tmp_path, capsys):
     arguments = ['--models', 'vit-tiny', '--sizes', 64, '--batch-sizes', 1, '--rounds', 2, '--no-memory']
     call_tool('benchmark', 'inference', *arguments, '--modes', 'eager', 'off', '--out', tmp_path / 'out')

@@ -138,6 +138,7 @@ with report_user_errors():
 """
 
 
+@pytest.mark.slow
 def test_terminated_sweep_goes_on_from_its_checkpoint(tmp_path):
     here = Path(__file__).resolve()
     command = [sys.executable, '-c', INTERRUPTED, str(tmp_path), str(here.parent)]

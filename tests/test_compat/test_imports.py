@@ -60,6 +60,7 @@ assert 'timm://' in CheckpointLoader._schemes
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('code', [GLSIM_FIRST, MMPRETRAIN_FIRST, CONFIG_FIRST], ids=['glsim', 'mmpretrain', 'config'])
 def test_any_order_of_imports(code, root):
     command = [sys.executable, '-W', 'default::UserWarning', '-c', code]

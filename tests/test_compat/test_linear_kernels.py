@@ -75,6 +75,7 @@ def test_mixed_precision_and_other_types_are_left_to_torch(model):
     torch.testing.assert_close(linear_rows(model[0], x, 3, 7), F.linear(x, model[0].weight, model[0].bias)[:, 3:7])
 
 
+@pytest.mark.slow
 def test_compiled_and_exported(model):
     x = torch.randn(3, 12)
     compiled = torch.compile(model, fullgraph=True, backend='aot_eager')

@@ -33,6 +33,7 @@ def run(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_training_resumes_and_testing_works(run):
     commands = [
         f'{TOOLS}/train.py tiny_openmmlab.py --work-dir work --no-persistent-workers --resume',

@@ -86,6 +86,7 @@ build_gallery(images, config, checkpoint, location, batch_size=1, num_workers=1,
 """
 
 
+@pytest.mark.slow
 def test_a_killed_build_goes_on(build, counter, tiny_model, photos, tmp_path):
     paths = [str(ROOT), str(ROOT / 'tests'), str(Path(__file__).parent)]
     arguments = [photos, *tiny_model[:2], tmp_path / 'gallery', 0.0, *paths]

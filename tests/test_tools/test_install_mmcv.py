@@ -28,6 +28,7 @@ def test_mistakes(tmp_path, arguments, words):
     assert len(result.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_torch_is_needed(tmp_path):
     run_command(sys.executable, '-m', 'venv', tmp_path / 'bare', cwd=tmp_path)
     bare = f'PYTHON={tmp_path / "bare" / "bin" / "python"}'

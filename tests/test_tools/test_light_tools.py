@@ -78,6 +78,7 @@ def test_tools_for_galleries(gallery, tmp_path, tool, arguments):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_tools_for_exported_files(exported, tmp_path):
     model, images, gallery = exported
     result, loaded = start(tmp_path / 'loaded.json', 'infer_exported', model, images, '--out', 'results.json')

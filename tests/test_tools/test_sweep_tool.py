@@ -15,6 +15,8 @@ import mmengine
 import pytest
 from tiny_run import ROOT, call_tool, run_command, write_config
 
+pytestmark = pytest.mark.slow
+
 LR = 'optim_wrapper.optimizer.lr'
 
 
@@ -25,8 +27,6 @@ from functools import partial
 from pathlib import Path
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
-
-pytestmark = pytest.mark.slow
 
 @HOOKS.register_module()
 class WaitOnceHook(Hook):

@@ -72,6 +72,7 @@ def test_resumed_run_equals_uninterrupted_run(trained, interrupted, tiny_images,
         torch.testing.assert_close(found[name], value, rtol=0, atol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_testing_writes_predictions_and_pictures(trained, tiny_images, tmp_path):
     config = write_config(tmp_path / 'tiny_tested.py', tiny_images)
     command = [sys.executable, ROOT / 'tools' / 'test.py', config, trained / 'epoch_2.pth']
@@ -144,6 +145,7 @@ def test_unreadable_image_is_skipped_counted_and_reported(tiny_images, tmp_path)
     assert (tmp_path / 'work' / 'epoch_1.pth').is_file()
 
 
+@pytest.mark.slow
 def test_nan_loss_ends_run_and_keeps_last_good_checkpoint(tiny_images, tmp_path, capsys):
     exploding = "param_scheduler = [dict(type='MultiStepLR', gamma=1e30, milestones=[1])]\n"
     config = write_config(tmp_path / 'tiny_nan.py', tiny_images, exploding)

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from gallery_processes import DIMENSION, check
 
 from retrieval.gallery import create_gallery, open_gallery
@@ -41,6 +42,7 @@ def _wait_for(place, generations, writer):
     _wait_until(is_reached, [writer])
 
 
+@pytest.mark.slow
 def test_readers_see_committed_states_only(tmp_path):
     place, stop = tmp_path / 'gallery', tmp_path / 'stop'
     create_gallery(place, DIMENSION, metric='l2').close()

@@ -47,6 +47,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('action', ['add', 'update', 'remove'])
 def test_a_killed_write_is_told_and_cleared_up_by_the_next(tmp_path, root, caplog, action):
     location = f'milvus://{tmp_path}/killed.db/birds'

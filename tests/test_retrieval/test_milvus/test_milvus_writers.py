@@ -228,6 +228,7 @@ def test_schedules_in_a_real_milvus(milvus_file, pair):
         check_end(location, schedule(location, jobs, (stop, None)), jobs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('pair', PAIRS)
 def test_a_writer_that_dies_at_any_call_while_another_waits_at_any_call(in_memory, pair):
     numbers = count()
