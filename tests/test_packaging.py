@@ -24,7 +24,7 @@ CHECKOUT_ONLY = {'quickstart.sh', 'run_tests.sh', 'environment.sh'}
 
 def run(*command, cwd) -> str:
     env = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
-    result = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 

@@ -74,7 +74,7 @@ def run_command(*command: object, cwd: Path, **environment: str) -> subprocess.C
     env = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
     env.update(OMP_NUM_THREADS='1', PYTHON=sys.executable, **environment)
     return subprocess.run(
-        [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False
+        [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, check=False
     )
 
 

@@ -57,7 +57,7 @@ def test_embeddings_are_those_of_the_model(tiny_model, paths):
 def test_threads_that_share_an_encoder_get_their_own_patches(tiny_model, paths, monkeypatch):
     encoder = Encoder(*tiny_model[:2], device='cpu', spaces='global', keep_patches=True)
     expected = [encoder.encode(path).patches for path in paths[:2]]
-    backbone, meeting = encoder._model.backbone, Barrier(2, timeout=60)
+    backbone, meeting = encoder._model.backbone, Barrier(2, timeout=300)
     encode_images = backbone.encode_images
 
     def meet_first(images: torch.Tensor) -> torch.Tensor:  # both threads are under way before either goes on

@@ -21,9 +21,7 @@ BASH_SCRIPTS = [
 
 def run_bash(*command, cwd=None, **environment) -> subprocess.CompletedProcess:
     environment = {**os.environ, **{name: str(value) for name, value in environment.items()}}
-    return subprocess.run(
-        ['bash', *map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=500
-    )
+    return subprocess.run(['bash', *map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize('script', BASH_SCRIPTS)

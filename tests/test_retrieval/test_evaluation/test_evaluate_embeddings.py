@@ -200,7 +200,6 @@ def test_memory_is_bounded(root, tmp_path):
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
     )
     grown = int(result.stdout) << 10
     embeddings = rows * 8 * 4 * 4  # unit length, in the index, and FAISS's own

@@ -53,7 +53,7 @@ def standalone_server(tmp_path, monkeypatch):
             yield f'milvus://127.0.0.1:{port}'
         finally:
             process.stdin.close()
-            process.wait(timeout=20)
+            process.wait()
             shutil.rmtree(tmp_path / 'server')  # 300 MB, which pytest would keep
 
 
