@@ -1,6 +1,7 @@
 """Files of ``tools/export.py``: what they say about themselves, and how ONNX Runtime or OpenVINO run them."""
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -82,7 +83,7 @@ class ExportedInfo:
 
 
 class ExportedModel:
-    """Computes what a model computes, without the model's code.
+    """Computes what a model computes, without the model's code; threads may share it.
 
     ::
 
@@ -178,8 +179,12 @@ def _open_openvino(path: str, device: str | None, threads: int | None) -> tuple[
     section = model.get_rt_info(['framework', METADATA_KEY]) if model.has_rt_info(['framework', METADATA_KEY]) else None
     info = ExportedInfo.from_json(None if section is None else str(section.value), path)
 
+    own = threading.local()  # an infer request serves one thread at a time, and calling the compiled model shares one
+
     def run(pixels: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(names, (np.array(value) for value in compiled([pixels]).values())))
+        if not hasattr(own, 'request'):
+            own.request = compiled.create_infer_request()
+        return dict(zip(names, own.request.infer([pixels]).values()))
 
     return run, info
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import onnx
@@ -45,6 +47,27 @@ def test_any_batch_size_and_both_backends(made, backend):
         np.testing.assert_allclose(value, whole[name][:1], atol=1e-4)
     with pytest.raises(GLSimError, match=r'\(B, 3, 32, 40\)'):
         model(pixels.transpose(0, 1, 3, 2))
+
+
+@pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
+def test_threads_share_a_model(made, backend):
+    pytest.importorskip(backend)
+    model = ExportedModel(made[3], backend, device='cpu', threads=1)
+    rng = np.random.default_rng(0)
+    batches = [rng.integers(0, 256, (1 + number % 3, 3, 32, 40), dtype=np.uint8) for number in range(12)]
+    expected = [model(batch) for batch in batches]
+    meeting = Barrier(4, timeout=60)
+
+    def ask(_: int) -> list[dict[str, np.ndarray]]:
+        meeting.wait()
+        return [model(batch) for _ in range(5) for batch in batches]
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, range(4)))
+    for found in answers:
+        for one, other in zip(found, expected * 5, strict=True):
+            for name, value in other.items():
+                np.testing.assert_allclose(one[name], value, atol=1e-4, err_msg=name)
 
 
 def test_search_with_the_exported_encoder(made, tmp_path):
