@@ -70,7 +70,7 @@ def check(args: argparse.Namespace) -> None:
 def main(args: argparse.Namespace) -> None:
     """Find, name, search, print and draw."""
     from glsim_mm.search import ObjectSearch
-    from glsim_mm.search.object_results import format_objects, objects_to_json, write_pictures
+    from glsim_mm.search.object_search import format_objects, objects_to_json, write_pictures
     from retrieval.gallery import parse_conditions
 
     options = dict(score_threshold=args.score, classes=args.classes, max_objects=args.max_objects)

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmpretrain import ImageClassificationInferencer
 from mmpretrain.structures import DataSample
+from mmpretrain.visualization import UniversalVisualizer
+from PIL import Image
 
 from ..errors import GLSimError
 from ..images.photos import ImageInput, ImageItem, find_images
@@ -17,11 +19,11 @@ from ..images.results import to_result
 from ..models.classifiers import GLSimClassifier
 from ..progress import ProgressBar
 from ..selectors import SELECTORS
+from ..visualization import Prediction, draw_panel
 from ..visualization.from_sample import prediction_from_sample
 from .config_errors import explain_config_errors
 from .model import load_model
 from .options import load_config
-from .panel_writer import PanelWriter
 from .photo_pipeline import TestPipeline, find_test_steps, type_name
 
 _SHARED_FIELDS = ('top_o', 'box_end', 'crop_size', 'num_regions', 'region_method')
@@ -121,7 +123,7 @@ class GLSimInferencer(ImageClassificationInferencer):
             raise GLSimError(f'batch_size and top_k must be 1 or more, got {batch_size} and {top_k}')
         items = find_images(inputs)
         total = len(items) if isinstance(items, list) else None
-        writer = PanelWriter(show_dir, show, wait_time) if show or show_dir is not None else None
+        writer = _PanelWriter(show_dir, show, wait_time) if show or show_dir is not None else None
         try:
             with ProgressBar(total, 'Inference', progress) as bar:
                 for item, image, sample in predict_images(
@@ -151,21 +153,11 @@ class GLSimInferencer(ImageClassificationInferencer):
         return self.forward(dict(inputs=inputs))
 
     def _to_dict(self, item: ImageItem, image: Prepared, sample: DataSample | None, top_k: int) -> dict[str, Any]:
-        start: dict[str, Any] = {'index': image.position, **({'path': item.path} if item.path else {})}
-        if sample is None:
-            return {**start, 'error': unreadable(item, image)}
-        boxes = sample.get('selected_boxes', sample.get('selected_box'))
-        similarity_map = sample.get('similarity_map')
-        result = to_result(
-            sample.pred_score.detach().float().cpu().numpy(),
-            self.classes,
-            top_k,
-            () if boxes is None else boxes.reshape(-1, 4).tolist(),
-            None if similarity_map is None else similarity_map.detach().cpu().numpy(),
-            image.matrix,
-            (image.part[2], image.part[3]),
-        )
-        return {**start, **result}
+        found = DataSample() if sample is None else sample  # None for a photo that cannot be used
+        boxes = found.get('selected_boxes', found.get('selected_box'))
+        parts = (found.get('pred_score'), None if boxes is None else boxes.reshape(-1, 4), found.get('similarity_map'))
+        scores, regions, maps = (None if part is None else part.detach().float().cpu().numpy() for part in parts)
+        return to_result(item, image, scores, self.classes, top_k, regions, maps)
 
 
 def _to_sample(item: ImageItem, image: Prepared, sample: DataSample | None) -> DataSample:
@@ -196,3 +188,40 @@ def _with_selector(cfg: Config, selector: str | Mapping | None) -> Config:
     else:
         cfg.model.neck = ConfigDict(selector if 'type' in selector else {**neck, **selector})
     return cfg
+
+
+class _PanelWriter:
+    """Draws a panel of each prediction, to a folder, a window or both, and never two of one run to one file."""
+
+    def __init__(self, folder: str | Path | None, show: bool, wait_time: float) -> None:
+        self._folder = None if folder is None else Path(folder)
+        self._wait_time = wait_time
+        self._window = UniversalVisualizer() if show else None
+        self._taken: set[str] = set()
+
+    def __call__(self, prediction: Prediction, name: str) -> None:
+        """Draw a panel; ``name`` is the relative path of the image, whose folders are kept."""
+        panel = draw_panel(prediction, 224)
+        if self._window is not None:
+            self._window.show(panel, win_name=name, wait_time=self._wait_time)
+        if self._folder is not None:
+            path = self._folder / f'{self._free_name(name, prediction.path)}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(panel).save(path)
+
+    def close(self) -> None:
+        if self._window is not None:
+            self._window.close()
+
+    def _free_name(self, name: str, image_path: str | None) -> str:
+        """The image's name without suffix, or, where taken, with its suffix, with its folder, or with a number."""
+        relative = PurePosixPath(name)
+        parent = Path(image_path).absolute().parent.name if image_path else ''
+        candidates = [str(relative.with_suffix('')), str(relative), f'{parent}_{relative.name}']
+        free = next((candidate for candidate in candidates if candidate.lower() not in self._taken), None)
+        number = 2
+        while free is None or free.lower() in self._taken:  # file systems may not tell case apart
+            free = f'{relative}_{number}'
+            number += 1
+        self._taken.add(free.lower())
+        return free

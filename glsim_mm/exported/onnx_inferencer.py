@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..errors import GLSimError
 from ..images.photos import ImageInput, find_images
-from ..images.preparing import predict_images, unreadable
+from ..images.preparing import predict_images
 from ..images.results import to_result
 from .onnx_model import ExportedModel
 
@@ -24,7 +24,7 @@ FILTERS = {
 
 
 class ExportedPipeline:
-    """Prepares photos as the model was tested.
+    """Prepares photos as the model was tested; a :class:`~glsim_mm.images.preparing.PhotoPipeline` without torch.
 
     Args:
         steps: In order: ``dict(type='resize', size=(h, w), filter='bicubic')``, ``dict(type='resize_edge', size=s,
@@ -41,14 +41,7 @@ class ExportedPipeline:
         self.steps = [dict(step) for step in steps]
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Network input of a photo.
-
-        Args:
-            pixels: (H, W, 3) uint8.
-
-        Returns:
-            (3, h, w) uint8, channels in the order given.
-        """
+        """Network input of a photo, (3, h, w) uint8 of (H, W, 3) uint8, with the channels in the same order."""
         for step in self.steps:
             if step['type'] == 'center_crop':
                 top, left, height, width = _center(pixels.shape[:2], step['size'])
@@ -60,14 +53,7 @@ class ExportedPipeline:
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def to_photo(self, shape: tuple[int, int]) -> np.ndarray:
-        """The map from pixels of the network input to pixels of a photo.
-
-        Args:
-            shape: Height and width of the photo.
-
-        Returns:
-            (2, 3) float64 ``A`` with ``A @ (x, y, 1)`` the place in the photo.
-        """
+        """The map (2, 3) from pixels of the network input to pixels of a photo of (height, width) ``shape``."""
         scale, offset = np.ones(2), np.zeros(2)  # x and y; place in the photo = scale * place + offset
         for step in self.steps:
             if step['type'] == 'center_crop':
@@ -136,15 +122,10 @@ class ExportedInferencer:
             find_images(inputs), self._pipeline, self._predict, batch_size, with_geometry=has_regions
         )
         for item, image, outputs in images:
-            result: dict[str, Any] = {'index': image.position, **({'path': item.path} if item.path else {})}
-            if outputs is None:
-                yield {**result, 'error': unreadable(item, image)}
-                continue
-            boxes = outputs['selected_boxes'].tolist() if has_regions else ()
-            shape, classes = (image.part[2], image.part[3]), self.classes or None
-            similarity_map = outputs.get('similarity_map')
-            scores = softmax(outputs['logits'])
-            yield {**result, **to_result(scores, classes, top_k, boxes, similarity_map, image.matrix, shape)}
+            outputs = outputs or {}  # of a photo that cannot be used
+            scores = softmax(outputs['logits']) if outputs else None
+            regions = outputs.get('selected_boxes'), outputs.get('similarity_map')
+            yield to_result(item, image, scores, self.classes or None, top_k, *regions)
 
     def _predict(self, inputs: np.ndarray) -> list[dict[str, np.ndarray]]:
         outputs = self.model(inputs[:, ::-1])  # graphs take RGB

@@ -16,7 +16,7 @@ from ..apis.photo_pipeline import TestPipeline, find_test_steps, type_name
 from ..errors import GLSimError
 from ..exported.onnx_inferencer import FILTERS
 from ..exported.onnx_model import ExportedInfo
-from ..search.embedder import find_embedder, fingerprint_of
+from ..search.embedder import Embedder
 from .export_graph import ExportGraph, run_graph
 from .file_formats import package_versions, quantize, run_onnx, run_program, write_onnx, write_program
 
@@ -150,21 +150,17 @@ def _check_arguments(path: Path, what: str, int8: bool, overwrite: bool) -> None
 def _describe(
     cfg: Config, model: torch.nn.Module, graph: ExportGraph, size: tuple[int, int], steps: list[dict], checkpoint: str
 ) -> ExportedInfo:
-    embedder = find_embedder(model)
-    name = type(model).__name__
-    name = f'{name} with {type(model.backbone).__name__}'
+    embedder = Embedder(model)
     pipeline = TestPipeline(find_test_steps(cfg), cfg.get('default_scope') or 'mmpretrain')
-    description = f'{name}, {Path(checkpoint).name}'
-    fingerprint = fingerprint_of(embedder.module, cfg, pipeline.steps, description)
     uses_crops = graph.has_regions and model.test_options.crop != 'off'
     return ExportedInfo(
-        description=name,
+        description=embedder.description,
         image_size=size,
         steps=steps,
         outputs=list(graph.outputs),
         spaces=list(embedder.spaces if uses_crops else ['global']),
         classes=[str(one) for one in getattr(model, '_dataset_meta', {}).get('classes') or ()],
-        fingerprint=asdict(fingerprint),
+        fingerprint=asdict(embedder.fingerprint(cfg, pipeline.steps, checkpoint)),
         versions=package_versions(),
     )
 

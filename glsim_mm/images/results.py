@@ -7,60 +7,60 @@ from typing import Any
 
 import numpy as np
 
+from .photos import ImageItem
+from .preparing import Prepared, unreadable
+
 LINE_WIDTH = 80
 
 
 def to_result(
-    scores: np.ndarray,
+    item: ImageItem,
+    image: Prepared,
+    scores: np.ndarray | None,
     classes: Sequence[str] | None,
     top_k: int,
-    boxes: Sequence[Sequence[float]] = (),
+    boxes: np.ndarray | None = None,
     similarity_map: np.ndarray | None = None,
-    photo_from_input: np.ndarray | None = None,
-    shape: tuple[int, int] = (0, 0),
 ) -> dict[str, Any]:
-    """A model's result for one photo as plain values.
+    """A model's result for one photo as plain values, with the fields of :class:`glsim_mm.apis.GLSimInferencer`.
 
     Args:
-        scores: Probabilities of the classes, (K,).
+        item: The photo.
+        image: How it was prepared.
+        scores: Probabilities of the classes, (K,); None of a photo that cannot be used.
         classes: Names of the classes, if known.
         top_k: How many of the likeliest classes to list.
-        boxes: Regions that the model cropped, ``x0, y0, x1, y1`` in pixels of the network input; none of a model
-            without regions.
+        boxes: (R, 4), regions that the model cropped, ``x0, y0, x1, y1`` in pixels of the network input.
         similarity_map: (h, w) of a model with regions.
-        photo_from_input: (2, 3) map from the network input to the photo, if known.
-        shape: Height and width of the photo.
-
-    Returns:
-        As :class:`glsim_mm.apis.GLSimInferencer` describes it, without ``index`` and ``path``.
     """
+    result: dict[str, Any] = {'index': image.position, **({'path': item.path} if item.path else {})}
+    if scores is None:
+        return {**result, 'error': unreadable(item, image)}
     order = np.argsort(-scores, kind='stable')[:top_k].tolist()
     names = [{} if classes is None else {'class': classes[label]} for label in order]
     top = [{'label': label, **name, 'score': float(scores[label])} for label, name in zip(order, names)]
-    result: dict[str, Any] = {'pred_label': order[0], 'pred_score': top[0]['score'], 'pred_scores': scores}
+    result.update(pred_label=order[0], pred_score=top[0]['score'], pred_scores=scores)
     if classes is not None:
         result['pred_class'] = classes[order[0]]
     result['top'] = top
-    if len(boxes):
-        placed = None if photo_from_input is None else [map_box(photo_from_input, box, shape) for box in boxes]
-        result.update(selected_box=list(boxes[0]), selected_box_image=placed[0] if placed else None)
-        if len(boxes) > 1:
-            result.update(selected_boxes=[list(box) for box in boxes], selected_boxes_image=placed)
+    if boxes is not None:
+        regions = boxes.tolist()
+        placed = None if image.matrix is None else [map_box(image.matrix, box, image.part[2:]) for box in regions]
+        result.update(selected_box=regions[0], selected_box_image=placed[0] if placed else None)
+        if len(regions) > 1:
+            result.update(selected_boxes=regions, selected_boxes_image=placed)
     if similarity_map is not None:
         result['similarity_map'] = similarity_map
     return result
 
 
 def map_box(matrix: np.ndarray, box: Sequence[float], shape: tuple[int, int]) -> list[float]:
-    """Move a box from the network input to the photo.
+    """Move a box ``x0, y0, x1, y1`` from the network input to the photo.
 
     Args:
         matrix: (2, 3) as :meth:`PhotoPipeline.to_photo` gives it.
-        box: ``x0, y0, x1, y1`` in pixels of the network input.
+        box: In pixels of the network input.
         shape: Height and width of the photo in pixels, beyond which the box is cut off.
-
-    Returns:
-        ``x0, y0, x1, y1`` in pixels of the photo.
     """
     x0, y0, x1, y1 = box
     corners = matrix @ np.array([[x0, x1, x0, x1], [y0, y0, y1, y1], [1, 1, 1, 1]], np.float64)
@@ -70,14 +70,9 @@ def map_box(matrix: np.ndarray, box: Sequence[float], shape: tuple[int, int]) ->
 
 
 def results_to_json(results: Iterable[Mapping]) -> list[dict[str, Any]]:
-    """Results as plain Python values, which ``json.dump`` takes.
+    """Results of an inferencer as plain Python values, which ``json.dump`` takes.
 
-    Args:
-        results: As :class:`glsim_mm.apis.GLSimInferencer` gives them.
-
-    Returns:
-        The same with lists for arrays and tensors, strings for paths, and None for numbers that are not finite, which
-        JSON does not know.
+    Arrays and tensors become lists, paths strings, and numbers that are not finite, which JSON does not know, None.
 
     Raises:
         TypeError: If a value is of another kind, for example a data sample.
@@ -86,14 +81,9 @@ def results_to_json(results: Iterable[Mapping]) -> list[dict[str, Any]]:
 
 
 def format_prediction(result: Mapping) -> str:
-    """One line for a prediction: score in per cent, class, selected box, image.
+    """One line for an inferencer's result: ``' 93.1 %  Laysan Albatross  [48, 32, 160, 144]  photo.jpg'``.
 
-    Args:
-        result: As an inferencer gives it. The box is in pixels of the photo, where known.
-
-    Returns:
-        For example ``' 93.1 %  Laysan Albatross  [48, 32, 160, 144]  photo.jpg'``; of a path that would go beyond 80
-        columns, the end.
+    The box is in pixels of the photo where known; only the end is kept of a path that would go beyond 80 columns.
     """
     name = result.get('pred_class', result['pred_label'])
     box = result.get('selected_box_image') or result.get('selected_box')

@@ -28,7 +28,7 @@ _EXPORTS = {
     'encoder_for': '.adding',
     'find_items': '.items',
     'format_report': '.encoded',
-    'to_data_samples': '.object_results',
+    'to_data_samples': '.object_search',
 }
 
 __all__ = list(_EXPORTS)

@@ -282,22 +282,14 @@ def scale_maps(maps: np.ndarray) -> np.ndarray:
     return np.round((finite - low) / np.where(extent > 0, extent, 1) * 255).astype(np.uint8)
 
 
-def check_spaces(
-    spaces: Sequence[str] | None, known: Sequence[str], defaults: tuple[str, ...], model: str
-) -> tuple[str, ...]:
-    """The spaces that are asked for.
-
-    Args:
-        spaces: Names, or None for the defaults.
-        known: What the model has.
-        defaults: What is taken unless told otherwise.
-        model: What messages call it.
+def check_spaces(spaces: Sequence[str] | None, known: Sequence[str], model: str) -> tuple[str, ...]:
+    """The spaces that are asked for, or all ``known`` ones but ``'concat'``; ``model`` is what messages call it.
 
     Raises:
         RetrievalError: If one is unknown or comes twice.
     """
     if spaces is None:
-        return defaults
+        return tuple(space for space in known if space != CONCAT)
     names = (spaces,) if isinstance(spaces, str) else tuple(spaces)
     unknown = [name for name in names if name not in known]
     if unknown or not names or len(set(names)) < len(names):

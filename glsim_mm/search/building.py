@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
+import gc
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
+import torch.distributed as dist
 from mmengine.config import Config
 from torch.utils.data import DataLoader
 
@@ -19,13 +23,13 @@ from retrieval.gallery import create_gallery
 from retrieval.vectors import METRICS
 
 from ..apis.options import load_config
+from ..compat.distributed import set_rank_environment
 from ..images.photos import ImageItem, hash_content, is_address
 from ..progress import ProgressBar
 from .encoded import Encoded, EncodingError, EncodingReport, sorted_errors
 from .encoder import Encoder
 from .items import ItemList, dataset_items, find_items, hash_items, load_dataset
 from .loader_images import LoaderImages
-from .ranks import Ranks, join_ranks, own_device
 from .shards import (
     SECONDS_BETWEEN_COMMITS,
     BuildFolder,
@@ -35,6 +39,8 @@ from .shards import (
     add_to_shard,
     open_shard,
 )
+
+_PATIENCE = datetime.timedelta(days=7)  # a rank that is done waits for the slowest one
 
 
 def build_gallery(
@@ -100,12 +106,12 @@ def build_gallery(
             unfinished build has other settings.
     """
     folder = BuildFolder(location)
-    with join_ranks(launcher) as ranks, folder.hold(overwrite) if ranks.is_first else nullcontext():
+    with _join_ranks(launcher) as ranks, folder.hold(overwrite) if ranks.is_first else nullcontext():
         ranks.wait()
         _check_arguments(images, dataset, metric, ranks)
         cfg = config if isinstance(config, Config) else load_config(config)
         found = None if isinstance(images, DataLoader) else _find_images(images, dataset, cfg, root)
-        encoder = Encoder(cfg, checkpoint, own_device(launcher, device), amp, spaces, keep_patches)
+        encoder = Encoder(cfg, checkpoint, _own_device(launcher, device), amp, spaces, keep_patches)
         num_patches = encoder.num_patches if keep_patches else 0
         settings = ShardSettings(encoder.dimensions, metric, encoder.fingerprint, num_patches)
         _check_whitening(whiten, encoder)
@@ -130,7 +136,7 @@ def _find_images(images: Any, dataset: str | None, cfg: Config, root: str | Path
     return own if root is not None else find_items(dataset_items(loaded, dataset), own.root or None)
 
 
-def _check_arguments(images: Any, dataset: str | None, metric: str, ranks: Ranks) -> None:
+def _check_arguments(images: Any, dataset: str | None, metric: str, ranks: _Ranks) -> None:
     if metric not in METRICS:
         raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {metric!r}')
     if (images is None) == (dataset is None):
@@ -143,6 +149,56 @@ def _check_whitening(dimension: int | None, encoder: Encoder) -> None:
     most = min(encoder.dimensions.values())
     if dimension is not None and not 1 <= dimension <= most:
         raise RetrievalError(f'whitening can keep 1 to {most} dimensions of these embeddings, not {dimension}')
+
+
+class _Ranks(NamedTuple):
+    """This process, numbered from 0, among those that encode together."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0, which merges."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Wait until all ranks are here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def gather(self, part: Any) -> list[Any]:
+        """Bring what each rank has, plain Python data, to rank 0: a list in their order, empty on other ranks."""
+        if self.size == 1:
+            return [part]
+        parts: list[Any] | None = [None] * self.size if self.is_first else None
+        dist.gather_object(part, parts)
+        return parts or []
+
+
+@contextmanager
+def _join_ranks(launcher: str) -> Iterator[_Ranks]:
+    """Take part in the process group that a launcher starts.
+
+    The group talks over gloo, on GPU machines too: only names of files are exchanged.
+    """
+    if launcher == 'none':
+        yield _Ranks()
+        return
+    set_rank_environment(launcher)
+    dist.init_process_group('gloo', timeout=_PATIENCE)
+    try:
+        yield _Ranks(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+        gc.collect()  # the group's threads end with the last reference to it
+
+
+def _own_device(launcher: str, device: str | None) -> str | None:
+    """Device of this process: what the user asks for, else with a launcher its own GPU; None leaves it to the model."""
+    if device is not None or launcher == 'none' or not torch.cuda.is_available():
+        return device
+    return f'cuda:{int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()}'
 
 
 @dataclass
@@ -171,7 +227,7 @@ class _RankBuild:
     encoder: Encoder
     folder: BuildFolder
     settings: ShardSettings
-    ranks: Ranks
+    ranks: _Ranks
     progress: bool
     seconds: float  # between two commits
 

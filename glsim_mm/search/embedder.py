@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
@@ -25,28 +25,68 @@ _WITHOUT_EFFECT = frozenset(
 )
 
 
-class Embedder(ABC):
-    """Reads embeddings off one kind of model; :func:`find_embedder` knows which.
+class Embedder:
+    """Reads embeddings off a classifier, retriever or self-supervised model of mmpretrain; threads may share it.
 
-    ``find_embedder(model)(inputs, ['global'], patches=False).embeddings['global']`` is (B, C).
+    ``Embedder(model)(inputs, ['global']).embeddings['global']`` is (B, C). The spaces of a :class:`GLSimClassifier`
+    (arXiv 2407.12891) are:
+
+    - ``'aggregated'``: what the head classifies, the aggregated CLS token
+    - ``'global'``: CLS token of the image; the crop is not encoded if nothing else is wanted
+    - ``'crop'``: CLS token of the crop; of several crops, their mean
+    - ``'concat'``: CLS tokens of image and crops, each of length 1, one after another, so that its cosine similarity
+      is the mean of theirs
+
+    Any other model has ``'global'`` alone: the CLS token of a ViT, pooled features of a convolutional network.
+
+    Args:
+        model: Without weights, or with.
 
     Attributes:
-        module: The part of the model that makes them.
+        module: The part of the model that makes the embeddings.
         spaces: What it can give, the default first.
-        defaults: What a gallery holds unless told otherwise.
         has_regions: Whether :class:`Features` comes with boxes, maps and patches.
+
+    Raises:
+        RetrievalError: If the model gives no features.
     """
 
-    spaces: tuple[str, ...]
-    defaults: tuple[str, ...]
-    has_regions: bool
+    def __init__(self, model: nn.Module) -> None:
+        encoder = getattr(model, 'image_encoder', None)  # of a retriever
+        self.module = encoder if isinstance(encoder, GLSimClassifier) else model
+        self.has_regions = isinstance(self.module, GLSimClassifier)
+        self.spaces = (AGGREGATED, GLOBAL, CROP, CONCAT) if self.has_regions else (GLOBAL,)
+        if not hasattr(self.module, 'extract_feat') and not self._is_timm:
+            raise RetrievalError(f'{type(model).__name__} gives no features to search by; use an ImageClassifier')
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
+    @property
+    def description(self) -> str:
+        """What messages call the model."""
+        backbone = getattr(self.module, 'backbone', None)
+        return type(self.module).__name__ + (f' with {type(backbone).__name__}' if backbone is not None else '')
 
-    @abstractmethod
-    def __call__(self, inputs: Tensor, spaces: Sequence[str], patches: bool, classify: bool = False) -> Features:
-        """Embed a batch; threads may share the model.
+    def fingerprint(self, cfg: Config, steps: Sequence[Step], checkpoint: str) -> Fingerprint:
+        """Which model made a gallery: SHA-256 of its weights, its config and its test pipeline, hexadecimal.
+
+        Settings that change no embedding (initialisation, frozen stages, losses) do not count.
+
+        Args:
+            cfg: Config of the model.
+            steps: Test pipeline, without loading.
+            checkpoint: Messages name it.
+        """
+        preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+        return Fingerprint(
+            weights=hash_weights(self.module),
+            config=_hash(dict(model=cfg.model, data_preprocessor=preprocessor)),
+            pipeline=_hash(list(steps)),
+            description=f'{self.description}, {Path(checkpoint).name}',
+        )
+
+    def __call__(
+        self, inputs: Tensor, spaces: Sequence[str], patches: bool = False, classify: bool = False
+    ) -> Features:
+        """Embed a batch.
 
         Args:
             inputs: Normalised images, (B, 3, H, W).
@@ -55,8 +95,50 @@ class Embedder(ABC):
             classify: Give the probabilities of the model's classes too.
 
         Raises:
-            RetrievalError: If the model has no such patches or classes.
+            RetrievalError: If the model has no classes, or needs annotated boxes.
         """
+        if not self.has_regions:
+            features = self._extract(inputs)
+            scores = self._classify(features) if classify else None
+            return Features({GLOBAL: _pool(_last(features), self.module)}, class_scores=scores)
+        if getattr(self.module.neck, 'needs_boxes', False):
+            raise RetrievalError(
+                f'{type(self.module.neck).__name__} needs annotated boxes, which a photo to search by does not have: '
+                'use the config of another selector'
+            )
+        needs_crop = classify or any(space != GLOBAL for space in spaces)
+        class_tokens, regions, tokens = self.module.encode(inputs, crop=needs_crop)
+        places = regions.indices + self.module.layout.num_extra_tokens
+        return Features(
+            {space: self._embed(space, class_tokens) for space in spaces},
+            regions.boxes if regions.boxes.dim() == 2 else regions.boxes[:, 0],
+            regions.scores.unflatten(1, regions.grid),
+            tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1])) if patches else None,
+            self._classify((class_tokens,)) if classify else None,
+        )
+
+    @property
+    def _is_timm(self) -> bool:
+        inner = getattr(self.module, 'model', None)
+        return hasattr(inner, 'forward_features') and hasattr(inner, 'forward_head')
+
+    def _extract(self, inputs: Tensor) -> Any:
+        if self._is_timm:
+            inner = self.module.model
+            return inner.forward_head(inner.forward_features(inputs), pre_logits=True)
+        try:
+            return self.module.extract_feat(inputs)
+        except NotImplementedError as error:
+            raise RetrievalError(
+                f'{type(self.module).__name__} gives no features to search by ({error}); use an ImageClassifier'
+            ) from error
+
+    def _embed(self, space: str, class_tokens: Tensor) -> Tensor:
+        if space == AGGREGATED:
+            return _last(self.module.head.pre_logits((class_tokens,)))
+        if space == CONCAT:
+            return F.normalize(class_tokens.float(), dim=-1).flatten(1)
+        return class_tokens[:, 0] if space == GLOBAL else class_tokens[:, 1:].mean(dim=1)
 
     def _classify(self, features: Any) -> Tensor:
         head = getattr(self.module, 'head', None)
@@ -66,111 +148,6 @@ class Embedder(ABC):
                 f'{type(self.module).__name__} classifies nothing: use a classifier, or search a gallery'
             )
         return logits.float().softmax(dim=-1)
-
-
-class GLSimEmbedder(Embedder):
-    """Embeddings of a :class:`GLSimClassifier` (arXiv 2407.12891).
-
-    - ``'aggregated'``: what the head classifies, the aggregated CLS token
-    - ``'global'``: CLS token of the image; the crop is not encoded if nothing else is wanted
-    - ``'crop'``: CLS token of the crop; of several crops, their mean
-    - ``'concat'``: CLS tokens of image and crops, each of length 1, one after another, so that its cosine similarity
-      is the mean of theirs
-    """
-
-    spaces = (AGGREGATED, GLOBAL, CROP, CONCAT)
-    defaults = (AGGREGATED, GLOBAL, CROP)
-    has_regions = True
-
-    def __call__(self, inputs: Tensor, spaces: Sequence[str], patches: bool, classify: bool = False) -> Features:
-        """See the base class."""
-        if getattr(self.module.neck, 'needs_boxes', False):
-            raise RetrievalError(
-                f'{type(self.module.neck).__name__} needs annotated boxes, which a photo to search by does not have: '
-                'use the config of another selector'
-            )
-        needs_crop = classify or any(space != GLOBAL for space in spaces)
-        class_tokens, regions, tokens = self.module.encode(inputs, crop=needs_crop)
-        embeddings = {space: self._embed(space, class_tokens) for space in spaces}
-        return Features(
-            embeddings,
-            regions.boxes if regions.boxes.dim() == 2 else regions.boxes[:, 0],
-            regions.scores.unflatten(1, regions.grid),
-            self._patches(tokens, regions.indices) if patches else None,
-            self._classify((class_tokens,)) if classify else None,
-        )
-
-    def _embed(self, space: str, class_tokens: Tensor) -> Tensor:
-        if space == AGGREGATED:
-            return _last(self.module.head.pre_logits((class_tokens,)))
-        if space == CONCAT:
-            return F.normalize(class_tokens.float(), dim=-1).flatten(1)
-        return class_tokens[:, 0] if space == GLOBAL else class_tokens[:, 1:].mean(dim=1)
-
-    def _patches(self, tokens: Tensor, indices: Tensor) -> Tensor:
-        places = indices + self.module.layout.num_extra_tokens
-        return tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))
-
-
-class PlainEmbedder(Embedder):
-    """The one embedding of any other model: CLS token of a ViT, pooled features of a convolutional network."""
-
-    spaces = defaults = (GLOBAL,)
-    has_regions = False
-
-    def __init__(self, module: nn.Module, extract: Callable[[Tensor], Any]) -> None:
-        super().__init__(module)
-        self._extract = extract
-
-    def __call__(self, inputs: Tensor, spaces: Sequence[str], patches: bool, classify: bool = False) -> Features:
-        """See the base class."""
-        try:
-            features = self._extract(inputs)
-        except NotImplementedError as error:
-            raise RetrievalError(
-                f'{type(self.module).__name__} gives no features to search by ({error}); use an ImageClassifier'
-            ) from error
-        scores = self._classify(features) if classify else None
-        return Features({GLOBAL: _pool(_last(features), self.module)}, class_scores=scores)
-
-
-def find_embedder(model: nn.Module) -> Embedder:
-    """How embeddings are read off a classifier, retriever or self-supervised model of mmpretrain.
-
-    Raises:
-        RetrievalError: If the model gives no features.
-    """
-    encoder = getattr(model, 'image_encoder', None)  # of a retriever
-    if isinstance(encoder, GLSimClassifier):
-        return GLSimEmbedder(encoder)
-    if isinstance(model, GLSimClassifier):
-        return GLSimEmbedder(model)
-    inner = getattr(model, 'model', None)
-    if hasattr(inner, 'forward_features') and hasattr(inner, 'forward_head'):  # of timm
-        return PlainEmbedder(model, lambda inputs: inner.forward_head(inner.forward_features(inputs), pre_logits=True))
-    if not hasattr(model, 'extract_feat'):
-        raise RetrievalError(f'{type(model).__name__} gives no features to search by; use an ImageClassifier')
-    return PlainEmbedder(model, model.extract_feat)
-
-
-def fingerprint_of(module: nn.Module, cfg: Config, steps: Sequence[Step], description: str = '') -> Fingerprint:
-    """Which model made a gallery: SHA-256 of its weights, its config and its test pipeline, hexadecimal.
-
-    Settings that change no embedding (initialisation, frozen stages, losses) do not count.
-
-    Args:
-        module: What makes the embeddings, with its weights.
-        cfg: Its config.
-        steps: Test pipeline, without loading.
-        description: What messages call the model.
-    """
-    preprocessor = cfg.get('data_preprocessor') or {}
-    return Fingerprint(
-        weights=hash_weights(module),
-        config=_hash(dict(model=cfg.model, data_preprocessor=cfg.model.get('data_preprocessor') or preprocessor)),
-        pipeline=_hash(list(steps)),
-        description=description,
-    )
 
 
 def _last(features: Tensor | Sequence[Tensor]) -> Tensor:

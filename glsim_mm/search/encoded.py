@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from retrieval.gallery import GalleryReader, Record
+from retrieval.terminal_text import one_line
 
 
 class EncodingError(NamedTuple):
@@ -130,7 +131,7 @@ def format_report(report: EncodingReport, listed: int = 20) -> str:
         lines.append(f'index: {report.preset}' + (f' ({report.preset_reason})' if report.preset_reason else ''))
     if report.unreadable:
         lines.append(f'unreadable: {len(report.unreadable):,}, left out')
-        lines += [f'  {_one_line(error.path)}: {_one_line(error.reason)}' for error in report.unreadable[:listed]]
+        lines += [f'  {one_line(error.path)}: {one_line(error.reason)}' for error in report.unreadable[:listed]]
         if len(report.unreadable) > listed:
             lines.append(f'  and {len(report.unreadable) - listed:,} more')
     return '\n'.join(lines)
@@ -139,8 +140,3 @@ def format_report(report: EncodingReport, listed: int = 20) -> str:
 def sorted_errors(errors: Sequence[EncodingError]) -> list[EncodingError]:
     """Errors in the order of the images, each image once."""
     return [error for _, error in sorted({error.position: error for error in errors}.items())]
-
-
-def _one_line(text: str) -> str:
-    """Text without characters that would move the cursor or colour the terminal."""
-    return ''.join(character if character.isprintable() else ' ' for character in text)

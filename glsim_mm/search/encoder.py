@@ -22,7 +22,7 @@ from ..apis.photo_pipeline import TestPipeline, find_test_steps
 from ..images.photos import MAX_PIXELS, ImageItem
 from ..images.preparing import Batch, Prepared, collate, prepare_photo
 from .base_encoder import BaseEncoder, Features, check_spaces
-from .embedder import find_embedder, fingerprint_of
+from .embedder import Embedder
 
 _AMP_TYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}
 
@@ -42,7 +42,7 @@ class Encoder(BaseEncoder):
         device: Defaults to the GPU if there is one.
         amp: Mixed precision: ``'fp16'``, ``'bf16'``, or True for float16 on GPU and bfloat16 elsewhere.
         spaces: What to embed, the default of searches first: ``'aggregated'``, ``'global'``, ``'crop'``, ``'concat'``
-            of a GLSim model (see :class:`~glsim_mm.search.embedder.GLSimEmbedder`), ``'global'`` of all others.
+            of a GLSim model (see :class:`~glsim_mm.search.embedder.Embedder`), ``'global'`` of all others.
             Defaults to all but ``'concat'``.
         keep_patches: Keep the tokens of the selected patches, for re-ranking by regions.
         classify: Give the probabilities of the model's own classes too.
@@ -70,9 +70,9 @@ class Encoder(BaseEncoder):
             self._model = load_model(self.config, str(checkpoint), device)
             self.pipeline = TestPipeline(find_test_steps(self.config), self.config.get('default_scope') or 'mmpretrain')
         self.checkpoint = str(checkpoint)
-        self._embedder = find_embedder(self._model)
+        self._embedder = Embedder(self._model)
         self.has_regions = self._embedder.has_regions
-        self.spaces = check_spaces(spaces, self._embedder.spaces, self._embedder.defaults, self.description)
+        self.spaces = check_spaces(spaces, self._embedder.spaces, self.description)
         if keep_patches and not self._embedder.has_regions:
             raise RetrievalError(f'{self.description} selects no patches to keep: leave keep_patches out')
         self.keep_patches = keep_patches
@@ -85,9 +85,7 @@ class Encoder(BaseEncoder):
     @property
     def description(self) -> str:
         """What messages call the model."""
-        module = self._embedder.module
-        backbone = getattr(module, 'backbone', None)
-        return type(module).__name__ + (f' with {type(backbone).__name__}' if backbone is not None else '')
+        return self._embedder.description
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -97,8 +95,7 @@ class Encoder(BaseEncoder):
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """Hashes of weights, config and test pipeline."""
-        description = f'{self.description}, {Path(self.checkpoint).name}'
-        return fingerprint_of(self._embedder.module, self.config, self.pipeline.steps, description)
+        return self._embedder.fingerprint(self.config, self.pipeline.steps, self.checkpoint)
 
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> Features:

@@ -13,7 +13,7 @@ from retrieval.gallery import Fingerprint
 from ..exported.onnx_inferencer import ExportedPipeline, softmax
 from ..exported.onnx_model import ExportedModel
 from ..images.photos import MAX_PIXELS
-from .base_encoder import AGGREGATED, CONCAT, CROP, GLOBAL, BaseEncoder, Features, check_spaces
+from .base_encoder import AGGREGATED, CROP, GLOBAL, BaseEncoder, Features, check_spaces
 
 
 class ExportedEncoder(BaseEncoder):
@@ -50,8 +50,7 @@ class ExportedEncoder(BaseEncoder):
         self._info = self._model.info
         self.pipeline = ExportedPipeline(self._info.steps)
         self.checkpoint = str(path)
-        defaults = tuple(space for space in self._info.spaces if space != CONCAT)
-        self.spaces = check_spaces(spaces, self._info.spaces, defaults, self.description)
+        self.spaces = check_spaces(spaces, self._info.spaces, self.description)
         if classify and 'logits' not in self._info.outputs:
             raise RetrievalError(f'{path} gives no classes: export it with --what classifier')
         self.classify = classify
@@ -88,7 +87,7 @@ class ExportedEncoder(BaseEncoder):
 
 
 def _embed(space: str, outputs: dict[str, np.ndarray]) -> np.ndarray:
-    """As :class:`GLSimEmbedder` does; ``'global'`` of a plain model is its embedding."""
+    """As :class:`~glsim_mm.search.embedder.Embedder` does; ``'global'`` of a plain model is its embedding."""
     if space == AGGREGATED or 'class_tokens' not in outputs:
         return outputs['embedding']
     class_tokens = outputs['class_tokens']

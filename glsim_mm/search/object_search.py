@@ -1,22 +1,30 @@
-"""Detect, recognise, search: one call for photos with several objects."""
+"""Detect, recognise, search: one call for photos with several objects, and what it found as text, JSON and pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from mmengine.structures import InstanceData
+from PIL import Image
 
 from retrieval.answers import SearchHit
 from retrieval.errors import RetrievalError
+from retrieval.terminal_text import one_line
 
-from ..images.photos import UnreadablePhotoError, find_images, read_photo
+from ..images.photos import ImageItem, UnreadablePhotoError, find_images, read_photo
+from ..visualization.panel import DrawnObject, draw_objects
 from .base_encoder import BaseEncoder, check_encoder
 from .detection import DetectedObjects, Detector, MMDetDetector, crop_areas
 from .encoder import Encoder
 from .image_search import ImageSearch, to_search_hits
+
+if TYPE_CHECKING:
+    from mmdet.structures import DetDataSample
 
 
 @dataclass
@@ -24,10 +32,7 @@ class FoundObject:
     """One object of a photo. Boxes are ``x0, y0, x1, y1`` in pixels of the upright photo.
 
     Attributes:
-        box: Where the detector found it.
-        detector_score: 0 to 1.
-        detector_label: The detector's class.
-        detector_name: Its name.
+        box: Where the detector found it, with ``detector_score`` 0 to 1, its class ``detector_label`` and the name.
         area: What the recogniser saw: the box with a margin.
         region: Where GLSim looked closer; None of a model without regions.
         classes: The recogniser's likeliest classes with probabilities.
@@ -82,8 +87,8 @@ class ObjectSearch:
         encoder: The recogniser; with ``classify=True`` it names classes.
         detector: Finds boxes; without one, calls give them.
         search: Gallery of the same model; without one, nothing is searched.
-        margin: See :func:`glsim_mm.search.crop_areas`.
-        square: See :func:`glsim_mm.search.crop_areas`.
+        margin: Share of a box's sides that is added at each of them; see :func:`glsim_mm.search.crop_areas`.
+        square: Lengthen the shorter side of a box.
         batch_size: Boxes per pass.
 
     Raises:
@@ -126,7 +131,7 @@ class ObjectSearch:
             gallery: To search in, see :func:`retrieval.gallery.open_gallery`.
             detector_config: Config of a detector of mmdet; without one, calls give boxes.
             detector_checkpoint: Its weights.
-            device: For both models. Defaults to the GPU if there is one.
+            device: Runs both models. Defaults to the GPU if there is one.
             classify: Name classes.
             **options: ``margin``, ``square`` and ``batch_size`` of this class; ``score_threshold``, ``classes`` and
                 ``max_objects`` of :class:`MMDetDetector`.
@@ -178,19 +183,23 @@ class ObjectSearch:
         names = self.encoder.spaces if self.search is None else tuple(self.search.gallery.manifest.spaces)
         if space is not None and space not in names:
             raise RetrievalError(f'there is no space {space!r}; there are: {", ".join(names)}')
-        read = _read_photos(photos, self.encoder.max_pixels)
-        found = self._find([pixels for _, pixels, _ in read], boxes)
-        results = [
-            PhotoObjects(path, (0, 0) if pixels is None else pixels.shape[:2], error=error)
-            for path, pixels, error in read
-        ]
+        results: list[PhotoObjects] = []
+        read: list[np.ndarray | None] = []
+        for item in find_images(photos):
+            try:
+                pixels = read_photo(item, self.encoder.max_pixels).pixels
+                results.append(PhotoObjects(item.path, pixels.shape[:2]))
+                read.append(pixels)
+            except UnreadablePhotoError as error:
+                results.append(PhotoObjects(item.path, (0, 0), error=str(error)))
+                read.append(None)
         places: list[FoundObject] = []
         crops: list[np.ndarray] = []
-        for result, (_, pixels, _), objects in zip(results, read, found):
-            if pixels is not None:
-                result.objects = self._objects(objects, pixels.shape[:2])
+        for result, image, objects in zip(results, read, self._find(read, boxes)):
+            if image is not None:
+                result.objects = self._objects(objects, result.shape)
                 places += result.objects
-                crops += [pixels] * len(result.objects)
+                crops += [image] * len(result.objects)
         if places:
             self._recognise(places, crops, k, top_k, space or names[0], where)
         return results
@@ -200,7 +209,7 @@ class ObjectSearch:
         if self.search is not None:
             self.search.close()
 
-    def _find(self, photos: list[np.ndarray | None], boxes: Sequence[Any] | None) -> list[DetectedObjects]:
+    def _find(self, photos: Sequence[np.ndarray | None], boxes: Sequence[Any] | None) -> list[DetectedObjects]:
         if boxes is not None:
             if len(boxes) != len(photos):
                 raise RetrievalError(f'there are boxes of {len(boxes)} photos for {len(photos)} photos')
@@ -250,12 +259,139 @@ class ObjectSearch:
         return named, order[0]
 
 
-def _read_photos(photos: Any, max_pixels: int) -> list[tuple[str, np.ndarray | None, str]]:
-    """Path, upright pixels (H, W, 3) uint8 BGR, and why there are none, of each photo."""
-    read: list[tuple[str, np.ndarray | None, str]] = []
-    for item in find_images(photos):
-        try:
-            read.append((item.path, read_photo(item, max_pixels).pixels, ''))
-        except UnreadablePhotoError as error:
-            read.append((item.path, None, str(error)))
-    return read
+def to_data_samples(results: Sequence[PhotoObjects], k: int = 5) -> list[DetDataSample]:
+    """Results as mmdet has them.
+
+    ::
+
+        sample = to_data_samples(search('photo.jpg'))[0]
+        print(sample.pred_instances.bboxes, sample.pred_instances.fine_names)
+
+    Args:
+        results: What :class:`ObjectSearch` found.
+        k: Columns of the neighbours.
+
+    Returns:
+        One per photo, with ``img_path``, ``ori_shape`` and ``pred_instances`` of n objects: the detector's ``bboxes``
+        (n, 4), ``scores`` and ``labels`` (n,); ``fine_labels`` (n,), -1 for none, and ``fine_scores`` (n,), 0 for none;
+        ``fine_names``, a list; ``regions`` (n, 4), the area that was looked at where the model selects none;
+        ``neighbor_ids`` (n, k), -1 for none, ``neighbor_scores`` (n, k), NaN for none, and ``neighbor_labels``, n
+        lists.
+
+    Raises:
+        RetrievalError: If mmdet is not installed.
+    """
+    try:
+        from mmdet.structures import DetDataSample
+    except ImportError as error:
+        raise RetrievalError(f'{error}: data samples of mmdet need mmdet (docs/guides/downstream.md)') from error
+    samples = []
+    for result in results:
+        objects = result.objects
+        ids, scores = np.full((len(objects), k), -1, np.int64), np.full((len(objects), k), np.nan, np.float32)
+        for row, one in enumerate(objects):
+            for column, hit in enumerate(one.hits[:k]):
+                ids[row, column], scores[row, column] = hit.record.id, hit.score
+        instances = InstanceData(
+            bboxes=torch.tensor([one.box for one in objects]).reshape(-1, 4),
+            scores=torch.tensor([one.detector_score for one in objects]),
+            labels=torch.tensor([one.detector_label for one in objects], dtype=torch.long),
+            fine_labels=torch.tensor([one.label for one in objects], dtype=torch.long),
+            fine_scores=torch.tensor([one.classes[0][1] if one.classes else 0.0 for one in objects]),
+            fine_names=[one.classes[0][0] if one.classes else '' for one in objects],
+            regions=torch.tensor([one.region or one.area for one in objects]).reshape(-1, 4),
+            neighbor_ids=torch.from_numpy(ids),
+            neighbor_scores=torch.from_numpy(scores),
+            neighbor_labels=[[hit.record.label for hit in one.hits[:k]] for one in objects],
+        )
+        sample = DetDataSample(metainfo=dict(img_path=result.path, ori_shape=result.shape))
+        sample.pred_instances = instances
+        samples.append(sample)
+    return samples
+
+
+def objects_to_json(results: Sequence[PhotoObjects]) -> list[dict[str, Any]]:
+    """Results in types that JSON knows: ``path``, ``height``, ``width`` and ``objects``; ``error`` where not read."""
+    return [
+        dict(
+            path=result.path,
+            height=result.shape[0],
+            width=result.shape[1],
+            objects=[_object_to_json(one) for one in result.objects],
+            **({'error': result.error} if result.error else {}),
+        )
+        for result in results
+    ]
+
+
+def format_objects(results: Sequence[PhotoObjects]) -> str:
+    """Results as text: a line for each object, its likeliest classes and nearest rows below."""
+    lines = []
+    for result in results:
+        lines.append(one_line(result.path or 'image'))
+        if result.error:
+            lines.append(f'  cannot be read: {one_line(result.error)}')
+        elif not result.objects:
+            lines.append('  no objects')
+        for number, one in enumerate(result.objects, start=1):
+            box = ', '.join(f'{value:.0f}' for value in one.box)
+            lines.append(f'  {number}. {one_line(one.detector_name)} {one.detector_score:.2f} at ({box})')
+            if one.classes:
+                lines.append(
+                    '     class: ' + ', '.join(f'{one_line(name)} {score:.2f}' for name, score in one.classes[:3])
+                )
+            for hit in one.hits:
+                label = one_line(hit.record.label or hit.record.path or f'id {hit.record.id}')
+                lines.append(f'     {hit.rank}: {hit.score:.4f}  {label}')
+    return '\n'.join(lines)
+
+
+def write_pictures(results: Sequence[PhotoObjects], folder: str | Path) -> list[Path]:
+    """Draw what was found: one JPEG per photo, named after it; a number is added where names are equal.
+
+    Args:
+        results: Photos in memory and unreadable ones are left out.
+        folder: Where to write; made if it is not there.
+
+    Raises:
+        RetrievalError: If a file cannot be written.
+    """
+    written: list[Path] = []
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for result in results:
+            if result.error or not result.path:
+                continue
+            pixels = read_photo(ImageItem(result.path)).pixels[:, :, ::-1]
+            drawn = draw_objects(pixels, [DrawnObject(one.box, _caption(one), one.region) for one in result.objects])
+            name, number = f'{Path(result.path).stem}.jpg', 1
+            while Path(folder) / name in written:
+                number += 1
+                name = f'{Path(result.path).stem}_{number}.jpg'
+            Image.fromarray(drawn).save(Path(folder) / name, quality=92)
+            written.append(Path(folder) / name)
+    except OSError as error:
+        raise RetrievalError(f'{folder} cannot be written to ({error.strerror}); choose another folder') from error
+    return written
+
+
+def _caption(one: FoundObject) -> str:
+    if one.classes:
+        return f'{one.classes[0][0]} {one.classes[0][1]:.2f}'
+    if one.hits:
+        return f'{one.hits[0].record.label or one.hits[0].record.path} {one.hits[0].score:.2f}'
+    return f'{one.detector_name} {one.detector_score:.2f}'
+
+
+def _object_to_json(one: FoundObject) -> dict[str, Any]:
+    return dict(
+        box=list(one.box),
+        detector=dict(label=one.detector_label, name=one.detector_name, score=one.detector_score),
+        area=list(one.area),
+        region=None if one.region is None else list(one.region),
+        classes=[dict(name=name, score=score) for name, score in one.classes],
+        hits=[
+            dict(rank=hit.rank, score=hit.score, id=int(hit.record.id), label=hit.record.label, path=hit.record.path)
+            for hit in one.hits
+        ],
+    )

@@ -12,7 +12,7 @@ from tiny_run import call_tool, write_config, write_images
 
 from glsim_mm.apis import GLSimInferencer
 from glsim_mm.search import DetectedObjects, Encoder, ImageSearch, ObjectSearch
-from glsim_mm.search.object_results import format_objects, objects_to_json, write_pictures
+from glsim_mm.search.object_search import format_objects, objects_to_json, write_pictures
 from retrieval.errors import UserError
 
 BOXES = np.array([[0, 0, 40, 30], [30, 20, 90, 80], [50, 0, 96, 40]], np.float32)

@@ -66,7 +66,7 @@ def check(args: argparse.Namespace) -> None:
     from retrieval.gallery.database import DATABASE_FILE
     from retrieval.vectors import METRICS
 
-    check_spaces(args.spaces, (AGGREGATED, GLOBAL, CROP, CONCAT), (), 'a GLSim model')
+    check_spaces(args.spaces, (AGGREGATED, GLOBAL, CROP, CONCAT), 'a GLSim model')
     if args.metric not in METRICS:
         raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {args.metric!r}')
     if not is_folder(args.out):
