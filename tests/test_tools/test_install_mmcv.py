@@ -30,6 +30,7 @@ def test_mistakes(tmp_path, arguments, words):
 
 @pytest.mark.slow
 def test_torch_is_needed(tmp_path):
+    pytest.importorskip('ensurepip', reason='Debian has it in a package of its own, python3-venv')
     run_command(sys.executable, '-m', 'venv', tmp_path / 'bare', cwd=tmp_path)
     bare = f'PYTHON={tmp_path / "bare" / "bin" / "python"}'
     result = run_command('env', bare, 'bash', SCRIPT, cwd=tmp_path)
