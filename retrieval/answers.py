@@ -24,8 +24,7 @@ class SearchHit:
 
     Attributes:
         rank: 1 for the best.
-        score: Cosine similarity (-1 to 1) or inner product, the larger the better; for metric ``'l2'`` the squared
-            distance, the smaller the better; after re-ranking, whatever the method ranks by.
+        score: As in :class:`retrieval.hits.Hits`; after re-ranking, whatever the method ranks by.
         record: What the gallery knows about it.
     """
 
@@ -59,10 +58,9 @@ def format_table(results: Sequence[SearchResult], width: int = TERMINAL_WIDTH) -
 
 
 def results_to_json(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
-    """Results in types that JSON knows; similarity maps are left out.
+    """Results in types that JSON knows, without similarity maps: ``query``, ``hits``, and ``error`` if there is one.
 
-    Each has ``query`` and ``hits``, and ``error`` if the query could not be read; boxes are ``x0, y0, x1, y1`` in
-    pixels of the upright photo.
+    Boxes are ``x0, y0, x1, y1`` in pixels of the upright photo.
     """
     answers = []
     for result in results:

@@ -14,17 +14,10 @@ from .index.presets import readable
 
 
 def describe_gallery(location: str | Path, ids: Sequence[int] = ()) -> dict[str, Any]:
-    """What a gallery holds.
+    """What a gallery holds, and some of its rows by id, in types that JSON knows.
 
-    Args:
-        location: Folder, or ``milvus://...``.
-        ids: Rows to describe too.
-
-    Returns:
-        The manifest in types that JSON knows, and ``columns``, ``indexes``, ``bytes`` of its files, ``records``.
-
-    Raises:
-        RetrievalError: If it cannot be opened, or an id is unknown.
+    It is the manifest with ``columns``, ``indexes``, ``bytes`` of its files, ``unfinished`` writes and ``records``.
+    RetrievalError if the gallery cannot be opened, or an id is unknown.
     """
     with open_gallery(location) as gallery:
         manifest = gallery.manifest

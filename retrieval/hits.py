@@ -52,16 +52,7 @@ def worst_score(metric: str) -> float:
 
 
 def exact_scores(queries: np.ndarray, vectors: np.ndarray, metric: str) -> np.ndarray:
-    """Scores of each query with rows of its own.
-
-    Args:
-        queries: float32, (m, d).
-        vectors: float32, (m, r, d).
-        metric: ``'cosine'`` (rows of unit length), ``'ip'`` or ``'l2'``.
-
-    Returns:
-        float32, (m, r).
-    """
+    """Scores of each query (m, d) with r vectors of its own (m, r, d), all float32: (m, r)."""
     if metric == 'l2':
         return np.square(vectors - queries[:, None]).sum(axis=2)
     return np.matmul(vectors, queries[:, :, None])[..., 0]
@@ -74,17 +65,7 @@ def best_first(scores: np.ndarray, ids: np.ndarray, k: int, metric: str) -> tupl
 
 
 def merge_rankings(scores: Sequence[np.ndarray], ids: Sequence[np.ndarray], k: int, metric: str) -> Hits:
-    """The best k of several rankings of the same queries.
-
-    Args:
-        scores: float32, (m, r) each, best first.
-        ids: int64, of the same shapes; -1 where there is no hit.
-        k: Hits per query.
-        metric: For ``'l2'`` the smallest scores are best.
-
-    Returns:
-        (m, k), padded.
-    """
+    """The best k of several rankings of the same queries, (m, r) each, best first, -1 for no hit; padded to (m, k)."""
     if len(scores) == 1 and scores[0].shape[1] >= k:
         merged, numbers = scores[0][:, :k], ids[0][:, :k]
     else:
@@ -108,15 +89,9 @@ def pad_hits(hits: Hits, k: int, metric: str) -> Hits:
 
 
 def without_own(ids: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Neighbours of queries that were searched among themselves, the query itself left out.
+    """Neighbours (m, k) of queries that were searched among themselves, without the query itself: ``own`` (m,), or -1.
 
-    Args:
-        ids: Integers, (m, k), best first.
-        own: Integers, (m,), what stands for each query itself; -1 for nothing.
-
-    Returns:
-        (m, k); -1 at the end of a query that was among its neighbours. That need not be the first of them: equal
-        embeddings come in any order.
+    A row from which the query is taken ends with -1. The query need not come first: equal embeddings come in any order.
     """
     return np.pad(ids, ((0, 0), (0, 1)), constant_values=-1)[_others(ids, own)].reshape(ids.shape)
 
@@ -136,13 +111,7 @@ def _others(ids: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 
 def merge_ranges(found: Sequence[RangeHits], num_queries: int, metric: str) -> RangeHits:
-    """Hits of the same queries within a radius in several parts, as one result.
-
-    Args:
-        found: Hits in each part.
-        num_queries: Number of queries.
-        metric: For ``'l2'`` the smallest scores are best.
-    """
+    """Hits of the same queries within a radius in several parts, as one result."""
     owners = [np.repeat(np.arange(num_queries), np.diff(hits.limits)) for hits in found]
     owner = np.concatenate(owners) if owners else np.empty(0, np.int64)
     scores = np.concatenate([hits.scores for hits in found]) if found else np.empty(0, np.float32)
@@ -163,21 +132,9 @@ def fused_search(
 ) -> Hits:
     """Best rows by the weighted sum of the scores in several spaces, exact for exact indexes.
 
-    Every space gives its best candidates; all of them are scored in all spaces from their stored vectors, and the
-    search goes deeper until no row that was not seen can be among the best k (the threshold algorithm of Fagin, Lotem
-    and Naor, JCSS 2003).
-
-    Args:
-        search: From space, queries (m, d) and depth to hits (m, depth).
-        vectors: From ids and space to stored vectors, float32 (n, d).
-        queries: By space, float32 (m, d), as they are compared.
-        weights: By space, above 0.
-        k: Rows per query.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        count: Number of rows, beyond which no search goes.
-
-    Returns:
-        (m, k).
+    Every space gives its best candidates by ``search(space, queries, depth)``; all of them are scored in all spaces
+    from their stored ``vectors(ids, space)``, and the search goes deeper, up to all ``count`` rows, until no row that
+    was not seen can be among the best k (the threshold algorithm of Fagin, Lotem and Naor, JCSS 2003).
     """
     total = len(next(iter(queries.values())))
     scores = np.full((total, k), worst_score(metric), np.float32)

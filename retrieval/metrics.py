@@ -26,39 +26,26 @@ class RankingMetric(NamedTuple):
 
 
 def precisions_at_r(relevant: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """R-Precision of each query: share of relevant images among the first R neighbours, R being how many are relevant.
+    """R-Precision, float64 (n,): share of relevant images among the first R neighbours, R being how many are relevant.
 
-    Source: Musgrave et al., A Metric Learning Reality Check, section 3.2, arXiv 2003.08505.
-
-    Args:
-        relevant: bool, (n, r), whether each neighbour is relevant, best first, r >= R.
-        num_relevant: Integers, (n,), R of each query.
-
-    Returns:
-        float64, (n,), 0 to 1; NaN where R is 0.
+    Relevance is bool (n, r >= R), best first. Source: Musgrave et al., A Metric Learning Reality Check, section 3.2,
+    arXiv 2003.08505.
     """
     counted = relevant & (np.arange(relevant.shape[1]) < num_relevant[:, None])
     return _divide(counted.sum(axis=1), num_relevant)
 
 
 def average_precisions_at_r(relevant: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """MAP@R of each query: average precision over the first R neighbours, for the rest as :func:`precisions_at_r`."""
+    """MAP@R of each query: average precision over the first R neighbours, see :func:`precisions_at_r`."""
     first = relevant[:, : max(num_relevant.max(), 1)]
     return average_precisions(first & (np.arange(first.shape[1]) < num_relevant[:, None]), num_relevant)
 
 
 def average_precisions(relevant: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """Average precision of each query over all neighbours that are given.
+    """Average precision of each query over all neighbours that are given, float64 (n,).
 
-    Over the whole ranking it is mAP as pytorch-metric-learning computes it with ``k=None``.
-
-    Args:
-        relevant: bool, (n, r), whether each neighbour is relevant, best first. A relevant image that is not among them
-            counts as never found.
-        num_relevant: Integers, (n,), how many images are relevant to each query.
-
-    Returns:
-        float64, (n,), 0 to 1; NaN where nothing is relevant.
+    Relevant images that are not among them count as never found. Over the whole ranking it is mAP as
+    pytorch-metric-learning computes it with ``k=None``.
     """
     queries, columns = np.nonzero(relevant)  # only few neighbours are relevant: no matrix of precisions
     counts = relevant.sum(axis=1)
@@ -74,12 +61,7 @@ METRICS = {
 
 
 def metrics_of(ks: Sequence[int], whole_ranking: bool = True) -> dict[str, RankingMetric]:
-    """The metrics of a report by name, in order: Recall@k for each k, then those of :data:`METRICS`.
-
-    Args:
-        ks: Values of k of Recall@k, >= 1.
-        whole_ranking: Whether to include those that need the whole gallery ranked.
-    """
+    """The metrics of a report: Recall@k for each k, then :data:`METRICS`, if wanted with those of whole rankings."""
     chosen = {f'Recall@{k}': _recall(k) for k in ks}
     return chosen | {name: one for name, one in METRICS.items() if whole_ranking or one.depth(1, 2) < 2}
 

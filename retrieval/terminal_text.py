@@ -16,12 +16,9 @@ def one_line(text: object) -> str:
 
 
 def shorten(text: str, width: int, start: float = 0.5) -> str:
-    """Text on one line that fits, with an ellipsis in place of what is cut out.
+    """Text on one line of ``width`` columns; an ellipsis stands for what is cut out.
 
-    Args:
-        text: Any text.
-        width: Columns.
-        start: Share of the room for the beginning of the text, 0 to 1; the rest is for its end.
+    ``start`` is the share of the room for the beginning of the text, 0 to 1; the rest is for its end.
     """
     text = one_line(text)
     if text_width(text) <= width:

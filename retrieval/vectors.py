@@ -12,11 +12,6 @@ METRICS = ('cosine', 'ip', 'l2')
 def check_embeddings(array: np.ndarray, name: str = 'embeddings', dimension: int | None = None) -> np.ndarray:
     """Embeddings in the form that FAISS needs: float32, (n, d), contiguous; the array itself where it is that already.
 
-    Args:
-        array: Floating point, (n, d).
-        name: What messages call it.
-        dimension: d that is expected; None for any.
-
     Raises:
         RetrievalError: If it is not a matrix of finite floating point numbers of that width, or is empty.
     """
@@ -40,15 +35,7 @@ def check_embeddings(array: np.ndarray, name: str = 'embeddings', dimension: int
 
 
 def unit_length(array: np.ndarray, name: str = 'embeddings') -> np.ndarray:
-    """Rows scaled to length 1, which makes their inner product the cosine similarity.
-
-    Args:
-        array: float32, (n, d).
-        name: What messages call it.
-
-    Raises:
-        RetrievalError: If a row is all zeros.
-    """
+    """Rows float32 (n, d) scaled to length 1, so that inner products are cosines; RetrievalError for a row of zeros."""
     norms = np.sqrt(np.einsum('ij,ij->i', array, array))[:, None]
     if not np.isfinite(norms).all():  # of numbers whose squares are too large for float32
         norms = np.linalg.norm(array.astype(np.float64), axis=1, keepdims=True)
@@ -58,11 +45,7 @@ def unit_length(array: np.ndarray, name: str = 'embeddings') -> np.ndarray:
 
 
 def import_faiss() -> ModuleType:
-    """The module ``faiss``, which takes a third of a second to import and is not always needed.
-
-    Raises:
-        ImportError: If it is not installed.
-    """
+    """The module ``faiss``, which takes a third of a second to import and is not always needed."""
     try:
         import faiss
     except ImportError as error:
@@ -71,11 +54,7 @@ def import_faiss() -> ModuleType:
 
 
 def faiss_metric(metric: str) -> int:
-    """FAISS's number for a metric: that of the inner product for ``'cosine'`` (of unit vectors) and ``'ip'``.
-
-    Raises:
-        RetrievalError: If the metric is unknown.
-    """
+    """FAISS's number for a metric: that of the inner product for ``'cosine'`` (of unit vectors) and ``'ip'``."""
     faiss = import_faiss()
     if metric not in METRICS:
         raise RetrievalError(f'metric must be one of {METRICS}, got {metric!r}')
@@ -95,12 +74,10 @@ def exact_search(
         batch_size: Queries compared at a time, >= 1; bounds memory.
 
     Returns:
-        Scores float32, (m, min(k, n)): cosine similarity -1 to 1, inner product, or SQUARED Euclidean distance; and
-        gallery rows int64, (m, min(k, n)). Best first: the largest similarity or the smallest distance.
+        Scores float32 (see :class:`retrieval.hits.Hits`) and gallery rows int64, (m, min(k, n)), best first.
 
     Raises:
         ValueError: If shapes or arguments are out of range, an embedding is not finite, or cosine meets a zero vector.
-        ImportError: If FAISS is not installed.
     """
     if metric not in METRICS:
         raise ValueError(f'metric must be one of {METRICS}, got {metric!r}')

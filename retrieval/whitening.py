@@ -26,9 +26,6 @@ class Whitening:
         matrix: float32, (output dimension, input dimension).
         bias: float32, (output dimension,).
         normalize: Whether to scale embeddings to length 1 before.
-
-    Raises:
-        RetrievalError: If the arrays do not belong together.
     """
 
     def __init__(self, matrix: np.ndarray, bias: np.ndarray, normalize: bool = True) -> None:
@@ -53,16 +50,13 @@ class Whitening:
 
     @classmethod
     def fit(cls, embeddings: np.ndarray, dimension: int, normalize: bool = True) -> Whitening:
-        """Learn the map from embeddings of a gallery.
+        """Learn the map that gives embeddings mean 0 and variance 1 in each dimension.
 
         Args:
             embeddings: float32, (n, d), n > ``dimension``. FAISS uses 1000 d of them at most.
             dimension: Width of the result, 1 to d.
             normalize: Whether to scale embeddings to length 1 before, here and in :meth:`apply`; right for cosine
                 similarity.
-
-        Returns:
-            A map that gives these embeddings mean 0, and variance 1 in each dimension.
 
         Raises:
             RetrievalError: If there are too few embeddings, or they vary in fewer dimensions.
@@ -87,11 +81,7 @@ class Whitening:
         return cls(matrix.astype(np.float32), bias.astype(np.float32), normalize)
 
     def apply(self, embeddings: np.ndarray) -> np.ndarray:
-        """Whitened embeddings, float32 (n, output dimension), not of length 1.
-
-        Raises:
-            RetrievalError: If the embeddings are of another width than the input dimension, or not finite.
-        """
+        """Whitened embeddings, float32 (n, output dimension), not of length 1; RetrievalError if they do not fit."""
         array = check_embeddings(embeddings, dimension=self.input_dimension)
         return (unit_length(array) if self.normalize else array) @ self.matrix.T + self.bias
 

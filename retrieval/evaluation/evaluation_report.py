@@ -75,15 +75,7 @@ class RetrievalReport:
 
 
 def summarize(values: dict[str, np.ndarray], codes: LabelCodes) -> RetrievalReport:
-    """A report from the scores of queries.
-
-    Args:
-        values: float64, (m,), by name of the metric; NaN for queries without a relevant image.
-        codes: Classes of queries and gallery.
-
-    Raises:
-        RetrievalError: If no query has a relevant image.
-    """
+    """Means of each query's scores, float64 (m,) by name; RetrievalError if no query has a relevant image."""
     labeled = codes.queries >= 0
     counted = labeled & (codes.num_relevant() > 0)
     if not counted.any():
@@ -112,13 +104,7 @@ def summarize(values: dict[str, np.ndarray], codes: LabelCodes) -> RetrievalRepo
 
 
 def format_report(report: RetrievalReport, num_classes: int = 0, width: int = TERMINAL_WIDTH) -> str:
-    """A table of the metrics, what did not count, and the classes that are found worst.
-
-    Args:
-        report: What to write.
-        num_classes: How many classes to list, those with the smallest MAP@R first.
-        width: Columns; long names give way.
-    """
+    """A table of the metrics, what did not count, and the ``num_classes`` classes with the smallest MAP@R."""
     lines = [shorten(f'{name + ":":<10} {value}', width) for name, value in report.settings.items()]
     lines += [f'queries:   {report.num_queries} of {len(report.classes)} classes', f'gallery:   {report.num_gallery}']
     lines += [shorten(line, width) for line in _not_counted(report)]

@@ -141,19 +141,7 @@ def _some_ids(gallery: GalleryReader, where: Any, name: str) -> np.ndarray:
 
 
 def read_labels(gallery: GalleryReader, ids: np.ndarray, column: str = 'label') -> list[str | None]:
-    """Class of each image of a gallery.
-
-    Args:
-        gallery: Where the images are.
-        ids: int64, (n,).
-        column: Which column has the classes.
-
-    Returns:
-        (n,); None for an image without a label.
-
-    Raises:
-        RetrievalError: If there is no such column.
-    """
+    """Class of each image, by any column of the gallery; None for an image without a label."""
     if column not in _FIELDS and column not in gallery.columns():
         raise RetrievalError(f'there is no column {column!r}; there are {", ".join(gallery.columns())}')
     values: list[Any] = []  # in blocks, because records carry similarity maps

@@ -40,17 +40,10 @@ def encode_labels(
     own_rows: np.ndarray | None = None,
     class_names: Sequence[str] | None = None,
 ) -> LabelCodes:
-    """Number the classes of queries and gallery, in the order of their labels.
+    """Number the classes of queries (m,) and gallery (n,), in the order of their labels; None is no label.
 
-    Args:
-        query_labels: Integers or strings, (m,); None for no label.
-        gallery_labels: The same of the gallery, (n,).
-        own_rows: Integers, (m,), the gallery row that is the query itself, -1 for none; None for none at all.
-        class_names: Names by label, for labels that are integers from 0.
-
-    Raises:
-        RetrievalError: If a vector is empty, labels are of both kinds, ``own_rows`` does not fit, or a label has no
-            name.
+    ``own_rows`` is the gallery row that is the query itself, -1 for none; ``class_names`` are for labels that are
+    integers from 0. RetrievalError if labels are of both kinds, or something does not fit.
     """
     queries, gallery = _to_vector(query_labels, 'queries'), _to_vector(gallery_labels, 'the gallery')
     own = np.full(len(queries), -1, np.int64) if own_rows is None else np.asarray(own_rows, np.int64)

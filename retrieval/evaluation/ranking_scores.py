@@ -138,9 +138,6 @@ def evaluate(
         memory_limit: Bytes that the rankings of a block may take, about.
         exact: Whether a short search gives the start of a long one, so that one search will do. An approximate index
             finds more the more it is asked for: Recall@k must then not come from a long search.
-
-    Raises:
-        RetrievalError: If an argument is out of range, or no query has a relevant image.
     """
     if not ks or min(ks) < 1 or memory_limit < 1:
         raise RetrievalError(f'every k of Recall@k, and memory_limit, must be at least 1, got {tuple(ks)}')

@@ -35,14 +35,11 @@ class Condition(NamedTuple):
 
 
 def read_conditions(where: Any, columns: Mapping[str, str] | None = None) -> list[Condition]:
-    """A filter in any of its forms, checked.
+    """A filter in any of its forms as conditions that must all hold, checked.
 
     Args:
         where: None; ``{'label': 'Wren', 'split': ['a', 'b'], 'year': ('>=', 2019)}``; or conditions.
         columns: Types ``'TEXT'``, ``'INTEGER'``, ``'REAL'`` of the columns there are; None to leave them unchecked.
-
-    Returns:
-        Conditions that must all hold.
 
     Raises:
         RetrievalError: If a column, operator or value is not possible.
@@ -59,16 +56,9 @@ def read_conditions(where: Any, columns: Mapping[str, str] | None = None) -> lis
 
 
 def parse_conditions(words: Sequence[str]) -> list[Condition] | None:
-    """Conditions as people type them; numbers become numbers where the column holds numbers.
+    """Conditions as people type them: ``'label=Wren'``, ``'year>=2019'``, ``'split in a,b'``, or ``'label='`` for none.
 
-    Args:
-        words: Such as ``'label=Wren'``, ``'year>=2019'``, ``'split in a,b'``, ``'label='`` for no label.
-
-    Returns:
-        Conditions that must all hold; None for no words.
-
-    Raises:
-        RetrievalError: If a word is no condition.
+    Numbers become numbers where the column holds numbers. None for no words; RetrievalError if a word is no condition.
     """
     conditions = []
     for word in words:

@@ -173,9 +173,7 @@ class GalleryReader(ABC):
 
     @abstractmethod
     def verify(self) -> None:
-        """Read every file and compare checksums; the gallery may be written meanwhile.
-
-        A server checks its own files: there is nothing to compare then.
+        """Read every file and compare checksums, also while the gallery is written; a server checks its files itself.
 
         Raises:
             RetrievalError: If a file is not as it was written; the message says which.
@@ -187,13 +185,10 @@ class GalleryReader(ABC):
 
     @abstractmethod
     def ids(self, where: Any = None) -> np.ndarray:
-        """Ids of all rows, or of those that a filter lets through.
+        """Ids of all rows, or of those that a filter lets through, int64, ascending.
 
         Args:
             where: Filter, see :func:`retrieval.gallery.read_conditions`.
-
-        Returns:
-            int64, ascending.
 
         Raises:
             RetrievalError: If the filter is not possible.
@@ -201,33 +196,19 @@ class GalleryReader(ABC):
 
     @abstractmethod
     def records(self, ids: Ids) -> list[Record]:
-        """Records in the order of the ids, which may repeat.
-
-        Raises:
-            RetrievalError: If an id is unknown.
-        """
+        """Records in the order of the ids, which may repeat; RetrievalError if an id is unknown."""
 
     @abstractmethod
     def vectors(self, ids: Ids, space: str | None = None) -> np.ndarray:
-        """Stored vectors in the order of the ids, which may repeat.
+        """Vectors of the ids, which may repeat, in a space (None: the first), as they are stored: float32 (n, d).
 
-        Args:
-            ids: (n,).
-            space: Name of a space; None for the first.
-
-        Returns:
-            float32, (n, d), unit length for ``'cosine'``; whitened where the space is.
-
-        Raises:
-            RetrievalError: If an id or the space is unknown.
+        They are of unit length for ``'cosine'``, and whitened where the space is. RetrievalError if an id or the space
+        is unknown.
         """
 
     @abstractmethod
     def patches(self, ids: Ids) -> np.ndarray | None:
-        """Tokens of the selected patches in the order of the ids, which may repeat.
-
-        Returns:
-            float16, (n, O, C); None if the gallery keeps none.
+        """Selected patches' tokens of the ids, which may repeat: float16 (n, O, C); None if the gallery keeps none.
 
         Raises:
             RetrievalError: If an id is unknown.
@@ -235,20 +216,11 @@ class GalleryReader(ABC):
 
     @abstractmethod
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
-        """Ids by content hash, the smallest of several; hashes that are not there are left out.
-
-        Args:
-            hashes: SHA-256 of files, hexadecimal.
-        """
+        """Ids by content hash, as in :class:`Record`, the smallest of several; hashes not there are left out."""
 
     @abstractmethod
     def transform(self, embeddings: np.ndarray, space: str | None = None) -> np.ndarray:
-        """Embeddings of the model in the form that the gallery compares: whitened where the space is.
-
-        Args:
-            embeddings: Floating point, (n, d).
-            space: Name of a space; None for the first.
-        """
+        """Embeddings of the model (n, d) as a space (None: the first) compares them: whitened where the space is."""
 
     @abstractmethod
     def search(
@@ -262,7 +234,7 @@ class GalleryReader(ABC):
         parameters: Mapping[str, int] | None = None,
         transformed: bool = False,
     ) -> Hits:
-        """Best rows of every query.
+        """Best rows of every query, (m, k).
 
         Args:
             queries: Floating point, (m, d), or such an array for each space.
@@ -274,9 +246,6 @@ class GalleryReader(ABC):
             parameters: ``nprobe`` of inverted lists, ``efSearch`` of graphs.
             transformed: Whether queries are as the gallery stores them, from :meth:`vectors` or :meth:`transform`,
                 rather than as the model gives them.
-
-        Returns:
-            (m, k).
 
         Raises:
             RetrievalError: If queries, k, space, filter or parameters do not fit.
@@ -294,26 +263,14 @@ class GalleryReader(ABC):
     ) -> RangeHits:
         """All rows within a radius of every query; a gallery in a folder compares every row, whatever the preset.
 
-        Args:
-            queries: See :meth:`search`.
-            radius: Scores above it count; for ``'l2'``, SQUARED distances below it.
-            space: Name of a space; None for the first.
-            where: Filter.
-            transformed: See :meth:`search`.
-
-        Returns:
-            Best first for every query.
+        ``radius``: scores above it count; for ``'l2'``, SQUARED distances below it. The rest is as in :meth:`search`.
 
         Raises:
             RetrievalError: If queries, radius, space or filter do not fit.
         """
 
     def as_writer(self) -> GalleryWriter:
-        """This gallery, to change it.
-
-        Raises:
-            RetrievalError: If it was opened for reading.
-        """
+        """This gallery, to change it; RetrievalError if it was opened for reading."""
         self._refuse_writing()
 
     def _refuse_writing(self, *_: object, **__: object) -> NoReturn:
@@ -349,7 +306,7 @@ class GalleryWriter(GalleryReader):
         *,
         transformed: bool = False,
     ) -> np.ndarray:
-        """Add rows, all or none.
+        """Add rows, all or none; returns their ids, int64 (n,).
 
         Args:
             embeddings: Floating point, (n, d), for each space.
@@ -357,9 +314,6 @@ class GalleryWriter(GalleryReader):
             ids: >= 0, each once and new; None for numbers that were never used before.
             patches: Floating point, (n, O, C), stored as float16. All rows have them, or none.
             transformed: Whether the embeddings are as another gallery stores them, whitened already.
-
-        Returns:
-            Ids, int64 (n,).
 
         Raises:
             RetrievalError: If something does not fit or cannot be written.
@@ -373,12 +327,12 @@ class GalleryWriter(GalleryReader):
         records: Sequence[Record] | None = None,
         patches: np.ndarray | None = None,
     ) -> None:
-        """Replace embeddings, records, patches, or all of them; what is None stays as it is.
+        """Replace embeddings of some or all spaces, whole records, or patches, of rows; what is None stays as it is.
 
         Args:
             ids: Ids of rows that are there, each once.
-            embeddings: Embeddings of some or all spaces.
-            records: Whole new records.
+            embeddings: Floating point, (n, d), for each space that changes.
+            records: See :meth:`add`.
             patches: See :meth:`add`.
 
         Raises:
@@ -387,14 +341,7 @@ class GalleryWriter(GalleryReader):
 
     @abstractmethod
     def remove(self, ids: Ids | None = None, where: Any = None) -> int:
-        """Take rows out, by their ids or by a filter; :meth:`compact` gives back their space.
-
-        Args:
-            ids: Ids of rows that are there, each once.
-            where: Filter, in place of ids.
-
-        Returns:
-            Number of rows removed.
+        """Take rows out, by their ids, each once, or by a filter; returns how many. :meth:`compact` gives space back.
 
         Raises:
             RetrievalError: If an id is unknown, or neither or both are given.
@@ -402,7 +349,7 @@ class GalleryWriter(GalleryReader):
 
     @abstractmethod
     def compact(self, preset: str | None = None) -> None:
-        """Build the index that the preset names over all rows, and give back the space of removed rows.
+        """Build the index over all rows, and give back the space of removed rows.
 
         Args:
             preset: Changes the preset: ``'auto'``, a name, or a FAISS factory string; None keeps the gallery's.
@@ -412,11 +359,9 @@ class GalleryWriter(GalleryReader):
         """
 
     def discard_unfinished(self) -> int:
-        """Clear up after the writes that ``unfinished`` tells of, none of whose writers may still run; a folder does
-        so by itself.
+        """Clear up after the ``unfinished`` writes, none of whose writers may still run; returns how many there were.
 
-        Returns:
-            Number of these writes.
+        A folder clears up by itself.
         """
         return 0
 
@@ -424,13 +369,9 @@ class GalleryWriter(GalleryReader):
 def check_model(
     location: object, manifest: Manifest, expect: Fingerprint | None = None, dimension: int | None = None
 ) -> None:
-    """Refuse the embeddings of another model.
+    """Refuse the embeddings of another model, by its fingerprint or its dimension in the first space.
 
-    Args:
-        location: What messages call the gallery.
-        manifest: Manifest of the gallery.
-        expect: Fingerprint of the model. Galleries of unknown origin are not refused.
-        dimension: Dimension of the model's embeddings in the first space.
+    Galleries of unknown origin are not refused. ``location`` is what messages call the gallery.
 
     Raises:
         RetrievalError: If they do not belong together; the message says what differs.

@@ -54,16 +54,7 @@ def explain(path: Path) -> Iterator[None]:
 
 
 class Database:
-    """The tables of a gallery.
-
-    Args:
-        path: Path of the file.
-        writable: Whether it may change.
-        create: Whether to make the file and its tables.
-
-    Raises:
-        RetrievalError: If it cannot be opened.
-    """
+    """The tables of a gallery; ``create`` makes the file and them. RetrievalError if it cannot be opened."""
 
     def __init__(self, path: Path, writable: bool = False, create: bool = False) -> None:
         self.path = path

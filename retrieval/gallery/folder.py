@@ -34,16 +34,7 @@ from .contract import (
 )
 from .database import DATABASE_FILE, Database
 from .lock import WriteLock
-from .segments import (
-    NewRows,
-    Segment,
-    describe_file,
-    join_rows,
-    open_segment,
-    rows_of_segments,
-    sweep,
-    write_segment,
-)
+from .segments import NewRows, Segment, describe_file, join_rows, open_segment, rows_of_segments, sweep, write_segment
 from .spaces import Spaces, check_patches
 
 _CACHED_FILTERS = 32
@@ -72,15 +63,6 @@ class FolderReader(GalleryReader):
 
     :class:`GalleryReader` says what the methods do. Any number of processes may read while one writes. A reader sees
     the gallery as it was when it was opened or last refreshed.
-
-    Args:
-        root: Folder of the gallery.
-        transforms: Whitening of spaces.
-        mmap: Whether vectors and indexes stay on disk, to be read as far as searches need them.
-        device: See :class:`retrieval.index.VectorIndex`.
-
-    Raises:
-        RetrievalError: If the gallery is damaged.
     """
 
     def __init__(
@@ -288,16 +270,7 @@ class FolderWriter(FolderReader, GalleryWriter):
 
     Every change is whole or not made at all, also when the process is killed: files are written and made durable first,
     then one transaction of SQLite lists them. Searches may run in other threads meanwhile; each keeps to the state that
-    it began with.
-
-    Args:
-        root: Folder of the gallery.
-        transforms: Whitening of spaces.
-        mmap: See :class:`FolderReader`.
-        device: See :class:`FolderReader`.
-
-    Raises:
-        RetrievalError: If the gallery is damaged, or another process writes to it.
+    it began with. RetrievalError if another process writes to it.
     """
 
     def __init__(

@@ -18,15 +18,7 @@ _LOCK_FILE, _HOLDER_FILE = 'write.lock', 'writer.json'
 class WriteLock:
     """Held by the process that may change a gallery; the system frees it when the process ends, however it ends.
 
-    Example:
-        >>> lock = WriteLock(folder)
-        >>> lock.release()
-
-    Args:
-        root: Folder of the gallery.
-
-    Raises:
-        RetrievalError: If another process, or another object of this one, holds it.
+    RetrievalError if another process, or another object of this one, holds it.
     """
 
     def __init__(self, root: Path) -> None:

@@ -61,13 +61,7 @@ class Segment:
 
 @dataclass
 class NewRows:
-    """Rows to write.
-
-    Attributes:
-        ids: int64, (n,).
-        vectors: For each space, blocks of float32 (m, d), n rows in all.
-        patches: float16, (n, O, C).
-    """
+    """Rows to write: ids int64 (n,), blocks of vectors float32 (m, d) for each space, patches float16 (n, O, C)."""
 
     ids: np.ndarray
     vectors: Mapping[str, Iterable[np.ndarray]]
@@ -83,22 +77,10 @@ def write_segment(
     preset: str = 'flat',
     memory_limit: int | None = None,
 ) -> tuple[dict[str, dict], dict[str, Effort]]:
-    """Write a segment and make it durable; the gallery does not know of it yet.
+    """Write a segment and make it durable; the gallery does not know of it yet. Nothing is left of it where that fails.
 
-    Args:
-        root: Folder of the gallery.
-        number: Number of the segment.
-        rows: What to write.
-        spaces: Name and dimension of each space.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset: What kind of index to build; ``'flat'`` needs none.
-        memory_limit: See :func:`retrieval.index.large_files.build_index_file`.
-
-    Returns:
-        Size and SHA-256 of each file by its path in the gallery, and how far the index of each space looks.
-
-    Raises:
-        RetrievalError: If it cannot be written; nothing is left of it then.
+    Returns size and SHA-256 of each file by its path in the gallery, and how far the index of each space looks. For
+    ``memory_limit`` see :func:`retrieval.index.large_files.build_index_file`.
     """
     folder = segment_folder(root, number)
     shutil.rmtree(folder, ignore_errors=True)
@@ -136,19 +118,7 @@ def open_segment(
     dead: bytes | None,
     mmap: bool = True,
 ) -> Segment:
-    """Open a segment.
-
-    Args:
-        root: Folder of the gallery.
-        number: Number of the segment.
-        presets: What the index of each space was built by.
-        files: Its files; their sizes are compared.
-        dead: Tombstones, see :func:`alive_rows`.
-        mmap: Whether vectors and indexes stay on disk.
-
-    Raises:
-        RetrievalError: If a file is missing or damaged.
-    """
+    """Open a segment with its tombstones (:func:`alive_rows`); RetrievalError if a file is missing or damaged."""
     for name, facts in files.items():
         if _size_of(root / name) != facts['size']:
             raise damaged(root / name)
@@ -168,15 +138,9 @@ def alive_rows(dead: bytes | None, count: int) -> np.ndarray:
 
 
 def rows_of_segments(segments: Sequence[Segment], alive: Mapping[int, np.ndarray], spaces: Iterable[str]) -> NewRows:
-    """Rows of segments, in order, for a segment that takes their place; vectors are read block by block.
+    """Rows of segments that are alive, bool (n,) by number, for a segment that takes their place; read block by block.
 
-    Args:
-        segments: At least one.
-        alive: The rows to take, bool (n,), by number of segment.
-        spaces: Names.
-
-    Returns:
-        Rows to write; without patches where a segment has none.
+    Without patches where a segment has none.
     """
     ids = np.concatenate([segment.any_part.ids[alive[segment.number]] for segment in segments])
     vectors = {space: _blocks(segments, alive, space) for space in spaces}

@@ -86,18 +86,7 @@ class Spaces:
         return {name: self.queries(queries, name, transformed) for name in names}
 
     def rows(self, embeddings: Embeddings, transformed: bool = False) -> dict[str, np.ndarray]:
-        """New embeddings of some spaces as they are stored.
-
-        Args:
-            embeddings: Floating point, (n, d), of each space.
-            transformed: Whether they are whitened already.
-
-        Returns:
-            float32, (n, d), of each space.
-
-        Raises:
-            RetrievalError: If something does not fit.
-        """
+        """New embeddings of some spaces as they are stored, float32 (n, d); RetrievalError if they do not fit."""
         if not isinstance(embeddings, Mapping):
             if len(self.dimensions) != 1:
                 raise RetrievalError(f'name the space of embeddings, as {{{", ".join(self.dimensions)}: ...}}')
@@ -128,19 +117,13 @@ class Spaces:
 def check_patches(
     patches: np.ndarray | None, count: int, known: list[int] | None, is_empty: Callable[[], bool]
 ) -> np.ndarray | None:
-    """Patches in the form that is stored; all rows of a gallery have them, or none.
+    """Patches in the form that is stored, float16 (n, O, C); all rows of a gallery have them, or none.
 
     Args:
         patches: Floating point, (n, O, C).
         count: n.
         known: O and C of the gallery; None where it keeps no patches.
         is_empty: Whether the gallery has no rows, so that anything goes; asked only where it matters.
-
-    Returns:
-        float16, (n, O, C).
-
-    Raises:
-        RetrievalError: If they have another shape, or are there where they were not, or the other way round.
     """
     if patches is None:
         if known is not None and not is_empty():
@@ -159,17 +142,7 @@ def check_patches(
 
 
 def parse_space(text: str | None) -> str | dict[str, float] | None:
-    """Which embeddings a search compares, as people type it.
-
-    Args:
-        text: ``'aggregated'``, or ``'global=0.5,crop=0.5'``.
-
-    Returns:
-        The name; weights by name; None for None.
-
-    Raises:
-        RetrievalError: If a weight is missing, is no number or not positive, or a name comes twice.
-    """
+    """Which embeddings a search compares, as people type it: ``'aggregated'``, or weights ``'global=0.5,crop=0.5'``."""
     if text is None or '=' not in text:
         return text
     weights: dict[str, float] = {}

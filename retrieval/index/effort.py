@@ -28,14 +28,9 @@ PARAMETERS = ('nprobe', 'max_codes', 'efSearch')
 
 
 class Effort(NamedTuple):
-    """What an index looks at for each query.
+    """How many inverted lists (``nprobe``) or queued rows of a graph (``efSearch``) an index looks at for each query.
 
-    Attributes:
-        name: ``'nprobe'``, inverted lists, or ``'efSearch'``, rows that a graph keeps in its queue.
-        value: How many.
-        most: The largest value that changes anything.
-        recall: Share of the nearest rows that it found, 0 to 1.
-        queries: Number of queries that were searched for.
+    ``recall`` is the share of the nearest rows that this many find; more than ``most`` changes nothing.
     """
 
     name: str
@@ -59,15 +54,8 @@ def calibrate(index: Any, rows: np.ndarray, metric: str, preset: str, seed: int 
     many as larger ones. The cost is that of 512 exact queries and 256 approximate ones at each step: little beside the
     assignment of every row to a list. Queries unlike the rows may find less: raise the parameter for those searches.
 
-    Args:
-        index: Trained and filled; the parameter is set in it, so that its file carries it.
-        rows: float32, (n, d), that it was filled with; may be memory-mapped.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset: A key of ``PRESETS`` or a factory string.
-        seed: Seed of the rows drawn.
-
-    Returns:
-        None for an index that has neither parameter, or has fewer than two rows.
+    The parameter is set in the index, so that its file carries it. None for an index that has neither parameter, or has
+    fewer than two rows.
     """
     effort = _parameter(index)
     if effort is None or len(rows) < 2:
@@ -92,19 +80,10 @@ def calibrate(index: Any, rows: np.ndarray, metric: str, preset: str, seed: int 
 
 
 def draw_queries(rows: np.ndarray, metric: str, count: int, seed: int = 0) -> np.ndarray:
-    """Queries that lie among the rows without being one of them.
+    """Queries that lie among the rows without being one of them, float32 (min(n, count), d), as they are compared.
 
     A row itself would be too easy: a graph links it with its neighbours. So each row drawn is moved by the difference
     of two of its neighbours: about as far as neighbours lie from each other, in a direction in which rows do lie.
-
-    Args:
-        rows: float32, (n, d), n >= 2; may be memory-mapped.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        count: Number of queries at most.
-        seed: Seed of the draws.
-
-    Returns:
-        float32, (min(n, count), d), unit length for ``'cosine'``.
     """
     generator = np.random.default_rng(seed)
     drawn = np.sort(generator.permutation(len(rows))[:count])
@@ -122,17 +101,9 @@ def plan_effort(
     """Search parameters with which as many ALLOWED rows are compared as rows are without a filter.
 
     Where a tenth of the rows is allowed, ten times as many inverted lists or candidates are visited. At the same
-    effort, the nearest allowed rows would mostly lie beyond them: k rows would be found, but the wrong ones.
-
-    Args:
-        index: Approximate ``faiss.Index`` on the CPU.
-        depth: Rows wanted per query.
-        count: Rows that the filter allows, 1 to all.
-        overrides: ``nprobe``, ``efSearch`` of the caller, which stay as they are.
-
-    Returns:
-        For :func:`retrieval.index.faiss_calls.search_parameters`; None where the rows should be compared one by one,
-        because FAISS cannot filter inside this kind of index, or because that costs less than searching a graph.
+    effort, the nearest allowed rows would mostly lie beyond them: k rows would be found, but the wrong ones. Parameters
+    of the caller (``overrides``) stay. None where the rows should be compared one by one, because FAISS cannot filter
+    inside this kind of index, or because that costs less than searching a graph.
     """
     planned = dict(overrides or {})
     share = count / index.ntotal
@@ -156,11 +127,7 @@ def plan_effort(
 
 
 def parse_parameters(texts: Sequence[str]) -> dict[str, int] | None:
-    """Search parameters as people type them, such as ``'nprobe=64'``; None for none.
-
-    Raises:
-        RetrievalError: If one is no name and whole number. Which names there are depends on the gallery.
-    """
+    """Search parameters as people type them, such as ``'nprobe=64'``; None for none."""
     parsed = {}
     for text in texts:
         name, _, value = text.partition('=')
@@ -171,11 +138,7 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, int] | None:
 
 
 def check_effort(parameters: Mapping[str, int] | None) -> None:
-    """Refuse parameters that no kind of index has, also where rows are compared one by one and no parameter counts.
-
-    Raises:
-        RetrievalError: If a name is unknown, or a value is no whole number of at least 1.
-    """
+    """Refuse parameters that no kind of index has, also where rows are compared one by one and no parameter counts."""
     for name, value in (parameters or {}).items():
         if name not in PARAMETERS:
             raise RetrievalError(f'searches have no parameter {name!r}; they have: {", ".join(PARAMETERS)}')

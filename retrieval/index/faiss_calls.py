@@ -44,15 +44,6 @@ def run_search(index: Any, queries: np.ndarray, k: int, parameters: Any = None) 
     """``index.search``, also where another library has replaced it by one for torch, which knows no parameters.
 
     Importing pytorch-metric-learning imports ``faiss.contrib.torch_utils``, which replaces the methods of all indexes.
-
-    Args:
-        index: ``faiss.Index``.
-        queries: float32, (m, d).
-        k: Rows per query.
-        parameters: See :func:`search_parameters`.
-
-    Returns:
-        Scores float32 and row numbers int64, (m, k).
     """
     return getattr(index, 'search_numpy', index.search)(queries, k, params=parameters)
 
@@ -82,18 +73,9 @@ def filters_inside(index: Any) -> bool:
 
 
 def search_parameters(index: Any, selector: Any = None, overrides: Mapping[str, int] | None = None) -> Any:
-    """Search parameters of FAISS with a filter that is applied INSIDE the search.
+    """``faiss.SearchParameters`` with a filter that is applied INSIDE the search; None where nothing asks for any.
 
-    Args:
-        index: ``faiss.Index`` on the CPU.
-        selector: Rows that are allowed. It must outlive the parameters.
-        overrides: ``nprobe`` and ``max_codes`` of inverted lists, ``efSearch`` of graphs.
-
-    Returns:
-        ``faiss.SearchParameters``; None where neither a filter nor an override asks for any.
-
-    Raises:
-        RetrievalError: If the index has no such parameter, its value is out of range, or it cannot filter.
+    The selector must outlive the parameters. RetrievalError if the index has no such parameter or cannot filter.
     """
     overrides = dict(overrides or {})
     if selector is None and not overrides:

@@ -31,11 +31,7 @@ def count_gpus() -> int:
 
 
 class GpuCopies:
-    """Finds the copy of a part on the GPUs.
-
-    Args:
-        device: ``'auto'``, ``'cpu'`` or ``'gpu'``, see :class:`retrieval.index.VectorIndex`.
-    """
+    """Finds the copies of an index's parts on the GPUs; ``device`` as in :class:`retrieval.index.VectorIndex`."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -43,12 +39,7 @@ class GpuCopies:
         self._lock = threading.Lock()
 
     def find(self, part: Part, parts: Sequence[Part]) -> GpuSearcher | None:
-        """The copy of a part, None where the CPU searches; copies of parts that are gone are given up.
-
-        Args:
-            part: The part that is searched.
-            parts: All parts of the index as it is now.
-        """
+        """The copy of one of the parts, None where the CPU searches; copies of parts that are gone are given up."""
         if self._device == 'cpu' or len(part) < LEAST_ROWS or (self._device == 'auto' and count_gpus() == 0):
             return None
         with self._lock:
@@ -62,11 +53,7 @@ class GpuCopies:
 class GpuSearcher:
     """A copy of an index on every GPU, for searches without a filter; each GPU answers a share of the queries.
 
-    Args:
-        index: CPU ``faiss.Index``: Flat, SQfp16, IVF-Flat, IVF-PQ, IVF-SQ, or one of these behind OPQ.
-
-    Raises:
-        RuntimeError: If FAISS cannot copy the index: an unknown kind, or too little memory.
+    RuntimeError if FAISS cannot copy the index: an unknown kind, or too little memory.
     """
 
     def __init__(self, index: Any) -> None:
@@ -79,15 +66,7 @@ class GpuSearcher:
         self._lock = threading.Lock()  # FAISS's GPU resources do not bear two threads
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Best rows of every query.
-
-        Args:
-            queries: float32, (m, d).
-            k: 1 to :data:`MAX_K`.
-
-        Returns:
-            Scores float32 and row numbers int64, (m, k).
-        """
+        """Scores float32 and row numbers int64, (m, k), of the best rows for queries (m, d); k up to :data:`MAX_K`."""
         with self._lock:
             return run_search(self._index, queries, k)
 

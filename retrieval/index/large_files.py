@@ -29,23 +29,11 @@ _ID_BYTES = 8
 def build_index_file(
     folder: Path, space: str, preset: str, vectors: Any, metric: str, seed: int = 0, memory_limit: int | None = None
 ) -> tuple[str, Effort | None]:
-    """Train, fill and calibrate an index over the rows of a part, and write its file.
+    """Train, fill and calibrate an index over the rows of a part, and write its file; returns its name.
 
-    Args:
-        folder: Folder of the part; shards lie there for a while, together as large as the file.
-        space: Name of the space.
-        preset: A key of ``PRESETS`` or a factory string.
-        vectors: ``faiss.IndexFlat`` with all rows, memory-mapped if they are many.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        seed: See :func:`retrieval.index.training.build_faiss_index`.
-        memory_limit: Bytes of inverted lists that may be in memory, None for a quarter of the machine's; other kinds of
-            index are built in memory whatever it says.
-
-    Returns:
-        Name of the file, and what :func:`retrieval.index.effort.calibrate` found.
-
-    Raises:
-        RetrievalError: If the preset cannot be built of these rows, or the file cannot be written.
+    ``vectors`` is the ``faiss.IndexFlat`` of all rows, memory-mapped if they are many. At most ``memory_limit`` bytes
+    of inverted lists (None: a quarter of the machine's memory) are in memory; the rest waits in shards in the folder,
+    together as large as the file. Other kinds of index are built in memory whatever it says.
     """
     rows = rows_of(vectors)
     limit = available_memory() // 4 if memory_limit is None else memory_limit

@@ -99,18 +99,7 @@ class Part:
 
 
 def make_part(embeddings: np.ndarray, ids: np.ndarray, metric: str, preset: str = 'flat', seed: int = 0) -> Part:
-    """A part in memory.
-
-    Args:
-        embeddings: float32, (n, d), checked, unit length for ``'cosine'``.
-        ids: int64, (n,).
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset: A key of ``PRESETS``, or a factory string.
-        seed: Seed of the training.
-
-    Raises:
-        RetrievalError: If the preset cannot be built of these rows.
-    """
+    """A part in memory, of embeddings float32 (n, d) as :meth:`VectorIndex.prepare` gives them."""
     vectors = flat_index(embeddings.shape[1], metric)
     vectors.add(embeddings)
     if is_flat(preset):
@@ -134,18 +123,7 @@ def index_file(space: str) -> str:
 
 
 def write_vectors(folder: Path, space: str, blocks: Iterable[np.ndarray], dimension: int, metric: str) -> str:
-    """Write the whole vectors of a part as the file of an ``IndexFlat``, which may be larger than memory.
-
-    Args:
-        folder: Folder of the part.
-        space: Name of the space.
-        blocks: float32, (n, d) each, one after another.
-        dimension: Width of the rows.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-
-    Returns:
-        Name of the file.
-    """
+    """Write blocks of vectors (n, d) as a file of an ``IndexFlat``, which may exceed the memory; returns its name."""
     # FAISS writes an empty index as its header and the length of its vectors, which is the last number.
     header = bytes(import_faiss().serialize_index(flat_index(dimension, metric)))
 
@@ -164,11 +142,7 @@ def write_vectors(folder: Path, space: str, blocks: Iterable[np.ndarray], dimens
 
 
 def write_index(folder: Path, space: str, index: Any) -> str:
-    """Write an approximate index; returns the name of its file.
-
-    Raises:
-        RetrievalError: If it cannot be written.
-    """
+    """Write an approximate index; returns the name of its file."""
     path = folder / index_file(space)
     try:
         import_faiss().write_index(index, str(path))
@@ -189,16 +163,9 @@ def write_ids(folder: Path, ids: np.ndarray) -> str:
 
 
 def read_part(folder: Path, space: str, preset: str, mmap: bool = True) -> Part:
-    """Open a part, with all rows alive.
+    """Open a part, with all rows alive; RetrievalError if a file is missing or damaged.
 
-    Args:
-        folder: Folder with its files.
-        space: Name of the space.
-        preset: What its index was built by; ``'flat'`` if it has none.
-        mmap: Whether vectors and index stay on disk, to be read as far as searches need them.
-
-    Raises:
-        RetrievalError: If a file is missing or damaged.
+    With ``mmap``, vectors and index stay on disk, to be read as far as searches need them.
     """
     ids = read_array(folder / IDS_FILE, mmap)
     vectors = read_faiss(folder / vectors_file(space), mmap)

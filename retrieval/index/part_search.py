@@ -38,21 +38,11 @@ def search_part(
     parameters: Mapping[str, int] | None = None,
     searcher: Any = None,
 ) -> Found:
-    """Best rows of a part for every query.
+    """Best rows of a part for queries float32 (m, d), of unit length for ``'cosine'``.
 
-    Args:
-        part: What is searched.
-        queries: float32, (m, d), unit length for ``'cosine'``.
-        k: Rows per query, >= 1.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        allowed: bool, (n,), rows that may be returned, without tombstones; None for all.
-        rescore: Candidates that are scored exactly, 0 for none; None for what the preset says.
-        parameters: ``nprobe``, ``efSearch``.
-        searcher: Copy of the index on the GPU, see :mod:`retrieval.index.gpu`; used where its result is the same.
-
-    Returns:
-        Scores float32 and row numbers int64, (m, min(k, allowed rows)), best first; -1 only where an approximate index
-        without a filter found fewer.
+    Only ``allowed`` rows, bool (n,) without tombstones, are returned. A copy on the GPU (``searcher``) is used where
+    its result is the same. Returns scores float32 and row numbers int64, (m, min(k, allowed rows)), best first; -1 only
+    where an approximate index without a filter found fewer.
     """
     count = len(part) if allowed is None else int(allowed.sum())
     k = min(k, count)
@@ -80,22 +70,12 @@ def search_part(
 def search_overfetch(
     search: Callable[[np.ndarray, int], Found], queries: np.ndarray, k: int, allowed: np.ndarray, limit: int
 ) -> Found | None:
-    """Best k allowed rows of every query, from a search that knows no filter.
+    """Best k allowed rows of every query, (m, k), from a search that knows no filter; None where it cannot be certain.
 
     FAISS's GPU indexes accept an ``IDSelector`` and silently ignore it (faiss issues 3114 and 3924), so that a result
     looks filtered and is not. What a search of depth r returns are its r best rows in order; if k of them are allowed,
-    these are the k best allowed ones. So the result is as exact as the search, or it is not given.
-
-    Args:
-        search: From queries (m, d) and depth r to scores and row numbers (m, r), best first, -1 for none.
-        queries: float32, (m, d).
-        k: Rows per query, 1 to the number of allowed rows.
-        allowed: bool, (n,).
-        limit: Largest depth of the search, such as the 2048 of FAISS on GPUs.
-
-    Returns:
-        Scores float32 and row numbers int64, (m, k); None where some query did not see k allowed rows: search in
-        another way then.
+    these are the k best allowed ones. So the result is as exact as the search, or it is not given. ``limit`` is the
+    largest depth of the search, such as the 2048 of FAISS on GPUs.
     """
     total, count = len(allowed), int(allowed.sum())
     if not 1 <= k <= count:
@@ -135,12 +115,7 @@ def _search_gpu(searcher: Any, queries: np.ndarray, k: int, allowed: np.ndarray 
 
 
 def _search_approximate(
-    part: Part,
-    queries: np.ndarray,
-    depth: int,
-    allowed: np.ndarray | None,
-    effort: Mapping[str, int],
-    searcher: Any,
+    part: Part, queries: np.ndarray, depth: int, allowed: np.ndarray | None, effort: Mapping[str, int], searcher: Any
 ) -> Found:
     if searcher is not None and not effort and depth <= MAX_K:
         found = _search_gpu(searcher, queries, depth, allowed)

@@ -167,15 +167,9 @@ def is_flat(preset: str) -> bool:
 
 
 def candidates(preset: Preset, k: int, rescore: int | None = None) -> int:
-    """How many candidates per query an approximate index must give so that exact scores can choose the best k.
+    """How many candidates per query, at least k, an index must give so that exact scores can choose the best k.
 
-    Args:
-        preset: The kind of index.
-        k: Hits wanted per query.
-        rescore: Candidates that the caller asks for, 0 for no re-scoring; None for what the preset says.
-
-    Returns:
-        At least k; exactly k if nothing is re-scored.
+    ``rescore`` is how many the caller asks for, 0 for no re-scoring; None for what the preset says.
     """
     wanted = preset.rescore if rescore is None else rescore
     if not wanted:
@@ -186,11 +180,9 @@ def candidates(preset: Preset, k: int, rescore: int | None = None) -> int:
 class Sizes(NamedTuple):
     """Bytes of an index.
 
-    Attributes:
-        ram: Index, ids and flags. Kinds that only re-score with the whole vectors keep them memory-mapped; they do not
-            count.
-        disk: Index, ids, and the whole vectors, which every kind keeps.
-        gpu: On the GPU, with FAISS's scratch memory; 0 for a kind that stays on the CPU.
+    In RAM are index, ids and flags; kinds that only re-score with the whole vectors keep them memory-mapped. The disk
+    has index, ids and the whole vectors, the GPU the index and FAISS's scratch memory; 0 for a kind that stays on the
+    CPU.
     """
 
     ram: int
@@ -211,18 +203,11 @@ def index_bytes(name: str, rows: int, dimension: int) -> Sizes:
 
 
 def choose_preset(rows: int, dimension: int, memory_limit: int | None = None) -> tuple[str, str]:
-    """The preset that ``auto`` stands for.
+    """The preset that ``auto`` stands for, and a sentence that says why.
 
     Exact search as long as it answers within tens of milliseconds; above that the fastest kind that fits into the
-    memory: a graph, inverted lists of whole vectors, then codes that are re-scored with the vectors on disk.
-
-    Args:
-        rows: Number of rows.
-        dimension: Width of the embeddings.
-        memory_limit: Bytes of RAM that the index may take; None for half of the machine's memory.
-
-    Returns:
-        Name of the preset, and a sentence that says why.
+    memory limit in bytes (None: half of the machine's memory): a graph, inverted lists of whole vectors, then codes
+    that are re-scored with the vectors on disk.
     """
     limit = available_memory() // 2 if memory_limit is None else memory_limit
     size = f'{rows:,} x {dimension}'

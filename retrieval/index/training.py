@@ -20,18 +20,7 @@ def build_faiss_index(preset: str, vectors: Any, metric: str = 'cosine', seed: i
 
     Rows to train on are drawn at random: 64 per inverted list, as many as FAISS asks for otherwise. Search parameters
     are left in the index itself, so that its file carries them: see :func:`retrieval.index.effort.calibrate`.
-
-    Args:
-        preset: A key of ``PRESETS`` or a factory string.
-        vectors: float32 (n, d) or ``faiss.IndexFlat``, unit length for ``'cosine'``.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        seed: Seed of the rows drawn and of k-means.
-
-    Returns:
-        ``faiss.Index``, trained and filled, on the CPU.
-
-    Raises:
-        RetrievalError: If the factory string is not FAISS's, or there are too few rows to train it.
+    RetrievalError if the factory string is not FAISS's, or there are too few rows to train it.
     """
     faiss = import_faiss()
     rows = rows_of(vectors)
@@ -69,9 +58,8 @@ def training_rows(rows: np.ndarray, index: Any, seed: int) -> np.ndarray:
 def _prepare(index: Any, seed: int) -> list[tuple[Any, Any]]:
     """Set seeds and default search parameters of an untrained index.
 
-    Returns:
-        Learnt rotations (``faiss.OPQMatrix``) and the codebooks lent to them, which must outlive the training and be
-        taken away after it.
+    Returns learnt rotations (``faiss.OPQMatrix``) and the codebooks lent to them, which must outlive the training and
+    be taken away after it.
     """
     faiss = import_faiss()
     inner = innermost(index)

@@ -50,9 +50,6 @@ class VectorIndex:
         parts: Batches of rows, no id in two of them.
         device: ``'auto'``: the GPUs where FAISS finds any; ``'cpu'``; ``'gpu'``, which says so in the log where the CPU
             has to do. Filters that a GPU cannot apply, and kinds of index it does not have, are searched on the CPU.
-
-    Raises:
-        RetrievalError: If metric, dimension or device are out of range.
     """
 
     def __init__(
@@ -91,8 +88,7 @@ class VectorIndex:
             device: See :class:`VectorIndex`.
 
         Raises:
-            RetrievalError: If embeddings or ids do not fit, or the preset is unknown or cannot be trained on these
-                rows.
+            RetrievalError: If something does not fit, or the preset is unknown or cannot be trained on these rows.
         """
         array = check_embeddings(embeddings)
         index = cls(array.shape[1], metric, device=device)
@@ -106,13 +102,7 @@ class VectorIndex:
         return sum(len(part) - part.num_dead for part in self.parts)
 
     def reconstruct(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Stored vectors by id.
-
-        Args:
-            ids: (n,); may repeat.
-
-        Returns:
-            float32, (n, d), unit length for ``'cosine'``.
+        """Stored vectors of ids, which may repeat: float32 (n, d), unit length for ``'cosine'``.
 
         Raises:
             RetrievalError: If an id is unknown.
@@ -150,7 +140,7 @@ class VectorIndex:
         rescore: int | None = None,
         parameters: Mapping[str, int] | None = None,
     ) -> Hits:
-        """Best rows of every query.
+        """Best rows of every query, (m, k).
 
         Args:
             queries: Floating point, (m, d).
@@ -160,9 +150,6 @@ class VectorIndex:
             rescore: Candidates of an approximate index that are scored exactly, 0 for none; None for what the preset
                 says.
             parameters: ``nprobe`` of inverted lists, ``efSearch`` of graphs.
-
-        Returns:
-            (m, k).
 
         Raises:
             RetrievalError: If queries, k, filter or parameters do not fit.
@@ -190,9 +177,6 @@ class VectorIndex:
             radius: Scores above it count; for ``'l2'``, SQUARED distances below it.
             allowed: See :meth:`search`.
 
-        Returns:
-            Best first for every query.
-
         Raises:
             RetrievalError: If queries, radius or filter do not fit.
         """
@@ -208,15 +192,7 @@ class VectorIndex:
         return merge_ranges(found, len(vectors), self.metric)
 
     def prepare(self, embeddings: np.ndarray, name: str = 'embeddings') -> np.ndarray:
-        """Embeddings as they are stored and compared: float32, (n, d), of unit length for ``'cosine'``.
-
-        Args:
-            embeddings: Floating point, (n, d).
-            name: What messages call them.
-
-        Raises:
-            RetrievalError: See :func:`retrieval.vectors.check_embeddings`.
-        """
+        """Embeddings as they are stored and compared: float32, (n, d), of unit length for ``'cosine'``."""
         array = check_embeddings(embeddings, name, self.dimension)
         return unit_length(array, name) if self.metric == 'cosine' else array
 
@@ -234,17 +210,9 @@ class VectorIndex:
 
 
 def check_ids(ids: Sequence[int] | np.ndarray, count: int | None = None) -> np.ndarray:
-    """Ids of rows as an array: 64-bit numbers from 0 on that the caller chooses.
+    """Ids that the caller chooses as int64 (n,): whole numbers from 0 on, each once; RetrievalError for others.
 
-    Args:
-        ids: Whole numbers.
-        count: How many there must be; None for any.
-
-    Returns:
-        int64, (n,).
-
-    Raises:
-        RetrievalError: If they are no whole numbers from 0 on, or one comes twice.
+    ``count`` is how many there must be; None for any number.
     """
     array = np.asarray(ids)
     if array.size == 0:

@@ -78,13 +78,9 @@ class MilvusLocation:
 def parse_location(location: str) -> MilvusLocation:
     """Read a location.
 
-    Args:
-        location: ``milvus://HOST[:PORT]/[DATABASE/]COLLECTION``, the same with ``milvus+https://`` for TLS,
-            ``milvus:///ABSOLUTE/PATH.db/COLLECTION`` or ``milvus://./RELATIVE/PATH.db/COLLECTION`` for a local file;
-            each may end with ``?consistency=Strong|Bounded|Session|Eventually``. The port defaults to 19530.
-
-    Returns:
-        Its parts.
+    It is ``milvus://HOST[:PORT]/[DATABASE/]COLLECTION``, the same with ``milvus+https://`` for TLS,
+    ``milvus:///ABSOLUTE/PATH.db/COLLECTION`` or ``milvus://./RELATIVE/PATH.db/COLLECTION`` for a local file; each may
+    end with ``?consistency=Strong|Bounded|Session|Eventually``. The port defaults to 19530.
 
     Raises:
         RetrievalError: If it has another form, or carries a password: secrets belong in ``MILVUS_TOKEN``.
@@ -189,12 +185,7 @@ def milvus_errors(location: MilvusLocation, action: str) -> Iterator[None]:
 
 
 def connect(location: MilvusLocation) -> 'MilvusClient':
-    """Connect; the token comes from the environment variable MILVUS_TOKEN.
-
-    Raises:
-        RetrievalError: If there is no server, it refuses the token, or another process has the local file open.
-        ImportError: If pymilvus, or milvus-lite for a local file, is not installed.
-    """
+    """Connect; the token comes from the environment variable MILVUS_TOKEN."""
     try:
         import pymilvus
     except ImportError as error:
@@ -238,15 +229,11 @@ def _open_file(location: MilvusLocation) -> 'MilvusClient':
 class Collection:
     """A collection of Milvus, which need not exist yet, and the calls that a gallery needs.
 
-    Every failure is a RetrievalError.
+    Every failure is a RetrievalError. ``consistency`` is Milvus' level for every read, in place of the location's.
 
     Example:
         >>> collection = Collection(parse_location('milvus://localhost/birds'))
         >>> collection.count('label == "Wren"')
-
-    Args:
-        location: Where it is.
-        consistency: Milvus' consistency level of every read, in place of the location's.
     """
 
     def __init__(self, location: MilvusLocation, consistency: str = '') -> None:
@@ -384,16 +371,7 @@ class Collection:
             last = max(row['id'] for row in page)
 
     def search(self, queries: np.ndarray, field: str, k: int, metric: str, expression: str, parameters: dict) -> Hits:
-        """Best k rows of every query, as Milvus ranks them.
-
-        Args:
-            queries: float32, (m, d).
-            field: Field of vectors.
-            k: 1 to MAX_RESULTS.
-            metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-            expression: Which rows take part; '' means all.
-            parameters: Parameters of the index and the range.
-        """
+        """Best k rows (up to MAX_RESULTS) of queries float32 (m, d), as Milvus ranks those that meet an expression."""
         scores = np.full((len(queries), k), worst_score(metric), np.float32)
         ids = np.full((len(queries), k), -1, np.int64)
         step = max(1, min(MAX_QUERIES, MAX_ENTRIES // k))

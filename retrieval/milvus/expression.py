@@ -31,26 +31,15 @@ def join_expressions(*expressions: str) -> str:
 
 
 def conditions_expression(conditions: Iterable[tuple[str, str, Any]]) -> str:
-    """Rows that meet all conditions; as in SQL, a missing value (NULL) meets none but ``= None``.
+    """Rows that meet all conditions; '' for none. As in SQL, a missing value (NULL) meets none but ``= None``.
 
-    Args:
-        conditions: (column, operator, value); names and operators are checked already.
-
-    Returns:
-        The expression; empty for no condition.
-
-    Raises:
-        RetrievalError: If a value cannot be compared in Milvus.
+    Names and operators are checked already. RetrievalError if a value cannot be compared in Milvus.
     """
     return ' and '.join(f'({_condition(*condition)})' for condition in conditions)
 
 
 def literal(value: Any) -> str:
-    """A number or a string in Milvus' notation.
-
-    Raises:
-        RetrievalError: If it is neither, or a number that Milvus cannot write.
-    """
+    """A number or a string in Milvus' notation; RetrievalError for what Milvus cannot write."""
     if isinstance(value, str):
         try:
             value.encode()

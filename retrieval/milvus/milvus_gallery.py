@@ -39,7 +39,7 @@ _logger = logging.getLogger(__name__)
 
 
 class MilvusReader(GalleryReader):
-    """A gallery in a collection of Milvus, open for reading; see :class:`GalleryReader` for every method.
+    """A gallery in a collection of Milvus, open for reading; :class:`GalleryReader` says what the methods do.
 
     Each call sees the writes that have ended when it begins, and each of them as a whole; no refresh is needed.
 
@@ -47,11 +47,6 @@ class MilvusReader(GalleryReader):
 
         with open_gallery('milvus://localhost/birds') as gallery:
             hits = gallery.search(embeddings, k=5, where={'split': 'train'})
-
-    Args:
-        collection: An open connection to a gallery.
-        state: Its state.
-        transforms: Space -> whitening of queries and new embeddings.
     """
 
     def __init__(self, collection: Collection, state: State, transforms: Mapping[str, Whitening]) -> None:
@@ -83,7 +78,6 @@ class MilvusReader(GalleryReader):
         return self._settled(lambda state: self._collection.count(state.hidden))
 
     def close(self) -> None:
-        """End the connection."""
         self._collection.close()
 
     def refresh(self) -> None:
@@ -95,12 +89,10 @@ class MilvusReader(GalleryReader):
 
     @property
     def location(self) -> str:
-        """Address of the collection."""
         return str(self._collection.location)
 
     @property
     def unfinished(self) -> list[str]:
-        """Writes that have begun and not ended, a sentence each."""
         self.refresh()
         return [note.describe() for note in self._state.notes]
 
@@ -111,39 +103,31 @@ class MilvusReader(GalleryReader):
 
     @property
     def manifest(self) -> Manifest:
-        """What made the gallery and how it is indexed."""
         return self._settled(lambda state: state.manifest(self._collection.count(state.hidden)))
 
     @property
     def transforms(self) -> dict[str, Whitening]:
-        """Whitening of each space that has one."""
         return dict(self._spaces.transforms)
 
     def columns(self) -> dict[str, str]:
-        """Columns that a filter can name, with their types."""
         return self._columns(self._settled(lambda state: state))
 
     def transform(self, embeddings: np.ndarray, space: str | None = None) -> np.ndarray:
-        """Embeddings of the model as the gallery compares them, whitened where the space is."""
         return self._spaces.transform(embeddings, self._spaces.space(space))
 
     def ids(self, where: Any = None) -> np.ndarray:
-        """Ids of the rows that a filter lets through, int64, ascending."""
         return self._settled(partial(self._ids, where=where))
 
     def records(self, ids: Ids) -> list[Record]:
-        """Records in the order of the ids."""
         wanted = _as_ids(ids)
         rows = self._settled(lambda state: read_rows(self._collection, wanted, RECORD_FIELDS, state.hidden))
         return [row_record(row) for row in rows]
 
     def vectors(self, ids: Ids, space: str | None = None) -> np.ndarray:
-        """Stored vectors in the order of the ids, float32 (n, d); of unit length for cosine."""
         name = self._spaces.space(space)
         return self._settled(lambda state: self._vectors(state, name, _as_ids(ids)))
 
     def patches(self, ids: Ids) -> np.ndarray | None:
-        """Patches in the order of the ids, float16 (n, O, C); None if the gallery keeps none."""
 
         def read(state: State) -> np.ndarray | None:
             if state.patch_shape is None:
@@ -157,7 +141,6 @@ class MilvusReader(GalleryReader):
         return self._settled(read)
 
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
-        """Ids by content hash, the smallest of several; hashes that are not there are left out."""
 
         def read(state: State) -> dict[str, int]:
             found: dict[str, int] = {}
@@ -181,7 +164,6 @@ class MilvusReader(GalleryReader):
         parameters: Mapping[str, int] | None = None,
         transformed: bool = False,
     ) -> Hits:
-        """Best k rows of every query; a filter is evaluated by Milvus, inside its search."""
         if not 1 <= k <= MAX_RESULTS:
             raise RetrievalError(f'k must be from 1 to the {MAX_RESULTS} that Milvus returns, got {k}')
         if isinstance(space, Mapping):
@@ -225,7 +207,6 @@ class MilvusReader(GalleryReader):
         where: Any = None,
         transformed: bool = False,
     ) -> RangeHits:
-        """All rows with a score above the radius, for ``'l2'`` a squared distance below it."""
         name = self._spaces.space(space)
         vectors = self._spaces.queries(queries, name, transformed)
 
@@ -280,11 +261,6 @@ class MilvusWriter(MilvusReader, GalleryWriter):
 
         with create_gallery('milvus://localhost/birds', 384) as gallery:
             ids = gallery.add(embeddings, [Record(path=path) for path in paths])
-
-    Args:
-        collection: An open connection to a gallery, with strongly consistent reads.
-        state: Its state.
-        transforms: Space -> whitening of queries and new embeddings.
     """
 
     def __init__(self, collection: Collection, state: State, transforms: Mapping[str, Whitening]) -> None:
@@ -292,7 +268,6 @@ class MilvusWriter(MilvusReader, GalleryWriter):
         self._writes = Writes(collection)
 
     def close(self) -> None:
-        """End the connection."""
         self._writes.close()
         super().close()
 
@@ -320,7 +295,6 @@ class MilvusWriter(MilvusReader, GalleryWriter):
         records: Sequence[Record] | None = None,
         patches: np.ndarray | None = None,
     ) -> None:
-        """Replace embeddings, records, patches, or all, of rows that are there."""
         numbers = check_ids(ids)
         vectors = {} if embeddings is None else self._spaces.rows(embeddings)
         for name, array in vectors.items():
@@ -330,7 +304,6 @@ class MilvusWriter(MilvusReader, GalleryWriter):
         self._writes.run(lambda state: plan_update(self._collection, state, numbers, own, vectors, patches))
 
     def remove(self, ids: Ids | None = None, where: Any = None) -> int:
-        """Remove rows by id or by a filter; returns how many."""
         if (ids is None) == (where is None):
             raise RetrievalError('remove() takes either ids or a filter')
         numbers = None if ids is None else check_ids(ids)
@@ -355,7 +328,6 @@ class MilvusWriter(MilvusReader, GalleryWriter):
         self.refresh()
 
     def discard_unfinished(self) -> int:
-        """Clear up after all writes that have begun and not ended, whose writers must not run any more."""
         return self._writes.clear_up(lambda note: True)[1]
 
 

@@ -42,11 +42,7 @@ def create_backend(
     origin: Mapping[str, str],
     expected_rows: int,
 ) -> MilvusWriter:
-    """Make an empty gallery for :func:`retrieval.gallery.create_gallery`, which checks the arguments.
-
-    Raises:
-        RetrievalError: If it is there already, or Milvus cannot have it.
-    """
+    """Make an empty gallery for :func:`retrieval.gallery.create_gallery`, which checks the arguments."""
     place = parse_location(location)
     dimensions = dict(spaces)
     collection = Collection(place, 'Strong')
@@ -80,11 +76,7 @@ def create_backend(
 
 
 def open_backend(location: str, *, writable: bool, mmap: bool, device: str) -> MilvusReader:
-    """Open a gallery for :func:`retrieval.gallery.open_gallery`; a warning tells of writes that broke off.
-
-    Raises:
-        RetrievalError: If it is not there or is no gallery.
-    """
+    """Open a gallery for :func:`retrieval.gallery.open_gallery`; a warning tells of writes that broke off."""
     place = parse_location(location)
     # A writer must see what others have written, whatever the location says.
     collection = Collection(place, 'Strong' if writable else place.consistency)

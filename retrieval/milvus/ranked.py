@@ -14,15 +14,7 @@ _QUERIES_AT_ONCE = 64
 def exact_hits(
     queries: np.ndarray, hits: Hits, k: int, metric: str, vectors: Callable[[np.ndarray], np.ndarray]
 ) -> Hits:
-    """The best k of some candidates by their exact scores.
-
-    Args:
-        queries: float32, (m, d).
-        hits: Candidates of every query.
-        k: At most the number of candidates.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        vectors: Gives the stored vectors float32 (n, d) of ids int64 (n,).
-    """
+    """The best k of some candidates by their exact scores; ``vectors`` gives stored vectors (n, d) of ids (n,)."""
     wanted = np.unique(hits.ids[hits.ids >= 0])
     if not len(wanted):
         return Hits(hits.scores[:, :k], hits.ids[:, :k])
@@ -36,14 +28,8 @@ def search_range(
 ) -> RangeHits:
     """All rows with a score beyond a radius; Milvus returns a limited number at a time, so that ranges go in pages.
 
-    Args:
-        search: Gives the best rows of some queries (m, d), so many for each, within bounds.
-        queries: float32, (m, d).
-        radius: Scores above it count, for ``'l2'`` squared distances below it.
-        page_size: Results of one call; defaults to the most that Milvus returns.
-
-    Raises:
-        RetrievalError: If more rows than that have one and the same score.
+    ``search`` gives the best rows of some queries (m, d), so many for each, within bounds. RetrievalError if more rows
+    than a page holds have one and the same score.
     """
     bounds = {'radius': float(radius)}
     lists = []

@@ -86,9 +86,7 @@ class Note:
 def process_identity(process: int) -> str:
     """The running kernel, the namespace of processes and the start of a process, which together never occur twice.
 
-    Returns:
-        '' where that is not known, as on other systems than Linux; a text that ends with a space if there is no such
-        process.
+    '' where that is not known, as on other systems than Linux; it ends with a space if there is no such process.
     """
     try:
         boot = Path('/proc/sys/kernel/random/boot_id').read_text().strip()
@@ -176,13 +174,10 @@ def patch_properties(shape: list[int] | None) -> dict[str, str]:
 
 
 def read_state(properties: dict[str, str], location: MilvusLocation) -> State:
-    """The state in a collection's properties.
+    """The state in a collection's properties; RetrievalError if it is not a gallery, or of a later format.
 
     Format 1 differs in its one note, under another key, and in a counter of ids, which is no longer used: it is read
     like this one, and the first write turns it into this one.
-
-    Raises:
-        RetrievalError: If the collection is not a gallery, or of a later format.
     """
     if 'gallery.definition' not in properties:
         raise RetrievalError(f'{location} is a collection, but no gallery: choose another name')

@@ -73,16 +73,10 @@ def build_indexes(client: 'MilvusClient', spaces: dict[str, int], metric: str, p
 
 
 def choose_preset(preset: str, count: int, is_lite: bool) -> tuple[str, str]:
-    """The preset that is used, and the sentence that says why.
+    """The preset that is used, and the sentence that says why; RetrievalError if Milvus has none for float32 vectors.
 
-    Args:
-        preset: ``'auto'``, which goes by the number of rows, a preset that Milvus has, or the name of an index type of
-            Milvus itself, such as ``'DISKANN'``, which the server may refuse.
-        count: Number of rows.
-        is_lite: Whether milvus-lite serves it, which takes other types and ignores them.
-
-    Raises:
-        RetrievalError: If Milvus has no such index for float32 vectors.
+    It is ``'auto'``, which goes by the number of rows, a preset that Milvus has, or the name of an index type of Milvus
+    itself, such as ``'DISKANN'``, which the server may refuse. milvus-lite takes other types and ignores them.
     """
     if preset == 'auto' and count <= AUTO_FLAT_ROWS:
         return 'flat', f'exact search, enough for up to {AUTO_FLAT_ROWS:,} rows; compact() decides again'
@@ -125,15 +119,9 @@ def _build_parameters(index_type: str, dimension: int) -> dict:
 
 
 def record_row(record: Record, number: int, metadata: Mapping[str, int | float | str]) -> dict:
-    """Every field of a row but vectors, patches and the number of the write.
+    """Fields of a row but vectors, patches and the number of the write; the record's id and metadata do not count.
 
-    Args:
-        record: What to store; its own id does not count.
-        number: Id of the row.
-        metadata: Values that the record has.
-
-    Raises:
-        RetrievalError: If a text, the metadata or the similarity map is larger than Milvus takes.
+    RetrievalError if a text, the metadata or the similarity map is larger than Milvus takes.
     """
     row: dict = {'id': int(number)}
     for name in TEXT_COLUMNS:
@@ -176,11 +164,7 @@ def row_record(row: dict) -> Record:
 
 
 def encode_array(array: np.ndarray | None, dtype: type, name: str) -> str:
-    """A small array as text, ``SHAPE:BASE64``; '' for None.
-
-    Raises:
-        RetrievalError: If it is longer than Milvus' longest text.
-    """
+    """A small array as text, ``SHAPE:BASE64``; '' for None. RetrievalError if it is longer than a text may be."""
     if array is None:
         return ''
     array = np.ascontiguousarray(array, dtype)
@@ -242,11 +226,7 @@ def _check_text(text: str, name: str, number: int) -> str:
 
 
 def read_rows(collection: Collection, ids: np.ndarray, names: Sequence[str], expression: str) -> list[dict]:
-    """Some fields of rows that meet an expression, in the order of the ids, which may repeat.
-
-    Raises:
-        RetrievalError: If an id is not there.
-    """
+    """Fields of rows that meet an expression, in the order of ids, which may repeat; RetrievalError if one is gone."""
     numbers = ids.tolist()
     found = collection.fetch(numbers, names, expression)
     unknown = [number for number in numbers if number not in found]
@@ -264,11 +244,8 @@ def name_columns(
 ) -> tuple[list[dict[str, int | float | str]], dict[str, str]]:
     """Metadata of records under the gallery's own names of columns; names that differ only in case are one column.
 
-    Returns:
-        Metadata of each record without missing values; columns that are new, with their types.
-
-    Raises:
-        RetrievalError: If a name is not possible, or a value is not of its column's type.
+    Returns metadata of each record without missing values, and the columns that are new, with their types.
+    RetrievalError if a name is not possible, or a value is not of its column's type.
     """
     names = {name.lower(): name for name in columns}
     kinds = dict(columns)

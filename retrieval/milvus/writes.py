@@ -111,16 +111,9 @@ class Writes:
         return np.arange(start, start + count, dtype=np.int64)
 
     def run(self, prepare: Callable[[State], Plan]) -> Plan:
-        """Write.
+        """Write what ``prepare`` plans after it has checked the arguments; it is asked again if the state has changed.
 
-        Args:
-            prepare: Checks the arguments against the gallery's state; is asked again if the state has changed.
-
-        Returns:
-            What was written.
-
-        Raises:
-            RetrievalError: If the arguments do not fit, another writer is in the way, or Milvus fails.
+        RetrievalError if the arguments do not fit, another writer is in the way, or Milvus fails.
         """
         with self._lock:
             while True:
@@ -130,14 +123,7 @@ class Writes:
                     return plan
 
     def clear_up(self, chosen: Callable[[Note], bool]) -> tuple[State, int]:
-        """Clear up after writes that broke off.
-
-        Args:
-            chosen: Which; their writers must not run any more.
-
-        Returns:
-            The state, and how many there were.
-        """
+        """Clear up after chosen writes, which broke off; returns the state, and how many there were."""
         state = self._read()
         over = [note for note in state.notes if chosen(note)]
         for note in over:
@@ -264,19 +250,10 @@ def plan_add(
     patches: np.ndarray | None,
     ids_are_own: bool,
 ) -> Plan:
-    """New rows, with embeddings float32 (n, d) of each space as they shall be stored; all or none.
+    """New rows, all or none: embeddings float32 (n, d) of each space as they shall be stored, patches (n, O, C).
 
-    Args:
-        collection: Where they go.
-        state: Its state.
-        ids: int64, (n,).
-        records: n.
-        embeddings: See above.
-        patches: Floating point, (n, O, C).
-        ids_are_own: Whether nobody else can use these ids.
-
-    Raises:
-        RetrievalError: If an id is there already, or Milvus cannot take a row.
+    ``ids_are_own`` says that nobody else can use these ids. RetrievalError if an id is there already, or Milvus cannot
+    take a row.
     """
     taken = {} if ids_are_own else collection.fetch(ids.tolist(), (), state.hidden)
     if taken:
@@ -304,11 +281,7 @@ def plan_update(
     embeddings: Mapping[str, np.ndarray],
     patches: np.ndarray | None,
 ) -> Plan:
-    """New values for rows that are there, in the forms of :func:`plan_add`; what is None or not there is kept.
-
-    Raises:
-        RetrievalError: If an id is not there, or Milvus cannot take a row.
-    """
+    """New values for rows that are there, in the forms of :func:`plan_add`; what is None or not there is kept."""
     read_rows(collection, ids, (), state.hidden)
     kept = None if patches is None else check_patches(patches, len(ids), state.patch_shape, lambda: False)
     metadata, columns = name_columns(records or [], state.columns)

@@ -10,11 +10,7 @@ _AUGMENT_BATCH = 1024
 
 
 def expand(
-    queries: np.ndarray,
-    neighbors: np.ndarray,
-    alpha: float = 0.0,
-    present: np.ndarray | None = None,
-    unit: bool = True,
+    queries: np.ndarray, neighbors: np.ndarray, alpha: float = 0.0, present: np.ndarray | None = None, unit: bool = True
 ) -> np.ndarray:
     """Weighted mean of each query and its neighbours: AQE with ``alpha=0``, alpha-QE otherwise.
 
@@ -71,9 +67,6 @@ def augment_database(
 
     Returns:
         float32, (n, d), rows in the same order.
-
-    Raises:
-        RetrievalError: If the vectors cannot be used or an argument is out of range.
     """
     if num_neighbors < 0:
         raise RetrievalError(f'num_neighbors must be at least 0, got {num_neighbors}')

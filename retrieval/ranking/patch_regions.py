@@ -18,7 +18,8 @@ def fit_patch_whitening(
     """Learn a PCA-whitening of patch tokens from those that a gallery keeps; no labels are needed.
 
     Patches that GLSim selects are those most similar to the CLS token, so they have a large part in common. Whitening
-    takes it away, and gives rare directions the weight of frequent ones.
+    takes it away, and gives rare directions the weight of frequent ones. The result is for :func:`whiten_patches`, and
+    the option ``whitening`` of :func:`retrieval.ranking.rerank`.
 
     Args:
         gallery: A gallery that keeps patches.
@@ -26,9 +27,6 @@ def fit_patch_whitening(
             than 4 patches for each dimension.
         num_images: Number of images to learn from at most, drawn at random.
         seed: Seed of the draw.
-
-    Returns:
-        For :func:`whiten_patches`, and the option ``whitening`` of :func:`retrieval.ranking.rerank`.
 
     Raises:
         RetrievalError: If the gallery keeps no patches, or too few for the dimension.
@@ -47,17 +45,9 @@ def fit_patch_whitening(
 
 
 def whiten_patches(patches: np.ndarray, whitening: Whitening) -> np.ndarray:
-    """Whiten patch tokens.
+    """Whiten patch tokens (..., C) with what :func:`fit_patch_whitening` has learned: float32 (..., D).
 
-    Args:
-        patches: float16 or float32, (..., C).
-        whitening: See :func:`fit_patch_whitening`.
-
-    Returns:
-        float32, (..., D). Patches of zeros stay zeros, similar to nothing.
-
-    Raises:
-        RetrievalError: If the whitening is for patches of another width.
+    Patches of zeros stay zeros, similar to nothing. RetrievalError if the whitening is for patches of another width.
     """
     tokens = np.asarray(patches).reshape(-1, patches.shape[-1]).astype(np.float32)
     whitened = np.zeros((len(tokens), whitening.output_dimension), np.float32)

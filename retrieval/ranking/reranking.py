@@ -21,16 +21,7 @@ BLOCK_BYTES = 128 << 20
 
 
 class Candidates(NamedTuple):
-    """A block of b queries and the r candidates of each.
-
-    Attributes:
-        rows: Places of the queries.
-        queries: float32, (b, d).
-        vectors: float32, (b, r, d); zeros where there is no candidate.
-        present: bool, (b, r).
-        ids: int64, (b, r); -1 where there is no candidate.
-        scores: float32, (b, r), of the search.
-    """
+    """A block of b queries with r candidates each; ids are -1, and vectors 0, where a candidate is not ``present``."""
 
     rows: slice
     queries: np.ndarray
@@ -227,12 +218,7 @@ def _blocks(
 ) -> Iterator[Candidates]:
     """Candidates with their vectors, as many queries at a time as fit into 128 MiB.
 
-    Args:
-        gallery: What was searched.
-        queries: By space, float32 (m, d), as they are compared.
-        hits: (m, r), what to re-rank.
-        weights: Weight of each space.
-        more_bytes: What a method needs for each candidate besides its vector.
+    ``more_bytes`` is what a method needs for each candidate besides its vector.
     """
     fused = _fuse(queries, weights)
     m, r = hits.ids.shape

@@ -35,11 +35,7 @@ class DuplicateGroup:
 
 
 def find_duplicates(
-    gallery: GalleryReader,
-    threshold: float | None = None,
-    *,
-    space: str | None = None,
-    where: Any = None,
+    gallery: GalleryReader, threshold: float | None = None, *, space: str | None = None, where: Any = None
 ) -> list[DuplicateGroup]:
     """Groups of images that are in a gallery more than once.
 
@@ -111,11 +107,7 @@ def _similar(
 
 
 class Groups:
-    """Disjoint sets of the numbers 0 to n - 1, united by edges; memory is n int64 and a batch of edges.
-
-    Args:
-        count: n >= 0.
-    """
+    """Disjoint sets of the numbers 0 to n - 1, united by edges; memory is n int64 and a batch of edges."""
 
     def __init__(self, count: int) -> None:
         self._roots = np.arange(count)

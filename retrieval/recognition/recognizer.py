@@ -121,16 +121,7 @@ class Recognizer:
         return [self._answer(row, hits.ids[row], votes) for row in range(len(hits.ids))]
 
     def neighbors(self, ids: np.ndarray, k: int, without: Sequence[str] = ()) -> Hits:
-        """Neighbours of rows of the gallery, themselves among them.
-
-        Args:
-            ids: int64, (m,).
-            k: How many, >= 1.
-            without: Classes that must not be among them.
-
-        Raises:
-            RetrievalError: If an id is not in the gallery.
-        """
+        """The k neighbours of rows of the gallery, the rows themselves among them, without some classes."""
         spaces = Spaces.of(self.gallery).weights(self.space)
         queries = {name: self.gallery.vectors(ids, name) for name in spaces}
         where = self.where
@@ -150,8 +141,7 @@ class Recognizer:
     def vote(self, hits: Hits, names: np.ndarray, level: int = 0) -> tuple[Votes, list[Group]]:
         """Vote of neighbours, with their labels, on the groups that many steps above the classes.
 
-        Returns:
-            The vote, and what each of its codes stands for: the way from the coarsest group.
+        Returns the vote, and what each of its codes stands for: the way from the coarsest group.
         """
         known: dict[Group, int] = {}
         of_label = {}

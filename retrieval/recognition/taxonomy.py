@@ -31,10 +31,7 @@ class Taxonomy:
     def from_csv(cls, path: str | Path) -> Taxonomy:
         """Read a table with a header and a line for each class: the class, its parent, the parent's parent and so on.
 
-        Empty cells at the end of a line are levels that the class does not have.
-
-        Args:
-            path: CSV file, UTF-8, the class in the first column, the coarsest group in the last.
+        The file is UTF-8. Empty cells at the end of a line are levels that the class does not have.
 
         Raises:
             RetrievalError: If the file cannot be read, a line has no class or a gap, or a class stands there twice.
@@ -63,9 +60,7 @@ class Taxonomy:
     def from_records(cls, records: Iterable[Record], columns: Sequence[str]) -> Taxonomy:
         """Read the tree from metadata of a gallery's rows; for a class it ends at the first column without a value.
 
-        Args:
-            records: Rows; those without a label count for nothing.
-            columns: Metadata columns from the parent up, for example ``['genus', 'family']``.
+        Columns go from the parent up, for example ``['genus', 'family']``. Rows without a label count for nothing.
 
         Raises:
             RetrievalError: If rows of one class differ in a column.
@@ -94,15 +89,7 @@ class Taxonomy:
         return self._ancestors.get(label, ())
 
     def group(self, label: str, level: int) -> tuple[str, ...] | None:
-        """What a class belongs to at a level.
-
-        Args:
-            label: Class.
-            level: Steps up from the class: 0 the class itself, 1 its parent.
-
-        Returns:
-            The whole way from the top; None if the class has no such level.
-        """
+        """The whole way from the top to what a class belongs to ``level`` steps up; None if it has no such level."""
         path = (*self.ancestors(label), label)
         return path[: len(path) - level] if level < len(path) else None
 
@@ -110,12 +97,12 @@ class Taxonomy:
 def read_taxonomy(
     gallery: GalleryReader, table: str | Path | None = None, columns: Sequence[str] = ()
 ) -> Taxonomy | None:
-    """Taxonomy of a gallery's classes, from a table or from the gallery's own columns.
+    """Taxonomy of a gallery's classes, from a table or from the gallery's own columns; None without either.
 
     Args:
         gallery: Its columns are read; with a table it is not looked at.
         table: See :meth:`Taxonomy.from_csv`.
-        columns: See :meth:`Taxonomy.from_records`; without either there is no taxonomy.
+        columns: See :meth:`Taxonomy.from_records`.
 
     Raises:
         RetrievalError: If the table or the columns cannot be used.

@@ -16,14 +16,13 @@ BALANCED = 'balanced'
 
 
 def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
-    """Area under the ROC curve: the chance that a known query has the larger confidence than an unknown one.
+    """Area under the ROC curve, 0 to 1: the chance that a known query has the larger confidence than an unknown one.
+
+    It is 0.5 for a confidence that says nothing; ties count one half.
 
     Args:
         known: Floating point, (a,), confidences of queries of known classes, a >= 1.
         unknown: Floating point, (b,), those of unseen classes, b >= 1.
-
-    Returns:
-        0 to 1; 0.5 for a confidence that says nothing. Ties count one half.
 
     Raises:
         RetrievalError: If either is empty or has NaN.
@@ -36,16 +35,13 @@ def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
 
 
 def choose_threshold(known: np.ndarray, unknown: np.ndarray | None = None, target: str | float = BALANCED) -> float:
-    """Confidence below which a query is called unknown.
+    """Confidence below which a query is called unknown. With a rate it is the largest that keeps to it.
 
     Args:
         known: Floating point, (a,), confidences of held-out images whose class is in the gallery.
         unknown: Floating point, (b,), those of images whose class is not; needed for ``'balanced'``.
         target: ``'balanced'`` for the best mean of the accuracy on known and on unknown; a number from 0 to below 1 for
             the share of known images that may be called unknown.
-
-    Returns:
-        The threshold; a confidence equal to it is known. With a rate it is the largest that keeps to it.
 
     Raises:
         RetrievalError: If there are no confidences, or the target is none of these.
@@ -65,14 +61,7 @@ def choose_threshold(known: np.ndarray, unknown: np.ndarray | None = None, targe
 
 
 def parse_target(text: str | None) -> str | float | None:
-    """Read a target of :func:`choose_threshold` from a command line.
-
-    Args:
-        text: ``'balanced'``, or a rate such as ``'0.05'``; None stays None.
-
-    Raises:
-        RetrievalError: If it is neither.
-    """
+    """A target of :func:`choose_threshold` as people type it, ``'balanced'`` or a rate such as ``'0.05'``; or None."""
     if text is None or text == BALANCED:
         return text
     try:
