@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ('plain', 'striped')
 PER_CLASS = 4
+_numbers = count()
 
 CONFIG = """
 _base_ = ['{root}/configs/_base_/default_runtime.py']
@@ -63,10 +65,16 @@ def write_images(folder: Path, side: int = 32) -> Path:
 def write_config(path: Path, data: Path, extra: str = '') -> Path:
     """Write the config of a two-epoch run on the images at ``data``.
 
-    Give each run in one process a file name of its own: mmengine shares state between runs of one name and second.
+    mmengine shares loggers between runs of one name and second, so each config has a name of its own in this process.
     """
-    path.write_text(CONFIG.format(root=ROOT, data=data) + extra)
+    path.write_text(f'{CONFIG.format(root=ROOT, data=data)}experiment_name = "tiny_{next(_numbers)}"\n{extra}')
     return path
+
+
+def read_log(work_dir: Path) -> str:
+    """The log of the one run that wrote to a folder."""
+    (path,) = work_dir.rglob('*.log')
+    return path.read_text()
 
 
 def run_command(*command: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess:

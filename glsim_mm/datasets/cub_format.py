@@ -37,6 +37,7 @@ class CUBFormat(FineGrainedDataset):
     SIZES = dict(train=None, test=None)
     HINT = ', or render a demo set there: python tools/datasets/make_demo.py --help'
     PARSE_ID: ClassVar[Callable[[str], Hashable]] = int
+    CAN_LACK_BOXES = True
 
     def read_metainfo(self, data_root: str) -> dict:
         """Names in order of their ids; see the base class."""
@@ -55,7 +56,7 @@ class CUBFormat(FineGrainedDataset):
         labels = read_table(self.path(_LABELS), int, parse_id)
         is_train = read_table(self.path(_SPLIT), int, parse_id)
         others = {_LABELS: labels, _SPLIT: is_train}
-        if fileio.exists(self.path(_BOXES)):
+        if not self.CAN_LACK_BOXES or fileio.exists(self.path(_BOXES)):
             others[_BOXES] = read_table(self.path(_BOXES), xywh_to_xyxy, parse_id)
         check_unique(paths_file, paths)
         for file, table in others.items():
@@ -119,6 +120,7 @@ class NABirds(CUBFormat):
     SIZES = dict(train=23929, test=24633)
     HINT = ''
     PARSE_ID = str
+    CAN_LACK_BOXES = False
 
     def read_metainfo(self, data_root: str) -> dict:
         """Names and ancestors of the classes that have images; see the base class."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from tiny_run import PER_CLASS, write_config, write_images
+from tiny_run import PER_CLASS, read_log, write_config, write_images
 
 from glsim_mm.apis import build_runner, load_config, run_testing, set_test_options
 from glsim_mm.apis.confusion_report import add_confusion_pairs, write_error_report
@@ -21,7 +21,7 @@ def cfg(tmp_path: Path) -> Config:
 def refusal(cfg: Config, path: Path) -> str:
     with pytest.raises(GLSimError) as error:
         run_testing(cfg, error_report=str(path))
-    assert 'Epoch(test)' not in next(Path(cfg.work_dir).rglob('*.log')).read_text()  # nothing was tested
+    assert 'Epoch(test)' not in read_log(Path(cfg.work_dir))  # nothing was tested
     assert not path.is_file()
     return str(error.value)
 

@@ -110,6 +110,13 @@ def test_nabirds_files_that_do_not_fit(tmp_path, file, text, message):
         NABirds(tmp_path)
 
 
+@pytest.mark.parametrize('name', ['bounding_boxes.txt', 'hierarchy.txt'])
+def test_nabirds_needs_all_its_files(tmp_path, name):
+    (write_nabirds(tmp_path) / name).unlink()
+    with pytest.raises(GLSimError, match=f'{name} is not there; check data_root, or complete the download'):
+        NABirds(tmp_path)
+
+
 def test_stanford_dogs_reads_lists_and_boxes(tmp_path):
     folder = write_stanford_dogs(tmp_path)
     dataset = StanfordDogs(folder, split='test', with_boxes=True)

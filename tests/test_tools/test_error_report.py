@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import CLASSES, PER_CLASS, call_tool, write_config
+from tiny_run import CLASSES, PER_CLASS, call_tool, read_log, write_config
 
 from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
 
@@ -23,8 +23,7 @@ def test_confused_classes_are_logged(checkpoint, tiny_images, tmp_path, capfd):
     # All images look alike, so one class is taken for the other.
     options = ['--cfg-options', 'data_preprocessor.std=[1e9,1e9,1e9]']
     call_tool('test', config, checkpoint, '--work-dir', tmp_path / 'work', *options)
-    logs = list((tmp_path / 'work').glob('*/*.log'))
-    text = logs[0].read_text()
+    text = read_log(tmp_path / 'work')
     table = text[text.index('most confused classes:') :].splitlines()
     assert re.match(r'true class +taken for +images +% of class', table[1])
     assert re.match(rf'({"|".join(CLASSES)}) +({"|".join(CLASSES)}) +{PER_CLASS} +100.0', table[2])

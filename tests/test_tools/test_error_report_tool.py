@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tiny_run import CLASSES, PER_CLASS, ROOT, call_tool, run_command, write_config
+from tiny_run import CLASSES, PER_CLASS, ROOT, call_tool, read_log, run_command, write_config
 
 # All images look alike, so one class is taken for the other.
 BLIND = ['--cfg-options', 'data_preprocessor.std=[1e9,1e9,1e9]']
@@ -43,6 +43,5 @@ def test_two_processes_report_what_one_does(checkpoint, tiny_images, tmp_path, p
 def test_table_is_given_once_in_the_log_and_needs_no_report(checkpoint, tiny_images, tmp_path):
     config = write_config(tmp_path / 'tiny_reported_log.py', tiny_images)
     call_tool('test', config, checkpoint, '--work-dir', 'log', *BLIND)
-    (log,) = Path('log').glob('*/*.log')
-    assert len(TABLE.findall(log.read_text())) == 1
+    assert len(TABLE.findall(read_log(Path('log')))) == 1
     assert not list(tmp_path.rglob('*.html'))

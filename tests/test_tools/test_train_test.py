@@ -8,7 +8,7 @@ from pathlib import Path
 import mmengine
 import pytest
 import torch
-from tiny_run import CLASSES, PER_CLASS, ROOT, call_tool, run_command, write_config
+from tiny_run import CLASSES, PER_CLASS, ROOT, call_tool, read_log, run_command, write_config
 
 from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
 
@@ -139,7 +139,7 @@ def test_unreadable_image_is_skipped_counted_and_reported(tiny_images, tmp_path)
     config = write_config(tmp_path / 'tiny_unreadable.py', images)
     options = ['train_cfg.max_epochs=1', 'train_dataloader.num_workers=1']
     call_tool('train', config, '--work-dir', tmp_path / 'work', '--cfg-options', *options)
-    log = next((tmp_path / 'work').rglob('*.log')).read_text()
+    log = read_log(tmp_path / 'work')
     assert '1 unreadable images met in this train epoch' in log
     assert '1 unreadable images met in this val epoch' in log
     assert (tmp_path / 'work' / 'epoch_1.pth').is_file()
@@ -212,7 +212,7 @@ def test_another_head_is_allowed_in_fine_tuning(trained, tiny_images, tmp_path):
     config = write_config(tmp_path / 'tiny_finetune.py', tiny_images)
     options = ['model.head.num_layers=2', f'load_from={trained / "epoch_2.pth"}', 'train_cfg.max_epochs=1']
     call_tool('train', config, '--work-dir', tmp_path / 'work', '--no-validate', '--cfg-options', *options)
-    assert 'keep their initial values' in next((tmp_path / 'work').rglob('*.log')).read_text()
+    assert 'keep their initial values' in read_log(tmp_path / 'work')
 
 
 def test_traceback_on_demand_and_for_bugs(tiny_images, tmp_path, monkeypatch):

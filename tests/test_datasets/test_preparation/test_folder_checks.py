@@ -17,7 +17,7 @@ from published_layouts import (
     write_stanford_dogs,
     write_vegfru,
 )
-from test_extraction import write_archive
+from test_archives import write_archive
 
 from glsim_mm.datasets.demo_set import DemoSettings, render_demo
 from glsim_mm.datasets.fine_grained import PublishedSet, Source

@@ -1,6 +1,0 @@
-"""Tests of folders below find their helpers by plain name."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
