@@ -9,6 +9,7 @@ import ast
 import re
 import shlex
 import shutil
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,9 @@ from tiny_run import CLASSES, ROOT, call_tool, load_tool, write_config, write_im
 pytestmark = pytest.mark.slow
 
 PAGES = sorted(['README.md', *(path.relative_to(ROOT).as_posix() for path in (ROOT / 'docs').rglob('*.md'))])
-FENCE = re.compile(r'^```(bash|python)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r'^( *)```(\w*)\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)
+# Lines that are commands or code, wherever they stand at the beginning of a line.
+CODE = re.compile(r'(python|bash) tools/|pip install |mim (train|test) |(from [\w.]+ )?import [\w, ]+$')
 CONFIGS = ('glsim_vit_cub', 'my_products')
 # What stands for a file of the reader's own, in pages that are about no config in particular.
 NAMES = {'CONFIG': 'configs/my_products.py', 'CHECKPOINT': 'work_dirs/my_products/epoch_50.pth', 'GALLERY': 'gallery'}
@@ -39,7 +42,9 @@ class Block(NamedTuple):
 
 
 def read_blocks(page: str) -> list[Block]:
-    return [Block(*match.groups()) for match in FENCE.finditer((ROOT / page).read_text(encoding='utf-8'))]
+    text = (ROOT / page).read_text(encoding='utf-8')
+    blocks = [Block(language, textwrap.dedent(block)) for _, language, block in FENCE.findall(text)]
+    return [block for block in blocks if block.language in ('bash', 'python')]
 
 
 def read_commands(text: str) -> list[list[str]]:
@@ -117,6 +122,14 @@ def test_blocks_run_or_say_what_they_need(page, place):
             ast.parse(block.text)
             if not block.needs:
                 exec(compile(block.text, f'{page}, block {number}', 'exec'), namespace)
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_no_command_stands_outside_a_block(page):
+    """Indented code and blocks without a language would not be run."""
+    text = (ROOT / page).read_text(encoding='utf-8')
+    rest = FENCE.sub(lambda match: '' if match[2] in ('bash', 'python') else match[0], text)
+    assert [line for line in rest.splitlines() if CODE.match(line.strip())] == []
 
 
 def test_commands_that_are_not_run_are_parsed():
