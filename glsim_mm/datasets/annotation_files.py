@@ -1,4 +1,4 @@
-"""Readers of annotation files, with errors that name file and line."""
+"""Readers of annotation files; what cannot be read is a :class:`GLSimError` that names file and line."""
 
 import csv
 import json
@@ -22,35 +22,23 @@ _DAMAGED = (LookupError, TypeError, ValueError, EOFError, struct.error, zlib.err
 
 
 def read_lines(path: str) -> list[str]:
-    """Read the lines of a UTF-8 text file.
-
-    Args:
-        path: A file, local or in a storage that mmengine knows.
-
-    Raises:
-        GLSimError: If the file is not there or is no text.
-    """
-    if not fileio.isfile(path):
-        raise GLSimError(f'{path} is not there; check data_root, or complete the download')
+    """Read the lines of a UTF-8 text file, local or in a storage that mmengine knows."""
+    _check_is_there(path)
     try:
         return fileio.get_text(path, encoding='utf-8').lstrip('\ufeff').splitlines()
     except UnicodeDecodeError as error:
         raise GLSimError(f'{path} is not UTF-8 text ({error}); it is damaged or of another kind') from error
 
 
+def _check_is_there(path: str) -> None:
+    if not fileio.isfile(path):
+        raise GLSimError(f'{path} is not there; check data_root, or complete the download')
+
+
 def read_rows(path: str, parse: Callable[[str], T], problem: str = 'cannot be read') -> Iterator[tuple[int, T]]:
-    """Parse the lines of a text file; empty lines are skipped.
+    """Yield the number of each line that is not empty, from 1, and what ``parse`` makes of it.
 
-    Args:
-        path: The file.
-        parse: Turns a line into a value, or raises ``ValueError`` or ``LookupError``.
-        problem: What the error says about a line that it refuses.
-
-    Yields:
-        The number of the line, from 1, and its value.
-
-    Raises:
-        GLSimError: If the file is not there, or a line is refused; the line is quoted.
+    A line that ``parse`` refuses, by a ``ValueError`` or ``LookupError``, is quoted with ``problem`` in the error.
     """
     for number, line in enumerate(read_lines(path), start=1):
         line = line.strip()
@@ -65,16 +53,7 @@ def read_rows(path: str, parse: Callable[[str], T], problem: str = 'cannot be re
 def read_table(
     path: str, parse: Callable[[str], Any] = str, parse_id: Callable[[str], Hashable] = int
 ) -> dict[Any, Any]:
-    """Read values by id from lines ``ID VALUE`` of a text file, in the order of the file.
-
-    Args:
-        path: The file.
-        parse: Turns what follows the id into a value, or raises ``ValueError``.
-        parse_id: Turns the id into a key.
-
-    Raises:
-        GLSimError: If the file is not there, a line cannot be read, or an id comes twice.
-    """
+    """Read values by id from lines ``ID VALUE`` of a text file, in the order of the file; ids must differ."""
 
     def parse_line(line: str) -> tuple[Hashable, Any]:
         key, value = line.split(maxsplit=1)
@@ -89,18 +68,7 @@ def read_table(
 
 
 def read_csv(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Read the rows of a CSV file with a header.
-
-    Args:
-        path: The file.
-        columns: Columns that must be there.
-
-    Yields:
-        The number of the last line of the row, and the row.
-
-    Raises:
-        GLSimError: If the file is not there, lacks a column, or a row has fewer cells than the header.
-    """
+    """Yield the last line's number and the cells of each row of a CSV file, which must have these columns."""
     reader = csv.DictReader(read_lines(path))
     missing = [column for column in columns if column not in (reader.fieldnames or ())]
     if missing:
@@ -115,11 +83,7 @@ def read_csv(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str,
 
 
 def read_json(path: str) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        GLSimError: If the file is not there or cannot be read.
-    """
+    """Read a JSON file."""
     try:
         return json.loads('\n'.join(read_lines(path)))
     except json.JSONDecodeError as error:
@@ -127,16 +91,8 @@ def read_json(path: str) -> Any:
 
 
 def read_mat(path: str) -> dict[str, Any]:
-    """Read the variables of a MATLAB file (version 5) by name; a struct array becomes a dict of lists.
-
-    Args:
-        path: A local file.
-
-    Raises:
-        GLSimError: If the file is not there or cannot be read.
-    """
-    if not fileio.isfile(path):
-        raise GLSimError(f'{path} is not there; check data_root, or complete the download')
+    """Read the variables of a local MATLAB file (version 5) by name; a struct array becomes a dict of lists."""
+    _check_is_there(path)
     try:
         return mat4py.loadmat(path)
     except _DAMAGED as error:
@@ -144,16 +100,7 @@ def read_mat(path: str) -> dict[str, Any]:
 
 
 def read_mat_fields(content: dict, names: Sequence[str], path: str) -> list[list]:
-    """Take variables of a MATLAB file, or fields of a struct array, as flat lists of equal length.
-
-    Args:
-        content: Values by name; a single value becomes a list of one.
-        names: Which to read.
-        path: The file, for the error.
-
-    Raises:
-        GLSimError: If a name is not there, or the lists differ in length.
-    """
+    """Take variables of a MATLAB file, or fields of a struct array, as flat lists of equal length."""
     missing = [name for name in names if name not in content]
     if missing:
         raise GLSimError(f'{path} has no {missing[0]!r}; it is another file than expected, download it again')
@@ -164,11 +111,7 @@ def read_mat_fields(content: dict, names: Sequence[str], path: str) -> list[list
 
 
 def read_voc_boxes(path: str) -> np.ndarray:
-    """Read the boxes of an XML file in Pascal VOC's layout, float32 (n, 4) ``x0, y0, x1, y1``.
-
-    Raises:
-        GLSimError: If the file is not there or cannot be read.
-    """
+    """Read the boxes of an XML file in Pascal VOC's layout, float32 (n, 4) ``x0, y0, x1, y1``."""
     try:
         root = ElementTree.fromstring(fileio.get_text(path))
         boxes = [[float(box.findtext(corner, '')) for corner in _CORNERS] for box in root.iter('bndbox')]
@@ -178,17 +121,14 @@ def read_voc_boxes(path: str) -> np.ndarray:
 
 
 def _flat(value: Any) -> list:
+    """A list of plain values; a single value becomes a list of one."""
     if not isinstance(value, list):
         return [value]
     return [item[0] if isinstance(item, list) and len(item) == 1 else item for item in value]
 
 
 def xywh_to_xyxy(text: str) -> np.ndarray:
-    """Convert the text ``'x y width height'`` to float32 ``x0, y0, x1, y1`` (4,).
-
-    Raises:
-        ValueError: If the text is something else.
-    """
+    """Convert the text ``'x y width height'`` to float32 ``x0, y0, x1, y1`` (4,)."""
     x, y, width, height = (float(part) for part in text.split())
     return np.array([x, y, x + width, y + height], np.float32)
 

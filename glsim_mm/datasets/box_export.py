@@ -32,10 +32,7 @@ def export_boxes(
             upright image), as ``CUBFormat`` gives them.
         classes: Class names; categories are numbered from 1 in this order.
         root: Folder of the images, which file names are relative to.
-        folder: Where to write.
-        split: Name of the split, for example ``'train'``.
         single_class: One category for all boxes, as for a detector whose boxes are recognised by another model.
-            Defaults to the classes.
         shape: ``'box'`` or ``'ellipse'``: what is filled in each box as its mask.
 
     Returns:
@@ -71,7 +68,7 @@ def coco_annotations(
     single_class: str | None = None,
     shape: str = 'box',
 ) -> dict[str, Any]:
-    """Convert boxes to COCO's format, ready for JSON; see :func:`export_boxes` for arguments and errors."""
+    """Convert boxes to COCO's format, ready for JSON; see :func:`export_boxes`."""
     if shape not in SHAPES:
         raise ValueError(f'shape must be one of {SHAPES}, got {shape!r}')
     images, annotations = [], []

@@ -58,14 +58,7 @@ class CachedTransforms(BaseTransform):
         self._writes = True
 
     def transform(self, results: dict) -> dict | None:
-        """Run the steps, or read their result.
-
-        Args:
-            results: With ``img_path``.
-
-        Returns:
-            With ``img`` and the shapes that the steps add; None if they skip the image.
-        """
+        """Run the steps on the image at ``img_path``, or read their result; None if they skip the image."""
         entry = self._entry(results.get('img_path'), results.get('gt_bboxes'))
         if entry is not None:
             kept = _read(entry)

@@ -25,8 +25,8 @@ class ClassBalancedBatchSampler(BatchSampler):
                                 batch_sampler=dict(type='ClassBalancedBatchSampler', images_per_class=4))
 
     Args:
-        sampler: Sampler of the data loader, whose data set, seed, epoch and rank are used.
-        batch_size: Images per batch and process; the loader's.
+        sampler: The data loader's, whose data set, seed, epoch and rank are used.
+        batch_size: The data loader's: images per batch and process.
         images_per_class: K, >= 1.
 
     Raises:
@@ -96,11 +96,7 @@ class _Deck:
 
 
 def read_labels(dataset: Any) -> np.ndarray:
-    """Read the labels of a data set of mmengine or a wrapper, without its images; int64, (n,).
-
-    Raises:
-        GLSimError: If there are no images, or an image does not have exactly one label.
-    """
+    """Read the labels of a data set of mmengine or a wrapper, one per image, without its images; int64, (n,)."""
     labels: Sequence[np.ndarray] = [
         np.atleast_1d(dataset.get_data_info(index).get('gt_label', ())) for index in range(len(dataset))
     ]

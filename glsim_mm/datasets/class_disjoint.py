@@ -47,7 +47,14 @@ class ClassDisjointSplit(BaseDataset):
         metainfo = self._parts[0].metainfo
         if any(part.metainfo.get('classes') != metainfo.get('classes') for part in self._parts):
             raise GLSimError('ClassDisjointSplit: the data sets have different classes; list splits of one data set')
-        self.first, self.last = _bounds(len(metainfo.get('classes') or ()), half, num_train_classes)
+        num_classes = len(metainfo.get('classes') or ())
+        middle = num_classes // 2 if num_train_classes is None else num_train_classes
+        if not 0 < middle < num_classes:
+            raise GLSimError(
+                f'ClassDisjointSplit: {middle} of {num_classes} classes for training leaves a half empty; choose '
+                'another num_train_classes'
+            )
+        self.first, self.last = (0, middle) if half == 'train' else (middle, num_classes)
         own = {name: metainfo[name][self.first : self.last] for name in ('classes', 'ancestors') if name in metainfo}
         kwargs.setdefault('test_mode', half == 'test')
         super().__init__('', metainfo={**own, **(kwargs.pop('metainfo', None) or {})}, **kwargs)
@@ -67,16 +74,4 @@ class ClassDisjointSplit(BaseDataset):
         return samples
 
     def extra_repr(self) -> list[str]:
-        """Lines for ``repr``."""
         return [f'Classes: \t{self.first} to {self.last - 1}', f'Half: \t{self.half}']
-
-
-def _bounds(num_classes: int, half: str, num_train_classes: int | None) -> tuple[int, int]:
-    """The first class of the half, and the one after its last."""
-    middle = num_classes // 2 if num_train_classes is None else num_train_classes
-    if not 0 < middle < num_classes:
-        raise GLSimError(
-            f'ClassDisjointSplit: {middle} of {num_classes} classes for training leaves a half empty; choose another '
-            'num_train_classes'
-        )
-    return (0, middle) if half == 'train' else (middle, num_classes)

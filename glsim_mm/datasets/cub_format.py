@@ -40,7 +40,6 @@ class CUBFormat(FineGrainedDataset):
     CAN_LACK_BOXES = True
 
     def read_metainfo(self, data_root: str) -> dict:
-        """Names in order of their ids; see the base class."""
         if self.has_given_names:
             return {}
         path = fileio.join_path(data_root, 'classes.txt')
@@ -50,7 +49,6 @@ class CUBFormat(FineGrainedDataset):
         return dict(classes=tuple(names[key] for key in sorted(names)))
 
     def read_samples(self) -> list[dict]:
-        """Images of the split in the order of ``images.txt``; see the base class."""
         parse_id, paths_file = type(self).PARSE_ID, self.path('images.txt')
         paths = read_table(paths_file, str, parse_id)
         labels = read_table(self.path(_LABELS), int, parse_id)
@@ -123,7 +121,7 @@ class NABirds(CUBFormat):
     CAN_LACK_BOXES = False
 
     def read_metainfo(self, data_root: str) -> dict:
-        """Names and ancestors of the classes that have images; see the base class."""
+        """Names and ancestors of the classes that have images."""
         names = read_table(fileio.join_path(data_root, 'classes.txt'))
         labels_file = fileio.join_path(data_root, _LABELS)
         used = set(read_table(labels_file, int, str).values())

@@ -36,28 +36,13 @@ class DatasetStatistics:
     unreadable: list[UnreadableFile]
     duplicates: list[list[str]] | None
 
-    @property
-    def num_images(self) -> int:
-        """Images of the split."""
-        return int(self.counts.sum())
-
 
 def collect_statistics(
     dataset: BaseDataset, duplicates: bool = True, workers: int | None = None, progress: Progress | None = None
 ) -> DatasetStatistics:
-    """Read the annotations of a data set and the headers of its images.
+    """Read the annotations of a data set and the headers of its images; with ``duplicates``, compare the files too.
 
-    Args:
-        dataset: Any single-label data set of mmpretrain, or a wrapper; its pipeline is not run.
-        duplicates: Compare the content of files of equal size.
-        workers: Threads. Defaults to the number of cores.
-        progress: Called after each header.
-
-    Returns:
-        The figures.
-
-    Raises:
-        GLSimError: If there is no image, an image has no label, or a label is not among the classes.
+    Any data set of mmpretrain with one label per image will do, or a wrapper; its pipeline is not run.
     """
     samples = [dataset.get_data_info(index) for index in range(len(dataset))]
     if not samples:
@@ -80,18 +65,12 @@ def collect_statistics(
 
 
 def format_statistics(statistics: DatasetStatistics, classes: int | None = None) -> str:
-    """Format statistics as text: totals, then a line for each class.
+    """Format statistics as text: totals, then a line for each class in the order of the labels.
 
-    Args:
-        statistics: What to write.
-        classes: List only this many classes with most images, and as many with fewest. Without, all are listed in the
-            order of their labels.
+    With a number of ``classes``, only so many with most images are listed, and as many with fewest.
     """
     counts = statistics.counts
-    lines = [
-        f'{statistics.num_images:,} images of {len(counts):,} classes',
-        f'images per class: {_spread(counts)}',
-    ]
+    lines = [f'{counts.sum():,} images of {len(counts):,} classes', f'images per class: {_spread(counts)}']
     empty = int((counts == 0).sum())
     if empty:
         lines.append(f'classes without an image: {empty:,}')
@@ -138,11 +117,10 @@ def _listed(what: str, found: Sequence[str]) -> list[str]:
 
 
 def _table(statistics: DatasetStatistics, classes: int | None) -> list[str]:
-    order = np.arange(len(statistics.counts))
-    cut: Sequence[int | None] = list(order)
-    if classes is not None and 2 * classes < len(order):
+    cut: Sequence[int | None] = range(len(statistics.counts))
+    if classes is not None and 2 * classes < len(cut):
         by_count = np.argsort(-statistics.counts, kind='stable')
-        cut = [*by_count[:classes], None, *by_count[len(order) - classes :]]
+        cut = [*by_count[:classes], None, *by_count[-classes:]]
     width = min(max(len(name) for name in statistics.names), _LONGEST_NAME)
     return [
         '...' if label is None else f'{statistics.names[label]:<{width}} {statistics.counts[label]:>9,}'

@@ -27,10 +27,6 @@ class Dice:
         """An integer in [0, count)."""
         return int(self._bits.random() * count)
 
-    def chance(self, probability: float) -> bool:
-        """Return True with this probability."""
-        return bool(self._bits.random() < probability)
-
     def noise(self, shape: tuple[int, ...]) -> np.ndarray:
         """Independent numbers in [-0.5, 0.5)."""
         return self._bits.random(shape) - 0.5
@@ -42,14 +38,7 @@ def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
 
 
 def paint(canvas: np.ndarray, distance: np.ndarray, color: np.ndarray, opacity: float | np.ndarray = 1.0) -> None:
-    """Colour the inside of a shape, in place.
-
-    Args:
-        canvas: (S, S, 3), RGB in 0..1.
-        distance: (S, S).
-        color: (3,) or (S, S, 3).
-        opacity: 0..1, one or (S, S).
-    """
+    """Colour the inside of a shape on a canvas (S, S, 3) in place; all colours are RGB in 0..1."""
     coverage = np.clip(0.5 - distance * len(canvas), 0, 1) * opacity
     canvas += coverage[..., None] * (color - canvas)
 
@@ -123,17 +112,11 @@ MARKS: dict[str, Mark] = {
 
 
 class Scene(NamedTuple):
-    """A rendered picture.
-
-    Attributes:
-        image: (S, S, 3) uint8, RGB.
-        box: ``x, y, width, height`` of the fish, integers in pixels.
-        mark: ``x, y, radius`` of the disc that holds the mark, in pixels.
-    """
+    """A rendered picture, (S, S, 3) uint8 RGB, and where things are in it, in pixels."""
 
     image: np.ndarray
-    box: tuple[int, int, int, int]
-    mark: tuple[float, float, float]
+    box: tuple[int, int, int, int]  # x, y, width, height of the fish
+    mark: tuple[float, float, float]  # x, y, radius of the disc that holds the mark
 
 
 class _Fish(NamedTuple):
@@ -166,16 +149,7 @@ class _Fish(NamedTuple):
 
 
 def render_scene(mark: Mark, size: int, *seeds: int) -> Scene:
-    """Render one picture.
-
-    Args:
-        mark: Distance function of the mark.
-        size: Side of the picture in pixels, at least 16.
-        *seeds: Non-negative numbers that fix all but the mark.
-
-    Returns:
-        The picture and where things are in it.
-    """
+    """Render a picture of ``size`` pixels, at least 16; non-negative seeds fix all but the mark."""
     dice = Dice(*seeds)
     centers = (np.arange(size) + 0.5) / size
     x, y = np.meshgrid(centers, centers)
@@ -188,22 +162,20 @@ def render_scene(mark: Mark, size: int, *seeds: int) -> Scene:
     canvas += 0.03 * dice.noise(canvas.shape)
     rows, cols = np.nonzero(silhouette < 0)
     box = (int(cols.min()), int(rows.min()), int(np.ptp(cols)) + 1, int(np.ptp(rows)) + 1)
-    mark_x, mark_y = fish.mark_in_image()
-    pixels = np.round(np.clip(canvas, 0, 1) * 255).astype(np.uint8)
-    return Scene(pixels, box, (mark_x * size, mark_y * size, fish.mark_radius * size))
+    mark_x, mark_y, radius = (value * size for value in (*fish.mark_in_image(), fish.mark_radius))
+    return Scene(np.round(np.clip(canvas, 0, 1) * 255).astype(np.uint8), box, (mark_x, mark_y, radius))
 
 
 def _throw_fish(dice: Dice) -> _Fish:
     length = dice.uniform(0.45, 0.7)
     height = length * dice.uniform(0.48, 0.6)
     reach = 0.62 * length
-    center = dice.uniform(min(reach, 0.45), max(1 - reach, 0.55)), dice.uniform(0.3, 0.7)
     return _Fish(
-        center=center,
+        center=(dice.uniform(min(reach, 0.45), max(1 - reach, 0.55)), dice.uniform(0.3, 0.7)),
         length=length,
         height=height,
         angle=dice.uniform(-0.45, 0.45),
-        mirrored=dice.chance(0.5),
+        mirrored=dice.below(2) == 0,
         bend=dice.uniform(-0.25, 0.25),
         mark_at=(length * dice.uniform(-0.14, 0.08), height * dice.uniform(-0.1, 0.06)),
         mark_radius=length * dice.uniform(0.17, 0.2),
@@ -307,7 +279,9 @@ def _draw_fish(canvas: np.ndarray, dice: Dice, fish: _Fish, mark: Mark, x: np.nd
         shade = shade + 0.035 * wave
     paint(canvas, body, skin * shade[..., None])
     paint(canvas, np.maximum(body, outline(disc(u - 1.02 * a, v, 0.52 * a), 0.012)), 0.6 * skin)
-    _draw_eye(canvas, u - 0.74 * a, v + 0.22 * b, 0.17 * b + 0.006)
+    eye_u, eye_v, radius = u - 0.74 * a, v + 0.22 * b, 0.17 * b + 0.006
+    paint(canvas, disc(eye_u, eye_v, radius), np.full(3, 0.95))
+    paint(canvas, disc(eye_u - 0.1 * radius, eye_v, 0.6 * radius), np.full(3, 0.05))
     mark_u, mark_v = (u - fish.mark_at[0]) / fish.mark_radius, (v - fish.mark_at[1]) / fish.mark_radius
     paint(canvas, mark(mark_u, mark_v) * fish.mark_radius, ink)
     return union(body, fins)
@@ -321,8 +295,3 @@ def _fins(dice: Dice, u: np.ndarray, v: np.ndarray, a: float, b: float) -> np.nd
     dorsal = polygon(u, v, (0.35 * a, -0.7 * b), (-0.5 * a, -0.6 * b), (-0.45 * a, -crest))
     anal = polygon(u, v, (0.0, 0.8 * b), (-0.5 * a, b * dice.uniform(1.2, 1.45)), (-0.55 * a, 0.6 * b))
     return union(upper, lower, dorsal, anal)
-
-
-def _draw_eye(canvas: np.ndarray, u: np.ndarray, v: np.ndarray, radius: float) -> None:
-    paint(canvas, disc(u, v, radius), np.full(3, 0.95))
-    paint(canvas, disc(u - 0.1 * radius, v, 0.6 * radius), np.full(3, 0.05))

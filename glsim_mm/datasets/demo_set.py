@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -58,8 +59,7 @@ class DemoSettings:
         return self.num_classes * (self.train_per_class + self.test_per_class)
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """A picture of the set. Ids count from 1 and go through the classes in turn, training pictures first."""
 
     image_id: int
@@ -75,23 +75,22 @@ def render_demo(root: str | Path, settings: DemoSettings | None = None) -> bool:
     The folder appears when it is complete. A folder that an interrupted or older generator left is made anew; one
     that the generator did not make is never touched.
 
-    Args:
-        root: Folder to make.
-        settings: What to render. Defaults to ``DemoSettings()``.
-
     Returns:
         Whether anything was rendered; False if the same set was there.
-
-    Raises:
-        GLSimError: If ``root`` is a file, or holds files that the generator did not write.
     """
     root, settings = Path(root).expanduser().absolute(), settings or DemoSettings()
     if is_complete(root, settings):
         return False
-    _refuse_foreign(root)
+    if root.exists() and not root.is_dir():
+        raise GLSimError(f'{root} is a file; choose another folder for the demo set')
+    if root.exists() and _read_marker(root) is None and any(root.iterdir()):
+        raise GLSimError(f'{root} holds files that are not of the demo set; choose another folder, or empty it')
     root.parent.mkdir(parents=True, exist_ok=True)
+    for folder in root.parent.glob(f'.{glob.escape(root.name)}-*{WORKSHOP_SUFFIX}'):
+        # Killed runs leave such folders; a recent one may belong to a run in progress.
+        if time.time() - folder.stat().st_mtime > LEFT_OVER_AGE:
+            shutil.rmtree(folder, ignore_errors=True)
     # Beside the target, so that renaming stays within one file system.
-    _remove_left_overs(root)
     with tempfile.TemporaryDirectory(WORKSHOP_SUFFIX, f'.{root.name}-', root.parent) as workshop:
         _write(Path(workshop, 'new'), settings)
         os.chmod(Path(workshop, 'new'), 0o755)
@@ -108,22 +107,6 @@ def is_complete(root: str | Path, settings: DemoSettings) -> bool:
     paths = [Path(root, 'images', entry.path) for entry in _entries(settings)]
     paths += [Path(root, name) for name in _tables(settings, {})]
     return all(path.is_file() and path.stat().st_size > 0 for path in paths)
-
-
-def _remove_left_overs(root: Path) -> None:
-    """Remove folders that killed runs left beside ``root``; a recent one may belong to a run in progress."""
-    for folder in root.parent.glob(f'.{glob.escape(root.name)}-*{WORKSHOP_SUFFIX}'):
-        if time.time() - folder.stat().st_mtime > LEFT_OVER_AGE:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _refuse_foreign(root: Path) -> None:
-    if not root.exists():
-        return
-    if not root.is_dir():
-        raise GLSimError(f'{root} is a file; choose another folder for the demo set')
-    if _read_marker(root) is None and any(root.iterdir()):
-        raise GLSimError(f'{root} holds files that are not of the demo set; choose another folder, or empty it')
 
 
 def _read_marker(root: Path) -> dict | None:

@@ -72,11 +72,7 @@ class FineGrainedDataset(BaseDataset):
 
     @abstractmethod
     def read_samples(self) -> list[dict]:
-        """Read the samples of ``self.split`` in the order of the files.
-
-        Returns:
-            With ``img_path`` below the folder, ``gt_label``, and ``gt_bboxes`` if there are any.
-        """
+        """Read the samples of ``self.split`` in the order of the files, with ``img_path`` below the folder."""
 
     def load_data_list(self) -> list[dict]:
         """Samples with full paths; :meth:`full_init` calls it."""
@@ -131,7 +127,12 @@ class Source:
 
     def path(self, root: Path) -> Path:
         """Where the file is kept in a data set's folder: archives in ``downloads/``."""
-        return root / DOWNLOADS / self.name if self.is_archive else root / self.provides[0].split('|')[0]
+        return root / DOWNLOADS / self.name if self.is_archive else root / self.paths[0]
+
+    @property
+    def paths(self) -> list[str]:
+        """Provided paths of all layouts."""
+        return [path for paths in self.provides for path in paths.split('|')]
 
     def missing(self, root: Path) -> list[str]:
         """Provided paths of which no alternative exists in a data set's folder."""

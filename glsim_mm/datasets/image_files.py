@@ -24,12 +24,7 @@ Progress = Callable[[int, int], None]
 
 
 class UnreadableFile(NamedTuple):
-    """A file that is not an image, or only a part of one.
-
-    Attributes:
-        path: The file.
-        reason: One line.
-    """
+    """A file that is not an image, or only a part of one, and why in a line."""
 
     path: str
     reason: str
@@ -54,28 +49,18 @@ def missing_files(paths: Iterable[str]) -> list[str]:
 def find_unreadable(
     paths: Sequence[str], workers: int | None = None, progress: Progress | None = None
 ) -> list[UnreadableFile]:
-    """Decode images and return those that cannot be read, in their order.
-
-    Args:
-        paths: Image files.
-        workers: Threads. Defaults to the number of cores.
-        progress: Called after each image.
-    """
+    """Decode images in ``workers`` threads, one per core by default; return those that cannot be read, in order."""
     return [result for result in _map(_decode, paths, workers, progress) if result is not None]
 
 
 def find_duplicates(
     paths: Sequence[str], workers: int | None = None, progress: Progress | None = None
 ) -> list[list[str]]:
-    """Find groups of two or more files with equal content, in their order.
+    """Find groups of two or more files with equal content, in their order; unreadable ones are passed over.
 
-    Args:
-        paths: Files; those that cannot be read are passed over.
-        workers: Threads. Defaults to the number of cores.
-        progress: Called after each file of which another has the same size.
+    ``progress`` is called after each file of which another has the same size.
     """
-    by_size = _group(paths, _map(_size_on_disk, paths, workers))
-    candidates = [path for group in by_size for path in group]
+    candidates = [path for group in _group(paths, _map(_size_on_disk, paths, workers)) for path in group]
     return _group(candidates, _map(_content_digest, candidates, workers, progress))
 
 
@@ -93,7 +78,7 @@ def image_size(path: str) -> tuple[int, int] | UnreadableFile:
 def image_sizes(
     paths: Sequence[str], workers: int | None = None, progress: Progress | None = None
 ) -> list[tuple[int, int] | UnreadableFile]:
-    """:func:`image_size` of many files, in their order; see :func:`find_unreadable` for arguments."""
+    """:func:`image_size` of many files, in their order."""
     return list(_map(image_size, paths, workers, progress))
 
 

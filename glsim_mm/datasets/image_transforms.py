@@ -104,14 +104,7 @@ class LoadImage(LoadImageFromFile):
         return self._counter.total
 
     def transform(self, results: dict) -> dict | None:
-        """Load the image of a sample.
-
-        Args:
-            results: With ``img_path``, or with ``img``.
-
-        Returns:
-            ``results`` with the image; None if it is unreadable and shall be skipped.
-        """
+        """Load the image of a sample; None if it is unreadable and has to be skipped."""
         if 'img' in results and 'img_path' not in results:
             return results
         path = results['img_path']
@@ -141,17 +134,14 @@ class LoadImage(LoadImageFromFile):
             print_log(f'image {path} cannot be read: {error}', logger='current', level=logging.WARNING)
         if self.on_unreadable == 'blank':
             return np.full((*self.BLANK_SHAPE, 3), self.BLANK_COLOR, np.uint8)
-        self._give_up_if_all_miss(path)
-        return None
-
-    def _give_up_if_all_miss(self, path: str) -> None:
-        """Stop where a wrong folder is likely, rather than search it for a readable image forever."""
+        # Stop where a wrong folder is likely, rather than search it for a readable image forever.
         self._first_misses += 1
         if not self._found_one and self._first_misses >= self.MAX_FIRST_MISSES:
             raise GLSimError(
                 f'none of the first {self.MAX_FIRST_MISSES} images can be read, the last being {path}; '
                 "check the data set's data_root and data_prefix"
             )
+        return None
 
     def __repr__(self) -> str:
         return (

@@ -38,12 +38,10 @@ class Flowers102Format(FineGrainedDataset):
     LISTS = dict(train=('trnid',), val=('valid',), trainval=('trnid', 'valid'), test=('tstid',))
 
     def read_metainfo(self, data_root: str) -> dict:
-        """Names of the classes; see the base class."""
         names = getattr(torchvision.datasets.Flowers102, 'classes', None)
         return dict(classes=tuple(names or (f'flower {number}' for number in range(1, 103))))
 
     def read_samples(self) -> list[dict]:
-        """Photos of the split in the order of ``setid.mat``; see the base class."""
         labels_file, splits_file = self.path('imagelabels.mat'), self.path('setid.mat')
         (labels,) = read_mat_fields(read_mat(labels_file), ('labels',), labels_file)
         splits, samples = read_mat(splits_file), []
@@ -110,7 +108,6 @@ class StanfordCarsFormat(FineGrainedDataset):
     }
 
     def read_metainfo(self, data_root: str) -> dict:
-        """Names of the classes; see the base class."""
         path = fileio.join_path(data_root, 'cars_annos.mat')
         if not fileio.isfile(path):
             path = fileio.join_path(data_root, 'devkit', 'cars_meta.mat')
@@ -118,7 +115,6 @@ class StanfordCarsFormat(FineGrainedDataset):
         return dict(classes=tuple(names))
 
     def read_samples(self) -> list[dict]:
-        """Photos of the split in the order of the file; see the base class."""
         paths = [self.path('cars_annos.mat'), *(self.path(*name.split('/')) for name in self.FILES[self.split])]
         path = next((path for path in paths if fileio.isfile(path)), None)
         if path is None:
@@ -208,13 +204,12 @@ class StanfordDogs(FineGrainedDataset):
         super().__init__(data_root, split, **kwargs)
 
     def read_metainfo(self, data_root: str) -> dict:
-        """Breeds, from the folders' names; see the base class."""
+        """Breeds, from the folders' names."""
         folders = {path.split('/')[0]: label for path, label in self._read_list(data_root, 'train')}
         ordered = sorted(folders, key=folders.__getitem__)
         return dict(classes=tuple(folder.split('-', 1)[-1].replace('_', ' ') for folder in ordered))
 
     def read_samples(self) -> list[dict]:
-        """Photos of the split; see the base class."""
         samples = []
         for path, label in self._read_list(self.data_root, self.split):
             sample = dict(img_path=f'Images/{path}', gt_label=label)

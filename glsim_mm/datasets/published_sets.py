@@ -16,14 +16,7 @@ PUBLISHED_SETS = {one.name: one for one in sorted(_FOUND, key=lambda one: one.na
 
 
 def find_published_set(name: str) -> PublishedSet:
-    """Look up the description of a data set.
-
-    Args:
-        name: Short name, for example ``'cub'``.
-
-    Raises:
-        GLSimError: If there is none of that name.
-    """
+    """Look up the description of a data set by its short name, for example ``'cub'``."""
     if name not in PUBLISHED_SETS:
         similar = difflib.get_close_matches(name.lower(), PUBLISHED_SETS, 1)
         hint = f'did you mean {similar[0]}' if similar else f'known are {", ".join(PUBLISHED_SETS)}'

@@ -52,7 +52,7 @@ class TableDataset(BaseDataset):
         **kwargs,
     ) -> None:
         data_root = str(data_root)
-        self.table = str(ann_file) if PurePath(ann_file).is_absolute() else fileio.join_path(data_root, str(ann_file))
+        self.table = _join(data_root, str(ann_file))
         self.split = split
         self.ancestor_columns = tuple(ancestor_columns)
         self._rows = self._read_rows()
@@ -72,7 +72,7 @@ class TableDataset(BaseDataset):
                     f'{len(self.CLASSES)} classes; correct it, or the classes'
                 )
             if self.split is None or row.get('split') == self.split:
-                sample = dict(img_path=self._join(row['path']), gt_label=label_of[row['label']])
+                sample = dict(img_path=_join(self.data_root, row['path']), gt_label=label_of[row['label']])
                 if 'box' in row:
                     sample['gt_bboxes'] = _parse_boxes(row['box'], number, self.table)
                 samples.append(sample)
@@ -84,11 +84,7 @@ class TableDataset(BaseDataset):
         return samples
 
     def extra_repr(self) -> list[str]:
-        """Lines for ``repr``."""
         return [f'Table: \t{self.table}', f'Split: \t{self.split}']
-
-    def _join(self, path: str) -> str:
-        return path if PurePath(path).is_absolute() else fileio.join_path(self.data_root, path)
 
     def _read_rows(self) -> dict[int, dict[str, Any]]:
         """Read the rows by their line number."""
@@ -112,28 +108,28 @@ class TableDataset(BaseDataset):
 
     def _read_classes(self, classes: Sequence[str] | None) -> dict:
         """Classes, unless they are given, and their ancestors."""
-        names = tuple(classes or sorted({row['label'] for row in self._rows.values()}, key=_by_value(self._rows)))
+        found = [row['label'] for row in self._rows.values()]
+        names = tuple(classes or sorted(set(found), key=int if all(map(_is_number, found)) else str))
         if not self.ancestor_columns:
             return dict(classes=names)
-        label_of = _labels(names, [row['label'] for row in self._rows.values()])
+        label_of = _labels(names, found)
         groups: dict[int, tuple[str, ...]] = {}
         for number, row in self._rows.items():
-            label, found = label_of.get(row['label'], -1), tuple(str(row[name]) for name in self.ancestor_columns)
-            if groups.setdefault(label, found) != found:
+            label, group = label_of.get(row['label'], -1), tuple(str(row[name]) for name in self.ancestor_columns)
+            if groups.setdefault(label, group) != group:
                 raise GLSimError(
-                    f'line {number} of {self.table} puts {row["label"]} into {" / ".join(found)}, an earlier line into '
+                    f'line {number} of {self.table} puts {row["label"]} into {" / ".join(group)}, an earlier line into '
                     f'{" / ".join(groups[label])}; a class belongs in one'
                 )
         return dict(classes=names, ancestors=tuple(groups.get(label, ()) for label in range(len(names))))
 
 
+def _join(folder: str, path: str) -> str:
+    return path if PurePath(path).is_absolute() else fileio.join_path(folder, path)
+
+
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
-
-
-def _by_value(rows: dict[int, dict]) -> Any:
-    """Sort key: by value if all labels are numbers, else by letters."""
-    return int if all(_is_number(row['label']) for row in rows.values()) else str
 
 
 def _labels(classes: Sequence[str], found: Sequence[str]) -> dict[str, int]:

@@ -32,12 +32,11 @@ class Food101Format(FineGrainedDataset):
     SIZES = dict(train=75750, test=25250)
 
     def read_metainfo(self, data_root: str) -> dict:
-        """Names of the folders; see the base class."""
+        """Names of the folders."""
         lines = read_lines(fileio.join_path(data_root, 'meta', 'classes.txt'))
         return dict(classes=tuple(line.strip() for line in lines if line.strip()))
 
     def read_samples(self) -> list[dict]:
-        """Photos of the split in the order of the file; see the base class."""
         label_of = {name: label for label, name in enumerate(self.CLASSES)}
 
         def parse(line: str) -> dict:
@@ -100,7 +99,7 @@ class OxfordPetsFormat(FineGrainedDataset):
         super().__init__(data_root, split, **kwargs)
 
     def read_metainfo(self, data_root: str) -> dict:
-        """Breeds and their species, from the training list; see the base class."""
+        """Breeds and their species, from the training list."""
         path = fileio.join_path(data_root, 'annotations', 'trainval.txt')
         breeds = {label: (photo.rsplit('_', 1)[0], species) for photo, label, species in self._read_list(path)}
         if sorted(breeds) != list(range(len(breeds))):
@@ -112,7 +111,6 @@ class OxfordPetsFormat(FineGrainedDataset):
         )
 
     def read_samples(self) -> list[dict]:
-        """Photos of the split in the order of the file; see the base class."""
         path, samples = self.path('annotations', f'{self.split}.txt'), []
         for photo, label, _ in self._read_list(path):
             if not 0 <= label < len(self.CLASSES):
@@ -182,7 +180,7 @@ class FGVCAircraftFormat(FineGrainedDataset):
     SIZES = dict(trainval=6667, train=3334, val=3333, test=3333)
 
     def read_metainfo(self, data_root: str) -> dict:
-        """Variants in the order of ``variants.txt``, and their ancestors; see the base class."""
+        """Variants in the order of ``variants.txt``, and their ancestors."""
         folder = fileio.join_path(data_root, 'data')
         lines = read_lines(fileio.join_path(folder, 'variants.txt'))
         classes = tuple(line.strip() for line in lines if line.strip())
@@ -196,7 +194,6 @@ class FGVCAircraftFormat(FineGrainedDataset):
         return dict(classes=classes, ancestors=tuple(groups[name] for name in classes))
 
     def read_samples(self) -> list[dict]:
-        """Photos of the split in the order of the file; see the base class."""
         label_of = {name: label for label, name in enumerate(self.CLASSES)}
         boxes_file = self.path('data', 'images_box.txt')
         boxes = read_table(boxes_file, _read_corners, str)
@@ -277,7 +274,7 @@ class VegFru(FineGrainedDataset):
     SIZES = dict(train=29200, val=14600, trainval=43800, test=116931)
 
     def read_metainfo(self, data_root: str) -> dict:
-        """Names from the images' folders, super-classes from the files' names; see the base class."""
+        """Names from the images' folders, super-classes from the files' names."""
         names: dict[int, str] = {}
         ancestors: dict[int, tuple[str, ...]] = {}
         for path, label in self._read_split(data_root, 'train'):
@@ -293,7 +290,7 @@ class VegFru(FineGrainedDataset):
         )
 
     def read_samples(self) -> list[dict]:
-        """Photos of the split, vegetables first; see the base class."""
+        """Photos of the split, vegetables first."""
         splits = ('train', 'val') if self.split == 'trainval' else (self.split,)
         return [
             dict(img_path=path, gt_label=label)
@@ -358,7 +355,6 @@ class ListedByAuthors(FineGrainedDataset):
         super().__init__(data_root, split, **kwargs)
 
     def read_metainfo(self, data_root: str) -> dict:
-        """Names in order of their ids; see the base class."""
         path = fileio.join_path(data_root, 'classid_classname.csv')
         names = {label: row['class_name'] for _, label, row in _read_labels(path, 'class_name')}
         if sorted(names) != list(range(len(names))):
@@ -366,7 +362,6 @@ class ListedByAuthors(FineGrainedDataset):
         return dict(classes=tuple(names[label] for label in sorted(names)))
 
     def read_samples(self) -> list[dict]:
-        """Images of the split in the order of the file; see the base class."""
         samples = []
         for split in ('train', 'val') if self.split == 'trainval' else (self.split,):
             path = self.path(f'{split}.csv')
@@ -506,7 +501,7 @@ class INaturalist2017(FineGrainedDataset):
         super().__init__(data_root, split, **kwargs)
 
     def read_metainfo(self, data_root: str) -> dict:
-        """Species in order of their ids, and the super-class of each; see the base class."""
+        """Species in order of their ids, and the super-class of each."""
         path = fileio.join_path(data_root, 'val2017.json')  # the smaller file has all categories
         categories = sorted(_read_lists_of(path, 'categories')[0], key=lambda category: category['id'])
         self._label_of = {category['id']: label for label, category in enumerate(categories)}
@@ -516,7 +511,6 @@ class INaturalist2017(FineGrainedDataset):
         )
 
     def read_samples(self) -> list[dict]:
-        """Photos of the split in the order of the file; see the base class."""
         path = self.path(f'{self.split}2017.json')
         annotations, images = _read_lists_of(path, 'annotations', 'images')
         category_of = {item['image_id']: item['category_id'] for item in annotations}

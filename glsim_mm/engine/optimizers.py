@@ -33,18 +33,7 @@ class BackboneLayerDecayConstructor(LearningRateDecayOptimWrapperConstructor):
         get_layer_depth: Callable[[str], tuple[int, int]] | None = None,
         **kwargs,
     ) -> None:
-        """Add the parameters of a module to the groups; see the parent.
-
-        Args:
-            params: Groups, extended in place.
-            module: The model, or in the recursion a part of it.
-            prefix: Name of the module in the model, with a dot.
-            get_layer_depth: Depth and number of depths by parameter name.
-            **kwargs: Passed on.
-
-        Raises:
-            GLSimError: If neither the model nor its backbone knows depths.
-        """
+        """Add the parameters of the model, or in the recursion of a part of it, to the groups; see the parent."""
         if get_layer_depth is None and not hasattr(module, 'get_layer_depth'):
             backbone = getattr(module, 'backbone', None)
             if not hasattr(backbone, 'get_layer_depth'):

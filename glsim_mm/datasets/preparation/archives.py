@@ -24,28 +24,13 @@ _BLOCK = 1 << 20
 
 def extract(
     archive: str | Path, target: str | Path, provides: Sequence[str] = (), rename: Mapping[str, str] | None = None
-) -> Path:
-    """Unpack an archive into a folder.
+) -> None:
+    """Unpack a zip or tar archive, compressed or not, into a folder; files that are there already are replaced.
 
     It is unpacked into a folder of its own first, so that a damaged archive or an interruption leaves nothing among
-    the data. If the archive holds what is wanted in a folder below its top, what lies beside that folder is left out.
-    Files that are there already are replaced::
-
-        extract('downloads/CUB_200_2011.tgz', 'data/CUB_200_2011', provides=['images', 'images.txt'])
-
-    Args:
-        archive: A zip or tar archive, compressed or not.
-        target: The folder.
-        provides: Paths that the target must have afterwards; of alternatives separated by ``|`` one. Without, all of
-            the archive is taken.
-        rename: New names of files and folders at the level of what is wanted.
-
-    Returns:
-        ``target``.
-
-    Raises:
-        GLSimError: If the archive is damaged, has a member that is no plain file or would leave the folder, or lacks
-            what is wanted, or the target cannot be written.
+    the data. The target must have the paths in ``provides`` afterwards, of alternatives separated by ``|`` one. If the
+    archive has them in a folder below its top, what lies beside that folder is left out; ``rename`` gives files and
+    folders in it new names.
     """
     archive, target = Path(archive), Path(target)
     # Inside the target, which may be a disk of its own: moving is then renaming.
@@ -68,19 +53,12 @@ def extract(
         raise GLSimError(f'{archive} cannot be unpacked in {target} ({one_line(error)}); correct that') from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return target
 
 
 def read_members(archive: Path) -> Iterator[tuple[PurePosixPath, Iterator[bytes]]]:
-    """Read the files of a zip or tar archive, compressed or not, in its order; empty folders are skipped.
+    """Yield the relative path and the content of each file in an archive; links and devices are refused.
 
-    Yields:
-        The path of a file below the folder it is unpacked in, and its content in blocks, which have to be read before
-        the next file is requested.
-
-    Raises:
-        GLSimError: If the archive is damaged, incomplete or of another kind, or a member is a link, a device or would
-            leave the folder; the member is named.
+    The blocks of the content have to be read before the next file is requested.
     """
     if not archive.is_file():
         raise GLSimError(f'{archive} is not there; download it again')
@@ -94,11 +72,7 @@ def read_members(archive: Path) -> Iterator[tuple[PurePosixPath, Iterator[bytes]
 
 
 def safe_path(name: str, archive: Path) -> PurePosixPath:
-    """Path of a member below the folder it is unpacked in, on every system.
-
-    Raises:
-        GLSimError: If the name is absolute, has ``..``, a drive or a character that no path has.
-    """
+    """Path of a member below the folder it is unpacked in, on every system; one that would leave it is refused."""
     windows = PureWindowsPath(name)
     absolute = PurePosixPath(name).is_absolute() or windows.drive or windows.root
     if absolute or '..' in windows.parts or '\0' in name:
@@ -172,7 +146,12 @@ def _special(archive: Path, name: str) -> GLSimError:
 def _find(folder: Path, provides: Sequence[str], rename: Mapping[str, str], archive: Path) -> Path:
     """Find the topmost folder that has all wanted paths."""
     old_names = {new: old for old, new in rename.items()}
-    wanted = [[_with_old_name(path, old_names) for path in paths.split('|')] for paths in provides]
+
+    def in_archive(path: str) -> str:
+        first, slash, rest = path.partition('/')
+        return old_names.get(first, first) + slash + rest
+
+    wanted = [[in_archive(path) for path in paths.split('|')] for paths in provides]
     level = [folder]
     while level:
         for candidate in level:
@@ -183,11 +162,6 @@ def _find(folder: Path, provides: Sequence[str], rename: Mapping[str, str], arch
     raise GLSimError(
         f'{archive} does not hold {", ".join(paths[0] for paths in wanted)}; it is another archive than expected'
     )
-
-
-def _with_old_name(path: str, old_names: Mapping[str, str]) -> str:
-    first, slash, rest = path.partition('/')
-    return old_names.get(first, first) + slash + rest
 
 
 def _merge(source: Path, target: Path) -> None:

@@ -1,7 +1,6 @@
 """Completes a data set's folder from what is published."""
 
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -24,7 +23,7 @@ def prepare(
     workers: int | None = None,
     progress: bool = True,
 ) -> SetReport:
-    """Check a published data set and, with ``fetch``, complete it.
+    """Check a published data set, and with ``fetch`` complete it, as ``tools/datasets/prepare.py`` does.
 
     Args:
         name: Short name, for example ``'cub'``.
@@ -34,40 +33,27 @@ def prepare(
         deep: Look for images with equal content.
         workers: Threads. Defaults to the number of cores.
         progress: Show on standard error how far downloads and checks of images are.
-
-    Returns:
-        What is there in the end, and which downloads failed.
-
-    Raises:
-        GLSimError: If there is no such set, or the folder is a file.
     """
     published = find_published_set(name)
-    with ProgressBar(None, published.title, progress and (images or deep)) as bar:
-        report = check_set(published, root, images, deep, workers, bar.update)
-    if not (fetch and report.needed):
-        return report
-    failures = fetch_sources(report.needed, root, progress=progress)
-    with ProgressBar(None, published.title, progress and (images or deep)) as bar:
-        report = check_set(published, root, images, deep, workers, bar.update)
-    report.failures = failures
+
+    def check() -> SetReport:
+        with ProgressBar(None, published.title, progress and (images or deep)) as bar:
+            return check_set(published, root, images, deep, workers, bar.update)
+
+    report = check()
+    if fetch and report.needed:
+        failures = fetch_sources(report.needed, root, progress=progress)
+        report = check()
+        report.failures = failures
     return report
 
 
 def fetch_sources(sources: Iterable[Source], root: str | Path, pause: float = 2, progress: bool = True) -> list[str]:
-    """Download and unpack sources into a data set's folder; those without a URL that do not exist are skipped.
+    """Download and unpack sources into a data set's folder; return a sentence for each that failed.
 
     An archive that is in ``downloads/`` already, fetched before or by hand, is checked and unpacked instead of
-    downloaded. Archives stay there; they can be removed once the set is complete. If one fails, the others are still
-    fetched.
-
-    Args:
-        sources: What is needed.
-        root: The data set's folder; it is made if it is not there.
-        pause: Seconds before a failed connection is tried again, doubled each time.
-        progress: Show on standard error how far a download is.
-
-    Returns:
-        A sentence for each download or archive that failed.
+    downloaded. Archives stay there; they can be removed once the set is complete. A source without a URL that is not
+    there is skipped.
     """
     failures = []
     for source in sources:
@@ -84,12 +70,15 @@ def _fetch(source: Source, root: Path, pause: float, progress: bool) -> None:
     if not there and source.url is None:
         return
     if not there:
-        _log(f'downloading {source.url}')
+        print_log(f'downloading {source.url}', logger='current')
         with ProgressBar(None, source.name, progress, 'MB') as bar:
-            report = partial(_report_megabytes, bar)
+
+            def report(done: int, total: int | None) -> None:
+                bar.update(done / 1e6, None if total is None else total / 1e6)
+
             download(str(source.url), path, source.checksum, source.size, pause=pause, progress=report)
     if source.is_archive:
-        _log(f'unpacking {path}')
+        print_log(f'unpacking {path}', logger='current')
         extract(path, root, source.provides, source.rename)
 
 
@@ -100,11 +89,3 @@ def _is_wrong(source: Source, path: Path) -> bool:
         where = f'{DOWNLOADS}/ of the data set' if source.is_archive else 'the data set'
         raise GLSimError(f'{path} {wrong}; it is incomplete or another file, replace it in {where}')
     return wrong is not None
-
-
-def _log(message: str) -> None:
-    print_log(message, logger='current')
-
-
-def _report_megabytes(bar: ProgressBar, done: int, total: int | None) -> None:
-    bar.update(done / 1e6, None if total is None else total / 1e6)

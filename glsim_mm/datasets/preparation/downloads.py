@@ -48,29 +48,15 @@ def download(
     pause: float = 2,
     progress: Progress | None = None,
 ) -> Path:
-    """Fetch a file.
+    """Fetch a file and return its path; one that is there is replaced.
 
     The part received so far is kept in ``PATH.part``, from which a later call resumes if the server allows it. The file
-    gets its name once it is complete and checked::
-
-        download('https://host/setid.mat', 'data/setid.mat', 'md5:a5357ecc9cb78c4bef273ce3793fc85c', 14989)
+    gets its name once it is complete and :func:`mismatch` finds nothing.
 
     Args:
-        url: With the scheme https, http or file.
-        path: Where to put it; a file that is there is replaced.
-        checksum: See :func:`mismatch`.
-        size: In bytes, if it is known.
         attempts: How many times in a row the connection may fail without a new byte.
         timeout: Seconds to wait for an answer.
         pause: Seconds before the second attempt, doubled each time.
-        progress: Called now and then.
-
-    Returns:
-        ``path``.
-
-    Raises:
-        GLSimError: If the scheme is another, the server refuses, the connection fails too often, the file is not the
-            published one, or it cannot be written.
     """
     path = Path(path)
     if urlsplit(url).scheme not in SCHEMES:
@@ -98,19 +84,10 @@ def download(
 
 
 def mismatch(path: Path, checksum: str | None = None, size: int | None = None) -> str | None:
-    """Say how a file differs from the published one.
+    """Say how a file differs from the published one, such as ``'has 3 bytes, not 502'``; None if it does not.
 
-    Args:
-        path: The file.
-        checksum: ``'md5:...'`` or ``'sha256:...'``, if it is known. MD5, which is all that is published for some files,
-            guards against damage, not against forgery.
-        size: In bytes, if it is known.
-
-    Returns:
-        For example ``'has 3 bytes, not 502'``; None if it does not differ.
-
-    Raises:
-        GLSimError: If the file cannot be read.
+    The checksum is ``'md5:...'`` or ``'sha256:...'``. MD5, which is all that is published for some files, guards
+    against damage, not against forgery.
     """
     found_size = path.stat().st_size
     if size is not None and found_size != size:

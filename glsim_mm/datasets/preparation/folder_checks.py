@@ -19,7 +19,6 @@ class SetReport:
 
     Attributes:
         published: What should be there.
-        root: The folder.
         missing: Sources that have not all of their paths there, and these paths.
         wrong: Files that are not the published ones, and how they differ.
         annotation_error: Why the annotations cannot be read, a sentence.
@@ -60,16 +59,13 @@ class SetReport:
         """Sources to fetch or unpack again: incomplete ones, and those with damaged images or wrong lines."""
         names = {source.name for source, _ in (*self.missing, *self.wrong)}
         broken = [*self.missing_images, *(_below(self.root, file.path) for file in self.unreadable or ())]
-        return [
-            source
-            for source in self.published.sources
-            if source.name in names or _brings(source, broken) or self._is_blamed(source)
-        ]
 
-    def _is_blamed(self, source: Source) -> bool:
-        """Whether the sentence about the annotations names a file of a source."""
-        paths = [path for paths in source.provides for path in paths.split('|') if (self.root / path).is_file()]
-        return any(f'{self.root / path} ' in f'{self.annotation_error} ' for path in paths)
+        def has_fault(path: str) -> bool:
+            is_blamed = (self.root / path).is_file() and f'{self.root / path} ' in f'{self.annotation_error} '
+            return is_blamed or any(image.startswith(f'{path}/') for image in broken)
+
+        sources = self.published.sources
+        return [source for source in sources if source.name in names or any(map(has_fault, source.paths))]
 
 
 def check_set(
@@ -82,23 +78,7 @@ def check_set(
 ) -> SetReport:
     """Compare a folder with what is published: files, their checksums, the images that the annotations list.
 
-    For example, with every image decoded::
-
-        check_set(PUBLISHED_SETS['cub'], 'data/CUB_200_2011', images=True).is_complete
-
-    Args:
-        published: What should be there.
-        root: The folder, the ``data_root`` of configs.
-        images: Decode all images.
-        deep: Look for images with equal content.
-        workers: Threads. Defaults to the number of cores.
-        progress: Called while images are decoded or compared.
-
-    Returns:
-        What was found.
-
-    Raises:
-        GLSimError: If the folder is a file.
+    With ``images`` all of them are decoded, with ``deep`` those with equal content are found, in ``workers`` threads.
     """
     root = Path(root)
     if root.exists() and not root.is_dir():
@@ -108,14 +88,15 @@ def check_set(
         missing = source.missing(root)
         if missing:
             report.missing.append((source, missing))
-        elif not source.is_archive and len(source.provides) == 1:
-            wrong = _difference(source, root)
-            if wrong:
-                report.wrong.append((source, wrong))
+        elif not source.is_archive and (wrong := _difference(source, root)):
+            report.wrong.append((source, wrong))
     if any(not source.optional for source, _ in report.missing):
         return report
+    paths = []
     try:
-        paths = listed_images(published, root)
+        for split in published.splits:
+            dataset = published.reader(str(root), split=split, serialize_data=False)
+            paths += [str(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]
     except GLSimError as error:
         report.annotation_error = str(error)
         return report
@@ -130,28 +111,10 @@ def check_set(
     return report
 
 
-def listed_images(published: PublishedSet, root: Path) -> list[str]:
-    """Paths of the images that the annotations of all splits list.
-
-    Raises:
-        GLSimError: If the annotations cannot be read.
-    """
-    paths = []
-    for split in published.splits:
-        dataset = published.reader(str(root), split=split, serialize_data=False)
-        paths += [str(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]
-    return paths
-
-
 def _difference(source: Source, root: Path) -> str | None:
     """How a file differs from the published one; a file of an alternative layout is not compared."""
-    path = next(root / path for path in source.provides[0].split('|') if (root / path).exists())
+    path = next(root / path for path in source.paths if (root / path).exists())
     return mismatch(path, source.checksum, source.size) if path.is_file() and path.name == source.name else None
-
-
-def _brings(source: Source, images: Sequence[str]) -> bool:
-    folders = [f'{path}/' for paths in source.provides for path in paths.split('|')]
-    return any(image.startswith(folder) for folder in folders for image in images)
 
 
 def _below(root: Path, path: str) -> str:
@@ -166,7 +129,7 @@ def format_report(report: SetReport) -> str:
         kind = 'not there (optional)' if source.optional else 'missing'
         origin = '' if paths == [source.name] else f' (from {source.name})'
         lines += [f'  {kind}: {path.split("|")[0]}{origin}' for path in paths]
-    lines += [f'  wrong: {source.provides[0].split("|")[0]} {difference}' for source, difference in report.wrong]
+    lines += [f'  wrong: {source.paths[0]} {difference}' for source, difference in report.wrong]
     if report.annotation_error:
         lines.append(f'  annotations: {report.annotation_error}')
     lines += [*_about_images(report), *(f'  failed: {failure}' for failure in report.failures)]

@@ -85,13 +85,7 @@ class PredictionPictureHook(VisualizationHook):
 
 
 def picture_name(image_path: str, dataset: object, step: int) -> str:
-    """Relative path of a picture, without suffix: that of its image below the ``data_root``, and the epoch if not 0.
-
-    Args:
-        image_path: Path of the image.
-        dataset: Data set, or a wrapper of several.
-        step: Epoch of training.
-    """
+    """Relative path of a picture, without suffix: that of its image below the ``data_root``, and the epoch if not 0."""
     path = Path(image_path)
     roots = [getattr(leaf, 'data_root', None) for leaf in leaf_datasets(dataset)]
     root = next((root for root in roots if root and path.is_relative_to(root)), path.parent)
@@ -183,10 +177,7 @@ def _progress(runner: Runner) -> tuple[int, int]:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[nn.Module]:
-    """Evaluate a model in the block, without gradients; the modes of its modules are left as they were.
-
-    So are the random generators of Python, numpy and torch on all devices.
-    """
+    """Evaluate a model without gradients; leave the modes of its modules and all random generators as they were."""
     modes = {module: module.training for module in model.modules()}
     states = random.getstate(), np.random.get_state()
     try:

@@ -95,13 +95,7 @@ def check_class_names(dataset: object, num_classes: int) -> None:
 
 
 def check_top_k(metrics: Sequence[BaseMetric], num_classes: int, field: str) -> None:
-    """Raise :class:`GLSimError` if a metric asks for more of the likeliest classes than there are.
-
-    Args:
-        metrics: Metrics of a loop.
-        num_classes: Classes of the head.
-        field: Field of the config that lists them, for the message.
-    """
+    """Raise :class:`GLSimError` if a metric in this field of the config asks for more classes than there are."""
     for place, metric in enumerate(metrics):
         top = max((getattr(metric, 'topk', None) or (0,)) if _needs_classes(metric) else (0,))
         if top > num_classes:
@@ -166,7 +160,8 @@ class CheckpointGuardHook(Hook):
         training = isinstance(runner._train_loop, BaseLoop)
         if training and not runner._resume:
             check_fine_tuning(found, name)
-            _log_left_out(runner, found, name)
+            if found.missing or found.misshapen:
+                runner.logger.info(f'{name} lacks some tensors, which keep their initial values: {_name_some(found)}')
             return
         check_complete(found, name)
         if training and not {'meta', 'message_hub', 'optimizer'} <= set(checkpoint):
@@ -189,12 +184,11 @@ def _fits(name: str, wanted: torch.Size, found: torch.Size) -> bool:
 
 def check_complete(found: Match, name: str) -> None:
     """Raise :class:`GLSimError` unless a checkpoint holds the whole model."""
-    if not found.missing and not found.misshapen:
-        return
-    raise GLSimError(
-        f'{name} was made by another model: {_count_backbone(found)}; {_name_some(found)}; '
-        'use the config that it was trained with'
-    )
+    if found.missing or found.misshapen:
+        raise GLSimError(
+            f'{name} was made by another model: {_count_backbone(found)}; {_name_some(found)}; '
+            'use the config that it was trained with'
+        )
 
 
 def check_fine_tuning(found: Match, name: str) -> None:
@@ -206,11 +200,6 @@ def check_fine_tuning(found: Match, name: str) -> None:
             f'{name} was made by another architecture: {_count_backbone(found)}; {_name_some(found)}; '
             'give load_from a checkpoint of this backbone'
         )
-
-
-def _log_left_out(runner: Runner, found: Match, name: str) -> None:
-    if found.missing or found.misshapen:
-        runner.logger.info(f'{name} lacks some tensors, which keep their initial values: {_name_some(found)}')
 
 
 def _count_backbone(found: Match) -> str:

@@ -14,14 +14,7 @@ def unwrap_model(model: nn.Module) -> nn.Module:
 
 
 def leaf_datasets(dataset: object) -> Iterator[object]:
-    """Data sets inside wrappers such as ``ConcatDataset``, ``RepeatDataset`` and ``torch.utils.data.Subset``.
-
-    Args:
-        dataset: A data set, or a wrapper with an attribute ``dataset`` or ``datasets``.
-
-    Yields:
-        Data sets that wrap no other.
-    """
+    """Data sets inside wrappers such as ``ConcatDataset``, ``RepeatDataset`` and ``torch.utils.data.Subset``."""
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     if inner[0] is None:
         yield dataset
@@ -31,14 +24,7 @@ def leaf_datasets(dataset: object) -> Iterator[object]:
 
 
 def all_transforms(transform: object) -> Iterator[object]:
-    """A transform and all that it holds, as ``Compose``, ``RandomChoice`` and ``TestTimeAug`` do.
-
-    Args:
-        transform: A transform, or a list or tuple of them.
-
-    Yields:
-        Transforms, outermost first.
-    """
+    """A transform, or a list of them, and all that it holds as ``Compose`` or ``TestTimeAug`` do, outermost first."""
     if isinstance(transform, (list, tuple)):
         for child in transform:
             yield from all_transforms(child)
