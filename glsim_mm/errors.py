@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 
@@ -23,25 +23,22 @@ class GLSimError(UserError):
     """A mistake in the use of models, data sets, configs and checkpoints."""
 
 
-def one_line(error: Exception, max_length: int | None = None) -> str:
-    """Message of an error on one line.
-
-    Args:
-        error: Any error.
-        max_length: Characters to keep. Defaults to all.
-
-    Returns:
-        The message, white space folded.
-    """
+def one_line(error: object, max_length: int | None = None) -> str:
+    """Message of an error on one line, of at most so many characters."""
     return ' '.join(str(error).split())[:max_length]
+
+
+def name_some(names: Sequence[str], at_most: int = 1) -> str:
+    """The first of many names for a message, and how many more there are."""
+    more = f' and {len(names) - at_most} more' if len(names) > at_most else ''
+    return ', '.join(names[:at_most]) + more
 
 
 @contextmanager
 def report_user_errors() -> Iterator[None]:
-    """End a command line in one line on stderr and exit code 2 where the block raises a user's mistake.
+    """End a command line with one line on stderr and exit code 2 on a :class:`UserError` or a missing package.
 
-    Mistakes are each :class:`UserError`, and packages that are missing. All other exceptions are bugs and keep their
-    traceback, which ``GLSIM_TRACEBACK=1`` in the environment shows for mistakes too.
+    All other exceptions are bugs and keep their traceback; ``GLSIM_TRACEBACK=1`` in the environment shows it always.
     """
     try:
         yield
@@ -61,4 +58,4 @@ def _message_of(error: Exception) -> str:
         text += (
             '; without the libraries of a desktop, run: pip install --force-reinstall --no-deps opencv-python-headless'
         )
-    return ' '.join(text.split())
+    return one_line(text)

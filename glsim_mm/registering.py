@@ -1,7 +1,5 @@
 """What OpenMMLab's own tools need to work with the models and checkpoints of this package."""
 
-from types import ModuleType
-
 import mmpretrain.registry
 from mmengine.registry import Registry
 
@@ -17,18 +15,14 @@ def extend_mmpretrain() -> None:
 
     The modules themselves are imported by mmengine when a name is looked up for the first time. May be repeated.
     """
-    _add_locations(mmpretrain.registry)
-    register_loaders()
-    restore_in1d()
-
-
-def _add_locations(registries: ModuleType) -> None:
-    """Add ``glsim_mm.models`` wherever mmengine would import ``mmpretrain.models`` at the first look-up, and so on."""
-    for registry in vars(registries).values():
+    for registry in vars(mmpretrain.registry).values():
         if not isinstance(registry, Registry) or registry.scope != 'mmpretrain':
             continue
+        # glsim_mm.models is added wherever mmengine would import mmpretrain.models, and so on.
         parts = {location.rpartition('.')[2] for location in registry._locations}
         ours = [f'glsim_mm.{part}' for part in _REGISTERING if part in parts]
         if not set(ours) <= set(registry._locations):
             registry._locations = [*registry._locations, *ours]
-            registry._imported = False  # the look-up may have been before us
+            registry._imported = False  # names may have been looked up before we came
+    register_loaders()
+    restore_in1d()

@@ -65,6 +65,7 @@ def run_convert(args: argparse.Namespace) -> list[str]:
     """Write the file under this project's names, or those of ``--to``, and a config if asked for."""
     from glsim_mm.apis import load_config
     from glsim_mm.checkpoints.conversion import convert_file, write_official_config
+    from glsim_mm.errors import name_some
 
     done = convert_file(
         args.source,
@@ -78,8 +79,7 @@ def run_convert(args: argparse.Namespace) -> list[str]:
     )
     lines = [f'wrote {done.file}: {done.num_tensors} tensors, read in {done.layout} layout']
     if done.left_out:
-        more = f' and {len(done.left_out) - NUM_NAMED} more' if len(done.left_out) > NUM_NAMED else ''
-        lines.append(f'left out: {", ".join(done.left_out[:NUM_NAMED])}{more}')
+        lines.append(f'left out: {name_some(done.left_out, NUM_NAMED)}')
     if getattr(args, 'config_out', None):
         lines.append(f'wrote {write_official_config(args.source, args.config_out, done.layout)}')
     return lines

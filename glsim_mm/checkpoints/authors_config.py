@@ -29,75 +29,52 @@ _FIXED = {
     'anchor_conv_stride': (None, False),
     'shared_patchifier': (None, False),
 }
-_EXPORTED_HEADS = ('AggregatorHead', 'LinearClsHead', 'VisionTransformerClsHead')
 _FIXED_GLSIM = {'reducer': ('cls',), 'aggregator': (True,), 'aggregator_norm': (True,)}
+_EXPORTED_HEADS = ('AggregatorHead', 'LinearClsHead', 'VisionTransformerClsHead')
 
 
 def official_model_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict:
     """Config of a ``GLSimClassifier``, or of a plain ``ImageClassifier`` if the authors trained a plain ViT.
 
-    Patch size, width, depth and classes are read off the tensors; O, similarity, image size, heads and epsilon come
-    from the settings. O is read there because the authors double it for Stanford Dogs.
-
-    Args:
-        settings: The attributes of their ``argparse.Namespace``.
-        tensors: Names as in the authors' checkpoints, without the leading ``model.``.
-
-    Returns:
-        ``model`` of a config.
-
-    Raises:
-        GLSimError: If the settings ask for what this project's modules do not compute, contradict the tensors, or the
-            classifier is missing.
+    Patch size, width, depth and classes are read off the tensors, which have the authors' names without the leading
+    ``model.``; O, similarity, image size, heads and epsilon come from the settings, the attributes of their
+    ``argparse.Namespace``. O is read there because the authors double it for Stanford Dogs.
     """
     has_crops = any(name.startswith('aggregator.') for name in tensors)
-    _check(settings, {**_FIXED, **(_FIXED_GLSIM if has_crops else {})})
+    for name, values in {**_FIXED, **(_FIXED_GLSIM if has_crops else {})}.items():
+        if settings.get(name) not in (*values, None):
+            raise GLSimError(
+                f'the settings say {name}={settings[name]!r}, which is not built here (only {values[0]!r}); choose '
+                'another checkpoint'
+            )
     norm_cfg = dict(type='LN', eps=float(settings.get('layer_norm_eps') or _EPS))
     backbone = _backbone(settings, tensors, norm_cfg)
     if 'head.weight' not in tensors:
         raise GLSimError('the checkpoint lacks head.weight, the classifier; get the complete file')
     num_classes, width = tensors['head.weight'].shape
-    head = dict(num_classes=int(num_classes), in_channels=int(width))
+    head: dict[str, Any] = dict(num_classes=num_classes, in_channels=width)
     if not has_crops:
-        return dict(
-            type='ImageClassifier',
-            backbone=dict(backbone, out_type='cls_token'),
-            head=dict(type='LinearClsHead', **head),
-        )
-    return dict(
-        type='GLSimClassifier',
-        backbone=backbone,
-        neck=_selector(settings),
-        head=dict(type='AggregatorHead', **head, num_layers=_count(tensors, 'aggregator.blocks.'), norm_cfg=norm_cfg),
-    )
+        backbone.update(out_type='cls_token')
+        return dict(type='ImageClassifier', backbone=backbone, head=dict(type='LinearClsHead', **head))
+    head.update(num_layers=_count(tensors, 'aggregator.blocks.'), norm_cfg=norm_cfg)
+    neck = _selector(settings)
+    return dict(type='GLSimClassifier', backbone=backbone, neck=neck, head=dict(type='AggregatorHead', **head))
 
 
 def official_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict:
     """A whole config for predicting with one of the authors' checkpoints: model, normalisation and test pipeline.
 
-    Args:
-        settings: As :func:`official_model_config`.
-        tensors: As :func:`official_model_config`.
-
-    Returns:
-        Fields of a config; the data set is one of folders per class, to be changed for testing.
-
-    Raises:
-        GLSimError: As :func:`official_model_config`.
+    The data set is one of folders per class, to be changed for testing. The arguments are those of
+    :func:`official_model_config`.
     """
     model = official_model_config(settings, tensors)
-    side = model['backbone']['img_size']
-    pipeline = [dict(type='LoadImage'), *_resizing(settings, side), dict(type='PackInputs')]
+    preprocessor = dict(type='ClsDataPreprocessor', num_classes=model['head']['num_classes'], to_rgb=True)
+    pipeline = [dict(type='LoadImage'), *_resizing(settings, model['backbone']['img_size']), dict(type='PackInputs')]
     return dict(
         default_scope='mmpretrain',
         custom_imports=dict(imports=['glsim_mm'], allow_failed_imports=False),
         model=model,
-        data_preprocessor=dict(
-            type='ClsDataPreprocessor',
-            num_classes=model['head']['num_classes'],
-            to_rgb=True,
-            **_normalisation(settings),
-        ),
+        data_preprocessor=dict(preprocessor, **_normalisation(settings)),
         test_dataloader=dict(
             batch_size=16,
             num_workers=2,
@@ -110,25 +87,24 @@ def official_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
 
 
 def _backbone(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], norm_cfg: dict) -> dict:
-    patches = tensors['patch_embedding.weight']
-    width, patch_size = int(patches.shape[0]), (int(patches.shape[-2]), int(patches.shape[-1]))
+    channels, *_, height, width = tensors['patch_embedding.weight'].shape
     num_patches = tensors['positional_embedding.pos_embedding'].shape[1] - 1
-    side = int(settings.get('image_size') or round(num_patches**0.5) * patch_size[0])
-    if (side // patch_size[0]) * (side // patch_size[1]) != num_patches:
+    side = int(settings.get('image_size') or round(num_patches**0.5) * height)
+    if (side // height) * (side // width) != num_patches:
         raise GLSimError(
             f'the settings say image_size={side}, but positional_embedding.pos_embedding is for {num_patches} patches '
-            f'of {patch_size[0]}x{patch_size[1]}; get the checkpoint again'
+            f'of {height}x{width}; get the checkpoint again'
         )
     return dict(
         type='GLSimViT',
         arch=dict(
-            embed_dims=width,
+            embed_dims=channels,
             num_layers=_count(tensors, 'encoder.blocks.'),
-            num_heads=int(settings.get('num_attention_heads') or max(1, width // _CHANNELS_PER_HEAD)),
-            feedforward_channels=int(tensors['encoder.blocks.0.pwff.fc1.weight'].shape[0]),
+            num_heads=int(settings.get('num_attention_heads') or max(1, channels // _CHANNELS_PER_HEAD)),
+            feedforward_channels=len(tensors['encoder.blocks.0.pwff.fc1.weight']),
         ),
         img_size=side,
-        patch_size=patch_size[0] if patch_size[0] == patch_size[1] else patch_size,
+        patch_size=height if height == width else (height, width),
         norm_cfg=norm_cfg,
         interpolate_mode='bilinear',
     )
@@ -157,32 +133,17 @@ def _normalisation(settings: Mapping[str, Any]) -> dict:
 
 
 def _selector(settings: Mapping[str, Any]) -> dict:
-    top_o = settings.get('dynamic_top')
-    if top_o is None:
+    if settings.get('dynamic_top') is None:
         print_log(f'the checkpoint does not say how many patches it selects; O = {_TOP_O} is assumed', 'current')
+    cropping = dict(top_o=int(settings.get('dynamic_top') or _TOP_O), box_end='exclusive')
     if settings.get('anchor_random'):
-        return dict(type='RandomSelector', top_o=int(top_o or _TOP_O), box_end='exclusive')
-    return dict(
-        type='GLSimSelector',
-        similarity=str(settings.get('sim_metric') or 'cos'),
-        top_o=int(top_o or _TOP_O),
-        box_end='exclusive',
-    )
-
-
-def _check(settings: Mapping[str, Any], wanted: Mapping[str, tuple]) -> None:
-    for name, values in wanted.items():
-        value = settings.get(name, values[0])
-        if value not in values and value is not None:
-            raise GLSimError(
-                f'the settings say {name}={value!r}, which is not built here (only {values[0]!r}); choose another '
-                'checkpoint'
-            )
+        return dict(type='RandomSelector', **cropping)
+    return dict(type='GLSimSelector', similarity=str(settings.get('sim_metric') or 'cos'), **cropping)
 
 
 def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
     """Number of blocks under a prefix."""
-    indices = {name[len(prefix) :].split('.')[0] for name in tensors if name.startswith(prefix)}
+    indices = {name.removeprefix(prefix).partition('.')[0] for name in tensors if name.startswith(prefix)}
     missing = [i for i in range(len(indices)) if str(i) not in indices]
     if missing:
         raise GLSimError(f'the checkpoint lacks {prefix}{missing[0]}; get the complete file')
@@ -190,42 +151,33 @@ def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def official_settings(model: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The authors' command line for a model of this project, as far as it concerns the model.
+    """The authors' command line for a model of this project, given by its config and under their names.
 
-    Args:
-        model: ``model`` of a config.
-        tensors: The model under the authors' names.
-
-    Returns:
-        Attributes of their ``argparse.Namespace``.
-
-    Raises:
-        GLSimError: If the authors' code has no such model.
+    Only what concerns the model is in it: attributes of their ``argparse.Namespace``.
     """
-    backbone, head = model.get('backbone') or {}, model.get('head') or {}
-    _check_exportable(model, backbone)
+    backbone, neck, head = (model.get(part) or {} for part in ('backbone', 'neck', 'head'))
+    _check_exportable(backbone, neck, head)
     arch = backbone['arch'] if isinstance(backbone.get('arch'), Mapping) else {}
-    width = int(tensors['model.class_token'].shape[-1])
+    width = tensors['model.class_token'].shape[-1]
     settings = dict(
         project_name='GLSim',
         classifier='cls',
         image_size=_side(backbone.get('img_size', 224)),
         hidden_size=width,
-        num_hidden_layers=1 + max(int(name.split('.')[3]) for name in tensors if name.startswith('model.encoder.b')),
-        num_attention_heads=int(arch.get('num_heads') or max(1, width // 64)),
-        intermediate_size=int(tensors['model.encoder.blocks.0.pwff.fc1.weight'].shape[0]),
+        num_hidden_layers=_count(tensors, 'model.encoder.blocks.'),
+        num_attention_heads=int(arch.get('num_heads') or max(1, width // _CHANNELS_PER_HEAD)),
+        intermediate_size=len(tensors['model.encoder.blocks.0.pwff.fc1.weight']),
         representation_size=width,
-        num_classes=int(tensors['model.head.weight'].shape[0]),
+        num_classes=len(tensors['model.head.weight']),
         layer_norm_eps=float((backbone.get('norm_cfg') or {}).get('eps', 1e-6)),
         anchor_class_token='model.anchor_class_token' in tensors,
     )
     if not any(name.startswith('model.aggregator.') for name in tensors):
         return dict(settings, dynamic_anchor=False, reducer=None, aggregator=False)
-    neck = model.get('neck') or {}
     return dict(
         settings,
         dynamic_anchor=True,
-        dynamic_top=int(neck.get('top_o', 8)),
+        dynamic_top=int(neck.get('top_o', _TOP_O)),
         sim_metric=neck.get('similarity', 'cos'),
         reducer='cls',
         aggregator=True,
@@ -234,21 +186,18 @@ def official_settings(model: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
     )
 
 
-def _check_exportable(model: Mapping[str, Any], backbone: Mapping[str, Any]) -> None:
-    neck, head = model.get('neck') or {}, model.get('head') or {}
-    if str(backbone.get('type')).rpartition('.')[2] != 'GLSimViT':
-        raise GLSimError(
-            f"{backbone.get('type')} cannot be exported to the authors' code, which has only GLSimViT's ViT"
-        )
-    if neck and str(neck.get('type')).rpartition('.')[2] != 'GLSimSelector':
-        raise GLSimError(f"{neck.get('type')} cannot be exported to the authors' code; only GLSimSelector can")
+def _check_exportable(backbone: Mapping[str, Any], neck: Mapping[str, Any], head: Mapping[str, Any]) -> None:
+    vit, selector, classifier = (str(part.get('type')).rpartition('.')[2] for part in (backbone, neck, head))
+    if vit != 'GLSimViT':
+        raise GLSimError(f"{vit} cannot be exported to the authors' code, which has only GLSimViT's ViT")
+    if neck and selector != 'GLSimSelector':
+        raise GLSimError(f"{selector} cannot be exported to the authors' code; only GLSimSelector can")
     if neck.get('box_end', 'exclusive') != 'exclusive':
         raise GLSimError("box_end='inclusive' cannot be exported: the authors' code leaves out the last row and column")
-    if neck.get('num_regions', 1) != 1 or not isinstance(neck.get('top_o', 8), int):
+    if neck.get('num_regions', 1) != 1 or not isinstance(neck.get('top_o', _TOP_O), int):
         raise GLSimError("several regions cannot be exported: the authors' code crops one, of one top_o")
-    kind = str(head.get('type')).rpartition('.')[2]
-    if kind not in _EXPORTED_HEADS:
-        raise GLSimError(f"{head.get('type')} cannot be exported to the authors' code; only AggregatorHead can")
+    if classifier not in _EXPORTED_HEADS:
+        raise GLSimError(f"{classifier} cannot be exported to the authors' code; only AggregatorHead can")
 
 
 def _side(img_size: Any) -> int:

@@ -7,8 +7,7 @@ from torch import Tensor
 from ..errors import GLSimError
 from .vit_names import Renamed, from_mmpretrain, fuse, pair_rules, rename
 
-UNREAD = 'anchor_class_token'
-"""A tensor that the authors create and save, but never read in their forward pass."""
+_UNREAD = 'anchor_class_token'  # the authors create and save it, but never read it in their forward pass
 
 _BLOCK_PAIRS = (
     ('norm1.#', 'ln1.#'),
@@ -34,19 +33,12 @@ _TO_THEIRS = pair_rules((ours, theirs) for theirs, ours in _PAIRS)
 
 
 def read_official(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The authors' whole model under our names, and what their forward pass does not read.
+    """The authors' whole model under our names, and under theirs what their forward pass does not read.
 
-    Args:
-        tensors: Names as in the authors' checkpoints, without the leading ``model.``.
-
-    Returns:
-        Names as in the ``state_dict`` of ``GLSimClassifier`` with ``GLSimViT`` and ``AggregatorHead``, and the unread
-        tensors under the authors' names.
-
-    Raises:
-        GLSimError: If a name is not one of the authors' model, or a projection is incomplete.
+    Their names come without the leading ``model.``; ours are those of ``GLSimClassifier`` with ``GLSimViT`` and
+    ``AggregatorHead``.
     """
-    unread = {name: tensors[name] for name in (UNREAD,) if name in tensors}
+    unread = {name: tensors[name] for name in (_UNREAD,) if name in tensors}
     fused = fuse(tensors, ('proj_q', 'proj_k', 'proj_v'), 'qkv')
     state_dict, left_out = rename(fused, _TO_OURS)
     unknown = [name for name in left_out if name not in unread]
@@ -72,15 +64,7 @@ def read_official_backbone(tensors: Mapping[str, Tensor]) -> Renamed:
 def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The authors' names for a model of this project, the inverse of :func:`read_official`.
 
-    Args:
-        state_dict: Names as in ``GLSimClassifier.state_dict()``, or of a plain ``ImageClassifier`` with ``GLSimViT``
-            and ``LinearClsHead``.
-
-    Returns:
-        Names as in the authors' checkpoints, without the leading ``model.``.
-
-    Raises:
-        GLSimError: If the model has tensors for which the authors' has no place.
+    It may also be a plain ``ImageClassifier`` with ``GLSimViT`` and ``LinearClsHead``.
     """
     renamed, left_out = rename(state_dict, _TO_THEIRS)
     if left_out:
@@ -90,10 +74,7 @@ def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         )
     result: dict[str, Tensor] = {}
     for name, tensor in renamed.items():
-        stem, fused, part = name.partition('.attn.qkv.')
-        if fused:
-            chunks = tensor.chunk(3)
-            result.update({f'{stem}.attn.proj_{letter}.{part}': chunk for letter, chunk in zip('qkv', chunks)})
-        else:
-            result[name] = tensor
+        is_fused = '.attn.qkv.' in name
+        parts = zip('qkv', tensor.chunk(3)) if is_fused else [('', tensor)]
+        result.update({name.replace('.qkv.', f'.proj_{letter}.'): part for letter, part in parts})
     return result

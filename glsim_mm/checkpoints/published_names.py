@@ -131,14 +131,7 @@ def read_google_npz(tensors: Mapping[str, Tensor]) -> Renamed:
     if 'conv_root/kernel' in tensors:
         raise GLSimError('the weights have a ResNet stem (conv_root/kernel); get the file of a plain ViT')
     renamed, left_out = rename(_unstack(tensors), _GOOGLE)
-    arranged: dict[str, Tensor] = {}
-    for name, tensor in renamed.items():
-        stem, _, part = name.rpartition('.')
-        if not stem:
-            arranged[name] = tensor
-        else:
-            new_part = 'bias' if part == 'bias' else 'weight'
-            arranged[f'{stem}.{new_part}'] = _arrange(stem, part, tensor)
+    arranged = {re.sub(r'\.(kernel|scale)$', '.weight', name): _arrange(name, renamed[name]) for name in renamed}
     return Renamed(fuse(arranged, ('query', 'key', 'value'), 'qkv'), left_out)
 
 
@@ -192,9 +185,7 @@ def read_hf_dinov3(tensors: Mapping[str, Tensor]) -> Renamed:
         renamed.setdefault(name.replace('.q.', '.k.'), torch.zeros_like(renamed[name]))
     fused = fuse(renamed, ('q', 'k', 'v'), 'qkv')
     up, down = ('w2', 'w3') if 'blocks.0.mlp.w1.weight' in fused else ('fc1', 'fc2')
-    published = {}
-    for name, tensor in fused.items():
-        published[name.replace('.mlp.up.', f'.mlp.{up}.').replace('.mlp.down.', f'.mlp.{down}.')] = tensor
+    published = {name.replace('.up.', f'.{up}.').replace('.down.', f'.{down}.'): fused[name] for name in fused}
     return Renamed(read_dinov3(published).tensors, left_out)
 
 
@@ -208,33 +199,31 @@ def _unstack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give each block its own arrays where big_vision stacks those of all blocks (``encoderblock/``)."""
     result: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        match = re.fullmatch(r'Transformer/encoderblock/(.+)', name)
-        if match is None:
-            result[name] = tensor
+        if '/encoderblock/' in name:
+            parts = {name.replace('block/', f'block_{i}/'): part for i, part in enumerate(tensor)}
         else:
-            result.update({f'Transformer/encoderblock_{i}/{match[1]}': part for i, part in enumerate(tensor)})
+            parts = {name: tensor}
+        result.update(parts)
     return result
 
 
-def _arrange(stem: str, part: str, tensor: Tensor) -> Tensor:
+def _arrange(name: str, tensor: Tensor) -> Tensor:
     """Shape and order of axes of torch's layers."""
-    if part == 'bias':
+    if name.endswith('.bias'):
         return tensor.reshape(-1)
-    if part == 'scale':
+    if not name.endswith('.kernel'):
         return tensor
     if tensor.ndim == 4:  # convolution (h, w, in, out)
         return tensor.permute(3, 2, 0, 1).contiguous()
-    if stem.endswith(('.query', '.key', '.value')):  # (in, heads, channels)
-        return tensor.flatten(1).T.contiguous()
-    if stem.endswith('.attn.proj'):  # (heads, channels, out)
+    if name.endswith('.attn.proj.kernel'):  # (heads, channels, out)
         return tensor.flatten(0, 1).T.contiguous()
-    return tensor.T.contiguous()
+    return tensor.flatten(1).T.contiguous()  # (in, out), or (in, heads, channels) of queries, keys and values
 
 
 def _with_token_axes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """CLIP's token (C,) and positions (1 + N, C) with the axes of timm's."""
-    changed = {name: tensors[name] for name in ('cls_token', 'pos_embed') if name in tensors}
-    return {**tensors, **{name: tensor.reshape(1, -1, tensor.shape[-1]) for name, tensor in changed.items()}}
+    found = [name for name in ('cls_token', 'pos_embed') if name in tensors]
+    return tensors | {name: tensors[name].reshape(1, -1, tensors[name].shape[-1]) for name in found}
 
 
 def _without_cls_position(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -18,12 +18,12 @@ from torch import Tensor
 from ..errors import GLSimError
 from .checkpoint_files import AVERAGED_KEYS, SAFETENSORS_META, SAFETENSORS_UNREAD, read_checkpoint
 
-SUFFIXES = ('.pth', '.safetensors')
+_SUFFIXES = ('.pth', '.safetensors')
 _HEADER_SIZE = 8  # bytes of the number that says how long a safetensors header is
 _KEPT = ('cfg', 'dataset_meta', 'epoch', 'iter', 'seed', 'experiment_name', 'time', 'mmengine_version')
 _PACKAGES = ('glsim_mm', 'mmengine', 'mmpretrain', 'timm', 'torch')
 _HASH_DIGITS = 8
-WEIGHTS = ('default', 'averaged', 'last')
+_WEIGHTS = ('default', 'averaged', 'last')
 
 
 def publish(
@@ -40,7 +40,7 @@ def publish(
     validation's as the training log knows them (``last_validation``), ``git_commit`` and package ``versions``.
 
     Args:
-        source: A checkpoint of training, ``.pth``.
+        source: A checkpoint of training.
         target: Name without the hash, ``.pth`` or ``.safetensors``.
         weights: ``'averaged'`` for those of ``EMAHook``, ``'last'`` for those that were trained, ``'default'`` for
             those that testing would use: averaged where there are any.
@@ -55,12 +55,17 @@ def publish(
         GLSimError: If the source cannot be read or has no such weights, or the target cannot be written.
     """
     target = check_target(target)
-    if weights not in WEIGHTS:
-        raise ValueError(f'weights must be one of {", ".join(WEIGHTS)}, got {weights!r}')
-    content = read_checkpoint(source, averaged=weights != 'last').content
-    tensors, has_averages = _choose(content, weights, str(source))
-    known: Any = content.get('meta')
-    meta = {name: known[name] for name in _KEPT if isinstance(known, dict) and name in known}
+    if weights not in _WEIGHTS:
+        raise ValueError(f'weights must be one of {", ".join(_WEIGHTS)}, got {weights!r}')
+    checkpoint = read_checkpoint(source, averaged=weights != 'last')
+    content = checkpoint.content
+    has_averages = any(name in content for name in ('ema_state_dict', *AVERAGED_KEYS))
+    if weights == 'averaged' and not has_averages:
+        raise GLSimError(f'checkpoint {source} holds no averaged weights: it was trained without EMAHook')
+    # mmengine's EMAHook saves averaged weights as state_dict, and the others beside them.
+    trained = content.get('ema_state_dict', {}) if weights == 'last' else {}
+    tensors = {name: trained.get(f'module.{name}', tensor) for name, tensor in content['state_dict'].items()}
+    meta = {name: checkpoint.meta[name] for name in _KEPT if name in checkpoint.meta}
     if config is not None:
         meta['cfg'] = config
     meta.update(
@@ -74,17 +79,6 @@ def publish(
     partial = write_checkpoint(target.with_name(f'{target.stem}.unhashed{target.suffix}'), tensors, meta)
     digits = hashlib.sha256(partial.read_bytes()).hexdigest()[:_HASH_DIGITS]
     return partial.replace(target.with_name(f'{target.stem}-{digits}{target.suffix}'))
-
-
-def _choose(content: Mapping[str, Any], weights: str, source: str) -> tuple[dict[str, Tensor], bool]:
-    """Tensors to publish, and whether the checkpoint has averaged ones at all."""
-    tensors: dict[str, Tensor] = content['state_dict']
-    has_averages = any(name in content for name in ('ema_state_dict', *AVERAGED_KEYS))
-    if weights == 'averaged' and not has_averages:
-        raise GLSimError(f'checkpoint {source} holds no averaged weights: it was trained without EMAHook')
-    # mmengine's EMAHook saves averaged weights as state_dict, and the others beside them.
-    trained = content.get('ema_state_dict', {}) if weights == 'last' else {}
-    return {name: trained.get(f'module.{name}', tensor) for name, tensor in tensors.items()}, has_averages
 
 
 def _last_validation(content: Mapping[str, Any]) -> dict[str, float]:
@@ -102,11 +96,9 @@ def _last_validation(content: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _git_commit() -> str | None:
-    command = ['git', 'rev-parse', 'HEAD']
+    command, here = ['git', 'rev-parse', 'HEAD'], Path(__file__).parent
     try:
-        done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
-        )
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None
@@ -128,48 +120,43 @@ def write_checkpoint(
     meta: Mapping[str, Any] | None = None,
     unread: Mapping[str, Tensor] | None = None,
 ) -> Path:
-    """Write tensors with what is known of them.
+    """Write tensors with what is known of them to a ``.pth`` or ``.safetensors`` file.
 
-    Args:
-        target: ``.pth`` or ``.safetensors``; its folder is made, an existing file replaced at once.
-        tensors: Tensors by name.
-        meta: Plain values. Read back as ``meta`` by :mod:`glsim_mm`; in a ``.safetensors`` file as JSON, in which
-            tuples are lists.
-        unread: Tensors that no forward pass reads.
-
-    Returns:
-        The file.
-
-    Raises:
-        GLSimError: If the name has another suffix or the file cannot be written.
+    Its folder is made, an existing file replaced at once. ``meta``, plain values, is read back as such; ``unread`` are
+    tensors that no forward pass reads.
     """
     target = check_target(target)
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     if target.suffix == '.pth':
-        content = dict(meta=to_plain(dict(meta or {})), state_dict=contiguous)
-        if unread:
-            content['unread'] = dict(unread)
-        buffer = io.BytesIO()  # torch.save would write the name of the file into it, and so into its hash
-        torch.save(content, buffer)
-        return replace_with(target, lambda partial: partial.write_bytes(buffer.getbuffer()))
+        content = dict(meta=to_plain(dict(meta or {})), state_dict=own_memory(tensors))
+        return write_torch(target, dict(content, unread=own_memory(unread)) if unread else content)
 
     from safetensors.torch import save
 
-    # Tensors that share memory are refused by safetensors: give each its own.
-    named = {name: tensor.clone() for name, tensor in contiguous.items()}
-    named.update({SAFETENSORS_UNREAD + name: tensor.clone().contiguous() for name, tensor in (unread or {}).items()})
+    prefixed = {SAFETENSORS_UNREAD + name: tensor for name, tensor in (unread or {}).items()}
     header = {'format': 'pt'}
     if meta is not None:
         header[SAFETENSORS_META] = json.dumps(to_plain(dict(meta)))
-    whole = _with_ordered_header(save(named, metadata=header))
+    whole = _with_ordered_header(save(own_memory({**tensors, **prefixed}), metadata=header))
     return replace_with(target, lambda partial: partial.write_bytes(whole))
+
+
+def write_torch(target: Path, content: Mapping[str, Any]) -> Path:
+    """Write any content as ``torch.save`` does."""
+    buffer = io.BytesIO()  # torch.save would write the name of the file into it, and so into its hash
+    torch.save(content, buffer)
+    return replace_with(target, lambda partial: partial.write_bytes(buffer.getbuffer()))
+
+
+def own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each tensor in memory of its own: torch saves all that a view looks into, safetensors refuses shared memory."""
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
 
 
 def check_target(target: str | Path) -> Path:
     """Path of a file to write; raises :class:`GLSimError` for a suffix that is not written."""
     target = Path(target).expanduser()
-    if target.suffix not in SUFFIXES:
-        raise GLSimError(f'{target} cannot be written: choose a name that ends in {" or ".join(SUFFIXES)}')
+    if target.suffix not in _SUFFIXES:
+        raise GLSimError(f'{target} cannot be written: choose a name that ends in {" or ".join(_SUFFIXES)}')
     return target
 
 

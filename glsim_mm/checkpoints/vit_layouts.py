@@ -19,7 +19,7 @@ from .published_names import (
     read_timm,
 )
 from .vit_names import Renamed, from_mmpretrain, rename_one
-from .vit_weights import VitWeights, check_blocks
+from .vit_weights import VitWeights, check_blocks, naming
 
 # Names of a linear classifier on the CLS token, which stand outside the encoder's prefix.
 _HEADS = (
@@ -71,14 +71,9 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
 
 
 def find_layout(names: Mapping[str, Tensor], among: str | None = None) -> tuple[Layout, str] | None:
-    """Tell a file's layout by its names.
+    """Tell a file's layout, and the prefix of the encoder in it, by its names; None if no layout fits.
 
-    Args:
-        names: Names in the file.
-        among: The only layout to consider, a key of :data:`LAYOUTS`. By default all are.
-
-    Returns:
-        The layout, and the prefix of the encoder's names in the file (``''`` for none); None if no layout fits.
+    ``among`` is the only layout to consider, a key of :data:`LAYOUTS`; by default all are.
     """
     for name in LAYOUTS if among is None else [among]:
         for layout in LAYOUTS[name]:
@@ -89,20 +84,18 @@ def find_layout(names: Mapping[str, Tensor], among: str | None = None) -> tuple[
 
 
 def read_vit(tensors: Mapping[str, Tensor], source: str, layout: str | None = None) -> VitWeights:
-    """Weights of an encoder under timm's names, whatever names a file has.
+    """The encoder in a file, and its linear classifier if it has one, under timm's names, whatever its own are.
 
     Args:
         tensors: What the file holds.
         source: What errors call the file.
-        layout: A key of :data:`LAYOUTS`. By default the names tell.
-
-    Returns:
-        The encoder, and its linear classifier if it has one.
+        layout: The key of :data:`LAYOUTS` to expect. By default the names tell.
 
     Raises:
-        GLSimError: If the layout is unknown or not the one that was asked for, or tensors are missing.
+        GLSimError: If the layout is unknown or not the expected one, or tensors are missing.
     """
-    check_layout(layout)
+    if layout is not None and layout not in LAYOUTS:
+        raise GLSimError(f'there is no layout {layout!r}; choose one of {", ".join(LAYOUTS)}')
     found = find_layout(tensors, layout)
     if found is None:
         some = ', '.join(list(tensors)[:_NUM_NAMED]) or 'none'
@@ -112,11 +105,9 @@ def read_vit(tensors: Mapping[str, Tensor], source: str, layout: str | None = No
     reader, prefix = found
     inside = {key[len(prefix) :]: tensor for key, tensor in tensors.items() if key.startswith(prefix)}
     outside = {key: tensor for key, tensor in tensors.items() if not key.startswith(prefix)}
-    try:
+    with naming(source):
         encoder, left_out = reader.read(inside)
         check_blocks(encoder)
-    except GLSimError as error:
-        raise GLSimError(f'{source}: {error}') from error
     others = [*(prefix + key for key in left_out), *outside]
     head = _linear_head({key: tensors[key] for key in others}, encoder)
     kept = {key for key in others if rename_one(key, _HEADS) in head}
@@ -133,19 +124,9 @@ def _linear_head(others: Mapping[str, Tensor], encoder: Mapping[str, Tensor]) ->
     return {name: head[name] for name in ('head.weight', 'head.bias') if name in head}
 
 
-def check_layout(layout: str | None) -> None:
-    """Raise :class:`GLSimError` for a layout that is not known."""
-    if layout is not None and layout not in LAYOUTS:
-        raise GLSimError(f'there is no layout {layout!r}; choose one of {", ".join(LAYOUTS)}')
-
-
 def _prefixes(names: Mapping[str, Tensor], markers: tuple[str, ...]) -> list[str]:
     """Prefixes under which all markers are in the file; a teacher's before a student's, short ones before long ones."""
-    marker = markers[0]
-    found = [name[: -len(marker)] for name in names if name.endswith(marker)]
-    whole = [
-        prefix
-        for prefix in found
-        if (not prefix or prefix[-1] in './') and all(prefix + other in names for other in markers)
-    ]
-    return sorted(whole, key=lambda prefix: (bool(prefix), 'teacher' not in prefix, len(prefix)))
+    candidates = [name.removesuffix(markers[0]) for name in names if name.endswith(markers[0])]
+    whole = [start for start in candidates if all(start + marker in names for marker in markers)]
+    prefixes = [start for start in whole if not start or start[-1] in './']
+    return sorted(prefixes, key=lambda prefix: (bool(prefix), 'teacher' not in prefix, len(prefix)))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import GLSimError
-from .vit_weights import with_cls_position
+from .vit_weights import is_fused_gate, position_tokens
 
 Rules = Sequence[tuple[str, str]]
 """Pairs of a pattern for a whole name and its replacement; the first that matches is applied."""
@@ -33,10 +33,7 @@ _PAIRS = (
     ('blocks.*.ls2.gamma', 'layers.*.ffn.gamma2.weight'),
     ('norm.#', 'ln1.#'),
 )
-_GATED_PAIRS = (
-    ('blocks.*.mlp.fc1.#', 'layers.*.ffn.w12.#'),
-    ('blocks.*.mlp.fc2.#', 'layers.*.ffn.w3.#'),
-)
+_GATED_PAIRS = (('blocks.*.mlp.fc1.#', 'layers.*.ffn.w12.#'), ('blocks.*.mlp.fc2.#', 'layers.*.ffn.w3.#'))
 _ONLY_TIMM: Rules = ((r'fc_norm\.(weight|bias)', r'ln1.\1'),)
 
 
@@ -79,16 +76,7 @@ def pair_rules(pairs: Iterable[tuple[str, str]]) -> Rules:
 def fuse(tensors: Mapping[str, Tensor], parts: Sequence[str], whole: str) -> dict[str, Tensor]:
     """Concatenate tensors that another layout stores as one, for example queries, keys and values.
 
-    Args:
-        tensors: Tensors by name.
-        parts: Strings that tell the parts of one tensor apart, in order, each bounded by dots.
-        whole: What stands in their place in the name of the whole.
-
-    Returns:
-        The tensors, with the parts replaced by the whole.
-
-    Raises:
-        GLSimError: If one of the parts is missing.
+    ``parts`` are the pieces of the names that tell them apart, each between dots, in order; ``whole`` replaces them.
     """
     pattern = re.compile(rf'(.*\.)({"|".join(map(re.escape, parts))})(\.\w+)')
     fused: dict[str, Tensor] = {}
@@ -108,22 +96,20 @@ def fuse(tensors: Mapping[str, Tensor], parts: Sequence[str], whole: str) -> dic
 
 
 def to_mmpretrain(tensors: Mapping[str, Tensor]) -> Renamed:
-    """mmpretrain's names (``VisionTransformer``, ``GLSimViT``) for an encoder under timm's.
+    """mmpretrain's names (``VisionTransformer``, ``GLSimViT``) for an encoder under timm's, without its classifier.
 
     ``fc_norm``, timm's final norm of models that pool patch tokens, becomes the final norm. A position embedding
-    without the CLS token's entry (DeiT-3) gets one of zeros, which computes the same. Classifiers are left out.
-
-    Raises:
-        GLSimError: If the encoder computes what ``GLSimViT`` cannot; the sentence names ``TimmViT``.
+    without the CLS token's entry (DeiT-3) gets one of zeros, which computes the same. What ``GLSimViT`` cannot compute
+    is a :class:`GLSimError`.
     """
-    _check_plain(tensors)
-    first = tensors.get('blocks.0.mlp.fc1.weight')
-    is_gated = first is not None and first.shape[0] == 2 * tensors['blocks.0.mlp.fc2.weight'].shape[1]
-    renamed, left_out = rename(tensors, [*pair_rules([*(_GATED_PAIRS if is_gated else ()), *_PAIRS]), *_ONLY_TIMM])
-    stuck = [name for name in left_out if name.startswith('blocks.')]
-    if stuck:
-        raise _needs_timm(f'the tensor {stuck[0]}')
-    renamed['pos_embed'] = with_cls_position(tensors)
+    pairs = [*(_GATED_PAIRS if is_fused_gate(tensors) else ()), *_PAIRS]
+    renamed, left_out = rename(tensors, [*pair_rules(pairs), *_ONLY_TIMM])
+    problem = _not_in_glsim_vit(tensors, left_out)
+    if problem:
+        raise GLSimError(f'the weights have {problem}, for which GLSimViT has no place; use the backbone TimmViT')
+    num_leading, grid = position_tokens(renamed['pos_embed'].shape[1])
+    if grid is not None and num_leading == 0:
+        renamed['pos_embed'] = torch.cat([torch.zeros_like(renamed['cls_token']), renamed['pos_embed']], dim=1)
     return Renamed(renamed, left_out)
 
 
@@ -132,16 +118,14 @@ def from_mmpretrain(tensors: Mapping[str, Tensor]) -> Renamed:
     return rename(tensors, pair_rules((new, old) for old, new in (*_PAIRS, *_GATED_PAIRS)))
 
 
-def _check_plain(tensors: Mapping[str, Tensor]) -> None:
+def _not_in_glsim_vit(tensors: Mapping[str, Tensor], left_out: Iterable[str]) -> str | None:
+    """What an encoder has, or lacks, that ``GLSimViT`` cannot do without."""
     if 'reg_token' in tensors:
-        raise _needs_timm(f'{tensors["reg_token"].shape[1]} register tokens (reg_token)')
+        return f'{tensors["reg_token"].shape[1]} register tokens (reg_token)'
     if 'pos_embed' not in tensors:
-        raise _needs_timm('no learned position embedding (pos_embed), but rotary or none')
+        return 'no learned position embedding (pos_embed), but rotary or none'
     if 'dist_token' in tensors:
-        raise _needs_timm('a distillation token (dist_token)')
+        return 'a distillation token (dist_token)'
     if 'cls_token' not in tensors:
-        raise _needs_timm('no CLS token (cls_token)')
-
-
-def _needs_timm(what: str) -> GLSimError:
-    return GLSimError(f'the weights have {what}, for which GLSimViT has no place; use the backbone TimmViT')
+        return 'no CLS token (cls_token)'
+    return next((f'the tensor {name}' for name in left_out if name.startswith('blocks.')), None)

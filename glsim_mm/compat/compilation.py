@@ -11,14 +11,11 @@ def pop_compile_options(cfg: Config) -> dict | None:
 
     mmengine compiles the whole training step with the optimiser and the log inside, which recompiles until torch's
     limit (https://github.com/open-mmlab/mmengine/pull/976). Expires when mmengine compiles ``forward`` only.
-
-    Args:
-        cfg: Config of a run; ``compile`` is True, False, or such arguments.
     """
-    options = cfg.pop('compile', None)
+    options = cfg.pop('compile', None)  # True, False, or such arguments
     if not options:
         return None
-    return dict() if options is True else dict(options)
+    return {} if options is True else dict(options)
 
 
 def compile_backbone(runner: Runner, options: dict) -> None:

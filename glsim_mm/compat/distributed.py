@@ -23,10 +23,9 @@ _MASTER_PORT = '29500'  # default of torch.distributed
 
 
 def use_cpu_distributed(cfg: Config) -> None:
-    """Start a gloo process group and have the model wrapped for CPU, if ``cfg`` asks for a launcher on a CPU machine.
+    """Start a gloo process group and have the model wrapped for CPU, if a run's config asks for a launcher there.
 
-    Args:
-        cfg: Config of a run; its ``model_wrapper_cfg`` is filled in place.
+    ``model_wrapper_cfg`` of the config is filled in place.
     """
     if cfg.get('launcher', 'none') == 'none' or get_device() != 'cpu':
         return
@@ -43,10 +42,7 @@ def use_cpu_distributed(cfg: Config) -> None:
 
 
 def leave_process_group(runner: Runner) -> None:
-    """Leave the process group, if there is one, and end its threads.
-
-    The runner's model is unwrapped, as the wrapper belongs to the group.
-    """
+    """Leave the process group, if there is one, and end its threads; the model is unwrapped, too."""
     if not (dist.is_available() and dist.is_initialized()):
         return
     if is_model_wrapper(runner.model):
@@ -56,11 +52,7 @@ def leave_process_group(runner: Runner) -> None:
 
 
 def set_rank_environment(launcher: str) -> None:
-    """Translate the launcher's environment variables to those that torch reads.
-
-    Args:
-        launcher: ``'pytorch'`` (torchrun, nothing to translate), ``'slurm'`` or ``'mpi'``.
-    """
+    """Translate the environment variables of ``'slurm'`` and ``'mpi'`` to those that torch reads, and torchrun sets."""
     environment = os.environ
     if launcher == 'slurm':
         ranks = ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID')

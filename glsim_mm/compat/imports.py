@@ -16,11 +16,7 @@ _INSTALL_MMCV = 'pip install "glsim_mm[mmcv-lite]" (or install full mmcv, never 
 
 
 def import_mmpretrain() -> None:
-    """Import mmpretrain, or explain in one line what is missing.
-
-    Raises:
-        ImportError: If mmpretrain or mmcv is missing, or their versions exclude each other.
-    """
+    """Import mmpretrain; the ``ImportError`` says in one line what is missing, or which versions exclude each other."""
     with _quiet_import():
         import mmcv  # noqa: F401  (first, since mmpretrain's message about it is hard to read)
         import mmpretrain.datasets  # noqa: F401
@@ -31,9 +27,6 @@ def after_mmpretrain(action: Callable[[], None]) -> None:
 
     The technique is that of ``wrapt.when_imported``: the import of this one module goes through a finder of ours,
     which removes itself afterwards. Python's import lock makes other threads wait until the function has returned.
-
-    Args:
-        action: Called once, without arguments.
     """
     if sys.modules.get('mmpretrain') is not None:
         import_mmpretrain()  # waits for a thread that is importing it

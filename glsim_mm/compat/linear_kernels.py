@@ -45,17 +45,7 @@ def is_fast_linear(module: nn.Module) -> bool:
 
 
 def linear_rows(module: nn.Linear, x: Tensor, start: int, end: int) -> Tensor:
-    """Some of the outputs of a linear layer, with the library that the layer uses.
-
-    Args:
-        module: (I to O).
-        x: (..., I).
-        start: First output.
-        end: Behind the last output.
-
-    Returns:
-        (..., end - start).
-    """
+    """The outputs ``start`` to ``end`` of a linear layer for inputs (..., I), with the library that the layer uses."""
     bias = None if module.bias is None else module.bias[start:end]
     multiply = _linear if is_fast_linear(module) else F.linear
     return multiply(x, module.weight[start:end], bias)
@@ -94,13 +84,9 @@ def _applies(x: Tensor, weight: Tensor) -> bool:
         and not torch.is_autocast_enabled('cpu')
         and not torch.compiler.is_exporting()
         and not torch.jit.is_tracing()
-        and not _is_watched()
+        # Modes that look at every operator, as counters of FLOPs do, know only torch's own.
+        and (torch.compiler.is_compiling() or _get_current_dispatch_mode() is None)
     )
-
-
-def _is_watched() -> bool:
-    """Whether a mode looks at every operator, as counters of FLOPs do, which know torch's own ones only."""
-    return not torch.compiler.is_compiling() and _get_current_dispatch_mode() is not None
 
 
 def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

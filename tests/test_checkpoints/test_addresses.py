@@ -1,7 +1,6 @@
 """Addresses that mmengine's own loading understands, in configs and by name."""
 
 import json
-import logging
 
 import layout_writers as writers
 import pytest
@@ -25,6 +24,7 @@ from glsim_mm.checkpoints.addresses import (
     register_loaders,
 )
 from glsim_mm.checkpoints.authors_config import official_config, official_model_config
+from glsim_mm.checkpoints.authors_names import read_official
 from glsim_mm.checkpoints.vit_layouts import LAYOUTS
 from glsim_mm.errors import GLSimError
 
@@ -146,8 +146,6 @@ def test_plain_vit_of_the_authors(shared_root):
     config = official_model_config(settings, plain)
     assert config['type'] == 'ImageClassifier'
     model = MODELS.build(dict(config, type='mmpretrain.ImageClassifier'))
-    from glsim_mm.checkpoints.authors_names import read_official
-
     model.load_state_dict(read_official(plain)[0], strict=True)
 
 
@@ -203,31 +201,11 @@ def test_registers_are_refused_in_configs(tmp_path):
         CheckpointLoader.load_checkpoint(f'dinov2://{path}')
 
 
-def test_what_was_left_out_is_logged(tmp_path, caplog):
+def test_what_was_left_out_is_logged(tmp_path, mmengine_log):
     path = save(tmp_path, 'a.pth', writers.clip(build_timm('clip').state_dict()))
-    with _ListenToMMEngine(caplog):
-        CheckpointLoader.load_checkpoint(f'clip://{path}')
-    assert 'visual.proj' in caplog.text
-    assert 'logit_scale' in caplog.text
-
-
-class _ListenToMMEngine:
-    """mmengine's loggers do not propagate: let pytest listen."""
-
-    def __init__(self, caplog):
-        from mmengine.logging import MMLogger
-
-        self.logger, self.handler, self.caplog = MMLogger.get_current_instance(), caplog.handler, caplog
-
-    def __enter__(self):
-        self.caplog.set_level(logging.INFO)
-        self.level = self.logger.level
-        self.logger.setLevel(logging.INFO)
-        self.logger.addHandler(self.handler)
-
-    def __exit__(self, *_):
-        self.logger.removeHandler(self.handler)
-        self.logger.setLevel(self.level)
+    CheckpointLoader.load_checkpoint(f'clip://{path}')
+    assert 'visual.proj' in mmengine_log.text
+    assert 'logit_scale' in mmengine_log.text
 
 
 def _fill_cache(folder, name, tensors, monkeypatch):

@@ -2,29 +2,18 @@
 
 import argparse
 import json
-import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from test_safe_loading import RunsCommand
 
 from glsim_mm.checkpoints.checkpoint_files import AuthorsSettings, read_checkpoint
 from glsim_mm.errors import GLSimError
 
 TENSORS = {'a': torch.arange(3.0), 'b': torch.ones(2, 2)}
-
-
-class RunsCommand:
-    """Pickles as a call of os.system."""
-
-    def __init__(self, witness: Path) -> None:
-        self.witness = witness
-
-    def __reduce__(self):
-        return os.system, (f'touch {self.witness}',)
 
 
 @pytest.mark.parametrize(
