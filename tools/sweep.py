@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
     cfg = apis.load_config(args.config, args.cfg_options)
     folder = args.work_dir or str(Path('work_dirs', f'{Path(args.config).stem}_sweep'))
     if args.table_only:
-        sweep = sweep_trials.existing_sweep(folder)
+        sweep = sweep_trials.read_sweep(folder)
     else:
         sweep = apis.plan_sweep(cfg, folder, sweep_trials.parse_grid(args.grid), args.seeds)
     if args.dry_run:

@@ -46,13 +46,11 @@ class SettingResult:
 
 
 def read_metric(folder: Path, metric: str, last: bool = False, lower_is_better: bool = False) -> float | None:
-    """Read a metric of a training from what mmengine recorded of its validations.
+    """Read the best validation of a training from what mmengine recorded, or the last one.
 
     Args:
         folder: Work directory of the training, which may have been interrupted and continued.
         metric: Name, such as ``'accuracy/top1'``.
-        last: Take the last validation, not the best one.
-        lower_is_better: What best means.
 
     Returns:
         None if no finite value was recorded.
@@ -70,10 +68,7 @@ def read_metric(folder: Path, metric: str, last: bool = False, lower_is_better: 
 
 
 def gather_results(sweep: Sweep, metric: str, last: bool = False, lower_is_better: bool = False) -> list[SettingResult]:
-    """Collect what finished trials measured, by setting; see :func:`read_metric`.
-
-    Returns:
-        The best mean first; settings without a result last.
+    """Collect what finished trials measured by setting: the best mean first, settings without a result last.
 
     Raises:
         GLSimError: If trials are finished and none recorded the metric.
@@ -92,8 +87,7 @@ def gather_results(sweep: Sweep, metric: str, last: bool = False, lower_is_bette
         key = json.dumps(trial.settings, sort_keys=True, default=str)
         row = rows.setdefault(key, SettingResult(trial.settings, [], 0))
         row.trials += 1
-        value = values.get(trial.name)
-        if value is not None:
+        if (value := values.get(trial.name)) is not None:
             row.values.append(value)
     sign = 1 if lower_is_better else -1
     return sorted(rows.values(), key=lambda row: (not row.values, sign * row.mean if row.values else 0.0))
@@ -113,11 +107,7 @@ def format_results_table(results: Sequence[SettingResult], metric: str) -> str:
 
 
 def write_results(sweep: Sweep, results: Sequence[SettingResult], metric: str) -> Path:
-    """Write the table in full precision as ``results.csv`` in the folder of the sweep.
-
-    Raises:
-        GLSimError: If it cannot be written.
-    """
+    """Write the table in full precision as ``results.csv`` in the folder of the sweep."""
     path, names = sweep.folder / 'results.csv', _field_names(results)
     try:
         with path.open('w', newline='', encoding='utf-8') as file:
@@ -138,10 +128,9 @@ def is_lower_better(cfg: Config, metric: str) -> bool:
     and deviations are better low.
     """
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    names, rules = (
-        [value] if isinstance(value, str) else value or [] for value in (hook.get('save_best'), hook.get('rule'))
-    )
-    rules = list(rules) * len(names) if len(rules) == 1 else rules
+    given = hook.get('save_best') or [], hook.get('rule') or []
+    names, rules = ([value] if isinstance(value, str) else list(value) for value in given)
+    rules = rules * len(names) if len(rules) == 1 else rules
     chosen = dict(zip(names, rules)).get(metric)
     if chosen is not None:
         return chosen == 'less'
@@ -149,10 +138,9 @@ def is_lower_better(cfg: Config, metric: str) -> bool:
 
 
 def explain_values(last: bool, lower_is_better: bool) -> str:
-    """One line of at most 80 characters that says what the numbers of the table are; see :func:`read_metric`."""
+    """Say what the numbers of the table are, in a line of at most 80 characters."""
     best = 'lowest' if lower_is_better else 'highest'
-    value = 'last' if last else best
-    return f'of the {value} validation of each training; deviation by n - 1; * {best} mean'
+    return f'of the {"last" if last else best} validation of each training; deviation by n - 1; * {best} mean'
 
 
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
@@ -173,8 +161,5 @@ def _field_names(results: Sequence[SettingResult]) -> list[str]:
 def _short(name: str, names: Sequence[str]) -> str:
     """The end of a dotted name, as long as it takes to tell it from the others."""
     parts = name.split('.')
-    for length in range(1, len(parts)):
-        end = '.'.join(parts[-length:])
-        if sum(other == end or other.endswith(f'.{end}') for other in names) == 1:
-            return end
-    return name
+    ends = ('.'.join(parts[-length:]) for length in range(1, len(parts)))
+    return next((end for end in ends if sum(f'.{other}'.endswith(f'.{end}') for other in names) == 1), name)

@@ -10,12 +10,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
@@ -23,10 +22,13 @@ from mmengine.logging import MMLogger
 
 from ..errors import GLSimError, one_line
 
-STATE_FILE, LOG_FILE = 'sweep.json', 'output.log'
+STATE_FILE, LOG_FILE, LAST_CHECKPOINT = 'sweep.json', 'output.log', 'last_checkpoint'
 PENDING, DONE, FAILED = 'pending', 'done', 'failed'
 _NAME_LENGTH = 80
 _GRACE = 30.0  # seconds that an interrupted training gets to end by itself
+_POLL = 0.1  # seconds between looks at the trainings
+
+Command = Callable[['Trial', Path, bool], Sequence[str]]
 
 
 @dataclass
@@ -86,11 +88,7 @@ class Sweep:
         return [trial for trial in self.trials.values() if trial.status == FAILED]
 
     def save(self) -> None:
-        """Replace the state file in one step, so that a crash never leaves half a file.
-
-        Raises:
-            GLSimError: If the folder cannot be written.
-        """
+        """Replace the state file in one step, so that a crash never leaves half a file."""
         path = self.folder / STATE_FILE
         content = dict(fingerprint=self.fingerprint, trials=[asdict(trial) for trial in self.trials.values()])
         try:
@@ -103,10 +101,7 @@ class Sweep:
 
 
 def parse_grid(words: Sequence[str]) -> dict[str, Any]:
-    """Read ``--grid``: words such as ``lr=0.1,0.01``, whose values are read as those of ``--cfg-options``.
-
-    Returns:
-        Values by dotted name; a list where there are several.
+    """Read words such as ``lr=0.1,0.01`` as ``--cfg-options`` would; several values of a field become a list.
 
     Raises:
         GLSimError: If a word has no value, a name comes twice, or brackets do not match.
@@ -128,16 +123,13 @@ def parse_grid(words: Sequence[str]) -> dict[str, Any]:
 
 
 def plan_sweep(cfg: Config, folder: str | Path, grid: Mapping[str, Any], seeds: Sequence[int]) -> Sweep:
-    """Combine settings and seeds; trials of an earlier call in the same folder keep their state.
+    """Combine settings and seeds; the trials of earlier grids in the same folder follow and keep their state.
 
     Args:
         cfg: Config of the trainings, without the settings of the grid.
         folder: Work directory of the sweep.
         grid: Values to try for each field: a list, or one value.
         seeds: Each setting is trained with all of them.
-
-    Returns:
-        The trials of this grid, followed by those of earlier grids.
 
     Raises:
         GLSimError: If a field is unknown, there is nothing to try, a value or seed comes twice, or the folder holds the
@@ -152,8 +144,8 @@ def plan_sweep(cfg: Config, folder: str | Path, grid: Mapping[str, Any], seeds: 
     if len({trial.key for trial in trials}) < len(trials):
         raise GLSimError('a value or a seed is in the grid twice; take it out')
     sweep = Sweep(Path(folder), _fingerprint(cfg))
-    earlier = read_sweep(folder)
-    if earlier is not None:
+    if Path(folder, STATE_FILE).exists():
+        earlier = read_sweep(folder)
         if earlier.fingerprint != sweep.fingerprint:
             raise GLSimError(
                 f'the sweep in {folder} is of another config or of other --cfg-options, so results could not be '
@@ -165,36 +157,23 @@ def plan_sweep(cfg: Config, folder: str | Path, grid: Mapping[str, Any], seeds: 
     return sweep
 
 
-def read_sweep(folder: str | Path) -> Sweep | None:
-    """Read the state of a sweep, None if there is none.
-
-    Raises:
-        GLSimError: If the file is damaged.
-    """
-    path = Path(folder) / STATE_FILE
-    if not path.exists():
-        return None
-    names = [item.name for item in fields(Trial)]
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-        trials = [Trial(**{name: entry[name] for name in names if name in entry}) for entry in content['trials']]
-        return Sweep(Path(folder), content['fingerprint'], {trial.name: trial for trial in trials})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise GLSimError(
-            f'{path} cannot be read ({one_line(error)}); delete it, or choose another --work-dir'
-        ) from error
-
-
-def existing_sweep(folder: str | Path) -> Sweep:
-    """Read the state of a sweep that must be there.
+def read_sweep(folder: str | Path) -> Sweep:
+    """Read the state of a sweep.
 
     Raises:
         GLSimError: If there is none, or its file is damaged.
     """
-    sweep = read_sweep(folder)
-    if sweep is None:
+    path, names = Path(folder, STATE_FILE), [item.name for item in fields(Trial)]
+    if not path.exists():
         raise GLSimError(f'there is no sweep in {folder}; run one there first, or give its --work-dir')
-    return sweep
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        trials = [Trial(**{name: entry[name] for name in names if name in entry}) for entry in content['trials']]
+        return Sweep(path.parent, content['fingerprint'], {trial.name: trial for trial in trials})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise GLSimError(
+            f'{path} cannot be read ({one_line(error)}); delete it, or choose another --work-dir'
+        ) from error
 
 
 def as_options(settings: Mapping[str, Any]) -> list[str]:
@@ -202,20 +181,16 @@ def as_options(settings: Mapping[str, Any]) -> list[str]:
     return [f'{name}={_as_option(value)}' for name, value in settings.items()]
 
 
-Command = Callable[[Trial, Path, bool], Sequence[str]]
-
-
 def training_command(tools: Path, config: str, options: Mapping[str, Any], gpus: int = 1) -> Command:
-    """Make the function that gives :func:`run_sweep` the command of each trial.
+    """Make the function from which :func:`run_sweep` gets the command of each trial.
+
+    It takes a trial, its folder, and whether to go on from the last checkpoint there.
 
     Args:
         tools: Folder of ``train.py`` and ``dist_train.sh``.
         config: Config file.
         options: Values of config fields that all trials share.
         gpus: Processes of each training.
-
-    Returns:
-        Called with a trial, its folder, and whether to go on from its last checkpoint.
     """
     start = [sys.executable, str(tools / 'train.py'), config]
     if gpus > 1:
@@ -235,7 +210,6 @@ def run_sweep(sweep: Sweep, command: Command, jobs: int = 1, retry_failed: bool 
     trainings; the next call continues them from their last checkpoints.
 
     Args:
-        sweep: What to run; changed and saved on the way.
         command: See :func:`training_command`.
         jobs: Trials at a time.
         retry_failed: Run failed trials again, from their last checkpoint if there is one.
@@ -247,123 +221,91 @@ def run_sweep(sweep: Sweep, command: Command, jobs: int = 1, retry_failed: bool 
     wanted = (PENDING, FAILED) if retry_failed else (PENDING,)
     waiting = [trial for trial in sweep.trials.values() if trial.status in wanted]
     MMLogger.get_current_instance().info('%d of %d trainings to run', len(waiting), len(sweep.trials))
-    runner = _Runner(sweep, command)
-    pool = ThreadPoolExecutor(max_workers=jobs)
-    try:
-        with _ended_by_signals():
-            for future in [pool.submit(runner.run, trial) for trial in waiting]:
-                future.result()
-    except KeyboardInterrupt as error:
-        runner.stop()
-        raise GLSimError('interrupted; run the same command again to go on from the last checkpoints') from error
-    except GLSimError:
-        runner.stop()  # no training may outlive the sweep
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-class _Runner:
-    """Starts processes, and stops them when the sweep is interrupted."""
-
-    def __init__(self, sweep: Sweep, command: Command) -> None:
-        self.sweep = sweep
-        self.command = command
-        self._lock = threading.Lock()
-        self._processes: set[subprocess.Popen] = set()
-        self._stopped = False
-
-    def run(self, trial: Trial) -> None:
-        """Run a trial to its end and note what became of it."""
-        folder, logger = self.sweep.folder / trial.name, MMLogger.get_current_instance()
-        process = self._start(trial, folder)
-        if process is None:
-            return
-        logger.info('%s %s', 'going on with' if '--resume' in trial.command else 'starting', trial.name)
-        code = process.wait()
-        with self._lock:
-            self._processes.discard(process)
-            if self._stopped:
-                return
-            log = folder / LOG_FILE
-            trial.status = FAILED if code else DONE
-            trial.message = f'exit code {code}: {_last_line(log)} (see {log})' if code else ''
-            self.sweep.save()
-        if code:
-            logger.error('%s failed, %s', trial.name, trial.message)
-
-    def stop(self) -> None:
-        """End all trainings; they may write what they have."""
-        with self._lock:
-            self._stopped = True
-            processes = list(self._processes)
-        for process in processes:
-            _signal(process, signal.SIGTERM)
-        for process in processes:
-            try:
-                process.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                _signal(process, signal.SIGKILL)
-
-    def _start(self, trial: Trial, folder: Path) -> subprocess.Popen | None:
-        with self._lock:
-            if self._stopped:
-                return None
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                log = (folder / LOG_FILE).open('ab')
-            except OSError as error:
-                raise GLSimError(f'{folder} cannot be written ({error.strerror}); check the folder') from error
-            trial.command = list(self.command(trial, folder, (folder / 'last_checkpoint').is_file()))
-            trial.status = PENDING
-            self.sweep.save()
-            try:
-                with log:
-                    process = subprocess.Popen(
-                        trial.command,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        env={'PYTHON': sys.executable, **os.environ},  # the scripts in tools/ take this interpreter
-                        start_new_session=True,  # Ctrl-C reaches the sweep alone, which then knows that nothing failed
-                    )
-            except OSError as error:
-                raise GLSimError(
-                    f'{trial.command[0]} cannot be run ({error.strerror}); check the installation'
-                ) from error
-            self._processes.add(process)
-            return process
+    running: dict[str, subprocess.Popen] = {}
+    with _noted_signals() as signals:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    trial = waiting.pop(0)
+                    running[trial.name] = _start(sweep, trial, command)
+                time.sleep(_POLL)
+                if signals:
+                    raise GLSimError('interrupted; run the same command again to go on from the last checkpoints')
+                for name in [name for name, process in running.items() if process.poll() is not None]:
+                    _note_end(sweep, sweep.trials[name], running.pop(name).returncode)
+        finally:
+            _stop(list(running.values()))  # no training may outlive the sweep
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end the block as Ctrl-C does; trainings would outlive the sweep otherwise."""
+def _noted_signals() -> Iterator[list[int]]:
+    """Collect Ctrl-C, SIGTERM and a closed terminal in a list, in place of an exception.
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
+    An exception could come between any two steps: when a training runs and is not yet known, or while trainings are
+    being stopped.
+    """
+    signals: list[int] = []
     main = threading.current_thread() is threading.main_thread()  # only there may handlers be set
-    wanted = [
-        number for number in (signal.SIGTERM, signal.SIGHUP) if main and signal.getsignal(number) != signal.SIG_IGN
-    ]
-    before = {number: signal.signal(number, interrupt) for number in wanted}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if main else ()
+    before = {number: signal.getsignal(number) for number in numbers}
+    noted = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     try:
-        yield
+        for number in noted:
+            signal.signal(number, lambda number, frame: signals.append(number))
+        yield signals
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in noted:
+            signal.signal(number, before[number])
 
 
-def _signal(process: subprocess.Popen, number: int) -> None:
-    """Signal a process and those that it started."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+def _start(sweep: Sweep, trial: Trial, command: Command) -> subprocess.Popen:
+    """Start a trial, or go on with it where it has a checkpoint; its output goes to a file."""
+    folder = sweep.folder / trial.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        log = (folder / LOG_FILE).open('ab')
+    except OSError as error:
+        raise GLSimError(f'{folder} cannot be written ({error.strerror}); check the folder') from error
+    resume = (folder / LAST_CHECKPOINT).is_file()
+    trial.command, trial.status = list(command(trial, folder, resume)), PENDING
+    sweep.save()
+    MMLogger.get_current_instance().info('%s %s', 'going on with' if resume else 'starting', trial.name)
+    try:
+        with log:
+            return subprocess.Popen(
+                trial.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={'PYTHON': sys.executable, **os.environ},  # the scripts in tools/ take this interpreter
+                start_new_session=True,  # Ctrl-C reaches the sweep alone, which then knows that nothing failed
+            )
+    except OSError as error:
+        raise GLSimError(f'{trial.command[0]} cannot be run ({error.strerror}); check the installation') from error
 
 
-def _last_line(path: Path) -> str:
-    """Last line of a log that is not empty; the sentence about a user's mistake is there."""
-    lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), 'no output')
+def _note_end(sweep: Sweep, trial: Trial, code: int) -> None:
+    """Save what became of a trial; the last line of its output has the sentence about a user's mistake."""
+    log = sweep.folder / trial.name / LOG_FILE
+    lines = [line.strip() for line in log.read_text(encoding='utf-8', errors='replace').splitlines() if line.strip()]
+    trial.status = FAILED if code else DONE
+    trial.message = f'exit code {code}: {lines[-1] if lines else "no output"} (see {log})' if code else ''
+    sweep.save()
+    if code:
+        MMLogger.get_current_instance().error('%s failed, %s', trial.name, trial.message)
+
+
+def _stop(processes: Sequence[subprocess.Popen]) -> None:
+    """End trainings and the processes that they started; they may write what they have."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _fingerprint(cfg: Config) -> str:

@@ -25,7 +25,7 @@ from glsim_mm.apis import (
     write_results,
 )
 from glsim_mm.apis.sweep_table import explain_values, is_lower_better, read_metric
-from glsim_mm.apis.sweep_trials import Trial, as_options, existing_sweep, parse_grid, read_sweep
+from glsim_mm.apis.sweep_trials import Trial, as_options, parse_grid, read_sweep
 from glsim_mm.errors import GLSimError
 
 CONFIG = Config(
@@ -99,16 +99,16 @@ def test_fields_in_another_order_are_the_same_settings(tmp_path):
 
 def test_state_tells_the_command(tmp_path):
     run_sweep(plan_sweep(CONFIG, tmp_path, {LR: [0.01]}, [3]), fake)
-    (trial,) = existing_sweep(tmp_path).trials.values()
+    (trial,) = read_sweep(tmp_path).trials.values()
     assert trial.command[-2:] == [f'{LR}=0.01', 'randomness.seed=3']
     content = json.loads((tmp_path / 'sweep.json').read_text())
     del content['trials'][0]['command']
     content['trials'][0]['job'] = '17'
     (tmp_path / 'sweep.json').write_text(json.dumps(content))
-    (trial,) = existing_sweep(tmp_path).trials.values()  # of an earlier version
+    (trial,) = read_sweep(tmp_path).trials.values()  # of an earlier version
     assert (trial.status, trial.command) == ('done', [])
     with pytest.raises(GLSimError, match='there is no sweep in'):
-        existing_sweep(tmp_path / 'nowhere')
+        read_sweep(tmp_path / 'nowhere')
 
 
 def test_failed_training_does_not_stop_the_others(tmp_path):
@@ -157,6 +157,30 @@ def test_terminated_sweep_goes_on_from_its_checkpoint(tmp_path):
     run_sweep(sweep, _without_sleep)
     assert runs(sweep, sleeping) == ['fresh', 'resumed']
     assert [trial.status for trial in sweep.trials.values()] == ['done', 'done']
+
+
+# Interrupts the sweep, and once more while it is being stopped.
+IMPATIENT = """
+import os, signal, sys, time
+def interrupt_again(*_):
+    os.kill(os.getppid(), signal.SIGINT)
+    sys.exit()
+signal.signal(signal.SIGTERM, interrupt_again)
+os.kill(os.getppid(), signal.SIGINT)
+time.sleep(300)
+"""
+
+
+def test_interrupting_twice_is_interrupting(tmp_path):
+    sweep = plan_sweep(CONFIG, tmp_path, {LR: [0.01, 0.03]}, [0])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs do not have
+    try:
+        with pytest.raises(GLSimError, match='interrupted'):
+            run_sweep(sweep, lambda trial, folder, resume: [sys.executable, '-c', IMPATIENT])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [trial.status for trial in read_sweep(tmp_path).trials.values()] == ['pending', 'pending']
 
 
 def _without_sleep(trial, folder, resume):
