@@ -151,9 +151,9 @@ def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def official_settings(model: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The authors' command line for a model of this project, given by its config and under their names.
+    """The authors' command line for a model of this project, as far as it concerns the model.
 
-    Only what concerns the model is in it: attributes of their ``argparse.Namespace``.
+    ``model`` comes from its config, the tensors have the authors' names; returns attributes of ``argparse.Namespace``.
     """
     backbone, neck, head = (model.get(part) or {} for part in ('backbone', 'neck', 'head'))
     _check_exportable(backbone, neck, head)

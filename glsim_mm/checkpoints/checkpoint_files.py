@@ -282,7 +282,7 @@ def _is_torchscript(file: Path) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             return any(name.endswith('/constants.pkl') for name in archive.namelist())
-    except (zipfile.BadZipFile, ValueError):
+    except _UNREADABLE:
         return False
 
 

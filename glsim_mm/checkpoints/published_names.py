@@ -130,9 +130,10 @@ def read_google_npz(tensors: Mapping[str, Tensor]) -> Renamed:
     """
     if 'conv_root/kernel' in tensors:
         raise GLSimError('the weights have a ResNet stem (conv_root/kernel); get the file of a plain ViT')
-    renamed, left_out = rename(_unstack(tensors), _GOOGLE)
+    renamed, unknown = rename(_unstack(tensors), _GOOGLE)
+    left_out = dict.fromkeys(name if name in tensors else re.sub(r'block_\d+/', 'block/', name) for name in unknown)
     arranged = {re.sub(r'\.(kernel|scale)$', '.weight', name): _arrange(name, renamed[name]) for name in renamed}
-    return Renamed(fuse(arranged, ('query', 'key', 'value'), 'qkv'), left_out)
+    return Renamed(fuse(arranged, ('query', 'key', 'value'), 'qkv'), list(left_out))
 
 
 def read_clip(tensors: Mapping[str, Tensor]) -> Renamed:

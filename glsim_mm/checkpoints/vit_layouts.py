@@ -18,7 +18,7 @@ from .published_names import (
     read_hf_vit,
     read_timm,
 )
-from .vit_names import Renamed, from_mmpretrain, rename_one
+from .vit_names import Renamed, from_mmpretrain, rename
 from .vit_weights import VitWeights, check_blocks, naming
 
 # Names of a linear classifier on the CLS token, which stand outside the encoder's prefix.
@@ -104,24 +104,17 @@ def read_vit(tensors: Mapping[str, Tensor], source: str, layout: str | None = No
         raise GLSimError(f'{source} does not hold a ViT in {wanted} (its first names are {some}); {hint}')
     reader, prefix = found
     inside = {key[len(prefix) :]: tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-    outside = {key: tensor for key, tensor in tensors.items() if not key.startswith(prefix)}
     with naming(source):
         encoder, left_out = reader.read(inside)
         check_blocks(encoder)
-    others = [*(prefix + key for key in left_out), *outside]
-    head = _linear_head({key: tensors[key] for key in others}, encoder)
-    kept = {key for key in others if rename_one(key, _HEADS) in head}
-    return VitWeights({**encoder, **head}, reader.kind, [key for key in others if key not in kept])
-
-
-def _linear_head(others: Mapping[str, Tensor], encoder: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The classifier on the CLS token alone, if there is one: no aggregator's, and as wide as the encoder."""
-    head = {rename_one(name, _HEADS): tensor for name, tensor in others.items()}
-    weight = head.get('head.weight')
+    others = {prefix + key: inside[key] for key in left_out}
+    others.update({key: tensor for key, tensor in tensors.items() if not key.startswith(prefix)})
+    head, rest = rename(others, _HEADS)
+    # The classifier on the CLS token alone is no aggregator's, and as wide as the encoder.
     width = encoder['patch_embed.proj.weight'].shape[0]
-    if weight is None or weight.shape[-1] != width or 'head.norm.weight' in others:
-        return {}
-    return {name: head[name] for name in ('head.weight', 'head.bias') if name in head}
+    if 'head.weight' not in head or head['head.weight'].shape[-1] != width or 'head.norm.weight' in others:
+        head, rest = {}, list(others)
+    return VitWeights({**encoder, **head}, reader.kind, rest)
 
 
 def _prefixes(names: Mapping[str, Tensor], markers: tuple[str, ...]) -> list[str]:

@@ -50,18 +50,15 @@ def rename(tensors: Mapping[str, Tensor], rules: Rules) -> Renamed:
     >>> rename({'conv1.weight': w, 'proj': p}, [(r'conv1\\.(\\w+)', r'patch_embed.proj.\\1')])
     Renamed(tensors={'patch_embed.proj.weight': tensor(...)}, left_out=['proj'])
     """
-    names = {name: rename_one(name, rules) for name in tensors}
-    renamed = {new: tensors[name] for name, new in names.items() if new is not None}
-    return Renamed(renamed, [name for name, new in names.items() if new is None])
-
-
-def rename_one(name: str, rules: Rules) -> str | None:
-    """New name of one tensor, None if no rule matches it."""
-    for pattern, replacement in rules:
-        match = re.fullmatch(pattern, name)
-        if match:
-            return match.expand(replacement)
-    return None
+    result = Renamed({}, [])
+    for name, tensor in tensors.items():
+        matches = ((re.fullmatch(pattern, name), new) for pattern, new in rules)
+        new_name = next((match.expand(new) for match, new in matches if match), None)
+        if new_name is None:
+            result.left_out.append(name)
+        else:
+            result.tensors[new_name] = tensor
+    return result
 
 
 def pair_rules(pairs: Iterable[tuple[str, str]]) -> Rules:

@@ -159,14 +159,12 @@ def _hf_common(state, result, prefix, names):
 def hf_dinov3(state):
     """transformers' DINOv3ViTModel, whose keys have no bias."""
     result = {'embeddings.mask_token': torch.zeros(1, 1, 4)}
-    gated = 'blocks.0.mlp.fc1_g.weight' in state
     mlp = {
         'mlp.fc1_g': 'mlp.gate_proj',
         'mlp.fc1_x': 'mlp.up_proj',
         'mlp.fc1': 'mlp.up_proj',
         'mlp.fc2': 'mlp.down_proj',
     }
-    assert gated == ('blocks.0.mlp.fc1.weight' not in state)
     for name, tensor in state.items():
         i, rest = _block(name)
         stem, _, part = rest.rpartition('.')
@@ -230,8 +228,7 @@ def hf_clip(state):
     }
     prefix = 'vision_model.'
     result[f'{prefix}embeddings.position_ids'] = torch.zeros(1, 3, dtype=torch.long)
-    names = {'norm1': 'layer_norm1', 'norm2': 'layer_norm2', 'attn.proj': 'self_attn.out_proj', 'mlp.fc1': 'mlp.fc1'}
-    names['mlp.fc2'] = 'mlp.fc2'
+    names = {'norm1': 'layer_norm1', 'norm2': 'layer_norm2', 'attn.proj': 'self_attn.out_proj'}
     for name, tensor in state.items():
         i, rest = _block(name)
         stem, _, part = rest.rpartition('.')
@@ -240,7 +237,7 @@ def hf_clip(state):
             for which, chunk in zip('qkv', tensor.chunk(3)):
                 result[f'{layer}self_attn.{which}_proj.{part}'] = chunk
         elif i is not None:
-            result[f'{layer}{names[stem]}.{part}'] = tensor
+            result[f'{layer}{names.get(stem, stem)}.{part}'] = tensor
         elif name == 'cls_token':
             result[f'{prefix}embeddings.class_embedding'] = tensor[0, 0]
         elif name == 'pos_embed':
@@ -248,17 +245,10 @@ def hf_clip(state):
         elif stem == 'patch_embed.proj':
             result[f'{prefix}embeddings.patch_embedding.{part}'] = tensor
         else:
-            result[
-                f'{prefix}{ {"norm_pre": "pre_layrnorm", "norm": "post_layernorm"}[stem] }.{part}'.replace(' ', '')
-            ] = tensor
+            result[f'{prefix}{"pre_layrnorm" if stem == "norm_pre" else "post_layernorm"}.{part}'] = tensor
     return result
 
 
 def open_clip_timm(state):
     """open_clip with a tower of timm."""
     return {f'visual.trunk.{name}': tensor for name, tensor in state.items()}
-
-
-def mmpretrain(model):
-    """The state dict of an mmpretrain classifier around a backbone."""
-    return {f'backbone.{name}': tensor for name, tensor in model.state_dict().items()}

@@ -57,15 +57,9 @@ def test_init_cfg_with_a_scheme(tmp_path, kind, write, layout, name):
 def test_plain_vit_of_mmpretrain_takes_them_too(tmp_path):
     model = build_timm('vit')
     path = save(tmp_path, 'a.safetensors', model.state_dict())
-    backbone = MODELS.build(
-        dict(
-            type='mmpretrain.VisionTransformer',
-            arch=TINY,
-            img_size=32,
-            patch_size=8,
-            init_cfg=dict(type='Pretrained', checkpoint=f'timm://{path}', prefix='backbone.'),
-        )
-    )
+    init_cfg = dict(type='Pretrained', checkpoint=f'timm://{path}', prefix='backbone.')
+    config = dict(type='mmpretrain.VisionTransformer', arch=TINY, img_size=32, patch_size=8)
+    backbone = MODELS.build(dict(config, init_cfg=init_cfg))
     backbone.init_weights()
     assert torch.equal(backbone.layers[1].attn.qkv.weight, model.blocks[1].attn.qkv.weight)
 
@@ -85,8 +79,7 @@ def test_authors_checkpoint_gives_the_golden_logits(shared_root):
     model.load_state_dict(checkpoint['state_dict'], strict=True)
     arrays = load_golden(shared_root / 'golden', 'cos_64px_p16_top2_agg2').arrays
     assert (model(arrays['images'], mode='tensor') - arrays['logits']).abs().max() <= 1e-4
-    whole = official_config(read_address(address).settings, _inside(address))
-    loaded = load_model(Config(whole), address, 'cpu')
+    loaded = load_model(Config(official_config(*_official(shared_root))), address, 'cpu')
     assert torch.equal(loaded(arrays['images'], mode='tensor'), model(arrays['images'], mode='tensor'))
 
 
@@ -98,10 +91,6 @@ def test_encoder_of_the_authors_checkpoint(shared_root):
     backbone.init_weights()
     arrays = load_golden(shared_root / 'golden', 'cos_64px_p16_top2_agg2').arrays
     assert (backbone(arrays['images'])[-1] - arrays['encoder_tokens']).abs().max() <= 1e-4
-
-
-def _inside(address):
-    return {name.removeprefix('model.'): tensor for name, tensor in read_address(address).tensors.items()}
 
 
 def _official(shared_root):

@@ -188,10 +188,10 @@ def test_converted_file_trains_through_init_cfg(tmp_path):
     path = convert_file(save(tmp_path, 'a.npz', writers.google_npz(model.state_dict())), tmp_path / 'out.pth').file
     arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=128)
     init_cfg = dict(type='Pretrained', checkpoint=str(path), prefix='backbone.')
-    backbone = MODELS.build(dict(type='mmpretrain.GLSimViT', arch=arch, img_size=32, patch_size=8, init_cfg=init_cfg))
+    config = dict(type='mmpretrain.GLSimViT', arch=arch, img_size=32, patch_size=8)
+    backbone, other = MODELS.build(dict(config, init_cfg=init_cfg)), MODELS.build(config)
     backbone.init_weights()
     assert torch.equal(backbone.layers[1].attn.proj.weight, model.blocks[1].attn.proj.weight)
-    other = MODELS.build(dict(type='mmpretrain.GLSimViT', arch=arch, img_size=32, patch_size=8))
     load_glsim_vit(other, str(path))
     assert torch.equal(other.pos_embed, backbone.pos_embed)
 

@@ -11,9 +11,11 @@ from mmpretrain.registry import MODELS
 from safetensors.torch import save_file
 from tiny_models import NAMES, build_timm, pictures
 
+from glsim_mm.checkpoints.addresses import read_backbone
 from glsim_mm.checkpoints.backbone_loading import load_glsim_vit, load_timm_vit
 from glsim_mm.checkpoints.inspection import backbone_config
 from glsim_mm.checkpoints.vit_layouts import LAYOUTS, find_layout, read_vit
+from glsim_mm.checkpoints.vit_names import to_mmpretrain
 from glsim_mm.checkpoints.vit_weights import describe, resize_position_embedding
 from glsim_mm.errors import GLSimError
 
@@ -70,7 +72,7 @@ ONLY_TIMM = [
 def test_glsim_vit_computes_what_timm_computes(tmp_path, kind, write, layout, name):
     model = build_timm(kind)
     path = save(tmp_path, name, write(model.state_dict()))
-    weights = read_vit(_tensors(path), path)
+    weights = read_backbone(path)
     assert weights.layout == layout
     config = backbone_config(describe(weights.tensors), weights.layout)
     config['arch']['num_heads'] = 2
@@ -89,7 +91,7 @@ def test_glsim_vit_computes_what_timm_computes(tmp_path, kind, write, layout, na
 def test_timm_computes_the_same_with_weights_that_come_back(tmp_path, kind, write, layout, name):
     model = build_timm(kind)
     path = save(tmp_path, name, write(model.state_dict()))
-    assert read_vit(_tensors(path), path).layout == layout
+    assert read_backbone(path).layout == layout
     other = build_timm(kind)
     for parameter in other.parameters():
         parameter.zero_()
@@ -147,7 +149,7 @@ def test_classifier_is_kept_where_it_reads_the_cls_token():
         writers.hf_vit(state, head),
         {name: torch.from_numpy(np.array(array)) for name, array in writers.google_npz(state, head).items()},
         {
-            **{f'backbone.{k}': v for k, v in _mmpretrain(state).items()},
+            **{f'backbone.{k}': v for k, v in to_mmpretrain(state).tensors.items()},
             'head.fc.weight': head[0],
             'head.fc.bias': head[1],
         },
@@ -163,6 +165,12 @@ def test_classifier_of_other_features_is_left_out():
     wide = writers.hf_vit(state, (torch.zeros(3, 64), torch.zeros(3)))
     assert 'head.weight' not in read_vit(wide, 'file').tensors
     assert 'classifier.weight' in read_vit(wide, 'file').left_out
+
+
+def test_stacked_array_of_no_encoder_is_left_out():
+    arrays = writers.big_vision_npz(build_timm('vit').state_dict())
+    arrays['params/Transformer/encoderblock/drop_path/rate'] = np.zeros(2, np.float32)
+    assert read_vit(_flat(arrays), 'file').left_out == ['params/Transformer/encoderblock/drop_path/rate']
 
 
 def test_text_tower_is_left_out():
@@ -211,22 +219,10 @@ def test_names_of_layouts_and_models_are_consistent():
     assert {case[0] for case in [*CASES, *ONLY_TIMM]} == set(NAMES)
 
 
-def _tensors(path):
-    from glsim_mm.checkpoints.checkpoint_files import read_checkpoint
-
-    return read_checkpoint(path).tensors
-
-
 def _flat(content):
     while any(isinstance(value, dict) for value in content.values()):
         content = next(value for value in content.values() if isinstance(value, dict))
     return {name: torch.as_tensor(np.array(value)) for name, value in content.items()}
-
-
-def _mmpretrain(state):
-    from glsim_mm.checkpoints.vit_names import to_mmpretrain
-
-    return to_mmpretrain(state).tensors
 
 
 @torch.no_grad()
@@ -266,15 +262,10 @@ def test_real_vit_s14(shared_root):
     path = str(shared_root / 'weights' / 'vit_small_patch14_saliency_timm_fp16.safetensors')
     model = timm.create_model('vit_small_patch14_dinov2', num_classes=0, dynamic_img_size=True).eval()
     load_timm_vit(model, path)
-    backbone = MODELS.build(
-        dict(
-            type='mmpretrain.GLSimViT',
-            arch='vit-small',
-            img_size=518,
-            patch_size=14,
-            layer_scale_init_value=1e-5,
-        )
-    ).eval()
+    config = dict(
+        type='mmpretrain.GLSimViT', arch='vit-small', img_size=518, patch_size=14, layer_scale_init_value=1e-5
+    )
+    backbone = MODELS.build(config).eval()
     report = load_glsim_vit(backbone, path)
     assert len(report.loaded) == 174
     assert {parameter.dtype for parameter in backbone.parameters()} == {torch.float32}
