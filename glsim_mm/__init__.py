@@ -28,7 +28,7 @@ def __getattr__(name: str) -> ModuleType:
 
 def _extend_mmpretrain() -> None:
     """Let mmpretrain's registries find our modules, and mmengine read checkpoints safely and in our layouts."""
-    from . import registering  # needs mmengine, which is loaded by now
+    from . import registering  # imports mmengine and mmpretrain, which light tools do without; here they are loaded
 
     registering.extend_mmpretrain()
 

@@ -37,14 +37,14 @@ from ..visualization import (
 )
 from ..visualization.from_sample import to_rgb_image
 from .model import load_model
-from .predictions import annotated_box, build_split, class_names, image_name, predict_some, read_some
+from .predictions import annotated_box, build_split, class_names, image_name, predict_at, read_at, spread
 
 SHEET = 'contact_sheet.png'
 PANELS = 'panels'
 SHEET_LIMIT = 60
 
 
-@dataclass
+@dataclass(frozen=True)
 class PictureOptions:
     """What is drawn of a data set, and how.
 
@@ -90,7 +90,7 @@ def draw_test_set(
     cfg: Config,
     checkpoint: str,
     out_dir: str | Path,
-    options: PictureOptions | None = None,
+    options: PictureOptions = PictureOptions(),
     html: str | Path | None = None,
 ) -> WrittenPictures:
     """Draw predictions on a data set: a PNG file for each image, one of all of them, and a report.
@@ -101,21 +101,23 @@ def draw_test_set(
         out_dir: Folder; the panels lie in ``panels/`` at the paths of their images below the data root, beside it
             ``contact_sheet.png``, which holds the first 60.
         options: What is drawn, and how.
-        html: File for the report. Defaults to None, no report.
+        html: File for a report.
 
     Raises:
         GLSimError: If the checkpoint, the data or a folder cannot be used.
     """
-    options = options or PictureOptions()
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
         dataset = build_split(cfg, options.split)
         model = load_model(cfg, checkpoint)
-        predictions = [prediction for _, prediction in predict_some(model, dataset, options.num_images)]
+        predictions = [prediction for _, prediction in predict_at(model, dataset, spread(dataset, options.num_images))]
     if not predictions:
         raise GLSimError(f'no image of the {options.split} set could be read; check its files')
     if options.only_mistakes and all(prediction.truth is None for prediction in predictions):
         raise GLSimError('the data set has no labels, so mistakes are not known; leave out --only-mistakes')
-    written = _write_panels(_choose(predictions, options), dataset, Path(out_dir), options)
+    chosen = sort_predictions(predictions) if options.mistakes_first or options.only_mistakes else predictions
+    if options.only_mistakes:
+        chosen = [prediction for prediction in chosen if prediction.is_right is False]
+    written = _write_panels(chosen, dataset, Path(out_dir), options)
     if html is not None:
         settings = report_settings(
             cfg,
@@ -131,14 +133,6 @@ def draw_test_set(
     return written
 
 
-def _choose(predictions: Sequence[Prediction], options: PictureOptions) -> list[Prediction]:
-    """What is drawn, in order."""
-    if not options.mistakes_first and not options.only_mistakes:
-        return list(predictions)
-    ordered = sort_predictions(predictions)
-    return [prediction for prediction in ordered if not options.only_mistakes or prediction.is_right is False]
-
-
 def with_relative_paths(predictions: Sequence[Prediction], dataset: BaseDataset) -> list[Prediction]:
     """Predictions with paths below the data root, as a report shows them."""
     return [
@@ -148,11 +142,7 @@ def with_relative_paths(predictions: Sequence[Prediction], dataset: BaseDataset)
 
 
 def write_file(path: Path, content: bytes) -> Path:
-    """Write a file and the folders above it.
-
-    Raises:
-        GLSimError: If it cannot be written.
-    """
+    """Write a file and the folders above it; a :class:`GLSimError` if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -174,13 +164,11 @@ def _write_panels(
     """A panel for each prediction and a sheet of the first of them."""
     if not chosen:
         return WrittenPictures()
+    look = options.side, options.colormap, options.scaling
     paths = [folder / PANELS / f'{name}.png' for name in _distinct_names(chosen, dataset)]
     for prediction, path in zip(chosen, paths):
-        write_picture(path, draw_panel(prediction, options.side, options.colormap, options.scaling))
-    on_sheet = [
-        draw_panel(prediction, options.side, options.colormap, options.scaling, legend=False)
-        for prediction in chosen[:SHEET_LIMIT]
-    ]
+        write_picture(path, draw_panel(prediction, *look))
+    on_sheet = [draw_panel(prediction, *look, legend=False) for prediction in chosen[:SHEET_LIMIT]]
     has_map = any(prediction.similarity_map is not None for prediction in chosen)
     has_annotations = any(prediction.annotated_box is not None for prediction in chosen)
     colors = options.colormap if has_map else None
@@ -213,7 +201,7 @@ OWN = 'own'  # the selector that the model was trained with
 
 
 def compare_selectors(
-    cfg: Config, checkpoint: str, selectors: Sequence[str], options: PictureOptions | None = None
+    cfg: Config, checkpoint: str, selectors: Sequence[str], options: PictureOptions = PictureOptions()
 ) -> Iterator[ComparedImage]:
     """Select regions in images of a data set by several selectors; the encoder runs once per image.
 
@@ -225,7 +213,7 @@ def compare_selectors(
         checkpoint: Path or URL of the weights.
         selectors: Keys of :data:`glsim_mm.selectors.SELECTORS`, or ``'own'`` for the model's own selector, with its
             weights if it learns.
-        options: Which images. Defaults to those of the class.
+        options: Which images.
 
     Yields:
         What to draw; see :func:`glsim_mm.visualization.draw_selector_grid`.
@@ -233,7 +221,6 @@ def compare_selectors(
     Raises:
         GLSimError: If a selector is unknown or lacks what it needs, or checkpoint or data cannot be used.
     """
-    options = options or PictureOptions()
     check_selectors(selectors, [*SELECTORS, OWN])
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
         dataset = build_split(cfg, options.split)
@@ -244,14 +231,17 @@ def compare_selectors(
 
 
 def draw_selectors(
-    cfg: Config, checkpoint: str, selectors: Sequence[str], out_dir: str | Path, options: PictureOptions | None = None
+    cfg: Config,
+    checkpoint: str,
+    selectors: Sequence[str],
+    out_dir: str | Path,
+    options: PictureOptions = PictureOptions(),
 ) -> Path:
     """Draw what :func:`compare_selectors` finds into ``selectors.png`` in a folder.
 
     Raises:
         GLSimError: See :func:`compare_selectors`; or if no image can be read or the picture cannot be written.
     """
-    options = options or PictureOptions()
     rows = list(compare_selectors(cfg, checkpoint, selectors, options))
     if not rows:
         raise GLSimError(f'no image of the {options.split} set could be read; check its files')
@@ -260,11 +250,7 @@ def draw_selectors(
 
 
 def build_selectors(model: nn.Module, names: Sequence[str]) -> dict[str, RegionSelector]:
-    """Selectors by name, each once, that make boxes as a model's own selector does; see :func:`compare_selectors`.
-
-    Raises:
-        GLSimError: If the model has no selector.
-    """
+    """Selectors by name, each once, that make boxes as a model's own selector does; see :func:`compare_selectors`."""
     if not isinstance(model, GLSimClassifier):
         raise GLSimError(
             f'{type(model).__name__} selects no regions, so there is nothing to compare; choose a config with a '
@@ -303,7 +289,7 @@ def _compare(
     model: nn.Module, necks: dict[str, RegionSelector], dataset: BaseDataset, num_images: int
 ) -> Iterator[ComparedImage]:
     classes = class_names(dataset)
-    for index, results, packed in read_some(dataset, num_images):
+    for index, results, packed in read_at(dataset, spread(dataset, num_images)):
         images = model.data_preprocessor(pseudo_collate([packed]))['inputs']
         box = annotated_box(results)
         boxes = None if box is None else torch.as_tensor(box, device=images.device)[None]

@@ -24,7 +24,7 @@ from ..visualization.from_sample import prediction_from_sample
 from .config_errors import explain_config_errors
 from .model import load_model
 from .options import load_config
-from .photo_pipeline import TestPipeline, find_test_steps, type_name
+from .photo_pipeline import TestPipeline, type_name
 
 _SHARED_FIELDS = ('top_o', 'box_end', 'crop_size', 'num_regions', 'region_method')
 
@@ -126,8 +126,9 @@ class GLSimInferencer(ImageClassificationInferencer):
         writer = _PanelWriter(show_dir, show, wait_time) if show or show_dir is not None else None
         try:
             with ProgressBar(total, 'Inference', progress) as bar:
+                has_regions = isinstance(self.model, GLSimClassifier)
                 for item, image, sample in predict_images(
-                    items, self.pipeline, self._predict, batch_size, torch.stack, self._has_regions
+                    items, self.pipeline, self._predict, batch_size, torch.stack, has_regions
                 ):
                     if writer is not None and sample is not None:
                         sample.set_metainfo({'img_path': item.path or None})
@@ -142,12 +143,8 @@ class GLSimInferencer(ImageClassificationInferencer):
             if writer is not None:
                 writer.close()
 
-    @property
-    def _has_regions(self) -> bool:
-        return isinstance(self.model, GLSimClassifier)
-
     def _init_pipeline(self, cfg: Config) -> TestPipeline:
-        return TestPipeline(find_test_steps(cfg), cfg.get('default_scope') or 'mmpretrain')
+        return TestPipeline(cfg)
 
     def _predict(self, inputs: torch.Tensor) -> list[DataSample]:
         return self.forward(dict(inputs=inputs))

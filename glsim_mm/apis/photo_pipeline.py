@@ -16,8 +16,6 @@ from torch import Tensor
 from ..errors import GLSimError
 
 _LOADERS = ('LoadImage', 'LoadImageFromFile')
-_PACKERS = ('PackInputs',)
-_DATALOADERS = ('test_dataloader', 'val_dataloader')
 _MAX_SHAPES = 65_536
 # What transforms raise on an image of float32, for example those that go through Pillow.
 _TRANSFORM_ERRORS = (TypeError, ValueError, AssertionError, KeyError, cv2.error)
@@ -28,37 +26,29 @@ Step = Mapping[str, Any]
 
 
 class TestPipeline:
-    """Prepares photos as a model is tested; images come decoded, so steps that load files are left out.
+    """Prepares photos as the model of a config is tested; they come decoded, so steps that load files are left out.
 
     ::
 
-        pipeline = TestPipeline(find_test_steps(cfg))
+        pipeline = TestPipeline(cfg)
         inputs = pipeline(photo)  # (3, h, w) of a photo (H, W, 3) uint8 BGR
         box_in_photo = map_box(pipeline.to_photo(photo.shape[:2]), box, photo.shape[:2])
 
-    Args:
-        steps: Configs of the transforms.
-        scope: Where their names are looked up.
+    Raises:
+        GLSimError: If the config has no test pipeline.
     """
 
     __test__ = False  # pytest would collect it by its name
 
-    def __init__(self, steps: Sequence[Step], scope: str = 'mmpretrain') -> None:
-        self.steps = [dict(step) for step in steps if not type_name(step).endswith(_LOADERS)]
-        with DefaultScope.overwrite_default_scope(scope):
+    def __init__(self, cfg: Config) -> None:
+        self.steps = [dict(step) for step in find_test_steps(cfg) if not type_name(step).endswith(_LOADERS)]
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
             self._compose = Compose([TRANSFORMS.build(dict(step)) for step in self.steps])
-        self._moving = [step for step in self._compose.transforms if not type(step).__name__.endswith(_PACKERS)]
+        self._moving = [step for step in self._compose.transforms if not type(step).__name__.endswith('PackInputs')]
         self._matrices: dict[tuple[int, int], np.ndarray | None] = {}
 
     def __call__(self, pixels: np.ndarray) -> Tensor:
-        """Network input of a photo.
-
-        Args:
-            pixels: (H, W, 3) uint8 BGR.
-
-        Returns:
-            (3, h, w), not normalised yet.
-        """
+        """Network input of a photo, (3, h, w), not normalised yet, of its pixels (H, W, 3) uint8 BGR."""
         shape = pixels.shape[:2]
         return self._compose(dict(img=pixels, img_shape=shape, ori_shape=shape))['inputs']
 
@@ -72,15 +62,12 @@ class TestPipeline:
 
 
 def find_test_steps(cfg: Config) -> list[Step]:
-    """Configs of the transforms with which a config tests.
-
-    Args:
-        cfg: With ``test_dataloader`` or ``val_dataloader``, or the name ``test_pipeline``.
+    """Configs of the transforms of a config's ``test_dataloader``, ``val_dataloader`` or ``test_pipeline``.
 
     Raises:
         GLSimError: If there are none.
     """
-    for name in _DATALOADERS:
+    for name in ('test_dataloader', 'val_dataloader'):
         steps = _find_pipeline((cfg.get(name) or {}).get('dataset'))
         if steps:
             return list(steps)

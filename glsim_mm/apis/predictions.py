@@ -38,44 +38,29 @@ def build_split(cfg: Config, split: str = 'test') -> BaseDataset:
         return Runner.build_dataloader(loader).dataset
 
 
-def predict_some(model: nn.Module, dataset: BaseDataset, num_images: int) -> Iterator[tuple[int, Prediction]]:
-    """Predictions on images spread evenly over a data set, see :func:`predict_at`; on all for 0."""
-    yield from predict_at(model, dataset, _spread(dataset, num_images))
-
-
 def predict_at(model: nn.Module, dataset: BaseDataset, positions: Iterable[int]) -> Iterator[tuple[int, Prediction]]:
-    """Predictions on chosen images; an unreadable one is left out.
+    """Position and prediction of some images of a data set; an unreadable one is left out.
 
     Args:
         model: Classifier of mmpretrain with its data preprocessor.
-        dataset: Whose pipeline ends with ``PackInputs``.
-        positions: Which images of it.
-
-    Yields:
-        Position in the data set, and what to draw.
+        dataset: Its pipeline ends with ``PackInputs``.
+        positions: Which images.
     """
-    for position, results, packed in _read_at(dataset, positions):
+    for position, results, packed in read_at(dataset, positions):
         with torch.no_grad():
             sample = model.test_step(pseudo_collate([packed]))[0]
         prediction = prediction_from_sample(packed['inputs'], sample, class_names(dataset))
         yield position, replace(prediction, annotated_box=annotated_box(results), path=results.get('img_path'))
 
 
-def read_some(dataset: BaseDataset, num_images: int) -> Iterator[tuple[int, dict, dict]]:
-    """Images spread evenly over a data set, those that can be read; all for 0.
-
-    Yields:
-        Position, and the sample before and after packing, which leaves boxes out.
-    """
-    yield from _read_at(dataset, _spread(dataset, num_images))
-
-
-def _spread(dataset: BaseDataset, num_images: int) -> list[int]:
+def spread(dataset: BaseDataset, num_images: int) -> list[int]:
+    """Positions spread evenly over a data set; all of them for 0."""
     number = min(num_images, len(dataset)) or len(dataset)
     return np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist()
 
 
-def _read_at(dataset: BaseDataset, positions: Iterable[int]) -> Iterator[tuple[int, dict, dict]]:
+def read_at(dataset: BaseDataset, positions: Iterable[int]) -> Iterator[tuple[int, dict, dict]]:
+    """Position and sample of the images that can be read, before and after packing, which leaves boxes out."""
     *steps, pack = dataset.pipeline.transforms
     for position in positions:
         results = Compose(steps)(dataset.get_data_info(position))

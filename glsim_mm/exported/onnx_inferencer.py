@@ -103,25 +103,15 @@ class ExportedInferencer:
     ) -> Iterator[dict[str, Any]]:
         """Results one by one while images are read; at most one batch of them is held in memory.
 
-        Args:
-            inputs: Paths, addresses, folders, glob patterns, arrays (BGR), Pillow images, files' bytes, or any iterable
-                of these, see :func:`glsim_mm.images.photos.find_images`.
-            batch_size: Images per pass.
-            top_k: How many of the likeliest classes to list.
-
-        Yields:
-            One per image, in order, with the fields of :class:`glsim_mm.apis.GLSimInferencer`.
-
-        Raises:
-            GLSimError: If a path does not exist, a folder or pattern holds no image, or an array is no image.
+        Inputs, results and errors are those of :meth:`glsim_mm.apis.GLSimInferencer.iterate`.
         """
         if batch_size < 1 or top_k < 1:
             raise GLSimError(f'batch_size and top_k must be 1 or more, got {batch_size} and {top_k}')
         has_regions = 'selected_boxes' in self.info.outputs
-        images = predict_images(
-            find_images(inputs), self._pipeline, self._predict, batch_size, with_geometry=has_regions
-        )
-        for item, image, outputs in images:
+        items = find_images(inputs)
+        for item, image, outputs in predict_images(
+            items, self._pipeline, self._predict, batch_size, with_geometry=has_regions
+        ):
             outputs = outputs or {}  # of a photo that cannot be used
             scores = softmax(outputs['logits']) if outputs else None
             regions = outputs.get('selected_boxes'), outputs.get('similarity_map')

@@ -3,13 +3,13 @@
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import GLSimError
+from ..errors import GLSimError, one_line
 
 METADATA_KEY = 'glsim_mm'
 FORMAT_VERSION = 1
@@ -45,19 +45,12 @@ class ExportedInfo:
     is_quantized: bool = False
 
     def to_json(self) -> str:
-        """As text."""
+        """The text that :meth:`from_json` reads."""
         return json.dumps(dict(asdict(self), format_version=FORMAT_VERSION), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | None, path: str) -> 'ExportedInfo':
-        """Read what :meth:`to_json` wrote.
-
-        Args:
-            text: What the file has under :data:`METADATA_KEY`.
-            path: The file, for messages.
-
-        Returns:
-            As written.
+        """Read what :meth:`to_json` wrote into the file at ``path`` under :data:`METADATA_KEY`.
 
         Raises:
             GLSimError: If there is none, or it is of another version.
@@ -79,7 +72,7 @@ class ExportedInfo:
         except TypeError as error:
             raise GLSimError(f'{path} is damaged ({error}): export the model again') from error
         height, width = info.image_size
-        return cls(**dict(info.__dict__, image_size=(int(height), int(width))))
+        return replace(info, image_size=(int(height), int(width)))
 
 
 class ExportedModel:
@@ -152,7 +145,7 @@ def _open_onnxruntime(path: str, device: str | None, threads: int | None) -> tup
     try:
         session = onnxruntime.InferenceSession(path, options, providers=[name for name in wanted if name in available])
     except _errors_of(onnxruntime) as error:
-        raise GLSimError(f'{path} cannot be opened ({_first_line(error)}): export the model again') from error
+        raise GLSimError(f'{path} cannot be opened ({one_line(error, 200)}): export the model again') from error
     metadata = session.get_modelmeta().custom_metadata_map
     names = [output.name for output in session.get_outputs()]
     source = session.get_inputs()[0].name
@@ -174,7 +167,7 @@ def _open_openvino(path: str, device: str | None, threads: int | None) -> tuple[
         model = core.read_model(path)
         compiled = core.compile_model(model, (device or 'cpu').upper(), options)
     except RuntimeError as error:
-        raise GLSimError(f'{path} cannot be opened ({_first_line(error)}): export the model again') from error
+        raise GLSimError(f'{path} cannot be opened ({one_line(error, 200)}): export the model again') from error
     names = [output.get_any_name() for output in compiled.outputs]
     section = model.get_rt_info(['framework', METADATA_KEY]) if model.has_rt_info(['framework', METADATA_KEY]) else None
     info = ExportedInfo.from_json(None if section is None else str(section.value), path)
@@ -194,7 +187,3 @@ def _errors_of(onnxruntime: Any) -> tuple[type[Exception], ...]:
     state = vars(onnxruntime.capi.onnxruntime_pybind11_state).values()
     own = [value for value in state if isinstance(value, type) and issubclass(value, Exception)]
     return (RuntimeError, ValueError, *own)
-
-
-def _first_line(error: Exception) -> str:
-    return ' '.join(str(error).split())[:200]

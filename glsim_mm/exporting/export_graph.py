@@ -1,12 +1,11 @@
 """The part of a model that becomes a graph: from pixels to logits, embeddings and regions."""
 
-import torch
 from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
 from ..errors import GLSimError
 from ..models.classifiers import GLSimClassifier
-from ..models.necks import SelectedRegions
+from ..search.embedder import last_stage
 
 
 class ExportGraph(nn.Module):
@@ -50,21 +49,16 @@ class ExportGraph(nn.Module):
         inputs = self._normalize(pixels)
         if not self.has_regions:
             features = self.model.extract_feat(inputs)
-            embedding = features
-            while not isinstance(embedding, Tensor):
-                embedding = embedding[-1]
+            embedding = last_stage(features)
             return (self.model.head(features), embedding) if self.classify else (embedding,)
-        class_tokens, regions = self._encode(inputs)
+        # The crop is left out where the model is set to leave it out.
+        class_tokens, regions = self.model.encode(inputs, crop=self.model.test_options.crop != 'off')[:2]
         embedding = self.model.head.pre_logits((class_tokens,))
         # The aggregator is not run twice: its output is what the classifier reads.
         logits = (self._classifier(embedding),) if self.classify else ()
         boxes = regions.boxes if regions.boxes.dim() == 3 else regions.boxes[:, None]
         maps = regions.scores.unflatten(1, regions.grid)
         return (*logits, embedding, class_tokens, boxes.float(), maps)
-
-    def _encode(self, inputs: Tensor) -> tuple[Tensor, SelectedRegions]:
-        """Class tokens of image and crops, of the image alone where the model is set to leave crops out."""
-        return self.model.encode(inputs, crop=self.model.test_options.crop != 'off')[:2]
 
     def _classifier(self, embedding: Tensor) -> Tensor:
         head = self.model.head
@@ -75,12 +69,6 @@ class ExportGraph(nn.Module):
         if not preprocessor.to_rgb:  # trained on BGR
             pixels = pixels.flip(1)
         return (pixels - preprocessor.mean) / preprocessor.std if preprocessor._enable_normalize else pixels
-
-
-@torch.no_grad()
-def run_graph(graph: ExportGraph, pixels: Tensor) -> dict[str, Tensor]:
-    """Outputs of the graph by name, computed by PyTorch."""
-    return dict(zip(graph.outputs, graph(pixels)))
 
 
 def _check(model: nn.Module) -> None:

@@ -18,62 +18,45 @@ from ..version import __version__
 from .export_graph import ExportGraph
 
 _HINT = 'writing .onnx files needs more packages: pip install onnx onnxscript onnxruntime'
-OPSET = 20  # the first with affine grids and GELU of its own
+_OPSET = 20  # the first with affine grids and GELU of its own
+_ANY_BATCH = ({0: torch.export.Dim('batch', min=1, max=65_536)},)
 
 
 def write_onnx(graph: ExportGraph, example: Tensor, info: ExportedInfo, path: Path) -> None:
-    """Write one graph with any batch size and all weights inside.
-
-    Args:
-        graph: The model, in eval mode.
-        example: Pixels (2, 3, H, W); the file takes this height and width.
-        info: What the file's metadata say.
-        path: Where to write.
+    """Write one graph with any batch size, the height and width of ``example`` (2, 3, H, W), and all weights inside.
 
     Raises:
         GLSimError: If a package is missing or the model is too large for one file.
     """
-    onnx = import_onnx()
-    batch = torch.export.Dim('batch', min=1, max=65_536)
+    _import_onnx()
     with _quietly(), torch.no_grad():
         program = torch.onnx.export(
             graph,
             (example,),
             dynamo=True,
-            dynamic_shapes=({0: batch},),
+            dynamic_shapes=_ANY_BATCH,
             input_names=['pixels'],
             output_names=list(graph.outputs),
-            opset_version=OPSET,
+            opset_version=_OPSET,
             verbose=False,
         )
     content = program.model_proto
     fold_transposes(content.graph)
-    entry = content.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, info.to_json()
     try:
-        onnx.save(content, str(path))
+        _save(content, info, path)
     except ValueError as error:  # protobuf ends at 2 GiB
         raise GLSimError('the weights are too large for one .onnx file: export to .pt2') from error
 
 
 def quantize(path: Path, info: ExportedInfo) -> None:
-    """Give the matrix products of a file weights of 8 bits, one scale per channel.
+    """Replace a file of :func:`write_onnx` by one whose matrix products have weights of 8 bits, one scale per channel.
 
     Activations are quantised while the model runs, so no images are needed for calibration. The patch embedding, a
     convolution, stays as it is.
-
-    Args:
-        path: File of :func:`write_onnx`, which is replaced.
-        info: What the new file's metadata say.
-
-    Raises:
-        GLSimError: If ONNX Runtime is missing.
     """
-    onnx = import_onnx()
-    try:
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-    except ImportError as error:
-        raise GLSimError(_HINT) from error
+    onnx = _import_onnx()
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # optional; _import_onnx says so if it is missing
+
     target = path.with_name(f'int8_{path.name}')
     with _quietly():
         quantize_dynamic(
@@ -83,24 +66,27 @@ def quantize(path: Path, info: ExportedInfo) -> None:
             per_channel=True,
             weight_type=QuantType.QInt8,
         )
-    content = onnx.load(str(target))
+    _save(onnx.load(str(target)), info, path)
+    target.unlink()
+
+
+def _save(content: Any, info: ExportedInfo, path: Path) -> None:
+    """Write an ``onnx.ModelProto`` that says of itself what ``info`` says."""
+    import onnx  # optional
+
     del content.metadata_props[:]
     entry = content.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, info.to_json()
     onnx.save(content, str(path))
-    target.unlink()
 
 
 def fold_transposes(graph: Any) -> None:
-    """Transpose the weights of linear layers once and for all, in place.
+    """Transpose the weights of linear layers of an ``onnx.GraphProto`` once and for all, in place.
 
     The exporter leaves a ``Transpose`` before every product, behind which quantisation does not find the weights. Both
     passes share theirs.
-
-    Args:
-        graph: ``onnx.GraphProto``.
     """
-    from onnx import numpy_helper
+    from onnx import numpy_helper  # optional
 
     uses: dict[str, list[Any]] = {}
     for node in graph.node:
@@ -129,17 +115,9 @@ def run_onnx(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:
 
 
 def write_program(graph: ExportGraph, example: Tensor, info: ExportedInfo, path: Path) -> None:
-    """Write a program with any batch size.
-
-    Args:
-        graph: The model, in eval mode.
-        example: Pixels (2, 3, H, W); the program takes this height and width.
-        info: What the file says of itself, beside the program.
-        path: Where to write.
-    """
-    batch = torch.export.Dim('batch', min=1, max=65_536)
+    """Write a program of ``torch.export`` with any batch size, and the height and width of ``example``."""
     with torch.no_grad():
-        program = torch.export.export(graph, (example,), dynamic_shapes=({0: batch},))
+        program = torch.export.export(graph, (example,), dynamic_shapes=_ANY_BATCH)
     torch.export.save(program, str(path), extra_files={METADATA_KEY: info.to_json()})
 
 
@@ -154,12 +132,8 @@ def run_program(path: Path, outputs: Sequence[str]) -> Callable[[Tensor], dict[s
     return run
 
 
-def import_onnx() -> Any:
-    """The module ``onnx``, if everything that writing takes is there.
-
-    Raises:
-        GLSimError: If a package is missing.
-    """
+def _import_onnx() -> Any:
+    """The module ``onnx``; a :class:`GLSimError` unless everything that writing takes is installed."""
     try:
         import onnx
         import onnxruntime  # noqa: F401
@@ -182,7 +156,7 @@ def package_versions() -> dict[str, str]:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """The exporters tell of every step."""
+    """Silence the exporters, which report every step."""
     loggers = [logging.getLogger(name) for name in ('onnxscript', 'onnx_ir', 'torch.onnx', '')]
     levels = [one.level for one in loggers]
     for one in loggers:

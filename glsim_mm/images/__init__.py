@@ -1,1 +1,1 @@
-"""Photos read, decoded and prepared, and what is said of them; needs neither mmpretrain nor torch."""
+"""Reading, decoding and preparing photos, and the form of their results; needs neither mmpretrain nor torch."""

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..errors import GLSimError
+from ..errors import GLSimError, one_line
 
 _JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _PNG_START, _PNG_END = b'\x89PNG', b'IEND\xaeB`\x82'
-# What Pillow's decoders raise on damaged files, besides OSError.
+# What Pillow's decoders raise on damaged files.
 PILLOW_ERRORS = (
     OSError,
     ValueError,
@@ -42,7 +42,7 @@ _TURNED = (5, 6, 7, 8)  # its values that exchange width and height
 
 
 class UnreadableImageError(ValueError):
-    """The bytes are no image, or only a part of one."""
+    """A file, or its bytes, cannot be used as an image; the message says why, without the path."""
 
 
 def decode_image(content: bytes) -> np.ndarray:
@@ -60,8 +60,8 @@ def decode_image(content: bytes) -> np.ndarray:
     """
     if not content:
         raise UnreadableImageError('the file is empty')
-    # OpenCV fills the missing part of a file that was cut off with grey; Pillow tells.
-    image = None if _is_cut_off(content) else _decode_with_opencv(content)
+    # OpenCV fills the missing part of a file that was cut off with grey; Pillow reports it.
+    image = None if _is_cut_off(content) else _decode(content)
     return _decode_with_pillow(content) if image is None else image
 
 
@@ -85,7 +85,7 @@ def decode_reduced(content: bytes, min_side: int, decoder: str = 'opencv') -> tu
     """
     whole = _upright_jpeg(content) if min_side > 0 or decoder == 'turbojpeg' else None
     # A file that was cut off, or has bytes behind its end, is for decode_image to judge.
-    if whole is not None and content.endswith(b'\xff\xd9'):
+    if whole is not None and content.endswith(_JPEG_END):
         shape, is_turned = whole
         factor = _factor(shape, min_side)
         if factor > 1 or decoder == 'turbojpeg':
@@ -111,21 +111,15 @@ def _is_cut_off(content: bytes) -> bool:
     return content.startswith(_PNG_START) and not content.endswith(_PNG_END)
 
 
-def _decode_with_opencv(content: bytes) -> np.ndarray | None:
-    try:
-        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # e.g. more pixels than OpenCV allows
-        return None
-
-
 def _decode_with_pillow(content: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()
-            pixels = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+            return np.ascontiguousarray(np.asarray(_to_rgb(ImageOps.exif_transpose(image)))[..., ::-1])
+    except MemoryError as error:
+        raise UnreadableImageError('not enough memory') from error
     except PILLOW_ERRORS as error:
-        raise UnreadableImageError(' '.join(str(error).split()) or type(error).__name__) from error
-    return np.ascontiguousarray(pixels[..., ::-1])
+        raise UnreadableImageError(one_line(error) or type(error).__name__) from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -152,13 +146,14 @@ def _upright_jpeg(content: bytes) -> tuple[tuple[int, int], bool] | None:
     return ((width, height) if orientation in _TURNED else (height, width)), orientation != 1
 
 
-def _decode(content: bytes, factor: int, decoder: str) -> np.ndarray | None:
+def _decode(content: bytes, factor: int = 1, decoder: str = 'opencv') -> np.ndarray | None:
+    """An image, 1, 2, 4 or 8 times smaller if it is a JPEG; None where Pillow has to say what is wrong."""
     try:
         if decoder == 'turbojpeg':
             library, bgr = _turbojpeg()
             return library.decode(content, bgr, scaling_factor=(1, factor))
         return cv2.imdecode(np.frombuffer(content, np.uint8), _FLAGS[factor])
-    except (OSError, ValueError, cv2.error):  # Pillow tells what is wrong
+    except (OSError, ValueError, cv2.error):  # damaged, or more pixels than OpenCV allows
         return None
 
 

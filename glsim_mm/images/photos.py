@@ -23,7 +23,7 @@ MAX_PIXELS = 178_956_970
 """Pixels of the largest photo that is decoded, Pillow's own limit: 512 MiB as 8-bit RGB."""
 
 MAX_ASPECT = 500
-"""A photo whose one side is so many times the other would become huge where its short side is enlarged."""
+"""The largest ratio of sides: enlarging the short side of a longer photo would make it huge."""
 
 MAX_BYTES = 1 << 30
 _HEADER_ERRORS = (OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, EOFError)
@@ -31,10 +31,6 @@ _HEADER_ERRORS = (OSError, ValueError, SyntaxError, TypeError, LookupError, Arit
 ImageInput: TypeAlias = str | Path | bytes | np.ndarray | Image.Image
 """A photo: path or address of a file, a file's bytes, an array (H, W, 3) uint8 BGR as OpenMMLab has it (also (H, W), or
 (H, W, 4) BGRA), or a Pillow image. A folder or a glob pattern stands for all photos in it."""
-
-
-class UnreadablePhotoError(Exception):
-    """A photo cannot be used; its message says why, without the path."""
 
 
 @dataclass
@@ -105,14 +101,10 @@ def is_address(file: str) -> bool:
 def read_photo(item: ImageItem, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read and decode a photo as training does: EXIF orientation applied, transparency dropped, 8 bits.
 
-    What is no photo, or would fill the memory, is refused before it is decoded.
-
-    Args:
-        item: What to read.
-        max_pixels: Photos with more are not decoded.
+    What is no photo, or would fill the memory as it has more than ``max_pixels``, is refused before it is decoded.
 
     Raises:
-        UnreadablePhotoError: If a file or bytes cannot be read, are no image, or too large.
+        UnreadableImageError: If a file or bytes cannot be read, are no image, or too large.
         GLSimError: If an array has no shape or type of an image, which is a mistake of the caller.
     """
     if isinstance(item.content, np.ndarray):
@@ -121,24 +113,18 @@ def read_photo(item: ImageItem, max_pixels: int = MAX_PIXELS) -> Photo:
         try:
             upright = ImageOps.exif_transpose(item.content).convert('RGB')
         except PILLOW_ERRORS as error:  # Pillow reads the file only now
-            raise UnreadablePhotoError(one_line(error)) from error
+            raise UnreadableImageError(one_line(error)) from error
         return Photo(to_bgr(np.asarray(upright)[..., ::-1]), None)
     content = read_content(item.file) if item.content is None else item.content
     check_size(content, max_pixels)
-    try:
-        return Photo(decode_image(content), hash_content(content))
-    except (UnreadableImageError, MemoryError) as error:
-        raise UnreadablePhotoError(str(error) or 'not enough memory') from error
+    return Photo(decode_image(content), hash_content(content))
 
 
 def read_content(file: str) -> bytes:
-    """All bytes of a file.
-
-    Args:
-        file: Path, or an address that mmengine's file backends know.
+    """All bytes of a file, given by its path or by an address that mmengine's file backends know.
 
     Raises:
-        UnreadablePhotoError: If it cannot be read, or has more than 1 GiB.
+        UnreadableImageError: If it cannot be read, or has more than 1 GiB.
     """
     try:
         if is_address(file):
@@ -146,10 +132,10 @@ def read_content(file: str) -> bytes:
 
             return fileio.get(file)
         if os.path.getsize(file) > MAX_BYTES:
-            raise UnreadablePhotoError(f'the file has more than {MAX_BYTES >> 30} GiB')
+            raise UnreadableImageError(f'the file has more than {MAX_BYTES >> 30} GiB')
         return Path(file).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
-        raise UnreadablePhotoError(getattr(error, 'strerror', None) or one_line(error)) from error
+        raise UnreadableImageError(getattr(error, 'strerror', None) or one_line(error)) from error
 
 
 def hash_content(content: bytes) -> str:
@@ -158,35 +144,24 @@ def hash_content(content: bytes) -> str:
 
 
 def check_size(content: bytes, max_pixels: int = MAX_PIXELS) -> None:
-    """Refuse an image file by the width and height that its header states.
-
-    Raises:
-        UnreadablePhotoError: If it states more pixels, or sides of very different length.
-    """
+    """Refuse an image file whose header states more pixels, or sides of very different length."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content)) as image:  # reads the header alone
                 width, height = image.size
     except Image.DecompressionBombError as error:
-        raise UnreadablePhotoError(str(error).partition(',')[0]) from error
+        raise UnreadableImageError(str(error).partition(',')[0]) from error
     except _HEADER_ERRORS:
         return  # the decoder says what is wrong, or knows the format
     if width * height > max_pixels:
-        raise UnreadablePhotoError(f'{width} x {height} pixels are more than the limit of {max_pixels}')
+        raise UnreadableImageError(f'{width} x {height} pixels are more than the limit of {max_pixels}')
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise UnreadablePhotoError(f'of {width} x {height} pixels, one side is over {MAX_ASPECT} times the other')
+        raise UnreadableImageError(f'of {width} x {height} pixels, one side is over {MAX_ASPECT} times the other')
 
 
 def to_bgr(pixels: np.ndarray) -> np.ndarray:
-    """An array of 1, 3 or 4 channels as an image (H, W, 3) uint8 BGR.
-
-    Args:
-        pixels: (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA; uint8.
-
-    Raises:
-        GLSimError: If shape or type are others, or the image is empty.
-    """
+    """An array (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA of uint8 as (H, W, 3) BGR; else a GLSimError."""
     image = pixels[..., None] if pixels.ndim == 2 else pixels
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, 4) or image.size == 0:
         raise GLSimError(
@@ -198,14 +173,9 @@ def to_bgr(pixels: np.ndarray) -> np.ndarray:
 
 
 def crop_photo(pixels: np.ndarray, box: Sequence[float]) -> tuple[np.ndarray, tuple[int, int]]:
-    """The part of a photo in a box.
+    """The part of a photo (H, W, 3) in a box, and x and y of its upper left corner in pixels.
 
-    Args:
-        pixels: (H, W, 3).
-        box: ``x0, y0, x1, y1`` in pixels; rounded outwards and cut off at the border.
-
-    Returns:
-        The part, and x and y of its upper left corner in pixels.
+    The box ``x0, y0, x1, y1`` is rounded outwards and cut off at the border.
 
     Raises:
         GLSimError: If the box is no box, or nothing of it lies in the photo.

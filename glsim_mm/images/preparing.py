@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ..errors import one_line
-from .photos import MAX_PIXELS, ImageItem, UnreadablePhotoError, crop_photo, read_photo
+from .photos import MAX_PIXELS, ImageItem, UnreadableImageError, crop_photo, read_photo
 
 # A logger of the standard library: mmengine's writes to standard output, in between results.
 LOGGER = logging.getLogger('glsim_mm.inferencer')
@@ -22,28 +22,17 @@ class PhotoPipeline(Protocol):
     """Prepares photos as a model was tested."""
 
     def __call__(self, pixels: np.ndarray) -> Any:
-        """Network input of a photo.
-
-        Args:
-            pixels: (H, W, 3) uint8 BGR.
-
-        Returns:
-            (3, h, w) BGR, not normalised yet; an array or a tensor.
-        """
+        """Network input, (3, h, w) BGR, an array or tensor not normalised yet, of a photo (H, W, 3) uint8 BGR."""
 
     def to_photo(self, shape: tuple[int, int]) -> np.ndarray | None:
-        """The map from pixels of the network input to pixels of a photo.
+        """The map from pixels of the network input to pixels of a photo of (height, width) ``shape``.
 
-        Args:
-            shape: Height and width of the photo.
-
-        Returns:
-            (2, 3) ``A`` with ``A @ (x, y, 1)`` the place in the photo; None if the pipeline cannot be followed back.
+        It is (2, 3), and ``A @ (x, y, 1)`` the place in the photo; None if the pipeline cannot be followed back.
         """
 
 
 class Prepared(NamedTuple):
-    """One photo on its way to the model.
+    """A photo that is prepared for the model, or the reason why it cannot be.
 
     Attributes:
         position: Its place among the photos, from 0.
@@ -81,19 +70,14 @@ def prepare_photo(
 ) -> Prepared:
     """Read a photo and prepare it; one that cannot be used carries its error instead of raising it.
 
-    Args:
-        position: Its place among the photos.
-        item: The photo.
-        pipeline: Test pipeline of the model.
-        with_geometry: Find the map back to the photo too.
-        max_pixels: Photos with more are not decoded.
+    The map back to the photo is found only ``with_geometry``.
 
     Raises:
         GLSimError: If an array is no image, or a box is no part of its photo: mistakes of the caller.
     """
     try:
         photo = read_photo(item, max_pixels)
-    except UnreadablePhotoError as error:
+    except UnreadableImageError as error:
         return Prepared(position, error=str(error))
     height, width = photo.pixels.shape[:2]
     pixels, corner = (photo.pixels, (0, 0)) if item.box is None else crop_photo(photo.pixels, item.box)
@@ -130,14 +114,14 @@ def predict_images(
 ) -> Iterator[tuple[ImageItem, Prepared, Any]]:
     """Send photos through a model, at most one batch of them in memory.
 
-    A file that cannot be read stops nobody: its error is kept in its place, after one warning.
+    A file that cannot be read does not stop the others: its error is kept in its place, after one warning.
 
     Args:
         items: Photos; read one by one.
         pipeline: Test pipeline of the model.
         predict: From a batch (B, 3, h, w) to B predictions.
         batch_size: Photos per pass.
-        stack: Makes a batch of inputs.
+        stack: Makes one array or tensor of several inputs.
         with_geometry: Find the maps back to the photos, which the boxes of a model with regions need.
 
     Yields:

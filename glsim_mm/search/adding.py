@@ -1,4 +1,4 @@
-"""Photos into a gallery that is there."""
+"""Adding photos to an existing gallery."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ..progress import ProgressBar
 from .base_encoder import BaseEncoder, check_encoder
 from .encoded import Encoded, EncodingError, EncodingReport, sorted_errors
 from .exported_encoder import ExportedEncoder
-from .items import dataset_items, find_items, hash_items, load_dataset
-from .shards import SECONDS_BETWEEN_COMMITS, CommitBuffer, find_hashes
+from .items import find_source, hash_items
+from .shards import SECONDS_BETWEEN_COMMITS, CommitBuffer
 
 _AT_ONCE = 500
 
 
 class _Plan(NamedTuple):
-    """What there is to do."""
+    """What is to be done with the images."""
 
     new: list[int]  # positions of images to add
     changed: dict[int, int]  # position -> id of the row whose file has another content now
@@ -45,7 +45,7 @@ def add_images(
     progress: bool = True,
     seconds_between_commits: float = SECONDS_BETWEEN_COMMITS,
 ) -> EncodingReport:
-    """Encode images into a gallery; :meth:`glsim_mm.search.ImageSearch.add` does the same for one that is open.
+    """Encode images into an existing gallery.
 
     - A file whose path is in the gallery and whose content has changed takes the place of its row, which keeps its id.
     - A file whose content is in the gallery, at this path or another, is left out.
@@ -55,13 +55,13 @@ def add_images(
     are relative to the folder to which those in the gallery are.
 
     Args:
-        gallery: Writable.
+        gallery: Opened writable.
         encoder: The model that made it, with its spaces, and patches if it has them.
         images: What :func:`build_gallery` takes, except data loaders; None with ``dataset``.
         dataset: Add the data set ``'train'``, ``'val'`` or ``'test'`` of the encoder's config.
         batch_size: Images per pass.
         num_workers: Workers that read photos.
-        compact: Train the index anew with all images.
+        compact: Train the index again with all images.
         progress: Show images per second and the time left on standard error.
         seconds_between_commits: How much work a kill may cost.
 
@@ -70,13 +70,9 @@ def add_images(
     """
     check_encoder(gallery, encoder)
     root = gallery.manifest.origin.get('root') or None
-    if (images is None) == (dataset is None):
-        raise RetrievalError('give either images or the name of a data set of the config')
-    if dataset is not None:
-        if encoder.config is None:
-            raise RetrievalError('an exported model has no config with data sets: give images')
-        images = dataset_items(load_dataset(encoder.config, dataset), dataset)
-    items = find_items(images, root).items
+    if dataset is not None and encoder.config is None:
+        raise RetrievalError('an exported model has no config with data sets: give images')
+    items = find_source(images, dataset, encoder.config, root).items
     plan = _plan(gallery, items, num_workers, progress)
     start = time.monotonic()
     writer = _Writer(gallery, plan.changed)
@@ -146,7 +142,7 @@ def encoder_for(
 def _plan(gallery: GalleryReader, items: Sequence[ImageItem], num_workers: int, progress: bool) -> _Plan:
     with ProgressBar(len(items), 'looking for images that are there', progress) as bar:
         hashes, errors = hash_items(items, range(len(items)), num_workers, bar)
-    known = set(find_hashes(gallery, list(hashes.values())))
+    known = set(gallery.find_hashes(list(hashes.values())))
     rows = _find_paths(gallery, [items[position].path for position in hashes])
     new, changed, present = [], {}, 0
     for position, content_hash in hashes.items():
@@ -195,7 +191,7 @@ class _Writer:
 
 
 def _keep_facts(record: Record, old: Record) -> Record:
-    """A row's new record, with what was known of the file and is not said anew."""
+    """A row's new record, with what the old one knows and the new one does not say."""
     return replace(
         record,
         id=old.id,

@@ -1,4 +1,4 @@
-"""From photos to embeddings and records of a gallery, whatever computes the embeddings."""
+"""From photos to embeddings and records of a gallery: what all encoders have in common."""
 
 from abc import ABC, abstractmethod
 from collections import deque
@@ -47,36 +47,24 @@ class BaseEncoder(ABC):
     an array that is no image, raises an error.
 
     Attributes:
+        description: What messages call the model.
+        classes: Names of the classes that the model was trained on; empty where they are not known.
         spaces: What is embedded, the default of searches first.
-        pipeline: Prepares photos.
         has_regions: Whether the model says where it looked.
-        keep_patches: Whether the tokens of the selected patches are kept.
-        classify: Whether the probabilities of the model's own classes are given.
         max_pixels: Photos with more are not decoded.
         config: Config of the model; None of an exported one.
-        checkpoint: File of the weights.
         uses_amp: Whether the model computes in less than float32.
     """
 
+    description: str
+    classes: tuple[str, ...]
     spaces: tuple[str, ...]
     pipeline: PhotoPipeline
     has_regions: bool
-    keep_patches: bool = False
-    classify: bool = False
     max_pixels: int = MAX_PIXELS
     config: Any = None
     checkpoint: str
     uses_amp: bool = False
-
-    @property
-    @abstractmethod
-    def description(self) -> str:
-        """What messages call the model."""
-
-    @property
-    @abstractmethod
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes that the model was trained on; empty where they are not known."""
 
     @cached_property
     @abstractmethod
@@ -85,11 +73,7 @@ class BaseEncoder(ABC):
 
     @abstractmethod
     def forward(self, inputs: Any) -> Features:
-        """The model's part of the work.
-
-        Args:
-            inputs: (B, 3, h, w) of the test pipeline, not normalised yet.
-        """
+        """The model's part of the work; inputs (B, 3, h, w) of the test pipeline are not normalised yet."""
 
     @cached_property
     def dimensions(self) -> dict[str, int]:
@@ -147,16 +131,10 @@ class BaseEncoder(ABC):
         num_workers: int = 2,
         positions: Sequence[int] | None = None,
     ) -> Iterator[Encoded]:
-        """Encode images batch by batch while workers read the next ones.
+        """Encode items (see :func:`glsim_mm.search.find_items`), or those at some positions, batch by batch.
 
-        Args:
-            items: What to encode, see :func:`glsim_mm.search.find_items`.
-            batch_size: Images per pass.
-            num_workers: How many read photos, 0 for none.
-            positions: Which of the items. Defaults to all.
-
-        Yields:
-            Of a batch; images that cannot be read, or whose embedding is not finite, are among its errors.
+        Workers, if there are any, read the next batches meanwhile. Images that cannot be read, or whose embedding is
+        not finite, are among the errors of their batch.
 
         Raises:
             RetrievalError: If an argument is out of range.
@@ -170,16 +148,9 @@ class BaseEncoder(ABC):
     def load_batches(
         self, items: Sequence[ImageItem], positions: Sequence[int] | None, batch_size: int, num_workers: int
     ) -> Iterator[Batch]:
-        """Read photos ahead of the model.
+        """Read items, or those at some positions, ahead of the model; without workers, when the model asks.
 
-        Args:
-            items: Photos.
-            positions: Which of them; None for all.
-            batch_size: Most images in a batch.
-            num_workers: How many threads read; 0 reads when the model asks.
-
-        Yields:
-            In the order of the items, except that shapes within a batch are kept apart.
+        Batches come in the order of the items, but each holds images of one shape.
         """
         wanted = range(len(items)) if positions is None else positions
         chunks = (wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size))
@@ -197,14 +168,9 @@ class BaseEncoder(ABC):
                 yield from collate([future.result() for future in waiting.popleft()])
 
     def run(self, batches: Iterable[Batch], items: Sequence[ImageItem]) -> Iterator[Encoded]:
-        """Encode batches that are read already.
+        """Encode batches that are read already, which state positions of the items.
 
-        Args:
-            batches: See :meth:`load_batches`.
-            items: The items whose positions the batches state.
-
-        Yields:
-            One per batch. A GPU computes a batch while the one before it is handed out.
+        A GPU computes a batch while the one before it is handed out.
         """
         waiting: tuple[Batch, Features | None] | None = None
         for batch in batches:
@@ -234,14 +200,21 @@ class BaseEncoder(ABC):
         boxes, maps, patches, scores = (None if part is None else self._fetch(part) for part in features[1:])
         good = np.logical_and.reduce([np.isfinite(x).all(axis=1) & x.any(axis=1) for x in embeddings.values()])
         reason = 'its embedding is not finite, or all zeros' + ('; encode it without amp' if self.uses_amp else '')
-        scaled = None if maps is None else scale_maps(maps)
+        scaled = None if maps is None else _scale_maps(maps)
         records = []
         for row, image in enumerate(batch.images):
             item = items[image.position]
             if not good[row]:
                 errors.append(EncodingError(image.position, item.path, reason))
                 continue
-            record = make_record(item, image)
+            record = Record(
+                path=item.path,
+                label=item.label,
+                split=item.split,
+                image_size=image.size if all(image.size) else None,
+                content_hash=image.content_hash,
+                metadata=dict(item.metadata),
+            )
             if boxes is not None and scaled is not None:
                 _add_region(record, image, boxes[row].tolist(), scaled[row], batch.inputs.shape[-2:])
             records.append(record)
@@ -255,27 +228,8 @@ class BaseEncoder(ABC):
         )
 
 
-def make_record(item: ImageItem, image: Prepared) -> Record:
-    """What a gallery keeps of an encoded image, without where the model looked."""
-    return Record(
-        path=item.path,
-        label=item.label,
-        split=item.split,
-        image_size=image.size if all(image.size) else None,
-        content_hash=image.content_hash,
-        metadata=dict(item.metadata),
-    )
-
-
-def scale_maps(maps: np.ndarray) -> np.ndarray:
-    """Similarity maps in 8 bits.
-
-    Args:
-        maps: float32, (B, h, w).
-
-    Returns:
-        uint8, (B, h, w), the smallest value of each map at 0 and its largest at 255; a flat map is all 0.
-    """
+def _scale_maps(maps: np.ndarray) -> np.ndarray:
+    """Similarity maps (B, h, w) in 8 bits: the smallest value of each becomes 0, its largest 255; a flat map, all 0."""
     finite = np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0)
     low = finite.min(axis=(1, 2), keepdims=True)
     extent = finite.max(axis=(1, 2), keepdims=True) - low

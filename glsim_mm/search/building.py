@@ -28,7 +28,7 @@ from ..images.photos import ImageItem, hash_content, is_address
 from ..progress import ProgressBar
 from .encoded import Encoded, EncodingError, EncodingReport, sorted_errors
 from .encoder import Encoder
-from .items import ItemList, dataset_items, find_items, hash_items, load_dataset
+from .items import ItemList, find_source, hash_items
 from .loader_images import LoaderImages
 from .shards import (
     SECONDS_BETWEEN_COMMITS,
@@ -82,17 +82,14 @@ def build_gallery(
         location: Folder of the gallery, or an address such as ``milvus://...``.
         dataset: Encode the config's own data set: ``'train'``, ``'val'`` or ``'test'``.
         root: Folder to which paths in the gallery are relative. Defaults to that of the images.
-        spaces: See :class:`Encoder`.
-        keep_patches: See :class:`Encoder`.
+        spaces: See :class:`Encoder`, also for ``keep_patches``, ``device`` and ``amp``.
         preset: Kind of index, or a FAISS factory string; ``'auto'`` goes by number, dimension and memory limit.
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
         memory_limit: Bytes that the index may take in memory.
-        whiten: Whiten each space to so many dimensions by PCA.
+        whiten: Dimension to which each space is whitened by PCA.
         batch_size: Images per pass.
         num_workers: Processes that read photos, of each rank.
-        device: See :class:`Encoder`.
-        amp: See :class:`Encoder`.
-        overwrite: Replace a gallery that is there.
+        overwrite: Replace an existing gallery.
         progress: Show images per second and the time left on standard error.
         seconds_between_commits: How much work a kill may cost.
         launcher: ``'pytorch'`` under torchrun, ``'slurm'`` or ``'mpi'``: the ranks share the images, and rank 0 merges.
@@ -108,13 +105,19 @@ def build_gallery(
     folder = BuildFolder(location)
     with _join_ranks(launcher) as ranks, folder.hold(overwrite) if ranks.is_first else nullcontext():
         ranks.wait()
-        _check_arguments(images, dataset, metric, ranks)
+        if metric not in METRICS:
+            raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {metric!r}')
+        if isinstance(images, DataLoader) and ranks.size > 1:
+            raise RetrievalError('a data loader cannot be shared among processes: give its data set instead')
         cfg = config if isinstance(config, Config) else load_config(config)
-        found = None if isinstance(images, DataLoader) else _find_images(images, dataset, cfg, root)
+        is_loader = isinstance(images, DataLoader) and dataset is None
+        found = None if is_loader else find_source(images, dataset, cfg, root)
         encoder = Encoder(cfg, checkpoint, _own_device(launcher, device), amp, spaces, keep_patches)
         num_patches = encoder.num_patches if keep_patches else 0
         settings = ShardSettings(encoder.dimensions, metric, encoder.fingerprint, num_patches)
-        _check_whitening(whiten, encoder)
+        narrowest = min(encoder.dimensions.values())
+        if whiten is not None and not 1 <= whiten <= narrowest:
+            raise RetrievalError(f'whitening can keep 1 to {narrowest} dimensions of these embeddings, not {whiten}')
         build = _RankBuild(encoder, folder, settings, ranks, progress and ranks.is_first, seconds_between_commits)
         if found is not None:
             share = build.encode_items(found.items, batch_size, num_workers)
@@ -126,29 +129,6 @@ def build_gallery(
         report = build.merge(found, shares, preset, memory_limit, whiten) if ranks.is_first else None
         ranks.wait()
         return report
-
-
-def _find_images(images: Any, dataset: str | None, cfg: Config, root: str | Path | None) -> ItemList:
-    if dataset is None:
-        return find_items(images, root)
-    loaded = load_dataset(cfg, dataset)
-    own = find_items(loaded, root)
-    return own if root is not None else find_items(dataset_items(loaded, dataset), own.root or None)
-
-
-def _check_arguments(images: Any, dataset: str | None, metric: str, ranks: _Ranks) -> None:
-    if metric not in METRICS:
-        raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {metric!r}')
-    if (images is None) == (dataset is None):
-        raise RetrievalError('give either images or the name of a data set of the config')
-    if isinstance(images, DataLoader) and ranks.size > 1:
-        raise RetrievalError('a data loader cannot be shared among processes: give its data set instead')
-
-
-def _check_whitening(dimension: int | None, encoder: Encoder) -> None:
-    most = min(encoder.dimensions.values())
-    if dimension is not None and not 1 <= dimension <= most:
-        raise RetrievalError(f'whitening can keep 1 to {most} dimensions of these embeddings, not {dimension}')
 
 
 class _Ranks(NamedTuple):
@@ -209,7 +189,7 @@ class _Share:
     errors: list[EncodingError] = field(default_factory=list)  # of the unreadable images
     encoded: int = 0  # images that went through the model
     seconds: float = 0.0  # spent on encoding
-    listing: str = ''  # hash of the paths of all items, which all ranks must see alike
+    listing: str = ''  # hash of the paths of all items, which must be the same in all ranks
 
     def take(self, encoded: Encoded) -> None:
         """Count a batch."""
@@ -237,7 +217,7 @@ class _RankBuild:
         positions = range(self.ranks.rank, len(items), self.ranks.size)
         with Shards(self.folder.path, self.settings) as shards:
             todo = self._leave_out_known(items, positions, shards, share, num_workers)
-        self.ranks.wait()  # nobody reads shards any more
+        self.ranks.wait()  # until then, other ranks read the shards
         self._encode(self.encoder.stream(items, batch_size, num_workers, todo), len(todo), share)
         return share
 
@@ -297,7 +277,11 @@ class _RankBuild:
         )
         report.reused = len(hashes) - report.encoded
         if not hashes:
-            raise RetrievalError(_nothing_readable(report.unreadable))
+            errors = report.unreadable
+            if not errors:
+                raise RetrievalError('there are no images to encode: give at least one')
+            first = f'the first, {errors[0].path}: {errors[0].reason}'
+            raise RetrievalError(f'none of the {len(errors)} images can be read; {first}')
         settings = self.settings
         with Shards(self.folder.path, settings) as shards:
             by_hash = shards.find(hashes.values())
@@ -324,12 +308,6 @@ class _RankBuild:
                 report.take_gallery(target)
         self.folder.finish()
         return report
-
-
-def _nothing_readable(errors: Sequence[EncodingError]) -> str:
-    if not errors:
-        return 'there are no images to encode: give at least one'
-    return f'none of the {len(errors)} images can be read; the first, {errors[0].path}: {errors[0].reason}'
 
 
 def _absolute(file: str) -> str:

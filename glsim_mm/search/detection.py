@@ -123,19 +123,17 @@ class MMDetDetector:
 
     def __call__(self, photos: Sequence[np.ndarray]) -> list[DetectedObjects]:
         """Objects of each photo, (H, W, 3) uint8 BGR, highest scores first."""
+        import torch  # boxes and areas need none
+
         found: list[DetectedObjects] = []
         for start in range(0, len(photos), self.batch_size):
-            found += self._detect(photos[start : start + self.batch_size])
+            chunk = photos[start : start + self.batch_size]
+            prepared = [self._pipeline(dict(img=photo, img_id=0)) for photo in chunk]
+            batch = {key: [one[key] for one in prepared] for key in ('inputs', 'data_samples')}
+            with torch.no_grad():
+                samples = self._model.test_step(batch)
+            found += [self._objects(sample.pred_instances.cpu()) for sample in samples]
         return found
-
-    def _detect(self, photos: Sequence[np.ndarray]) -> list[DetectedObjects]:
-        import torch
-
-        prepared = [self._pipeline(dict(img=photo, img_id=0)) for photo in photos]
-        batch = {key: [one[key] for one in prepared] for key in ('inputs', 'data_samples')}
-        with torch.no_grad():
-            samples = self._model.test_step(batch)
-        return [self._objects(sample.pred_instances.cpu()) for sample in samples]
 
     def _objects(self, instances: Any) -> DetectedObjects:
         boxes, scores, labels = (instances[key].numpy() for key in ('bboxes', 'scores', 'labels'))
@@ -162,7 +160,7 @@ def _load(config: str, checkpoint: str, device: str | None) -> tuple[Any, Any]:
     for path in (config, checkpoint):
         if '://' not in path and not Path(path).is_file():
             raise RetrievalError(f'{path} does not exist; check the path')
-    import_mmpretrain()  # detectors' checkpoints are read safely too
+    import_mmpretrain()  # registers our reader of checkpoints, which runs no code from them
     model = init_detector(config, checkpoint, device=device or ('cuda:0' if torch.cuda.is_available() else 'cpu'))
     steps = get_test_pipeline_cfg(model.cfg.copy())
     steps[0]['type'] = 'mmdet.LoadImageFromNDArray'

@@ -40,10 +40,11 @@ class Embedder:
     Any other model has ``'global'`` alone: the CLS token of a ViT, pooled features of a convolutional network.
 
     Args:
-        model: Without weights, or with.
+        model: Model of mmpretrain; its weights may be loaded later.
 
     Attributes:
         module: The part of the model that makes the embeddings.
+        description: What messages call it.
         spaces: What it can give, the default first.
         has_regions: Whether :class:`Features` comes with boxes, maps and patches.
 
@@ -56,14 +57,11 @@ class Embedder:
         self.module = encoder if isinstance(encoder, GLSimClassifier) else model
         self.has_regions = isinstance(self.module, GLSimClassifier)
         self.spaces = (AGGREGATED, GLOBAL, CROP, CONCAT) if self.has_regions else (GLOBAL,)
+        backbone = getattr(self.module, 'backbone', None)
+        with_backbone = '' if backbone is None else f' with {type(backbone).__name__}'
+        self.description = type(self.module).__name__ + with_backbone
         if not hasattr(self.module, 'extract_feat') and not self._is_timm:
             raise RetrievalError(f'{type(model).__name__} gives no features to search by; use an ImageClassifier')
-
-    @property
-    def description(self) -> str:
-        """What messages call the model."""
-        backbone = getattr(self.module, 'backbone', None)
-        return type(self.module).__name__ + (f' with {type(backbone).__name__}' if backbone is not None else '')
 
     def fingerprint(self, cfg: Config, steps: Sequence[Step], checkpoint: str) -> Fingerprint:
         """Which model made a gallery: SHA-256 of its weights, its config and its test pipeline, hexadecimal.
@@ -100,7 +98,7 @@ class Embedder:
         if not self.has_regions:
             features = self._extract(inputs)
             scores = self._classify(features) if classify else None
-            return Features({GLOBAL: _pool(_last(features), self.module)}, class_scores=scores)
+            return Features({GLOBAL: _pool(last_stage(features), self.module)}, class_scores=scores)
         if getattr(self.module.neck, 'needs_boxes', False):
             raise RetrievalError(
                 f'{type(self.module.neck).__name__} needs annotated boxes, which a photo to search by does not have: '
@@ -135,7 +133,7 @@ class Embedder:
 
     def _embed(self, space: str, class_tokens: Tensor) -> Tensor:
         if space == AGGREGATED:
-            return _last(self.module.head.pre_logits((class_tokens,)))
+            return last_stage(self.module.head.pre_logits((class_tokens,)))
         if space == CONCAT:
             return F.normalize(class_tokens.float(), dim=-1).flatten(1)
         return class_tokens[:, 0] if space == GLOBAL else class_tokens[:, 1:].mean(dim=1)
@@ -150,7 +148,7 @@ class Embedder:
         return logits.float().softmax(dim=-1)
 
 
-def _last(features: Tensor | Sequence[Tensor]) -> Tensor:
+def last_stage(features: Tensor | Sequence[Tensor]) -> Tensor:
     """mmpretrain's models give a tuple of stages."""
     while not isinstance(features, Tensor):
         features = features[-1]

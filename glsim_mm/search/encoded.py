@@ -1,4 +1,4 @@
-"""What an encoder returns, and what a run that encodes many images tells."""
+"""What an encoder returns, and what a run that encodes many images reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,10 +13,7 @@ from retrieval.terminal_text import one_line
 class EncodingError(NamedTuple):
     """An image that could not be encoded.
 
-    Attributes:
-        position: Its place among the images, from 0.
-        path: Its path; empty for an array.
-        reason: Why.
+    ``position`` is its place among the images, from 0; ``path`` is empty for an array.
     """
 
     position: int
@@ -88,8 +85,7 @@ class EncodingReport:
         unreadable: Images that are not in the gallery, and why.
         seconds: Spent on encoding, start of the worker processes included.
         spaces: Dimension of each space of the gallery.
-        preset: Kind of index.
-        preset_reason: Why this one.
+        preset: Kind of index, with the reason for it.
     """
 
     location: str

@@ -18,7 +18,7 @@ from retrieval.gallery import Fingerprint
 from ..apis.config_errors import explain_config_errors
 from ..apis.model import load_model
 from ..apis.options import load_config
-from ..apis.photo_pipeline import TestPipeline, find_test_steps
+from ..apis.photo_pipeline import TestPipeline
 from ..images.photos import MAX_PIXELS, ImageItem
 from ..images.preparing import Batch, Prepared, collate, prepare_photo
 from .base_encoder import BaseEncoder, Features, check_spaces
@@ -68,10 +68,11 @@ class Encoder(BaseEncoder):
         self.config = config if isinstance(config, Config) else load_config(config)
         with explain_config_errors():
             self._model = load_model(self.config, str(checkpoint), device)
-            self.pipeline = TestPipeline(find_test_steps(self.config), self.config.get('default_scope') or 'mmpretrain')
+            self.pipeline = TestPipeline(self.config)
         self.checkpoint = str(checkpoint)
         self._embedder = Embedder(self._model)
-        self.has_regions = self._embedder.has_regions
+        self.description, self.has_regions = self._embedder.description, self._embedder.has_regions
+        self.classes = tuple(getattr(self._model, '_dataset_meta', {}).get('classes') or ())
         self.spaces = check_spaces(spaces, self._embedder.spaces, self.description)
         if keep_patches and not self._embedder.has_regions:
             raise RetrievalError(f'{self.description} selects no patches to keep: leave keep_patches out')
@@ -82,16 +83,6 @@ class Encoder(BaseEncoder):
         self._amp_type = _amp_type(amp, self.device)
         self.uses_amp = self._amp_type is not None
 
-    @property
-    def description(self) -> str:
-        """What messages call the model."""
-        return self._embedder.description
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes that the model was trained on; empty where neither checkpoint nor config knows them."""
-        return tuple(getattr(self._model, '_dataset_meta', {}).get('classes') or ())
-
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """Hashes of weights, config and test pipeline."""
@@ -99,14 +90,7 @@ class Encoder(BaseEncoder):
 
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> Features:
-        """The model's part of the work; may be called by several threads at a time.
-
-        Args:
-            inputs: (B, 3, h, w) of the test pipeline, not normalised yet.
-
-        Returns:
-            Tensors on the model's device.
-        """
+        """The model's part of the work, with tensors on its device; may be called by several threads at a time."""
         amp = nullcontext() if self._amp_type is None else torch.autocast(self.device.type, self._amp_type)
         with amp:
             moved = inputs.to(self.device, non_blocking=True)

@@ -50,22 +50,13 @@ class ExportedEncoder(BaseEncoder):
         self._info = self._model.info
         self.pipeline = ExportedPipeline(self._info.steps)
         self.checkpoint = str(path)
+        self.description, self.classes = self._info.description, tuple(self._info.classes)
         self.spaces = check_spaces(spaces, self._info.spaces, self.description)
         if classify and 'logits' not in self._info.outputs:
             raise RetrievalError(f'{path} gives no classes: export it with --what classifier')
         self.classify = classify
         self.max_pixels = max_pixels
         self.has_regions = 'selected_boxes' in self._info.outputs
-
-    @property
-    def description(self) -> str:
-        """What messages call the model."""
-        return self._info.description
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes that the model was trained on; empty where they are not known."""
-        return tuple(self._info.classes)
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
@@ -76,7 +67,7 @@ class ExportedEncoder(BaseEncoder):
         return Fingerprint(**fields)
 
     def forward(self, inputs: np.ndarray) -> Features:
-        """The model's part of the work; see the base class."""
+        """The model's part of the work."""
         outputs = self._model(inputs[:, ::-1])  # graphs take RGB
         return Features(
             {space: _embed(space, outputs) for space in self.spaces},

@@ -45,12 +45,8 @@ class ImageSearch:
     def build(
         cls, images: Any, config: str | Path, checkpoint: str | Path, location: str | Path, **options: Any
     ) -> ImageSearch:
-        """Encode images into a new gallery and open it; takes the arguments of :func:`glsim_mm.search.build_gallery`.
-
-        Raises:
-            UserError: If images, model or location cannot be used.
-        """
-        from .building import build_gallery  # needs torch, which searching may do without
+        """Encode images into a new gallery, as :func:`glsim_mm.search.build_gallery` does, and open it."""
+        from .building import build_gallery  # needs torch and mmengine, which searching does without
 
         build_gallery(images, config, checkpoint, location, **options)
         return cls.open(location, config, checkpoint, device=options.get('device'))
@@ -67,15 +63,14 @@ class ImageSearch:
         writable: bool = False,
         with_model: bool = True,
     ) -> ImageSearch:
-        """Open a gallery that is there.
+        """Open an existing gallery.
 
         Args:
             location: Folder of the gallery, or ``milvus://...``.
-            config: Config of the model that made it. Defaults to the one that the gallery names.
-            checkpoint: Its weights. Defaults to those that the gallery names. An ``.onnx`` file of ``tools/export.py``
-                needs no config, and neither mmpretrain, mmengine nor torch.
-            device: Of the model. Defaults to the GPU if there is one.
-            amp: Mixed precision, see :class:`glsim_mm.search.Encoder`.
+            config: Config of the model that made it; :func:`glsim_mm.search.encoder_for` takes it and the next three.
+            checkpoint: Its weights.
+            device: Where the model runs.
+            amp: Mixed precision.
             writable: Allow :meth:`add` and :meth:`remove`.
             with_model: Load the model; without it, the gallery can be searched by its own rows.
 
@@ -106,8 +101,8 @@ class ImageSearch:
             k: Hits per query, >= 1.
             box: Look only at this part of the photo, ``x0, y0, x1, y1`` in its pixels.
             space: Which embeddings to compare, or weights of several. Defaults to the gallery's first.
-            **options: ``where``, a filter, see :func:`retrieval.gallery.read_conditions`; ``method``, which ranks the
-                first ``depth`` (100) hits anew, see :func:`retrieval.ranking.rerank`; ``rescore`` and ``parameters`` of
+            **options: ``where``, a filter, see :func:`retrieval.gallery.read_conditions`; ``method``, which re-ranks
+                the first ``depth`` (100) hits, see :func:`retrieval.ranking.rerank`; ``rescore`` and ``parameters`` of
                 the gallery's search.
 
         Returns:
@@ -132,14 +127,8 @@ class ImageSearch:
     ) -> list[SearchResult]:
         """Search with rows of the gallery, which are left out of their own hits; no model is needed.
 
-        Args:
-            ids: Rows to search with.
-            k: Hits per query, >= 1.
-            space: See :meth:`__call__`.
-            **options: See :meth:`__call__`; ``where`` filters the hits, not the queries.
-
-        Returns:
-            One per id, in order.
+        The arguments are those of :meth:`__call__`; ``where`` filters the hits, not the queries. There is one result
+        per id, in order.
 
         Raises:
             RetrievalError: If an id is not in the gallery.

@@ -16,7 +16,7 @@ import numpy as np
 
 from retrieval.errors import RetrievalError
 
-from ..images.photos import ImageItem, UnreadablePhotoError, find_images, hash_content, is_address, read_content
+from ..images.photos import ImageItem, UnreadableImageError, find_images, hash_content, is_address, read_content
 from ..progress import ProgressBar
 from .encoded import EncodingError
 
@@ -37,7 +37,7 @@ class ItemList(NamedTuple):
 
 
 def find_items(images: Any, root: str | Path | None = None) -> ItemList:
-    """Images of which a gallery is to be made; a file that comes twice is there once, as it came first.
+    """Images of which a gallery is to be made; of a file that comes twice, the first entry counts.
 
     ::
 
@@ -73,6 +73,17 @@ def find_items(images: Any, root: str | Path | None = None) -> ItemList:
     return ItemList(list(unique.values()), base)
 
 
+def find_source(images: Any, dataset: str | None, cfg: Config | None, root: str | Path | None) -> ItemList:
+    """Images as :func:`find_items` takes them, or those of the data set of a config; one of the two must be given."""
+    if (images is None) == (dataset is None):
+        raise RetrievalError('give either images or the name of a data set of the config')
+    if dataset is None:
+        return find_items(images, root)
+    loaded = load_dataset(cfg, dataset)
+    folder = find_items(loaded).root if root is None else root
+    return find_items(dataset_items(loaded, dataset), folder or None)
+
+
 def path_below(root: str, file: str) -> str:
     """Path of a file as a gallery stores it, with slashes.
 
@@ -93,7 +104,7 @@ def load_dataset(cfg: Config, name: str) -> Any:
     Raises:
         UserError: If the config has none of that name, or it cannot be built.
     """
-    from mmengine.registry import DefaultScope  # not needed for images that are no data set of a config
+    from mmengine.registry import DefaultScope  # this and the next two need torch, which all other images do without
     from mmpretrain.registry import DATASETS
 
     from ..apis.config_errors import explain_config_errors
@@ -116,11 +127,8 @@ def load_dataset(cfg: Config, name: str) -> Any:
 
 
 def dataset_items(dataset: Any, split: str | None = None) -> list[ImageItem]:
-    """Images of a data set in order; their labels are names of classes, see :func:`class_name`.
-
-    Args:
-        dataset: With ``__len__``, ``get_data_info`` and ``metainfo``, as mmengine's data sets have them.
-        split: Name of the split. Defaults to the data set's own, if it has one.
+    """Images of a data set of mmengine in order, labelled by :func:`class_name`; the split is the data set's own unless
+    it is given.
     """
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
     own = getattr(dataset, 'split', None)
@@ -133,11 +141,9 @@ def dataset_items(dataset: Any, split: str | None = None) -> list[ImageItem]:
 
 
 def class_name(label: Any, classes: Sequence[str] | None) -> str | None:
-    """Name of a class, or its number where there are no names; None without a label, or with several.
+    """Name of a class, given by its number, alone or in an array or list of one; the number where there are no names.
 
-    Args:
-        label: Number of the class, alone or in an array or list of one.
-        classes: Names, if known.
+    None without a label, or with several.
     """
     numbers = np.asarray([] if label is None else label).reshape(-1)
     if len(numbers) != 1:
@@ -149,19 +155,12 @@ def class_name(label: Any, classes: Sequence[str] | None) -> str | None:
 def hash_items(
     items: Sequence[ImageItem], positions: Sequence[int], num_threads: int, progress: ProgressBar
 ) -> tuple[dict[int, str], list[EncodingError]]:
-    """Content hashes by position, which tell what was encoded already without running the model; and unreadable files.
-
-    Args:
-        items: Images.
-        positions: Which of them.
-        num_threads: Files read at a time.
-        progress: Told of every file.
-    """
+    """Content hashes of some items by position, which tell without the model what was encoded, and unreadable files."""
 
     def hash_one(position: int) -> tuple[int, str, str]:
         try:
             return position, hash_content(read_content(items[position].file)), ''
-        except UnreadablePhotoError as error:
+        except UnreadableImageError as error:
             return position, '', str(error)
 
     hashes, errors = {}, []
@@ -180,10 +179,10 @@ def _expand(images: Any) -> tuple[list[ImageItem], str]:
     """Items with files as they were found, and the folder to which they are relative."""
     if isinstance(images, (str, Path)):
         path = Path(images)
-        if path.suffix.lower() in _LISTS and not path.is_dir():
-            return list(_read_list(path)), _folder_of(path)
-        if path.suffix.lower() in _TABLES and not path.is_dir():
-            return _read_table(path), _folder_of(path)
+        kind = '' if path.is_dir() else path.suffix.lower()
+        if kind in _LISTS or kind in _TABLES:
+            items = list(_read_list(path)) if kind in _LISTS else _read_table(path)
+            return items, os.path.abspath(path.parent)
         items = list(_files(images))
         return items, os.path.abspath(path) if path.is_dir() else _common_folder(items)
     if hasattr(images, 'get_data_info'):
@@ -266,10 +265,6 @@ def _read_text(path: Path) -> str:
 
 def _beside(path: Path, name: str) -> str:
     return name if is_address(name) else str(path.parent / name)
-
-
-def _folder_of(path: Path) -> str:
-    return os.path.abspath(path.parent)
 
 
 def _dataset_root(dataset: Any, items: Sequence[ImageItem]) -> str:

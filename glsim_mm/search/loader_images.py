@@ -1,4 +1,4 @@
-"""Images that come from any data loader, prepared already."""
+"""Images from any data loader, which has prepared them already."""
 
 import hashlib
 import os
@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader
 from retrieval.errors import RetrievalError
 
 from ..apis.photo_pipeline import TestPipeline
-from ..images.photos import ImageItem, UnreadablePhotoError, hash_content, is_address, read_content
+from ..images.photos import ImageItem, UnreadableImageError, hash_content, is_address, read_content
 from ..images.preparing import Batch, Prepared, collate
 from .items import class_name, path_below
 
 
 class _Sample(NamedTuple):
-    """One image of a loader's batch, its label a number and its path and shape (h, w) where the loader tells them."""
+    """One image of a loader's batch, with the label's number, the path and the photo's height and width where known."""
 
     inputs: Tensor
     label: Any = None
@@ -38,18 +38,16 @@ class LoaderImages:
     Args:
         loader: Data loader of any data set.
         pipeline: Test pipeline of the model's config.
-        root: Folder to which paths are relative. Defaults to the data set's ``data_root``.
+        root: Folder to which paths are relative. Defaults to the data set's ``data_root``; absolute as an attribute.
 
     Attributes:
         items: The images that were read so far.
-        root: Absolute, or empty.
         count: How many images there are, if the data set knows.
     """
 
     def __init__(self, loader: DataLoader, pipeline: TestPipeline, root: str | Path | None = None) -> None:
         dataset = loader.dataset
-        own = getattr(dataset, 'data_root', None)
-        folder = root if root is not None else own
+        folder = getattr(dataset, 'data_root', None) if root is None else root
         self.root = os.path.abspath(folder) if isinstance(folder, (str, Path)) and str(folder) else ''
         self.items: list[ImageItem] = []
         self.count = len(dataset) if hasattr(dataset, '__len__') else None
@@ -59,11 +57,7 @@ class LoaderImages:
         self._classes: Sequence[str] | None = metainfo.get('classes') or getattr(dataset, 'classes', None)
 
     def batches(self, is_known: Callable[[str], bool], hashes: dict[int, str]) -> Iterator[Batch]:
-        """Batches for :meth:`Encoder.run`.
-
-        Args:
-            is_known: Whether an image of this content hash was encoded already; such images are left out.
-            hashes: Filled with the content hashes of images that are left out, by position.
+        """Batches for :meth:`Encoder.run`, without images whose content hash is known, which go into ``hashes``.
 
         Raises:
             RetrievalError: If a batch has another form.
@@ -96,7 +90,7 @@ def _hash(sample: _Sample) -> str:
     if sample.path and (is_address(sample.path) or os.path.isfile(sample.path)):
         try:
             return hash_content(read_content(sample.path))
-        except UnreadablePhotoError:
+        except UnreadableImageError:
             pass
     tensor = sample.inputs.detach().cpu().contiguous()
     digest = hashlib.sha256(f'{tensor.dtype} {tuple(tensor.shape)}\n'.encode())
@@ -127,15 +121,11 @@ def _samples(batch: Any) -> list[_Sample]:
 def _are_images(inputs: Any) -> bool:
     if isinstance(inputs, Tensor):
         return inputs.dim() == 4
-    return (
-        isinstance(inputs, (list, tuple))
-        and len(inputs) > 0
-        and all(isinstance(one, Tensor) and one.dim() == 3 for one in inputs)
-    )
+    is_list = isinstance(inputs, (list, tuple)) and len(inputs) > 0
+    return is_list and all(isinstance(one, Tensor) and one.dim() == 3 for one in inputs)
 
 
 def _from_data_sample(image: Tensor, sample: Any) -> _Sample:
     shape = sample.get('ori_shape')
-    label = sample.get('gt_label')
-    path = str(sample.get('img_path') or '')
-    return _Sample(image, label, path, None if shape is None else (int(shape[0]), int(shape[1])))
+    size = None if shape is None else (int(shape[0]), int(shape[1]))
+    return _Sample(image, sample.get('gt_label'), str(sample.get('img_path') or ''), size)

@@ -16,7 +16,7 @@ from retrieval.answers import SearchHit
 from retrieval.errors import RetrievalError
 from retrieval.terminal_text import one_line
 
-from ..images.photos import ImageItem, UnreadablePhotoError, find_images, read_photo
+from ..images.photos import ImageItem, UnreadableImageError, find_images, read_photo
 from ..visualization.panel import DrawnObject, draw_objects
 from .base_encoder import BaseEncoder, check_encoder
 from .detection import DetectedObjects, Detector, MMDetDetector, crop_areas
@@ -71,7 +71,7 @@ class PhotoObjects:
 
 
 class ObjectSearch:
-    """Finds the objects of photos, names each, and looks for its like in a gallery.
+    """Finds the objects of photos, names each, and searches a gallery for similar ones.
 
     ::
 
@@ -190,7 +190,7 @@ class ObjectSearch:
                 pixels = read_photo(item, self.encoder.max_pixels).pixels
                 results.append(PhotoObjects(item.path, pixels.shape[:2]))
                 read.append(pixels)
-            except UnreadablePhotoError as error:
+            except UnreadableImageError as error:
                 results.append(PhotoObjects(item.path, (0, 0), error=str(error)))
                 read.append(None)
         places: list[FoundObject] = []

@@ -12,7 +12,7 @@ from retrieval.answers import SearchResult, results_to_json
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Manifest, Record
 
-from ..images.photos import ImageItem, UnreadablePhotoError, read_photo
+from ..images.photos import ImageItem, UnreadableImageError, read_photo
 from ..visualization import FoundImage, SearchRow, draw_search_sheet, render_search_page
 from ..visualization.html_report import ReportSettings
 
@@ -35,7 +35,7 @@ def write_results(
         path: ``.json``; ``.html``, a page that holds its pictures; or a picture such as ``.png``.
         manifest: What that gallery says of itself.
         root: Where relative paths of photos begin. Defaults to the folder that was encoded.
-        columns: Hits beside each other in a picture.
+        columns: Hits in a row of a picture.
         heatmaps: Lay similarity maps over the photos of a picture.
 
     Raises:
@@ -61,17 +61,6 @@ def write_results(
         raise RetrievalError(f'{path} cannot be written ({error}); choose another file, such as results.png') from error
 
 
-def _read(record: Record, root: str | Path) -> np.ndarray | None:
-    """Photo (H, W, 3) uint8 RGB of a record; None if the file is gone or damaged."""
-    path = Path(root if record.id >= 0 else '', record.path)  # queries from outside have paths of their own
-    if not record.path or not path.is_file():
-        return None
-    try:
-        return np.ascontiguousarray(read_photo(ImageItem(str(path))).pixels[..., ::-1])
-    except UnreadablePhotoError:
-        return None
-
-
 def _rows(results: Sequence[SearchResult], root: str | Path) -> list[SearchRow]:
     rows = []
     for result in results:
@@ -85,9 +74,11 @@ def _rows(results: Sequence[SearchResult], root: str | Path) -> list[SearchRow]:
 
 
 def _found(record: Record, root: str | Path, score: float | None = None, is_right: bool | None = None) -> FoundImage:
-    photo = _read(record, root)
-    lost = photo is None
-    image = _MISSING if photo is None else photo
+    path = Path(root if record.id >= 0 else '', record.path)  # queries from outside have paths of their own
+    try:
+        image, lost = np.ascontiguousarray(read_photo(ImageItem(str(path))).pixels[..., ::-1]), False
+    except UnreadableImageError:  # gone or damaged
+        image, lost = _MISSING, True
     height, width = image.shape[:2]
     if max(height, width) > SIDE:  # a sheet of full-size photos would need gigabytes
         scale = SIDE / max(height, width)

@@ -1,4 +1,4 @@
-"""Where a build keeps what it has encoded until all of it is there, one small gallery for each process."""
+"""Small galleries, one for each process, that keep what a build has encoded until it is complete."""
 
 import os
 import re
@@ -23,7 +23,6 @@ from .encoded import Encoded, join_encoded
 
 SECONDS_BETWEEN_COMMITS = 30.0
 _ROWS_BETWEEN_COMMITS = 8192
-_HASHES_AT_ONCE = 500
 _ROWS_AT_ONCE = 4096
 _LEAST_ROWS, _ROWS_PER_DIMENSION = 20_000, 50  # that a whitening is learnt from
 _GALLERY_FILE = 'gallery.sqlite'
@@ -51,11 +50,8 @@ class BuildFolder:
     def hold(self, overwrite: bool) -> Iterator[None]:
         """Keep the folder for one build at a time; it stays afterwards if it holds embeddings to go on with.
 
-        Args:
-            overwrite: Replace a gallery that is there.
-
         Raises:
-            RetrievalError: If there is a gallery that is not to be replaced, something else, or another build at work.
+            RetrievalError: If there is a gallery that is not to be overwritten, something else, or another build.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -108,11 +104,7 @@ class BuildFolder:
 class ShardSettings:
     """What the shards of one build have in common; shards of other settings cannot be resumed.
 
-    Attributes:
-        spaces: Dimension of each space.
-        metric: See :data:`retrieval.vectors.METRICS`.
-        fingerprint: Which model made the embeddings.
-        num_patches: Patches that are kept of each image.
+    ``spaces`` are dimensions by name; ``num_patches`` are kept of each image.
     """
 
     spaces: dict[str, int]
@@ -121,11 +113,7 @@ class ShardSettings:
     num_patches: int = 0
 
     def check(self, shard: GalleryReader, folder: Path) -> None:
-        """Refuse a shard of another model, or with other spaces.
-
-        Raises:
-            RetrievalError: With what differs.
-        """
+        """Refuse a shard of another model, or with other spaces; the :class:`RetrievalError` says what differs."""
         manifest = shard.manifest
         is_same = {
             'model': manifest.fingerprint is not None and not manifest.fingerprint.differences(self.fingerprint),
@@ -157,12 +145,8 @@ class Shards:
             places = shards.find(hashes)
             encoded = shards.read(list(places.values()))
 
-    Args:
-        folder: Where the shards lie, see :class:`BuildFolder`.
-        settings: What all of them must have.
-
     Raises:
-        RetrievalError: If a shard is of another model, or has other spaces.
+        RetrievalError: If a shard in the folder was made with other settings.
     """
 
     def __init__(self, folder: Path, settings: ShardSettings) -> None:
@@ -190,7 +174,7 @@ class Shards:
         return {
             content_hash: Place(number, row)
             for number, gallery in enumerate(self._galleries)
-            for content_hash, row in find_hashes(gallery, wanted).items()
+            for content_hash, row in gallery.find_hashes(wanted).items()
         }
 
     def read(self, places: Sequence[Place]) -> Encoded:
@@ -207,11 +191,9 @@ class Shards:
         return join_encoded(parts)
 
     def fit_whitening(self, places: Sequence[Place], dimension: int) -> dict[str, Whitening]:
-        """Learn a whitening of each space.
+        """Learn a whitening of each space to ``dimension`` dimensions.
 
-        Args:
-            places: All embeddings, of which a random sample (seed 0) of 50 per dimension, at least 20,000, is used.
-            dimension: Dimension after whitening.
+        Of the embeddings at some places, a random sample (seed 0) of 50 per dimension, at least 20,000, is used.
 
         Raises:
             RetrievalError: If there are too few embeddings.
@@ -227,13 +209,9 @@ class Shards:
     def merge(
         self, target: GalleryWriter, items: Sequence[ImageItem], places: Mapping[int, Place], progress: ProgressBar
     ) -> None:
-        """Copy embeddings into an empty gallery in the order of the images, each with what is known of its image.
+        """Copy embeddings into an empty gallery in the order of the items, each with what is known of its item.
 
-        Args:
-            target: The gallery.
-            items: Images.
-            places: Where the embedding of an item is, by its position; unreadable items have none.
-            progress: Told of every image.
+        ``places`` says where the embedding of an item is, by its position; unreadable items have none.
         """
         positions = sorted(places)
         for start in range(0, len(positions), _ROWS_AT_ONCE):
@@ -248,12 +226,7 @@ class Shards:
 
 
 class CommitBuffer:
-    """Collects encoded images and writes some thousand at a time; what was written survives a kill.
-
-    Args:
-        write: Writes images to a gallery.
-        seconds: Write when so much time has passed.
-    """
+    """Collects encoded images and writes them by the thousand, or after some seconds, so that they survive a kill."""
 
     def __init__(self, write: Callable[[Encoded], None], seconds: float = SECONDS_BETWEEN_COMMITS) -> None:
         self._write = write
@@ -277,11 +250,7 @@ class CommitBuffer:
 
 
 def open_shard(folder: Path, rank: int, settings: ShardSettings) -> GalleryWriter:
-    """A rank's own shard, to write to; new if there is none.
-
-    Raises:
-        RetrievalError: If another process writes to it.
-    """
+    """A rank's own shard, to write to; new if there is none."""
     path = folder / f'shard-{rank:05d}'
     if (path / _GALLERY_FILE).exists():
         return open_gallery(path, writable=True)
@@ -300,11 +269,3 @@ def add_to_shard(shard: GalleryWriter, encoded: Encoded) -> None:
     """Add images without paths, labels and metadata, which come with the images at the end and would fill the disk."""
     bare = [replace(record, label=None, split=None, metadata={}) for record in encoded.records]
     shard.add(encoded.embeddings, bare, patches=encoded.patches)
-
-
-def find_hashes(gallery: GalleryReader, hashes: Sequence[str]) -> dict[str, int]:
-    """Ids by content hash, however many are asked for; hashes that are not there are left out."""
-    found: dict[str, int] = {}
-    for start in range(0, len(hashes), _HASHES_AT_ONCE):
-        found.update(gallery.find_hashes(hashes[start : start + _HASHES_AT_ONCE]))
-    return found

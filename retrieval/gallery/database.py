@@ -201,12 +201,16 @@ class Database:
 
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
         """Ids by content hash; of several rows with one hash, the smallest id."""
+        query = (
+            'SELECT content_hash, min(id) FROM records WHERE content_hash IN (SELECT value FROM json_each(?)) '
+            'GROUP BY content_hash'
+        )
+        found: dict[str, int] = {}
         with explain(self.path):
-            query = (
-                'SELECT content_hash, min(id) FROM records WHERE content_hash IN (SELECT value FROM json_each(?)) '
-                'GROUP BY content_hash'
-            )
-            return dict(self.connection.execute(query, (json.dumps(list(hashes)),)))
+            for start in range(0, len(hashes), _IDS_AT_ONCE):
+                chunk = json.dumps(list(hashes[start : start + _IDS_AT_ONCE]))
+                found.update(self.connection.execute(query, (chunk,)))
+        return found
 
     def check(self) -> None:
         """Search the whole file for damage; RetrievalError if there is any."""

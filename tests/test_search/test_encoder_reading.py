@@ -11,7 +11,7 @@ import pytest
 from counting_model import write_photo
 from PIL import Image
 
-from glsim_mm.images.photos import ImageItem, UnreadablePhotoError, check_size, read_photo
+from glsim_mm.images.photos import ImageItem, UnreadableImageError, check_size, read_photo
 from glsim_mm.search import Encoder
 
 
@@ -43,7 +43,7 @@ def gif_of(width: int, height: int) -> bytes:
 def test_image_bombs_are_not_decoded(content, tmp_path):
     (tmp_path / 'bomb').write_bytes(content)
     tracemalloc.start()
-    with pytest.raises(UnreadablePhotoError, match='limit'):
+    with pytest.raises(UnreadableImageError, match='limit'):
         read_photo(ImageItem(str(tmp_path / 'bomb')))
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
@@ -51,7 +51,7 @@ def test_image_bombs_are_not_decoded(content, tmp_path):
 
 def test_very_long_photos_are_refused(tmp_path):
     Image.new('RGB', (2000, 3)).save(tmp_path / 'long.png')
-    with pytest.raises(UnreadablePhotoError, match='2000 x 3 pixels, one side is over 500 times the other'):
+    with pytest.raises(UnreadableImageError, match='2000 x 3 pixels, one side is over 500 times the other'):
         read_photo(ImageItem(str(tmp_path / 'long.png')))
     Image.new('RGB', (1500, 3)).save(tmp_path / 'wide.png')
     assert read_photo(ImageItem(str(tmp_path / 'wide.png'))).pixels.shape == (3, 1500, 3)
@@ -59,7 +59,7 @@ def test_very_long_photos_are_refused(tmp_path):
 
 def test_own_limit():
     check_size(png_of(100, 100), 10_000)
-    with pytest.raises(UnreadablePhotoError, match='100 x 101 pixels are more than the limit of 10000'):
+    with pytest.raises(UnreadableImageError, match='100 x 101 pixels are more than the limit of 10000'):
         check_size(png_of(100, 101), 10_000)
 
 
@@ -80,7 +80,7 @@ def test_files_that_are_no_photos(tmp_path, name):
     (tmp_path / 'text.jpg').write_text('hello')
     photo = write_photo(tmp_path / 'whole.jpg', np.random.default_rng(0)).read_bytes()
     (tmp_path / 'cut.jpg').write_bytes(photo[: len(photo) // 2])
-    with pytest.raises(UnreadablePhotoError, match=r'\w'):
+    with pytest.raises(UnreadableImageError, match=r'\w'):
         read_photo(ImageItem(str(tmp_path / name)))
 
 
