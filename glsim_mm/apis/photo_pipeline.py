@@ -26,7 +26,7 @@ Step = Mapping[str, Any]
 
 
 class TestPipeline:
-    """Prepares photos as the model of a config is tested; they come decoded, so steps that load files are left out.
+    """Prepares decoded photos as the model of a config is tested.
 
     ::
 
@@ -41,9 +41,8 @@ class TestPipeline:
     __test__ = False  # pytest would collect it by its name
 
     def __init__(self, cfg: Config) -> None:
-        self.steps = [dict(step) for step in find_test_steps(cfg) if not type_name(step).endswith(_LOADERS)]
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
-            self._compose = Compose([TRANSFORMS.build(dict(step)) for step in self.steps])
+            self._compose = Compose([TRANSFORMS.build(step) for step in find_test_steps(cfg)])
         self._moving = [step for step in self._compose.transforms if not type(step).__name__.endswith('PackInputs')]
         self._matrices: dict[tuple[int, int], np.ndarray | None] = {}
 
@@ -61,18 +60,18 @@ class TestPipeline:
         return self._matrices[shape]
 
 
-def find_test_steps(cfg: Config) -> list[Step]:
+def find_test_steps(cfg: Config) -> list[dict]:
     """Configs of the transforms of a config's ``test_dataloader``, ``val_dataloader`` or ``test_pipeline``.
 
+    Photos come decoded, so steps that load files are left out.
+
     Raises:
-        GLSimError: If there are none.
+        GLSimError: If there are no transforms.
     """
-    for name in ('test_dataloader', 'val_dataloader'):
-        steps = _find_pipeline((cfg.get(name) or {}).get('dataset'))
-        if steps:
-            return list(steps)
-    if cfg.get('test_pipeline'):
-        return list(cfg.test_pipeline)
+    datasets = [(cfg.get(name) or {}).get('dataset') for name in ('test_dataloader', 'val_dataloader')]
+    steps = next(filter(None, map(_find_pipeline, datasets)), None) or cfg.get('test_pipeline')
+    if steps:
+        return [dict(step) for step in steps if not type_name(step).endswith(_LOADERS)]
     raise GLSimError('the config has no test pipeline: give it a test_dataloader, or the field test_pipeline')
 
 

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ..apis.model import load_model
-from ..apis.photo_pipeline import TestPipeline, find_test_steps, type_name
+from ..apis.photo_pipeline import find_test_steps, type_name
 from ..errors import GLSimError
 from ..exported.onnx_inferencer import FILTERS
 from ..exported.onnx_model import ExportedInfo
@@ -22,7 +22,6 @@ from .file_formats import package_versions, quantize, run_onnx, run_program, wri
 
 TOLERANCE = 1e-4  # DESIGN section 4
 KINDS = ('classifier', 'embedding')
-_LOADERS_AND_PACKERS = ('LoadImage', 'LoadImageFromFile', 'PackInputs')
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def translate_steps(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         GLSimError: If a step has no counterpart outside mmpretrain.
     """
     names = [type_name(step).rpartition('.')[2] for step in steps]
-    return [_translate(name, step) for name, step in zip(names, steps) if name not in _LOADERS_AND_PACKERS]
+    return [_translate(name, step) for name, step in zip(names, steps) if name != 'PackInputs']
 
 
 def find_image_size(steps: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
@@ -164,7 +163,7 @@ def _describe(
         outputs=list(graph.outputs),
         spaces=list(embedder.spaces if uses_crops else ['global']),
         classes=[str(one) for one in getattr(model, '_dataset_meta', {}).get('classes') or ()],
-        fingerprint=asdict(embedder.fingerprint(cfg, TestPipeline(cfg).steps, checkpoint)),
+        fingerprint=asdict(embedder.fingerprint(cfg, checkpoint)),
         versions=package_versions(),
     )
 

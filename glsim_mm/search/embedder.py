@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint
 
-from ..apis.photo_pipeline import Step
+from ..apis.photo_pipeline import find_test_steps
 from ..models.classifiers import GLSimClassifier
 from ..models.utils import hash_weights
 from .base_encoder import AGGREGATED, CONCAT, CROP, GLOBAL, Features
@@ -63,21 +63,17 @@ class Embedder:
         if not hasattr(self.module, 'extract_feat') and not self._is_timm:
             raise RetrievalError(f'{type(model).__name__} gives no features to search by; use an ImageClassifier')
 
-    def fingerprint(self, cfg: Config, steps: Sequence[Step], checkpoint: str) -> Fingerprint:
+    def fingerprint(self, cfg: Config, checkpoint: str) -> Fingerprint:
         """Which model made a gallery: SHA-256 of its weights, its config and its test pipeline, hexadecimal.
 
-        Settings that change no embedding (initialisation, frozen stages, losses) do not count.
-
-        Args:
-            cfg: Config of the model.
-            steps: Test pipeline, without loading.
-            checkpoint: Messages name it.
+        Settings that change no embedding (initialisation, frozen stages, losses) do not count; messages name the
+        checkpoint.
         """
         preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
         return Fingerprint(
             weights=hash_weights(self.module),
             config=_hash(dict(model=cfg.model, data_preprocessor=preprocessor)),
-            pipeline=_hash(list(steps)),
+            pipeline=_hash(find_test_steps(cfg)),
             description=f'{self.description}, {Path(checkpoint).name}',
         )
 

@@ -86,7 +86,7 @@ class Encoder(BaseEncoder):
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """Hashes of weights, config and test pipeline."""
-        return self._embedder.fingerprint(self.config, self.pipeline.steps, self.checkpoint)
+        return self._embedder.fingerprint(self.config, self.checkpoint)
 
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> Features:

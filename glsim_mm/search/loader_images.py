@@ -100,22 +100,19 @@ def _hash(sample: _Sample) -> str:
 
 def _samples(batch: Any) -> list[_Sample]:
     """The images of a batch, one by one."""
-    inputs: Any = batch
-    labels: Any = None
+    inputs, known = batch, None  # known: data samples, or labels
     if isinstance(batch, Mapping):
-        inputs, samples = batch.get('inputs'), batch.get('data_samples')
-        if samples is not None and _are_images(inputs):
-            return [_from_data_sample(*pair) for pair in zip(inputs, samples)]
+        inputs, known = batch.get('inputs'), batch.get('data_samples')
     elif not isinstance(batch, Tensor) and isinstance(batch, Sequence) and batch:
-        inputs, labels = batch[0], batch[1] if len(batch) > 1 else None
+        inputs, known = batch[0], batch[1] if len(batch) > 1 else None
     if not _are_images(inputs):
         raise RetrievalError(
             'a data loader must give dicts with inputs, (B, 3, H, W) or a list of (3, H, W), or (inputs, labels): '
             f'correct its collate function, which gave {type(batch).__name__}'
         )
-    if labels is None:
+    if known is None:
         return [_Sample(image) for image in inputs]
-    return [_Sample(*pair) for pair in zip(inputs, labels)]
+    return [_sample(*pair) for pair in zip(inputs, known)]
 
 
 def _are_images(inputs: Any) -> bool:
@@ -125,7 +122,9 @@ def _are_images(inputs: Any) -> bool:
     return is_list and all(isinstance(one, Tensor) and one.dim() == 3 for one in inputs)
 
 
-def _from_data_sample(image: Tensor, sample: Any) -> _Sample:
-    shape = sample.get('ori_shape')
+def _sample(image: Tensor, known: Any) -> _Sample:
+    if not hasattr(known, 'get'):
+        return _Sample(image, known)  # a label alone
+    shape = known.get('ori_shape')
     size = None if shape is None else (int(shape[0]), int(shape[1]))
-    return _Sample(image, sample.get('gt_label'), str(sample.get('img_path') or ''), size)
+    return _Sample(image, known.get('gt_label'), str(known.get('img_path') or ''), size)

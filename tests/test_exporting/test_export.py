@@ -235,7 +235,6 @@ def test_files_that_are_not_ours(tmp_path, made):
 
 def test_steps():
     steps = [
-        dict(type='mmpretrain.LoadImage'),
         dict(type='ResizeEdge', scale=40, edge='short', backend='pillow', interpolation='bicubic'),
         dict(type='CenterCrop', crop_size=32),
         dict(type='PackInputs'),

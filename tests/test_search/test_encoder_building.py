@@ -235,6 +235,12 @@ def test_data_set_of_the_config(build, tiny_model, tmp_path):
         records = gallery.records(gallery.ids())
         assert {(record.label, record.split) for record in records} == {('plain', 'test'), ('striped', 'test')}
         assert all(record.path.split('/')[-2] == record.label for record in records)
+    root = tiny_model[2].parent
+    build(None, tmp_path / 'other', dataset='test', root=root)
+    with open_gallery(tmp_path / 'other') as gallery:
+        assert gallery.manifest.origin['root'] == str(root)
+        for record, other in zip(gallery.records(gallery.ids()), records, strict=True):
+            assert (record.label, record.split) == (other.label, 'test') and (root / record.path).is_file()
 
 
 def test_wrong_options(build, tiny_model, photos, tmp_path):
