@@ -23,18 +23,7 @@ _UNREADABLE_COLOR = (224, 224, 224)
 
 
 def build_dataset(cfg: Config, split: str = 'train') -> BaseDataset:
-    """Build a data set of a config without its pipeline, for its annotations.
-
-    Args:
-        cfg: A config.
-        split: ``'train'``, ``'val'`` or ``'test'``.
-
-    Returns:
-        The data set, or the wrapper that the config names.
-
-    Raises:
-        GLSimError: If the config has no such data set, or its data is not there.
-    """
+    """Build the data set of a split of a config, or the wrapper there, without its pipeline, for its annotations."""
     loader = cfg.get(f'{split}_dataloader')
     if not loader or 'dataset' not in loader:
         raise GLSimError(f'the config has no {split}_dataloader with a data set; choose another --split or config')
@@ -49,11 +38,7 @@ def build_dataset(cfg: Config, split: str = 'train') -> BaseDataset:
 def describe_dataset(
     cfg: Config, split: str = 'train', duplicates: bool = True, workers: int | None = None, progress: bool = True
 ) -> DatasetStatistics:
-    """Statistics of a config's data set; see :func:`build_dataset` and :func:`collect_statistics`.
-
-    Args:
-        progress: Show on standard error how many headers are read.
-    """
+    """Statistics of a config's data set; see :func:`collect_statistics`. A bar shows how many headers are read."""
     dataset = build_dataset(cfg, split)
     with ProgressBar(len(dataset), 'reading headers', progress) as bar:
         return collect_statistics(dataset, duplicates, workers, bar.update)
@@ -65,18 +50,11 @@ def write_sample_sheet(
     """Draw random images of a config's data set, from as many classes as possible, with the names of their classes.
 
     Args:
-        cfg: A config.
         path: PNG file to write.
         split: ``'train'``, ``'val'`` or ``'test'``.
         num_images: How many; all if there are fewer.
         seed: Another one chooses other images.
         side: Longest side of a picture in pixels.
-
-    Returns:
-        ``path``.
-
-    Raises:
-        GLSimError: If the data set cannot be built or is empty, or the file cannot be written.
     """
     dataset = build_dataset(cfg, split)
     samples = [dataset.get_data_info(index) for index in range(len(dataset))]
@@ -92,16 +70,7 @@ def write_sample_sheet(
 
 
 def choose_samples(labels: list[int], num_images: int, seed: int = 0) -> list[int]:
-    """Choose random samples; a class gets a second one only when all classes have one.
-
-    Args:
-        labels: Label of each sample.
-        num_images: How many; all if there are fewer.
-        seed: Of the choice.
-
-    Returns:
-        Positions in ``labels``, sorted by label.
-    """
+    """Choose random positions in ``labels``, sorted by label; a class gets a second one when all classes have one."""
     seen: dict[int, int] = defaultdict(int)
     rounds = []
     for index in np.random.default_rng(seed).permutation(len(labels)).tolist():

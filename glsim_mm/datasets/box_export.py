@@ -80,7 +80,11 @@ def coco_annotations(
             )
         name = Path(sample['img_path']).relative_to(root).as_posix()
         images.append(dict(id=number, file_name=name, width=size[0], height=size[1]))
-        for x0, y0, x1, y1 in _boxes(sample, *size):
+        if sample.get('gt_bboxes') is None:
+            raise GLSimError(f'{sample["img_path"]} has no box: add bounding_boxes.txt to the data set')
+        for x0, y0, x1, y1 in np.clip(np.asarray(sample['gt_bboxes'], float), 0, [*size, *size]).tolist():
+            if x1 <= x0 or y1 <= y0:
+                continue
             polygon = polygon_in_box((x0, y0, x1, y1), shape)
             annotations.append(
                 dict(
@@ -116,10 +120,3 @@ def polygon_in_box(box: Sequence[float], shape: str) -> list[tuple[float, float]
         ((x0 + x1) / 2 + (x1 - x0) / 2 * math.cos(angle), (y0 + y1) / 2 + (y1 - y0) / 2 * math.sin(angle))
         for angle in angles
     ]
-
-
-def _boxes(sample: dict, width: int, height: int) -> list[tuple[float, float, float, float]]:
-    if sample.get('gt_bboxes') is None:
-        raise GLSimError(f'{sample["img_path"]} has no box: add bounding_boxes.txt to the data set')
-    boxes = np.clip(np.asarray(sample['gt_bboxes'], float), 0, [width, height, width, height])
-    return [tuple(map(float, box)) for box in boxes if box[2] > box[0] and box[3] > box[1]]  # type: ignore[misc]

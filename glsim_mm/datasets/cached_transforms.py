@@ -1,7 +1,6 @@
 """Keeps the results of slow transforms on disk."""
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -13,6 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from mmpretrain.registry import TRANSFORMS
 
@@ -30,9 +30,10 @@ class CachedTransforms(BaseTransform):
 
     For the steps at the start of a training pipeline that draw nothing at random: decoding a large photo and resizing
     it takes many times as long as reading what comes out. An entry belongs to a file (path, time of change, size) and
-    to the settings of the steps, so a changed photo or pipeline makes a new one. Entries are written whole or not at
-    all, so several workers and ranks can share a folder; a damaged one is made again; where nothing can be written, for
-    example on a full disk, the steps go on without, after one warning. Nothing is ever deleted: remove the folder::
+    to the settings of the steps, so a changed photo or pipeline gets a new one. Entries are written whole or not at
+    all, so several workers and ranks can share a folder; a damaged one is replaced. Where nothing can be written, for
+    example on a full disk, the steps run without the cache after one warning. Entries are never deleted: when they are
+    no longer needed, remove the folder::
 
         dict(type='CachedTransforms', cache_dir='work_dirs/cache',
              transforms=[dict(type='LoadImage'), dict(type='Resize', scale=(300, 300))])
@@ -50,7 +51,7 @@ class CachedTransforms(BaseTransform):
         drawn = [name for name in names if name.rpartition('.')[2].startswith(_RANDOM)]
         if drawn:
             raise GLSimError(f'CachedTransforms: {drawn[0]} draws at random; move it behind the cached steps')
-        self.transforms = [TRANSFORMS.build(dict(step)) for step in transforms]
+        self.transforms = Compose([TRANSFORMS.build(dict(step)) for step in transforms])
         self.cache_dir = Path(cache_dir)
         named = [dict(step, type=name) for step, name in zip(transforms, names)]
         settings = json.dumps(named, sort_keys=True, default=str)
@@ -64,12 +65,8 @@ class CachedTransforms(BaseTransform):
             kept = _read(entry)
             if kept is not None:
                 return {**results, **kept}
-        made: Any = results
-        for step in self.transforms:
-            made = step(made)
-            if made is None:
-                return None
-        if entry is not None and self._writes:
+        made = self.transforms(results)
+        if made is not None and entry is not None and self._writes:
             self._write(entry, made)
         return made
 
@@ -91,15 +88,14 @@ class CachedTransforms(BaseTransform):
 
     def _write(self, entry: Path, made: dict) -> None:
         arrays = {name: np.asarray(made[name]) for name in _ARRAYS if name in made}
-        plain = {name: _to_plain(made[name]) for name in _PLAIN if name in made}
-        buffer = io.BytesIO()
-        np.savez(buffer, plain=np.frombuffer(json.dumps(plain).encode(), np.uint8), **arrays)
+        plain = {name: made[name] for name in _PLAIN if name in made}
+        text = json.dumps(plain, default=lambda number: number.item()).encode()  # numpy's numbers
         name = None
         try:
             entry.parent.mkdir(parents=True, exist_ok=True)
             with NamedTemporaryFile(dir=entry.parent, delete=False) as file:
                 name = file.name
-                file.write(buffer.getvalue())
+                np.savez(file, plain=np.frombuffer(text, np.uint8), **arrays)
             os.replace(name, entry)
         except OSError as error:
             self._writes = False
@@ -122,9 +118,3 @@ def _read(entry: Path) -> dict | None:
         return None
     kept = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
     return {**kept, **arrays} if 'img' in arrays else None
-
-
-def _to_plain(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_to_plain(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value

@@ -14,12 +14,12 @@ from ..errors import GLSimError
 class ClassBalancedBatchSampler(BatchSampler):
     """Draws P classes x K images per batch and process; the ``batch_sampler`` of a loader with a ``DefaultSampler``.
 
-    Every class comes equally often, however many images it has; within a class every image comes once before one comes
-    again. The classes of a batch are different ones; over all processes too where there are enough. A class with fewer
-    than K images repeats some, in other augmentations.
+    Classes are drawn equally often, however many images they have; within a class, no image is repeated before all have
+    been drawn. The classes of a batch differ, across all processes too where there are enough. A class with fewer than
+    K images repeats some, augmented differently.
 
-    Batches depend on seed and epoch alone, so a resumed run goes on with those that an uninterrupted one has. An epoch
-    has as many batches as fit into the data set. P is ``batch_size / images_per_class``::
+    Batches depend on seed and epoch alone, so a resumed run sees the same ones as an uninterrupted run. An epoch has as
+    many batches as fit into the data set. P is ``batch_size / images_per_class``::
 
         train_dataloader = dict(batch_size=64, sampler=dict(type='DefaultSampler', shuffle=True),
                                 batch_sampler=dict(type='ClassBalancedBatchSampler', images_per_class=4))

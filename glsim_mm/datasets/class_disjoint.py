@@ -18,8 +18,7 @@ class ClassDisjointSplit(BaseDataset):
     among all images of the other 100; Cars 98 / 98, Aircraft 50 / 50. For sets without a published split by classes
     (NABirds, iNaturalist 2017) the first half of the classes, rounded down, is for training too.
 
-    Labels are numbered anew from 0 within the half; metainfo has the names and, if there are any, the ancestors of its
-    classes::
+    Labels start from 0 within the half; metainfo has the names and, if there are any, the ancestors of its classes::
 
         splits = [dict(type='CUBFormat', data_root='data/CUB_200_2011', split=split) for split in ('train', 'test')]
         train_set = dict(type='ClassDisjointSplit', half='train', datasets=splits)
@@ -27,7 +26,7 @@ class ClassDisjointSplit(BaseDataset):
     Args:
         datasets: The official splits to draw from, as configs without a pipeline. All have the same classes.
         half: ``'train'`` or ``'test'``.
-        num_train_classes: So many of the first classes are for training. Defaults to None, half of them, rounded down.
+        num_train_classes: How many of the first classes are for training. Defaults to half of them, rounded down.
         **kwargs: Further arguments of mmpretrain's :class:`BaseDataset`, ``pipeline`` among them.
 
     Raises:

@@ -28,8 +28,6 @@ class DemoSettings:
 
     Attributes:
         num_classes: 2 to 12, taken from :data:`MARKS` in order.
-        train_per_class: Training pictures per class.
-        test_per_class: Test pictures per class.
         size: Side of the pictures in pixels, at least 32.
         seed: Non-negative; the same seed gives the same pixels.
 

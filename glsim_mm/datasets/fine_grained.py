@@ -89,6 +89,12 @@ class FineGrainedDataset(BaseDataset):
         """A path below the data folder."""
         return fileio.join_path(self.data_root, *parts)
 
+    def to_label(self, number: float, photo: str, path: str) -> int:
+        """Convert a class number from 1, which the file at ``path`` gives a photo, to a label from 0."""
+        if not 1 <= number <= len(self.CLASSES):
+            raise GLSimError(f'{path} gives {photo} the class {int(number)}, but there are 1 to {len(self.CLASSES)}')
+        return int(number) - 1
+
     def extra_repr(self) -> list[str]:
         """Lines for ``repr``."""
         return [f'Root of dataset: \t{self.data_root}', f'Split: \t{self.split}']

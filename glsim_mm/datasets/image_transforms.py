@@ -63,12 +63,12 @@ class LoadImage(LoadImageFromFile):
             whole image, resized. Give at least the size that the next step resizes to. ``gt_bboxes`` are scaled.
             Defaults to 0, the whole image.
         decoder: ``'opencv'`` or ``'turbojpeg'`` for JPEG files, which give the same pixels.
-        to_float32: Give float32 of the same values.
+        to_float32: Return float32 with the same values.
         backend_args: mmengine's file backend. Defaults to None, which goes by the path.
 
     Raises:
-        GLSimError: If ``on_unreadable`` or ``decoder`` is unknown, ``min_side`` is negative, if ``'error'`` is asked
-            for and an image is unreadable, or if ``'skip'`` is and none of the first 100 images is readable.
+        GLSimError: If an option is unknown or out of range, if an image is unreadable with ``'error'``, or if none of
+            the first 100 images is readable with ``'skip'``.
     """
 
     BLANK_SHAPE = (224, 224)

@@ -50,15 +50,8 @@ class Flowers102Format(FineGrainedDataset):
                 if not 1 <= photo <= len(labels):
                     raise GLSimError(f'{splits_file} lists photo {photo}, but {labels_file} has {len(labels)} labels')
                 path = f'jpg/image_{photo:05d}.jpg'
-                samples.append(dict(img_path=path, gt_label=_label(self, labels[photo - 1], path, labels_file)))
+                samples.append(dict(img_path=path, gt_label=self.to_label(labels[photo - 1], path, labels_file)))
         return samples
-
-
-def _label(dataset: FineGrainedDataset, number: float, photo: str, path: str) -> int:
-    """Convert a class number from 1 to a label from 0."""
-    if not 1 <= number <= len(dataset.CLASSES):
-        raise GLSimError(f'{path} gives {photo} the class {int(number)}, but there are 1 to {len(dataset.CLASSES)}')
-    return int(number) - 1
 
 
 _FLOWERS = 'https://www.robots.ox.ac.uk/~vgg/data/flowers/102'
@@ -130,7 +123,7 @@ class StanfordCarsFormat(FineGrainedDataset):
             columns = read_mat_fields(annotations, ('fname', 'class', *self.BOX), path)
             wanted, folder = [True] * len(columns[0]), f'cars_{self.split}/'
         return [
-            dict(img_path=f'{folder}{name}', gt_label=_label(self, number, name, path), gt_bboxes=box)
+            dict(img_path=f'{folder}{name}', gt_label=self.to_label(number, name, path), gt_bboxes=box)
             for (name, number, *box), keep in zip(zip(*columns), wanted)
             if keep
         ]

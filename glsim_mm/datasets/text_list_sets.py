@@ -101,10 +101,10 @@ class OxfordPetsFormat(FineGrainedDataset):
     def read_metainfo(self, data_root: str) -> dict:
         """Breeds and their species, from the training list."""
         path = fileio.join_path(data_root, 'annotations', 'trainval.txt')
-        breeds = {label: (photo.rsplit('_', 1)[0], species) for photo, label, species in self._read_list(path)}
-        if sorted(breeds) != list(range(len(breeds))):
+        breeds = {number: (photo.rsplit('_', 1)[0], species) for photo, number, species in self._read_list(path)}
+        if sorted(breeds) != list(range(1, len(breeds) + 1)):
             raise GLSimError(f'{path} leaves out classes, which must be 1, 2, 3, ... without gaps; download it again')
-        ordered = [breeds[label] for label in sorted(breeds)]
+        ordered = [breeds[number] for number in sorted(breeds)]
         return dict(
             classes=tuple(name.replace('_', ' ') for name, _ in ordered),
             ancestors=tuple((species,) for _, species in ordered),
@@ -112,10 +112,8 @@ class OxfordPetsFormat(FineGrainedDataset):
 
     def read_samples(self) -> list[dict]:
         path, samples = self.path('annotations', f'{self.split}.txt'), []
-        for photo, label, _ in self._read_list(path):
-            if not 0 <= label < len(self.CLASSES):
-                raise GLSimError(f'{path} gives {photo} the class {label + 1}, but there are 1 to {len(self.CLASSES)}')
-            sample: dict = dict(img_path=f'images/{photo}.jpg', gt_label=label)
+        for photo, number, _ in self._read_list(path):
+            sample: dict = dict(img_path=f'images/{photo}.jpg', gt_label=self.to_label(number, photo, path))
             if self.with_boxes:
                 boxes = self.path('annotations', 'xmls', f'{photo}.xml')
                 sample['gt_bboxes'] = read_voc_boxes(boxes) if fileio.isfile(boxes) else np.zeros((0, 4))
@@ -123,13 +121,13 @@ class OxfordPetsFormat(FineGrainedDataset):
         return samples
 
     def _read_list(self, path: str) -> list[tuple[str, int, str]]:
-        """Name, label counted from 0, and species of each photo."""
+        """Name, class counted from 1, and species of each photo."""
 
         def parse(line: str) -> tuple[str, int, str] | None:
             if line.startswith('#'):
                 return None
             photo, label, species, _ = line.split()
-            return photo, int(label) - 1, self.SPECIES[int(species)]
+            return photo, int(label), self.SPECIES[int(species)]
 
         return [row for _, row in read_rows(path, parse) if row is not None]
 
@@ -462,10 +460,7 @@ MOE = PublishedSet(
     licence=f'{NOT_STATED}. The README offers the set as training and test data for experiments, and asks owners of '
     'pictures to write to its author if they do not agree.',
     boxes='none (the images are crops)',
-    sources=(
-        Source('animeface-character-dataset.zip', ('data',), rename={'thumb': 'data'}),
-        *_lists_of_authors('moe'),
-    ),
+    sources=(Source('animeface-character-dataset.zip', ('data',), rename={'thumb': 'data'}), *_lists_of_authors('moe')),
     files_at='http://www.nurs.or.jp/~nagadomi/animeface-character-dataset/data',
     notes="GLSim's authors name https://www.kaggle.com/datasets/mylesoneill/tagged-anime-illustrations "
     '(moeimouto-faces) as their source; its folders of characters belong in data/.',
@@ -514,23 +509,20 @@ class INaturalist2017(FineGrainedDataset):
         path = self.path(f'{self.split}2017.json')
         annotations, images = _read_lists_of(path, 'annotations', 'images')
         category_of = {item['image_id']: item['category_id'] for item in annotations}
-        boxes = self._read_boxes() if self.with_boxes else None
+        boxes: dict[int, list] = {}
+        if self.with_boxes:
+            for item in _read_lists_of(self.path(f'{self.split}_2017_bboxes.json'), 'annotations')[0]:
+                x, y, width, height = item['bbox']
+                boxes.setdefault(item['image_id'], []).append([x, y, x + width, y + height])
         samples = []
         for image in images:
             if category_of.get(image['id']) not in self._label_of:
                 raise GLSimError(f'{path}: image {image["id"]} has no category that the file knows; download it again')
             sample = dict(img_path=image['file_name'], gt_label=self._label_of[category_of[image['id']]])
-            if boxes is not None:
+            if self.with_boxes:
                 sample['gt_bboxes'] = boxes.get(image['id'], [])
             samples.append(sample)
         return samples
-
-    def _read_boxes(self) -> dict[int, list]:
-        boxes: dict[int, list] = {}
-        for item in _read_lists_of(self.path(f'{self.split}_2017_bboxes.json'), 'annotations')[0]:
-            x, y, width, height = item['bbox']
-            boxes.setdefault(item['image_id'], []).append([x, y, x + width, y + height])
-        return boxes
 
 
 def _read_lists_of(path: str, *names: str) -> list[list[dict]]:

@@ -56,7 +56,6 @@ class CPUAmpOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Context of one forward pass."""
         with super().optim_context(model), torch.autocast('cpu', torch.bfloat16):
             yield
 

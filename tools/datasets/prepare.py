@@ -12,8 +12,8 @@ from command_line import at_least, run
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
-        description='Say what of a published data set is missing or damaged and where to get it. Exit code 0: '
-        'complete; 1: incomplete; 2: mistake in the command line.'
+        description='Report which files of a published data set are missing or damaged and where to get them. Exit '
+        'code 0: complete; 1: incomplete; 2: mistake in the command line.'
     )
     parser.add_argument('name', nargs='?', help='for example cub; --list names all')
     parser.add_argument('--root', help='folder of the data set, the data_root of its configs')
@@ -22,7 +22,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--deep', action='store_true', help='look for images with equal content')
     parser.add_argument('--workers', type=at_least(1), help='threads for --images and --deep; default: one per core')
     parser.add_argument('--no-progress', action='store_true', help='no progress bar')
-    parser.add_argument('--list', action='store_true', help='say what is known about the data set, or about all')
+    parser.add_argument('--list', action='store_true', help='describe the data set, or all of them')
     args = parser.parse_args(argv)
     if not args.list and not (args.name and args.root):
         parser.error('NAME and --root are needed, or --list')

@@ -66,10 +66,14 @@ def fetch_sources(sources: Iterable[Source], root: str | Path, pause: float = 2,
 
 def _fetch(source: Source, root: Path, pause: float, progress: bool) -> None:
     path = source.path(root)
-    there = path.is_file() and not _is_wrong(source, path)
-    if not there and source.url is None:
+    is_there = path.is_file()
+    wrong = mismatch(path, source.checksum, source.size) if is_there else None
+    if source.url is None and not is_there:
         return
-    if not there:
+    if source.url is None and wrong:
+        where = f'{DOWNLOADS}/ of the data set' if source.is_archive else 'the data set'
+        raise GLSimError(f'{path} {wrong}; it is incomplete or another file, replace it in {where}')
+    if wrong or not is_there:
         print_log(f'downloading {source.url}', logger='current')
         with ProgressBar(None, source.name, progress, 'MB') as bar:
 
@@ -80,12 +84,3 @@ def _fetch(source: Source, root: Path, pause: float, progress: bool) -> None:
     if source.is_archive:
         print_log(f'unpacking {path}', logger='current')
         extract(path, root, source.provides, source.rename)
-
-
-def _is_wrong(source: Source, path: Path) -> bool:
-    """Whether a file is not the published one; raise if only the user can replace it."""
-    wrong = mismatch(path, source.checksum, source.size)
-    if wrong and source.url is None:
-        where = f'{DOWNLOADS}/ of the data set' if source.is_archive else 'the data set'
-        raise GLSimError(f'{path} {wrong}; it is incomplete or another file, replace it in {where}')
-    return wrong is not None

@@ -30,19 +30,15 @@ class KeepEmbeddingsHook(Hook):
         self._embeddings: Tensor | None = None
 
     def before_val(self, runner: Runner) -> None:
-        """Watch the head if a metric of validation needs embeddings."""
         self._watch(runner, runner.val_loop)
 
     def before_test(self, runner: Runner) -> None:
-        """Watch the head if a metric of the test needs embeddings."""
         self._watch(runner, runner.test_loop)
 
     def after_val(self, runner: Runner) -> None:
-        """Leave the model as it was."""
         self._release()
 
     def after_test(self, runner: Runner) -> None:
-        """Leave the model as it was."""
         self._release()
 
     def _watch(self, runner: Runner, loop: Any) -> None:
@@ -57,10 +53,7 @@ class KeepEmbeddingsHook(Hook):
                 f'{type(model).__name__} has no head with pre_logits, so it gives no embeddings: take RetrievalMetrics '
                 "out of the config, or of a retriever measure mode='ranking'"
             )
-        self._handles = [
-            head.register_forward_pre_hook(self._embed),
-            model.register_forward_hook(self._hand_out),
-        ]
+        self._handles = [head.register_forward_pre_hook(self._embed), model.register_forward_hook(self._hand_out)]
 
     def _release(self) -> None:
         for handle in self._handles:

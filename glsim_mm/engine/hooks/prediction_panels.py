@@ -55,12 +55,10 @@ class PredictionPictureHook(VisualizationHook):
         self.show, self.wait_time, self.side = show, wait_time, side
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DataSample]) -> None:
-        """Draw samples of a validation batch."""
         if self.enable:
             self._draw(runner.val_dataloader.dataset, batch_idx, data_batch, outputs, runner.epoch)
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DataSample]) -> None:
-        """Draw samples of a test batch."""
         if self.enable:
             self._draw(runner.test_dataloader.dataset, batch_idx, data_batch, outputs, 0)
 

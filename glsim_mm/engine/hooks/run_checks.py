@@ -46,11 +46,9 @@ class NumClassesCheckHook(Hook):
             self._check_loop(runner, runner.val_loop, 'val_evaluator')
 
     def before_val(self, runner: Runner) -> None:
-        """Check the validation data and metrics."""
         self._check_loop(runner, runner.val_loop, 'val_evaluator')
 
     def before_test(self, runner: Runner) -> None:
-        """Check the test data and metrics."""
         self._check_loop(runner, runner.test_loop, 'test_evaluator')
 
     def _check_loop(self, runner: Runner, loop: Any, field: str) -> None:
@@ -120,7 +118,7 @@ def check_labels(dataset: Any, num_classes: int) -> None:
         if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
             raise GLSimError(
                 f'{_describe(dataset)} labels {info.get("img_path", f"image {index}")} as {labels.max()}, but the head '
-                f'has {num_classes} classes from 0; mend the labels or set model.head.num_classes'
+                f'has {num_classes} classes from 0; correct the labels or set model.head.num_classes'
             )
 
 

@@ -37,16 +37,18 @@ class NonFiniteLossHook(Hook):
         self._first_bad: torch.Tensor | None = None  # iteration, or -1
 
     def before_train(self, runner: Runner) -> None:
-        """Forget an earlier run."""
         self._first_bad = None
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: dict | None = None
     ) -> None:
-        """Look at the loss of an iteration."""
+        """Note a broken loss, without waiting for the device; stop because of it where reading is due."""
         loss = outputs.get('loss') if outputs else None
         if isinstance(loss, torch.Tensor):
-            self._note(loss.detach(), runner.iter + 1)
+            if self._first_bad is None:
+                self._first_bad = torch.full((), -1, dtype=torch.int64, device=loss.device)
+            is_new = ~torch.isfinite(loss.detach()).all() & (self._first_bad < 0)
+            self._first_bad = torch.where(is_new, runner.iter + 1, self._first_bad)
         if self.every_n_train_iters(runner, self.interval) or self._checkpoint_is_due(runner):
             self._stop_if_broken(runner)
 
@@ -56,15 +58,7 @@ class NonFiniteLossHook(Hook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Check before validation inside an iteration-based training, which may save the best checkpoint."""
-        if self._first_bad is not None:
-            self._stop_if_broken(runner)
-
-    def _note(self, loss: torch.Tensor, iteration: int) -> None:
-        """Remember the first iteration with a broken loss without waiting for the device."""
-        if self._first_bad is None:
-            self._first_bad = torch.full((), -1, dtype=torch.int64, device=loss.device)
-        is_new = ~torch.isfinite(loss).all() & (self._first_bad < 0)
-        self._first_bad = torch.where(is_new, iteration, self._first_bad)
+        self._stop_if_broken(runner)
 
     def _checkpoint_is_due(self, runner: Runner) -> bool:
         """Whether a checkpoint is saved after this very iteration."""
@@ -114,7 +108,6 @@ class EpochSeedHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Seed the generators of this rank."""
         set_random_seed((runner.seed + _EPOCH_STRIDE * (runner.epoch + 1) + get_rank()) % _MAX_SEED)
 
 
@@ -133,26 +126,15 @@ class UnreadableImageHook(Hook):
     def __init__(self) -> None:
         self._reported: dict[str, int] = {}
 
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Report on the training images."""
-        self._report(runner, 'train', runner.train_dataloader.dataset)
-
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Report on the validation images."""
-        self._report(runner, 'val', runner.val_dataloader.dataset)
-
-    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Report on the test images."""
-        self._report(runner, 'test', runner.test_dataloader.dataset)
-
-    def _report(self, runner: Runner, split: str, dataset: object) -> None:
-        total = torch.tensor(count_unreadable(dataset))
+    def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
+        """mmengine calls it after each epoch of training, validation and test."""
+        total = torch.tensor(count_unreadable(getattr(runner, f'{mode}_dataloader').dataset))
         all_reduce(total)
-        new = int(total) - self._reported.get(split, 0)
-        self._reported[split] = int(total)
+        new = int(total) - self._reported.get(mode, 0)
+        self._reported[mode] = int(total)
         if new > 0:
-            treatment = 'others took their place' if split == 'train' else 'they were scored as blank images'
-            runner.logger.warning(f'{new} unreadable images met in this {split} epoch: {treatment}.')
+            treatment = 'others took their place' if mode == 'train' else 'they were scored as blank images'
+            runner.logger.warning(f'{new} unreadable images met in this {mode} epoch: {treatment}.')
 
 
 def count_unreadable(dataset: object) -> int:

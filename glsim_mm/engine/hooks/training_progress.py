@@ -45,7 +45,6 @@ class ProgressHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: dict | None = None
     ) -> None:
-        """Update the bar where it is due."""
         done = runner.iter + 1
         if done == runner.max_iters or time.monotonic() - self._last_update >= self.interval:
             self._last_update = time.monotonic()
@@ -58,10 +57,8 @@ class ProgressHook(Hook):
             self._bar.update(done, note=', '.join(parts))
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Remember the accuracy."""
         self._accuracy = (metrics or {}).get(self.metric)
 
     def after_train(self, runner: Runner) -> None:
-        """Leave the bar as it is."""
         atexit.unregister(self._bar.stop)
         self._bar.stop()
