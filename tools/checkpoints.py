@@ -1,8 +1,6 @@
 """Weights of other projects: python tools/checkpoints.py {inspect,convert,export,publish} FILE ..."""
 
 import argparse
-import json
-from pathlib import Path
 
 from command_line import run
 
@@ -89,24 +87,11 @@ def run_publish(args: argparse.Namespace) -> list[str]:
     """Write the file for others."""
     from glsim_mm.apis import load_config
     from glsim_mm.checkpoints.publishing import publish
+    from glsim_mm.result_files import read_metrics
 
-    metrics = _read_metrics(args.metrics) if args.metrics else None
+    metrics = read_metrics(args.metrics) if args.metrics else None
     config = load_config(args.config).pretty_text if args.config else None
     return [f'wrote {publish(args.source, args.out, args.weights, metrics, config, args.commit)}']
-
-
-def _read_metrics(path: str) -> dict:
-    from glsim_mm.errors import GLSimError
-
-    try:
-        metrics = json.loads(Path(path).read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise GLSimError(
-            f'metrics {path} cannot be read as JSON; write them with tools/test.py --out-item metrics'
-        ) from error
-    if not isinstance(metrics, dict):
-        raise GLSimError(f'metrics {path} is no JSON object of names and values; write it with tools/test.py')
-    return metrics
 
 
 _COMMANDS = dict(inspect=run_inspect, convert=run_convert, export=run_convert, publish=run_publish)

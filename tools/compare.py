@@ -20,11 +20,11 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Print the table."""
-    from glsim_mm.evaluation import format_results, read_metrics
+    from glsim_mm.result_files import format_results, read_metrics
 
     files = dict(result.split('=', 1) for result in args.results)
     print(format_results({name: read_metrics(path) for name, path in files.items()}, args.num_classes))
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    run(main, parse_args(), needs_model=False)

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from command_line import add_run_options, at_least, run
 
@@ -24,14 +23,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.out_item and not args.out:
         parser.error('--out-item needs --out')
-    if args.error_report and args.tta:
-        parser.error('--error-report shows what the model saw of each image and cannot be combined with --tta')
-    if args.tta and (args.show or args.show_dir):
-        parser.error('--tta tests several views of an image and cannot be combined with --show or --show-dir')
-    allowed = ('.json', '.yml', '.yaml', '.pkl', '.pickle') if args.out_item == 'metrics' else ('.pkl', '.pickle')
-    if args.out and Path(args.out).suffix not in allowed:
-        parser.error(f'--out {args.out}: {args.out_item or "pred"} can be written as {", ".join(allowed)}')
     return args
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse options that exclude each other, and files that cannot hold the results."""
+    from glsim_mm.result_files import check_result_file, check_views
+
+    check_views(args.tta, bool(args.show or args.show_dir), bool(args.error_report))
+    if args.out:
+        check_result_file(args.out, args.out_item or 'pred')
 
 
 def main(args: argparse.Namespace) -> None:
@@ -50,4 +51,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    run(main, parse_args(), check=check)

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from ..compat.devices import DATALOADERS, use_mixed_precision
 from ..errors import GLSimError, one_line
+from ..result_files import check_views
 
 # Fields that mmengine and this package read besides the arguments of Runner.
 _EXTRA_FIELDS = [
@@ -124,8 +125,7 @@ def set_test_options(
     Raises:
         GLSimError: If pictures are asked for with test-time augmentation, which mmpretrain's hook cannot draw.
     """
-    if tta and visualization is not None:
-        raise GLSimError('--tta tests several views of an image and cannot be combined with --show or --show-dir')
+    check_views(tta, visualization is not None)
     cfg.load_from, cfg.resume = checkpoint, False
     if amp:
         cfg.test_cfg = dict(cfg.get('test_cfg') or {}, fp16=True)

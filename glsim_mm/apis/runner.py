@@ -18,6 +18,7 @@ from ..compat.devices import fit_dataloaders, fit_mixed_precision
 from ..compat.distributed import leave_process_group, use_cpu_distributed
 from ..compat.old_calls import ignore_known_warnings
 from ..errors import GLSimError
+from ..result_files import check_result_file
 from .config_errors import explain_config_errors
 from .confusion_report import add_confusion_pairs, check_error_report, log_confusion_pairs, write_error_report
 
@@ -97,7 +98,8 @@ def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred', err
     Raises:
         GLSimError: If the config, its data or its checkpoint cannot be used.
     """
-    _check_out(out, out_item)
+    if out:
+        check_result_file(out, out_item)
     _check_load_from(cfg)
     runner = build_runner(cfg)
     try:
@@ -125,11 +127,3 @@ def _check_load_from(cfg: Config) -> None:
     path = cfg.get('load_from')
     if path and '://' not in path and not Path(path).expanduser().exists():
         raise GLSimError(f'checkpoint {path} does not exist; check the path')
-
-
-def _check_out(out: str | None, out_item: str) -> None:
-    if not out:
-        return
-    allowed = ('.pkl', '.pickle') if out_item == 'pred' else ('.json', '.yml', '.yaml', '.pkl', '.pickle')
-    if Path(out).suffix not in allowed:
-        raise GLSimError(f'--out {out}: {out_item} can be written as {", ".join(allowed)}; choose another name')

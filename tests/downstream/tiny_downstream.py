@@ -6,7 +6,7 @@ from mmengine import Config
 
 from glsim_mm.datasets import CUBFormat
 from glsim_mm.datasets.box_export import export_boxes
-from glsim_mm.datasets.demo_set import DemoSettings, render_demo
+from glsim_mm.images.demo_set import DemoSettings, render_demo
 
 ROOT = Path(__file__).resolve().parents[2] / 'configs' / 'downstream'
 SIDE, WIDTH = 96, 32

@@ -89,10 +89,10 @@ def test_mistakes_are_told_in_one_line(tmp_path, capsys):
     )
     assert 'give the config' in fails_in_one_line(capsys, 'export', source, '--to', 'glsim', '--out', out)
     (tmp_path / 'm.json').write_text('[]')
-    assert 'no JSON object' in fails_in_one_line(
+    assert 'holds no metrics; write them with tools/test.py' in fails_in_one_line(
         capsys, 'publish', source, '--out', out, '--metrics', tmp_path / 'm.json'
     )
-    assert 'cannot be read as JSON' in fails_in_one_line(
+    assert 'cannot read the metrics in' in fails_in_one_line(
         capsys, 'publish', source, '--out', out, '--metrics', tmp_path / 'n.json'
     )
     assert 'SIDE or HEIGHT WIDTH' in fails_in_one_line(capsys, 'convert', source, '--out', out, '--img-size', 1, 2, 3)

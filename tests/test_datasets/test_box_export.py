@@ -9,8 +9,8 @@ from tiny_run import call_tool
 
 from glsim_mm.datasets import CUBFormat
 from glsim_mm.datasets.box_export import coco_annotations, draw_mask, export_boxes, polygon_in_box
-from glsim_mm.datasets.demo_set import DemoSettings, render_demo
 from glsim_mm.errors import GLSimError
+from glsim_mm.images.demo_set import DemoSettings, render_demo
 
 
 @pytest.fixture(scope='module')

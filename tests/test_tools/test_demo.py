@@ -13,8 +13,8 @@ from tiny_run import call_tool
 import glsim_mm  # noqa: F401  (registers the modules)
 from glsim_mm.apis import PictureOptions, draw_test_set
 from glsim_mm.apis.dataset_pictures import SHEET
-from glsim_mm.datasets.demo_set import DemoSettings, render_demo
 from glsim_mm.errors import GLSimError
+from glsim_mm.images.demo_set import DemoSettings, render_demo
 
 pytestmark = pytest.mark.slow
 

@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Render."""
-    from glsim_mm.datasets.demo_set import DemoSettings, render_demo
+    from glsim_mm.images.demo_set import DemoSettings, render_demo
 
     settings = DemoSettings(args.classes, args.train, args.test, args.size, args.seed)
     rendered = render_demo(args.root, settings)
@@ -36,4 +36,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    run(main, parse_args(), needs_model=False)

@@ -19,12 +19,12 @@ from published_layouts import (
 )
 from test_archives import write_archive
 
-from glsim_mm.datasets.demo_set import DemoSettings, render_demo
 from glsim_mm.datasets.fine_grained import PublishedSet, Source
 from glsim_mm.datasets.preparation.completing import fetch_sources, prepare
 from glsim_mm.datasets.preparation.folder_checks import check_set, format_report, format_set
 from glsim_mm.datasets.published_sets import PUBLISHED_SETS, find_published_set
 from glsim_mm.errors import GLSimError
+from glsim_mm.images.demo_set import DemoSettings, render_demo
 
 
 def write_cub(folder: Path) -> Path:

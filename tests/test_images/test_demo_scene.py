@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glsim_mm.datasets.demo_scene import (
+from glsim_mm.images.demo_scene import (
     MARKS,
     Dice,
     disc,

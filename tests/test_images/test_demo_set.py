@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from glsim_mm.datasets import CUBFormat
-from glsim_mm.datasets.demo_scene import MARKS, render_scene
-from glsim_mm.datasets.demo_set import MARKER, DemoSettings, is_complete, render_demo
 from glsim_mm.errors import GLSimError
+from glsim_mm.images.demo_scene import MARKS, render_scene
+from glsim_mm.images.demo_set import MARKER, DemoSettings, is_complete, render_demo
 
 SMALL = DemoSettings(num_classes=3, train_per_class=2, test_per_class=1, size=32)
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from glsim_mm.errors import GLSimError
-from glsim_mm.evaluation import format_results, read_metrics
+from glsim_mm.result_files import format_results, read_metrics
 
 METRICS = {'accuracy/top1': 96.25, 'class/mean_accuracy': 96.0, 'class/deviation': 4.05}
 

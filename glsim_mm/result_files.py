@@ -1,10 +1,10 @@
-"""A short table of test results for people."""
+"""Files of test results: what they may be called, how they are read, and a short table of them; needs no model."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import GLSimError
+from .errors import GLSimError
 
 # Names of metrics and the columns that show them.
 _COLUMNS = {
@@ -12,6 +12,22 @@ _COLUMNS = {
     'class/mean_accuracy': 'class mean %',
     'class/deviation': 'class deviation',
 }
+_PICKLES = ('.pkl', '.pickle')
+_SUFFIXES = {'pred': _PICKLES, 'metrics': ('.json', '.yml', '.yaml', *_PICKLES)}
+
+
+def check_result_file(path: str, item: str) -> None:
+    """Raise :class:`GLSimError` unless predictions (``'pred'``) or ``'metrics'`` can be written to a file so called."""
+    if Path(path).suffix not in _SUFFIXES[item]:
+        raise GLSimError(f'--out {path}: {item} can be written as {", ".join(_SUFFIXES[item])}; choose another name')
+
+
+def check_views(tta: bool, pictures: bool, error_report: bool = False) -> None:
+    """Raise :class:`GLSimError` where what the model saw of an image is to be shown, and it saw several views."""
+    if tta and error_report:
+        raise GLSimError('--error-report shows what the model saw of each image and cannot be combined with --tta')
+    if tta and pictures:
+        raise GLSimError('--tta tests several views of an image and cannot be combined with --show or --show-dir')
 
 
 def read_metrics(path: str | Path) -> dict[str, float]:
@@ -24,7 +40,7 @@ def read_metrics(path: str | Path) -> dict[str, float]:
         metrics = json.loads(Path(path).read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
         raise GLSimError(f'cannot read the metrics in {path} ({error}); write them with tools/test.py') from error
-    if not isinstance(metrics, dict) or not all(isinstance(value, int | float) for value in metrics.values()):
+    if not isinstance(metrics, dict) or not all(isinstance(metrics.get(name, 0), int | float) for name in _COLUMNS):
         raise GLSimError(f'{path} holds no metrics; write them with tools/test.py --out-item metrics')
     return metrics
 
