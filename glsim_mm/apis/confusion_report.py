@@ -21,8 +21,7 @@ from ..evaluation import (
     format_pairs,
 )
 from ..visualization import ClassAccuracy, PairPictures, Prediction, render_error_report
-from .dataset_pictures import report_settings, with_relative_paths, write_file
-from .predictions import class_names, predict_at
+from .dataset_pictures import class_names, predict_at, report_settings, with_relative_paths, write_file
 
 _SINGLE_LABEL_METRICS = (Accuracy, SingleLabelMetric, CalibrationError, ClassDeviation, HierarchicalAccuracy)
 MISTAKES_PER_PAIR = 3

@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset, pseudo_collate
+from mmengine.dataset import BaseDataset, Compose, pseudo_collate
 from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 from PIL import Image
 from torch import Tensor, nn
 
@@ -35,9 +36,9 @@ from ..visualization import (
     render_report,
     sort_predictions,
 )
-from ..visualization.from_sample import to_rgb_image
+from ..visualization.from_sample import prediction_from_sample, to_rgb_image
+from .config_errors import explain_config_errors
 from .model import load_model
-from .predictions import annotated_box, build_split, class_names, image_name, predict_at, read_at, spread
 
 SHEET = 'contact_sheet.png'
 PANELS = 'panels'
@@ -107,9 +108,9 @@ def draw_test_set(
         GLSimError: If the checkpoint, the data or a folder cannot be used.
     """
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
-        dataset = build_split(cfg, options.split)
+        dataset = _build_split(cfg, options.split)
         model = load_model(cfg, checkpoint)
-        predictions = [prediction for _, prediction in predict_at(model, dataset, spread(dataset, options.num_images))]
+        predictions = [prediction for _, prediction in predict_at(model, dataset, _spread(dataset, options.num_images))]
     if not predictions:
         raise GLSimError(f'no image of the {options.split} set could be read; check its files')
     if options.only_mistakes and all(prediction.truth is None for prediction in predictions):
@@ -131,6 +132,44 @@ def draw_test_set(
         named = with_relative_paths(predictions, dataset)
         written.report = write_file(Path(html), render_report(named, settings).encode('utf-8'))
     return written
+
+
+def _build_split(cfg: Config, split: str) -> BaseDataset:
+    """The data set ``'test'``, ``'val'`` or ``'train'`` of a config with the pipeline of its test set.
+
+    Raises:
+        GLSimError: If the config has no such data set, its data is not there, or it is a wrapper of others.
+    """
+    loaders = [cfg.get(f'{name}_dataloader') for name in (split, 'test')]
+    if not all(loader and 'dataset' in loader for loader in loaders):
+        raise GLSimError(f'the config needs {split}_dataloader and test_dataloader; choose a config with data sets')
+    settings, pipeline = loaders[0].dataset, loaders[1].dataset.get('pipeline')
+    if 'pipeline' not in settings or pipeline is None:
+        raise GLSimError(f'the {split} set of the config wraps other data sets; choose another --split')
+    sampler = dict(type='mmengine.DefaultSampler', shuffle=False)
+    with explain_config_errors():
+        loader = dict(batch_size=1, num_workers=0, sampler=sampler, dataset=dict(settings, pipeline=pipeline))
+        return Runner.build_dataloader(loader).dataset
+
+
+def predict_at(model: nn.Module, dataset: BaseDataset, positions: Iterable[int]) -> Iterator[tuple[int, Prediction]]:
+    """Position and prediction of some images of a data set; an unreadable one is left out.
+
+    Args:
+        model: Classifier of mmpretrain with its data preprocessor.
+        dataset: Its pipeline ends with ``PackInputs``.
+        positions: Which images.
+    """
+    for position, results, packed in _read_at(dataset, positions):
+        with torch.no_grad():
+            sample = model.test_step(pseudo_collate([packed]))[0]
+        prediction = prediction_from_sample(packed['inputs'], sample, class_names(dataset))
+        yield position, replace(prediction, annotated_box=_annotated_box(results), path=results.get('img_path'))
+
+
+def class_names(dataset: BaseDataset) -> Sequence[str] | None:
+    """Names of the classes of a data set, None if it has none."""
+    return dataset.metainfo.get('classes') or None
 
 
 def with_relative_paths(predictions: Sequence[Prediction], dataset: BaseDataset) -> list[Prediction]:
@@ -223,11 +262,19 @@ def compare_selectors(
     """
     check_selectors(selectors, [*SELECTORS, OWN])
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
-        dataset = build_split(cfg, options.split)
+        dataset = _build_split(cfg, options.split)
         model = load_model(cfg, checkpoint)
         necks = build_selectors(model, selectors)
+        classes = class_names(dataset)
         # In this scope to the end: pipelines may build modules by name as they run.
-        yield from _compare(model, necks, dataset, options.num_images)
+        for index, results, packed in _read_at(dataset, _spread(dataset, options.num_images)):
+            images = model.data_preprocessor(pseudo_collate([packed]))['inputs']
+            box = _annotated_box(results)
+            boxes = None if box is None else torch.as_tensor(box, device=images.device)[None]
+            with torch.random.fork_rng():
+                torch.manual_seed(index)
+                selections = select_regions(model, necks, images, boxes)
+            yield ComparedImage(to_rgb_image(packed['inputs']), _caption(results, classes), selections, box)
 
 
 def draw_selectors(
@@ -285,15 +332,30 @@ def select_regions(
     return selections
 
 
-def _compare(
-    model: nn.Module, necks: dict[str, RegionSelector], dataset: BaseDataset, num_images: int
-) -> Iterator[ComparedImage]:
-    classes = class_names(dataset)
-    for index, results, packed in read_at(dataset, spread(dataset, num_images)):
-        images = model.data_preprocessor(pseudo_collate([packed]))['inputs']
-        box = annotated_box(results)
-        boxes = None if box is None else torch.as_tensor(box, device=images.device)[None]
-        with torch.random.fork_rng():
-            torch.manual_seed(index)
-            selections = select_regions(model, necks, images, boxes)
-        yield ComparedImage(to_rgb_image(packed['inputs']), image_name(results, classes), selections, box)
+def _spread(dataset: BaseDataset, num_images: int) -> list[int]:
+    """Positions spread evenly over a data set; all of them for 0."""
+    number = min(num_images, len(dataset)) or len(dataset)
+    return np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist()
+
+
+def _read_at(dataset: BaseDataset, positions: Iterable[int]) -> Iterator[tuple[int, dict, dict]]:
+    """Position and sample of the images that can be read, before and after packing, which leaves boxes out."""
+    *steps, pack = dataset.pipeline.transforms
+    for position in positions:
+        results = Compose(steps)(dataset.get_data_info(position))
+        if results is not None:
+            yield position, results, pack(dict(results))
+
+
+def _annotated_box(results: dict) -> np.ndarray | None:
+    """First annotated box of a sample, (4,), ``x0, y0, x1, y1`` in pixels; None if it has none."""
+    boxes = np.asarray(results.get('gt_bboxes', ()), np.float32).reshape(-1, 4)
+    return boxes[0] if len(boxes) else None
+
+
+def _caption(results: dict, classes: Sequence[str] | None) -> str:
+    """What to write below an image: its class, or its path where the class is unknown."""
+    if 'gt_label' not in results:
+        return str(results.get('img_path', ''))
+    label = int(results['gt_label'])
+    return classes[label] if classes is not None else str(label)
