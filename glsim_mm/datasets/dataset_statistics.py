@@ -18,23 +18,14 @@ _LONGEST_NAME = 48
 
 @dataclass
 class DatasetStatistics:
-    """Statistics of one split of a data set.
+    """Statistics of one split of a data set."""
 
-    Attributes:
-        names: Names of the classes.
-        counts: (C,) int64, images of each class.
-        sizes: (n, 2) int64, width and height in pixels of the readable images, as they are shown.
-        num_without_box: Images without a box; None if the data set has none at all.
-        unreadable: Files that are missing or whose header cannot be read.
-        duplicates: Groups of files with equal content; None if they were not compared.
-    """
-
-    names: tuple[str, ...]
-    counts: np.ndarray
-    sizes: np.ndarray
-    num_without_box: int | None
-    unreadable: list[UnreadableFile]
-    duplicates: list[list[str]] | None
+    names: tuple[str, ...]  # of the classes
+    counts: np.ndarray  # (C,) int64, images of each class
+    sizes: np.ndarray  # (n, 2) int64, width and height in pixels of the readable images, as they are shown
+    num_without_box: int | None  # None if the data set has no boxes at all
+    unreadable: list[UnreadableFile]  # files that are missing or whose header cannot be read
+    duplicates: list[list[str]] | None  # groups of files with equal content; None if they were not compared
 
 
 def collect_statistics(

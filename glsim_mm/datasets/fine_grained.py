@@ -104,24 +104,17 @@ class FineGrainedDataset(BaseDataset):
 class Source:
     """A published file: an archive, or a file that is used as it is.
 
-    Attributes:
-        name: Name of the file.
-        provides: What it brings, as paths below the data set's folder; where several layouts are read, alternatives are
-            separated by ``|``, the archive's own first. Defaults to the file itself.
-        size: In bytes, None if it is not published.
-        checksum: ``'md5:...'`` or ``'sha256:...'``; None if it is not published.
-        url: Where anyone can fetch it; None if it has to be fetched by hand.
-        optional: Whether the data set is complete without it.
-        rename: New names of files and folders that lie at the archive's top.
+    Where several layouts are read, alternatives in ``provides`` are separated by ``|``, the archive's own first. What
+    is not published is None.
     """
 
     name: str
-    provides: tuple[str, ...] = ()
-    size: int | None = None
-    checksum: str | None = None
-    url: str | None = None
-    optional: bool = False
-    rename: Mapping[str, str] = field(default_factory=dict)
+    provides: tuple[str, ...] = ()  # paths below the data set's folder; by default the file itself
+    size: int | None = None  # in bytes
+    checksum: str | None = None  # 'md5:...' or 'sha256:...'
+    url: str | None = None  # None if it has to be fetched by hand
+    optional: bool = False  # whether the data set is complete without it
+    rename: Mapping[str, str] = field(default_factory=dict)  # files and folders at the archive's top, old to new name
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'provides', self.provides or (self.name,))
@@ -151,38 +144,22 @@ class PublishedSet:
 
     Checksums and sizes are those that the set's authors publish, or else a library whose loader verifies them. What is
     nowhere published is None.
-
-    Attributes:
-        name: Short name, as in the names of configs.
-        title: Full name.
-        reader: Class that reads it.
-        homepage: Where its authors present it.
-        licence: Its terms, as far as its authors state them; a sentence.
-        sources: Its files.
-        files_at: URL of the folder in which those are that have no URL of their own.
-        by_hand: How to get files without a URL.
-        checksums_from: Who published the checksums.
-        sizes: Images of each official split. Defaults to the reader's.
-        total: Number of images, where it is published but those of the splits are not.
-        boxes: Which boxes it has, a word or two.
-        hierarchy: Which groups its classes belong to, a word or two.
-        notes: Further remarks on its files.
     """
 
-    name: str
+    name: str  # as in the names of configs
     title: str
     reader: type[FineGrainedDataset]
     homepage: str
-    licence: str
+    licence: str  # the terms, as far as the authors state them; a sentence
     sources: tuple[Source, ...]
-    files_at: str = ''
-    by_hand: str = ''
-    checksums_from: str = ''
-    sizes: Mapping[str, int | None] = field(default_factory=dict)
-    total: int | None = None
-    boxes: str = 'none'
-    hierarchy: str = 'none'
-    notes: str = ''
+    files_at: str = ''  # URL of the folder with the files that have no URL of their own
+    by_hand: str = ''  # how to get files without a URL
+    checksums_from: str = ''  # who published the checksums
+    sizes: Mapping[str, int | None] = field(default_factory=dict)  # images of each split; by default the reader's
+    total: int | None = None  # number of images, where it is published but those of the splits are not
+    boxes: str = 'none'  # a word or two
+    hierarchy: str = 'none'  # which groups the classes belong to, a word or two
+    notes: str = ''  # on the files
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'sizes', self.sizes or self.reader.SIZES)

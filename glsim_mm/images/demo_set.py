@@ -24,22 +24,13 @@ LEFT_OVER_AGE = 3600  # seconds
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What the demo data set holds, for example ``DemoSettings(num_classes=4, train_per_class=20)``.
+    """What the demo data set holds, for example ``DemoSettings(num_classes=4, train_per_class=20)``."""
 
-    Attributes:
-        num_classes: 2 to 12, taken from :data:`MARKS` in order.
-        size: Side of the pictures in pixels, at least 32.
-        seed: Non-negative; the same seed gives the same pixels.
-
-    Raises:
-        GLSimError: If a value is out of range.
-    """
-
-    num_classes: int = 8
+    num_classes: int = 8  # 2 to 12, taken from MARKS in order
     train_per_class: int = 300
     test_per_class: int = 50
-    size: int = 96
-    seed: int = 0
+    size: int = 96  # side of the pictures in pixels, at least 32
+    seed: int = 0  # the same non-negative seed gives the same pixels
 
     def __post_init__(self) -> None:
         if not 2 <= self.num_classes <= len(MARKS):

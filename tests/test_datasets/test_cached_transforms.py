@@ -1,6 +1,7 @@
 """Loaded and resized images kept on disk."""
 
 import os
+import resource
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -86,6 +87,18 @@ def test_it_goes_on_where_nothing_can_be_written(photo, tmp_path, caplog):
     transform = build(tmp_path / 'cache')
     for _ in range(2):
         same(transform(sample(photo)), uncached(photo))
+
+
+def test_a_full_disk_leaves_nothing_behind(photo, tmp_path):
+    transform = build(tmp_path / 'cache')
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # no file of this process may grow beyond 100 bytes
+    try:
+        results = transform(sample(photo))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    same(results, uncached(photo))
+    assert not [path for path in (tmp_path / 'cache').rglob('*') if path.is_file()]
 
 
 def test_several_at_once(photo, tmp_path):

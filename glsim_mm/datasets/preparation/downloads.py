@@ -115,9 +115,6 @@ def _fetch(
         before = part.stat().st_size if part.exists() else 0
         if size is not None and before == size:
             return
-        if size is not None and before > size:
-            part.unlink()
-            before = 0
         try:
             return _receive(url, part, before, timeout, progress)
         except (_Interrupted, *_NETWORK_ERRORS) as error:

@@ -15,30 +15,18 @@ _SHOWN = 10
 
 @dataclass
 class SetReport:
-    """What was found in a data set's folder.
-
-    Attributes:
-        published: What should be there.
-        missing: Sources that have not all of their paths there, and these paths.
-        wrong: Files that are not the published ones, and how they differ.
-        annotation_error: Why the annotations cannot be read, a sentence.
-        num_listed: Images that the annotations list; None if they could not be read.
-        missing_images: Those of them that are not there, as paths below the folder.
-        unreadable: Images that cannot be decoded; None if they were not checked.
-        duplicates: Groups of images with equal content; None if they were not checked.
-        failures: Why downloads or archives failed, if that was tried.
-    """
+    """What was found in a data set's folder; what was not checked is None."""
 
     published: PublishedSet
     root: Path
-    missing: list[tuple[Source, list[str]]] = field(default_factory=list)
-    wrong: list[tuple[Source, str]] = field(default_factory=list)
-    annotation_error: str | None = None
-    num_listed: int | None = None
-    missing_images: list[str] = field(default_factory=list)
+    missing: list[tuple[Source, list[str]]] = field(default_factory=list)  # incomplete sources and what they lack
+    wrong: list[tuple[Source, str]] = field(default_factory=list)  # files that are not the published ones, and why
+    annotation_error: str | None = None  # why the annotations cannot be read
+    num_listed: int | None = None  # images that the annotations list
+    missing_images: list[str] = field(default_factory=list)  # those of them that are not there, below the folder
     unreadable: list[UnreadableFile] | None = None
-    duplicates: list[list[str]] | None = None
-    failures: list[str] = field(default_factory=list)
+    duplicates: list[list[str]] | None = None  # groups with equal content
+    failures: list[str] = field(default_factory=list)  # of downloads and archives
 
     @property
     def has_expected_number(self) -> bool:

@@ -36,7 +36,6 @@ class PredictionPictureHook(VisualizationHook):
 
     Args:
         interval: Draw every n-th image.
-        show: Show each panel in a window.
         out_dir: Folder for PNG files.
         wait_time: Seconds for which to show a panel; 0 waits for a key.
         side: Height of the images in a panel in pixels, at least 96.
