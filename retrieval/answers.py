@@ -1,16 +1,18 @@
-"""Answers of image search: each query with its hits, as objects, as a table and as JSON."""
+"""Answers for people and programs: what a search has found, what a gallery holds, as text and as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
-from .terminal_text import TERMINAL_WIDTH, one_line, shorten, text_width
+from .gallery import Record, open_gallery
+from .index.presets import readable
 
-if TYPE_CHECKING:
-    from .gallery import Record
-
+TERMINAL_WIDTH = 80
 _HEADS = ('rank', 'score', 'id', 'label', 'path')
 
 
@@ -102,3 +104,79 @@ def _block(result: SearchResult, width: int) -> str:
         label += ' ' * (label_width - text_width(label))
         lines.append('  ' + '  '.join([*cells, label, shorten(row[4], room, 0.0)]).rstrip())
     return '\n'.join([head, *lines])
+
+
+def describe_gallery(location: str | Path, ids: Sequence[int] = ()) -> dict[str, Any]:
+    """What a gallery holds, and some of its rows by id, in types that JSON knows.
+
+    It is the manifest with ``columns``, ``indexes``, ``bytes`` of its files, ``unfinished`` writes and ``records``.
+    RetrievalError if the gallery cannot be opened, or an id is unknown.
+    """
+    with open_gallery(location) as gallery:
+        manifest = gallery.manifest
+        described: dict[str, Any] = asdict(manifest)
+        described['location'] = str(location)
+        described['columns'] = gallery.columns()
+        described['bytes'] = sum(facts['size'] for facts in manifest.files.values())
+        described['indexes'] = gallery.built_presets
+        described['unfinished'] = gallery.unfinished
+        records = [SearchResult(record) for record in gallery.records(ids)] if len(ids) else []
+        described['records'] = [answer['query'] for answer in results_to_json(records)]
+    return described
+
+
+def format_description(described: Mapping[str, Any], as_json: bool = False) -> str:
+    """What :func:`describe_gallery` found, as text: the main facts, a line each, or all of it as JSON."""
+    if as_json:
+        return json.dumps(described, indent=1)
+    counts, whole = described['counts'], described['input_dimensions']
+    spaces = [
+        f'{name} ({size})' if whole.get(name, size) == size else f'{name} ({size}, whitened from {whole[name]})'
+        for name, size in described['spaces'].items()
+    ]
+    built = sorted({preset for segment in described['indexes'] for preset in segment.values()})
+    own = [f'{name} ({kind.lower()})' for name, kind in described['columns'].items()]
+    print_ = described['fingerprint'] or {}
+    facts = [
+        ('rows', f'{counts["rows"]:,}' + (f', {counts["removed"]:,} removed' if counts.get('removed') else '')),
+        ('spaces', ', '.join(spaces)),
+        ('metric', described['metric']),
+        ('preset', described['preset'] + (f' (built: {", ".join(built)})' if built else '')),
+        ('why', described['preset_reason']),
+        *(('unfinished', sentence) for sentence in described['unfinished']),
+        ('columns', ', '.join(own)),
+        ('size', f'{readable(described["bytes"])} in {len(described["files"])} files' if described['files'] else ''),
+        ('created', f'{described["created"]}, changed {described["generation"]} times'),
+        ('model', print_.get('description', '')),
+        ('weights', print_.get('weights', '')[:12]),
+        *((name, value) for name, value in described['origin'].items()),
+    ]
+    lines = [f'{name + ":":<11} {value}' for name, value in facts if value]
+    return '\n'.join([described['location'], *lines, *(json.dumps(record) for record in described['records'])])
+
+
+def text_width(text: str) -> int:
+    """Columns of a terminal that text takes; East Asian characters take two."""
+    return sum(2 if unicodedata.east_asian_width(character) in 'WF' else 1 for character in text)
+
+
+def one_line(text: object) -> str:
+    """Text without characters that would move the cursor or colour the terminal."""
+    return ''.join(character if character.isprintable() else ' ' for character in str(text))
+
+
+def shorten(text: str, width: int, start: float = 0.5) -> str:
+    """Text on one line of ``width`` columns; an ellipsis stands for what is cut out.
+
+    ``start`` is the share of the room for the beginning of the text, 0 to 1; the rest is for its end.
+    """
+    text = one_line(text)
+    if text_width(text) <= width:
+        return text
+    head = ''
+    while text_width(head) < int((width - 1) * start):
+        head += text[len(head)]
+    tail = text[len(head) :]
+    while tail and text_width(head) + text_width(tail) > width - 1:
+        tail = tail[1:]
+    return f'{head}…{tail}'

@@ -12,7 +12,7 @@ import numpy as np
 
 from .errors import RetrievalError
 from .gallery.backends import create_gallery, gallery_exists, open_gallery
-from .gallery.contract import GalleryReader, GalleryWriter, Manifest, Record
+from .gallery.contract import GalleryReader, GalleryWriter, Manifest
 
 SAMPLE = 1000
 _logger = logging.getLogger(__name__)
@@ -147,12 +147,8 @@ def _check_copy(origin: GalleryReader, copy: GalleryReader, ids: np.ndarray) -> 
     if (first is None) != (second is None) or (first is not None and not np.array_equal(first, second)):
         raise RetrievalError('patches differ between source and copy: migrate to a new place')
     for one, other in zip(copy.records(ids), origin.records(ids)):
-        if not _same_record(one, other):
+        if not all(np.array_equal(value, getattr(other, name)) for name, value in vars(one).items()):
             raise RetrievalError(f'row {one.id} differs between source and copy: migrate to a new place')
-
-
-def _same_record(one: Record, other: Record) -> bool:
-    return all(np.array_equal(value, getattr(other, name)) for name, value in vars(one).items())
 
 
 def _parts(ids: np.ndarray, size: int) -> list[np.ndarray]:

@@ -1,6 +1,7 @@
 """Embeddings on their way to FAISS: checks, unit length, and the plain exact search."""
 
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -57,8 +58,26 @@ def faiss_metric(metric: str) -> int:
     """FAISS's number for a metric: that of the inner product for ``'cosine'`` (of unit vectors) and ``'ip'``."""
     faiss = import_faiss()
     if metric not in METRICS:
-        raise RetrievalError(f'metric must be one of {METRICS}, got {metric!r}')
+        raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {metric!r}')
     return faiss.METRIC_L2 if metric == 'l2' else faiss.METRIC_INNER_PRODUCT
+
+
+def exact_index(gallery: np.ndarray, queries: np.ndarray, metric: str) -> tuple[Any, np.ndarray]:
+    """A ``faiss.IndexFlat`` of gallery rows (n, d), and queries (m, d) as it compares them; both are checked."""
+    number = faiss_metric(metric)
+    rows = check_embeddings(gallery, 'gallery')
+    vectors = rows if queries is gallery else check_embeddings(queries, 'queries')
+    if rows.shape[1] != vectors.shape[1]:
+        raise RetrievalError(
+            f'gallery has {rows.shape[1]} columns and queries {vectors.shape[1]}: use one model for both'
+        )
+    if metric == 'cosine':
+        same = vectors is rows
+        rows = unit_length(rows, 'gallery')
+        vectors = rows if same else unit_length(vectors, 'queries')
+    index = import_faiss().IndexFlat(rows.shape[1], number)
+    index.add(rows)
+    return index, vectors
 
 
 def exact_search(
@@ -79,20 +98,10 @@ def exact_search(
     Raises:
         ValueError: If shapes or arguments are out of range, an embedding is not finite, or cosine meets a zero vector.
     """
-    if metric not in METRICS:
-        raise ValueError(f'metric must be one of {METRICS}, got {metric!r}')
     if k < 1 or batch_size < 1:
         raise ValueError(f'k and batch_size must be at least 1, got {k} and {batch_size}')
-    gallery, queries = check_embeddings(gallery, 'gallery'), check_embeddings(queries, 'queries')
-    if gallery.shape[1] != queries.shape[1]:
-        raise ValueError(
-            f'gallery has {gallery.shape[1]} columns and queries {queries.shape[1]}: use one model for both'
-        )
-    if metric == 'cosine':
-        gallery, queries = unit_length(gallery, 'gallery'), unit_length(queries, 'queries')
-    index = import_faiss().IndexFlat(gallery.shape[1], faiss_metric(metric))
-    index.add(gallery)
-    k = min(k, len(gallery))
+    index, queries = exact_index(gallery, queries, metric)
+    k = min(k, index.ntotal)
     scores = np.empty((len(queries), k), np.float32)
     rows = np.empty((len(queries), k), np.int64)
     for start in range(0, len(queries), batch_size):

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from retrieval.answers import one_line
 from retrieval.gallery import GalleryReader, Record
-from retrieval.terminal_text import one_line
 
 
 class EncodingError(NamedTuple):

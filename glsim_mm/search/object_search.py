@@ -12,9 +12,8 @@ import torch
 from mmengine.structures import InstanceData
 from PIL import Image
 
-from retrieval.answers import SearchHit
+from retrieval.answers import SearchHit, one_line
 from retrieval.errors import RetrievalError
-from retrieval.terminal_text import one_line
 
 from ..images.photos import ImageItem, UnreadableImageError, find_images, read_photo
 from ..visualization.panel import DrawnObject, draw_objects

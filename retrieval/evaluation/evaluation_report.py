@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..answers import TERMINAL_WIDTH, shorten, text_width
 from ..errors import RetrievalError
-from ..terminal_text import TERMINAL_WIDTH, shorten, text_width
 from .labels import LabelCodes
 
 SORTED_BY = 'MAP@R'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,53 +78,37 @@ def evaluate_gallery(
     names = list(Spaces.of(gallery).weights(space))
     if query_space is not None and len(names) > 1:
         raise RetrievalError('query_space goes with a single space: name one')
-    ranker = _Ranker(
-        gallery=gallery,
-        source=source,
-        ids=ids,
-        query_ids=query_ids,
-        own_ids=np.where(codes.own_rows >= 0, query_ids, -1),
-        spaces={name: query_space or name for name in names},
-        search_options=dict(space=names[0] if space is None else space, where=where, **options),
-        method=method,
-        depth=depth,
-        method_options=dict(method_options or {}),
-    )
-    report = evaluate(ranker, codes, ks, whole_ranking, memory_limit, exact=False)
+    own_ids = np.where(codes.own_rows >= 0, query_ids, -1)
+    metric = gallery.manifest.metric
+    context: dict[str, Any] = dict(space=names[0] if space is None else space, where=where, transformed=True)
+    tuning = dict(method_options or {})
+
+    def search(places: np.ndarray, k: int) -> np.ndarray:
+        own = own_ids[places]
+        queries = {name: source.vectors(query_ids[places], query_space or name) for name in names}
+        wanted = min(max(k, depth if method else 0) + bool((own >= 0).any()), len(ids))
+        hits = hits_without_own(gallery.search(queries, wanted, **context, **options), own, metric)
+        if method is not None:
+            patches = source.patches(query_ids[places]) if method == 'region' else None
+            how = dict(depth=depth, k=wanted, query_patches=patches, **context, **tuning)
+            hits = hits_without_own(rerank(gallery, queries, hits, method, **how), own, metric)
+        return rows_of(hits.ids[:, :k], ids)
+
+    report = evaluate(search, codes, ks, whole_ranking, memory_limit, exact=False)
+    weights = space if isinstance(space, Mapping) else {}
+    settings = {
+        'protocol': 'each image searched among all others'
+        if (own_ids >= 0).any()
+        else 'queries apart from the gallery',
+        'space': ', '.join(f'{weight:g} {name}' for name, weight in weights.items()) or names[0],
+        'index': gallery.manifest.preset,
+    }
+    if label != 'label':
+        settings['classes'] = f'column {label}'
+    if method is not None:
+        settings['re-rank'] = f'{method} of the first {depth}' + ''.join(f', {key}={tuning[key]}' for key in tuning)
     num_shared = 0 if source is gallery else _count_shared(gallery, source, ids, query_ids)
-    return replace(report, settings=_describe(ranker, label), num_shared=num_shared)
-
-
-@dataclass(frozen=True)
-class _Ranker:
-    """Searches with queries at given places; an instance is a ``Search``."""
-
-    gallery: GalleryReader
-    source: GalleryReader
-    ids: np.ndarray
-    query_ids: np.ndarray
-    own_ids: np.ndarray
-    spaces: dict[str, str]
-    search_options: dict[str, Any]
-    method: str | None
-    depth: int
-    method_options: dict[str, Any]
-
-    def __call__(self, places: np.ndarray, k: int) -> np.ndarray:
-        query_ids, own = self.query_ids[places], self.own_ids[places]
-        queries = {space: self.source.vectors(query_ids, of_query) for space, of_query in self.spaces.items()}
-        wanted = min(max(k, self.depth if self.method else 0) + bool((own >= 0).any()), len(self.ids))
-        metric = self.gallery.manifest.metric
-        hits = self.gallery.search(queries, wanted, **self.search_options, transformed=True)
-        hits = hits_without_own(hits, own, metric)
-        if self.method is not None:
-            patches = self.source.patches(query_ids) if self.method == 'region' else None
-            context = {name: self.search_options[name] for name in ('space', 'where')}
-            how = dict(
-                transformed=True, depth=self.depth, k=wanted, query_patches=patches, **context, **self.method_options
-            )
-            hits = hits_without_own(rerank(self.gallery, queries, hits, self.method, **how), own, metric)
-        return rows_of(hits.ids[:, :k], self.ids)
+    return replace(report, settings=settings, num_shared=num_shared)
 
 
 def rows_of(found: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -169,19 +153,6 @@ def _check_models(gallery: GalleryReader, source: GalleryReader) -> None:
         raise RetrievalError(
             f'queries and gallery were made by different models ({", ".join(differences)}): build one of them anew'
         )
-
-
-def _describe(ranker: _Ranker, label: str) -> dict[str, str]:
-    space = ranker.search_options['space']
-    weights = space if isinstance(space, str) else ', '.join(f'{weight:g} {name}' for name, weight in space.items())
-    own = 'each image searched among all others' if (ranker.own_ids >= 0).any() else 'queries apart from the gallery'
-    settings = {'protocol': own, 'space': weights, 'index': ranker.gallery.manifest.preset}
-    if label != 'label':
-        settings['classes'] = f'column {label}'
-    if ranker.method is not None:
-        options = ''.join(f', {name}={value}' for name, value in ranker.method_options.items())
-        settings['re-rank'] = f'{ranker.method} of the first {ranker.depth}{options}'
-    return settings
 
 
 def evaluate_locations(

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import RetrievalError
 from ..hits import without_own
 from ..metrics import metrics_of
-from ..vectors import METRICS, check_embeddings, faiss_metric, import_faiss, unit_length
+from ..vectors import exact_index
 from .evaluation_report import RetrievalReport, summarize
 from .labels import LabelCodes, Labels, encode_labels
 
@@ -66,7 +66,13 @@ def evaluate_embeddings(
     for name, array, labels in (('gallery', gallery, codes.gallery), ('queries', queries, codes.queries)):
         if len(array) != len(labels):
             raise RetrievalError(f'{name}: there are {len(array)} embeddings but {len(labels)} labels')
-    search = _exact_searcher(gallery, queries, metric, codes.own_rows)
+    index, vectors = exact_index(gallery, queries, metric)
+    has_own = bool((codes.own_rows >= 0).any())
+
+    def search(places: np.ndarray, k: int) -> np.ndarray:
+        rows = index.search(vectors[places], min(k + has_own, index.ntotal))[1]
+        return without_own(rows, codes.own_rows[places]) if has_own else rows
+
     return evaluate(search, codes, ks, whole_ranking, memory_limit)
 
 
@@ -165,29 +171,3 @@ def evaluate(
             values[name][places] = metric.scores(found[depths[name]], num_relevant[places])
         start += len(places)
     return summarize(values, codes)
-
-
-def _exact_searcher(gallery: np.ndarray, queries: np.ndarray, metric: str, own_rows: np.ndarray) -> Search:
-    """A search that compares with the whole gallery; RetrievalError if embeddings cannot be used."""
-    if metric not in METRICS:
-        raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {metric!r}')
-    of_gallery = check_embeddings(gallery, 'gallery')
-    of_queries = of_gallery if queries is gallery else check_embeddings(queries, 'queries')
-    if of_gallery.shape[1] != of_queries.shape[1]:
-        raise RetrievalError(
-            f'gallery has {of_gallery.shape[1]} columns and queries {of_queries.shape[1]}: use one model for both'
-        )
-    if metric == 'cosine':
-        same = of_queries is of_gallery
-        of_gallery = unit_length(of_gallery, 'gallery')
-        of_queries = of_gallery if same else unit_length(of_queries, 'queries')
-    index = import_faiss().IndexFlat(of_gallery.shape[1], faiss_metric(metric))
-    index.add(of_gallery)
-    if not (own_rows >= 0).any():
-        return lambda places, k: index.search(of_queries[places], min(k, index.ntotal))[1]
-
-    def search(places: np.ndarray, k: int) -> np.ndarray:
-        rows = index.search(of_queries[places], min(k + 1, index.ntotal))[1]
-        return without_own(rows, own_rows[places])
-
-    return search

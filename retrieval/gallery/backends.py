@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -13,10 +14,10 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..vectors import METRICS
-from .contract import Fingerprint, GalleryReader, GalleryWriter, check_model
+from .contract import Fingerprint, GalleryReader, GalleryWriter, Manifest, check_model
 
-# By the scheme of a location, '' for a folder: a module with the functions create_backend, open_backend and
-# backend_exists, which is imported when such a gallery is first named.
+# By the scheme of a location, '' for a folder: a module with the number FORMAT and the functions create_backend,
+# open_backend and backend_exists, which is imported when such a gallery is first named.
 BACKENDS = {'': 'retrieval.gallery.folder', 'milvus': 'retrieval.milvus.opening'}
 _SCHEME = re.compile(r'([a-z][a-z0-9.-]*)(\+[a-z0-9.-]*)?:')
 _SPACE = re.compile(r'[A-Za-z0-9][A-Za-z0-9_-]*')
@@ -65,17 +66,18 @@ def create_gallery(
     dimensions = {'embedding': spaces} if isinstance(spaces, int) else dict(spaces)
     transforms = dict(transforms or {})
     _check_new(dimensions, transforms, metric)
-    return _backend(location).create_backend(
-        str(location),
-        dimensions,
-        metric=metric,
-        preset=preset,
+    backend = _backend(location)
+    manifest = Manifest(
+        format_version=backend.FORMAT,
+        created=datetime.now(timezone.utc).isoformat(timespec='seconds'),
         fingerprint=fingerprint,
-        transforms=transforms,
-        memory_limit=memory_limit,
+        metric=metric,
+        spaces=dimensions,
+        input_dimensions={**dimensions, **{space: one.input_dimension for space, one in transforms.items()}},
+        preset=preset,
         origin=dict(origin or {}),
-        expected_rows=expected_rows,
     )
+    return backend.create_backend(str(location), manifest, transforms, memory_limit, expected_rows)
 
 
 @overload

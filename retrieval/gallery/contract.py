@@ -13,7 +13,6 @@ from ..errors import RetrievalError
 from ..hits import Hits, RangeHits
 from ..whitening import Whitening
 
-FORMAT_VERSION = 1
 Embeddings = np.ndarray | Mapping[str, np.ndarray]
 Space = str | Mapping[str, float] | None
 Ids = Sequence[int] | np.ndarray
@@ -108,10 +107,10 @@ class Manifest:
     spaces: dict[str, int]
     input_dimensions: dict[str, int]
     preset: str
-    preset_reason: str
-    counts: dict[str, int]
-    generation: int
-    files: dict[str, dict[str, Any]]
+    preset_reason: str = ''
+    counts: dict[str, int] = field(default_factory=dict)
+    generation: int = 0
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
     origin: dict[str, str] = field(default_factory=dict)
 
 

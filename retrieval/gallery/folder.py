@@ -7,8 +7,8 @@ import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timezone
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +21,13 @@ from ..index.presets import choose_preset
 from ..index.vector_index import RowFilter, VectorIndex, check_ids
 from ..whitening import Whitening
 from .conditions import read_conditions
-from .contract import (
-    FORMAT_VERSION,
-    Embeddings,
-    Fingerprint,
-    GalleryReader,
-    GalleryWriter,
-    Ids,
-    Manifest,
-    Record,
-    Space,
-)
+from .contract import Embeddings, Fingerprint, GalleryReader, GalleryWriter, Ids, Manifest, Record, Space
 from .database import DATABASE_FILE, Database
 from .lock import WriteLock
 from .segments import NewRows, Segment, describe_file, join_rows, open_segment, rows_of_segments, sweep, write_segment
 from .spaces import Spaces, check_patches
 
+FORMAT = 1
 _CACHED_FILTERS = 32
 _ATTEMPTS = 100
 
@@ -82,22 +73,13 @@ class FolderReader(GalleryReader):
     @property
     def manifest(self) -> Manifest:
         state, meta = self._state, self._state.meta
+        about = deepcopy({one.name: meta[one.name] for one in fields(Manifest) if one.name in meta})
+        if about['fingerprint'] is not None:
+            about['fingerprint'] = Fingerprint(**about['fingerprint'])
         rows = len(state)
-        removed = sum(map(len, state.segments)) - rows
-        return Manifest(
-            format_version=meta['format_version'],
-            created=meta['created'],
-            fingerprint=None if meta['fingerprint'] is None else Fingerprint(**meta['fingerprint']),
-            metric=meta['metric'],
-            spaces=dict(meta['spaces']),
-            input_dimensions=dict(meta['input_dimensions']),
-            preset=meta['preset'],
-            preset_reason=meta['preset_reason'],
-            counts=dict(rows=rows, removed=removed, segments=len(state.segments)),
-            generation=meta['generation'],
-            files={name: facts for segment in state.segments for name, facts in segment.files.items()},
-            origin=dict(meta['origin']),
-        )
+        counts = dict(rows=rows, removed=sum(map(len, state.segments)) - rows, segments=len(state.segments))
+        files = {name: facts for segment in state.segments for name, facts in segment.files.items()}
+        return Manifest(**about, counts=counts, files=files)
 
     @property
     def transforms(self) -> dict[str, Whitening]:
@@ -335,10 +317,7 @@ class FolderWriter(FolderReader, GalleryWriter):
                 self._write_meta()
             self.refresh()
             return
-        vectors = {} if embeddings is None else self._spaces.rows(embeddings)
-        for name, array in vectors.items():
-            if len(array) != len(numbers):
-                raise RetrievalError(f'{len(array)} embeddings of {name} were given for {len(numbers)} ids')
+        vectors = {} if embeddings is None else self._spaces.rows(embeddings, count=len(numbers))
         kept = {name: self.vectors(numbers, name) for name in state.spaces if name not in vectors}
         whole = {name: [{**kept, **vectors}[name]] for name in state.spaces}
         if patches is None:
@@ -458,36 +437,17 @@ def backend_exists(location: str) -> bool:
 
 def create_backend(
     location: str,
-    spaces: Mapping[str, int],
-    *,
-    metric: str,
-    preset: str,
-    fingerprint: Fingerprint | None,
+    manifest: Manifest,
     transforms: Mapping[str, Whitening],
     memory_limit: int | None,
-    origin: Mapping[str, str],
     expected_rows: int,
 ) -> FolderWriter:
     """Make an empty gallery for :func:`retrieval.gallery.create_gallery`, which checks the arguments."""
     root = Path(location)
     if root.exists() and not (root.is_dir() and not any(root.iterdir())):
         raise RetrievalError(f'{root} exists already: open it, or choose another place for the gallery')
-    meta = dict(
-        format_version=FORMAT_VERSION,
-        created=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        fingerprint=None if fingerprint is None else asdict(fingerprint),
-        metric=metric,
-        spaces=dict(spaces),
-        input_dimensions={**spaces, **{name: one.input_dimension for name, one in transforms.items()}},
-        preset=preset,
-        preset_reason='',
-        memory_limit=memory_limit,
-        origin=dict(origin),
-        generation=0,
-        next_id=0,
-        next_segment=1,
-        patch_shape=None,
-    )
+    meta = asdict(manifest) | dict(memory_limit=memory_limit, next_id=0, next_segment=1, patch_shape=None)
+    del meta['counts'], meta['files']  # the segments tell
     _make_folder(root, meta, {name: one.to_bytes() for name, one in transforms.items()})
     return FolderWriter(root, transforms)
 
@@ -508,9 +468,9 @@ def open_backend(location: str, *, writable: bool, mmap: bool, device: str) -> F
         database.close()
     if 'format_version' not in meta:
         raise damaged(path)
-    if meta['format_version'] > FORMAT_VERSION:
+    if meta['format_version'] > FORMAT:
         raise RetrievalError(
-            f'{root} is of format {meta["format_version"]}, this version reads up to {FORMAT_VERSION}: update glsim-mm'
+            f'{root} is of format {meta["format_version"]}, this version reads up to {FORMAT}: update glsim-mm'
         )
     transforms = {space: Whitening.from_bytes(content) for space, content in contents.items()}
     return (FolderWriter if writable else FolderReader)(root, transforms, mmap, device)

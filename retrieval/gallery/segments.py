@@ -54,8 +54,10 @@ class Segment:
         return len(self.any_part)
 
     def with_dead(self, dead: bytes | None) -> Segment:
-        """The same rows with other tombstones, see :func:`alive_rows`; it shares everything else."""
-        alive = alive_rows(dead, len(self))
+        """The same rows with other tombstones, a bit per row, little end first; it shares everything else."""
+        alive = np.ones(len(self), bool)
+        if dead is not None:
+            alive = np.unpackbits(np.frombuffer(dead, np.uint8), count=len(self), bitorder='little') == 0
         return replace(self, parts={space: part.with_alive(alive) for space, part in self.parts.items()})
 
 
@@ -118,7 +120,7 @@ def open_segment(
     dead: bytes | None,
     mmap: bool = True,
 ) -> Segment:
-    """Open a segment with its tombstones (:func:`alive_rows`); RetrievalError if a file is missing or damaged."""
+    """Open a segment with its tombstones; RetrievalError if a file is missing or damaged."""
     for name, facts in files.items():
         if _size_of(root / name) != facts['size']:
             raise damaged(root / name)
@@ -128,13 +130,6 @@ def open_segment(
     listed = (folder / PATCHES_FILE).relative_to(root).as_posix() in files
     patches = read_array(folder / PATCHES_FILE) if listed else None
     return Segment(number, parts, dict(presets), patches, dict(files)).with_dead(dead)
-
-
-def alive_rows(dead: bytes | None, count: int) -> np.ndarray:
-    """Rows that are alive, bool (count,), from tombstones as they are stored: a bit per row, little end first."""
-    if dead is None:
-        return np.ones(count, bool)
-    return np.unpackbits(np.frombuffer(dead, np.uint8), count=count, bitorder='little') == 0
 
 
 def rows_of_segments(segments: Sequence[Segment], alive: Mapping[int, np.ndarray], spaces: Iterable[str]) -> NewRows:

@@ -85,7 +85,9 @@ class Spaces:
             raise RetrievalError(f'spaces {", ".join(names)} need queries of each: give a dict of arrays')
         return {name: self.queries(queries, name, transformed) for name in names}
 
-    def rows(self, embeddings: Embeddings, transformed: bool = False) -> dict[str, np.ndarray]:
+    def rows(
+        self, embeddings: Embeddings, transformed: bool = False, count: int | None = None
+    ) -> dict[str, np.ndarray]:
         """New embeddings of some spaces as they are stored, float32 (n, d); RetrievalError if they do not fit."""
         if not isinstance(embeddings, Mapping):
             if len(self.dimensions) != 1:
@@ -95,6 +97,8 @@ class Spaces:
         for name, array in embeddings.items():
             own = np.asarray(array) if transformed else self.transform(array, self.space(name))
             vectors[self.space(name)] = self._prepare(own, name, f'embeddings of {name}')
+            if count is not None and len(vectors[name]) != count:
+                raise RetrievalError(f'{len(vectors[name])} embeddings of {name} were given for {count} ids')
         if len({len(array) for array in vectors.values()}) > 1:
             raise RetrievalError('every space needs as many embeddings as the others')
         return vectors

@@ -49,7 +49,9 @@ def search_part(
     if k == 0:
         return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     if allowed is not None and count <= GATHER_ROWS:
-        return _gathered(part, queries, k, metric, np.flatnonzero(allowed))
+        numbers = np.flatnonzero(allowed)
+        scores, places = import_faiss().knn(queries, part.rows[numbers], k, faiss_metric(metric))
+        return scores, numbers[places]
     if part.approximate is None:
         return _search_flat(part, queries, k, allowed, searcher)
     depth = min(candidates(preset_of(part.preset), k, rescore), count)
@@ -123,12 +125,6 @@ def _search_approximate(
             return found
     selector = None if allowed is None else bitmap_selector(allowed)
     return run_search(part.approximate, queries, depth, search_parameters(part.approximate, selector, effort))
-
-
-def _gathered(part: Part, queries: np.ndarray, k: int, metric: str, numbers: np.ndarray) -> Found:
-    """Exact search among few rows."""
-    scores, places = import_faiss().knn(queries, part.rows[numbers], k, faiss_metric(metric))
-    return scores, numbers[places]
 
 
 def _rescore(part: Part, queries: np.ndarray, rows: np.ndarray, k: int, metric: str) -> Found:

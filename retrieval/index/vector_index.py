@@ -12,7 +12,7 @@ from ..hits import Hits, RangeHits, merge_ranges, merge_rankings, pad_hits
 from ..vectors import METRICS, check_embeddings, unit_length
 from .effort import check_effort
 from .faiss_calls import bitmap_selector, run_range_search, search_parameters
-from .gpu import GpuCopies, GpuSearcher
+from .gpu import GpuCopies
 from .part import Part, make_part
 from .part_search import search_part
 from .presets import choose_preset
@@ -161,7 +161,8 @@ class VectorIndex:
         scores, numbers = [], []
         for part, mask in zip(self.parts, self._masks(allowed)):
             limit = parameters if part.approximate is not None else None
-            found, rows = search_part(part, vectors, k, self.metric, mask, rescore, limit, self._searcher(part))
+            copy = self._copies.find(part, self.parts)
+            found, rows = search_part(part, vectors, k, self.metric, mask, rescore, limit, copy)
             scores.append(found)
             numbers.append(part.ids_of(rows))
         if not scores:
@@ -203,10 +204,6 @@ class VectorIndex:
         if allowed.parts != tuple(part.token for part in self.parts):
             raise RetrievalError('the filter is of another index: select anew')
         return [mask if part.num_dead == 0 else mask & part.alive for part, mask in zip(self.parts, allowed.masks)]
-
-    def _searcher(self, part: Part) -> GpuSearcher | None:
-        """The copy of a part on the GPU; None where the CPU searches."""
-        return self._copies.find(part, self.parts)
 
 
 def check_ids(ids: Sequence[int] | np.ndarray, count: int | None = None) -> np.ndarray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -103,7 +105,10 @@ class MilvusReader(GalleryReader):
 
     @property
     def manifest(self) -> Manifest:
-        return self._settled(lambda state: state.manifest(self._collection.count(state.hidden)))
+        def read(state: State) -> Manifest:
+            return replace(deepcopy(state.about), counts={'rows': self._collection.count(state.hidden)})
+
+        return self._settled(read)
 
     @property
     def transforms(self) -> dict[str, Whitening]:
@@ -296,10 +301,7 @@ class MilvusWriter(MilvusReader, GalleryWriter):
         patches: np.ndarray | None = None,
     ) -> None:
         numbers = check_ids(ids)
-        vectors = {} if embeddings is None else self._spaces.rows(embeddings)
-        for name, array in vectors.items():
-            if len(array) != len(numbers):
-                raise RetrievalError(f'{len(array)} embeddings of {name} were given for {len(numbers)} ids')
+        vectors = {} if embeddings is None else self._spaces.rows(embeddings, count=len(numbers))
         own = None if records is None else _check_records(records, len(numbers))
         self._writes.run(lambda state: plan_update(self._collection, state, numbers, own, vectors, patches))
 

@@ -6,15 +6,15 @@ import base64
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from typing import Any
 
 from ..errors import RetrievalError
-from ..gallery.contract import Fingerprint, Manifest
+from ..gallery.contract import Manifest
 from ..whitening import Whitening
 from .collection import Collection, MilvusLocation, parse_location
 from .milvus_gallery import MilvusReader, MilvusWriter
-from .state import CLEAR_UP, FORMAT, State, new_properties, read_state
+from .state import CLEAR_UP, State, new_properties, read_state
+from .state import FORMAT as FORMAT
 from .stored_rows import MAX_TEXT_BYTES, build_indexes, build_schema, choose_preset, vector_field
 
 _CHUNK = MAX_TEXT_BYTES // 4 * 4
@@ -32,42 +32,22 @@ def backend_exists(location: str) -> bool:
 
 def create_backend(
     location: str,
-    spaces: Mapping[str, int],
-    *,
-    metric: str,
-    preset: str,
-    fingerprint: Fingerprint | None,
+    manifest: Manifest,
     transforms: Mapping[str, Whitening],
     memory_limit: int | None,
-    origin: Mapping[str, str],
     expected_rows: int,
 ) -> MilvusWriter:
     """Make an empty gallery for :func:`retrieval.gallery.create_gallery`, which checks the arguments."""
     place = parse_location(location)
-    dimensions = dict(spaces)
     collection = Collection(place, 'Strong')
     try:
         if collection.exists():
             raise RetrievalError(f'{place} is there already: open it, or choose another name')
-        _check_spaces(collection, dimensions)
-        name, reason = choose_preset(preset, expected_rows, collection.is_lite())
-        about = Manifest(
-            format_version=FORMAT,
-            created=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-            fingerprint=fingerprint,
-            metric=metric,
-            spaces=dimensions,
-            input_dimensions={**dimensions, **{space: one.input_dimension for space, one in transforms.items()}},
-            preset=name,
-            preset_reason=reason,
-            counts={},
-            generation=0,
-            files={},
-            origin=dict(origin),
-        )
-        state = State(about, list(transforms))
+        _check_spaces(collection, manifest.spaces)
+        name, reason = choose_preset(manifest.preset, expected_rows, collection.is_lite())
+        state = State(replace(manifest, preset=name, preset_reason=reason), list(transforms))
         save_transforms(place, transforms)
-        collection.create(build_schema(collection.client, dimensions), new_properties(state))
+        collection.create(build_schema(collection.client, manifest.spaces), new_properties(state))
         _load(collection, state)
     except BaseException:
         collection.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -128,12 +127,6 @@ class State:
         numbers = [str(note.number) for note in self.notes if note.kind == 'add']
         return f'write_number not in [{", ".join(numbers)}]' if numbers else ''
 
-    def manifest(self, count: int) -> Manifest:
-        """The manifest of a gallery with so many rows."""
-        manifest = deepcopy(self.about)
-        manifest.counts['rows'] = count
-        return manifest
-
 
 def definition_properties(state: State) -> dict[str, str]:
     """Properties that say what made a gallery."""
@@ -198,9 +191,7 @@ def read_state(properties: dict[str, str], location: MilvusLocation) -> State:
         input_dimensions=definition['input_dimensions'],
         preset=preset,
         preset_reason=reason,
-        counts={},
         generation=int(properties['gallery.generation']),
-        files={},  # Milvus keeps its files to itself
         origin=definition['origin'],
     )
     filled = sorted((key, value) for key, value in properties.items() if value)

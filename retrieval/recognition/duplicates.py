@@ -60,36 +60,28 @@ def find_duplicates(
     if threshold is not None and not np.isfinite(threshold):
         raise RetrievalError(f'threshold must be a finite number, got {threshold}')
     ids = np.asarray(gallery.ids(where), np.int64)
-    hashes = _content_numbers(gallery, ids)
-    groups = [('equal', rows) for rows in _equal(hashes)]
+    contents = _rows_of_contents(gallery, ids)
+    groups = [('equal', np.array(rows)) for rows in contents if len(rows) > 1]
     if threshold is not None:
+        numbers = np.full(len(ids), -1, np.int64)
+        for number, rows in enumerate(contents):
+            numbers[rows] = number
         groups += [
             ('similar', rows)
             for rows in _similar(gallery, ids, threshold, space, where)
-            if (hashes[rows] < 0).any() or len(np.unique(hashes[rows])) > 1
+            if (numbers[rows] < 0).any() or len(np.unique(numbers[rows])) > 1
         ]
     return [DuplicateGroup(kind, gallery.records(ids[rows])) for kind, rows in groups]
 
 
-def _content_numbers(gallery: GalleryReader, ids: np.ndarray) -> np.ndarray:
-    """A number for each content, int64 (n,); -1 for rows without a content hash."""
-    known: dict[str, int] = {}
-    numbers = np.full(len(ids), -1, np.int64)
+def _rows_of_contents(gallery: GalleryReader, ids: np.ndarray) -> list[list[int]]:
+    """Rows of each content, by their first; rows without a content hash are left out."""
+    found: dict[str, list[int]] = {}
     for start in range(0, len(ids), _READ):
         for row, record in enumerate(gallery.records(ids[start : start + _READ]), start):
             if record.content_hash is not None:
-                numbers[row] = known.setdefault(record.content_hash, len(known))
-    return numbers
-
-
-def _equal(hashes: np.ndarray) -> list[np.ndarray]:
-    """Rows of each content that comes twice."""
-    groups = Groups(len(hashes))
-    rows = np.flatnonzero(hashes >= 0)
-    rows = rows[np.argsort(hashes[rows], kind='stable')]
-    same = hashes[rows[1:]] == hashes[rows[:-1]]
-    groups.join(rows[:-1][same], rows[1:][same])
-    return groups.members()
+                found.setdefault(record.content_hash, []).append(row)
+    return list(found.values())
 
 
 def _similar(

@@ -22,8 +22,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Look and print."""
+    from retrieval.answers import describe_gallery, format_description
     from retrieval.gallery import open_gallery
-    from retrieval.gallery_info import describe_gallery, format_description
 
     if args.verify:
         with open_gallery(args.gallery) as gallery:

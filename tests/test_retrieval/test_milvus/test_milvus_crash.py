@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from tiny_run import ROOT
 
+from retrieval.answers import describe_gallery, format_description
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Record, create_gallery, open_gallery
-from retrieval.gallery_info import describe_gallery, format_description
 from retrieval.milvus import state, stored_rows
 
 EMBEDDINGS = np.eye(30, 8, dtype=np.float32) + 1
