@@ -13,8 +13,7 @@ METRICS = ('cosine', 'ip', 'l2')
 def check_embeddings(array: np.ndarray, name: str = 'embeddings', dimension: int | None = None) -> np.ndarray:
     """Embeddings in the form that FAISS needs: float32, (n, d), contiguous; the array itself where it is that already.
 
-    Raises:
-        RetrievalError: If it is not a matrix of finite floating point numbers of that width, or is empty.
+    RetrievalError if it is not a matrix of finite floating point numbers of that width, or is empty.
     """
     array = np.asarray(array)
     if array.dtype.kind != 'f':
@@ -83,7 +82,7 @@ def exact_index(gallery: np.ndarray, queries: np.ndarray, metric: str) -> tuple[
 def exact_search(
     gallery: np.ndarray, queries: np.ndarray, k: int, metric: str = 'cosine', batch_size: int = 1024
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Best k gallery rows of every query, by comparing with all of them.
+    """Best k gallery rows of every query, by comparing with all of them; RetrievalError if arguments do not fit.
 
     Args:
         gallery: float32, (n, d).
@@ -94,9 +93,6 @@ def exact_search(
 
     Returns:
         Scores float32 (see :class:`retrieval.hits.Hits`) and gallery rows int64, (m, min(k, n)), best first.
-
-    Raises:
-        ValueError: If shapes or arguments are out of range, an embedding is not finite, or cosine meets a zero vector.
     """
     if k < 1 or batch_size < 1:
         raise ValueError(f'k and batch_size must be at least 1, got {k} and {batch_size}')

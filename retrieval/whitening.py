@@ -73,7 +73,12 @@ class Whitening:
         faiss = import_faiss()
         pca = faiss.PCAMatrix(d, dimension, -0.5)
         pca.train(unit_length(array) if normalize else array)
-        _check_variance(faiss.vector_to_array(pca.eigenvalues)[:dimension])
+        eigenvalues = faiss.vector_to_array(pca.eigenvalues)[:dimension]
+        kept = int((eigenvalues > eigenvalues[0] * _ROUNDING).sum())
+        if kept < dimension:
+            raise RetrievalError(
+                f'the embeddings vary in {kept} dimensions only, too few to whiten to {dimension}: keep {kept} or fewer'
+            )
         # FAISS divides by the root of the sum of squares, not of their mean.
         scale = np.sqrt(min(n, pca.max_points_per_d * d))
         matrix = faiss.vector_to_array(pca.A).reshape(dimension, d) * scale
@@ -100,13 +105,3 @@ class Whitening:
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise RetrievalError(f'a whitening is damaged ({error}); build the gallery anew') from error
         return cls(matrix, bias, bool(normalize))
-
-
-def _check_variance(eigenvalues: np.ndarray) -> None:
-    """Refuse to divide by variances that are nothing but rounding."""
-    kept = int((eigenvalues > eigenvalues[0] * _ROUNDING).sum()) if len(eigenvalues) else 0
-    if kept < len(eigenvalues):
-        raise RetrievalError(
-            f'the embeddings vary in {kept} dimensions only, too few to whiten to {len(eigenvalues)}: keep {kept} or '
-            'fewer'
-        )

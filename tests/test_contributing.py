@@ -51,7 +51,7 @@ def test_a_preset_is_one_row(monkeypatch, tmp_path):
     def factory(rows, dimension):
         return 'IVF4,Flat' if rows >= 160 else 'Flat'
 
-    preset = Preset('four-lists', factory, lambda rows, dimension: 4 * rows * dimension, 0, True, '', 'four lists')
+    preset = Preset('four-lists', factory, lambda rows, dimension: 4 * rows * dimension, 0, True, '')
     monkeypatch.setitem(PRESETS, 'four-lists', preset)
     vectors = np.random.default_rng(0).standard_normal((200, 8)).astype(np.float32)
 

@@ -22,12 +22,7 @@ class ClassScores:
 
     Example:
         >>> worst = report.classes[0]
-        >>> print(worst.name, worst.metrics['Recall@1'])
-
-    Attributes:
-        name: Name of the class.
-        num_queries: Number of its images that are queries.
-        metrics: Means over them, 0 to 1, by name.
+        >>> print(worst.name, worst.metrics['Recall@1'])  # means over its num_queries queries, 0 to 1
     """
 
     name: str

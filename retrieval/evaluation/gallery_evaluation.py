@@ -166,9 +166,6 @@ def evaluate_locations(
         unseen: Search and ask only for classes after the first so many, in the order of their names; -1 for half of
             them, None for all classes.
         **options: Options of :func:`evaluate_gallery`.
-
-    Raises:
-        RetrievalError: If a gallery cannot be opened, or see :func:`evaluate_gallery`.
     """
     with open_gallery(location) as gallery:
         if queries is None or _same(location, queries):

@@ -13,13 +13,9 @@ Labels = np.ndarray | Sequence[int | str | None]
 
 
 class LabelCodes(NamedTuple):
-    """Classes of queries and gallery, numbered from 0; see :func:`encode_labels`.
+    """Classes of queries (m,) and gallery (n,), numbered from 0, -1 where there is no label; see :func:`encode_labels`.
 
-    Attributes:
-        queries: int64, (m,); -1 for a query without a label.
-        gallery: int64, (n,); -1 for a row without a label, which is relevant to no query.
-        own_rows: int64, (m,), the gallery row that is the query itself; -1 where there is none.
-        names: Name of each class.
+    ``own_rows`` are the gallery rows that are the queries themselves; -1 where there is none.
     """
 
     queries: np.ndarray
@@ -58,8 +54,13 @@ def encode_labels(
     classes = every[present]
     if len(classes):
         classes, codes[present] = np.unique(classes, return_inverse=True)
-    names = [_name(label, class_names) for label in classes.tolist()]
-    return LabelCodes(codes[: len(queries)], codes[len(queries) :], own, names)
+    names = classes.tolist()
+    if class_names is not None:
+        for label in names:
+            if not isinstance(label, int) or not 0 <= label < len(class_names):
+                raise RetrievalError(f'there are names of {len(class_names)} classes, but none of label {label}')
+        names = [class_names[label] for label in names]
+    return LabelCodes(codes[: len(queries)], codes[len(queries) :], own, list(map(str, names)))
 
 
 def unseen_classes(labels: Iterable[str | None], num_train_classes: int | None = None) -> list[str]:
@@ -92,11 +93,3 @@ def _to_vector(labels: Labels, name: str) -> np.ndarray:
     if array.ndim != 1 or not len(array):
         raise RetrievalError(f'labels of {name} must be a vector with at least one entry, got shape {array.shape}')
     return array if array.dtype.kind in 'iu' else array.astype(object)
-
-
-def _name(label: int | str, class_names: Sequence[str] | None) -> str:
-    if class_names is None:
-        return str(label)
-    if not isinstance(label, int) or not 0 <= label < len(class_names):
-        raise RetrievalError(f'there are names of {len(class_names)} classes, but none of label {label}')
-    return str(class_names[label])

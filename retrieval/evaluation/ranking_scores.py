@@ -56,7 +56,6 @@ def evaluate_embeddings(
 
     Raises:
         RetrievalError: If arrays do not belong together, an embedding is not finite, or no query has a relevant image.
-        ImportError: If FAISS is not installed.
     """
     if (queries is None) != (query_labels is None) or (queries is None and own_rows is not None):
         raise RetrievalError('queries and query_labels belong together, and own_rows to them: give both or neither')
@@ -92,10 +91,8 @@ def evaluate_ranking(
         neighbors: Integers, (m, r), gallery rows of each query, best first; -1 for none.
         query_labels: Integers or strings, (m,); None for no label.
         gallery_labels: The same of the gallery, (n,).
-        own_rows: See :func:`evaluate_embeddings`.
-        ks: Values of k of Recall@k, >= 1.
+        own_rows: See :func:`evaluate_embeddings`, as for the rest.
         whole_ranking: Whether to report mAP; None to do so if the rankings are as long as the gallery.
-        class_names: Names by label, for labels that are integers from 0.
 
     Raises:
         RetrievalError: If shapes do not belong together, rankings are too short, or no query has a relevant image.
@@ -133,17 +130,9 @@ def evaluate(
 ) -> RetrievalReport:
     """Search with every query that has a relevant image, and score the rankings.
 
-    Queries are searched in blocks of similar R, so that only queries of large classes need long rankings.
-
-    Args:
-        search: From places of queries, int64 (b,), and k to gallery rows, int64 (b, k or more, fewer if there are no
-            more), best first, the query itself left out; -1 for none.
-        codes: Classes of queries and gallery.
-        ks: Values of k of Recall@k, >= 1.
-        whole_ranking: Whether to rank the whole gallery for every query, which mAP needs.
-        memory_limit: Bytes that the rankings of a block may take, about.
-        exact: Whether a short search gives the start of a long one, so that one search will do. An approximate index
-            finds more the more it is asked for: Recall@k must then not come from a long search.
+    Queries are searched in blocks of similar R, so that only queries of large classes need long rankings. ``exact``
+    says that a short search gives the start of a long one, so that one search will do. An approximate index finds more
+    the more it is asked for: Recall@k must then not come from a long search.
     """
     if not ks or min(ks) < 1 or memory_limit < 1:
         raise RetrievalError(f'every k of Recall@k, and memory_limit, must be at least 1, got {tuple(ks)}')

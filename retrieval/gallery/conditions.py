@@ -35,14 +35,11 @@ class Condition(NamedTuple):
 
 
 def read_conditions(where: Any, columns: Mapping[str, str] | None = None) -> list[Condition]:
-    """A filter in any of its forms as conditions that must all hold, checked.
+    """A filter in any of its forms as conditions that must all hold; RetrievalError if they are not possible.
 
     Args:
         where: None; ``{'label': 'Wren', 'split': ['a', 'b'], 'year': ('>=', 2019)}``; or conditions.
         columns: Types ``'TEXT'``, ``'INTEGER'``, ``'REAL'`` of the columns there are; None to leave them unchecked.
-
-    Raises:
-        RetrievalError: If a column, operator or value is not possible.
     """
     if where is None:
         return []

@@ -117,6 +117,8 @@ class Manifest:
 class GalleryReader(ABC):
     """A gallery that is open for reading: any number of threads and processes may read and search at the same time.
 
+    Where an id, space or filter is unknown, or something does not fit, methods raise RetrievalError with one sentence.
+
     Example::
 
         with open_gallery('gallery') as gallery:
@@ -166,16 +168,14 @@ class GalleryReader(ABC):
     def refresh(self) -> None:
         """Take over what others have written since; no other thread may use this object meanwhile.
 
-        Raises:
-            RetrievalError: If the new state is damaged; the gallery stays at the state before.
+        If the new state is damaged, the gallery stays at the state before, and RetrievalError says so.
         """
 
     @abstractmethod
     def verify(self) -> None:
         """Read every file and compare checksums, also while the gallery is written; a server checks its files itself.
 
-        Raises:
-            RetrievalError: If a file is not as it was written; the message says which.
+        RetrievalError says which file is not as it was written.
         """
 
     @abstractmethod
@@ -184,34 +184,22 @@ class GalleryReader(ABC):
 
     @abstractmethod
     def ids(self, where: Any = None) -> np.ndarray:
-        """Ids of all rows, or of those that a filter lets through, int64, ascending.
-
-        Args:
-            where: Filter, see :func:`retrieval.gallery.read_conditions`.
-
-        Raises:
-            RetrievalError: If the filter is not possible.
-        """
+        """Ids, int64, ascending, of all rows, or of those that a filter (:func:`read_conditions`) lets through."""
 
     @abstractmethod
     def records(self, ids: Ids) -> list[Record]:
-        """Records in the order of the ids, which may repeat; RetrievalError if an id is unknown."""
+        """Records in the order of the ids, which may repeat."""
 
     @abstractmethod
     def vectors(self, ids: Ids, space: str | None = None) -> np.ndarray:
         """Vectors of the ids, which may repeat, in a space (None: the first), as they are stored: float32 (n, d).
 
-        They are of unit length for ``'cosine'``, and whitened where the space is. RetrievalError if an id or the space
-        is unknown.
+        They are of unit length for ``'cosine'``, and whitened where the space is.
         """
 
     @abstractmethod
     def patches(self, ids: Ids) -> np.ndarray | None:
-        """Selected patches' tokens of the ids, which may repeat: float16 (n, O, C); None if the gallery keeps none.
-
-        Raises:
-            RetrievalError: If an id is unknown.
-        """
+        """Selected patches' tokens of the ids, which may repeat: float16 (n, O, C); None if the gallery keeps none."""
 
     @abstractmethod
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
@@ -245,9 +233,6 @@ class GalleryReader(ABC):
             parameters: ``nprobe`` of inverted lists, ``efSearch`` of graphs.
             transformed: Whether queries are as the gallery stores them, from :meth:`vectors` or :meth:`transform`,
                 rather than as the model gives them.
-
-        Raises:
-            RetrievalError: If queries, k, space, filter or parameters do not fit.
         """
 
     @abstractmethod
@@ -260,12 +245,9 @@ class GalleryReader(ABC):
         where: Any = None,
         transformed: bool = False,
     ) -> RangeHits:
-        """All rows within a radius of every query; a gallery in a folder compares every row, whatever the preset.
+        """All rows with a score above a radius, for ``'l2'`` with a SQUARED distance below it; see :meth:`search`.
 
-        ``radius``: scores above it count; for ``'l2'``, SQUARED distances below it. The rest is as in :meth:`search`.
-
-        Raises:
-            RetrievalError: If queries, radius, space or filter do not fit.
+        A gallery in a folder compares every row, whatever the preset.
         """
 
     def as_writer(self) -> GalleryWriter:
@@ -313,9 +295,6 @@ class GalleryWriter(GalleryReader):
             ids: >= 0, each once and new; None for numbers that were never used before.
             patches: Floating point, (n, O, C), stored as float16. All rows have them, or none.
             transformed: Whether the embeddings are as another gallery stores them, whitened already.
-
-        Raises:
-            RetrievalError: If something does not fit or cannot be written.
         """
 
     @abstractmethod
@@ -328,33 +307,19 @@ class GalleryWriter(GalleryReader):
     ) -> None:
         """Replace embeddings of some or all spaces, whole records, or patches, of rows; what is None stays as it is.
 
-        Args:
-            ids: Ids of rows that are there, each once.
-            embeddings: Floating point, (n, d), for each space that changes.
-            records: See :meth:`add`.
-            patches: See :meth:`add`.
-
-        Raises:
-            RetrievalError: If an id is unknown, or something does not fit or cannot be written.
+        Each id comes once. The rest is as in :meth:`add`.
         """
 
     @abstractmethod
     def remove(self, ids: Ids | None = None, where: Any = None) -> int:
-        """Take rows out, by their ids, each once, or by a filter; returns how many. :meth:`compact` gives space back.
-
-        Raises:
-            RetrievalError: If an id is unknown, or neither or both are given.
-        """
+        """Take rows out, by their ids or by a filter; returns how many. :meth:`compact` gives back their space."""
 
     @abstractmethod
     def compact(self, preset: str | None = None) -> None:
         """Build the index over all rows, and give back the space of removed rows.
 
-        Args:
-            preset: Changes the preset: ``'auto'``, a name, or a FAISS factory string; None keeps the gallery's.
-
-        Raises:
-            RetrievalError: If the preset is unknown, or the disk is full; the gallery is as before then.
+        ``preset`` changes the gallery's: ``'auto'``, a name, or a FAISS factory string. If it is unknown, or the disk
+        is full, RetrievalError says so, and the gallery is as before.
         """
 
     def discard_unfinished(self) -> int:
@@ -368,12 +333,9 @@ class GalleryWriter(GalleryReader):
 def check_model(
     location: object, manifest: Manifest, expect: Fingerprint | None = None, dimension: int | None = None
 ) -> None:
-    """Refuse the embeddings of another model, by its fingerprint or its dimension in the first space.
+    """Refuse (RetrievalError) the embeddings of another model, by fingerprint or by dimension in the first space.
 
     Galleries of unknown origin are not refused. ``location`` is what messages call the gallery.
-
-    Raises:
-        RetrievalError: If they do not belong together; the message says what differs.
     """
     first = next(iter(manifest.spaces))
     known = manifest.input_dimensions.get(first, manifest.spaces[first])

@@ -24,14 +24,9 @@ _BLOCK_ROWS = 65_536
 
 @dataclass
 class Segment:
-    """A batch of rows, open.
+    """A batch of rows, open: in each space a part, all with the same ids and tombstones, and perhaps patches (n, O, C).
 
-    Attributes:
-        number: Number of its folder.
-        parts: Its rows in each space; they share ids and tombstones.
-        presets: What the index of each space was built by.
-        patches: float16, (n, O, C); None if there are none.
-        files: Size and SHA-256 by path in the gallery.
+    ``files`` has size and SHA-256 by path in the gallery.
     """
 
     number: int

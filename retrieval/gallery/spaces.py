@@ -15,15 +15,10 @@ from .contract import Embeddings, GalleryReader, Space
 
 @dataclass(frozen=True)
 class Spaces:
-    """What becomes of embeddings before they are compared; every back-end asks it.
+    """The metric and the spaces of a gallery, the default one first, and what becomes of embeddings that are compared.
 
     Example:
         >>> Spaces('cosine', {'global': 384}, {}).queries(embeddings, 'global')
-
-    Attributes:
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        dimensions: Stored dimension by name, the default space first.
-        transforms: Whitening of the spaces that have one.
     """
 
     metric: str
@@ -121,13 +116,10 @@ class Spaces:
 def check_patches(
     patches: np.ndarray | None, count: int, known: list[int] | None, is_empty: Callable[[], bool]
 ) -> np.ndarray | None:
-    """Patches in the form that is stored, float16 (n, O, C); all rows of a gallery have them, or none.
+    """Patches (n, O, C) as they are stored, float16; all rows of a gallery have them, or none.
 
-    Args:
-        patches: Floating point, (n, O, C).
-        count: n.
-        known: O and C of the gallery; None where it keeps no patches.
-        is_empty: Whether the gallery has no rows, so that anything goes; asked only where it matters.
+    ``known`` are O and C of the gallery, None where it keeps no patches. Into a gallery without rows anything may go;
+    ``is_empty`` is asked only where that matters.
     """
     if patches is None:
         if known is not None and not is_empty():

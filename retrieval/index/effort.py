@@ -46,7 +46,7 @@ class Effort(NamedTuple):
         )
 
 
-def calibrate(index: Any, rows: np.ndarray, metric: str, preset: str, seed: int = 0) -> Effort | None:
+def calibrate(index: Any, rows: np.ndarray, metric: str, preset: str) -> Effort | None:
     """Set the smallest ``nprobe`` or ``efSearch``, a power of two, that finds 95 % of the 10 nearest rows.
 
     256 queries like the rows are searched for (see :func:`draw_queries`), with as many candidates as searches take that
@@ -61,7 +61,7 @@ def calibrate(index: Any, rows: np.ndarray, metric: str, preset: str, seed: int 
     if effort is None or len(rows) < 2:
         return None
     name, values, most, apply = effort
-    queries = draw_queries(rows, metric, NUM_QUERIES, seed)
+    queries = draw_queries(rows, metric, NUM_QUERIES)
     k = min(K, len(rows))
     truth = import_faiss().knn(queries, rows, k, index.metric_type)[1]
     depth = min(candidates(preset_of(preset), k), len(rows))
@@ -79,13 +79,13 @@ def calibrate(index: Any, rows: np.ndarray, metric: str, preset: str, seed: int 
     return Effort(name, value, most, found_share, len(queries))
 
 
-def draw_queries(rows: np.ndarray, metric: str, count: int, seed: int = 0) -> np.ndarray:
+def draw_queries(rows: np.ndarray, metric: str, count: int) -> np.ndarray:
     """Queries that lie among the rows without being one of them, float32 (min(n, count), d), as they are compared.
 
     A row itself would be too easy: a graph links it with its neighbours. So each row drawn is moved by the difference
     of two of its neighbours: about as far as neighbours lie from each other, in a direction in which rows do lie.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     drawn = np.sort(generator.permutation(len(rows))[:count])
     queries = np.ascontiguousarray(rows[drawn])
     near = import_faiss().knn(queries, rows, min(K + 1, len(rows)), faiss_metric('l2'))[1]

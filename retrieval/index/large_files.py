@@ -27,7 +27,7 @@ _ID_BYTES = 8
 
 
 def build_index_file(
-    folder: Path, space: str, preset: str, vectors: Any, metric: str, seed: int = 0, memory_limit: int | None = None
+    folder: Path, space: str, preset: str, vectors: Any, metric: str, memory_limit: int | None = None
 ) -> tuple[str, Effort | None]:
     """Train, fill and calibrate an index over the rows of a part, and write its file; returns its name.
 
@@ -40,13 +40,11 @@ def build_index_file(
     blank = _inverted_lists(preset, rows, metric)
     row_bytes = 0 if blank is None else import_faiss().extract_index_ivf(blank).code_size + _ID_BYTES
     if blank is None or len(rows) * row_bytes <= limit:
-        index = build_faiss_index(preset, vectors, metric, seed)
-        effort = calibrate(index, rows, metric, preset, seed)
+        index = build_faiss_index(preset, vectors, metric)
+        effort = calibrate(index, rows, metric, preset)
         return write_index(folder, space, index), effort
-    trained = build_faiss_index(
-        preset_of(preset).factory(*rows.shape), training_rows(rows, blank, seed), metric, seed
-    )  # filled with the rows it was trained on
-    trained.reset()
+    trained = build_faiss_index(preset_of(preset).factory(*rows.shape), training_rows(rows, blank), metric)
+    trained.reset()  # of the rows it was trained on
     shards: list[Path] = []
     try:
         step = max(1, limit // row_bytes)
@@ -57,7 +55,7 @@ def build_index_file(
     finally:
         for shard in shards:
             shard.unlink(missing_ok=True)
-    return name, _calibrate_file(folder / name, trained, rows, metric, preset, seed)
+    return name, _calibrate_file(folder / name, trained, rows, metric, preset)
 
 
 def _inverted_lists(preset: str, rows: np.ndarray, metric: str) -> Any:
@@ -99,11 +97,11 @@ def _join(path: Path, trained: Any, shards: Sequence[Path], count: int) -> str:
         raise RetrievalError(f'{path} cannot be written ({error.strerror}): make room; nothing was changed') from error
 
 
-def _calibrate_file(path: Path, trained: Any, rows: np.ndarray, metric: str, preset: str, seed: int) -> Effort | None:
+def _calibrate_file(path: Path, trained: Any, rows: np.ndarray, metric: str, preset: str) -> Effort | None:
     """Calibrate the joined index, and write what was found into its header, which keeps its length."""
     faiss = import_faiss()
     index = read_faiss(path)
-    effort = calibrate(index, rows, metric, preset, seed)
+    effort = calibrate(index, rows, metric, preset)
     faiss.extract_index_ivf(trained).nprobe = faiss.extract_index_ivf(index).nprobe
     with path.open('r+b') as file:
         file.write(_header(trained, len(rows)))

@@ -98,14 +98,14 @@ class Part:
         return part
 
 
-def make_part(embeddings: np.ndarray, ids: np.ndarray, metric: str, preset: str = 'flat', seed: int = 0) -> Part:
+def make_part(embeddings: np.ndarray, ids: np.ndarray, metric: str, preset: str = 'flat') -> Part:
     """A part in memory, of embeddings float32 (n, d) as :meth:`VectorIndex.prepare` gives them."""
     vectors = flat_index(embeddings.shape[1], metric)
     vectors.add(embeddings)
     if is_flat(preset):
         return Part(np.asarray(ids, np.int64), vectors)
-    approximate = build_faiss_index(preset, vectors, metric, seed)
-    effort = calibrate(approximate, rows_of(vectors), metric, preset, seed)
+    approximate = build_faiss_index(preset, vectors, metric)
+    effort = calibrate(approximate, rows_of(vectors), metric, preset)
     return Part(np.asarray(ids, np.int64), vectors, approximate, preset, effort=effort)
 
 

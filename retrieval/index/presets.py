@@ -30,14 +30,12 @@ class Preset:
         'IVF4096,Flat'
 
     Attributes:
-        name: Its name.
         factory: From the number of rows and the dimension to FAISS's factory string; ``'Flat'`` where there are too few
             rows to train on.
         size: From the number of rows and the dimension to the bytes of FAISS's own structure.
         rescore: Candidates per query whose exact scores decide in the end; 0 where scores are exact already.
         gpu: Whether FAISS has it on the GPU.
         milvus: Milvus' index type; empty where Milvus has none for float32 vectors.
-        description: One line for people.
     """
 
     name: str
@@ -46,7 +44,6 @@ class Preset:
     rescore: int
     gpu: bool
     milvus: str
-    description: str
 
 
 def inverted_lists(rows: int) -> int:
@@ -116,40 +113,24 @@ def _codes(rows: int, dimension: int) -> int:
     return _lists(rows, dimension) + code_bytes(dimension) * rows + 256 * 4 * dimension
 
 
+def _graph_lists(rows: int, dimension: int) -> int:
+    """Inverted lists of whole vectors, and the graph through which they are found."""
+    return _whole(rows, dimension) + _lists(rows, dimension) + graph_bytes(inverted_lists(rows))
+
+
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset('flat', _plain('Flat'), _whole, 0, True, 'FLAT', 'exact: every row is compared'),
-        Preset(
-            'fp16', _plain('SQfp16'), lambda n, d: 2 * d * n, 64, True, '', 'every row is compared, 2 bytes a number'
-        ),
-        Preset(
-            'sq8', _plain('SQ8'), lambda n, d: d * n + 8 * d, 64, False, 'IVF_SQ8',
-            'every row is compared, 1 byte a number',
-        ),
-        Preset(
-            'ivf-flat', _ivf('Flat'), lambda n, d: _whole(n, d) + _lists(n, d), 0, True, 'IVF_FLAT',
-            'inverted lists of whole vectors',
-        ),
-        Preset(
-            'ivf-pq', _ivf('PQ', minimum=PQ_MIN_ROWS), _codes, 256, True, 'IVF_PQ',
-            'inverted lists of product-quantised codes',
-        ),
-        Preset(
-            'hnsw', _plain(f'HNSW{HNSW_LINKS}'), lambda n, d: _whole(n, d) + graph_bytes(n), 0, False, 'HNSW',
-            'graph of neighbours over whole vectors',
-        ),
-        Preset(
-            'ivf-hnsw', _ivf('Flat', f'_HNSW{HNSW_LINKS}'),
-            lambda n, d: _whole(n, d) + _lists(n, d) + graph_bytes(inverted_lists(n)), 0, False, '',
-            'inverted lists, found through a graph',
-        ),
-        Preset(
-            'opq', _opq, lambda n, d: _codes(n, d) + 4 * d * d, 256, True, '',
-            'inverted lists of codes after a learnt rotation',
-        ),
+        Preset('flat', _plain('Flat'), _whole, 0, True, 'FLAT'),
+        Preset('fp16', _plain('SQfp16'), lambda n, d: 2 * d * n, 64, True, ''),
+        Preset('sq8', _plain('SQ8'), lambda n, d: d * n + 8 * d, 64, False, 'IVF_SQ8'),
+        Preset('ivf-flat', _ivf('Flat'), lambda n, d: _whole(n, d) + _lists(n, d), 0, True, 'IVF_FLAT'),
+        Preset('ivf-pq', _ivf('PQ', minimum=PQ_MIN_ROWS), _codes, 256, True, 'IVF_PQ'),
+        Preset('hnsw', _plain(f'HNSW{HNSW_LINKS}'), lambda n, d: _whole(n, d) + graph_bytes(n), 0, False, 'HNSW'),
+        Preset('ivf-hnsw', _ivf('Flat', f'_HNSW{HNSW_LINKS}'), _graph_lists, 0, False, ''),
+        Preset('opq', _opq, lambda n, d: _codes(n, d) + 4 * d * d, 256, True, ''),
     )
-}  # fmt: skip
+}
 
 
 def preset_of(name: str) -> Preset:
@@ -158,7 +139,7 @@ def preset_of(name: str) -> Preset:
     A factory string gets exact re-scoring of 256 candidates and stays on the CPU; its size is not known.
     """
     found = PRESETS.get(name)
-    return found or Preset(name, lambda rows, dimension: name, _whole, 256, False, '', f'factory string {name}')
+    return found or Preset(name, lambda rows, dimension: name, _whole, 256, False, '')
 
 
 def is_flat(preset: str) -> bool:

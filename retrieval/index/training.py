@@ -15,7 +15,7 @@ TRAINING_ROWS_PER_LIST = 64
 ADD_BLOCK = 65536
 
 
-def build_faiss_index(preset: str, vectors: Any, metric: str = 'cosine', seed: int = 0) -> Any:
+def build_faiss_index(preset: str, vectors: Any, metric: str = 'cosine') -> Any:
     """Train an index and add all rows to it; row i gets the FAISS id i.
 
     Rows to train on are drawn at random: 64 per inverted list, as many as FAISS asks for otherwise. Search parameters
@@ -32,10 +32,10 @@ def build_faiss_index(preset: str, vectors: Any, metric: str = 'cosine', seed: i
             f'preset {preset!r} is neither one of {", ".join(PRESETS)} nor a FAISS factory string for dimension '
             f'{rows.shape[1]}'
         ) from error
-    codebooks = _prepare(index, seed)
+    codebooks = _prepare(index)
     if not index.is_trained:
         try:
-            index.train(training_rows(rows, index, seed))
+            index.train(training_rows(rows, index))
         except RuntimeError as error:
             raise RetrievalError(f'{len(rows)} rows are too few to train {factory}: add rows or use flat') from error
         for rotation, _ in codebooks:
@@ -45,18 +45,18 @@ def build_faiss_index(preset: str, vectors: Any, metric: str = 'cosine', seed: i
     return index
 
 
-def training_rows(rows: np.ndarray, index: Any, seed: int) -> np.ndarray:
+def training_rows(rows: np.ndarray, index: Any) -> np.ndarray:
     """Rows drawn to train an index on, float32 (t, d): at least 65,536 where there are as many."""
     ivf = import_faiss().try_extract_index_ivf(index)
     wanted = max(65536, TRAINING_ROWS_PER_LIST * (ivf.nlist if ivf else 0))
     if len(rows) <= wanted:
         return np.ascontiguousarray(rows)
     # Ascending rows: a memory-mapped file is read front to back.
-    return rows[np.sort(np.random.default_rng(seed).choice(len(rows), wanted, replace=False))]
+    return rows[np.sort(np.random.default_rng(0).choice(len(rows), wanted, replace=False))]
 
 
-def _prepare(index: Any, seed: int) -> list[tuple[Any, Any]]:
-    """Set seeds and default search parameters of an untrained index.
+def _prepare(index: Any) -> list[tuple[Any, Any]]:
+    """Set the seed and default search parameters of an untrained index.
 
     Returns learnt rotations (``faiss.OPQMatrix``) and the codebooks lent to them, which must outlive the training and
     be taken away after it.
@@ -75,7 +75,7 @@ def _prepare(index: Any, seed: int) -> list[tuple[Any, Any]]:
         rotation.pq = codebook
         trainings.append(codebook.cp)
     for training in trainings:
-        training.seed = seed + 1
+        training.seed = 1
         training.min_points_per_centroid = 1  # FAISS would write its opinion about few training rows to stderr
     if ivf:
         ivf.nprobe = default_nprobe(ivf.nlist)

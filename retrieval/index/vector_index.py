@@ -22,13 +22,11 @@ from .presets import choose_preset
 class RowFilter:
     """Rows that a filter lets through, found once and used for many searches of the same index.
 
+    It has a mask, bool (n,), for each part, and the parts' tokens, which tell a filter of another index.
+
     Example:
         >>> allowed = index.select([3, 5, 8])
         >>> index.search(queries, 2, allowed=allowed)
-
-    Attributes:
-        masks: For each part, bool (n,).
-        parts: Tokens of the parts, which tell a filter of another index.
     """
 
     masks: tuple[np.ndarray, ...]
@@ -38,7 +36,8 @@ class RowFilter:
 class VectorIndex:
     """Search among embeddings with stable ids. It never changes, so that any number of threads may search.
 
-    To add, replace and remove rows, keep them in a gallery (:func:`retrieval.gallery.create_gallery`).
+    To add, replace and remove rows, keep them in a gallery (:func:`retrieval.gallery.create_gallery`). RetrievalError
+    says what does not fit.
 
     Example:
         >>> index = VectorIndex.build(embeddings, metric='cosine', preset='hnsw')
@@ -86,9 +85,6 @@ class VectorIndex:
             preset: ``'auto'``, a key of :data:`retrieval.index.PRESETS`, or a FAISS factory string.
             memory_limit: Bytes that ``'auto'`` may fill; None for half of the memory.
             device: See :class:`VectorIndex`.
-
-        Raises:
-            RetrievalError: If something does not fit, or the preset is unknown or cannot be trained on these rows.
         """
         array = check_embeddings(embeddings)
         index = cls(array.shape[1], metric, device=device)
@@ -102,11 +98,7 @@ class VectorIndex:
         return sum(len(part) - part.num_dead for part in self.parts)
 
     def reconstruct(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Stored vectors of ids, which may repeat: float32 (n, d), unit length for ``'cosine'``.
-
-        Raises:
-            RetrievalError: If an id is unknown.
-        """
+        """Stored vectors of ids, which may repeat: float32 (n, d), unit length for ``'cosine'``."""
         numbers = np.asarray(ids, np.int64).reshape(-1)
         vectors = np.empty((len(numbers), self.dimension), np.float32)
         missing = np.ones(len(numbers), bool)
@@ -150,9 +142,6 @@ class VectorIndex:
             rescore: Candidates of an approximate index that are scored exactly, 0 for none; None for what the preset
                 says.
             parameters: ``nprobe`` of inverted lists, ``efSearch`` of graphs.
-
-        Raises:
-            RetrievalError: If queries, k, filter or parameters do not fit.
         """
         vectors = self.prepare(queries, 'queries')
         check_effort(parameters)
@@ -171,15 +160,9 @@ class VectorIndex:
         return merge_rankings(scores, numbers, k, self.metric)
 
     def range_search(self, queries: np.ndarray, radius: float, *, allowed: RowFilter | None = None) -> RangeHits:
-        """All rows within a radius of every query, exactly: every row is compared, whatever the preset.
+        """All rows with a score above a radius, for ``'l2'`` with a SQUARED distance below it; see :meth:`search`.
 
-        Args:
-            queries: Floating point, (m, d).
-            radius: Scores above it count; for ``'l2'``, SQUARED distances below it.
-            allowed: See :meth:`search`.
-
-        Raises:
-            RetrievalError: If queries, radius or filter do not fit.
+        It is exact: every row is compared, whatever the preset.
         """
         vectors = self.prepare(queries, 'queries')
         if not np.isfinite(radius):

@@ -90,13 +90,12 @@ class Plan:
 class Writes:
     """The writes of one open gallery, one after another; the module says how they get along with those of others.
 
+    ``collection`` is where the rows are, with strongly consistent reads.
+
     Example::
 
         writes = Writes(collection)
         writes.run(lambda state: plan_removal(collection, state, np.array([3, 17])))
-
-    Args:
-        collection: Where the rows are, with strongly consistent reads.
     """
 
     def __init__(self, collection: Collection) -> None:

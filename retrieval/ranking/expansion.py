@@ -12,7 +12,7 @@ _AUGMENT_BATCH = 1024
 def expand(
     queries: np.ndarray, neighbors: np.ndarray, alpha: float = 0.0, present: np.ndarray | None = None, unit: bool = True
 ) -> np.ndarray:
-    """Weighted mean of each query and its neighbours: AQE with ``alpha=0``, alpha-QE otherwise.
+    """Weighted mean of each query (m, d) and its neighbours (m, n, d), float32: AQE for ``alpha=0``, else alpha-QE.
 
     The query has weight 1, a neighbour ``max(cos(query, neighbour), 0) ** alpha``. The larger alpha, the less the
     neighbours that are not alike count. The vector has the query's place: it is searched with in its stead.
@@ -25,9 +25,6 @@ def expand(
         alpha: >= 0; 0 for equal weights.
         present: bool, (m, n); which neighbours there are, None for all.
         unit: Whether to scale the result to length 1, for cosine similarity.
-
-    Returns:
-        float32, (m, d).
 
     Raises:
         RetrievalError: If alpha is negative, or shapes do not belong together.
@@ -54,8 +51,8 @@ def augment_database(
 ) -> np.ndarray:
     """Database-side augmentation (DBA): each gallery vector expanded by its own nearest neighbours in the gallery.
 
-    Costs one exact search of the whole gallery, once; searches then cost what they did. Keep the result as a second
-    space of a gallery.
+    Costs one exact search of the whole gallery, once; searches then cost what they did. Keep the result, float32 (n, d)
+    with rows in the same order, as a second space of a gallery.
 
     Source: Arandjelovic and Zisserman, Three things everyone should know, CVPR 2012.
 
@@ -64,9 +61,6 @@ def augment_database(
         num_neighbors: Neighbours of each besides itself, >= 0.
         alpha: See :func:`expand`.
         metric: ``'cosine'``, for which the result has unit length, ``'ip'`` or ``'l2'``.
-
-    Returns:
-        float32, (n, d), rows in the same order.
     """
     if num_neighbors < 0:
         raise RetrievalError(f'num_neighbors must be at least 0, got {num_neighbors}')

@@ -69,9 +69,6 @@ def region_similarity(queries: np.ndarray, candidates: np.ndarray, present: np.n
 
     Returns:
         float32, (m, r), -1 to 1, the larger the better; -inf where there is no candidate.
-
-    Raises:
-        RetrievalError: If shapes do not belong together.
     """
     queries, candidates = np.asarray(queries), np.asarray(candidates)
     if queries.ndim != 3 or candidates.ndim != 4 or 0 in queries.shape[1:] or 0 in candidates.shape[2:]:

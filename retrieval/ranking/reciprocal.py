@@ -36,9 +36,6 @@ def k_reciprocal_distances(
 
     Returns:
         float32, (m, r), 0 to 1, the smaller the better; +inf where there is no candidate.
-
-    Raises:
-        RetrievalError: If an argument is out of range or shapes do not belong together.
     """
     queries, candidates = np.asarray(queries, np.float32), np.asarray(candidates, np.float32)
     if candidates.ndim != 3 or (candidates.shape[0], candidates.shape[2]) != queries.shape:

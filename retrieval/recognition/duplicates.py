@@ -53,9 +53,6 @@ def find_duplicates(
     Returns:
         Equal files first, each kind by first id. A group of similar images that are all equal files of each other is
         not listed again.
-
-    Raises:
-        RetrievalError: If the threshold is not a finite number.
     """
     if threshold is not None and not np.isfinite(threshold):
         raise RetrievalError(f'threshold must be a finite number, got {threshold}')

@@ -21,16 +21,11 @@ Group = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A class among the neighbours of a query.
+    """A class among the neighbours of a query: its share of the votes, 0 to 1, and the similarity of its nearest image.
 
     Example:
         >>> best = recognition.candidates[0]
         >>> print(best.label, best.share)
-
-    Attributes:
-        label: Name of the class.
-        share: Its part of the votes, 0 to 1.
-        similarity: Similarity of its nearest image, see :func:`similarities`.
     """
 
     label: str
@@ -110,11 +105,7 @@ class Recognizer:
         self.where = where
 
     def recognize(self, queries: Embeddings) -> list[Recognition]:
-        """Recognise images by their embeddings, float32 (m, d), or one such array for each space.
-
-        Raises:
-            RetrievalError: If the queries do not fit the gallery.
-        """
+        """Recognise images by their embeddings, float32 (m, d), or one such array for each space."""
         hits = self.gallery.search(queries, self.k, space=self.space, where=self.where)
         names = self.labels(hits.ids)
         votes = [self.vote(hits, names, level) for level in range(self.taxonomy.depth + 1)]

@@ -29,12 +29,10 @@ class Taxonomy:
 
     @classmethod
     def from_csv(cls, path: str | Path) -> Taxonomy:
-        """Read a table with a header and a line for each class: the class, its parent, the parent's parent and so on.
+        """Read a UTF-8 table with a header and a line for each class: the class, its parent, its grandparent and so on.
 
-        The file is UTF-8. Empty cells at the end of a line are levels that the class does not have.
-
-        Raises:
-            RetrievalError: If the file cannot be read, a line has no class or a gap, or a class stands there twice.
+        Empty cells at the end of a line are levels that the class does not have. RetrievalError if the file cannot be
+        read, a line has no class or a gap, or a class stands there twice.
         """
         try:
             with open(path, newline='', encoding='utf-8-sig') as file:
@@ -58,12 +56,10 @@ class Taxonomy:
 
     @classmethod
     def from_records(cls, records: Iterable[Record], columns: Sequence[str]) -> Taxonomy:
-        """Read the tree from metadata of a gallery's rows; for a class it ends at the first column without a value.
+        """Read the tree from metadata columns of a gallery's rows, from the parent up, as ``['genus', 'family']``.
 
-        Columns go from the parent up, for example ``['genus', 'family']``. Rows without a label count for nothing.
-
-        Raises:
-            RetrievalError: If rows of one class differ in a column.
+        For a class it ends at the first column without a value. Rows without a label count for nothing. RetrievalError
+        if rows of one class differ in a column.
         """
         ancestors: dict[str, tuple[str, ...]] = {}
         for record in records:
@@ -97,12 +93,9 @@ class Taxonomy:
 def read_taxonomy(
     gallery: GalleryReader, table: str | Path | None = None, columns: Sequence[str] = ()
 ) -> Taxonomy | None:
-    """Taxonomy of a gallery's classes, from a table or from the gallery's own columns; None without either.
+    """Taxonomy of a gallery's classes, from a table (:meth:`Taxonomy.from_csv`) or from the gallery's own columns.
 
-    Args:
-        gallery: Its columns are read; with a table it is not looked at.
-        table: See :meth:`Taxonomy.from_csv`.
-        columns: See :meth:`Taxonomy.from_records`.
+    The columns are those of :meth:`Taxonomy.from_records`. None without either.
 
     Raises:
         RetrievalError: If the table or the columns cannot be used.

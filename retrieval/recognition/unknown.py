@@ -18,14 +18,8 @@ BALANCED = 'balanced'
 def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
     """Area under the ROC curve, 0 to 1: the chance that a known query has the larger confidence than an unknown one.
 
-    It is 0.5 for a confidence that says nothing; ties count one half.
-
-    Args:
-        known: Floating point, (a,), confidences of queries of known classes, a >= 1.
-        unknown: Floating point, (b,), those of unseen classes, b >= 1.
-
-    Raises:
-        RetrievalError: If either is empty or has NaN.
+    It is 0.5 for a confidence that says nothing; ties count one half. ``known`` are confidences of queries of known
+    classes, (a,), ``unknown`` those of unseen classes, (b,). RetrievalError if either is empty or has NaN.
     """
     known, unknown = _check(known, 'known'), _check(unknown, 'unknown')
     ordered = np.sort(unknown)
@@ -89,10 +83,8 @@ class LevelCalibration:
         level: 0 for classes, 1 for their parents and so on.
         threshold: Chosen least support.
         auroc: 0 to 1, see :func:`retrieval.recognition.auroc`.
-        false_unknown_rate: Share of the known images below the threshold.
-        true_unknown_rate: Share of the unknown images below it.
-        known: Number of images of known groups.
-        unknown: Number of images of held-out groups.
+        false_unknown_rate: Share of the ``known`` images below the threshold.
+        true_unknown_rate: Share of the ``unknown`` images, those of held-out groups, below it.
     """
 
     level: int

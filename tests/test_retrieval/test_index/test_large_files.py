@@ -48,7 +48,7 @@ def test_the_file_is_the_one_of_an_index_in_memory(tmp_path, preset, metric):
     efforts = {}
     for name, limit in (('small', LIMIT // 2), ('large', 10**9)):
         vectors = _vectors(tmp_path / name, X, metric)
-        file, efforts[name] = build_index_file(tmp_path / name, 'a', preset, vectors, metric, 7, limit)
+        file, efforts[name] = build_index_file(tmp_path / name, 'a', preset, vectors, metric, limit)
         assert file == 'a.index.faiss'
     assert efforts['small'] == efforts['large']
     assert (tmp_path / 'small' / file).read_bytes() == (tmp_path / 'large' / file).read_bytes()
@@ -67,7 +67,7 @@ def test_lists_behind_a_transform(tmp_path, preset):
     found, sizes = [], []
     for name, limit in (('small', LIMIT // 8), ('large', 10**9)):
         vectors = _vectors(tmp_path / name, X[:900], 'l2')
-        file, effort = build_index_file(tmp_path / name, 'a', preset, vectors, 'l2', 7, limit)
+        file, effort = build_index_file(tmp_path / name, 'a', preset, vectors, 'l2', limit)
         index = read_faiss(tmp_path / name / file)
         assert faiss.extract_index_ivf(index).nprobe == effort.value
         found.append(index.search(X[:300], 10)[1])
@@ -79,7 +79,7 @@ def test_lists_without_rows(tmp_path):
     rows = np.concatenate([X[:40], np.repeat(X[:4], 400, axis=0)])
     for name, limit in (('small', 5000), ('large', 10**9)):
         vectors = _vectors(tmp_path / name, rows, 'l2')
-        build_index_file(tmp_path / name, 'a', 'IVF32,Flat', vectors, 'l2', 0, limit)
+        build_index_file(tmp_path / name, 'a', 'IVF32,Flat', vectors, 'l2', limit)
     small = (tmp_path / 'small' / 'a.index.faiss').read_bytes()
     assert small == (tmp_path / 'large' / 'a.index.faiss').read_bytes()
 
@@ -87,7 +87,7 @@ def test_lists_without_rows(tmp_path):
 @pytest.mark.parametrize('preset', ['fp16', 'hnsw', 'IVF16,PQ8x4fs', 'IVF16,PQ8+8'])
 def test_other_kinds_are_built_in_memory(tmp_path, preset):
     vectors = _vectors(tmp_path / 'a', X, 'l2')
-    name, _ = build_index_file(tmp_path / 'a', 'a', preset, vectors, 'l2', 0, LIMIT)
+    name, _ = build_index_file(tmp_path / 'a', 'a', preset, vectors, 'l2', LIMIT)
     assert read_faiss(tmp_path / 'a' / name).ntotal == 3000
 
 
@@ -95,18 +95,18 @@ def test_other_kinds_are_built_in_memory(tmp_path, preset):
 def test_presets_that_cannot_be_built(tmp_path, preset, words):
     vectors = _vectors(tmp_path / 'a', X, 'l2')
     with pytest.raises(RetrievalError, match=words):
-        build_index_file(tmp_path / 'a', 'a', preset, vectors, 'l2', 0, LIMIT)
+        build_index_file(tmp_path / 'a', 'a', preset, vectors, 'l2', LIMIT)
     assert not list((tmp_path / 'a').glob('*index*'))
 
 
 def test_a_shard_that_cannot_be_written_leaves_nothing(tmp_path):
     vectors = _vectors(tmp_path / 'a', X, 'l2')
     with _files_up_to(30_000), pytest.raises(RetrievalError, match='cannot be written'):
-        build_index_file(tmp_path / 'a', 'a', 'ivf-flat', vectors, 'l2', 0, LIMIT)
+        build_index_file(tmp_path / 'a', 'a', 'ivf-flat', vectors, 'l2', LIMIT)
     assert not list((tmp_path / 'a').glob('*shard*'))
     # Shards fit, the whole does not.
     with _files_up_to(120_000), pytest.raises(RetrievalError, match='a.index.faiss cannot be written'):
-        build_index_file(tmp_path / 'a', 'a', 'ivf-flat', vectors, 'l2', 0, LIMIT)
+        build_index_file(tmp_path / 'a', 'a', 'ivf-flat', vectors, 'l2', LIMIT)
     assert not list((tmp_path / 'a').glob('*shard*'))
 
 

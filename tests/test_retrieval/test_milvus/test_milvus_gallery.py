@@ -11,7 +11,7 @@ import pytest
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, Record, create_gallery, open_gallery
 from retrieval.hits import Hits
-from retrieval.milvus.ranked import exact_hits, search_range
+from retrieval.milvus.milvus_gallery import exact_hits, search_range
 from retrieval.whitening import Whitening
 
 SPACES = {'aggregated': 16, 'global': 8}
