@@ -77,7 +77,7 @@ def test_filters_hold_on_searchers_that_ignore_them(monkeypatch, metric, share):
     allowed = None if share == 1 else index.select(np.flatnonzero(RNG.random(2000) < share))
     expected = index.search(QUERIES, 15, allowed=allowed)
     searcher = IgnoresFilters(index.parts[0].vectors)
-    monkeypatch.setattr(index, '_searcher', lambda part: searcher)
+    monkeypatch.setattr(index._copies, 'find', lambda part, parts: searcher)
     found = index.search(QUERIES, 15, allowed=allowed)
     np.testing.assert_array_equal(found.ids, expected.ids)
     np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
@@ -88,7 +88,7 @@ def test_more_than_a_gpu_returns_is_searched_on_the_cpu(monkeypatch):
     rows = RNG.normal(size=(3000, 4)).astype(np.float32)
     index = VectorIndex.build(rows, preset='flat')
     searcher = IgnoresFilters(index.parts[0].vectors)
-    monkeypatch.setattr(index, '_searcher', lambda part: searcher)
+    monkeypatch.setattr(index._copies, 'find', lambda part, parts: searcher)
     assert (index.search(rows[:2], 2500).ids >= 0).all() and searcher.calls == 0
 
 
