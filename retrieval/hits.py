@@ -89,7 +89,7 @@ def pad_hits(hits: Hits, k: int, metric: str) -> Hits:
 
 
 def without_own(ids: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Neighbours (m, k) of queries that were searched among themselves, without the query itself: ``own`` (m,), or -1.
+    """Neighbours (m, k) of queries that were searched among themselves, without themselves (``own``, (m,), -1: none).
 
     A row from which the query is taken ends with -1. The query need not come first: equal embeddings come in any order.
     """

@@ -61,7 +61,7 @@ METRICS = {
 
 
 def metrics_of(ks: Sequence[int], whole_ranking: bool = True) -> dict[str, RankingMetric]:
-    """The metrics of a report: Recall@k for each k, then :data:`METRICS`, if wanted with those of whole rankings."""
+    """The metrics of a report: Recall@k for each k, then :data:`METRICS`, those of whole rankings if wanted."""
     chosen = {f'Recall@{k}': _recall(k) for k in ks}
     return chosen | {name: one for name, one in METRICS.items() if whole_ranking or one.depth(1, 2) < 2}
 

@@ -95,11 +95,9 @@ def evaluate_gallery(
         return rows_of(hits.ids[:, :k], ids)
 
     report = evaluate(search, codes, ks, whole_ranking, memory_limit, exact=False)
-    weights = space if isinstance(space, Mapping) else {}
+    weights, inside = space if isinstance(space, Mapping) else {}, bool((own_ids >= 0).any())
     settings = {
-        'protocol': 'each image searched among all others'
-        if (own_ids >= 0).any()
-        else 'queries apart from the gallery',
+        'protocol': 'each image searched among all others' if inside else 'queries apart from the gallery',
         'space': ', '.join(f'{weight:g} {name}' for name, weight in weights.items()) or names[0],
         'index': gallery.manifest.preset,
     }

@@ -91,7 +91,7 @@ def evaluate_ranking(
         neighbors: Integers, (m, r), gallery rows of each query, best first; -1 for none.
         query_labels: Integers or strings, (m,); None for no label.
         gallery_labels: The same of the gallery, (n,).
-        own_rows: See :func:`evaluate_embeddings`, as for the rest.
+        own_rows: See :func:`evaluate_embeddings`, also for ``ks`` and ``class_names``.
         whole_ranking: Whether to report mAP; None to do so if the rankings are as long as the gallery.
 
     Raises:

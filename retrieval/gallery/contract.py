@@ -28,8 +28,7 @@ class Record:
 
     Attributes:
         path: Path of the image, relative to ``origin['root']`` of the manifest where there is one.
-        label: Name of its class.
-        split: Split of the data set that it belongs to.
+        label, split: Its class, and the split of the data set that it belongs to.
         box: The region that the model selected, ``x0, y0, x1, y1`` in pixels of the upright photo.
         image_size: Width and height of the upright photo in pixels.
         content_hash: SHA-256 of the bytes of the file, hexadecimal.
@@ -86,7 +85,6 @@ class Manifest:
         >>> print(manifest.counts['rows'], manifest.spaces, manifest.origin.get('config'))
 
     Attributes:
-        format_version: Version of the file format.
         created: Date and time of creation, ISO 8601, UTC.
         fingerprint: Identifies the model; None for embeddings of unknown origin.
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
@@ -199,7 +197,7 @@ class GalleryReader(ABC):
 
     @abstractmethod
     def patches(self, ids: Ids) -> np.ndarray | None:
-        """Selected patches' tokens of the ids, which may repeat: float16 (n, O, C); None if the gallery keeps none."""
+        """Tokens of the patches selected in rows, by id: float16 (n, O, C); None if the gallery keeps none."""
 
     @abstractmethod
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:

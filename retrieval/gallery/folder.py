@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..hits import Hits, RangeHits, fused_search
-from ..index.part import damaged, fsync_file
+from ..index.part import damaged, fill_rows, fsync_file
 from ..index.presets import choose_preset
 from ..index.vector_index import RowFilter, VectorIndex, check_ids
 from ..whitening import Whitening
@@ -135,15 +135,8 @@ class FolderReader(GalleryReader):
             return None
         numbers = np.asarray(ids, np.int64).reshape(-1)
         found = np.zeros((len(numbers), *state.meta['patch_shape']), np.float16)
-        missing = np.ones(len(numbers), bool)
-        for segment in state.segments:
-            rows = segment.any_part.find(numbers)
-            here = rows >= 0
-            if here.any() and segment.patches is not None:
-                found[here] = segment.patches[rows[here]]
-                missing &= ~here
-        if missing.any():
-            raise RetrievalError(f'id {numbers[missing][0]} is not in the gallery')
+        kept = ((one.any_part, one.patches) for one in state.segments if one.patches is not None)
+        fill_rows(found, numbers, kept, 'gallery')
         return found
 
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:

@@ -109,6 +109,22 @@ def make_part(embeddings: np.ndarray, ids: np.ndarray, metric: str, preset: str 
     return Part(np.asarray(ids, np.int64), vectors, approximate, preset, effort=effort)
 
 
+def fill_rows(target: np.ndarray, ids: np.ndarray, parts: Iterable[tuple[Part, np.ndarray]], what: str) -> None:
+    """Fill rows of ``target``, (m, ...), with those of ids (m,) from arrays (n, ...) that lie beside parts.
+
+    RetrievalError names an id that is in none of them, ``what`` the thing that they are parts of.
+    """
+    missing = np.ones(len(ids), bool)
+    for part, array in parts:
+        rows = part.find(ids)
+        here = rows >= 0
+        if here.any():
+            target[here] = array[rows[here]]
+            missing &= ~here
+    if missing.any():
+        raise RetrievalError(f'id {ids[missing][0]} is not in the {what}')
+
+
 # -- files: FAISS's own format, written block by block and opened memory-mapped ---------------------------------------
 
 

@@ -95,10 +95,9 @@ def search_overfetch(
 
 
 def _search_flat(part: Part, queries: np.ndarray, k: int, allowed: np.ndarray | None, searcher: Any) -> Found:
-    if searcher is not None and k <= MAX_K:
-        found = _search_gpu(searcher, queries, k, allowed)
-        if found is not None:
-            return found
+    found = _search_gpu(searcher, queries, k, allowed)
+    if found is not None:
+        return found
     if allowed is None:
         return run_search(part.vectors, queries, k)
     if len(part) - int(allowed.sum()) <= OVERFETCH:
@@ -110,7 +109,9 @@ def _search_flat(part: Part, queries: np.ndarray, k: int, allowed: np.ndarray | 
 
 
 def _search_gpu(searcher: Any, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> Found | None:
-    """Search on the GPU; None where a filter leaves it uncertain, for GPUs ignore filters."""
+    """Search on the GPU; None where it cannot, or where a filter leaves it uncertain, for GPUs ignore filters."""
+    if searcher is None or k > MAX_K:
+        return None
     if allowed is None:
         return searcher.search(queries, k)
     return search_overfetch(searcher.search, queries, k, allowed, MAX_K)
@@ -119,10 +120,9 @@ def _search_gpu(searcher: Any, queries: np.ndarray, k: int, allowed: np.ndarray 
 def _search_approximate(
     part: Part, queries: np.ndarray, depth: int, allowed: np.ndarray | None, effort: Mapping[str, int], searcher: Any
 ) -> Found:
-    if searcher is not None and not effort and depth <= MAX_K:
-        found = _search_gpu(searcher, queries, depth, allowed)
-        if found is not None:
-            return found
+    found = None if effort else _search_gpu(searcher, queries, depth, allowed)
+    if found is not None:
+        return found
     selector = None if allowed is None else bitmap_selector(allowed)
     return run_search(part.approximate, queries, depth, search_parameters(part.approximate, selector, effort))
 

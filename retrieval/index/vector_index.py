@@ -13,7 +13,7 @@ from ..vectors import METRICS, check_embeddings, unit_length
 from .effort import check_effort
 from .faiss_calls import bitmap_selector, run_range_search, search_parameters
 from .gpu import GpuCopies
-from .part import Part, make_part
+from .part import Part, fill_rows, make_part
 from .part_search import search_part
 from .presets import choose_preset
 
@@ -101,15 +101,7 @@ class VectorIndex:
         """Stored vectors of ids, which may repeat: float32 (n, d), unit length for ``'cosine'``."""
         numbers = np.asarray(ids, np.int64).reshape(-1)
         vectors = np.empty((len(numbers), self.dimension), np.float32)
-        missing = np.ones(len(numbers), bool)
-        for part in self.parts:
-            rows = part.find(numbers)
-            here = rows >= 0
-            if here.any():
-                vectors[here] = part.rows[rows[here]]
-                missing &= ~here
-        if missing.any():
-            raise RetrievalError(f'id {numbers[missing][0]} is not in the index')
+        fill_rows(vectors, numbers, ((part, part.rows) for part in self.parts), 'index')
         return vectors
 
     def select(self, ids: Sequence[int] | np.ndarray) -> RowFilter:
@@ -149,9 +141,8 @@ class VectorIndex:
             raise RetrievalError(f'k must be at least 1 and rescore at least 0, got {k} and {rescore}')
         scores, numbers = [], []
         for part, mask in zip(self.parts, self._masks(allowed)):
-            limit = parameters if part.approximate is not None else None
             copy = self._copies.find(part, self.parts)
-            found, rows = search_part(part, vectors, k, self.metric, mask, rescore, limit, copy)
+            found, rows = search_part(part, vectors, k, self.metric, mask, rescore, parameters, copy)
             scores.append(found)
             numbers.append(part.ids_of(rows))
         if not scores:

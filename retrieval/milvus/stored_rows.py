@@ -226,7 +226,7 @@ def _check_text(text: str, name: str, number: int) -> str:
 
 
 def read_rows(collection: Collection, ids: np.ndarray, names: Sequence[str], expression: str) -> list[dict]:
-    """Fields of rows that meet an expression, in the order of ids, which may repeat; RetrievalError if one is gone."""
+    """Fields of rows that meet an expression, in the order of ids, which may repeat; RetrievalError for unknown ids."""
     numbers = ids.tolist()
     found = collection.fetch(numbers, names, expression)
     unknown = [number for number in numbers if number not in found]

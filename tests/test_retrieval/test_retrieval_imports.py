@@ -6,7 +6,7 @@ from pathlib import Path
 
 SCRIPT = """
 import sys
-import retrieval.evaluation, retrieval.answers, retrieval.migration, retrieval.milvus, retrieval.recognition
+import retrieval.evaluation, retrieval.answers, retrieval.migration, retrieval.milvus.opening, retrieval.recognition
 heavy = {'faiss', 'glsim_mm', 'mmcv', 'mmengine', 'mmpretrain', 'pymilvus', 'torch'} & set(sys.modules)
 sys.exit(f'loaded: {sorted(heavy)}' if heavy else 0)
 """

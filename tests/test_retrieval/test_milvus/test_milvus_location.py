@@ -4,7 +4,7 @@ import pytest
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import is_folder
-from retrieval.milvus import MilvusLocation, parse_location
+from retrieval.milvus.collection import MilvusLocation, parse_location
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tiny_run import ROOT
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, Record, create_gallery, open_gallery
 from retrieval.migration import migrate
-from retrieval.milvus import MilvusWriter
+from retrieval.milvus.milvus_gallery import MilvusWriter
 from retrieval.whitening import Whitening
 
 SPACES = {'aggregated': 8, 'global': 4}
