@@ -31,9 +31,9 @@ class Whitening:
     def __init__(self, matrix: np.ndarray, bias: np.ndarray, normalize: bool = True) -> None:
         matrix, bias = np.asarray(matrix), np.asarray(bias)
         if matrix.ndim != 2 or 0 in matrix.shape or bias.shape != matrix.shape[:1]:
-            raise RetrievalError(f'a whitening of matrix {matrix.shape} and bias {bias.shape} is damaged; fit it anew')
+            raise RetrievalError(f'a whitening of matrix {matrix.shape} and bias {bias.shape} is damaged; fit it again')
         if matrix.dtype != np.float32 or bias.dtype != np.float32 or not np.isfinite(matrix).all():
-            raise RetrievalError('a whitening that is not of finite float32 numbers is damaged; fit it anew')
+            raise RetrievalError('a whitening that is not of finite float32 numbers is damaged; fit it again')
         self.matrix = matrix
         self.bias = bias
         self.normalize = bool(normalize)
@@ -103,5 +103,5 @@ class Whitening:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 matrix, bias, normalize = (arrays[name] for name in _FIELDS)
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise RetrievalError(f'a whitening is damaged ({error}); build the gallery anew') from error
+            raise RetrievalError(f'a whitening is damaged ({error}); build the gallery again') from error
         return cls(matrix, bias, bool(normalize))

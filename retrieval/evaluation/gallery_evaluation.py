@@ -125,7 +125,7 @@ def _some_ids(gallery: GalleryReader, where: Any, name: str) -> np.ndarray:
 def read_labels(gallery: GalleryReader, ids: np.ndarray, column: str = 'label') -> list[str | None]:
     """Class of each image, by any column of the gallery; None for an image without a label."""
     if column not in _FIELDS and column not in gallery.columns():
-        raise RetrievalError(f'there is no column {column!r}; there are {", ".join(gallery.columns())}')
+        raise RetrievalError(f'there is no column {column!r}; the columns are {", ".join(gallery.columns())}')
     values: list[Any] = []  # in blocks, because records carry similarity maps
     for start in range(0, len(ids), _RECORDS_AT_ONCE):
         records = gallery.records(ids[start : start + _RECORDS_AT_ONCE])
@@ -149,7 +149,7 @@ def _check_models(gallery: GalleryReader, source: GalleryReader) -> None:
     first, second = gallery.manifest.fingerprint, source.manifest.fingerprint
     if first is not None and second is not None and (differences := first.differences(second)):
         raise RetrievalError(
-            f'queries and gallery were made by different models ({", ".join(differences)}): build one of them anew'
+            f'queries and gallery were made by different models ({", ".join(differences)}): build one of them again'
         )
 
 

@@ -156,7 +156,7 @@ def _check_new(spaces: Mapping[str, int], transforms: Mapping[str, Any], metric:
         raise RetrievalError('a gallery needs at least one space: name it, with its dimension')
     for name, dimension in spaces.items():
         if not _SPACE.fullmatch(name):
-            raise RetrievalError(f'{name!r} is no name for a space: use letters, digits, _ and -')
+            raise RetrievalError(f'{name!r} is not a valid name for a space: use letters, digits, _ and -')
         if not isinstance(dimension, (int, np.integer)) or dimension < 1:
             raise RetrievalError(f'the dimension of {name} must be at least 1, got {dimension!r}')
     for name, transform in transforms.items():

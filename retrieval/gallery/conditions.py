@@ -55,13 +55,13 @@ def read_conditions(where: Any, columns: Mapping[str, str] | None = None) -> lis
 def parse_conditions(words: Sequence[str]) -> list[Condition] | None:
     """Conditions as people type them: ``'label=Wren'``, ``'year>=2019'``, ``'split in a,b'``, or ``'label='`` for none.
 
-    Numbers become numbers where the column holds numbers. None for no words; RetrievalError if a word is no condition.
+    Numbers become numbers where the column holds numbers. None for no words; RetrievalError for other words.
     """
     conditions = []
     for word in words:
         match = _WORDS.fullmatch(word)
         if match is None:
-            raise RetrievalError(f'{word!r} is no condition: write it as label=Wren, year>=2019 or "split in a,b"')
+            raise RetrievalError(f'{word!r} is not a condition: write it as label=Wren, year>=2019 or "split in a,b"')
         column, operator, text = match[1], ' '.join(match[2].split()), match[3].strip()
         value: Any = text
         if operator in ('in', 'not in'):
@@ -124,7 +124,7 @@ def _typed(condition: Condition, columns: Mapping[str, str]) -> Condition:
     """A condition whose values are of the column's type."""
     column, operator, value = condition
     if column not in columns:
-        raise RetrievalError(f'there is no column {column!r}; there are {", ".join(columns)}')
+        raise RetrievalError(f'there is no column {column!r}; the columns are {", ".join(columns)}')
     if operator in ('in', 'not in'):
         return Condition(column, operator, tuple(_convert(column, one, columns[column]) for one in value))
     return Condition(column, operator, None if value is None else _convert(column, value, columns[column]))

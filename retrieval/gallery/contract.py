@@ -115,7 +115,7 @@ class Manifest:
 class GalleryReader(ABC):
     """A gallery that is open for reading: any number of threads and processes may read and search at the same time.
 
-    Where an id, space or filter is unknown, or something does not fit, methods raise RetrievalError with one sentence.
+    Where an id or space is unknown, or something else does not fit, methods raise RetrievalError with one sentence.
 
     Example::
 
@@ -340,7 +340,7 @@ def check_model(
     if dimension is not None and dimension != known:
         raise RetrievalError(
             f'{location} holds embeddings of dimension {known}, not {dimension}: use the model that made it, or build '
-            'it anew'
+            'it again'
         )
     if expect is None or manifest.fingerprint is None:
         return
@@ -349,5 +349,5 @@ def check_model(
         made_by = f' ({manifest.fingerprint.description})' if manifest.fingerprint.description else ''
         raise RetrievalError(
             f'{location} was made by another model{made_by}: its {" and ".join(differing)} '
-            f'{"differs" if len(differing) == 1 else "differ"}; use that model, or build the gallery anew'
+            f'{"differs" if len(differing) == 1 else "differ"}; use that model, or build the gallery again'
         )

@@ -150,8 +150,8 @@ class Database:
                 kind = _kind(name, value)
                 if name.lower() in _FIXED or not _NAME.fullmatch(name):
                     raise RetrievalError(
-                        f'{name!r} is no name for a column of metadata: use letters, digits and underscores, and none '
-                        f'of {", ".join(_FIXED)}'
+                        f'{name!r} is not a valid name for a column of metadata: use letters, digits and underscores, '
+                        f'and none of {", ".join(_FIXED)}'
                     )
                 if kind is None or known.get(name.lower()) == kind:
                     continue

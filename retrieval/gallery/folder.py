@@ -452,7 +452,7 @@ def open_backend(location: str, *, writable: bool, mmap: bool, device: str) -> F
     if not root.exists():
         raise RetrievalError(f'there is no gallery at {root}: build it first, or correct the path')
     if not path.is_file():
-        raise RetrievalError(f'{root} is no gallery: it has no {DATABASE_FILE}')
+        raise RetrievalError(f'{root} is not a gallery: it has no {DATABASE_FILE}')
     database = Database(path)
     try:
         meta = database.read_meta()

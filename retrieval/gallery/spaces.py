@@ -130,7 +130,7 @@ def check_patches(
         raise RetrievalError(f'patches must be floating point ({count}, O, C), got {array.dtype} {array.shape}')
     if list(array.shape[1:]) != known and not is_empty():
         raise RetrievalError(
-            'the rows that are there have no patches; build the gallery anew to keep them'
+            'the rows of the gallery have no patches; build the gallery again to keep them'
             if known is None
             else f'the gallery keeps patches of {known}, not of {list(array.shape[1:])}'
         )

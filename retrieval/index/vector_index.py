@@ -176,7 +176,7 @@ class VectorIndex:
         if allowed is None:
             return [None if part.num_dead == 0 else part.alive for part in self.parts]
         if allowed.parts != tuple(part.token for part in self.parts):
-            raise RetrievalError('the filter is of another index: select anew')
+            raise RetrievalError('the filter is of another index: select again')
         return [mask if part.num_dead == 0 else mask & part.alive for part, mask in zip(self.parts, allowed.masks)]
 
 
@@ -196,5 +196,5 @@ def check_ids(ids: Sequence[int] | np.ndarray, count: int | None = None) -> np.n
         raise RetrievalError(f'ids must be from 0 to 2**63 - 1, got {array.min()} to {array.max()}')
     values, counts = np.unique(array, return_counts=True)
     if len(values) < len(array):
-        raise RetrievalError(f'id {values[counts > 1][0]} comes twice')
+        raise RetrievalError(f'id {values[counts > 1][0]} occurs twice')
     return array.astype(np.int64)

@@ -87,7 +87,7 @@ def parse_location(location: str) -> MilvusLocation:
     """
     parts = urlsplit(location)
     if parts.scheme not in _SCHEMES or '://' not in location:
-        raise RetrievalError(f'{location!r} is no location in Milvus: write {_FORMS}')
+        raise RetrievalError(f'{location!r} is not a location in Milvus: write {_FORMS}')
     if '@' in parts.netloc:
         raise RetrievalError(
             'a location must not carry a password, which logs and reports would show: put USER:PASSWORD or the API key '
@@ -135,7 +135,8 @@ def _read_options(query: str, fragment: str) -> str:
 def _check_name(name: str, kind: str, location: str) -> None:
     if not _NAME.fullmatch(name):
         raise RetrievalError(
-            f'{name!r} in {location!r} is no name of a {kind}: use letters, digits and underscores, no digit first'
+            f'{name!r} in {location!r} is not a valid name of a {kind}: use letters, digits and underscores, no digit '
+            'first'
         )
 
 
@@ -222,7 +223,7 @@ def _open_file(location: MilvusLocation) -> 'MilvusClient':
     except RetrievalError as error:
         raise RetrievalError(
             f'{location.uri} cannot be opened by milvus-lite: another process has it open (one at a time may), or '
-            'it is no file of milvus-lite 3'
+            'it is not a file of milvus-lite 3'
         ) from error
 
 

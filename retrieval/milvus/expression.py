@@ -44,7 +44,7 @@ def literal(value: Any) -> str:
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise RetrievalError(f'{value!r} is no valid text: it cannot be written as UTF-8') from error
+            raise RetrievalError(f'{value!r} is not valid text: it cannot be written as UTF-8') from error
         return f'"{value.translate(_ESCAPES)}"'
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RetrievalError(f'a filter compares numbers and texts, got {value!r}')

@@ -134,7 +134,7 @@ def load_transforms(location: MilvusLocation, spaces: Sequence[str]) -> dict[str
     try:
         if not collection.exists():
             raise RetrievalError(
-                f'{collection.location}, the whitenings of {location}, is gone: build the gallery anew'
+                f'{collection.location}, the whitenings of {location}, is gone: build the gallery again'
             )
         _load_transforms(collection)
         rows = [row for page in collection.scan(fields=['space', 'content']) for row in page]

@@ -173,7 +173,7 @@ def read_state(properties: dict[str, str], location: MilvusLocation) -> State:
     like this one, and the first write turns it into this one.
     """
     if 'gallery.definition' not in properties:
-        raise RetrievalError(f'{location} is a collection, but no gallery: choose another name')
+        raise RetrievalError(f'{location} is a collection, but not a gallery: choose another name')
     definition = json.loads(properties['gallery.definition'])
     if definition['format'] > FORMAT:
         raise RetrievalError(

@@ -219,7 +219,7 @@ def _check_text(text: str, name: str, number: int) -> str:
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
-        raise RetrievalError(f'row {number}: {name} {text!r} is no valid text: rename the file') from error
+        raise RetrievalError(f'row {number}: {name} {text!r} is not valid text: rename the file') from error
     if size > MAX_TEXT_BYTES:
         raise RetrievalError(f'row {number}: {name} has {size} bytes, more than the {MAX_TEXT_BYTES} of Milvus')
     return text
@@ -261,8 +261,8 @@ def name_columns(
             if own not in kinds:
                 if name.lower() in _RESERVED or not _COLUMN_NAME.fullmatch(name):
                     raise RetrievalError(
-                        f'{name!r} is no name for a column of metadata: use letters, digits and underscores, and none '
-                        f'of {", ".join(_RESERVED)}'
+                        f'{name!r} is not a valid name for a column of metadata: use letters, digits and underscores, '
+                        f'and none of {", ".join(_RESERVED)}'
                     )
                 kinds[own] = kind
             if (kinds[own], kind) == ('REAL', 'INTEGER'):

@@ -32,7 +32,7 @@ class Taxonomy:
         """Read a UTF-8 table with a header and a line for each class: the class, its parent, its grandparent and so on.
 
         Empty cells at the end of a line are levels that the class does not have. RetrievalError if the file cannot be
-        read, a line has no class or a gap, or a class stands there twice.
+        read, a line has no class or a gap, or a class occurs twice.
         """
         try:
             with open(path, newline='', encoding='utf-8-sig') as file:
@@ -48,7 +48,7 @@ class Taxonomy:
             if not all(row):
                 raise RetrievalError(f'taxonomy {path}, line {number}: a cell before the last is empty; fill it in')
             if row[0] in ancestors:
-                raise RetrievalError(f'taxonomy {path}, line {number}: {row[0]!r} stands there twice; keep one line')
+                raise RetrievalError(f'taxonomy {path}, line {number}: {row[0]!r} occurs twice; keep one line')
             ancestors[row[0]] = tuple(reversed(row[1:]))
         if not ancestors:
             raise RetrievalError(f'taxonomy {path} has no line below its header: write class, parent, grandparent')

@@ -24,7 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--dataset', choices=['train', 'val', 'test'], help="in place of images: the config's data set")
     add_gallery_model(parser)
     add_encoding_options(parser)
-    parser.add_argument('--compact', action='store_true', help='train the index anew with all images')
+    parser.add_argument('--compact', action='store_true', help='train the index again with all images')
     parser.add_argument('--no-progress', action='store_true', help='no progress on standard error')
     args = parser.parse_args(argv)
     if bool(args.images) == bool(args.dataset):

@@ -234,7 +234,7 @@ def test_the_same_location_twice_is_the_gallery_itself(location):
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(label='genus'), "no column 'genus'; there are .*family"),
+        (dict(label='genus'), "no column 'genus'; the columns are .*family"),
         (dict(space='crops'), "no space 'crops'; it has global, crop"),
         (dict(space={'global': 1, 'crop': 1}, query_space='crop'), 'single space'),
         (dict(where=dict(label='dodo')), 'gallery: no image is left'),

@@ -39,7 +39,7 @@ def test_no_words_are_no_filter():
 
 @pytest.mark.parametrize('word', ['label', '=3', 'a b=3', '1a=3', 'label~x', ''])
 def test_words_that_are_no_conditions(word):
-    with pytest.raises(RetrievalError, match='is no condition: write it as'):
+    with pytest.raises(RetrievalError, match='is not a condition: write it as'):
         parse_conditions([word])
 
 

@@ -37,7 +37,7 @@ def test_wrong_places(tmp_path, folder):
         open_gallery(tmp_path / 'nowhere')
     (tmp_path / 'photos').mkdir()
     (tmp_path / 'photos' / 'a.jpg').touch()
-    with pytest.raises(RetrievalError, match='is no gallery'):
+    with pytest.raises(RetrievalError, match='is not a gallery'):
         open_gallery(tmp_path / 'photos')
     for wrong in (open_gallery, lambda place: create_gallery(place, 8)):
         with pytest.raises(

@@ -162,7 +162,7 @@ def test_unknown_preset_and_foreign_filter():
     chosen = index.select([1, 2])
     assert set(index.search(QUERIES, 5, allowed=chosen).ids.ravel().tolist()) == {1, 2, -1}
     for _ in range(50):  # memory of an earlier index is given to a later one again and again
-        with pytest.raises(RetrievalError, match='select anew'):
+        with pytest.raises(RetrievalError, match='select again'):
             VectorIndex.build(X[:50]).search(QUERIES, 5, allowed=chosen)
     with pytest.raises(RetrievalError, match='k must be at least 1'):
         index.search(QUERIES, 0)
@@ -172,7 +172,7 @@ def test_unknown_preset_and_foreign_filter():
         index.reconstruct([3, 70])
 
 
-@pytest.mark.parametrize('ids, words', [([1, 1], 'id 1 comes twice'), ([-1, 3], 'from 0'), ([5], '1 ids were given')])
+@pytest.mark.parametrize('ids, words', [([1, 1], 'id 1 occurs twice'), ([-1, 3], 'from 0'), ([5], '1 ids were given')])
 def test_ids_of_an_index(ids, words):
     with pytest.raises(RetrievalError, match=words):
         VectorIndex.build(X[:2], ids)

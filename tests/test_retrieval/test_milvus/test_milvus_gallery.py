@@ -147,7 +147,7 @@ def test_ids_are_never_given_twice(location):
         assert gallery.add(make_embeddings(1), ids=[7]).tolist() == [7]
         with pytest.raises(RetrievalError, match=r'id 7 .* update'):
             gallery.add(make_embeddings(2), ids=[20, 7])
-        with pytest.raises(RetrievalError, match='id 9 comes twice'):
+        with pytest.raises(RetrievalError, match='id 9 occurs twice'):
             gallery.add(make_embeddings(2), ids=[9, 9])
         with pytest.raises(RetrievalError, match='1 ids were given for 2 embeddings'):
             gallery.add(make_embeddings(2), ids=[9])

@@ -43,7 +43,7 @@ def test_groups_of_levels_are_whole_ways(taxonomy):
     'text, message',
     [
         ('species,genus\n', 'no line below'),
-        ('species,genus\na,b\na,c\n', "line 3: 'a' stands there twice"),
+        ('species,genus\na,b\na,c\n', "line 3: 'a' occurs twice"),
         ('species,genus,family\na,,c\n', 'line 2: a cell before the last is empty'),
     ],
 )
