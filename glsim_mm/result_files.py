@@ -31,11 +31,7 @@ def check_views(tta: bool, pictures: bool, error_report: bool = False) -> None:
 
 
 def read_metrics(path: str | Path) -> dict[str, float]:
-    """Read the metrics that ``tools/test.py --out FILE.json --out-item metrics`` wrote, values by name.
-
-    Raises:
-        GLSimError: If the file is missing or holds something else.
-    """
+    """Read the metrics that ``tools/test.py --out FILE.json --out-item metrics`` wrote, values by name."""
     try:
         metrics = json.loads(Path(path).read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
@@ -46,8 +42,7 @@ def read_metrics(path: str | Path) -> dict[str, float]:
 
 
 def format_results(results: Mapping[str, Mapping[str, float]], num_classes: int | None = None) -> str:
-    """Accuracy, and how evenly it spreads over classes, of several models (metrics by the name to show) below each
-    other.
+    """Accuracy, and how evenly it spreads over classes, of several models below each other (metrics by name of model).
 
     A metric that a model lacks is a dash. ``num_classes`` adds a line for guessing among so many classes.
     """

@@ -32,6 +32,10 @@ class EncoderShape(NamedTuple):
         num_heads: Heads H per layer.
         embed_dims: Channels C, a multiple of ``num_heads``.
         patch_size: Side P of a patch in pixels.
+
+    Example::
+
+        encoder_flops(197, EncoderShape(12, 6, 384, 16))  # ViT-S/16 at 224 px
     """
 
     num_layers: int
@@ -44,19 +48,10 @@ VIT_BASE_P16 = EncoderShape(num_layers=12, num_heads=12, embed_dims=768, patch_s
 
 
 def count_tokens(image_size: int, patch_size: int, stride: int | None = None) -> int:
-    """Tokens S that a ViT with a CLS token makes of a square image: S = 1 + N.
+    """Tokens S = 1 + N that a ViT with a CLS token makes of a square image; sizes are sides in pixels.
 
-    Args:
-        image_size: Side of the image in pixels, at least one patch.
-        patch_size: Side of a patch in pixels.
-        stride: Pixels from one patch to the next; smaller than ``patch_size`` they overlap. Defaults to None,
-            ``patch_size``.
-
-    Returns:
-        S; pixels that no whole patch covers are left out.
-
-    Raises:
-        ValueError: If the image is smaller than a patch.
+    Patches overlap where the ``stride`` is smaller than they are; pixels that no whole patch covers are left out. An
+    image smaller than a patch is a ``ValueError``.
     """
     if image_size < patch_size:
         raise ValueError(f'an image of {image_size} pixels is smaller than one patch of {patch_size}')
@@ -64,15 +59,9 @@ def count_tokens(image_size: int, patch_size: int, stride: int | None = None) ->
 
 
 def published_encoder_operations(image_size: int, shape: EncoderShape = VIT_BASE_P16, num_classes: int = 200) -> int:
-    """Operations per image of a plain ViT as the paper's percentages of the backbone need them.
+    """Operations per square image of a plain ViT as the paper's percentages of the backbone need them.
 
-    Args:
-        image_size: Side of the square image in pixels, at least one patch.
-        shape: The encoder. Defaults to ViT-B/16.
-        num_classes: Classes of the linear head. Defaults to 200, CUB's.
-
-    Returns:
-        Multiply-adds, but two operations for each of the patch embedding's.
+    These are multiply-adds, but two operations for each of the patch embedding's.
     """
     tokens, dims = count_tokens(image_size, shape.patch_size), shape.embed_dims
     layer = 12 * tokens * dims**2 + 2 * tokens**2 * dims
@@ -81,14 +70,9 @@ def published_encoder_operations(image_size: int, shape: EncoderShape = VIT_BASE
 
 
 def encoder_flops(num_tokens: int, shape: EncoderShape = VIT_BASE_P16) -> int:
-    """FLOPs per image of one pass of a plain ViT: its matrix products, two for each multiply-add.
+    """FLOPs per image of one pass of a plain ViT over S tokens: its matrix products, two for each multiply-add.
 
-    Args:
-        num_tokens: Tokens S, CLS token and N patches.
-        shape: The encoder. Defaults to ViT-B/16.
-
-    Returns:
-        FLOPs; softmax, norms, biases and activations, less than 1 % of it, are left out.
+    Softmax, norms, biases and activations, less than 1 % of it, are left out.
     """
     dims = shape.embed_dims
     layer = 12 * num_tokens * dims**2 + 2 * num_tokens**2 * dims
@@ -96,15 +80,7 @@ def encoder_flops(num_tokens: int, shape: EncoderShape = VIT_BASE_P16) -> int:
 
 
 def attention_matrix_flops(num_tokens: int, shape: EncoderShape = VIT_BASE_P16) -> int:
-    """FLOPs per image of one layer's attention matrices, all heads, from queries and keys.
-
-    Args:
-        num_tokens: Tokens S.
-        shape: The encoder. Defaults to ViT-B/16.
-
-    Returns:
-        2 S^2 C for scaled products and H S (4 S - 1) for softmax.
-    """
+    """FLOPs per image of one layer's attention matrices: 2 S^2 C for scaled products and H S (4 S - 1) for softmax."""
     return _attention(num_tokens, num_tokens, shape)
 
 
@@ -251,15 +227,7 @@ SELECTORS = {
 
 
 def check_selectors(names: Iterable[str], known: Iterable[str] = SELECTORS) -> None:
-    """Refuse names that are not known.
-
-    Args:
-        names: At least one.
-        known: What is. Defaults to :data:`SELECTORS`.
-
-    Raises:
-        GLSimError: If there is none, or one is unknown.
-    """
+    """Refuse an empty list of names, and names that are not known."""
     names, known = list(names), list(known)
     if not names:
         raise GLSimError(f'name one or more selectors: {", ".join(known)}')
@@ -271,36 +239,19 @@ def check_selectors(names: Iterable[str], known: Iterable[str] = SELECTORS) -> N
 
 
 def selection_flops(name: str, num_tokens: int, shape: EncoderShape = VIT_BASE_P16) -> int | None:
-    """FLOPs per image that this package's way of selecting needs beside a fused encoder pass.
+    """FLOPs per image that this package's way of selecting needs beside a fused encoder pass over S tokens.
 
     Additions, multiplications, quotients, roots and exponentials count one each. Attention matrices are paid for, one
-    row vector runs through them, and MAWS makes one row and one column of the last layer's.
-
-    Args:
-        name: Key of :data:`SELECTORS`.
-        num_tokens: Tokens S, CLS token and N patches.
-        shape: The encoder; its patch size does not matter. Defaults to ViT-B/16.
-
-    Returns:
-        None if there is no formula.
+    row vector runs through them, and MAWS makes one row and one column of the last layer's. None without a formula.
     """
     count = SELECTORS[name].flops
     return None if count is None else count(num_tokens, shape)
 
 
 def published_selection_flops(name: str, image_size: int, shape: EncoderShape = VIT_BASE_P16) -> int | None:
-    """FLOPs per image of a selector as the GLSim paper's table counts them; see above for what they leave out.
+    """FLOPs per square image of a selector as the GLSim paper's table counts them; None if it is not listed there.
 
-    Args:
-        name: Key of :data:`SELECTORS`.
-        image_size: Side of the square image in pixels.
-        shape: The encoder. Defaults to ViT-B/16, the table's.
-
-    Returns:
-        None if the paper does not list the selector.
-
-    Raises:
-        ValueError: If the image is smaller than a patch.
+    See above for what they leave out.
     """
     row = SELECTORS[name]
     if row.published_flops is None:

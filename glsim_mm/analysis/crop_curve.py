@@ -60,19 +60,8 @@ def measure_crop_curve(
 ) -> list[CurvePoint]:
     """Measure one checkpoint from ``crop='off'`` over ``'adaptive'`` to ``'always'``.
 
-    Args:
-        cfg: Config of a :class:`GLSimClassifier`, with a test set.
-        checkpoint: Its weights.
-        shares: Shares of images whose crop shall be encoded, each a point of the curve.
-        timed_images: Images, spread evenly over the test set, on which speed is measured.
-        rounds: Rounds of timing, all points in turns.
-        device: Defaults to the GPU if there is one.
-
-    Returns:
-        From the fewest crops to the most.
-
-    Raises:
-        GLSimError: If config or checkpoint cannot be used, the model has no crops, or a share is not within 0 and 1.
+    Each of the ``shares`` of images whose crop shall be encoded is a point of the curve. Speed is measured on
+    ``timed_images``, spread evenly over the test set, all points in turns.
     """
     if any(not 0 < share < 1 for share in shares):
         raise GLSimError(f'shares of crops lie between 0 and 1, got {", ".join(map(str, shares))}')

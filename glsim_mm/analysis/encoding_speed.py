@@ -44,15 +44,7 @@ def measure_throughput(
 ) -> Throughput:
     """Measure the model alone, and encoding from files, in turn.
 
-    Args:
-        encoder: The model.
-        items: Photos of one shape after the test pipeline; at least three batches.
-        batch_size: Images per pass.
-        num_workers: Processes that read photos.
-        rounds: How often.
-
-    Raises:
-        RetrievalError: If there are fewer than three batches.
+    The photos have one shape after the test pipeline and fill at least three batches.
     """
     if len(items) < 3 * batch_size:
         raise RetrievalError(f'{len(items)} images are less than three batches of {batch_size}: give more')

@@ -38,9 +38,6 @@ class KindResult:
     """What was measured of a kind of index.
 
     Attributes:
-        preset: Its name.
-        rows: Embeddings in the index.
-        dimension: Width of the embeddings.
         build_seconds: Training, filling and calibration, one thread of FAISS where ``OMP_NUM_THREADS=1``.
         recall: Share of the true 10 nearest among the 10 found, exact re-scoring as the preset has it.
         recall_raw: The same without re-scoring.
@@ -72,12 +69,7 @@ class KindResult:
 class Overhead:
     """What :class:`VectorIndex` adds to FAISS, medians over rounds in which both take turns on one index.
 
-    Attributes:
-        preset: Kind of index.
-        batch: Queries at a time.
-        faiss_ms: FAISS alone, on prepared queries.
-        engine_ms: The engine: checks, unit length, search, ids.
-        ratio: Median of the rounds' ratios.
+    FAISS gets prepared queries, ``batch`` at a time; the engine also checks, scales and finds ids.
     """
 
     preset: str
@@ -97,7 +89,7 @@ def run_study(
     rounds: int = 9,
     seed: int = 0,
 ) -> Iterator[str]:
-    """Measure kinds of index, save after each, and go on where an earlier call stopped.
+    """Measure kinds of index, save after each, and go on where an earlier call stopped; gives progress, then tables.
 
     Args:
         folder: For embeddings, indexes and ``results.json``; one folder per size.
@@ -108,12 +100,6 @@ def run_study(
         batches: Queries at a time, for what the engine adds to FAISS.
         rounds: Turns of FAISS and engine.
         seed: Seed of the embeddings.
-
-    Yields:
-        Progress, then two Markdown tables.
-
-    Raises:
-        RetrievalError: If the folder holds measurements of another size, or one fails.
     """
     facts = dict(
         rows=str(rows), dimension=str(dimension), queries=str(num_queries), seed=str(seed),
@@ -145,16 +131,9 @@ def run_study(
 def clustered_embeddings(count: int, dimension: int, seed: int = 0, stream: int = 0) -> Iterator[np.ndarray]:
     """Unit vectors as clustered as real embeddings are: uniform noise would make every kind of index look bad.
 
-    They lie around 5,000 centres, spread in a subspace of 32 dimensions, with a little noise in all of them.
-
-    Args:
-        count: Number of vectors.
-        dimension: Width d.
-        seed: Seed of centres and subspace.
-        stream: Another one draws other vectors of the same mixture: queries that are not in the gallery.
-
-    Yields:
-        float32, (n, d), blocks of at most 50,000.
+    They lie around 5,000 centres, spread in a subspace of 32 dimensions, with a little noise in all of them. Another
+    ``stream`` of the same seed draws other vectors of the same mixture: queries that are not in the gallery. Blocks are
+    float32 (n, d) of at most 50,000.
     """
     shape = np.random.default_rng(seed)
     basis = shape.normal(size=(min(_INTRINSIC, dimension), dimension)).astype(np.float32) / np.sqrt(dimension)
@@ -182,11 +161,7 @@ def prepare(folder: Path, rows: int, dimension: int, num_queries: int, seed: int
 
 
 def measure(folder: Path, preset: str) -> KindResult:
-    """Build and search a kind of index, then open it, each in a process of its own.
-
-    Raises:
-        RetrievalError: If the process is killed, as for want of memory.
-    """
+    """Build and search a kind of index, then open it, each in a process of its own."""
     built = _in_process(_build_and_search, folder, preset)
     return KindResult(**built, **_in_process(_open, folder, preset))
 

@@ -68,21 +68,10 @@ def measure_loading(
     device: str = 'cpu',
     threads: int | None = None,
 ) -> LoadingReport:
-    """Measure a config's training pipeline and its model, each alone.
+    """Measure a config's training pipeline and its model, which keeps its random weights, each alone.
 
-    Args:
-        cfg: With ``train_dataloader`` and ``model``, which keeps its random weights.
-        num_workers: Worker processes to try.
-        num_images: Images to load, spread evenly over the data set.
-        rounds: Counted passes over them.
-        device: Where the model runs.
-        threads: Threads of the model on the CPU. Defaults to None, torch's number.
-
-    Returns:
-        Medians.
-
-    Raises:
-        GLSimError: If a number is out of range, or the data cannot be read.
+    ``num_workers`` are the numbers of processes to try, ``num_images`` are spread evenly over the data set, ``rounds``
+    are counted passes over them, and ``threads`` are those of the model on the CPU.
     """
     if min(num_workers) < 0 or num_images < 1 or rounds < 1:
         raise GLSimError('num_workers must be 0 or more, images and rounds 1 or more')

@@ -41,18 +41,10 @@ def times_as_fast(seconds: Sequence[float], reference: Sequence[float]) -> Sprea
 def time_in_turns(
     contenders: Mapping[str, Callable[[], Any]], rounds: int, device: Any = 'cpu'
 ) -> dict[str, list[float]]:
-    """Call every contender once a round, after one round that does not count.
+    """Call every contender once a round, after one round that does not count; seconds of each round, by name.
 
     The order moves on by one each round, so that none always follows the same other one. What disturbs the machine
-    disturbs all of them, which is why ratios within a round say more than times.
-
-    Args:
-        contenders: Functions without arguments, by name.
-        rounds: Counted rounds, >= 1.
-        device: Device whose work is waited for.
-
-    Returns:
-        Seconds of each round, by name.
+    disturbs all of them, which is why ratios within a round say more than times. The work of ``device`` is waited for.
     """
     wait = waits_for(device)
     names = list(contenders)
@@ -150,17 +142,10 @@ class MeasuringProcesses:
         self._server.join()
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Result of ``function(*args)``, called in a new process.
+        """Result of ``function(*args)``, called in a new process; None if memory did not suffice.
 
-        Args:
-            function: Defined at the top of a module, so that processes find it.
-            *args: What goes into a pipe.
-
-        Returns:
-            None if memory did not suffice.
-
-        Raises:
-            RuntimeError: If the function fails for another reason; its process has printed a traceback.
+        Processes find functions that are defined at the top of a module. Where one fails, its process has printed a
+        traceback.
         """
         try:
             self._connection.send((function, args))
@@ -207,11 +192,7 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> st
 
 
 def write_result(path: Path, content: str | Mapping | Sequence) -> Path:
-    """Write results, text as it is and anything else as JSON, and make the folders above them.
-
-    Raises:
-        GLSimError: If that is not possible.
-    """
+    """Write results, text as it is and anything else as JSON, and make the folders above them."""
     text = content if isinstance(content, str) else json.dumps(content, indent=2) + '\n'
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,11 +33,7 @@ class ModelCost(NamedTuple):
 
 
 def input_size(cfg: Config) -> int:
-    """Side in pixels of the square images that the test pipeline of a config makes.
-
-    Raises:
-        GLSimError: If no step of the pipeline crops or resizes to a square.
-    """
+    """Side in pixels of the square images that the test pipeline of a config makes."""
     for step in reversed(cfg.test_dataloader.dataset.pipeline):
         size = step.get('crop_size', step.get('scale'))
         if isinstance(size, int):
@@ -46,13 +42,9 @@ def input_size(cfg: Config) -> int:
 
 
 def count_cost(cfg: Config) -> ModelCost:
-    """Count the parameters, and the multiply-adds for one image of the config's own size, of a config's model.
+    """Count a model's parameters, and its multiply-adds for one image of the config's own size.
 
-    Args:
-        cfg: Config of a classifier whose features need no annotation, or of a retriever with such an encoder.
-
-    Raises:
-        GLSimError: If the size cannot be told, or the selector needs annotated boxes.
+    The config is that of a classifier whose features need no annotation, or of a retriever with such an encoder.
     """
     size = input_size(cfg)
     with torch.device('meta'), _ValuesOfLinspace():

@@ -60,15 +60,7 @@ _SAME_FLOPS = ('torch-linear', 'compiled', 'onnxruntime', 'openvino', 'int8', 'b
 
 @dataclass(frozen=True)
 class Workload:
-    """What is computed.
-
-    Attributes:
-        model: ``'vit-tiny'``, ``'vit-small'`` or ``'vit-base'``.
-        image_size: Side of the images in pixels.
-        batch_size: Images at a time.
-        device: ``'cpu'`` or a CUDA device.
-        threads: Threads on the CPU. Defaults to None, as torch does.
-        seed: Seed of weights and images.
+    """What is computed; sizes of images are sides in pixels, ``threads=None`` leaves torch's number.
 
     Example::
 
@@ -160,9 +152,6 @@ def run_inference(
         memory: Measure peak memory too, in a process per contender.
         out: Folder for ``results.md`` and ``results.json``.
         tell: Gets the tables.
-
-    Raises:
-        GLSimError: If a name is unknown, a package is missing, or the folder cannot be written.
     """
     check_names(works, modes)
     rows: list[InferenceRow] = []
@@ -240,13 +229,8 @@ def make_images(work: Workload) -> Tensor:
 def make_contender(mode: str, work: Workload, folder: Path) -> Callable[[], Any]:
     """A function without arguments that computes the logits of one batch; its first call may compile.
 
-    Args:
-        mode: ``'plain'`` (one pass of timm's ViT), ``'straightforward'``, or one of :data:`MODES`.
-        work: What to compute.
-        folder: For exported files.
-
-    Raises:
-        GLSimError: If the mode is unknown, or a package is missing.
+    ``mode`` is ``'plain'``, one pass of timm's ViT, ``'straightforward'``, or one of :data:`MODES`; exported files go
+    to the folder.
     """
     images = make_images(work)
     if mode == 'bf16':
@@ -313,11 +297,8 @@ class StraightforwardGLSim(nn.Module):
 
     Attention makes its S x S matrices, every block computes all tokens, boxes are read into Python and images are
     cropped one by one (arXiv 2407.12891, section 3; github.com/arkel23/GLSim). It shares all weights with a model of
-    ``GLSimViT``, ``GLSimSelector`` (cosine) and ``AggregatorHead``.
-
-    Args:
-        model: Whose weights to use; its linear layers go back to torch's own library, its MLPs to new memory for every
-            tensor.
+    ``GLSimViT``, ``GLSimSelector`` (cosine) and ``AggregatorHead``, whose linear layers go back to torch's own library
+    and whose MLPs go back to new memory for every tensor.
     """
 
     def __init__(self, model: GLSimClassifier) -> None:

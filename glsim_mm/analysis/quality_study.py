@@ -31,15 +31,7 @@ _CROPS = ('CenterCrop',)
 
 
 class QualityRow(NamedTuple):
-    """Means over the images of one selector, O and image size.
-
-    Attributes:
-        size: Side of the network input in pixels.
-        selector: Short name.
-        top_o: Selected patches O.
-        num_images: Images with a box.
-        measures: Per cent, by the names of :data:`glsim_mm.evaluation.MEASURES`.
-    """
+    """Means over the images with a box of one selector, O and image size; per cent, by :data:`MEASURES`."""
 
     size: int
     selector: str
@@ -58,23 +50,17 @@ def measure_selectors(
     box_end: str = 'exclusive',
     device: str | torch.device | None = None,
 ) -> Iterator[QualityRow]:
-    """Measure selectors on a config's test set, which must have boxes; sizes one after the other.
+    """Measure selectors on a config's test set, which must have boxes; by size, selector and O.
 
     Args:
         cfg: Config of an encoder within a GLSim model, and of the data. It is not changed.
         checkpoint: Weights of the whole model. None: what the config's backbone is initialised with.
-        selectors: Short names; see :data:`glsim_mm.selectors.SELECTORS`.
+        selectors: Keys of :data:`glsim_mm.selectors.SELECTORS`.
         top_os: Values of O.
         sizes: Sides of the network input in pixels. Defaults to None, the pipeline's own.
         num_images: Images spread evenly over the test set. Defaults to None, all.
         box_end: ``'exclusive'`` or ``'inclusive'``.
         device: Defaults to the GPU if there is one.
-
-    Yields:
-        For each size, selector and O in order.
-
-    Raises:
-        GLSimError: If a selector is unknown, the data has no boxes, or config or checkpoint cannot be used.
     """
     check_selectors(selectors)
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
@@ -87,18 +73,9 @@ def measure_selectors(
 
 
 def pipeline_with_boxes(pipeline: Sequence[Mapping], size: int | None) -> list[dict]:
-    """A test pipeline that makes images of another size and hands annotated boxes on.
+    """Steps of a test pipeline that makes images of another size, in pixels, and hands annotated boxes on.
 
-    Args:
-        pipeline: Steps with square ``Resize`` and, if there is one, ``CenterCrop``; resized images keep their ratio to
-            the crop.
-        size: Side of the network input in pixels; None leaves it.
-
-    Returns:
-        New steps.
-
-    Raises:
-        GLSimError: If nothing in the pipeline sets the size, or it does not end in ``PackInputs``.
+    The pipeline has square ``Resize`` and, if there is one, ``CenterCrop``; both keep their ratio.
     """
     steps = [dict(step) for step in pipeline]
     if steps[-1]['type'].split('.')[-1] != 'PackInputs':
@@ -219,11 +196,7 @@ def _measure_selector(
 
 
 def write_rows(rows: Sequence[QualityRow], folder: str | Path) -> Path:
-    """Write ``selection_quality.csv`` into a folder.
-
-    Raises:
-        GLSimError: If the folder cannot be written.
-    """
+    """Write ``selection_quality.csv`` into a folder."""
     path = Path(folder) / 'selection_quality.csv'
     lines = [','.join(('size', 'selector', 'top_o', 'num_images', *MEASURES))]
     for row in rows:

@@ -47,10 +47,8 @@ def measure_retrievers(
 ) -> list[SearchTime]:
     """Time ``matching`` of both retrievers, in turns in one process, on random embeddings of a width ``dimension``.
 
-    mmpretrain's takes ``8 * batch_size * gallery_size * dimension`` bytes and more for its comparison.
-
-    Returns:
-        mmpretrain's first, then ours with the scores of all rows and of the first ``topk`` alone.
+    mmpretrain's, which comes first in the result, takes ``8 * batch_size * gallery_size * dimension`` bytes and more
+    for its comparison; ours has the scores of all rows, then those of the first ``topk`` alone.
     """
     generator = torch.Generator().manual_seed(seed)
     gallery, queries = (torch.randn(size, dimension, generator=generator) for size in (gallery_size, batch_size))

@@ -57,8 +57,7 @@ def run_study(
     no_plot: bool = False,
     on_progress: Callable[[str], Any] = lambda text: None,
 ) -> str:
-    """Measure what selecting regions costs, write ``selection_cost.csv``, draw ``selection_cost.png``, and return the
-    table.
+    """Measure what selecting regions costs, write ``selection_cost.csv``, draw ``selection_cost.png``, give the table.
 
     Args:
         out_dir: Folder for the results.
@@ -73,9 +72,6 @@ def run_study(
         device: ``'cpu'`` or a CUDA device.
         no_plot: Do not draw.
         on_progress: Called with lines of text meanwhile.
-
-    Raises:
-        GLSimError: If an argument does not fit, matplotlib is missing, or results cannot be written.
     """
     if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
         raise GLSimError(f'--device {device}: torch sees no GPU; take --device cpu')
@@ -121,11 +117,7 @@ def measure_selection_cost(
     """Measure time and peak memory of each way of selecting regions; by image size, batch size and case.
 
     The cases run in turn, in a new order in each round, each directly after a plain encoder pass whose time it is
-    divided by: what else the machine does then hits both. A first round is not counted. See :func:`run_study` for the
-    arguments.
-
-    Raises:
-        GLSimError: If a selector is unknown or an image is smaller than one patch.
+    divided by: what else the machine does then hits both. A first round is not counted.
     """
     cases = list_cases(selectors)
     passes = Passes(settings, device)

@@ -31,17 +31,7 @@ def check_matplotlib() -> None:
 
 
 def plot_costs(rows: Sequence[CostRow], shape: EncoderShape, path: Path, title: str) -> None:
-    """Draw scoring cost and peak memory over image size, log-log; of several batch sizes, the first.
-
-    Args:
-        rows: What was measured.
-        shape: The encoder, for the paper's formulas.
-        path: PNG or PDF file to write.
-        title: Model and machine.
-
-    Raises:
-        GLSimError: If matplotlib is missing or the file cannot be written.
-    """
+    """Draw scoring cost and peak memory over image size, log-log; of several batch sizes, the first."""
     check_matplotlib()
     from matplotlib.figure import Figure
 

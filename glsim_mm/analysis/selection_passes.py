@@ -43,13 +43,7 @@ class Case(NamedTuple):
 
 
 class PassResult(NamedTuple):
-    """What one pass gave and took.
-
-    Attributes:
-        scores: float32, (B, N), larger is better; None without a selector and for the whole model.
-        total: Wall time in seconds.
-        scoring: The part of it that scored the patches; 0 where there are no scores.
-    """
+    """Scores, float32 (B, N) or None, and the seconds that one pass took, in all and for scoring the patches."""
 
     scores: Tensor | None
     total: float
@@ -64,9 +58,6 @@ def list_cases(selectors: Sequence[str] | None = None) -> list[Case]:
 
     They are a plain encoder pass, each selector fused and, where it reads attention, as published, and the whole model
     with GLS.
-
-    Raises:
-        GLSimError: If a name is unknown.
     """
     names = MEASURED if selectors is None else tuple(dict.fromkeys(selectors))
     check_selectors(names, MEASURED)
@@ -79,11 +70,7 @@ def list_cases(selectors: Sequence[str] | None = None) -> list[Case]:
 
 
 def vit_settings(arch: str, patch_size: int = 16) -> dict:
-    """Settings of a GLSimClassifier on a plain ViT for 224 px; ``arch`` is a name of ``GLSimViT.arch_zoo``.
-
-    Raises:
-        GLSimError: If there is no such architecture.
-    """
+    """Settings of a GLSimClassifier on a plain ViT for 224 px; ``arch`` is a name of ``GLSimViT.arch_zoo``."""
     if arch not in GLSimViT.arch_zoo:
         raise GLSimError(f'there is no ViT {arch!r}; choose from {", ".join(sorted(GLSimViT.arch_zoo))}')
     return dict(
@@ -97,12 +84,7 @@ def vit_settings(arch: str, patch_size: int = 16) -> dict:
 class Passes:
     """A model with random weights that runs cases; weights change nothing of the cost.
 
-    Args:
-        settings: Settings of a GLSimClassifier; pretrained weights are not loaded.
-        device: Where to run.
-
-    Raises:
-        GLSimError: If the settings are not those of a GLSimClassifier.
+    Settings are those of a GLSimClassifier; pretrained weights are not loaded.
 
     Example::
 
@@ -198,11 +180,7 @@ class PublishedSelection(NamedTuple):
 def unfused_attention(keep: Callable[[Tensor, Tensor], Tensor | None]) -> Iterator[list[Tensor]]:
     """Compute every ``scaled_dot_product_attention`` in the block by way of its matrix.
 
-    Args:
-        keep: Gets logits and attention weights of each layer, (B, heads, S, S), returns what to keep.
-
-    Yields:
-        What was kept, first layer first; filled while the block runs.
+    ``keep`` gets logits and attention weights of each layer, (B, heads, S, S); what it returns is in the list.
     """
     kept: list[Tensor] = []
     with _UnfusedAttention(keep, kept):
@@ -307,11 +285,6 @@ class MemoryMeter:
     """Measures the peak memory of passes; use it as a context manager.
 
     On CPU each pass has a process of its own, see :class:`MeasuringProcesses`.
-
-    Args:
-        settings: Settings of a GLSimClassifier.
-        device: ``'cpu'`` or a CUDA device.
-        threads: Threads of a pass on CPU.
     """
 
     def __init__(self, settings: dict, device: str, threads: int) -> None:
@@ -360,11 +333,7 @@ def _count_matrices(passes: Passes, case: Case, images: Tensor) -> int:
 
 
 class LiveMatrices(TorchDispatchMode):
-    """Watches how many numbers the S x S tensors hold that are alive at the same time.
-
-    Args:
-        side: S.
-    """
+    """Watches how many numbers the S x S tensors hold that are alive at the same time, S being ``side``."""
 
     def __init__(self, side: int) -> None:
         super().__init__()
@@ -384,20 +353,16 @@ class LiveMatrices(TorchDispatchMode):
 
 
 class CostRow(NamedTuple):
-    """Cost of one pass at one image and batch size.
+    """Cost of one pass at one image and batch size; None where memory did not suffice or there is no such number.
 
     Attributes:
-        image_size: Side in pixels.
-        batch_size: Images.
         num_tokens: Tokens S per image.
-        case: What ran.
-        seconds: Wall time of the pass, median, least and most. None where memory did not suffice.
+        seconds: Wall time of the pass, median, least and most.
         ratio: The same over the plain encoder pass that ran directly before it.
-        scoring_ms: Time of scoring the patches alone, in milliseconds; None without a selector and for the whole model.
-        memory: Peak memory. None where it did not suffice.
-        published_mflops: The paper's count, per image. None where it has none.
+        scoring_ms: Time of scoring the patches alone.
+        published_mflops: The paper's count, per image.
         published_percent: That, in percent of its count of the encoder.
-        needed_mflops: This package's count for its own way, per image; None where there is none.
+        needed_mflops: This package's count for its own way, per image.
         needed_percent: That, in percent of the encoder's FLOPs.
     """
 

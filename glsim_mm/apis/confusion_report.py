@@ -76,9 +76,6 @@ def write_error_report(
 
     The images in it go through the model once more, for the regions it looked at. Call it on the first process, with
     what :func:`check_error_report` has accepted.
-
-    Raises:
-        GLSimError: If the file cannot be written.
     """
     dataset = runner.test_dataloader.dataset
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model

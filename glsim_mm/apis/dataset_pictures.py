@@ -53,8 +53,7 @@ class PictureOptions:
         num_images: How many images, spread evenly over the data set; 0 for all.
         split: ``'test'``, ``'val'`` or ``'train'``; all go through the test pipeline.
         side: Height of the images in pixels; see :func:`glsim_mm.visualization.draw_panel`.
-        colormap: Of heat maps.
-        scaling: Of heat maps, ``'rank'`` or ``'linear'``.
+        colormap, scaling: Of heat maps; see there.
         mistakes_first: Order the contact sheet as the report is ordered.
         only_mistakes: Draw wrong predictions only.
 
@@ -74,13 +73,7 @@ class PictureOptions:
 
 @dataclass
 class WrittenPictures:
-    """Files that were written.
-
-    Attributes:
-        sheet: The contact sheet; None if there was no panel to put on it.
-        panels: One for each image drawn.
-        report: None if none was asked for.
-    """
+    """Files that were written: a panel for each image drawn, the contact sheet of them, and a report if asked for."""
 
     sheet: Path | None = None
     panels: list[Path] = field(default_factory=list)
@@ -96,16 +89,8 @@ def draw_test_set(
 ) -> WrittenPictures:
     """Draw predictions on a data set: a PNG file for each image, one of all of them, and a report.
 
-    Args:
-        cfg: Config of the model and its data.
-        checkpoint: Path or URL of the weights.
-        out_dir: Folder; the panels lie in ``panels/`` at the paths of their images below the data root, beside it
-            ``contact_sheet.png``, which holds the first 60.
-        options: What is drawn, and how.
-        html: File for a report.
-
-    Raises:
-        GLSimError: If the checkpoint, the data or a folder cannot be used.
+    The panels lie in ``panels/`` of ``out_dir`` at the paths of their images below the data root, beside it
+    ``contact_sheet.png``, which holds the first 60. ``html`` is the file for the report.
     """
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
         dataset = _build_split(cfg, options.split)
@@ -181,7 +166,7 @@ def with_relative_paths(predictions: Sequence[Prediction], dataset: BaseDataset)
 
 
 def write_file(path: Path, content: bytes) -> Path:
-    """Write a file and the folders above it; a :class:`GLSimError` if it cannot be written."""
+    """Write a file and the folders above it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -256,9 +241,6 @@ def compare_selectors(
 
     Yields:
         What to draw; see :func:`glsim_mm.visualization.draw_selector_grid`.
-
-    Raises:
-        GLSimError: If a selector is unknown or lacks what it needs, or checkpoint or data cannot be used.
     """
     check_selectors(selectors, [*SELECTORS, OWN])
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
@@ -284,11 +266,7 @@ def draw_selectors(
     out_dir: str | Path,
     options: PictureOptions = PictureOptions(),
 ) -> Path:
-    """Draw what :func:`compare_selectors` finds into ``selectors.png`` in a folder.
-
-    Raises:
-        GLSimError: See :func:`compare_selectors`; or if no image can be read or the picture cannot be written.
-    """
+    """Draw what :func:`compare_selectors` finds into ``selectors.png`` in a folder."""
     rows = list(compare_selectors(cfg, checkpoint, selectors, options))
     if not rows:
         raise GLSimError(f'no image of the {options.split} set could be read; check its files')
@@ -315,9 +293,6 @@ def select_regions(
     """Run the encoder once on one normalised image, (1, 3, H, W), and every selector on what it gives.
 
     ``boxes`` is its annotated box, (1, 4).
-
-    Raises:
-        GLSimError: If the encoder cannot give the attention that a selector needs, or the box is missing.
     """
     listens = any(neck.needs_attention for neck in necks.values())
     with record_attention() if listens else nullcontext() as attention:

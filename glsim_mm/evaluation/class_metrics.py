@@ -12,9 +12,7 @@ from ..errors import GLSimError
 def read_prediction(sample: dict, metric: str) -> tuple[int, int]:
     """Predicted and true class of an image, from ``gt_label``, and ``pred_label`` or ``pred_score``.
 
-    Raises:
-        GLSimError: If the image has not exactly one label, a label that is no class, or scores that are NaN, whose
-            largest one would be an arbitrary class. The message names the metric.
+    Scores that are NaN are an error, as their largest one would be an arbitrary class; ``metric`` is for messages.
     """
     label = _read_label(sample, metric)
     if 'pred_score' in sample and bool(sample['pred_score'].isnan().any()):
@@ -27,11 +25,7 @@ def read_prediction(sample: dict, metric: str) -> tuple[int, int]:
 
 
 def read_scores(sample: dict, metric: str) -> tuple[np.ndarray, int]:
-    """Probability of each class, float32 (C,), and true class of an image, from ``pred_score`` and ``gt_label``.
-
-    Raises:
-        GLSimError: If the image has not exactly one label, a label that is no class, or no scores.
-    """
+    """Probability of each class, float32 (C,), and true class of an image, from ``pred_score`` and ``gt_label``."""
     if 'pred_score' not in sample:
         raise GLSimError(f'{metric} needs the scores of the classes, which this model does not give; take it out')
     return sample['pred_score'].detach().float().cpu().numpy(), _read_label(sample, metric)
@@ -44,11 +38,7 @@ def check_images(results: Sized, metric: str) -> None:
 
 
 def read_label(sample: dict, metric: str) -> int:
-    """True class of an image, ``gt_label``, which need not be a class of the model.
-
-    Raises:
-        GLSimError: If the image has not exactly one label.
-    """
+    """True class of an image, its only ``gt_label``, which need not be a class of the model."""
     if 'gt_label' not in sample:
         raise GLSimError(f'{metric} needs the class of {_name(sample)}, which has none; test on a set with labels')
     labels = sample['gt_label']
@@ -70,18 +60,16 @@ def _name(sample: dict) -> str:
 
 
 def calibration_error(confidences: Sequence[float], correct: Sequence[bool], num_bins: int = 15) -> tuple[float, float]:
-    """Expected and maximum calibration error (Guo et al., ICML 2017, equations 3 and 5).
+    """Expected and maximum calibration error in percentage points (Guo et al., ICML 2017, equations 3 and 5).
 
     Images are sorted into bins of equal width by the probability of the predicted class; a value on an edge belongs to
-    the lower bin. Each bin's error is the distance between its mean confidence and its accuracy.
+    the lower bin. Each bin's error is the distance between its mean confidence and its accuracy. The first result is
+    their mean weighted by the bins' images, the second the largest.
 
     Args:
         confidences: Probability of the predicted class of each image, shape (n,), 0 to 1.
         correct: Whether the prediction is right, shape (n,).
         num_bins: Number of bins.
-
-    Returns:
-        Mean over bins weighted by their images, and largest error, in percentage points, 0 to 100.
 
     Raises:
         ValueError: If there are no images, the two differ in length, a confidence is not between 0 and 1, or
@@ -110,7 +98,7 @@ class CalibrationError(BaseMetric):
 
     Args:
         num_bins: Bins of equal width.
-        **kwargs: Arguments of mmengine's :class:`BaseMetric`: ``collect_device``, and another ``prefix`` for the names.
+        **kwargs: ``collect_device`` and ``prefix`` of mmengine's :class:`BaseMetric`.
 
     Example::
 
@@ -126,11 +114,7 @@ class CalibrationError(BaseMetric):
         self.num_bins = num_bins
 
     def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
-        """Keep confidence, correctness, negative log-likelihood and Brier score of each image.
-
-        Raises:
-            GLSimError: See :func:`read_scores`; or if the scores are no probabilities.
-        """
+        """Keep confidence, correctness, negative log-likelihood and Brier score of each image."""
         for sample in data_samples:
             scores, label = read_scores(sample, type(self).__name__)
             if not (scores.min() >= -1e-4 and abs(scores.sum() - 1) < 1e-2):  # also false for NaN
@@ -154,7 +138,7 @@ class CalibrationError(BaseMetric):
 
 
 def class_deviation(predictions: Sequence[int], labels: Sequence[int]) -> tuple[float, float]:
-    """Mean and standard deviation over classes of the per-class top-1 accuracy.
+    """Mean and standard deviation over classes of the per-class top-1 accuracy, in percentage points.
 
     Only classes that occur in ``labels`` count, each with the same weight. The deviation is that of the population
     (divided by the number of classes, not by one less), because the classes are all there are.
@@ -162,9 +146,6 @@ def class_deviation(predictions: Sequence[int], labels: Sequence[int]) -> tuple[
     Args:
         predictions: Predicted class of each image, shape (n,).
         labels: True class of each image, shape (n,), values >= 0.
-
-    Returns:
-        Mean and standard deviation in percentage points, each 0 to 100.
 
     Raises:
         ValueError: If there are no images, or the two differ in length.
@@ -287,11 +268,7 @@ class HierarchicalAccuracy(BaseMetric):
         self.results.extend(read_prediction(sample, type(self).__name__) for sample in data_samples)
 
     def compute_metrics(self, results: list[tuple[int, int]]) -> dict[str, float]:
-        """Metrics of all images; see :func:`hierarchical_accuracy`.
-
-        Raises:
-            GLSimError: If there are no images, the data set has no hierarchy, or it is one of fewer classes.
-        """
+        """Metrics of all images; see :func:`hierarchical_accuracy`."""
         check_images(results, type(self).__name__)
         ancestors = (self.dataset_meta or {}).get('ancestors')
         if not ancestors or not any(ancestors):

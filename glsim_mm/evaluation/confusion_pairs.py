@@ -41,16 +41,8 @@ class ImageResult(NamedTuple):
 def confusion_pairs(predictions: Sequence[int], labels: Sequence[int], top: int | None = 10) -> list[ConfusedPair]:
     """The most frequent mistakes, as pairs of true and predicted class.
 
-    Args:
-        predictions: Predicted class of each image, shape (n,), values >= 0.
-        labels: True class of each image, shape (n,), values >= 0.
-        top: Number of pairs. Defaults to 10; None: all.
-
-    Returns:
-        By count, then by share of the true class, largest first, then by class.
-
-    Raises:
-        ValueError: If the two differ in length.
+    Predictions and labels are classes of equally many images, values >= 0. Pairs are ordered by count, then by share of
+    the true class, largest first, then by class; ``top=None`` gives all.
     """
     predicted, true = np.asarray(predictions, np.int64), np.asarray(labels, np.int64)
     if predicted.shape != true.shape or true.ndim != 1:
@@ -114,7 +106,7 @@ class ConfusionPairs(BaseMetric):
 
     Args:
         top: Number of pairs.
-        **kwargs: Arguments of mmengine's :class:`BaseMetric`: ``collect_device``, and another ``prefix`` for the names.
+        **kwargs: ``collect_device`` and ``prefix`` of mmengine's :class:`BaseMetric`.
 
     Example::
 

@@ -19,11 +19,7 @@ METRIC = 'RetrievalMetrics'
 
 
 def gallery_labels(config: dict) -> np.ndarray:
-    """Class of each image of a gallery, int64 (n,), from the config of its data set; images are not read.
-
-    Raises:
-        GLSimError: If an image has not one label.
-    """
+    """Class of each image of a gallery, int64 (n,), from the config of its data set; images are not read."""
     dataset = DATASETS.build({**config, 'pipeline': []})
     labels = [np.atleast_1d(dataset.get_data_info(row).get('gt_label', ())) for row in range(len(dataset))]
     if not labels or any(label.size != 1 for label in labels):
@@ -34,12 +30,7 @@ def gallery_labels(config: dict) -> np.ndarray:
 def read_relevant(sample: dict, labels: np.ndarray | None) -> np.ndarray:
     """Gallery rows that are relevant to a query, int64, distinct, in order.
 
-    Args:
-        sample: Model output with ``gt_label``: the class of the query, or, without ``labels``, the rows.
-        labels: int64, (n,), class of each gallery row.
-
-    Raises:
-        GLSimError: If the query has no label.
+    ``gt_label`` of the query is its class, or, without the ``labels`` (n,) of the gallery, the rows.
     """
     if labels is not None:
         return np.flatnonzero(labels == read_label(sample, METRIC))
@@ -49,19 +40,10 @@ def read_relevant(sample: dict, labels: np.ndarray | None) -> np.ndarray:
 
 
 def score_ranking(sample: dict, relevant: np.ndarray, ks: Sequence[int], whole_ranking: bool) -> np.ndarray:
-    """Scores of one query's ranking, in the order of :func:`retrieval.metrics.metrics_of`; all NaN if nothing is
-    relevant.
+    """Scores of one query's ranking, in the order of :func:`retrieval.metrics.metrics_of`; NaN if nothing is relevant.
 
-    A ranking may end once all relevant rows are found: the rest changes none of the scores.
-
-    Args:
-        sample: Model output with ``pred_label``: gallery rows, best first; -1 for none.
-        relevant: int64, rows that are relevant.
-        ks: Values of k of Recall@k.
-        whole_ranking: Score the average precision of the whole ranking too.
-
-    Raises:
-        GLSimError: If there is no ranking, or one too short to know the scores.
+    ``pred_label`` are gallery rows, best first, -1 for none. A ranking may end once all relevant rows are found, as the
+    rest changes none of the scores; one too short to know the scores is an error.
     """
     metrics = metrics_of(ks, whole_ranking)
     if 'pred_label' not in sample:
@@ -76,11 +58,7 @@ def score_ranking(sample: dict, relevant: np.ndarray, ks: Sequence[int], whole_r
 
 
 def average_scores(scores: Sequence[np.ndarray], ks: Sequence[int], whole_ranking: bool) -> dict[str, float]:
-    """Means of :func:`score_ranking` by name, 0 to 1, over the queries that have a relevant image.
-
-    Raises:
-        GLSimError: If no query has one.
-    """
+    """Means of :func:`score_ranking` by name, 0 to 1, over the queries that have a relevant image."""
     table = np.stack(scores)
     counted = table[~np.isnan(table).any(axis=1)]
     if len(counted) == 0:
@@ -112,14 +90,12 @@ class RetrievalMetrics(BaseMetric):
     Reports ``retrieval/MAP@R``, ``retrieval/R-Precision``, ``retrieval/Recall@1`` and so on and ``retrieval/mAP``, per
     cent. Images whose class has no other image do not count; the log says how many.
 
-    ``mode='embedding'``: every image is searched among all others by the embeddings that :class:`KeepEmbeddingsHook`
-    leaves on the results of any classifier; classes need not be those of the head. ``mode='ranking'``: the model is a
-    retriever that ranks a gallery of its own, ``pred_label`` are gallery rows, best first, and ``gt_label`` the rows
-    that are relevant, as mmpretrain's ``InShop`` has them.
-
     Args:
         ks: Values of k of Recall@k, >= 1.
-        mode: See above.
+        mode: ``'embedding'``: every image is searched among all others by the embeddings that
+            :class:`KeepEmbeddingsHook` leaves on the results of any classifier; classes need not be those of the head.
+            ``'ranking'``: the model is a retriever that ranks a gallery of its own, ``pred_label`` are gallery rows,
+            best first, and ``gt_label`` the rows that are relevant, as mmpretrain's ``InShop`` has them.
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``, how embeddings are compared.
         whole_ranking: Report mAP, which ranks the whole gallery for every query.
         query_field: Field of each result that is true for a query and false for an image of the gallery. Defaults to
@@ -127,10 +103,7 @@ class RetrievalMetrics(BaseMetric):
         gallery: Config of the data set that a retriever searches. With it ``gt_label`` is the class of a query, not the
             relevant rows.
         worst_classes: How many classes with the smallest MAP@R to log.
-        **kwargs: Arguments of mmengine's :class:`BaseMetric`: ``collect_device``, and another ``prefix`` for the names.
-
-    Raises:
-        GLSimError: If an argument is out of range.
+        **kwargs: ``collect_device`` and ``prefix`` of mmengine's :class:`BaseMetric`.
 
     Example::
 
@@ -176,11 +149,7 @@ class RetrievalMetrics(BaseMetric):
         return self.mode == 'embedding'
 
     def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
-        """Keep the embedding and the label of each image, or score its ranking.
-
-        Raises:
-            GLSimError: If a result lacks what is needed, or a ranking is too short.
-        """
+        """Keep the embedding and the label of each image, or score its ranking."""
         for sample in data_samples:
             if self.mode == 'embedding':
                 self.results.append(self._read_embedding(sample))
@@ -191,12 +160,7 @@ class RetrievalMetrics(BaseMetric):
                 self.results.append(score_ranking(sample, relevant, self.ks, self.whole_ranking))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Per cent by name, MAP@R first, which ``save_best='auto'`` takes.
-
-        Raises:
-            GLSimError: If there are no images.
-            RetrievalError: If no image has another one of its class, or an embedding is not finite.
-        """
+        """Per cent by name, MAP@R first, which ``save_best='auto'`` takes."""
         check_images(results, type(self).__name__)
         if self.mode == 'embedding':
             values = self._search(results)

@@ -21,7 +21,11 @@ def selection_quality(
     patch_size: tuple[int, int],
     image_size: tuple[int, int],
 ) -> Tensor:
-    """All measures of a batch.
+    """All measures of a batch, float32 (B, 6) in [0, 1], in the order of :data:`MEASURES`.
+
+    They are the share of the map's energy inside the annotated box, pointing game, share of the selected box inside,
+    share of the annotated box covered, IoU, and share of the image that the annotated box covers, which is what a blind
+    guess scores inside.
 
     Args:
         scores: (B, N), scores of patches, larger is selected.
@@ -30,11 +34,6 @@ def selection_quality(
         grid: Rows and columns of patches.
         patch_size: Patch height and width in pixels.
         image_size: Image height and width in pixels.
-
-    Returns:
-        float32, (B, 6), in [0, 1], in the order of :data:`MEASURES`: share of the map's energy inside the annotated
-        box, pointing game, share of the selected box inside, share of the annotated box covered, IoU, and share of the
-        image that the annotated box covers, which is what a blind guess scores inside.
     """
     annotated = clip_boxes(annotated, image_size)
     inside, covered, iou = box_overlap(selected, annotated)
@@ -60,11 +59,7 @@ class SelectionQuality(BaseMetric):
     default_prefix = 'selection'
 
     def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
-        """Measure each image, an output of :class:`GLSimClassifier` with ``gt_bboxes`` (n, 4).
-
-        Raises:
-            GLSimError: If a model without selected regions, or a pipeline without boxes, made the samples.
-        """
+        """Measure each image, an output of :class:`GLSimClassifier` with ``gt_bboxes`` (n, 4)."""
         for sample in data_samples:
             if 'selected_box' not in sample:
                 raise GLSimError('SelectionQuality needs a model that selects regions; take it out of val_evaluator.')
@@ -78,11 +73,7 @@ class SelectionQuality(BaseMetric):
                 self.results.append(self._measure(sample, boxes))
 
     def compute_metrics(self, results: list[list[float]]) -> dict[str, float]:
-        """Means over all images, per cent by name.
-
-        Raises:
-            GLSimError: If no image has a box.
-        """
+        """Means over all images that have a box, per cent by name."""
         if not results:
             raise GLSimError('SelectionQuality: no image has an annotated box; take it out of val_evaluator.')
         means = torch.tensor(results, dtype=torch.float64).mean(dim=0) * 100

@@ -19,6 +19,10 @@ class AttentionInputs(NamedTuple):
         keys: (B, heads, S, d).
         bias: Added to the logits, broadcastable to (B, heads, S, S).
         scale: Multiplies the products of queries and keys, usually ``d ** -0.5``.
+
+    Example::
+
+        class_attention(AttentionInputs(queries, keys, None, 64**-0.5), num_extra_tokens=1)  # (B, N)
     """
 
     queries: Tensor
@@ -52,21 +56,15 @@ def mutual_attention(inputs: AttentionInputs, num_extra_tokens: int) -> Tensor:
 
 
 def attention_rollout(matrices: Sequence[Tensor], num_extra_tokens: int) -> Tensor:
-    """Attention rollout (arXiv 2005.00928), with which RAMS-Trans and DCAL select regions.
+    """Attention rollout (arXiv 2005.00928), with which RAMS-Trans and DCAL select regions, float32 (B, N) in [0, 1].
 
     Heads are averaged, the identity is mixed in for the residual connection, 0.5 A + 0.5 I, and the layers are
     multiplied. Only the CLS row of the product is wanted, so a row vector runs from the last layer to the first: the
     same numbers in O(L S^2) in place of O(L S^3).
 
     Args:
-        matrices: Attention weights (B, heads, S, S) of each layer, first layer first.
+        matrices: Attention weights (B, heads, S, S) of each layer, at least one, first layer first.
         num_extra_tokens: Tokens before the first patch token, >= 1.
-
-    Returns:
-        float32, (B, N), in [0, 1].
-
-    Raises:
-        ValueError: If there is no layer.
     """
     row: Tensor | None = None
     for index in reversed(range(len(matrices))):
@@ -80,11 +78,10 @@ def attention_rollout(matrices: Sequence[Tensor], num_extra_tokens: int) -> Tens
 
 
 def head_products(matrices: Sequence[Tensor], num_extra_tokens: int) -> Tensor:
-    """CLS row of the product of all layers' attention, head by head, float32 (B, heads, N) in [0, 1] (PSM, arXiv
-    2103.07976).
+    """CLS row of the product of all layers' attention, head by head, float32 (B, heads, N) in [0, 1].
 
-    TransFG takes each head's best patch; the sum over heads is a score for :func:`top_patches`. A row vector runs from
-    the last layer to the first, as in :func:`attention_rollout`, which see for the arguments.
+    This is PSM of TransFG (arXiv 2103.07976), which takes each head's best patch; the sum over heads is a score for
+    :func:`top_patches`. See :func:`attention_rollout` for the row vector and the arguments.
     """
     row: Tensor | None = None
     for index in reversed(range(len(matrices))):
@@ -94,29 +91,20 @@ def head_products(matrices: Sequence[Tensor], num_extra_tokens: int) -> Tensor:
 
 
 def selective_attention(matrices: Sequence[Tensor], num_extra_tokens: int) -> Tensor:
-    """Where the heads of each layer agree, summed over layers: SACM of AF-Trans (arXiv 2110.01240), without parameters.
+    """Where the heads of each layer agree, summed over layers, float32 (B, N) in [0, 1]: SACM without parameters.
 
-    AF-Trans multiplies the attention of a layer's heads element by element, squeezes each layer's S x S product to its
-    mean, turns the means into a weight per layer by two linear layers, as squeeze-and-excitation does, and weighs the
-    layers' CLS rows; so GLSim's authors describe it in ``tools/calc_flops.py`` (github.com/arkel23/GLSim), from which
-    this is written. It differs in two points:
+    AF-Trans (arXiv 2110.01240) multiplies the attention of a layer's heads element by element, squeezes each layer's
+    S x S product to its mean, turns the means into a weight per layer by two linear layers, as squeeze-and-excitation
+    does, and weighs the layers' CLS rows; so GLSim's authors describe it in ``tools/calc_flops.py``
+    (github.com/arkel23/GLSim), from which this is written. It differs in two points:
 
     * The weight of a layer is its mean divided by the sum of the means. Cropping carries no gradient, so linear layers
       between attention and crop could not learn.
     * The product of H heads is brought back to the scale of one attention by its H-th root. Within a layer the patches
       rank the same; without it, 12 heads that attend evenly to 197 tokens give 3e-28, and one layer drowns all others.
 
-    The mean of a layer is large where its heads attend to the same tokens, so such layers weigh more.
-
-    Args:
-        matrices: Attention weights (B, heads, S, S) of each layer, first layer first.
-        num_extra_tokens: Tokens before the first patch token, >= 1.
-
-    Returns:
-        float32, (B, N), in [0, 1].
-
-    Raises:
-        ValueError: If there is no layer.
+    The mean of a layer is large where its heads attend to the same tokens, so such layers weigh more. See
+    :func:`attention_rollout` for the arguments.
     """
     rows, means = [], []
     for index in range(len(matrices)):

@@ -14,14 +14,11 @@ _EPS = 1e-6
 
 
 def bilinear_attention_pooling(features: Tensor, attention: Tensor) -> Tensor:
-    """Average features (B, C, h, w) under every attention map (B, M, h, w), then take signed square roots and the L2
-    norm.
+    """Average features (B, C, h, w) under every attention map (B, M, h, w): float32 (B, M * C), rows of norm 1.
 
-    Source: arXiv 1901.09891 and 2108.08728. The arithmetic is float32 whatever the input: a sum over the feature map of
-    a 448 px image can leave the range of float16.
-
-    Returns:
-        float32, (B, M * C), one map's C channels after the other; rows have norm 1.
+    One map's C channels come after the other; signed square roots and the L2 norm follow the mean (arXiv 1901.09891
+    and 2108.08728). The arithmetic is float32 whatever the input: a sum over the feature map of a 448 px image can
+    leave the range of float16.
     """
     with torch.autocast(device_type=features.device.type, enabled=False):
         pooled = torch.einsum('bmhw,bchw->bmc', attention.float(), features.float())
@@ -30,8 +27,7 @@ def bilinear_attention_pooling(features: Tensor, attention: Tensor) -> Tensor:
 
 
 def sample_attention_maps(attention: Tensor, num_maps: int) -> Tensor:
-    """Draw maps of every image, (B, num_maps, h, w) out of (B, M, h, w), with replacement, the likelier the more they
-    attend.
+    """Draw ``num_maps`` maps of every image, with replacement, out of (B, M, h, w).
 
     A map's probability is proportional to the square root of its sum. Random numbers come from torch's generator of the
     maps' device.

@@ -16,13 +16,11 @@ def patch_shares(boxes: Tensor, grid: tuple[int, int], patch_size: tuple[int, in
 
 
 def energy_inside(scores: Tensor, shares: Tensor) -> Tensor:
-    """Share of a map's energy that lies inside a box, float32 (B,) in [0, 1] (energy-based pointing, arXiv 1910.01279,
-    section 4.2).
+    """Share of a map's energy that lies inside a box, float32 (B,) in [0, 1] (arXiv 1910.01279, section 4.2).
 
     Selectors' scores (B, N) differ in range and sign, so each map is shifted and scaled to [0, 1] first; what remains
     is the same for all maps that differ by a shift and a positive factor. NaN counts as the least. A map of equal
-    scores has equal energy everywhere. ``shares`` (B, N) are those of each patch inside the box; see
-    :func:`patch_shares`.
+    scores has equal energy everywhere. ``shares`` (B, N) are those of :func:`patch_shares`.
     """
     scores = scores.float()
     is_finite = scores.isfinite()

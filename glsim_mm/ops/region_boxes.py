@@ -39,14 +39,11 @@ def patches_to_boxes(
         image_size: Image height and width in pixels; boxes are clamped to it.
         box_end: ``'exclusive'`` ends at the top-left corner of the last selected row and column (at least one patch
             wide and high), as the authors' code does and their published numbers need; ``'inclusive'`` ends after the
-            last selected patch.
+            last selected patch. Another one is a ``ValueError``.
 
     Returns:
         int64, shape (B, 4), ``x0, y0, x1, y1`` in pixels, end exclusive: the region is ``image[:, y0:y1, x0:x1]`` and
         never empty.
-
-    Raises:
-        ValueError: If ``box_end`` is unknown.
     """
     check_box_end(box_end)
     rows = torch.div(indices, grid[1], rounding_mode='floor')
@@ -89,7 +86,7 @@ REGION_METHODS = ('components', 'windows')
 
 
 def component_masks(indices: Tensor, grid: tuple[int, int], num_regions: int) -> Tensor:
-    """Connected components of the selected patches, the largest first.
+    """Connected components of the selected patches, the largest first: bool (B, R, N), none of which is empty.
 
     Patches that touch, also at a corner, belong together. Components are ordered by their number of patches, equal ones
     by their best patch. Where there are fewer than wanted, the rest are all selected patches together.
@@ -98,12 +95,6 @@ def component_masks(indices: Tensor, grid: tuple[int, int], num_regions: int) ->
         indices: int64, (B, O), selected patches, best first, as :func:`glsim_mm.ops.top_patches` gives them.
         grid: Rows and columns of patches, N = rows * columns.
         num_regions: Regions R per image, >= 1.
-
-    Returns:
-        bool, (B, R, N), patches of each region; none is empty.
-
-    Raises:
-        ValueError: If ``num_regions`` is not positive.
     """
     _check_num_regions(num_regions)
     num_selected = indices.shape[1]
@@ -128,7 +119,7 @@ def component_masks(indices: Tensor, grid: tuple[int, int], num_regions: int) ->
 
 
 def window_masks(scores: Tensor, grid: tuple[int, int], top_o: int, num_regions: int) -> Tensor:
-    """Square windows that do not overlap, taken greedily by their mean score, best first.
+    """Square windows that do not overlap, taken greedily by their mean score, best first: bool (B, R, N).
 
     Windows have ``ceil(sqrt(top_o))`` patches a side, at most the grid's. After each choice all windows that overlap it
     drop out. Where none is left, the first is repeated.
@@ -138,12 +129,6 @@ def window_masks(scores: Tensor, grid: tuple[int, int], top_o: int, num_regions:
         grid: Rows and columns of patches, N = rows * columns.
         top_o: Patches that a window holds at least, >= 1.
         num_regions: Windows R per image, >= 1.
-
-    Returns:
-        bool, (B, R, N), patches of each window.
-
-    Raises:
-        ValueError: If ``num_regions`` is not positive.
     """
     _check_num_regions(num_regions)
     side = math.isqrt(max(top_o, 1) - 1) + 1
@@ -176,7 +161,7 @@ def region_boxes(
     num_regions: int = 1,
     method: str = 'components',
 ) -> Tensor:
-    """Pixel boxes of several regions of each image.
+    """Pixel boxes of several regions of each image, int64 (B, R, 4), ``x0, y0, x1, y1``, end exclusive.
 
     Args:
         scores: (B, N), larger is better.
@@ -184,15 +169,9 @@ def region_boxes(
         grid: Rows and columns of patches.
         patch_size: Patch height and width in pixels.
         image_size: Image height and width in pixels.
-        box_end: See :func:`glsim_mm.ops.patches_to_boxes`. Windows always end after their last patch.
+        box_end: See :func:`patches_to_boxes`. Windows always end after their last patch.
         num_regions: Regions R per image, >= 1.
         method: ``'components'`` or ``'windows'``.
-
-    Returns:
-        int64, (B, R, 4), ``x0, y0, x1, y1`` in pixels, end exclusive.
-
-    Raises:
-        ValueError: If ``method``, ``box_end`` or ``num_regions`` is out of range.
     """
     check_region_method(method)
     if method == 'windows':
@@ -234,8 +213,6 @@ def _window(top: Tensor, left: Tensor, size: tuple[int, int], grid: tuple[int, i
 
 def crop_and_resize(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Crop one box, or several, out of every image, and resize the crops: bilinear, corners aligned.
-
-    It equals slicing each image and calling ``F.interpolate`` on it.
 
     Row ``i`` of the output samples row ``y0 + i * (y1 - y0 - 1) / (H_out - 1)`` of the image (columns likewise), which
     is what ``F.interpolate(image[:, y0:y1, x0:x1], size, mode='bilinear', align_corners=True)`` does. One

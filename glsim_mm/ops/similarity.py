@@ -17,14 +17,11 @@ def global_local_similarity(global_token: Tensor, local_tokens: Tensor, similari
         global_token: CLS token of each image, shape (B, C), any float dtype.
         local_tokens: Patch tokens of each image, shape (B, N, C), any float dtype.
         similarity: ``'cos'`` (cosine, in [-1, 1]), ``'l1'`` (mean absolute difference over channels, >= 0) or ``'l2'``
-            (mean squared difference over channels, >= 0).
+            (mean squared difference over channels, >= 0). Another one is a ``ValueError``.
 
     Returns:
         float32, shape (B, N). For ``'cos'`` the LARGEST value marks the most similar patch, for ``'l1'`` and ``'l2'``
         the SMALLEST; :func:`selection_scores` brings them to one direction.
-
-    Raises:
-        ValueError: If ``similarity`` is not one of the three names.
     """
     check_similarity(similarity)
     # Autocast would run the matrix product in half precision again, hence an elementwise form.
@@ -39,12 +36,7 @@ def global_local_similarity(global_token: Tensor, local_tokens: Tensor, similari
 
 
 def selection_scores(similarities: Tensor, similarity: str = 'cos') -> Tensor:
-    """Similarities (B, N) of :func:`global_local_similarity` as scores of which the largest are selected: distances
-    negated.
-
-    Raises:
-        ValueError: If ``similarity`` is unknown.
-    """
+    """Similarities (B, N) as scores of which the largest are selected: distances are negated."""
     check_similarity(similarity)
     return similarities if similarity == 'cos' else -similarities
 
@@ -56,14 +48,9 @@ def check_similarity(similarity: str) -> None:
 
 
 def top_patches(scores: Tensor, top_o: int) -> Tensor:
-    """Indices of the patches with the largest scores, best first.
+    """Indices of the patches with the largest scores (B, N), best first: int64 (B, min(top_o, N)).
 
-    Args:
-        scores: Shape (B, N), larger is better; NaN counts as the least.
-        top_o: How many patches to take (the paper's O), >= 1; more than N takes all N.
-
-    Returns:
-        int64, shape (B, min(top_o, N)).
+    NaN counts as the least; ``top_o``, the paper's O, is 1 or more.
     """
     scores = torch.nan_to_num(scores, nan=float('-inf'), posinf=float('inf'), neginf=float('-inf'))
     return torch.topk(scores, k=min(top_o, scores.shape[1]), dim=1).indices

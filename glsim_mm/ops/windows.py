@@ -8,9 +8,8 @@ from torch import Tensor
 def partition_windows(patches: Tensor, window_size: int) -> Tensor:
     """Cut a grid of patch vectors, (B, ..., h, w, C), into square windows; what hangs over is zero.
 
-    Returns:
-        Shape (B * R * S, ..., window_size**2, C) with R = ceil(h / window_size) rows of S = ceil(w / window_size)
-        windows, an image's windows one after another, row by row, as are the patches of a window.
+    Gives (B * R * S, ..., window_size**2, C) with R = ceil(h / window_size) rows of S = ceil(w / window_size) windows,
+    an image's windows one after another, row by row, as are the patches of a window.
     """
     height, width = patches.shape[-3:-1]
     padded = F.pad(patches, (0, 0, 0, -width % window_size, 0, -height % window_size))
@@ -45,14 +44,13 @@ def window_attention(
     of the attention matrix. With a window that covers the grid this is plain attention.
 
     Args:
-        query: Shape (B, H, P0 + h * w, C), H heads; the extra tokens (CLS first) come before the patches.
+        query: Queries, as keys and values (B, H, P0 + h * w, D), H heads; extra tokens (CLS first) before the patches.
+        key: See above.
+        value: See above; the result has its shape.
         grid: Height h and width w of the grid in patches.
         window_size: Side of a window in patches, >= 1.
         num_extra_tokens: P0 >= 0.
         dropout: Share of attention weights that are dropped.
-
-    Returns:
-        Shape (B, H, P0 + h * w, C).
     """
     windows, extras = [], []
     for tokens in (query, key, value):

@@ -14,13 +14,10 @@ def prediction_from_sample(
 ) -> Prediction:
     """What is drawn of one image and a model's result for it; works for GLSim models and plain classifiers alike.
 
-    Args:
-        inputs: Network input before the data preprocessor, (3, H, W) BGR, values 0..255.
-        sample: Has ``pred_score`` (K,). Where they are there, ``selected_box``, ``selected_boxes`` and
-            ``similarity_map`` are drawn, ``gt_label`` is the truth, and the first of ``gt_bboxes`` (n, 4), in pixels of
-            the network input, is the annotated box.
-        classes: Names of the classes; without them numbers are shown.
-        top_k: How many of the likeliest classes to list.
+    ``inputs`` are the network input before the data preprocessor, (3, H, W) BGR, 0..255. The sample has
+    ``pred_score`` (K,). Where they are there, ``selected_box``, ``selected_boxes`` and ``similarity_map`` are drawn,
+    ``gt_label`` is the truth, and the first of ``gt_bboxes`` (n, 4), in pixels of the network input, is the annotated
+    box. Without ``classes`` numbers are shown; ``top_k`` of the likeliest classes are listed.
     """
     top = top_classes(sample.pred_score, classes, top_k)
     labels = _values(sample, 'gt_label')
@@ -40,9 +37,7 @@ def prediction_from_sample(
 
 
 def top_classes(scores: Tensor, classes: Sequence[str] | None, top_k: int) -> list[tuple[int, str, float]]:
-    """Label, name (the label in digits without ``classes``) and probability of the likeliest classes, likeliest first,
-    from probabilities (K,); at least one, and at most K.
-    """
+    """Label, name (the label in digits without ``classes``) and probability of the likeliest of K classes."""
     best = scores.float().topk(min(max(top_k, 1), len(scores)))
     return [(label, _name(label, classes), score) for label, score in zip(best.indices.tolist(), best.values.tolist())]
 

@@ -27,9 +27,7 @@ class ReportSettings:
         checkpoint: Name of the checkpoint.
         selector: What selected the regions; empty for models that select none.
         date: Defaults to today.
-        side: See :func:`draw_panel`.
-        colormap: See :func:`draw_panel`.
-        scaling: See :func:`draw_panel`.
+        side, colormap, scaling: See :func:`draw_panel`.
         only_mistakes: Draw mistakes only; accuracy and table count all.
         title: Title of the page.
 
@@ -51,14 +49,7 @@ class ReportSettings:
 
 @dataclass
 class ClassErrors:
-    """A class and its mistakes.
-
-    Attributes:
-        name: Name of the true class.
-        images: How many of it there are.
-        errors: How many of them are wrong.
-        taken_for: Classes they were taken for and how often, most frequent first.
-    """
+    """How many images a class has, how many of them are wrong, and what they were taken for, most frequent first."""
 
     name: str
     images: int
@@ -67,11 +58,7 @@ class ClassErrors:
 
 
 def sort_predictions(predictions: Iterable[Prediction]) -> list[Prediction]:
-    """Order predictions by what there is to learn from them.
-
-    Returns:
-        Mistakes first, the most confident first; then the others, the least confident first.
-    """
+    """Mistakes first, the most confident of them first; then the others, the least confident first."""
 
     def order(prediction: Prediction) -> tuple[bool, float]:
         is_mistake = prediction.is_right is False
@@ -158,12 +145,15 @@ class PairPictures:
     """Images of one class that were taken for another.
 
     Attributes:
-        truth: Name of the true class.
-        predicted: Name of the predicted class.
+        truth, predicted: Names of the true and the predicted class.
         images: How many there are.
         share: Their share of the true class's images, percent.
         mistakes: Some of them.
         reference: An image of the predicted class, for comparison.
+
+    Example::
+
+        PairPictures('Common Raven', 'Fish Crow', images=3, share=10.0, mistakes=[prediction])
     """
 
     truth: str
@@ -176,12 +166,11 @@ class PairPictures:
 
 @dataclass
 class ClassAccuracy:
-    """How well a class is recognised.
+    """How many images a class has, at least 1, and how many of them are recognised.
 
-    Attributes:
-        name: Name of the class.
-        images: Of it, at least 1.
-        right: Images that were recognised.
+    Example::
+
+        ClassAccuracy('Fish Crow', images=30, right=24).accuracy  # 80.0
     """
 
     name: str

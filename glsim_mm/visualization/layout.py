@@ -17,9 +17,7 @@ ELLIPSIS = '…'
 
 @lru_cache(maxsize=32)
 def load_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings, of a size in pixels: Latin, Greek, Cyrillic, Arabic, Hebrew, no East Asian
-    scripts.
-    """
+    """DejaVu Sans, which matplotlib brings, of a size in pixels; it has no East Asian scripts."""
     import matplotlib  # here, for it is slow to import
 
     name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'
@@ -32,9 +30,7 @@ def one_line(text: str) -> str:
 
 
 def shorten(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
-    """Cut text to a width in pixels, its middle replaced by an ellipsis, because names of one genus differ at their
-    end.
-    """
+    """Cut text to a width in pixels in its middle, because names of one genus differ at their end."""
     text = one_line(text)
     if font.getlength(text) <= width:
         return text
@@ -108,11 +104,7 @@ def with_margin(picture: np.ndarray, margin: int = GAP) -> np.ndarray:
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 2, footer: np.ndarray | None = None) -> np.ndarray:
-    """Lay out pictures, which may differ in size, in rows of so many columns, and a legend as footer below.
-
-    Raises:
-        ValueError: If there is no picture.
-    """
+    """Lay out pictures of any sizes, at least one, in rows of so many columns, and a legend as footer below."""
     if not pictures:
         raise ValueError('a contact sheet needs at least one picture')
     gap = 3 * GAP
@@ -128,18 +120,10 @@ def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 2, footer: np.n
 def legend_strip(
     width: int, size: int, colormap: str | None, scaling: str = 'rank', selected: bool = True, annotated: bool = True
 ) -> np.ndarray | None:
-    """Explain the colours of heat maps and boxes in as many lines as the width in pixels needs.
+    """Explain the colours of heat maps and boxes in as many lines as the width needs; None if there are none.
 
-    Args:
-        width: In pixels.
-        size: Height of the font in pixels.
-        colormap: Colours of the heat maps, None if there are none.
-        scaling: What they stand for; see :func:`patch_levels`.
-        selected: Whether selected boxes are drawn.
-        annotated: Whether annotated boxes are drawn.
-
-    Returns:
-        (H, width, 3) uint8 RGB, None if there is nothing to explain.
+    ``width`` and the ``size`` of the font are pixels. ``colormap`` is None if there are no heat maps, see
+    :func:`patch_levels` for ``scaling``; ``selected`` and ``annotated`` say which boxes are drawn.
     """
     items = []
     if colormap is not None:

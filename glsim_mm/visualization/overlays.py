@@ -29,9 +29,7 @@ def draw_box(image: np.ndarray, box: Box, color: tuple[int, int, int], width: in
 
 
 def draw_outlined_box(image: np.ndarray, box: Box, color: tuple[int, int, int], width: int = 2) -> np.ndarray:
-    """A new image with a frame that stands out on any image: the colour, ``width`` pixels, between a black and a white
-    line.
-    """
+    """A new image with a frame of ``width`` pixels between a black and a white line, which stands out on any image."""
     x0, y0, x1, y1 = _to_pixels(box, image.shape)
     inner, outer = _OUTLINES
     drawn = draw_box(image, (x0, y0, x1, y1), outer, width + 2)
@@ -90,18 +88,11 @@ OPACITY = 0.6
 
 
 def patch_levels(scores: np.ndarray, scaling: str = 'rank') -> np.ndarray:
-    """Scores of patches as levels of a colour map.
+    """Scores of patches (h, w) as levels of a colour map, 0..1; 0.5 everywhere if all scores are equal or NaN.
 
-    Args:
-        scores: (h, w) numbers, the larger the likelier selected. NaN counts as the least.
-        scaling: ``'rank'``: the share of the other patches with a lower score, patches of one score sharing their mean;
-            ``'linear'``: from the least finite score to the largest, infinite ones at the ends.
-
-    Returns:
-        (h, w) float64, 0..1; 0.5 everywhere if all scores are equal or NaN.
-
-    Raises:
-        ValueError: If ``scaling`` is unknown.
+    ``scaling`` is ``'rank'``, the share of the other patches with a lower score, patches of one score sharing their
+    mean, or ``'linear'``, from the least finite score to the largest, infinite ones at the ends. NaN counts as the
+    least.
     """
     if scaling not in SCALINGS:
         raise ValueError(f'scaling must be one of {", ".join(SCALINGS)}, got {scaling!r}')
@@ -118,17 +109,10 @@ def overlay_heatmap(
     scaling: str = 'rank',
     opacity: float = OPACITY,
 ) -> np.ndarray:
-    """Lay scores of patches over an image in shades of grey, each patch in one colour.
+    """Lay scores of patches (h, w) over an image in shades of grey, each patch in one colour.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        scores: (h, w) numbers; see :func:`patch_levels`.
-        colormap: A key of :data:`COLORMAPS`. Defaults to ``'cividis'``, dark blue (least) to yellow (most).
-        scaling: See :func:`patch_levels`.
-        opacity: How much the colours cover, 0..1.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+    ``colormap`` is a key of :data:`COLORMAPS`; for ``scaling`` see :func:`patch_levels`. ``opacity`` is how much the
+    colours cover, 0..1.
     """
     levels = cv2.resize(patch_levels(scores, scaling), image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]

@@ -92,14 +92,11 @@ def draw_panel(
 
     Args:
         prediction: What to draw.
-        side: Height of the images in pixels, at least 96.
+        side: Height of the images in pixels, at least 96, for text to be legible.
         colormap: See :func:`overlay_heatmap`.
         scaling: See :func:`patch_levels`.
         legend: Explain colours below.
         words: Write headline and likeliest classes; without, the pictures alone are drawn.
-
-    Raises:
-        ValueError: If ``side`` is too small for text.
     """
     if side < MIN_SIDE:
         raise ValueError(f'side must be at least {MIN_SIDE} pixels for text to be legible, got {side}')
@@ -137,9 +134,7 @@ def fit_height(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def with_boxes(image: np.ndarray, prediction: Prediction) -> np.ndarray:
-    """Draw the annotated box (sky blue) and the selected ones (vermilion) of a prediction on its image, or on a heat
-    map of it, in any size.
-    """
+    """Draw the annotated box (sky blue) and the selected ones (vermilion) on an image or a heat map of any size."""
     if prediction.annotated_box is not None:
         image = draw_outlined_box(image, _scaled(prediction.annotated_box, prediction, image), ANNOTATED_COLOR)
     for box in prediction.boxes:
@@ -223,13 +218,7 @@ def percent(share: float) -> str:
 
 
 class DrawnObject(NamedTuple):
-    """An object to draw.
-
-    Attributes:
-        box: ``x0, y0, x1, y1`` in pixels of the photo.
-        caption: Its name.
-        region: Where the model looked closer.
-    """
+    """An object to draw, its box in pixels of the photo, and within it the region where the model looked closer."""
 
     box: Box
     caption: str

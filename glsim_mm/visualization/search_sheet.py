@@ -74,12 +74,9 @@ def draw_search_sheet(
 
     Args:
         rows: At least one.
-        side: Width and height of an image in pixels, at least 96.
+        side: Width and height of an image in pixels, at least 96, for text to be legible.
         columns: Hits beside each other, >= 1.
         heatmaps: Lay similarity maps over the images that have one.
-
-    Raises:
-        ValueError: If there is nothing to draw, or ``side`` is too small for text.
     """
     if not rows or side < MIN_SIDE or columns < 1:
         raise ValueError(f'a sheet needs a query, a side of {MIN_SIDE} pixels and a column at least')

@@ -17,6 +17,10 @@ class Selection:
     Attributes:
         scores: (h, w) scores of the patches, the larger the likelier selected.
         boxes: One or several, ``x0, y0, x1, y1`` in pixels of the image.
+
+    Example::
+
+        Selection(scores=np.random.rand(14, 14), boxes=[(40, 30, 180, 150)])
     """
 
     scores: np.ndarray
@@ -48,19 +52,16 @@ class ComparedImage:
 def draw_selector_grid(
     rows: Sequence[ComparedImage], side: int = 160, colormap: str = 'cividis', scaling: str = 'rank'
 ) -> np.ndarray:
-    """Draw heat map and box of every selector for every image.
+    """Draw heat map and box of every selector for every image, and the means over all images in a last row.
 
     Below each it says how much of the image the first box covers and, where the object is annotated, how much of the
-    box lies on it. A last row gives the means over all images.
+    box lies on it.
 
     Args:
         rows: At least one, all with the same selectors.
-        side: Height of the images in pixels, at least 96.
+        side: Height of the images in pixels, at least 96, for text to be legible.
         colormap: See :func:`overlay_heatmap`.
         scaling: See :func:`patch_levels`.
-
-    Raises:
-        ValueError: If there is no row, or ``side`` is too small for text.
     """
     if not rows:
         raise ValueError('a selector grid needs at least one image')
@@ -82,9 +83,7 @@ _NOTE = 'box: share of the image it covers; inside: share of the box that lies i
 
 
 def shares(row: ComparedImage, name: str) -> tuple[float, float | None]:
-    """How much of the image a selector's first box covers, and how much of that box lies on the object, if it is
-    annotated.
-    """
+    """Share of the image that a selector's first box covers, and share of that box on an annotated object."""
     box = row.selections[name].boxes[0]
     on_object = None if row.annotated_box is None else share_inside(box, row.annotated_box)
     return box_share(box, row.image.shape), on_object

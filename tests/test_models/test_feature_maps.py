@@ -126,6 +126,21 @@ def test_windows_leave_the_cls_token_a_view_of_everything():
     assert per_patch.shape == (8, 8) and per_patch.min() > 0
 
 
+def test_hooks_of_windowed_layers_fire():
+    torch.manual_seed(0)
+    model = glsim_vit(window_size=2, global_indices=()).eval()
+    images = torch.randn(1, 3, 96, 96)
+    expected = model(images)[-1]
+    seen = []
+    for layer in model.layers:
+        for module in (layer, layer.attn.qkv, layer.ffn):
+            module.register_forward_hook(lambda module, inputs, output: seen.append(module))
+    torch.testing.assert_close(model(images)[-1], expected)
+    assert seen == [module for layer in model.layers for module in (layer.attn.qkv, layer.ffn, layer)]
+    model.layers[0].register_forward_hook(lambda module, inputs, output: output + 1)
+    assert not torch.allclose(model(images)[-1], expected)
+
+
 def test_where_global_layers_are():
     assert evenly_spaced(12) == (2, 5, 8, 11) and evenly_spaced(24) == (5, 11, 17, 23)
     assert evenly_spaced(2) == (0, 1) and evenly_spaced(1) == (0,)

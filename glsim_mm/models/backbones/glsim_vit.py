@@ -111,20 +111,17 @@ class GLSimViT(VisionTransformer):
         """Encode images.
 
         Args:
-            images: Normalised images, shape (B, 3, H, W).
+            images: Normalised, (B, 3, H, W), at least one patch.
             is_crop: Use the crops' own CLS token where there is one.
             output: What of the last layer is wanted: all ``'tokens'``; ``'selection_tokens'``, of which only the CLS
                 token carries gradient, which spares training most of the last layer's backward pass; or
                 ``'class_token'``, for which the last layer computes nothing else.
 
         Returns:
-            tuple[Tensor]: One item per ``out_indices``; for ``out_type='raw'`` each is (B, 1 + N, C) with the CLS token
-            first and the patches row by row, N = ceil(H / P) * ceil(W / P). For ``'featmap'`` each is (B, C, ceil(H /
-            P), ceil(W / P)), that of the last layer behind the final norm; then the similarity map, float32 (B, 1, h,
-            w) in [-1, 1] without gradient, if asked for. For ``output='class_token'`` one item (B, 1, C).
-
-        Raises:
-            GLSimError: If the image is smaller than one patch.
+            One item per ``out_indices``; for ``out_type='raw'`` each is (B, 1 + N, C) with the CLS token first and the
+            patches row by row, N = h * w, h = ceil(H / P), w = ceil(W / P). For ``'featmap'`` each is (B, C, h, w), the
+            last layer's behind the final norm; then, if asked for, the similarity map, float32 (B, 1, h, w) in [-1, 1]
+            without gradient. For ``output='class_token'`` one item (B, 1, C).
         """
         use_own_token = is_crop and self.crop_cls_token is not None
         return self._encode(images, self.crop_cls_token if use_own_token else self.cls_token, output)
@@ -134,9 +131,7 @@ class GLSimViT(VisionTransformer):
         return self(images, output='selection_tokens')[-1]
 
     def encode_crops(self, crops: Tensor) -> Tensor:
-        """CLS token (B, C) of each crop (arXiv 2407.12891, section 3.3), with the crops' own CLS token where there is
-        one.
-        """
+        """CLS token (B, C) of each crop (arXiv 2407.12891, section 3.3), by their own CLS token where there is one."""
         # Through __call__, so that a compiled backbone and forward hooks serve this pass too.
         return self(crops, is_crop=True, output='class_token')[-1][:, 0]
 
@@ -148,11 +143,7 @@ class GLSimViT(VisionTransformer):
         return self
 
     def init_weights(self) -> None:
-        """Initialise, or load ``init_cfg``'s checkpoint, of any layout that :mod:`glsim_mm.checkpoints` reads.
-
-        Raises:
-            GLSimError: If the checkpoint cannot be read or does not fill this backbone.
-        """
+        """Initialise, or load ``init_cfg``'s checkpoint, of any layout that :mod:`glsim_mm.checkpoints` reads."""
         if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
             load_glsim_vit(self, self.init_cfg['checkpoint'], self.init_cfg.get('prefix'))
             if hasattr(self, '_params_init_info'):  # the record that mmengine writes to the log

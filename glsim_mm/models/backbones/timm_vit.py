@@ -45,13 +45,12 @@ class TimmViT(BaseBackbone):
             at run time. Defaults to the model's own.
         out_type: ``'raw'`` for all tokens, ``'cls_token'`` for the first one, ``'featmap'`` for maps of the patch
             tokens, for detectors and segmenters.
-        out_indices: Layers whose maps are returned with ``'featmap'``. Defaults to -1, the last.
+        out_indices: Layers whose maps are returned with ``'featmap'``.
         with_similarity_map: With ``'featmap'``, one more output after the maps: the similarity of CLS (or mean) token
             and patch tokens, (B, 1, h, w).
-        frozen_stages: Freeze the stem and this many blocks, as in mmpretrain. Defaults to -1, none.
+        frozen_stages: Freeze the stem and this many blocks, as in mmpretrain; -1 for none.
         with_cp: Recompute each block in the backward pass to save memory.
-        merged_tokens: In the pass of crops, merge so many pairs of alike patch tokens in each block (arXiv 2210.09461),
-            which is faster and no longer exact. Needs no training.
+        merged_tokens: See :class:`GLSimViT`.
         init_cfg: Initialization config of mmengine.
         **kwargs: Arguments of ``timm.create_model``, for example ``drop_path_rate``.
 
@@ -111,23 +110,15 @@ class TimmViT(BaseBackbone):
             self._freeze_stages()
 
     def forward(self, images: Tensor, output: str = 'tokens') -> tuple[Tensor, ...]:
-        """Encode images.
+        """Encode normalised images (B, 3, H, W) of at least one patch; for ``output`` see :meth:`GLSimViT.forward`.
 
-        Args:
-            images: Normalised images, shape (B, 3, H, W).
-            output: What of the last block is wanted: all ``'tokens'``; ``'selection_tokens'``, of which only the CLS
-                token carries gradient, which spares training most of the last block's backward pass; or
-                ``'class_token'``, for which the last block computes nothing else. Blocks that compute more than a plain
-                ViT's (rotary embeddings) are run whole.
+        Blocks that compute more than a plain ViT's (rotary embeddings) are run whole.
 
         Returns:
             One item: (B, P0 + N, C), CLS token (or mean patch token) first, then any registers, then the patches row by
             row; or (B, C) for ``out_type='cls_token'``. For ``'featmap'`` one (B, C, ceil(H / P), ceil(W / P)) per
             ``out_indices``, that of the last layer behind the final norm; then the similarity map, float32 (B, 1, h, w)
             in [-1, 1] without gradient, if asked for. For ``output='class_token'`` (B, 1, C).
-
-        Raises:
-            GLSimError: If the image is smaller than one patch.
         """
         check_image_size(images.shape[-2:], self.patch_size)
         if self.out_type == 'featmap':
@@ -193,9 +184,6 @@ class TimmViT(BaseBackbone):
 
         mmengine's Runner calls this before training. Testing and prediction, whose weights come from a checkpoint of
         the whole model, need neither file nor hub. Without pretrained weights the model keeps timm's initialisation.
-
-        Raises:
-            GLSimError: If the weights cannot be had or do not fit.
         """
         # mmengine would otherwise call timm's own init_weights on the child.
         if self._checkpoint_path:
@@ -216,9 +204,7 @@ class TimmViT(BaseBackbone):
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning rate decay, 0 for the stem, and the number of depths; see
-        mmpretrain's ViT.
-        """
+        """Depth of a parameter for layer-wise learning rate decay, 0 for the stem, and the number of depths."""
         num_depths = self.num_layers + 2
         prefix = f'{prefix}model.'
         if not param_name.startswith(prefix):

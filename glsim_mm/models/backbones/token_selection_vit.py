@@ -16,13 +16,9 @@ from .glsim_vit import GLSimViT
 class TokenSelectionViT(GLSimViT):
     """Base class: a ViT whose last layer runs on a sequence that :meth:`fuse` makes from the layers before.
 
-    Parameters are those of :class:`GLSimViT`, so ViT checkpoints load unchanged. Selecting carries no gradient; the
-    selected tokens do.
-
-    Args:
-        *args: Arguments of :class:`GLSimViT`.
-        out_type: ``'cls_token'`` or ``'raw'``, the fused sequence. Defaults to ``'cls_token'``.
-        **kwargs: Keyword arguments of :class:`GLSimViT`. Patches overlap with ``patch_cfg=dict(stride=12, padding=0)``.
+    Parameters and arguments are those of :class:`GLSimViT`, so ViT checkpoints load unchanged. Selecting carries no
+    gradient; the selected tokens do. ``out_type`` is ``'cls_token'`` or ``'raw'``, the fused sequence. Patches overlap
+    with ``patch_cfg=dict(stride=12, padding=0)``.
 
     Raises:
         ValueError: If there are fewer than two layers, or ``out_type`` or ``out_indices`` ask for patches or layers
@@ -42,9 +38,8 @@ class TokenSelectionViT(GLSimViT):
     def fuse(self, hidden: Sequence[Tensor], record: AttentionRecord) -> Tensor:
         """Sequence (B, 1 + K, C) for the last layer, the last hidden CLS token first.
 
-        Args:
-            hidden: Output (B, 1 + N, C) of each layer before the last, first layer first.
-            record: Attention of the same layers.
+        ``hidden`` are the outputs (B, 1 + N, C) of the layers before the last, first layer first, ``record`` is their
+        attention.
         """
 
     def _encode(self, images: Tensor, cls_token: Tensor, output: str = 'tokens') -> tuple[Tensor, ...]:
@@ -99,9 +94,6 @@ class FeatureFusionViT(TokenSelectionViT):
         tokens_per_layer: Number K of patches from each layer, >= 1.
         **kwargs: Keyword arguments of :class:`TokenSelectionViT`.
 
-    Raises:
-        ValueError: If ``tokens_per_layer`` is not positive.
-
     Example::
 
         backbone=dict(type='FeatureFusionViT', arch='vit-base', tokens_per_layer=12)
@@ -114,11 +106,7 @@ class FeatureFusionViT(TokenSelectionViT):
         self.tokens_per_layer = tokens_per_layer
 
     def fuse(self, hidden: Sequence[Tensor], record: AttentionRecord) -> Tensor:
-        """CLS and K patches of each layer, (B, 1 + K (L - 1), C); see the parent.
-
-        Raises:
-            GLSimError: If the image has fewer than K patches.
-        """
+        """CLS and K patches of each layer, (B, 1 + K (L - 1), C), of images with at least K patches; see the parent."""
         num_patches = hidden[-1].shape[1] - self.num_extra_tokens
         if num_patches < self.tokens_per_layer:
             raise GLSimError(

@@ -73,14 +73,9 @@ class CALClassifier(ImageClassifier):
 
     @torch.no_grad()
     def augment(self, images: Tensor, attention: Tensor) -> Tensor:
-        """Crop every image to what one attention map points at, and drop what another points at.
+        """Crop images (B, 3, H, W) to what one of their maps (B, M, h, w) points at, and drop what another points at.
 
-        Args:
-            images: Normalised images, (B, 3, H, W).
-            attention: Attention maps, (B, M, h, w).
-
-        Returns:
-            (2 B, 3, H, W), crops first.
+        Returns (2 B, 3, H, W), crops first.
         """
         size = (images.shape[-2], images.shape[-1])
         for_crop, for_drop = sample_attention_maps(attention, 2).unbind(dim=1)
@@ -107,11 +102,7 @@ class CALClassifier(ImageClassifier):
         return logits, attention, boxes
 
     def predict(self, inputs: Tensor, data_samples: list[DataSample] | None = None) -> list[DataSample]:
-        """Classify images and say where the model looked.
-
-        Args:
-            inputs: Normalised images, (B, 3, H, W).
-            data_samples: One per image; filled and returned.
+        """Classify normalised images (B, 3, H, W) and say where the model looked; data samples are filled and returned.
 
         Returns:
             With ``pred_score`` (K,), ``pred_label`` (1,), ``similarity_map`` (h, w) float32, the mean attention map

@@ -13,7 +13,7 @@ AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 @dataclass(frozen=True)
 class TestOptions:
-    """``test_cfg`` of a :class:`GLSimClassifier`.
+    """``test_cfg`` of a :class:`GLSimClassifier`; a value out of range is a :class:`GLSimError`.
 
     One checkpoint serves all of it, if its head was trained for it: ``sequence_weights`` of :class:`AggregatorHead`.
 
@@ -22,10 +22,7 @@ class TestOptions:
             ``'adaptive'`` of those images of which the first pass is not sure.
         threshold: With ``'adaptive'``, the crop is encoded where the likeliest class of the first pass is less than
             this ahead of the second, see :func:`margin`, in [0, 1]: 0 never, 1 nearly always.
-        amp: Predict in mixed precision, ``'bf16'`` or ``'fp16'``. Defaults to None, float32.
-
-    Raises:
-        GLSimError: If a value is out of range.
+        amp: Predict in mixed precision, ``'bf16'`` or ``'fp16'``. None for float32.
 
     Example::
 
@@ -50,11 +47,7 @@ class TestOptions:
 
 
 def read_test_options(test_cfg: dict | None) -> TestOptions:
-    """Check ``test_cfg`` of a config, fields of :class:`TestOptions`; None stands for the defaults.
-
-    Raises:
-        GLSimError: If a field is unknown or out of range.
-    """
+    """Check ``test_cfg`` of a config, fields of :class:`TestOptions`; None stands for the defaults."""
     fields = dict(test_cfg or {})
     unknown = set(fields) - set(TestOptions.__dataclass_fields__)
     if unknown:
@@ -64,20 +57,16 @@ def read_test_options(test_cfg: dict | None) -> TestOptions:
 
 
 def margin(logits: Tensor) -> Tensor:
-    """How far the likeliest class is ahead of the second, float32 (B,), from logits (B, K).
+    """How far the likeliest class is ahead of the second, float32 (B,), from logits (B, K); 1 where K is 1.
 
-    This difference of the two largest probabilities, 1 where K is 1, is "best versus second best" (Joshi et al., CVPR
-    2009). Among fine-grained classes the question is which of two similar ones it is. The probability of the likeliest
-    class falls also where many unlikely ones share the rest, and chooses worse (docs/studies/performance.md).
+    This difference of the two largest probabilities is "best versus second best" (Joshi et al., CVPR 2009). The
+    probability of the likeliest class alone falls also where many unlikely ones share the rest, and chooses worse
+    (docs/studies/performance.md).
     """
     best = logits.float().softmax(dim=1).topk(min(2, logits.shape[1]), dim=1).values
     return best[:, 0] - best[:, 1:].sum(dim=1)
 
 
 def unsure(logits: Tensor, threshold: float) -> Tensor:
-    """Positions, int64 (n,), of the images whose :func:`margin` after the first pass is below a threshold, NaN among
-    them.
-
-    It waits for the device, because how many crops are encoded must be known.
-    """
+    """Positions, int64 (n,), of images whose :func:`margin` is below a threshold or NaN; it waits for the device."""
     return (~(margin(logits) >= threshold)).nonzero()[:, 0]

@@ -28,7 +28,6 @@ class GLSimClassifier(ImageClassifier):
             ask for it.
         head: ``AggregatorHead`` or another head over class tokens (B, V, C).
         test_cfg: When the crop is encoded in :meth:`predict`, and in which precision; see :class:`TestOptions`.
-            Defaults to None: always, in float32.
         **kwargs: ``train_cfg``, ``data_preprocessor``, ``pretrained`` and ``init_cfg`` of the parent.
 
     Raises:
@@ -62,21 +61,12 @@ class GLSimClassifier(ImageClassifier):
         _check_num_classes(self.neck, self.head)
 
     def extract_feat(self, inputs: Tensor, stage: str = 'neck') -> tuple[Tensor, ...] | SelectedRegions | Tensor:
-        """Features of one stage.
+        """Features of one stage, of normalised images (B, 3, H, W) of at least one patch.
 
-        Args:
-            inputs: Normalised images, (B, 3, H, W), both sides at least one patch.
-            stage: ``'backbone'``: the encoder's tuple, last item raw tokens (B, P0 + N, C); ``'selector'``:
-                :class:`SelectedRegions`; ``'neck'``: tuple with the class tokens (B, 1 + R, C) of image and crops, of a
-                model in eval mode with ``test_cfg.crop='off'`` (B, 1, C) of the image alone; ``'pre_logits'``:
-                aggregated CLS token (B, C) of these.
-
-        Returns:
-            tuple[Tensor] | SelectedRegions | Tensor: As ``stage`` says.
-
-        Raises:
-            ValueError: If ``stage`` is unknown.
-            GLSimError: If the image is smaller than one patch.
+        ``'backbone'`` gives the encoder's tuple, last item raw tokens (B, P0 + N, C); ``'selector'``
+        :class:`SelectedRegions`; ``'neck'`` a tuple with the class tokens (B, 1 + R, C) of image and crops, of a model
+        in eval mode with ``test_cfg.crop='off'`` (B, 1, C) of the image alone; ``'pre_logits'`` the aggregated CLS
+        token (B, C) of these. Another stage is a ``ValueError``.
         """
         if stage not in self.STAGES:
             raise ValueError(f'stage must be one of {", ".join(self.STAGES)}, got {stage!r}')
@@ -135,9 +125,7 @@ class GLSimClassifier(ImageClassifier):
         return self._encode_crops(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """Losses by name of a batch of normalised images (B, 3, H, W) with labels: the head's, and those of a selector
-        that learns.
-        """
+        """Losses of normalised images (B, 3, H, W) with labels: the head's, and those of a selector that learns."""
         tokens, regions = self._select(inputs, data_samples)
         losses = self.head.loss((self._class_tokens(tokens, regions),), data_samples)
         if hasattr(self.neck, 'loss'):
@@ -145,12 +133,7 @@ class GLSimClassifier(ImageClassifier):
         return losses
 
     def predict(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> list[DataSample]:
-        """Classify images and say where the model looked.
-
-        Args:
-            inputs: Normalised images, (B, 3, H, W).
-            data_samples: One per image; filled and returned.
-            **kwargs: Passed to the head's ``predict``.
+        """Classify normalised images (B, 3, H, W) and say where the model looked; data samples are filled and returned.
 
         Returns:
             With ``pred_score`` (K,), ``pred_label`` (1,), ``selected_box`` (4,) float32 ``x0, y0, x1, y1`` in pixels of
@@ -218,10 +201,7 @@ def _check_num_classes(neck: nn.Module, head: nn.Module) -> None:
 
 
 def annotated_boxes(data_samples: list[DataSample] | None, device: torch.device) -> Tensor | None:
-    """Box around each image's annotated boxes, float32 (B, 4), from ``gt_bboxes`` (n, 4), ``x0, y0, x1, y1`` in pixels.
-
-    None if an image has no box.
-    """
+    """Box around each image's ``gt_bboxes``, (n, 4) in pixels, float32 (B, 4); None if an image has no box."""
     if not data_samples or not all('gt_bboxes' in sample for sample in data_samples):
         return None
     boxes = [torch.as_tensor(sample.gt_bboxes, dtype=torch.float32).reshape(-1, 4) for sample in data_samples]

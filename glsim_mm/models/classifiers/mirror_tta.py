@@ -14,18 +14,13 @@ class MirrorTTA(BaseTTAModel):
     a constant that the softmax takes away; so any classifier with ``pred_score`` will do. What else a model leaves on
     its results, region and similarity map, is that of the view that is not mirrored.
 
-    Args:
-        module: The classifier.
-
     Example::
 
         tta_model = dict(type='MirrorTTA')  # beside a tta_pipeline, for tools/test.py --tta
     """
 
     def merge_preds(self, data_samples_list: list[list[DataSample]]) -> list[DataSample]:
-        """Merge the views of each image, which have ``pred_score`` (C,), probabilities, and ``flip``, whether they are
-        mirrored.
-        """
+        """Merge the views of each image, which have ``pred_score`` (C,), probabilities, and ``flip``."""
         return [_merge(views) for views in data_samples_list]
 
 

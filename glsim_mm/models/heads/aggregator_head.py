@@ -25,18 +25,18 @@ class AggregatorHead(ClsHead):
     read out (arXiv 2407.12891, section 3.4).
 
     Args:
-        num_classes: Number of classes, >= 1.
+        num_classes: At least 1.
         in_channels: Width C of the CLS tokens.
         num_layers: Number of ViT blocks.
         num_heads: Attention heads. Defaults to C / 64, at least 1.
         mlp_ratio: Width of the MLP as a multiple of C.
         drop_rate: Dropout in the blocks.
-        norm_cfg: LayerNorm config. Defaults to ``dict(type='LN', eps=1e-12)``, the authors' epsilon.
-        loss: Loss config. Defaults to cross-entropy with label smoothing 0.1.
+        norm_cfg: LayerNorm config, by default with the authors' epsilon.
+        loss: Loss config, by default cross-entropy with label smoothing 0.1.
         sequence_weights: Weights of the losses on three sequences: ``'both'``, the CLS tokens of image and crops, the
             paper's; ``'image'``, the image's alone, which teaches the head to do without a crop (``test_cfg.crop`` of
             :class:`GLSimClassifier`); ``'crop'``, each crop's alone, which makes crops training images of their own, as
-            augmentation (arXiv 2605.18700). Those left out weigh 0. Defaults to None, ``dict(both=1)``.
+            augmentation (arXiv 2605.18700). Those left out weigh 0. Defaults to ``dict(both=1)``.
         init_cfg: Initialization of the linear classifier.
         **kwargs: ``topk`` and ``cal_acc`` of mmpretrain's :class:`ClsHead`.
 
@@ -86,19 +86,13 @@ class AggregatorHead(ClsHead):
         self.fc = nn.Linear(in_channels, num_classes)
 
     def aggregate(self, class_tokens: Tensor) -> Tensor:
-        """Let the CLS tokens of an image and its crops, (B, V, C) with the image's first, exchange information.
-
-        Returns:
-            (B, V, C) after the final LayerNorm.
-        """
+        """Let the CLS tokens of an image and its crops, (B, V, C) in and out, exchange information."""
         for layer in self.layers:
             class_tokens = layer(class_tokens)
         return self.norm(class_tokens)
 
     def pre_logits(self, feats: Sequence[Tensor]) -> Tensor:
-        """Aggregated CLS token (B, C) of class tokens (B, V, C), the last item; L2-normalised it is the retrieval
-        embedding.
-        """
+        """Aggregated CLS token (B, C) of class tokens (B, V, C), the last item; of length 1 it is the embedding."""
         class_tokens = feats[-1]
         if not self.layers:
             return self.norm(class_tokens[:, 0])
@@ -112,16 +106,10 @@ class AggregatorHead(ClsHead):
         return self.fc(self.pre_logits(feats))
 
     def loss(self, feats: Sequence[Tensor], data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:
-        """Losses of a batch.
+        """Losses of class tokens (B, V, C), the last item, with labels or with scores (K,) of mixed ones.
 
-        Args:
-            feats: The last item holds the class tokens, (B, V, C).
-            data_samples: B samples with labels, or with scores (K,) of mixed ones.
-            **kwargs: Passed to the loss module.
-
-        Returns:
-            ``loss`` on the whole sequence, ``loss_image`` and ``loss_crop``, each weighted, those of positive weight;
-            with ``cal_acc`` the accuracies of the first of them.
+        ``loss`` is that on the whole sequence, ``loss_image`` and ``loss_crop`` are those on the others, each weighted;
+        with ``cal_acc`` there are the accuracies of the first of them.
         """
         losses: dict[str, Tensor] = {}
         for name, tokens in split_sequences(feats[-1], self.sequence_weights).items():
@@ -134,11 +122,9 @@ class AggregatorHead(ClsHead):
 
 
 def split_sequences(class_tokens: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """Sequences of positive weight on which a head is trained, from CLS tokens of images and their R = V - 1 crops, (B,
-    V, C).
+    """Sequences of positive weight, made of the CLS tokens (B, V, C) of images and their R = V - 1 crops.
 
-    Returns:
-        ``'both'`` (B, V, C), ``'image'`` (B, 1, C), ``'crop'`` (B * R, 1, C), the crops of an image one after another.
+    They are ``'both'`` (B, V, C), ``'image'`` (B, 1, C), ``'crop'`` (B * R, 1, C), an image's crops one after another.
     """
     sequences = dict(both=class_tokens, image=class_tokens[:, :1], crop=class_tokens[:, 1:].flatten(0, 1)[:, None])
     return {name: sequences[name] for name in SEQUENCES if weights.get(name, 0) > 0}

@@ -13,17 +13,9 @@ from ...errors import GLSimError
 def contrastive_loss(features: Tensor, labels: Tensor, margin: float = 0.4) -> Tensor:
     """Pull features of one class together and push those of other classes below a cosine similarity of ``margin``.
 
-    Over all pairs of a batch, with s the cosine similarity: 1 - s for a pair of one class, max(s - margin, 0) for
-    others, summed and divided by B, as in the authors' ``con_loss`` (arXiv 2103.07976;
-    github.com/TACJu/TransFG, models/modeling.py).
-
-    Args:
-        features: (B, C), any float dtype.
-        labels: int64 (B,).
-        margin: Similarity that features of different classes may have, in [-1, 1].
-
-    Returns:
-        float32 scalar, >= 0 up to rounding.
+    Over all pairs of a batch, features (B, C) and labels (B,), with s the cosine similarity: 1 - s for a pair of one
+    class, max(s - margin, 0) for others, summed and divided by B, as in the authors' ``con_loss`` (arXiv 2103.07976;
+    github.com/TACJu/TransFG, models/modeling.py). The result is a float32 scalar.
     """
     # Autocast would lower the product, and 1 - s of near-equal features needs the digits.
     with torch.autocast(device_type=features.device.type, enabled=False):
@@ -57,12 +49,7 @@ class PartContrastiveHead(VisionTransformerClsHead):
         self.contrastive_weight = contrastive_weight
 
     def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:
-        """Classification ``loss`` and the weighted ``loss_contrastive`` of CLS tokens (B, C), the last item, with one
-        label each.
-
-        Raises:
-            GLSimError: If labels are mixed.
-        """
+        """Classification ``loss`` and the weighted ``loss_contrastive`` of CLS tokens (B, C), the last item."""
         if 'gt_score' in data_samples[0]:
             raise GLSimError(
                 'PartContrastiveHead needs one label per image: remove mixup and cutmix from train_cfg.augments.'

@@ -25,18 +25,14 @@ class CounterfactualHead(ClsHead):
     the authors' code keeps one of the steps, and a separate centre in each process.
 
     Args:
-        num_classes: Number of classes, >= 1.
+        num_classes: At least 1.
         in_channels: Length M * C of the pooled features.
         feature_scale: Multiplies features before the classifier; they have norm 1.
         center_momentum: Share of the difference by which a class's centre follows, in (0, 1].
         effect_weight: Weight of the effect's loss.
         center_weight: Weight of the centre loss.
-        loss: Classification loss. Defaults to cross-entropy.
-        init_cfg: Initialization config of mmengine. Defaults to None, torch's initialization of a linear layer, as in
-            the authors' code.
-
-    Raises:
-        ValueError: If ``num_classes`` is not positive.
+        loss: Classification loss, by default cross-entropy.
+        init_cfg: Initialization config of mmengine; None for torch's of a linear layer, as in the authors' code.
 
     Example::
 
@@ -85,16 +81,8 @@ class CounterfactualHead(ClsHead):
     ) -> dict[str, Tensor]:
         """Losses of a batch and its augmented versions; moves the centres when training.
 
-        Args:
-            feats: Pooled features of the B raw images.
-            augmented: Of n * B augmented images, all of one augmentation before the next.
-            data_samples: B samples with one label each.
-
-        Returns:
-            ``loss_raw``, ``loss_augmented``, ``loss_effect`` and ``loss_center``, weighted.
-
-        Raises:
-            GLSimError: If labels are mixed.
+        ``feats`` are the pooled features of the B raw images, ``augmented`` those of n * B augmented ones, all of one
+        augmentation before the next. Gives ``loss_raw``, ``loss_augmented``, ``loss_effect`` and ``loss_center``.
         """
         labels = _hard_labels(data_samples)
         augmented_labels = labels.repeat(len(augmented.features) // len(labels))
@@ -110,9 +98,7 @@ class CounterfactualHead(ClsHead):
         return losses
 
     def predict_from_logits(self, logits: Tensor, data_samples: list[DataSample] | None = None) -> list[DataSample]:
-        """Fill data samples, or new ones, with ``pred_score`` (num_classes,) and ``pred_label`` (1,) from logits (B,
-        num_classes).
-        """
+        """Fill data samples, or new ones, with ``pred_score`` (num_classes,) and ``pred_label`` (1,)."""
         return self._get_predictions(logits, data_samples)
 
     def _classification_loss(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -25,11 +25,9 @@ class MetricLearningLoss(nn.Module):
     parameter: an optimizer that gets the model's parameters trains it, checkpoints hold it. The library casts these
     parameters to the type of the embeddings, so the loss is computed in float32 whatever autocast says.
 
-    In a distributed run the loss is that of the batches of all processes together, as if one process had them all:
-    embeddings are gathered, those of other processes as constants, and the gradient of a process's own embeddings is
-    multiplied by the number of processes, because data-parallel training averages. Class vectors get the gradient of
-    the whole batch. (The library's ``DistributedLossWrapper`` multiplies the loss, and so the gradient of class vectors
-    too.) Each process needs equally many images per batch.
+    In a distributed run the loss is that of the batches of all processes together, as if one process had them all; see
+    :func:`gather_batches`. Class vectors get the gradient of the whole batch. (The library's ``DistributedLossWrapper``
+    multiplies the loss, and so the gradient of class vectors too.) Each process needs equally many images per batch.
 
     Args:
         name: Class in ``pytorch_metric_learning.losses``, for example ``'ArcFaceLoss'``, ``'SupConLoss'`` or
@@ -37,7 +35,7 @@ class MetricLearningLoss(nn.Module):
         num_classes: Classes of the training images, for losses with a vector per class. A head fills it in.
         embedding_size: Length of an embedding, for the same losses.
         miner: ``name`` of a class in ``pytorch_metric_learning.miners`` and its arguments; it picks the pairs or
-            triplets that count. Defaults to None, all.
+            triplets that count. None for all.
         gather: Compute the loss over the batches of all processes.
         loss_weight: Factor.
         **options: Other arguments of the loss, for example ``margin``.
@@ -89,16 +87,13 @@ class MetricLearningLoss(nn.Module):
             return self.loss(embeddings, labels, chosen) * self.loss_weight
 
     def classify(self, embeddings: Tensor) -> Tensor:
-        """How well embeddings (B, D) fit each class, float32 (B, num_classes), larger is better; only where
-        :attr:`has_classes`.
-        """
+        """How well embeddings (B, D) fit each class, float32 (B, num_classes); only where :attr:`has_classes`."""
         with torch.autocast(embeddings.device.type, enabled=False):
             return self.loss.get_logits(embeddings.float())
 
 
 def gather_batches(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The batches of all W processes, each of the same size B, in the order of their ranks: (W * B, D) and labels (W *
-    B,).
+    """The batches of all W processes, in the order of their ranks: (W * B, D) and labels (W * B,).
 
     Gradients flow to the process's own embeddings alone, multiplied by W: averaged over processes, as data-parallel
     training does, they are those of the whole batch.
@@ -149,12 +144,11 @@ class EmbeddingHead(AggregatorHead):
 
     Args:
         num_classes: Classes of the training images; losses without class vectors need none.
-        in_channels: Width C of the CLS tokens. Defaults to 768, ViT-B's.
-        embedding_dims: Width D of the embedding; a linear layer makes it. Defaults to None, the aggregated token
-            itself, D = C.
+        in_channels: Width C of the CLS tokens.
+        embedding_dims: Width D of the embedding; a linear layer makes it. None for the aggregated token itself, D = C.
         normalize: Scale embeddings to length 1.
-        loss: Config of :class:`MetricLearningLoss`. Defaults to ArcFace.
-        init_cfg: Initialization config of mmengine. Defaults to None, torch's of a linear layer.
+        loss: Config of :class:`MetricLearningLoss`.
+        init_cfg: Initialization config of mmengine; None for torch's of a linear layer.
         **kwargs: ``num_layers``, ``num_heads``, ``mlp_ratio``, ``drop_rate`` and ``norm_cfg`` of the parent.
 
     Raises:
@@ -204,11 +198,7 @@ class EmbeddingHead(AggregatorHead):
         return self.loss_module.classify(embeddings) if self.loss_module.has_classes else embeddings
 
     def loss(self, feats: Sequence[Tensor], data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:
-        """``loss`` of class tokens (B, V, C), the last item, with one label each.
-
-        Raises:
-            GLSimError: If labels are mixed.
-        """
+        """``loss`` of class tokens (B, V, C), the last item, with one label each."""
         if 'gt_score' in data_samples[0]:
             raise GLSimError(
                 'EmbeddingHead needs one label per image: remove mixup and cutmix from train_cfg.augments.'

@@ -26,11 +26,7 @@ class AttentionSelector(RegionSelector):
     needs_attention = True
 
     def record_of(self, inputs: SelectionInputs) -> AttentionRecord:
-        """The encoder's attention.
-
-        Raises:
-            GLSimError: If it was not recorded.
-        """
+        """The encoder's attention; :class:`GLSimError` if it was not recorded."""
         if inputs.attention is None:
             raise GLSimError(
                 f'{type(self).__name__} needs the attention of the encoder: run the encoder within record_attention() '
@@ -40,11 +36,7 @@ class AttentionSelector(RegionSelector):
 
 
 class LayerAttentionSelector(AttentionSelector):
-    """Base of selectors that read one layer.
-
-    Args:
-        layer: Which layer; negative counts from the last.
-        **kwargs: Arguments of :class:`RegionSelector`.
+    """Base of selectors that read one layer; ``layer=-1`` is the last. See :class:`RegionSelector` for other arguments.
 
     Example::
 
@@ -56,11 +48,7 @@ class LayerAttentionSelector(AttentionSelector):
         self.layer = layer
 
     def layer_of(self, inputs: SelectionInputs) -> AttentionInputs:
-        """Queries and keys of the layer.
-
-        Raises:
-            GLSimError: If the encoder has no such layer.
-        """
+        """Queries and keys of the layer; :class:`GLSimError` if the encoder has no such layer."""
         record = self.record_of(inputs)
         if not -len(record) <= self.layer < len(record):
             raise GLSimError(
@@ -75,6 +63,10 @@ class ClassAttentionSelector(LayerAttentionSelector):
     """Selects the patches to which the CLS token of one layer attends most, heads averaged.
 
     See :class:`LayerAttentionSelector` for arguments and :func:`glsim_mm.ops.class_attention` for the scores.
+
+    Example::
+
+        neck=dict(type='ClassAttentionSelector', top_o=8)
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
@@ -88,6 +80,10 @@ class MAWSSelector(LayerAttentionSelector):
 
     See :class:`LayerAttentionSelector` for arguments and :func:`glsim_mm.ops.mutual_attention` for the scores. FFVT
     selects in every layer but the last; as a region selector the last layer serves by default.
+
+    Example::
+
+        neck=dict(type='MAWSSelector', top_o=8)
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
@@ -100,6 +96,10 @@ class RolloutSelector(AttentionSelector):
     """Attention rollout over all layers (arXiv 2005.00928), the selection of RAMS-Trans and DCAL.
 
     See :class:`RegionSelector` for arguments and :func:`glsim_mm.ops.attention_rollout` for the scores.
+
+    Example::
+
+        neck=dict(type='RolloutSelector', top_o=8)
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
@@ -113,6 +113,10 @@ class PSMSelector(AttentionSelector):
 
     TransFG takes the best patch of each head; for ``top_o`` patches the heads' products are summed. See
     :class:`RegionSelector` for arguments and :func:`glsim_mm.ops.head_products`.
+
+    Example::
+
+        neck=dict(type='PSMSelector', top_o=8)
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
@@ -126,6 +130,10 @@ class SACMSelector(AttentionSelector):
 
     See :class:`RegionSelector` for arguments and :func:`glsim_mm.ops.selective_attention` for the scores and where they
     differ from the paper.
+
+    Example::
+
+        neck=dict(type='SACMSelector', top_o=8)
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:

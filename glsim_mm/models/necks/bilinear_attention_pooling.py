@@ -18,6 +18,10 @@ class PooledAttention(NamedTuple):
         attention: Attention maps, (B, M, h, w), not negative.
         counterfactual: Features pooled by maps that were not learned, float32 (B, M * C), rows of norm 1.
         features: Features pooled by the attention maps, float32 (B, M * C), rows of norm 1.
+
+    Example::
+
+        model.neck(model.backbone(images)).attention  # of a CALClassifier
     """
 
     attention: Tensor
@@ -35,7 +39,7 @@ class BilinearAttentionPooling(BaseModule):
 
     Args:
         in_channels: Channels C of the feature map.
-        num_attentions: Attention maps M. Defaults to 32, as in the paper.
+        num_attentions: Attention maps M, by default as many as in the paper.
         init_cfg: Initialization config of mmengine.
 
     Example::

@@ -26,11 +26,8 @@ class SimpleFeaturePyramid(BaseModule):
         scales: Size of each level relative to the map, descending, of 4, 2, 1, 0.5 and 0.25.
         num_outs: Levels in all; further ones halve the last by a max pooling of stride 2. Defaults to one more than
             ``scales``.
-        norm_cfg: Norm layer. Defaults to LayerNorm over channels.
+        norm_cfg: Norm layer, by default LayerNorm over channels.
         init_cfg: Initialization config of mmengine.
-
-    Raises:
-        ValueError: If ``scales`` are not such numbers, or ``num_outs`` is less than their count.
 
     Example::
 
@@ -55,11 +52,7 @@ class SimpleFeaturePyramid(BaseModule):
         self.levels = nn.ModuleList(_build_level(scale, in_channels, out_channels, norm_cfg) for scale in scales)
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Build the pyramid from the last of the backbone's maps, (B, C, h, w).
-
-        Returns:
-            ``num_outs`` maps (B, out_channels, s * h, s * w), the largest first; halved sides are rounded up.
-        """
+        """``num_outs`` maps (B, out_channels, s * h, s * w), the largest first, from the last map (B, C, h, w)."""
         outputs = [level(inputs[-1]) for level in self.levels]
         while len(outputs) < self.num_outs:
             outputs.append(F.max_pool2d(outputs[-1], kernel_size=1, stride=2))
@@ -122,12 +115,7 @@ class SimilarityModulation(BaseModule):
         self.factors = nn.ParameterList(nn.Parameter(torch.zeros(channels, 1, 1)) for _ in range(num_levels))
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Levels of the inner neck, (B, channels, h_l, w_l), modulated by the last input, the similarity map (B, 1, h,
-        w).
-
-        Raises:
-            ValueError: If the last input is no similarity map, or the neck makes another number of levels.
-        """
+        """Levels of the inner neck, (B, channels, h_l, w_l), modulated by the last input, the map (B, 1, h, w)."""
         *features, similarity = inputs
         if not features or similarity.shape[1] != 1:
             raise ValueError('SimilarityModulation needs a backbone with with_similarity_map=True')

@@ -27,9 +27,6 @@ class PIMSelector(RegionSelector):
             background from being sure of any class.
         **kwargs: Arguments of :class:`RegionSelector`.
 
-    Raises:
-        ValueError: If ``num_classes`` is not positive, or no loss would train the classifier.
-
     Example::
 
         neck=dict(type='PIMSelector', num_classes=200, in_channels=768)
@@ -62,13 +59,8 @@ class PIMSelector(RegionSelector):
     def loss(self, tokens: Tensor, regions: SelectedRegions, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """Losses of the classifier; :class:`GLSimClassifier` adds them to those of its head.
 
-        Args:
-            tokens: Tokens that the regions were selected from, (B, P0 + N, C), with gradient.
-            regions: What was selected.
-            data_samples: One per image, with one label or mixed labels.
-
-        Returns:
-            ``loss_pim_mean``, ``loss_pim_select`` and ``loss_pim_drop``, weighted; those of weight 0 are left out.
+        ``tokens`` (B, P0 + N, C), with gradient, are those that the regions were selected from; samples have one label
+        or mixed ones. Gives ``loss_pim_mean``, ``loss_pim_select`` and ``loss_pim_drop``, but for those of weight 0.
         """
         logits = self._classify(tokens[:, -regions.scores.shape[1] :])
         targets = _targets(data_samples)

@@ -14,6 +14,10 @@ class RandomSelector(RegionSelector):
     """Selects patches at random, from torch's generator of the images' device; the lower bound.
 
     See :class:`RegionSelector` for arguments. Scattered patches span a large box: with O = 8 most of the image.
+
+    Example::
+
+        neck=dict(type='RandomSelector', top_o=2)
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
@@ -27,6 +31,10 @@ class CenterSelector(RegionSelector):
     """Selects the patches nearest to the centre of the image: what a photographer's habit alone gives.
 
     See :class:`RegionSelector` for arguments.
+
+    Example::
+
+        neck=dict(type='CenterSelector', top_o=64)
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
@@ -44,9 +52,13 @@ class OracleSelector(RegionSelector):
     """Crops the annotated box: the upper bound of what localisation can give. An empty box stands for the whole image.
 
     Scores are the share of each patch that lies in the box; ``top_o`` and ``box_end`` do not matter. Boxes come from
-    the data samples' ``gt_bboxes``, which a pipeline hands on with
-    ``dict(type='PackInputs', algorithm_keys=('gt_bboxes',))``; random crops that move them are
-    :class:`glsim_mm.datasets.RandomCropWithBoxes`. See :class:`RegionSelector` for arguments.
+    the data samples' ``gt_bboxes``; random crops that move them are :class:`glsim_mm.datasets.RandomCropWithBoxes`.
+    See :class:`RegionSelector` for arguments.
+
+    Example::
+
+        neck=dict(type='OracleSelector')
+        dict(type='PackInputs', algorithm_keys=('gt_bboxes',))  # the last step of the pipeline
     """
 
     needs_boxes = True

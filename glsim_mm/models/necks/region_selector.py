@@ -38,6 +38,11 @@ class SelectionInputs(NamedTuple):
         attention: Attention of the encoder's layers, for selectors with ``needs_attention``.
         boxes: Annotated boxes, float32 (B, 4), ``x0, y0, x1, y1`` in pixels of the images, for selectors with
             ``needs_boxes``.
+
+    Example::
+
+        inputs = SelectionInputs(tokens, model.layout, grid=(14, 14), image_size=(224, 224))
+        model.neck.score_patches(inputs)  # (B, 196)
     """
 
     tokens: Tensor
@@ -58,6 +63,11 @@ class SelectedRegions(NamedTuple):
         boxes: int64, (B, 4), ``x0, y0, x1, y1`` in pixels of the network input, end exclusive. With R > 1 regions (B,
             R, 4).
         crops: (B, 3, S_h, S_w), the boxes resized, dtype of the images. With R > 1 regions (B, R, 3, S_h, S_w).
+
+    Example::
+
+        regions = model.extract_feat(images, stage='selector')  # of a GLSimClassifier
+        regions.boxes, regions.scores.unflatten(1, regions.grid)  # (B, 4), (B, h, w)
     """
 
     scores: Tensor
@@ -80,8 +90,8 @@ class RegionSelector(BaseModule):
             all. Several values make a region, or ``num_regions``, each.
         box_end: ``'exclusive'`` leaves out the last selected row and column, as the authors' code does; ``'inclusive'``
             keeps them.
-        crop_size: Height and width to which crops are resized, in pixels. Defaults to None, the size of the image.
-        num_regions: Regions for each value of ``top_o``. Defaults to 1, the box around all selected patches.
+        crop_size: Height and width to which crops are resized, in pixels; None for the size of the image.
+        num_regions: Regions for each value of ``top_o``; 1 is the box around all selected patches.
         region_method: How several regions are found: ``'components'``, boxes around the largest groups of selected
             patches that touch, or ``'windows'``, the best squares that do not overlap; see
             :mod:`glsim_mm.ops.region_boxes`.
@@ -174,9 +184,6 @@ class RegionSelector(BaseModule):
             attention: Attention of the encoder's layers; see :attr:`needs_attention`.
             boxes: Annotated boxes, (B, 4); see :attr:`needs_boxes`.
 
-        Returns:
-            Scores, grid, indices, boxes and crops.
-
         Raises:
             GLSimError: If the number of tokens does not belong to this image and patch size.
         """
@@ -192,14 +199,9 @@ class RegionSelector(BaseModule):
 
 
 def build_selector(name: str, **settings) -> RegionSelector:
-    """A selector in evaluation mode, by its short name.
+    """A selector in evaluation mode by its name in :data:`glsim_mm.selectors.SELECTORS`.
 
-    Args:
-        name: Key of :data:`glsim_mm.selectors.SELECTORS`.
-        **settings: Arguments of :class:`RegionSelector`, for example ``top_o``.
-
-    Raises:
-        GLSimError: If the name is unknown.
+    ``settings`` are arguments of :class:`RegionSelector`, for example ``top_o``.
     """
     check_selectors([name])
     with DefaultScope.overwrite_default_scope('mmpretrain'):
@@ -224,14 +226,9 @@ def _grid(tokens: Tensor, image_size: tuple[int, int], layout: TokenLayout) -> t
 class GLSimSelector(RegionSelector):
     """Selects the patches whose tokens are most similar to the CLS token (arXiv 2407.12891, section 3.2).
 
-    It reads tokens only, no attention matrix, so the encoder keeps fused attention.
-
-    Args:
-        similarity: ``'cos'``, ``'l1'`` or ``'l2'``; see :func:`glsim_mm.ops.global_local_similarity`.
-        **kwargs: Arguments of :class:`RegionSelector`: ``top_o``, ``box_end``, ``crop_size``, ``init_cfg``.
-
-    Raises:
-        ValueError: If ``similarity`` is unknown.
+    It reads tokens only, no attention matrix, so the encoder keeps fused attention. ``similarity`` is ``'cos'``,
+    ``'l1'`` or ``'l2'``, see :func:`glsim_mm.ops.global_local_similarity`; for the other arguments see
+    :class:`RegionSelector`.
 
     Example::
 

@@ -45,18 +45,15 @@ class FaissRetriever(ImageToImageRetriever):
         prototype: What to search: a data loader or its config, a data set or its config, the path of a tensor
             (``.pth``, ``.npy``), a gallery on disk (folder or ``milvus://`` URI) or a tensor (M, C).
         head: Head with the loss. Defaults to None, the classifier's own.
-        pretrained: Not used, as in mmpretrain.
         similarity_fn: ``'cosine_similarity'``, ``'ip'`` (inner product) or ``'l2'`` (minus the squared Euclidean
-            distance). Defaults to ``'cosine_similarity'``.
-        train_cfg: See mmpretrain.
-        data_preprocessor: See mmpretrain.
+            distance).
         topk: Length of ``pred_label``; -1 ranks the whole gallery.
         full_scores: Score every row of the gallery. False: rows beyond the first ``topk`` get -inf, which is faster;
             metrics of mmpretrain must then ask for no more than ``topk``.
         preset: How FAISS searches embeddings that are encoded or read from a file, see :mod:`retrieval.index`; others
             than ``'flat'`` are approximate, so ``full_scores=False`` goes with them.
         space: Embeddings of a gallery on disk to search. Defaults to None, its first.
-        init_cfg: Initialization config of mmengine.
+        **kwargs: ``pretrained``, ``train_cfg``, ``data_preprocessor`` and ``init_cfg`` of mmpretrain's.
 
     Raises:
         GLSimError: If the similarity is unknown, or the arguments contradict each other.
@@ -130,17 +127,11 @@ class FaissRetriever(ImageToImageRetriever):
         return torch.from_numpy(self._prepared().vectors())
 
     def extract_feat(self, inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Embeddings (B, C) that a classifier makes of normalised images, (B, 3, H, W); other encoders' output as it
-        is.
-        """
+        """Embeddings (B, C) that a classifier makes of normalised images (B, 3, H, W), or another encoder's output."""
         return self._embed(inputs)[0] if isinstance(self.image_encoder, ImageClassifier) else self.image_encoder(inputs)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """Losses by name of a batch, those of the retriever's head or of the classifier that encodes.
-
-        Raises:
-            GLSimError: If neither the retriever nor its encoder has a head.
-        """
+        """Losses by name of a batch, those of the retriever's head or of the classifier that encodes."""
         if self._is_encoded() or isinstance(self.gallery, GalleryPrototype):
             self.prototype_inited = False  # the encoder is about to change
         if self.head is None and getattr(self.image_encoder, 'head', None) is not None:
@@ -153,10 +144,7 @@ class FaissRetriever(ImageToImageRetriever):
         return self.head.loss((feats,) if isinstance(feats, Tensor) else feats, data_samples)
 
     def matching(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Search the gallery.
-
-        Args:
-            inputs: Embeddings, (N, C).
+        """Search the gallery for embeddings (N, C).
 
         Returns:
             ``score`` (N, M) of every gallery row; ``pred_label`` (N, K) rows, best first, and ``pred_score`` (N, K)
@@ -206,9 +194,6 @@ class FaissRetriever(ImageToImageRetriever):
 
         In a distributed run all processes call this together; each encodes its share of a data set, and reads files
         itself.
-
-        Raises:
-            GLSimError: If the gallery cannot be encoded or read.
         """
         self.gallery = None  # two galleries may not fit into memory
         if self._is_encoded():
@@ -227,11 +212,7 @@ class FaissRetriever(ImageToImageRetriever):
         self.prototype_inited = True
 
     def dump_prototype(self, path: str) -> None:
-        """Save the embeddings of the gallery, as mmpretrain's retriever reads them too; the main process writes.
-
-        Args:
-            path: File for a tensor.
-        """
+        """Save the embeddings of the gallery, as mmpretrain's retriever reads them too; the main process writes."""
         vectors = self.prototype_vecs
         if is_main_process():
             torch.save(vectors, path)

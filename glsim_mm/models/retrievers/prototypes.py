@@ -31,52 +31,33 @@ class Prototype(Protocol):
         """M."""
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and rows of the best k."""
+        """Scores float32 (N, k), best first, and rows int64 (N, k) for queries (N, C); -inf and -1 for none."""
 
     def all_scores(self, queries: np.ndarray) -> np.ndarray:
-        """Scores of every row."""
+        """Scores of every row, float32 (N, M); -inf for what a server leaves out."""
 
     def vectors(self) -> np.ndarray:
         """Embeddings, float32 (M, C)."""
 
 
 class VectorPrototype:
-    """Embeddings in memory.
-
-    Args:
-        vectors: Floating point, (M, C).
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset: See :mod:`retrieval.index`. Defaults to ``'flat'``, exact.
-
-    Raises:
-        RetrievalError: If the embeddings are no matrix of finite numbers, or the preset is unknown or needs more of
-            them.
-    """
+    """Embeddings (M, C) in memory, searched as a preset of :mod:`retrieval.index` says; ``'flat'`` is exact."""
 
     def __init__(self, vectors: np.ndarray, metric: str, preset: str = 'flat') -> None:
         vectors = check_embeddings(vectors, 'prototype')
         self.index = VectorIndex.build(vectors, metric=metric, preset=preset)
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """M."""
         return len(self.index)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Best rows of each query.
-
-        Args:
-            queries: float32, (N, C).
-            k: 1 to M.
-
-        Returns:
-            Scores float32 (N, k), best and largest first, and rows int64 (N, k); -inf and -1 where an approximate
-            search found fewer.
-        """
+        """See :class:`Prototype`."""
         hits = self.index.search(queries, k)
         return (-hits.scores if self.index.metric == 'l2' else hits.scores), hits.ids
 
     def all_scores(self, queries: np.ndarray) -> np.ndarray:
-        """Scores of every row, float32 (N, M), the larger the better, for queries (N, C)."""
+        """See :class:`Prototype`."""
         if self.index.metric == 'l2':  # by a product, small distances would drown in rounding
             return scatter_scores(len(self), *self.search(queries, len(self)))
         prepared, rows = self.index.prepare(queries, 'queries'), self.index.parts[0].rows
@@ -88,16 +69,7 @@ class VectorPrototype:
 
 
 class GalleryPrototype:
-    """A gallery on disk or in Milvus; its rows are its images in the order of their ids.
-
-    Args:
-        gallery: See :mod:`retrieval.gallery`.
-        metric: What its scores must be.
-        space: Embeddings to search. Defaults to None, its first.
-
-    Raises:
-        GLSimError: If it compares in another way, or is empty.
-    """
+    """A gallery on disk or in Milvus that compares by ``metric``; its rows are its images in the order of their ids."""
 
     def __init__(self, gallery: Any, metric: str, space: str | None = None) -> None:
         found = gallery.manifest.metric
@@ -114,22 +86,18 @@ class GalleryPrototype:
         return len(self.ids)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """See :meth:`VectorPrototype.search`."""
+        """See :class:`Prototype`."""
         hits = self.gallery.search(queries, k, space=self.space)
         rows = np.searchsorted(self.ids, hits.ids).clip(max=len(self.ids) - 1)
         rows = np.where(self.ids[rows] == hits.ids, rows, -1)  # others may add images meanwhile
         return (-hits.scores if self.gallery.manifest.metric == 'l2' else hits.scores), rows
 
     def all_scores(self, queries: np.ndarray) -> np.ndarray:
-        """See :meth:`VectorPrototype.all_scores`; -inf for what a server leaves out."""
+        """See :class:`Prototype`."""
         return scatter_scores(len(self), *self.search(queries, len(self)))
 
     def check_weights(self, model: nn.Module) -> None:
-        """Refuse a gallery that another model made; galleries of unknown origin are not refused.
-
-        Raises:
-            GLSimError: If the weights of the model are not those of the gallery's.
-        """
+        """Refuse a gallery that a model with other weights made; galleries of unknown origin are not refused."""
         fingerprint = self.gallery.manifest.fingerprint
         if fingerprint is not None and fingerprint.weights and fingerprint.weights != hash_weights(model):
             raise GLSimError(
@@ -155,19 +123,7 @@ def scatter_scores(count: int, scores: np.ndarray, rows: np.ndarray, table: np.n
 
 
 def open_prototype(location: str, metric: str, preset: str, space: str | None) -> Prototype:
-    """What is searched at a path.
-
-    Args:
-        location: A file with a tensor (``.npy``, or any other name for a file of torch), the folder of a gallery or its
-            ``milvus://`` URI.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
-        preset: How to search a tensor.
-        space: Embeddings of a gallery to search.
-
-    Raises:
-        GLSimError: If there is nothing there, or no tensor in the file.
-        RetrievalError: If the gallery cannot be opened.
-    """
+    """What is searched at a path: a tensor (``.npy`` or a file of torch), or a gallery (folder, ``milvus://`` URI)."""
     if not is_folder(location) or Path(location).is_dir():
         return GalleryPrototype(open_gallery(location), metric, space)
     return VectorPrototype(_read_tensor(Path(location)), metric, preset)
@@ -209,21 +165,11 @@ def build_loader(source: Any) -> DataLoader:
 
 
 def encode_gallery(loader: DataLoader, encode: Callable[[dict], np.ndarray]) -> np.ndarray:
-    """Embeddings of all images of a gallery, in every process.
+    """Embeddings of all images of a gallery, float32 (M, C), in every process.
 
     mmpretrain adds up what the processes encoded, so images that a sampler gives to two processes, to make their shares
     equal, end up with the sum of both (compare https://github.com/open-mmlab/mmpretrain/issues/1310). Here they get the
-    mean, and an image that none encoded is an error, not a row of zeros.
-
-    Args:
-        loader: Its data samples have ``sample_idx``, the row of each image.
-        encode: From a batch of B images to their embeddings, float32 (B, C).
-
-    Returns:
-        float32, (M, C); M is the length of the data set.
-
-    Raises:
-        GLSimError: If the gallery is empty, a sample has no ``sample_idx``, or an image was not encoded.
+    mean, and an image that none encoded is an error, not a row of zeros. Data samples have ``sample_idx``, their row.
     """
     count = len(loader.dataset)  # type: ignore[arg-type]
     if count == 0:

@@ -40,14 +40,11 @@ class AttentionRecord(Sequence[Tensor]):
 
 @contextmanager
 def record_attention() -> Iterator[AttentionRecord]:
-    """Record the self-attention of an encoder that runs in the block.
+    """Record the self-attention of an encoder that runs in the block; the record fills meanwhile.
 
     Calls of ``scaled_dot_product_attention`` are seen on their way, so encoders stay as they are and keep their fused
     kernels. Every encoder that uses this function is served: GLSimViT, mmpretrain's ViTs, and timm's, also with
     normalised or rotated queries. What is recorded carries no gradient.
-
-    Yields:
-        Filled while the block runs.
     """
     record = AttentionRecord()
     with _AttentionListener(record.inputs):
@@ -55,16 +52,9 @@ def record_attention() -> Iterator[AttentionRecord]:
 
 
 def check_attention(record: AttentionRecord, backbone: nn.Module, tokens: Tensor, selector: str) -> None:
-    """Refuse an encoder whose attention cannot be read.
+    """Refuse an encoder whose attention cannot be read, for the message by name of the selector that needs it.
 
-    Args:
-        record: What was recorded while the encoder ran.
-        backbone: The encoder.
-        tokens: What it returned, (B, S, C).
-        selector: Name of the selector that needs the attention, for the message.
-
-    Raises:
-        GLSimError: If not every layer was recorded once, or attention runs over other tokens than the encoder returned.
+    Every layer must have been recorded once, with attention over the tokens (B, S, C) that the encoder returned.
     """
     name = type(backbone).__name__
     if len(record) != getattr(backbone, 'num_layers', max(len(record), 1)):

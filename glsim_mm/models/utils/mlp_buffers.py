@@ -14,11 +14,8 @@ class OverwritingGELU(nn.GELU):
 
     A ViT's MLP makes its largest tensors, four times as wide as the tokens, before and behind its GELU. One less of
     them means less memory at the peak of a batch, and fewer fresh pages from the system (docs/studies/performance.md).
-    Nothing is overwritten that a hook could have kept.
-
-    Args:
-        approximate: See ``nn.GELU``.
-        source: The module in which the layer lies whose output is overwritten, and the layer's name there.
+    Nothing is overwritten that a hook could have kept: ``source`` is the module in which the layer lies whose output is
+    overwritten, and the layer's name there.
     """
 
     def __init__(self, approximate: str, source: tuple[nn.Module, str]) -> None:

@@ -26,18 +26,8 @@ _TIMM_BLOCK, _TIMM_ATTENTION = 'timm.models.vision_transformer.Block', 'timm.lay
 class BlockParts:
     """``x + drop(scale(attention(norm(x))))``, then the same with an MLP (An Image is Worth 16x16 Words, eq. 2 and 3).
 
-    Attributes:
-        norm: LayerNorm before the attention.
-        qkv: Queries, keys and values, one after another in its rows.
-        num_heads: Attention heads.
-        query_norm: Norm of each head's queries.
-        key_norm: Norm of each head's keys.
-        dropout: Dropout of the attention weights, in training.
-        project: From the heads' output to the branch: projection, dropout, LayerScale.
-        drop_path: Stochastic depth of the attention branch.
-        mlp_norm: LayerNorm before the MLP.
-        mlp: The MLP branch: MLP, LayerScale.
-        mlp_drop_path: Stochastic depth of the MLP branch.
+    ``qkv`` makes queries, keys and values, one after another in its rows. ``project`` leads from the heads' output to
+    the branch: projection, dropout, LayerScale; ``mlp`` is the other branch: MLP, LayerScale.
     """
 
     norm: nn.Module
@@ -65,8 +55,7 @@ class BlockParts:
         return keys if self.key_norm is None else self.key_norm(keys), values
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Fused attention branch (B, T, C) before stochastic depth, of queries (B, heads, T, D) over keys and values
-        (B, heads, S, D).
+        """Fused attention branch (B, T, C) before stochastic depth, of queries (B, heads, T, D) over S keys and values.
 
         ``bias`` is added to the attention logits, broadcast to (B, heads, T, S).
         """
@@ -89,9 +78,8 @@ class BlockParts:
 def split_block(block: nn.Module) -> BlockParts | None:
     """Take a block of mmpretrain's ``VisionTransformer`` or timm's apart.
 
-    Returns:
-        None for a block that must be run whole: one that computes anything else (rotary embeddings, gates, layers that
-        LoRA or quantisation has wrapped), or one that somebody watches or has changed; see :func:`is_observed`.
+    None for a block that must be run whole: one that computes anything else (rotary embeddings, gates, layers that LoRA
+    or quantisation has wrapped), or one that somebody watches or has changed; see :func:`is_observed`.
     """
     attention = getattr(block, 'attn', None)
     if type(getattr(attention, 'qkv', None)) is not nn.Linear or is_observed(block):
@@ -170,22 +158,11 @@ def _apply(modules: tuple[nn.Module, ...], x: Tensor) -> Tensor:
 
 
 def class_token_of(block: nn.Module, x: Tensor, bias: Tensor | None = None) -> Tensor:
-    """What a block makes of the CLS token; the other tokens serve as keys and values only. Exact.
+    """What a block makes of the CLS token of its input (B, S, C): (B, 1, C); the others serve as keys and values only.
 
-    Nothing else of the last block is read in the crop's pass (arXiv 2407.12891, section 3.3). This leaves out about
-    five sixths of the block's multiplications.
-
-    Args:
-        block: Block of mmpretrain's or timm's ViT; others are run whole.
-        x: Its input, (B, S, C), CLS token first.
-        bias: Added to the attention logits, broadcast to (B, heads, 1, S). Only for blocks that :func:`merge_tokens`
-            would run too.
-
-    Returns:
-        (B, 1, C).
-
-    Raises:
-        GLSimError: If there is a bias, and the block must be run whole.
+    Nothing else of the last block is read in the crop's pass (arXiv 2407.12891, section 3.3). This is exact and leaves
+    out about five sixths of the block's multiplications; blocks that cannot be taken apart are run whole. ``bias`` is
+    added to the attention logits, for blocks that :func:`merge_tokens` would run too.
     """
     parts = split_block(block) if bias is None else _split_to_merge(block)
     if parts is None:
@@ -198,18 +175,12 @@ def class_token_of(block: nn.Module, x: Tensor, bias: Tensor | None = None) -> T
 
 
 def detach_patches(block: nn.Module, x: Tensor) -> Tensor:
-    """All tokens of a block, of which only the CLS token carries gradient. Exact.
+    """All tokens (B, S, C) of a block, of which only the CLS token carries gradient. Exact.
 
     Selection has no gradient (DESIGN section 1, step 2), so nothing flows back through the patch tokens of the last
     block of the image's pass; left to itself, autograd would multiply zeros through all of it. The forward pass does
-    the same work as the whole block and draws the same stochastic depth for all tokens of an image.
-
-    Args:
-        block: Block of mmpretrain's or timm's ViT; others are run whole, with gradient.
-        x: Its input, (B, S, C), CLS token first.
-
-    Returns:
-        (B, S, C).
+    the same work as the whole block and draws the same stochastic depth for all tokens of an image. Blocks that cannot
+    be taken apart are run whole, with gradient.
     """
     parts = split_block(block) if torch.is_grad_enabled() else None
     if parts is None:
@@ -238,19 +209,10 @@ def merge_tokens(
 ) -> tuple[Tensor, Tensor]:
     """Run blocks between whose attention and MLP alike patch tokens are merged (arXiv 2210.09461). Not exact.
 
-    Args:
-        blocks: Blocks of mmpretrain's or timm's ViT.
-        x: Input of the first, (B, P0 + N, C).
-        num_extra_tokens: P0, tokens before the patches, which are never merged.
-        count: Tokens to get rid of in each block, at most half of those that are left.
-        run: Calls its first argument with the others; activation checkpointing comes in here.
-
-    Returns:
-        Tokens (B, P0 + M, C), and what a further block must add to its attention logits so that a token counts as often
-        as it has patches (equation 1), (B, 1, 1, P0 + M).
-
-    Raises:
-        GLSimError: If a block's attention cannot be told from its MLP.
+    ``count`` tokens go in each block, at most half of those that are left; the first ``num_extra_tokens`` (P0) are
+    never merged. ``run`` calls its first argument with the others; activation checkpointing comes in here. Gives tokens
+    (B, P0 + M, C), and what a further block must add to its attention logits so that a token counts as often as it has
+    patches (equation 1), (B, 1, 1, P0 + M).
     """
     sizes = torch.ones(x.shape[0], x.shape[1] - num_extra_tokens, device=x.device)
     for block in blocks:

@@ -1,9 +1,11 @@
 """How the tokens of a ViT lie on the image, and tokens as feature maps for detectors and segmenters."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ...errors import GLSimError
 from ...ops import global_local_similarity, window_attention
@@ -29,10 +31,8 @@ def token_layout(backbone: nn.Module) -> TokenLayout:
     """Read patch size and number of leading tokens off a backbone of this project or a token backbone of mmpretrain.
 
     The backbone has ``num_extra_tokens`` and either ``patch_size`` or, as every ViT of mmpretrain, a
-    ``patch_embed.projection`` convolution.
-
-    Raises:
-        GLSimError: If the backbone does not return raw tokens with a CLS token and equal patches.
+    ``patch_embed.projection`` convolution. Any other, or one without raw tokens or CLS token, is a
+    :class:`GLSimError`.
     """
     name = type(backbone).__name__
     out_type = getattr(backbone, 'out_type', 'raw')
@@ -72,10 +72,9 @@ def tokens_to_map(patches: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def similarity_map(cls_token: Tensor, patches: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Cosine similarity of the CLS token (B, C) with every patch token (B, h * w, C) as an image, float32 (B, 1, h, w).
+    """Cosine similarity of the CLS token (B, C) with patch tokens (B, h * w, C) as an image, float32 (B, 1, h, w).
 
-    Both come after the encoder's final norm (arXiv 2407.12891, section 3.2). No gradient flows through it, as in
-    GLSim's selection.
+    Both come after the encoder's final norm (arXiv 2407.12891, section 3.2). No gradient flows through it.
     """
     scores = global_local_similarity(cls_token.detach(), patches.detach())
     return scores.unflatten(1, (1, *grid))
@@ -89,26 +88,33 @@ def evenly_spaced(num_layers: int, count: int = 4) -> tuple[int, ...]:
 def windowed_layer(
     layer: nn.Module, x: Tensor, grid: tuple[int, int], window_size: int, num_extra_tokens: int
 ) -> Tensor:
-    """One encoder layer of mmpretrain's ViT, (B, P0 + h * w, C) in and out, whose patches attend inside windows.
+    """One encoder layer, (B, P0 + h * w, C) in and out, whose patches attend inside windows.
 
-    See :func:`glsim_mm.ops.window_attention`. The layer's own hooks do not fire, as it is run by its parts.
+    The layer is called whole, so that its hooks fire and wrapped parts of it run; see
+    :func:`glsim_mm.ops.window_attention`.
     """
-    attention = layer.attn
-    qkv = attention.qkv(layer.ln1(x)).unflatten(2, (3, attention.num_heads, attention.head_dims))
-    query, key, value = qkv.permute(2, 0, 3, 1, 4)
-    dropout = attention.attn_drop if attention.training else 0.0
-    mixed = window_attention(query, key, value, grid, window_size, num_extra_tokens, dropout)
-    mixed = attention.proj(mixed.transpose(1, 2).flatten(2))
-    x = x + attention.out_drop(attention.gamma1(attention.proj_drop(mixed)))
-    return layer.ffn(layer.ln2(x), identity=x)
+    with _WindowedAttention(grid, window_size, num_extra_tokens):
+        return layer(x)
+
+
+class _WindowedAttention(TorchFunctionMode):
+    """Puts attention inside windows in the place of ``F.scaled_dot_product_attention``, for this thread alone."""
+
+    def __init__(self, grid: tuple[int, int], window_size: int, num_extra_tokens: int) -> None:
+        super().__init__()
+        self.windows = grid, window_size, num_extra_tokens
+
+    def __torch_function__(
+        self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            return window_attention(*args[:3], *self.windows, kwargs.get('dropout_p', 0.0))
+        return func(*args, **kwargs)
 
 
 def check_out_indices(out_indices: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
-    """Indices of layers, one or several, as ascending numbers from 0; negative ones count from the back.
-
-    Raises:
-        ValueError: If one is out of range, or they do not ascend.
-    """
+    """Indices of layers, one or several, as ascending numbers from 0; negative ones count from the back."""
     given = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
     indices = tuple(index + num_layers if index < 0 else index for index in given)
     if not indices or any(not 0 <= index < num_layers for index in indices) or list(indices) != sorted(set(indices)):

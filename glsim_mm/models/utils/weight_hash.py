@@ -7,11 +7,7 @@ from torch import nn
 
 
 def hash_weights(module: nn.Module) -> str:
-    """SHA-256 of names, types, shapes and bytes of all parameters and buffers, hexadecimal.
-
-    Returns:
-        Independent of the device and of the order of the entries.
-    """
+    """SHA-256 of names, types, shapes and bytes of all parameters and buffers, hexadecimal, whatever the device."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         tensor = value.detach().cpu().contiguous()
