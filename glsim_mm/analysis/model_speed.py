@@ -76,22 +76,15 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class InferenceRow:
-    """One way of computing one workload.
+class SpeedRow:
+    """One way of computing one workload, or of doing a training step of forward, backward and AdamW.
 
     Attributes:
         mode: ``'plain'`` is one pass of timm's ViT, ``'straightforward'`` the paper's two, the others GLSim here.
-        model: Size of the ViT.
-        image_size: Side of the images in pixels.
-        batch_size: Images at a time.
         seconds: Time of a batch.
-        p50: Median latency of a batch in milliseconds.
-        p99: 99th percentile of it; of few rounds nearly the longest.
-        images_per_second: At the median.
-        vs_plain: Times as fast as ``'plain'``, round by round; the next two compare with the other ways.
-        gflops: Per image, 10^9 FLOPs.
-        peak_share: Achieved FLOP/s as a share of what float32 matrix products reach here.
-        memory_mib: Peak memory of a batch beyond weights and images; None if not measured.
+        vs_plain: Times as fast as ``'plain'``, round by round; the next compares with ``'straightforward'``.
+        memory_mib: Peak memory of a batch beyond weights and images, or growth in the first step, gradients and the
+            optimiser's state among it; None if not measured.
     """
 
     mode: str
@@ -99,40 +92,30 @@ class InferenceRow:
     image_size: int
     batch_size: int
     seconds: Spread
-    p50: float
-    p99: float
-    images_per_second: float
     vs_plain: Spread
     vs_straightforward: Spread
-    vs_eager: Spread
-    gflops: float
-    peak_share: float
     memory_mib: float | None
 
 
 @dataclass(frozen=True)
-class TrainingRow:
-    """One way of doing a training step.
+class InferenceRow(SpeedRow):
+    """What predictions have beside it.
 
     Attributes:
-        name: ``'plain'``, ``'straightforward'``, ``'glsim'``, or GLSim with ``'checkpointing'``, in ``'bf16'``, or with
-            all but the last layer ``'frozen'``.
-        model: Size of the ViT.
-        image_size: Side of the images in pixels.
-        batch_size: Images at a time.
-        seconds: Time of a step: forward, backward, AdamW.
-        vs_plain: Times as fast as ``'plain'``, round by round; the next compares with ``'straightforward'``.
-        memory_mib: Growth in the first step, gradients and the optimiser's state among it; None if not measured.
+        p50: Median latency of a batch in milliseconds.
+        p99: 99th percentile of it; of few rounds nearly the longest.
+        images_per_second: At the median.
+        vs_eager: Times as fast as ``'eager'``, round by round.
+        gflops: Per image, 10^9 FLOPs.
+        peak_share: Achieved FLOP/s as a share of what float32 matrix products reach here.
     """
 
-    name: str
-    model: str
-    image_size: int
-    batch_size: int
-    seconds: Spread
-    vs_plain: Spread
-    vs_straightforward: Spread
-    memory_mib: float | None
+    p50: float
+    p99: float
+    images_per_second: float
+    vs_eager: Spread
+    gflops: float
+    peak_share: float
 
 
 def run_inference(
@@ -168,7 +151,7 @@ def run_training(
 ) -> None:
     """Measure training steps of all :data:`TRAINING_MODES`; see :func:`run_inference`."""
     check_names(works, ())
-    rows: list[TrainingRow] = []
+    rows: list[SpeedRow] = []
     for found in _measure_training(works, rounds, memory):
         rows += found
         tell(_training_table(found))
@@ -233,48 +216,39 @@ def make_contender(mode: str, work: Workload, folder: Path) -> Callable[[], Any]
     to the folder.
     """
     images = make_images(work)
-    if mode == 'bf16':
-        return partial(_run_in_bf16, build_glsim(work, test_cfg=dict(amp='bf16')), images)
     if mode in ('onnxruntime', 'openvino', 'int8'):
         return _exported(mode, build_glsim(work), work, images, folder)
-    return _without_gradient(_build(mode, work), images)
+    return partial(_predict, _build(mode, work), images, mode == 'bf16')
 
 
 def _build(mode: str, work: Workload) -> Callable[[Tensor], Tensor]:
     if mode == PLAIN:
         return build_plain(work)
-    if mode == STRAIGHTFORWARD:
-        return StraightforwardGLSim(build_glsim(work))
-    if mode == EAGER:
-        return build_glsim(work)
-    if mode == 'half-crop':
-        return build_glsim(work, neck=dict(type='GLSimSelector', crop_size=work.image_size // 2))
-    if mode == 'merged':
+    options: dict[str, dict] = {
+        'bf16': dict(test_cfg=dict(amp='bf16')),
+        'half-crop': dict(neck=dict(type='GLSimSelector', crop_size=work.image_size // 2)),
         # Pairs per layer after which about a quarter of the tokens is left in the 12th: 1/16 of the patches.
-        return build_glsim(work, vit=dict(merged_tokens=max(1, (work.image_size // 16) ** 2 // 16)))
-    if mode == 'off':
-        return build_glsim(work, test_cfg=dict(crop='off'))
+        'merged': dict(vit=dict(merged_tokens=max(1, (work.image_size // 16) ** 2 // 16))),
+        'off': dict(test_cfg=dict(crop='off')),
+    }
+    model = build_glsim(work, **options.get(mode, {}))
+    if mode == STRAIGHTFORWARD:
+        return StraightforwardGLSim(model)
     if mode == 'compiled':
-        return torch.compile(build_glsim(work), fullgraph=True)
+        return torch.compile(model, fullgraph=True)
     if mode == 'torch-linear':
-        model = build_glsim(work)
         use_torch_linear(model)
-        return model
-    raise GLSimError(f'there is no mode {mode!r}; choose from {", ".join(MODES)}')
-
-
-def _without_gradient(model: Callable[[Tensor], Tensor], images: Tensor) -> Callable[[], Tensor]:
-    @torch.no_grad()
-    def run() -> Tensor:
-        return model(images)
-
-    return run
+    return model
 
 
 @torch.no_grad()
-def _run_in_bf16(model: nn.Module, images: Tensor) -> Tensor:
-    with torch.autocast(images.device.type, torch.bfloat16):
+def _predict(model: Callable[[Tensor], Tensor], images: Tensor, in_bf16: bool) -> Tensor:
+    with _precision(images, in_bf16):
         return model(images)
+
+
+def _precision(images: Tensor, in_bf16: bool) -> Any:
+    return torch.autocast(images.device.type, torch.bfloat16) if in_bf16 else nullcontext()
 
 
 def _exported(
@@ -363,43 +337,52 @@ def _measure_inference(
 ) -> Iterator[list[InferenceRow]]:
     names = [PLAIN, STRAIGHTFORWARD, EAGER, *(mode for mode in modes if mode != EAGER)]
     device = works[0].device
-    if works[0].threads is not None:
-        torch.set_num_threads(works[0].threads)
+    use_threads(works[0])
     peak = measure_matmul_peak(device, min(rounds, 5))
     with TemporaryDirectory() as folder, MeasuringProcesses() as processes:
+        make = partial(make_contender, folder=Path(folder))
         for work in works:
-            used = {}
-            if memory:
-                used = {name: measure_memory(name, work, Path(folder), processes) for name in names}
-            contenders = {name: make_contender(name, work, Path(folder)) for name in names}
+            used = {name: measure_memory(name, work, make, processes) for name in names} if memory else {}
+            contenders = {name: make(name, work) for name in names}
             times = time_in_turns(contenders, rounds, device)
             counted = {name: count_flops(contenders[name]) for name in names if name not in _SAME_FLOPS}
-            flops = {name: counted.get(name, counted[EAGER]) / work.batch_size for name in names}
-            yield [_inference_row(name, work, times, flops[name], peak, used.get(name)) for name in names]
+            rows = []
+            for name in names:
+                flops = counted.get(name, counted[EAGER]) / work.batch_size
+                common = _common(name, work, times, used)
+                speed = work.batch_size / common['seconds'].median
+                row = InferenceRow(
+                    **common,
+                    p50=1e3 * common['seconds'].median,
+                    p99=1e3 * float(np.quantile(times[name], 0.99)),
+                    images_per_second=speed,
+                    vs_eager=times_as_fast(times[name], times[EAGER]),
+                    gflops=flops / 1e9,
+                    peak_share=flops * speed / peak,
+                )
+                rows.append(row)
+            yield rows
             torch._dynamo.reset()  # each workload is compiled for its own shapes
 
 
-def _inference_row(
-    name: str, work: Workload, times: dict[str, list[float]], flops: float, peak: float, memory: float | None
-) -> InferenceRow:
-    seconds = spread(times[name])
-    speed = work.batch_size / seconds.median
-    return InferenceRow(
-        name,
-        work.model,
-        work.image_size,
-        work.batch_size,
-        seconds,
-        1e3 * seconds.median,
-        1e3 * float(np.quantile(times[name], 0.99)),
-        speed,
-        times_as_fast(times[name], times[PLAIN]),
-        times_as_fast(times[name], times[STRAIGHTFORWARD]),
-        times_as_fast(times[name], times[EAGER]),
-        flops / 1e9,
-        flops * speed / peak,
-        memory,
+def _common(name: str, work: Workload, times: dict[str, list[float]], used: dict[str, float | None]) -> dict[str, Any]:
+    """Fields of a :class:`SpeedRow`."""
+    return dict(
+        mode=name,
+        model=work.model,
+        image_size=work.image_size,
+        batch_size=work.batch_size,
+        seconds=spread(times[name]),
+        vs_plain=times_as_fast(times[name], times[PLAIN]),
+        vs_straightforward=times_as_fast(times[name], times[STRAIGHTFORWARD]),
+        memory_mib=used.get(name),
     )
+
+
+def use_threads(work: Workload) -> None:
+    """Let torch compute with the threads of a workload from here on."""
+    if work.threads is not None:
+        torch.set_num_threads(work.threads)
 
 
 def selection_share(work: Workload, rounds: int = 7) -> Spread:
@@ -415,48 +398,37 @@ def selection_share(work: Workload, rounds: int = 7) -> Spread:
     return spread([part / whole for part, whole in zip(times['selection'], times['forward'])])
 
 
-def measure_memory(mode: str, work: Workload, folder: Path, processes: MeasuringProcesses) -> float | None:
-    """Peak memory of one batch beyond weights and images, in MiB; None if memory did not suffice. See
-    :func:`make_contender`.
+def measure_memory(
+    mode: str, work: Workload, make: Callable[[str, Workload], Callable[[], Any]], processes: MeasuringProcesses
+) -> float | None:
+    """Peak memory of one call of what ``make`` makes, in MiB, beyond what making it took; None if it did not suffice.
+
+    ``make`` is :func:`make_step`, or :func:`make_contender` with a folder.
     """
     if work.device.startswith('cuda'):
-        return cuda_peak(make_contender(mode, work, folder), work.device) / 2**20
-    return processes.call(_inference_growth, mode, work, folder)
+        return cuda_peak(make(mode, work), work.device) / 2**20
+    return processes.call(_growth, mode, work, make)
 
 
-def _inference_growth(mode: str, work: Workload, folder: Path) -> float:
-    if work.threads is not None:
-        torch.set_num_threads(work.threads)
+def _growth(mode: str, work: Workload, make: Callable[[str, Workload], Callable[[], Any]]) -> float:
+    use_threads(work)
+    is_step = make is make_step
     # Thread pools and kernels' caches are made by a first pass and belong to no contender.
-    make_contender(EAGER, Workload('vit-tiny', 32, 1), folder)()
-    run = make_contender(mode, work, folder)
-    if mode not in (PLAIN, STRAIGHTFORWARD, EAGER):
+    make(mode if is_step else EAGER, replace(work, model='vit-tiny', image_size=32, batch_size=1))()
+    run = make(mode, work)
+    if not is_step and mode not in (PLAIN, STRAIGHTFORWARD, EAGER):
         run()  # compiles, or lets a session find its buffers, which it keeps
     return resident_growth(run) / 2**20
 
 
-def _measure_training(works: Sequence[Workload], rounds: int, memory: bool) -> Iterator[list[TrainingRow]]:
-    if works[0].threads is not None:
-        torch.set_num_threads(works[0].threads)
+def _measure_training(works: Sequence[Workload], rounds: int, memory: bool) -> Iterator[list[SpeedRow]]:
+    use_threads(works[0])
     with MeasuringProcesses() as processes:
         for work in works:
-            used = {}
-            if memory:
-                used = {name: _training_memory(name, work, processes) for name in TRAINING_MODES}
-            times = time_in_turns({name: make_step(name, work) for name in TRAINING_MODES}, rounds, work.device)
-            yield [
-                TrainingRow(
-                    name,
-                    work.model,
-                    work.image_size,
-                    work.batch_size,
-                    spread(times[name]),
-                    times_as_fast(times[name], times[PLAIN]),
-                    times_as_fast(times[name], times[STRAIGHTFORWARD]),
-                    used.get(name),
-                )
-                for name in TRAINING_MODES
-            ]
+            names = TRAINING_MODES
+            used = {name: measure_memory(name, work, make_step, processes) for name in names} if memory else {}
+            times = time_in_turns({name: make_step(name, work) for name in names}, rounds, work.device)
+            yield [SpeedRow(**_common(name, work, times, used)) for name in names]
 
 
 def make_step(name: str, work: Workload) -> Callable[[], None]:
@@ -478,25 +450,11 @@ def make_step(name: str, work: Workload) -> Callable[[], None]:
 
 
 def _step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, in_bf16: bool) -> None:
-    precision: Any = torch.autocast(images.device.type, torch.bfloat16) if in_bf16 else nullcontext()
-    with precision:
+    with _precision(images, in_bf16):
         loss = F.cross_entropy(model(images).float(), labels, label_smoothing=0.1)
     loss.backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-
-
-def _training_memory(name: str, work: Workload, processes: MeasuringProcesses) -> float | None:
-    if work.device.startswith('cuda'):
-        return cuda_peak(make_step(name, work), work.device) / 2**20
-    return processes.call(_training_growth, name, work)
-
-
-def _training_growth(name: str, work: Workload) -> float:
-    if work.threads is not None:
-        torch.set_num_threads(work.threads)
-    make_step(name, replace(work, model='vit-tiny', image_size=32, batch_size=1))()
-    return resident_growth(make_step(name, work)) / 2**20
 
 
 @torch.no_grad()
@@ -541,11 +499,11 @@ def _inference_table(rows: Sequence[InferenceRow]) -> str:
     return markdown_table(heads, cells)
 
 
-def _training_table(rows: Sequence[TrainingRow]) -> str:
+def _training_table(rows: Sequence[SpeedRow]) -> str:
     heads = ('model', 'px', 'batch', 'step', 'ms', 'x plain', 'x straightforward', 'MiB')
     cells = [
         (
-            row.model, row.image_size, row.batch_size, row.name, f'{1e3 * row.seconds.median:.0f}',
+            row.model, row.image_size, row.batch_size, row.mode, f'{1e3 * row.seconds.median:.0f}',
             _ratio(row.vs_plain), _ratio(row.vs_straightforward), _mib(row.memory_mib),
         )
         for row in rows
@@ -554,15 +512,13 @@ def _training_table(rows: Sequence[TrainingRow]) -> str:
 
 
 def _describe_machine() -> dict[str, Any]:
-    """Processor architecture, threads, GPU and versions."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return dict(
         machine=platform.machine(),
         system=platform.system(),
         python=platform.python_version(),
         threads=torch.get_num_threads(),
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
-        gpu=gpu,
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         versions=package_versions(),
     )
 

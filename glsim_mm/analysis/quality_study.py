@@ -138,6 +138,7 @@ def _measure_size(
 ) -> Iterator[QualityRow]:
     sums = torch.zeros(len(selectors), len(top_os), len(MEASURES), dtype=torch.float64)
     count, without, side = 0, 0, 0
+    layout = token_layout(model.backbone)
     for batch in loader:
         data = model.data_preprocessor(batch, training=False)
         boxes, kept = _boxes_of(data['data_samples'], device)
@@ -146,7 +147,11 @@ def _measure_size(
             continue
         images = data['inputs'][kept]
         side = images.shape[-1]
-        inputs = _encode(model, images, boxes)
+        size = (images.shape[-2], images.shape[-1])
+        with record_attention() as attention:
+            tokens = model.backbone(images)[-1]
+        grid = patch_grid(size, layout.patch_size)
+        inputs = SelectionInputs(tokens, layout, grid, size, attention, boxes)
         for row, name in enumerate(selectors):
             sums[row] += _measure_selector(name, model.backbone, inputs, top_os, box_end).cpu()
         count += len(kept)
@@ -165,14 +170,6 @@ def _boxes_of(samples: list[DataSample], device: torch.device) -> tuple[Tensor, 
     kept = [index for index, sample in enumerate(samples) if annotated_boxes([sample], device) is not None]
     found = annotated_boxes([samples[index] for index in kept], device) if kept else None
     return (torch.zeros(0, 4) if found is None else found), kept
-
-
-def _encode(model: nn.Module, images: Tensor, boxes: Tensor) -> SelectionInputs:
-    layout = token_layout(model.backbone)
-    with record_attention() as attention:
-        tokens = model.backbone(images)[-1]
-    size = (images.shape[-2], images.shape[-1])
-    return SelectionInputs(tokens, layout, patch_grid(size, layout.patch_size), size, attention, boxes)
 
 
 def _measure_selector(

@@ -6,6 +6,7 @@ import platform
 import random
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import groupby, product
 from pathlib import Path
 from statistics import median
@@ -25,9 +26,9 @@ from ..selectors import (
     published_selection_flops,
     selection_flops,
 )
-from .measuring import Spread, write_result
+from .measuring import MeasuringProcesses, Spread, write_result
 from .selection_cost_plot import check_matplotlib, plot_costs
-from .selection_passes import PLAIN, Case, CostRow, MemoryMeter, MemoryUse, Passes, list_cases, vit_settings
+from .selection_passes import PLAIN, Case, CostRow, MemoryUse, Passes, list_cases, measure_memory, vit_settings
 
 _WAY_NAMES = {'fused': 'ours', 'published': 'published', 'whole model': '+ crop pass'}
 _PLAIN_NOTE = 'no selection: a plain ViT; "published" makes the attention matrices and drops them.'
@@ -129,10 +130,10 @@ def measure_selection_cost(
     rows: list[CostRow] = []
     torch.set_num_threads(threads)
     try:
-        with MemoryMeter(settings, device, threads) as meter:
+        with nullcontext() if passes.device.type == 'cuda' else MeasuringProcesses() as processes:
             for size, batch in product(image_sizes, batch_sizes):
                 on_progress(f'{size} px, batch {batch}: {len(cases)} cases')
-                memory = {case: meter.measure(case, size, batch) for case in cases}
+                memory = {case: measure_memory(case, size, batch, passes, threads, processes) for case in cases}
                 feasible = [case for case in cases if memory[case] is not None]
                 if PLAIN not in feasible:
                     raise GLSimError(

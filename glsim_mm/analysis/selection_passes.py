@@ -4,8 +4,8 @@ Selectors that read attention run in two ways. Ours gets scores from fused atten
 is as the authors' code does it, with unfused attention, whole matrices and their whole products.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..errors import GLSimError
 from ..models import GLSimViT, SelectionInputs, record_attention
 from ..models.necks import build_selector
+from ..models.utils.attention_record import read_arguments
 from ..ops import patch_grid
 from ..selectors import SELECTORS, EncoderShape, check_selectors
 from .measuring import MeasuringProcesses, Spread, cuda_peak, resident_growth, waits_for
@@ -95,6 +96,7 @@ class Passes:
     def __init__(self, settings: dict, device: str = 'cpu') -> None:
         if str(settings.get('type', '')).rpartition('.')[2] != 'GLSimClassifier':
             raise GLSimError(f'the model is a {settings.get("type")}; give the config of a GLSimClassifier')
+        self.settings = settings
         self.device = torch.device(device)
         self._wait = waits_for(device)
         self.selectors = {name: build_selector(name) for name in MEASURED}
@@ -148,10 +150,10 @@ class Passes:
             in_encoder += self._now() - start
             return kept
 
-        with unfused_attention(keep) as kept:
+        with UnfusedAttention(keep) as attention:
             self.model.backbone(images)
         encoded = self._now() - in_encoder
-        return selection.score(kept, self.layout.num_extra_tokens), encoded
+        return selection.score(attention.kept, self.layout.num_extra_tokens), encoded
 
     def _run_whole_model(self, name: str, images: Tensor) -> tuple[None, float]:
         self.model.neck = self.selectors[name]
@@ -176,51 +178,32 @@ class PublishedSelection(NamedTuple):
     score: Callable[[list[Tensor], int], Tensor | None]
 
 
-@contextmanager
-def unfused_attention(keep: Callable[[Tensor, Tensor], Tensor | None]) -> Iterator[list[Tensor]]:
-    """Compute every ``scaled_dot_product_attention`` in the block by way of its matrix.
+class UnfusedAttention(TorchFunctionMode):
+    """Computes every ``scaled_dot_product_attention`` in the block by way of its matrix.
 
-    ``keep`` gets logits and attention weights of each layer, (B, heads, S, S); what it returns is in the list.
+    ``keep`` gets logits and attention weights of each layer, (B, heads, S, S); what it returns is in ``kept``.
     """
-    kept: list[Tensor] = []
-    with _UnfusedAttention(keep, kept):
-        yield kept
 
-
-class _UnfusedAttention(TorchFunctionMode):
-    def __init__(self, keep: Callable[[Tensor, Tensor], Tensor | None], kept: list[Tensor]) -> None:
+    def __init__(self, keep: Callable[[Tensor, Tensor], Tensor | None]) -> None:
         super().__init__()
         self.keep = keep
-        self.kept = kept
+        self.kept: list[Tensor] = []
 
     def __torch_function__(
         self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention:
-            return self._attend(*args, **kwargs)
-        return func(*args, **kwargs)
-
-    def _attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
-        logits = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
-        if attn_mask is not None:
-            is_mask = attn_mask.dtype == torch.bool
-            logits = logits.masked_fill(~attn_mask, float('-inf')) if is_mask else logits + attn_mask
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **kwargs)
+        inputs = read_arguments(*args, **kwargs)
+        logits = inputs.queries @ inputs.keys.transpose(-2, -1) * inputs.scale
+        if inputs.bias is not None:
+            logits = logits + inputs.bias
         matrix = logits.softmax(dim=-1)
         kept = self.keep(logits, matrix)
         if kept is not None:
             self.kept.append(kept)
-        return matrix @ value
+        return matrix @ args[2]
 
 
 def _keep_matrix(logits: Tensor, matrix: Tensor) -> Tensor:
@@ -281,30 +264,18 @@ class MemoryUse(NamedTuple):
     num_matrices: int
 
 
-class MemoryMeter:
-    """Measures the peak memory of passes; use it as a context manager.
-
-    On CPU each pass has a process of its own, see :class:`MeasuringProcesses`.
-    """
-
-    def __init__(self, settings: dict, device: str, threads: int) -> None:
-        self._passes = Passes(settings, device) if torch.device(device).type == 'cuda' else None
-        self._task = (settings, threads)
-
-    def __enter__(self) -> 'MemoryMeter':
-        if self._passes is None:
-            self._processes = MeasuringProcesses().__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._passes is None:
-            self._processes.__exit__(*error)
-
-    def measure(self, case: Case, image_size: int, batch_size: int) -> MemoryUse | None:
-        """Peak memory of one pass over square images; None if memory did not suffice."""
-        if self._passes is not None:
-            return _measure_on_cuda(self._passes, case, self._passes.images(image_size, batch_size))
-        return self._processes.call(_measure_in_process, case, image_size, batch_size, *self._task)
+def measure_memory(
+    case: Case, image_size: int, batch_size: int, passes: Passes, threads: int, processes: MeasuringProcesses | None
+) -> MemoryUse | None:
+    """Peak memory of one pass over square images, None if it did not suffice; on CPU in a process of its own."""
+    if processes is not None:
+        return processes.call(_measure_in_process, case, image_size, batch_size, passes.settings, threads)
+    pixels = passes.images(image_size, batch_size)
+    try:
+        peak = cuda_peak(lambda: passes.run(case, pixels), passes.device)
+        return MemoryUse(peak, _count_matrices(passes, case, pixels))
+    except torch.cuda.OutOfMemoryError:
+        return None
 
 
 def _measure_in_process(case: Case, image_size: int, batch_size: int, settings: dict, threads: int) -> MemoryUse:
@@ -314,14 +285,6 @@ def _measure_in_process(case: Case, image_size: int, batch_size: int, settings: 
     passes.run(case, passes.images(2 * max(passes.layout.patch_size), 1))
     pixels = passes.images(image_size, batch_size)
     return MemoryUse(resident_growth(lambda: passes.run(case, pixels)), _count_matrices(passes, case, pixels))
-
-
-def _measure_on_cuda(passes: Passes, case: Case, pixels: Tensor) -> MemoryUse | None:
-    try:
-        peak = cuda_peak(lambda: passes.run(case, pixels), passes.device)
-        return MemoryUse(peak, _count_matrices(passes, case, pixels))
-    except torch.cuda.OutOfMemoryError:
-        return None
 
 
 def _count_matrices(passes: Passes, case: Case, images: Tensor) -> int:

@@ -83,11 +83,11 @@ class _AttentionListener(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
-            self.inputs.append(_read_arguments(*args, **kwargs))
+            self.inputs.append(read_arguments(*args, **kwargs))
         return func(*args, **kwargs)
 
 
-def _read_arguments(
+def read_arguments(
     query: Tensor,
     key: Tensor,
     value: Tensor,

@@ -109,7 +109,8 @@ class _WindowedAttention(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
-            return window_attention(*args[:3], *self.windows, kwargs.get('dropout_p', 0.0))
+            query, key, value = args
+            return window_attention(query, key, value, *self.windows, kwargs.get('dropout_p', 0.0))
         return func(*args, **kwargs)
 
 
