@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -42,14 +41,6 @@ class CurvePoint:
     gflops: float
 
 
-class _Outcome(NamedTuple):
-    """The test set seen with and without crops: margin of the first pass (N,), and who is right (N,), (N,)."""
-
-    margin: Tensor
-    right_without: Tensor
-    right_with: Tensor
-
-
 def measure_crop_curve(
     cfg: Config,
     checkpoint: str,
@@ -70,19 +61,19 @@ def measure_crop_curve(
     if not isinstance(model, GLSimClassifier):
         raise GLSimError(f'{type(model).__name__} encodes no crops: give the config of a GLSimClassifier')
     pipeline = cfg.test_dataloader.dataset.pipeline
-    outcome = _see(model, build_loader(cfg, pipeline))
+    margins, right_without, right_with = _see(model, build_loader(cfg, pipeline))
     timed = build_loader(cfg, pipeline, timed_images)
     batches = [model.data_preprocessor(batch, training=False)['inputs'] for batch in timed]
     first, second = _count(model, batches[0][:1])
     settings = [TestOptions('off')]
-    settings += [TestOptions('adaptive', _threshold(outcome.margin, share)) for share in sorted(shares)]
+    settings += [TestOptions('adaptive', _threshold(margins, share)) for share in sorted(shares)]
     settings.append(TestOptions('always'))
     times = _time(model, settings, batches, rounds, device)
     count = sum(len(batch) for batch in batches)
     points = []
     for number, options in enumerate(settings):
-        again = _encoded(options, outcome.margin)
-        right = torch.where(again, outcome.right_with, outcome.right_without).double().mean().item()
+        again = _encoded(options, margins)
+        right = torch.where(again, right_with, right_without).double().mean().item()
         share = again.double().mean().item()
         points.append(
             CurvePoint(
@@ -117,7 +108,8 @@ def curve_to_json(points: Sequence[CurvePoint]) -> list[dict]:
 
 
 @torch.no_grad()
-def _see(model: GLSimClassifier, loader: DataLoader) -> _Outcome:
+def _see(model: GLSimClassifier, loader: DataLoader) -> tuple[Tensor, Tensor, Tensor]:
+    """The test set seen with and without crops: margin of the first pass (N,), and who is right without and with."""
     parts = []
     for batch in loader:
         data = model.data_preprocessor(batch, training=False)
@@ -126,7 +118,8 @@ def _see(model: GLSimClassifier, loader: DataLoader) -> _Outcome:
         alone = model.head((class_tokens[:, :1],)).float()
         both = model.head((class_tokens,)).float()
         parts.append((margin(alone), alone.argmax(1) == labels, both.argmax(1) == labels))
-    return _Outcome(*(torch.cat(part).cpu() for part in zip(*parts)))
+    margins, without, with_crops = (torch.cat(part).cpu() for part in zip(*parts))
+    return margins, without, with_crops
 
 
 def _threshold(margins: Tensor, share: float) -> float:

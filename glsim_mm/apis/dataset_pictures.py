@@ -70,6 +70,11 @@ class PictureOptions:
     mistakes_first: bool = False
     only_mistakes: bool = False
 
+    @property
+    def look(self) -> dict[str, Any]:
+        """Side, colour map and scaling, as the functions that draw take them."""
+        return dict(side=self.side, colormap=self.colormap, scaling=self.scaling)
+
 
 @dataclass
 class WrittenPictures:
@@ -105,15 +110,7 @@ def draw_test_set(
         chosen = [prediction for prediction in chosen if prediction.is_right is False]
     written = _write_panels(chosen, dataset, Path(out_dir), options)
     if html is not None:
-        settings = report_settings(
-            cfg,
-            checkpoint,
-            model,
-            side=options.side,
-            colormap=options.colormap,
-            scaling=options.scaling,
-            only_mistakes=options.only_mistakes,
-        )
+        settings = report_settings(cfg, checkpoint, model, **options.look, only_mistakes=options.only_mistakes)
         named = with_relative_paths(predictions, dataset)
         written.report = write_file(Path(html), render_report(named, settings).encode('utf-8'))
     return written
@@ -188,11 +185,10 @@ def _write_panels(
     """A panel for each prediction and a sheet of the first of them."""
     if not chosen:
         return WrittenPictures()
-    look = options.side, options.colormap, options.scaling
     paths = [folder / PANELS / f'{name}.png' for name in _distinct_names(chosen, dataset)]
     for prediction, path in zip(chosen, paths):
-        write_picture(path, draw_panel(prediction, *look))
-    on_sheet = [draw_panel(prediction, *look, legend=False) for prediction in chosen[:SHEET_LIMIT]]
+        write_picture(path, draw_panel(prediction, **options.look))
+    on_sheet = [draw_panel(prediction, **options.look, legend=False) for prediction in chosen[:SHEET_LIMIT]]
     has_map = any(prediction.similarity_map is not None for prediction in chosen)
     has_annotations = any(prediction.annotated_box is not None for prediction in chosen)
     colors = options.colormap if has_map else None
@@ -270,7 +266,7 @@ def draw_selectors(
     rows = list(compare_selectors(cfg, checkpoint, selectors, options))
     if not rows:
         raise GLSimError(f'no image of the {options.split} set could be read; check its files')
-    picture = draw_selector_grid(rows, options.side, options.colormap, options.scaling)
+    picture = draw_selector_grid(rows, **options.look)
     return write_picture(Path(out_dir) / GRID, picture)
 
 

@@ -137,6 +137,22 @@ class CalibrationError(BaseMetric):
         return {'ece': ece, 'mce': mce, 'nll': float(np.mean(nll)), 'brier': float(np.mean(brier))}
 
 
+def equally_long(predictions: Sequence[int], labels: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted and true classes as vectors, int64 (n,); ``ValueError`` if they are not equally long."""
+    predicted, true = np.asarray(predictions, np.int64), np.asarray(labels, np.int64)
+    if predicted.shape != true.shape or true.ndim != 1:
+        raise ValueError(f'predictions {predicted.shape} and labels {true.shape} must be equally long vectors')
+    return predicted, true
+
+
+class _PredictionMetric(BaseMetric):
+    """Base of metrics of predicted and true classes."""
+
+    def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
+        """Keep prediction and label of each image."""
+        self.results.extend(read_prediction(sample, type(self).__name__) for sample in data_samples)
+
+
 def class_deviation(predictions: Sequence[int], labels: Sequence[int]) -> tuple[float, float]:
     """Mean and standard deviation over classes of the per-class top-1 accuracy, in percentage points.
 
@@ -150,9 +166,7 @@ def class_deviation(predictions: Sequence[int], labels: Sequence[int]) -> tuple[
     Raises:
         ValueError: If there are no images, or the two differ in length.
     """
-    predicted, true = np.asarray(predictions), np.asarray(labels)
-    if predicted.shape != true.shape or true.ndim != 1:
-        raise ValueError(f'predictions {predicted.shape} and labels {true.shape} must be equally long vectors')
+    predicted, true = equally_long(predictions, labels)
     if true.size == 0:
         raise ValueError('class_deviation needs at least one image')
     _, class_ids = np.unique(true, return_inverse=True)
@@ -163,7 +177,7 @@ def class_deviation(predictions: Sequence[int], labels: Sequence[int]) -> tuple[
 
 
 @METRICS.register_module()
-class ClassDeviation(BaseMetric):
+class ClassDeviation(_PredictionMetric):
     """Mean per-class top-1 accuracy and its standard deviation over classes; see :func:`class_deviation`.
 
     Reports ``class/mean_accuracy`` and ``class/deviation`` in percentage points. Images are gathered from all
@@ -175,10 +189,6 @@ class ClassDeviation(BaseMetric):
     """
 
     default_prefix = 'class'
-
-    def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
-        """Keep prediction and label of each image; see :func:`read_prediction`."""
-        self.results.extend(read_prediction(sample, type(self).__name__) for sample in data_samples)
 
     def compute_metrics(self, results: list[tuple[int, int]]) -> dict[str, float]:
         """``mean_accuracy`` and ``deviation`` of all images, percentage points."""
@@ -213,11 +223,9 @@ def hierarchical_accuracy(
     Raises:
         ValueError: If there are no images, the two differ in length, or a class has no entry in ``ancestors``.
     """
-    predicted, true = np.asarray(predictions, np.int64), np.asarray(labels, np.int64)
-    if predicted.shape != true.shape or true.ndim != 1 or not true.size:
-        raise ValueError(
-            f'predictions {predicted.shape} and labels {true.shape} must be equally long, not empty vectors'
-        )
+    predicted, true = equally_long(predictions, labels)
+    if true.size == 0:
+        raise ValueError('hierarchical_accuracy needs at least one image')
     if min(predicted.min(), true.min()) < 0 or max(predicted.max(), true.max()) >= len(ancestors):
         raise ValueError(f'there are ancestors of {len(ancestors)} classes, but other classes among the images')
     depth = np.array([len(groups) for groups in ancestors])
@@ -249,7 +257,7 @@ def _group_ids(ancestors: Sequence[Sequence[str]]) -> np.ndarray:
 
 
 @METRICS.register_module()
-class HierarchicalAccuracy(BaseMetric):
+class HierarchicalAccuracy(_PredictionMetric):
     """Accuracy at each level above the classes, and severity of mistakes; see :func:`hierarchical_accuracy`.
 
     Reports ``hierarchy/level1_accuracy`` and so on. The data set must know the groups of its classes: ``ancestors`` in
@@ -262,10 +270,6 @@ class HierarchicalAccuracy(BaseMetric):
     """
 
     default_prefix = 'hierarchy'
-
-    def process(self, data_batch: Sequence[dict] | None, data_samples: Sequence[dict]) -> None:
-        """Keep prediction and label of each image; see :func:`read_prediction`."""
-        self.results.extend(read_prediction(sample, type(self).__name__) for sample in data_samples)
 
     def compute_metrics(self, results: list[tuple[int, int]]) -> dict[str, float]:
         """Metrics of all images; see :func:`hierarchical_accuracy`."""

@@ -9,33 +9,37 @@ from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
 
 from ..errors import GLSimError
-from .class_metrics import read_prediction
+from .class_metrics import equally_long, read_prediction
 
 
 class ConfusedPair(NamedTuple):
-    """Images of one class that were taken for another."""
+    """How many images of a class were taken for another, and their share of the true class's images, percent.
+
+    Example::
+
+        confusion_pairs([1, 1, 0], [0, 0, 0])[0]  # ConfusedPair(label=0, prediction=1, images=2, share=66.7)
+    """
 
     label: int
-    """True class."""
     prediction: int
-    """Predicted class."""
     images: int
-    """Number of such images."""
     share: float
-    """Their share of the true class's images, percent."""
 
 
 class ImageResult(NamedTuple):
-    """What became of one image."""
+    """Predicted and true class of an image, the probability of the former, and where in the data set the image is.
+
+    The position is -1 where the pipeline does not keep it.
+
+    Example::
+
+        evaluator.metrics[1].images[0].score  # of ConfusionPairs, after a test
+    """
 
     prediction: int
-    """Predicted class."""
     label: int
-    """True class."""
     score: float
-    """Probability of the predicted class, 0 to 1."""
     position: int
-    """In the data set; -1 where the pipeline does not keep it."""
 
 
 def confusion_pairs(predictions: Sequence[int], labels: Sequence[int], top: int | None = 10) -> list[ConfusedPair]:
@@ -44,9 +48,7 @@ def confusion_pairs(predictions: Sequence[int], labels: Sequence[int], top: int 
     Predictions and labels are classes of equally many images, values >= 0. Pairs are ordered by count, then by share of
     the true class, largest first, then by class; ``top=None`` gives all.
     """
-    predicted, true = np.asarray(predictions, np.int64), np.asarray(labels, np.int64)
-    if predicted.shape != true.shape or true.ndim != 1:
-        raise ValueError(f'predictions {predicted.shape} and labels {true.shape} must be equally long vectors')
+    predicted, true = equally_long(predictions, labels)
     wrong = predicted != true
     mistakes, counts = np.unique(np.stack([true[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True)
     totals = np.bincount(true) if true.size else np.zeros(0, np.int64)

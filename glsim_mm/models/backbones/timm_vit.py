@@ -187,7 +187,12 @@ class TimmViT(BaseBackbone):
         """
         # mmengine would otherwise call timm's own init_weights on the child.
         if self._checkpoint_path:
-            _load_local_weights(self.model, self._model_name, self._checkpoint_path)
+            try:  # timm's own ``pretrained`` path would pass over missing tensors in silence
+                load_timm_vit(self.model, self._checkpoint_path)
+            except GLSimError as error:
+                raise GLSimError(
+                    f'TimmViT cannot load {self._checkpoint_path} into {self._model_name!r}: {error}'
+                ) from error
         elif self._pretrained:
             source = _create_plain_vit(self._model_name, self._options, pretrained=True)
             self.model.load_state_dict(source.state_dict())
@@ -259,11 +264,3 @@ def _runs_plainly(model: nn.Module) -> bool:
     from timm.models.vision_transformer import VisionTransformer
 
     return type(model).forward_features is VisionTransformer.forward_features
-
-
-def _load_local_weights(model: nn.Module, model_name: str, path: str) -> None:
-    """Fill the model from a file; timm's own ``pretrained`` path would pass over missing tensors in silence."""
-    try:
-        load_timm_vit(model, path)
-    except GLSimError as error:
-        raise GLSimError(f'TimmViT cannot load {path} into {model_name!r}: {error}') from error

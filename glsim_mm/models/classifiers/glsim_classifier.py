@@ -6,7 +6,7 @@ import torch
 from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...compat.linear_kernels import use_fast_linear
 from ...errors import GLSimError
@@ -58,7 +58,11 @@ class GLSimClassifier(ImageClassifier):
         self.layout = token_layout(self.backbone)
         use_fast_linear(self)
         reuse_mlp_buffers(self)
-        _check_num_classes(self.neck, self.head)
+        found, expected = (getattr(module, 'num_classes', None) for module in (self.neck, self.head))
+        if None not in (found, expected) and found != expected:
+            raise GLSimError(
+                f'The selector has {found} classes, the head {expected}: set model.neck.num_classes={expected}.'
+            )
 
     def extract_feat(self, inputs: Tensor, stage: str = 'neck') -> tuple[Tensor, ...] | SelectedRegions | Tensor:
         """Features of one stage, of normalised images (B, 3, H, W) of at least one patch.
@@ -122,7 +126,12 @@ class GLSimClassifier(ImageClassifier):
     def _crop_tokens(self, crops: Tensor) -> Tensor:
         """CLS tokens (B, R, C) of crops (B, 3, S_h, S_w) or (B, R, 3, S_h, S_w)."""
         crops = crops if crops.dim() == 5 else crops[:, None]
-        return self._encode_crops(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
+        flat = crops.flatten(0, 1)
+        if hasattr(self.backbone, 'encode_crops'):  # a backbone may treat crops in its own way
+            class_tokens = self.backbone.encode_crops(flat)
+        else:
+            class_tokens = self.backbone(flat)[-1][:, 0]
+        return class_tokens.unflatten(0, crops.shape[:2])
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """Losses of normalised images (B, 3, H, W) with labels: the head's, and those of a selector that learns."""
@@ -183,21 +192,6 @@ class GLSimClassifier(ImageClassifier):
             if len(of_image) > 1:
                 sample.set_field(of_image, 'selected_boxes')
         return samples
-
-    def _encode_crops(self, crops: Tensor) -> Tensor:
-        """CLS tokens (B, C) of the crops; a backbone may treat crops in its own way through ``encode_crops``."""
-        if hasattr(self.backbone, 'encode_crops'):
-            return self.backbone.encode_crops(crops)
-        return self.backbone(crops)[-1][:, 0]
-
-
-def _check_num_classes(neck: nn.Module, head: nn.Module) -> None:
-    """Refuse a selector that learns other classes than the head."""
-    found, expected = (getattr(module, 'num_classes', None) for module in (neck, head))
-    if None not in (found, expected) and found != expected:
-        raise GLSimError(
-            f'The selector has {found} classes, the head {expected}: set model.neck.num_classes={expected}.'
-        )
 
 
 def annotated_boxes(data_samples: list[DataSample] | None, device: torch.device) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from mmengine.model import ModuleList
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from mmpretrain.models.heads import ClsHead
@@ -113,7 +114,7 @@ class AggregatorHead(ClsHead):
         """
         losses: dict[str, Tensor] = {}
         for name, tokens in split_sequences(feats[-1], self.sequence_weights).items():
-            repeated = data_samples if len(tokens) == len(data_samples) else _repeat(data_samples, len(tokens))
+            repeated = [sample for sample in data_samples for _ in range(len(tokens) // len(data_samples))]
             found = super().loss((tokens,), repeated, **kwargs)
             key = 'loss' if name == 'both' else f'loss_{name}'
             losses[key] = self.sequence_weights[name] * found.pop('loss')
@@ -130,10 +131,6 @@ def split_sequences(class_tokens: Tensor, weights: Mapping[str, float]) -> dict[
     return {name: sequences[name] for name in SEQUENCES if weights.get(name, 0) > 0}
 
 
-def _repeat(data_samples: list[DataSample], count: int) -> list[DataSample]:
-    return [sample for sample in data_samples for _ in range(count // len(data_samples))]
-
-
 def _check_weights(weights: Mapping[str, float]) -> dict[str, float]:
     unknown = set(weights) - set(SEQUENCES)
     if unknown or min(weights.values()) < 0 or max(weights.values()) <= 0:
@@ -142,3 +139,12 @@ def _check_weights(weights: Mapping[str, float]) -> dict[str, float]:
             f'of them positive; got {dict(weights)}'
         )
     return dict(weights)
+
+
+def hard_labels(data_samples: list[DataSample], head: nn.Module) -> Tensor:
+    """One label per image, int64 (B,)."""
+    if 'gt_score' in data_samples[0]:
+        raise GLSimError(
+            f'{type(head).__name__} needs one label per image: remove mixup and cutmix from train_cfg.augments.'
+        )
+    return torch.cat([sample.gt_label for sample in data_samples])

@@ -7,7 +7,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from ...errors import GLSimError
+from .aggregator_head import hard_labels
 
 
 def contrastive_loss(features: Tensor, labels: Tensor, margin: float = 0.4) -> Tensor:
@@ -50,11 +50,7 @@ class PartContrastiveHead(VisionTransformerClsHead):
 
     def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:
         """Classification ``loss`` and the weighted ``loss_contrastive`` of CLS tokens (B, C), the last item."""
-        if 'gt_score' in data_samples[0]:
-            raise GLSimError(
-                'PartContrastiveHead needs one label per image: remove mixup and cutmix from train_cfg.augments.'
-            )
+        labels = hard_labels(data_samples, self)
         losses = super().loss(feats, data_samples, **kwargs)
-        labels = torch.cat([sample.gt_label for sample in data_samples])
         losses['loss_contrastive'] = self.contrastive_weight * contrastive_loss(feats[-1], labels, self.margin)
         return losses

@@ -8,8 +8,8 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from ...errors import GLSimError
 from ..necks import PooledAttention
+from .aggregator_head import hard_labels
 
 
 @MODELS.register_module()
@@ -84,14 +84,15 @@ class CounterfactualHead(ClsHead):
         ``feats`` are the pooled features of the B raw images, ``augmented`` those of n * B augmented ones, all of one
         augmentation before the next. Gives ``loss_raw``, ``loss_augmented``, ``loss_effect`` and ``loss_center``.
         """
-        labels = _hard_labels(data_samples)
+        labels = hard_labels(data_samples, self)
         augmented_labels = labels.repeat(len(augmented.features) // len(labels))
         effects = torch.cat([self.effect(feats), self.effect(augmented)])
+        distances = feats.features - F.normalize(self.centers[labels], dim=1)
         losses = dict(
             loss_raw=self._classification_loss(self(feats), labels) / 3,
             loss_augmented=self._classification_loss(self(augmented), augmented_labels) * 2 / 3,
             loss_effect=self._classification_loss(effects, torch.cat([labels, augmented_labels])) * self.effect_weight,
-            loss_center=self._center_loss(feats.features, labels) * self.center_weight,
+            loss_center=distances.square().sum() / len(labels) * self.center_weight,
         )
         if self.training:
             self._move_centers(feats.features.detach(), labels)
@@ -104,21 +105,9 @@ class CounterfactualHead(ClsHead):
     def _classification_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return self.loss_module(logits, labels, avg_factor=len(logits))
 
-    def _center_loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        return (features - F.normalize(self.centers[labels], dim=1)).square().sum() / len(features)
-
     @torch.no_grad()
     def _move_centers(self, features: Tensor, labels: Tensor) -> None:
         features, labels = torch.cat(all_gather(features)), torch.cat(all_gather(labels))
         steps = features - F.normalize(self.centers[labels], dim=1)
         same_class = (labels[:, None] == labels[None, :]).sum(dim=1, keepdim=True)
         self.centers.index_add_(0, labels, self.center_momentum * steps / same_class)
-
-
-def _hard_labels(data_samples: list[DataSample]) -> Tensor:
-    """One label per image, int64 (B,)."""
-    if 'gt_score' in data_samples[0]:
-        raise GLSimError(
-            'CounterfactualHead needs one label per image: remove mixup and cutmix from train_cfg.augments.'
-        )
-    return torch.cat([sample.gt_label for sample in data_samples])

@@ -12,7 +12,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ...errors import GLSimError
-from .aggregator_head import AggregatorHead
+from .aggregator_head import AggregatorHead, hard_labels
 
 _CLASS_OPTIONS = ('num_classes', 'embedding_size')
 
@@ -199,12 +199,7 @@ class EmbeddingHead(AggregatorHead):
 
     def loss(self, feats: Sequence[Tensor], data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:
         """``loss`` of class tokens (B, V, C), the last item, with one label each."""
-        if 'gt_score' in data_samples[0]:
-            raise GLSimError(
-                'EmbeddingHead needs one label per image: remove mixup and cutmix from train_cfg.augments.'
-            )
-        labels = torch.cat([sample.gt_label for sample in data_samples])
-        return dict(loss=self.loss_module(self.pre_logits(feats), labels))
+        return dict(loss=self.loss_module(self.pre_logits(feats), hard_labels(data_samples, self)))
 
     def _get_predictions(self, cls_score: Tensor, data_samples: list[DataSample] | None) -> list[DataSample]:
         if self.loss_module.has_classes:

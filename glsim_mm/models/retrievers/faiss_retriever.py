@@ -73,15 +73,12 @@ class FaissRetriever(ImageToImageRetriever):
         image_encoder: Any,
         prototype: Any,
         head: dict | None = None,
-        pretrained: str | None = None,
         similarity_fn: str = 'cosine_similarity',
-        train_cfg: dict | None = None,
-        data_preprocessor: dict | None = None,
         topk: int = -1,
         full_scores: bool = True,
         preset: str = 'flat',
         space: str | None = None,
-        init_cfg: dict | None = None,
+        **kwargs,
     ) -> None:
         if similarity_fn not in _METRICS:
             raise GLSimError(
@@ -94,17 +91,7 @@ class FaissRetriever(ImageToImageRetriever):
             raise GLSimError(f'FaissRetriever: preset={preset!r} does not score the whole gallery: full_scores=False')
         if hasattr(prototype, '__getitem__') and not isinstance(prototype, (str, dict, Tensor)):
             prototype = build_loader(prototype)
-        super().__init__(
-            image_encoder=image_encoder,
-            prototype=prototype,
-            head=head,
-            pretrained=pretrained,
-            similarity_fn=similarity_fn,
-            train_cfg=train_cfg,
-            data_preprocessor=data_preprocessor,
-            topk=topk,
-            init_cfg=init_cfg,
-        )
+        super().__init__(image_encoder, prototype, head, similarity_fn=similarity_fn, topk=topk, **kwargs)
         self.metric = _METRICS[similarity_fn]
         self.full_scores = full_scores
         self.preset = preset

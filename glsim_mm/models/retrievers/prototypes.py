@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,24 +24,11 @@ from ...errors import GLSimError, one_line
 from ..utils import hash_weights
 
 
-class Prototype(Protocol):
-    """Gallery rows 0 to M - 1 with a score each, the larger the better."""
-
-    def __len__(self) -> int:
-        """M."""
-
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores float32 (N, k), best first, and rows int64 (N, k) for queries (N, C); -inf and -1 for none."""
-
-    def all_scores(self, queries: np.ndarray) -> np.ndarray:
-        """Scores of every row, float32 (N, M); -inf for what a server leaves out."""
-
-    def vectors(self) -> np.ndarray:
-        """Embeddings, float32 (M, C)."""
-
-
 class VectorPrototype:
-    """Embeddings (M, C) in memory, searched as a preset of :mod:`retrieval.index` says; ``'flat'`` is exact."""
+    """Embeddings (M, C) in memory, searched as a preset of :mod:`retrieval.index` says; ``'flat'`` is exact.
+
+    Rows are 0 to M - 1; scores are the larger the better.
+    """
 
     def __init__(self, vectors: np.ndarray, metric: str, preset: str = 'flat') -> None:
         vectors = check_embeddings(vectors, 'prototype')
@@ -52,12 +39,12 @@ class VectorPrototype:
         return len(self.index)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """See :class:`Prototype`."""
+        """Scores float32 (N, k), best first, and rows int64 (N, k) for queries (N, C); -inf and -1 for none."""
         hits = self.index.search(queries, k)
         return (-hits.scores if self.index.metric == 'l2' else hits.scores), hits.ids
 
     def all_scores(self, queries: np.ndarray) -> np.ndarray:
-        """See :class:`Prototype`."""
+        """Scores of every row, float32 (N, M)."""
         if self.index.metric == 'l2':  # by a product, small distances would drown in rounding
             return scatter_scores(len(self), *self.search(queries, len(self)))
         prepared, rows = self.index.prepare(queries, 'queries'), self.index.parts[0].rows
@@ -86,14 +73,14 @@ class GalleryPrototype:
         return len(self.ids)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """See :class:`Prototype`."""
+        """See :class:`VectorPrototype`."""
         hits = self.gallery.search(queries, k, space=self.space)
         rows = np.searchsorted(self.ids, hits.ids).clip(max=len(self.ids) - 1)
         rows = np.where(self.ids[rows] == hits.ids, rows, -1)  # others may add images meanwhile
         return (-hits.scores if self.gallery.manifest.metric == 'l2' else hits.scores), rows
 
     def all_scores(self, queries: np.ndarray) -> np.ndarray:
-        """See :class:`Prototype`."""
+        """Scores of every row, float32 (N, M); -inf for what a server leaves out."""
         return scatter_scores(len(self), *self.search(queries, len(self)))
 
     def check_weights(self, model: nn.Module) -> None:
@@ -112,6 +99,9 @@ class GalleryPrototype:
     def vectors(self) -> np.ndarray:
         """Embeddings, float32 (M, C)."""
         return self.gallery.vectors(self.ids, self.space)
+
+
+Prototype = VectorPrototype | GalleryPrototype
 
 
 def scatter_scores(count: int, scores: np.ndarray, rows: np.ndarray, table: np.ndarray | None = None) -> np.ndarray:
