@@ -57,9 +57,11 @@ def main(args: argparse.Namespace) -> None:
     out = Path(args.out) if args.out else None
     if args.task == 'loading':
         cfg = load_config(args.config, args.cfg_options)
-        loading_speed.run_loading(
-            cfg, args.num_workers, args.images, args.rounds, args.device, args.threads, out, print
-        )
+        limits = args.num_workers, args.images, args.rounds, args.device, args.threads
+        report = loading_speed.measure_loading(cfg, *limits)
+        table = loading_speed.loading_table(report)
+        print(table)
+        model_speed.write_results(out, table, [report])
         return
     works = [  # the smallest images first
         model_speed.Workload(model, size, batch, args.device, args.threads)

@@ -93,7 +93,7 @@ def format_curve(points: Sequence[CurvePoint]) -> str:
     """The points as a table of 80 columns."""
     lines = ['crop      threshold  crops %  top-1 %  images/s  x always (10 % to 90 %)  GFLOPs']
     for point in points:
-        speed = f'{point.speed.median:.2f} ({point.speed.low:.2f} to {point.speed.high:.2f})'
+        speed = f'{point.speed:.2f}'
         threshold = f'{point.threshold:.3f}' if point.crop == 'adaptive' else ''
         lines.append(
             f'{point.crop:<10}{threshold:>9}{100 * point.crop_share:>9.1f}{point.accuracy:>9.2f}'

@@ -1,10 +1,8 @@
 """Whether the data pipeline keeps up with the model."""
 
 import time
-from collections.abc import Callable, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -12,14 +10,13 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
-from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
-from torch import nn
+from mmpretrain.registry import DATASETS, TRANSFORMS
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..apis.config_errors import explain_config_errors
+from ..apis.model import build_model
 from ..errors import GLSimError
 from .measuring import Spread, markdown_table, spread, time_in_turns
-from .model_speed import write_results
 
 
 @dataclass(frozen=True)
@@ -43,23 +40,6 @@ class LoadingReport:
     headroom: float
 
 
-def run_loading(
-    cfg: Config,
-    num_workers: Sequence[int],
-    num_images: int,
-    rounds: int,
-    device: str,
-    threads: int | None,
-    out: Path | None,
-    tell: Callable[[str], Any],
-) -> None:
-    """Measure with :func:`measure_loading`, tell the tables, and write them into a folder if there is one."""
-    report = measure_loading(cfg, num_workers, num_images, rounds, device, threads)
-    table = loading_table(report)
-    tell(table)
-    write_results(out, table, [report])
-
-
 def measure_loading(
     cfg: Config,
     num_workers: Sequence[int] = (0, 1, 2),
@@ -80,7 +60,7 @@ def measure_loading(
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')), explain_config_errors():
         dataset: Any = DATASETS.build(cfg.train_dataloader.dataset)
         steps = [TRANSFORMS.build(dict(step)) for step in _pipeline(cfg.train_dataloader.dataset)]
-        model = _build_model(cfg).to(device).train()
+        model = build_model(cfg).to(device).train()
     chosen = torch.linspace(0, len(dataset) - 1, min(num_images, len(dataset))).round().long().tolist()
     batch_size = min(cfg.train_dataloader.batch_size, len(chosen))
     subset = Subset(dataset, chosen)
@@ -98,8 +78,8 @@ def loading_table(report: LoadingReport) -> str:
     speeds = []
     for workers, speed in report.loader_speeds.items():
         where = 'in the main process' if workers == 0 else f'{workers} worker{"s" * (workers > 1)}'
-        speeds.append((f'loader, {where}', _speed(speed)))
-    speeds.append((f'training step, batch {report.batch_size}', _speed(report.model_speed)))
+        speeds.append((f'loader, {where}', f'{speed:.1f}'))
+    speeds.append((f'training step, batch {report.batch_size}', f'{report.model_speed:.1f}'))
     tables = [
         markdown_table(('step', 'ms per image', 'share'), steps),
         markdown_table(('what', 'images/s (10 % to 90 %)'), speeds),
@@ -115,12 +95,6 @@ def _pipeline(dataset: Any) -> Sequence[dict]:
     if not dataset.get('pipeline'):
         raise GLSimError('train_dataloader.dataset has no pipeline to measure')
     return dataset['pipeline']
-
-
-def _build_model(cfg: Config) -> nn.Module:
-    settings = deepcopy(cfg.model)
-    settings.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-    return MODELS.build(settings)
 
 
 def _time_steps(dataset: Dataset, chosen: Sequence[int], steps: Sequence[Any]) -> dict[str, float]:
@@ -167,7 +141,3 @@ def _model_speed(model: Any, subset: Subset, batch_size: int, rounds: int, devic
         optimizer.zero_grad(set_to_none=True)
 
     return spread([batch_size / seconds for seconds in time_in_turns({'step': step}, rounds, device)['step']])
-
-
-def _speed(value: Spread) -> str:
-    return f'{value.median:.1f} ({value.low:.1f} to {value.high:.1f})'

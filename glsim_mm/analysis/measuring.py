@@ -26,6 +26,10 @@ class Spread(NamedTuple):
     low: float
     high: float
 
+    def __format__(self, spec: str) -> str:
+        """``'1.02 (0.98-1.05)'``, each number as the format says."""
+        return f'{self.median:{spec}} ({self.low:{spec}}-{self.high:{spec}})'
+
 
 def spread(values: Sequence[float]) -> Spread:
     """Median and tenths of a sample."""
@@ -95,11 +99,9 @@ def resident_growth(run: Callable[[], Any]) -> int:
 
 def peak_bytes() -> int:
     """Largest resident set of this process so far; 0 where the system does not tell."""
-    status = Path('/proc/self/status')
-    if status.exists():
-        # getrusage would count the parent's memory from before exec.
-        line = next(line for line in status.read_text().splitlines() if line.startswith('VmHWM'))
-        return int(line.split()[1]) * 1024
+    found = _from_status('VmHWM')  # getrusage would count the parent's memory from before exec
+    if found is not None:
+        return found
     try:
         import resource  # not on Windows
     except ImportError:
@@ -110,10 +112,16 @@ def peak_bytes() -> int:
 
 def resident_bytes() -> int:
     """Resident set of this process now; the largest so far where the system does not tell."""
+    found = _from_status('VmRSS')
+    return peak_bytes() if found is None else found
+
+
+def _from_status(field: str) -> int | None:
+    """Bytes that Linux notes of this process."""
     status = Path('/proc/self/status')
     if not status.exists():
-        return peak_bytes()
-    line = next(line for line in status.read_text().splitlines() if line.startswith('VmRSS'))
+        return None
+    line = next(line for line in status.read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
 
 

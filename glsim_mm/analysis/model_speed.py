@@ -491,7 +491,8 @@ def _inference_table(rows: Sequence[InferenceRow]) -> str:
     cells = [
         (
             row.model, row.image_size, row.batch_size, row.mode, f'{row.images_per_second:.2f}', f'{row.p50:.0f}',
-            f'{row.p99:.0f}', *map(_ratio, (row.vs_plain, row.vs_straightforward, row.vs_eager)), f'{row.gflops:.1f}',
+            f'{row.p99:.0f}', f'{row.vs_plain:.2f}', f'{row.vs_straightforward:.2f}',
+            f'{row.vs_eager:.2f}', f'{row.gflops:.1f}',
             f'{100 * row.peak_share:.0f} %', _mib(row.memory_mib),
         )
         for row in rows
@@ -504,7 +505,7 @@ def _training_table(rows: Sequence[SpeedRow]) -> str:
     cells = [
         (
             row.model, row.image_size, row.batch_size, row.mode, f'{1e3 * row.seconds.median:.0f}',
-            _ratio(row.vs_plain), _ratio(row.vs_straightforward), _mib(row.memory_mib),
+            f'{row.vs_plain:.2f}', f'{row.vs_straightforward:.2f}', _mib(row.memory_mib),
         )
         for row in rows
     ]  # fmt: skip
@@ -521,10 +522,6 @@ def _describe_machine() -> dict[str, Any]:
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         versions=package_versions(),
     )
-
-
-def _ratio(value: Spread) -> str:
-    return f'{value.median:.2f} ({value.low:.2f}-{value.high:.2f})'
 
 
 def _mib(value: float | None) -> str:

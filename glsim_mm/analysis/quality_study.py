@@ -10,13 +10,12 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
-from mmpretrain.registry import DATASETS, MODELS
-from mmpretrain.structures import DataSample
+from mmpretrain.registry import DATASETS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..apis.config_errors import explain_config_errors
-from ..apis.model import load_model
+from ..apis.model import build_model, load_model
 from ..errors import GLSimError
 from ..evaluation import MEASURES, selection_quality
 from ..models.classifiers.glsim_classifier import annotated_boxes
@@ -108,10 +107,8 @@ def _load(cfg: Config, checkpoint: str | None, device: torch.device) -> nn.Modul
     """The whole model, or its encoder with its initial weights."""
     if checkpoint is not None:
         return load_model(cfg, checkpoint, device)
-    settings = dict(cfg.model)
-    settings.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     with explain_config_errors():
-        model = MODELS.build(settings)
+        model = build_model(cfg)
         model.backbone.init_weights()
     return model.to(device).eval()
 
@@ -141,10 +138,12 @@ def _measure_size(
     layout = token_layout(model.backbone)
     for batch in loader:
         data = model.data_preprocessor(batch, training=False)
-        boxes, kept = _boxes_of(data['data_samples'], device)
-        without += len(data['data_samples']) - len(kept)
+        found = [annotated_boxes([sample], device) for sample in data['data_samples']]
+        kept = [index for index, box in enumerate(found) if box is not None]
+        without += len(found) - len(kept)
         if not kept:
             continue
+        boxes = torch.cat([box for box in found if box is not None])
         images = data['inputs'][kept]
         side = images.shape[-1]
         size = (images.shape[-2], images.shape[-1])
@@ -163,13 +162,6 @@ def _measure_size(
         for column, top_o in enumerate(top_os):
             means = (100 * sums[row, column] / count).tolist()
             yield QualityRow(side, name, top_o, count, dict(zip(MEASURES, means)))
-
-
-def _boxes_of(samples: list[DataSample], device: torch.device) -> tuple[Tensor, list[int]]:
-    """Annotated boxes (b, 4), and which samples have one."""
-    kept = [index for index, sample in enumerate(samples) if annotated_boxes([sample], device) is not None]
-    found = annotated_boxes([samples[index] for index in kept], device) if kept else None
-    return (torch.zeros(0, 4) if found is None else found), kept
 
 
 def _measure_selector(

@@ -213,7 +213,7 @@ def _format_costs(rows: Sequence[CostRow]) -> str:
         seconds = block[0].seconds
         title = f'{size} px, batch {batch}, S = {tokens} tokens'
         if seconds:
-            title += f': plain pass {seconds.median:.3g} s ({seconds.low:.3g}-{seconds.high:.3g})'
+            title += f': plain pass {seconds:.3g} s'
         blocks.append('\n'.join([title, *_HEAD, *map(_line, block)]))
     selectors = dict.fromkeys(row.case.selector for row in rows)
     notes = {name: SELECTORS[name].note if name in SELECTORS else _PLAIN_NOTE for name in selectors}
@@ -266,8 +266,7 @@ def _line(row: CostRow) -> str:
 def _range(spread: Spread | None) -> str:
     if spread is None:
         return 'too little memory'
-    digits = 2 if spread.high < 10 else 1
-    return '{:.{digits}f} ({:.{digits}f}-{:.{digits}f})'.format(*spread, digits=digits)
+    return f'{spread:.2f}' if spread.high < 10 else f'{spread:.1f}'
 
 
 def _number(value: float | None) -> str:

@@ -206,22 +206,10 @@ class UnfusedAttention(TorchFunctionMode):
         return matrix @ args[2]
 
 
-def _keep_matrix(logits: Tensor, matrix: Tensor) -> Tensor:
-    return matrix
-
-
-def _keep_class_row(logits: Tensor, matrix: Tensor) -> Tensor:
-    return matrix[:, :, 0].mean(dim=1)
-
-
 def _keep_mutual_attention(logits: Tensor, matrix: Tensor) -> Tensor:
     """FFVT's order of work: both softmaxes of the whole matrix, one row and one column of them are read."""
     column = logits.softmax(dim=-2)[..., 0].mean(dim=1)
     return column * matrix[:, :, 0].mean(dim=1)
-
-
-def _score_last_layer(kept: list[Tensor], num_extra_tokens: int) -> Tensor:
-    return kept[-1][:, num_extra_tokens:]
 
 
 def _score_rollout(matrices: list[Tensor], num_extra_tokens: int) -> Tensor:
@@ -241,11 +229,15 @@ def _score_psm(matrices: list[Tensor], num_extra_tokens: int) -> Tensor:
     return joint[:, :, 0, num_extra_tokens:].sum(dim=1)
 
 
+def _last_layer(kept: list[Tensor], num_extra_tokens: int) -> Tensor:
+    return kept[-1][:, num_extra_tokens:]
+
+
 PUBLISHED_SELECTIONS = {
-    'class-attention': PublishedSelection(_keep_class_row, _score_last_layer),
-    'maws': PublishedSelection(_keep_mutual_attention, _score_last_layer),
-    'rollout': PublishedSelection(_keep_matrix, _score_rollout),
-    'psm': PublishedSelection(_keep_matrix, _score_psm),
+    'class-attention': PublishedSelection(lambda logits, matrix: matrix[:, :, 0].mean(dim=1), _last_layer),
+    'maws': PublishedSelection(_keep_mutual_attention, _last_layer),
+    'rollout': PublishedSelection(lambda logits, matrix: matrix, _score_rollout),
+    'psm': PublishedSelection(lambda logits, matrix: matrix, _score_psm),
 }
 NO_SELECTION = PublishedSelection(lambda logits, matrix: None, lambda kept, num_extra_tokens: None)
 """Unfused attention alone."""

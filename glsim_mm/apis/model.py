@@ -1,5 +1,7 @@
 """A config's model with trained weights."""
 
+from copy import deepcopy
+
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -27,9 +29,7 @@ def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None =
         GLSimError: If the checkpoint cannot be read or is of another model.
     """
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
-        settings = dict(cfg.model)
-        settings.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-        model = MODELS.build(settings)
+        model = build_model(cfg)
         content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
         state = model.state_dict()
         weights = weights_for(state, content, checkpoint)
@@ -38,6 +38,13 @@ def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None =
         model._config = cfg
         model._dataset_meta = _dataset_meta(cfg, content.get('meta', {}))
     return model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """The model of a config, which is not changed, with its random weights."""
+    settings = deepcopy(cfg.model)
+    settings.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    return MODELS.build(settings)
 
 
 def _dataset_meta(cfg: Config, meta: dict) -> dict:

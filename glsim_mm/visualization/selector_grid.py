@@ -1,6 +1,6 @@
 """What several selectors select in the same images: a row for each image, a column for each selector."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,9 +71,10 @@ def draw_selector_grid(
     lines = [[_cell(row, name, side, size, colormap, scaling) for name in [None, *names]] for row in rows]
     widths = [max(cell.shape[1] for cell in column) for column in zip(*lines)]
     headers = [text_strip(name, width, size + 2, bold=True) for name, width in zip(['image', *names], widths)]
-    means = [text_strip(text, width, size) for text, width in zip(['mean', *map(_means(rows), names)], widths)]
+    means = ['mean', *(_mean(rows, name) for name in names)]
+    footer = [text_strip(text, width, size) for text, width in zip(means, widths)]
     has_boxes = any(row.annotated_box is not None for row in rows)
-    grid = stack([join(_padded(line, widths)) for line in [headers, *lines, means]], GAP)
+    grid = stack([join(_padded(line, widths)) for line in [headers, *lines, footer]], GAP)
     legend = legend_strip(grid.shape[1], size, colormap, scaling, annotated=has_boxes)
     notes = [text_strip(_NOTE if has_boxes else _NOTE.partition(';')[0], grid.shape[1], size, color=MUTED_COLOR)]
     return with_margin(stack([grid, *([] if legend is None else [legend]), *notes]))
@@ -108,17 +109,12 @@ def _in_words(of_image: float, on_object: float | None) -> str:
     return words if on_object is None else f'{words}, inside {percent(on_object)}'
 
 
-def _means(rows: Sequence[ComparedImage]) -> Callable[[str], str]:
-    def of_selector(name: str) -> str:
-        of_image, on_object = zip(*(shares(row, name) for row in rows))
-        known = [share for share in on_object if share is not None]
-        return _in_words(float(np.mean(of_image)), float(np.mean(known)) if known else None)
-
-    return of_selector
+def _mean(rows: Sequence[ComparedImage], name: str) -> str:
+    of_image, on_object = zip(*(shares(row, name) for row in rows))
+    known = [share for share in on_object if share is not None]
+    return _in_words(float(np.mean(of_image)), float(np.mean(known)) if known else None)
 
 
 def _padded(cells: Sequence[np.ndarray], widths: Sequence[int]) -> list[np.ndarray]:
-    return [
-        np.pad(cell, ((0, 0), (0, width - cell.shape[1]), (0, 0)), constant_values=255)
-        for cell, width in zip(cells, widths)
-    ]
+    pads = [((0, 0), (0, width - cell.shape[1]), (0, 0)) for cell, width in zip(cells, widths)]
+    return [np.pad(cell, pad, constant_values=255) for cell, pad in zip(cells, pads)]

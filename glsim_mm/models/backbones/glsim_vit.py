@@ -164,7 +164,7 @@ class GLSimViT(VisionTransformer):
         outputs = []
         for i in range(len(self.layers)):
             last = i == len(self.layers) - 1
-            x = self._run(self._last_detached if last and output == 'selection_tokens' else self._run_layer, i, x, grid)
+            x = self._run(self._run_layer, i, x, grid, last and output == 'selection_tokens')
             if last and self.final_norm:
                 x = self.ln1(x)
             if i in self.out_indices:
@@ -205,16 +205,11 @@ class GLSimViT(VisionTransformer):
             return checkpoint(step, *args, use_reentrant=False)
         return step(*args)
 
-    def _run_layer(self, index: int, x: Tensor, grid: tuple[int, int]) -> Tensor:
+    def _run_layer(self, index: int, x: Tensor, grid: tuple[int, int], detached: bool = False) -> Tensor:
         layer = self.layers[index]
         if self._is_windowed(index, grid):
             return windowed_layer(layer, x, grid, self.window_size, self.num_extra_tokens)
-        return layer(x)
-
-    def _last_detached(self, index: int, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        if self._is_windowed(index, grid):
-            return self._run_layer(index, x, grid)
-        return detach_patches(self.layers[index], x)
+        return detach_patches(layer, x) if detached else layer(x)
 
     def _is_windowed(self, index: int, grid: tuple[int, int]) -> bool:
         return self.window_size > 0 and index not in self.global_indices and max(grid) > self.window_size

@@ -185,23 +185,18 @@ def detach_patches(block: nn.Module, x: Tensor) -> Tensor:
     parts = split_block(block) if torch.is_grad_enabled() else None
     if parts is None:
         return block(x)
-    x = x + parts.drop_path(_attention_branch(parts, x))
+    normed = parts.norm(x)
+    keys, values = parts.keys_and_values(normed)
+    of_class = parts.attend(parts.queries(normed[:, :1]), keys, values)
+    with torch.no_grad():
+        of_patches = parts.attend(parts.queries(normed[:, 1:]), keys, values)
+    x = x + parts.drop_path(torch.cat([of_class, of_patches], dim=1))
     x = torch.cat([x[:, :1], x[:, 1:].detach()], dim=1)
     # The CLS token first: under autocast the cast of a weight that is first seen without gradient would keep none.
     of_class = parts.mlp_branch(x[:, :1])
     with torch.no_grad():
         of_patches = parts.mlp_branch(x[:, 1:])
     return x + parts.mlp_drop_path(torch.cat([of_class, of_patches], dim=1))
-
-
-def _attention_branch(parts: BlockParts, x: Tensor) -> Tensor:
-    """Attention branch (B, S, C) before stochastic depth; only the CLS token's carries gradient."""
-    normed = parts.norm(x)
-    keys, values = parts.keys_and_values(normed)
-    of_class = parts.attend(parts.queries(normed[:, :1]), keys, values)
-    with torch.no_grad():
-        of_patches = parts.attend(parts.queries(normed[:, 1:]), keys, values)
-    return torch.cat([of_class, of_patches], dim=1)
 
 
 def merge_tokens(
