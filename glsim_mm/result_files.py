@@ -1,7 +1,7 @@
 """Files of test results: what they may be called, how they are read, and a short table of them; needs no model."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from .errors import GLSimError
@@ -51,9 +51,5 @@ def format_results(results: Mapping[str, Mapping[str, float]], num_classes: int 
         rows.append([name, *(f'{metrics[key]:.1f}' if key in metrics else '-' for key in _COLUMNS)])
     if num_classes:
         rows.append(['guessing', f'{100 / num_classes:.1f}', *['-'] * (len(_COLUMNS) - 1)])
-    return '\n'.join(_align(rows))
-
-
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ['  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return '\n'.join('  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)

@@ -66,7 +66,9 @@ def measure_crop_curve(
     batches = [model.data_preprocessor(batch, training=False)['inputs'] for batch in timed]
     first, second = _count(model, batches[0][:1])
     settings = [TestOptions('off')]
-    settings += [TestOptions('adaptive', _threshold(margins, share)) for share in sorted(shares)]
+    # The margins below which these shares of the images lie.
+    thresholds = margins.double().quantile(torch.tensor(sorted(shares), dtype=torch.float64)).clamp(0, 1).tolist()
+    settings += [TestOptions('adaptive', threshold) for threshold in thresholds]
     settings.append(TestOptions('always'))
     times = _time(model, settings, batches, rounds, device)
     count = sum(len(batch) for batch in batches)
@@ -120,11 +122,6 @@ def _see(model: GLSimClassifier, loader: DataLoader) -> tuple[Tensor, Tensor, Te
         parts.append((margin(alone), alone.argmax(1) == labels, both.argmax(1) == labels))
     margins, without, with_crops = (torch.cat(part).cpu() for part in zip(*parts))
     return margins, without, with_crops
-
-
-def _threshold(margins: Tensor, share: float) -> float:
-    """The margin below which so many of the images lie."""
-    return float(margins.double().quantile(share).clamp(0, 1))
 
 
 def _encoded(options: TestOptions, margins: Tensor) -> Tensor:

@@ -91,15 +91,8 @@ def run_study(
 ) -> Iterator[str]:
     """Measure kinds of index, save after each, and go on where an earlier call stopped; gives progress, then tables.
 
-    Args:
-        folder: For embeddings, indexes and ``results.json``; one folder per size.
-        rows: Embeddings in the gallery.
-        dimension: Width of the embeddings.
-        num_queries: Queries, none of them in the gallery.
-        presets: Kinds of index. Defaults to all.
-        batches: Queries at a time, for what the engine adds to FAISS.
-        rounds: Turns of FAISS and engine.
-        seed: Seed of the embeddings.
+    Embeddings, indexes and ``results.json`` lie in the folder, one folder per size. Queries are not in the gallery;
+    ``batches`` are queries at a time, for what the engine adds to FAISS in ``rounds`` turns of both.
     """
     facts = dict(
         rows=str(rows), dimension=str(dimension), queries=str(num_queries), seed=str(seed),

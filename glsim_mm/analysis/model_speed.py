@@ -28,7 +28,7 @@ from ..exporting.export_graph import ExportGraph
 from ..exporting.file_formats import package_versions, quantize, write_onnx
 from ..models.classifiers import GLSimClassifier
 from ..models.utils.mlp_buffers import keep_mlp_buffers
-from ..models.utils.partial_blocks import BlockParts, split_block
+from ..models.utils.partial_blocks import split_block
 from ..ops import global_local_similarity, patch_grid, top_patches
 from .measuring import (
     MeasuringProcesses,
@@ -128,13 +128,8 @@ def run_inference(
 ) -> None:
     """Measure predictions; tell each workload's table, and write all results so far after each, so that none is lost.
 
-    Args:
-        works: What to compute; all on the same device.
-        modes: Names of :data:`MODES`; ``'plain'``, ``'straightforward'`` and ``'eager'`` always take part.
-        rounds: Rounds of timing, all contenders in turns.
-        memory: Measure peak memory too, in a process per contender.
-        out: Folder for ``results.md`` and ``results.json``.
-        tell: Gets the tables.
+    All workloads are on one device. ``'plain'``, ``'straightforward'`` and ``'eager'`` always take part. Peak memory is
+    measured in a process per contender; ``results.md`` and ``results.json`` go to ``out``.
     """
     check_names(works, modes)
     rows: list[InferenceRow] = []
@@ -315,21 +310,17 @@ class StraightforwardGLSim(nn.Module):
 
 
 def _run_block(block: nn.Module, x: Tensor) -> Tensor:
+    """A block whose attention makes its matrix (B, heads, S, S)."""
     parts = split_block(block)
     if parts is None:
         raise ValueError(f'{type(block).__name__} is not a plain ViT block')
-    x = x + parts.drop_path(_attend(parts, parts.norm(x)))
-    return parts.add_mlp(x)
-
-
-def _attend(parts: BlockParts, normed: Tensor) -> Tensor:
-    """Attention branch with its matrix (B, heads, S, S) made."""
-    query, key, value = parts.qkv(normed).unflatten(2, (3, parts.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    qkv = parts.qkv(parts.norm(x)).unflatten(2, (3, parts.num_heads, -1))
+    query, key, value = qkv.permute(2, 0, 3, 1, 4)
     weights = (query @ key.transpose(2, 3) * query.shape[-1] ** -0.5).softmax(dim=-1)
-    mixed = (weights @ value).transpose(1, 2).flatten(2)
+    branch = (weights @ value).transpose(1, 2).flatten(2)
     for module in parts.project:
-        mixed = module(mixed)
-    return mixed
+        branch = module(branch)
+    return parts.add_mlp(x + parts.drop_path(branch))
 
 
 def _measure_inference(

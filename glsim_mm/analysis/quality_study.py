@@ -51,15 +51,8 @@ def measure_selectors(
 ) -> Iterator[QualityRow]:
     """Measure selectors on a config's test set, which must have boxes; by size, selector and O.
 
-    Args:
-        cfg: Config of an encoder within a GLSim model, and of the data. It is not changed.
-        checkpoint: Weights of the whole model. None: what the config's backbone is initialised with.
-        selectors: Keys of :data:`glsim_mm.selectors.SELECTORS`.
-        top_os: Values of O.
-        sizes: Sides of the network input in pixels. Defaults to None, the pipeline's own.
-        num_images: Images spread evenly over the test set. Defaults to None, all.
-        box_end: ``'exclusive'`` or ``'inclusive'``.
-        device: Defaults to the GPU if there is one.
+    Without a checkpoint the encoder has what the config's backbone is initialised with. ``sizes`` are sides of the
+    network input in pixels, by default the pipeline's own; ``num_images`` are spread evenly over the test set.
     """
     check_selectors(selectors)
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from itertools import groupby, product
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,21 +60,10 @@ def run_study(
 ) -> str:
     """Measure what selecting regions costs, write ``selection_cost.csv``, draw ``selection_cost.png``, give the table.
 
-    Args:
-        out_dir: Folder for the results.
-        sizes: Sides of square images in pixels.
-        batch_size: Images per pass, one number or several.
-        model: A name of ``GLSimViT.arch_zoo``.
-        patch_size: Side of a patch in pixels.
-        config: Config of a GLSimClassifier, in place of ``model`` and ``patch_size``.
-        selectors: What to measure. Defaults to all.
-        repeats: Counted rounds.
-        threads: Threads on CPU. Defaults to torch's number.
-        device: ``'cpu'`` or a CUDA device.
-        no_plot: Do not draw.
-        on_progress: Called with lines of text meanwhile.
+    Arguments are those of ``tools/analysis/selection_cost.py``; ``on_progress`` gets lines of text meanwhile.
     """
-    if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
+    on_cuda = torch.device(device).type == 'cuda'
+    if on_cuda and not torch.cuda.is_available():
         raise GLSimError(f'--device {device}: torch sees no GPU; take --device cpu')
     if not no_plot:
         check_matplotlib()
@@ -85,24 +74,15 @@ def run_study(
     setting = dict(
         model=name,
         repeats=repeats,
-        device=_device_name(device),
+        device=torch.cuda.get_device_name(device) if on_cuda else f'CPU {platform.machine()}',
         threads=threads or torch.get_num_threads(),
         torch=torch.__version__,
     )
+    title = '{model}; {device}, {threads} threads, torch {torch}; {repeats} rounds'.format(**setting)
     write_result(folder / 'selection_cost.csv', _to_csv(rows, setting))
     if not no_plot:
-        plot_costs(rows, Passes(settings).shape(), folder / 'selection_cost.png', _title(setting))
-    return f'{_title(setting)}\n\n{_format_costs(rows)}'
-
-
-def _device_name(device: str) -> str:
-    if torch.device(device).type == 'cuda':
-        return torch.cuda.get_device_name(device)
-    return f'CPU {platform.machine()}'
-
-
-def _title(setting: dict[str, object]) -> str:
-    return '{model}; {device}, {threads} threads, torch {torch}; {repeats} rounds'.format(**setting)
+        plot_costs(rows, Passes(settings).shape(), folder / 'selection_cost.png', title)
+    return f'{title}\n\n{_format_costs(rows)}'
 
 
 def measure_selection_cost(
@@ -147,14 +127,9 @@ def measure_selection_cost(
     return rows
 
 
-class _Times(NamedTuple):
-    seconds: list[float]
-    ratios: list[float]
-    scoring: list[float]
-
-
-def _measure_times(passes: Passes, cases: Sequence[Case], images: Tensor, repeats: int) -> dict[Case, _Times]:
-    times = {case: _Times([], [], []) for case in cases}
+def _measure_times(passes: Passes, cases: Sequence[Case], images: Tensor, repeats: int) -> dict[Case, list[Spread]]:
+    """Seconds, ratios to the plain pass, and milliseconds of scoring of each case: median, least and most."""
+    times: dict[Case, list[tuple[float, float, float]]] = {case: [] for case in cases}
     order = list(cases)
     shuffle = random.Random(0).shuffle
     for number in range(repeats + 1):
@@ -162,47 +137,38 @@ def _measure_times(passes: Passes, cases: Sequence[Case], images: Tensor, repeat
             plain = passes.run(PLAIN, images).total
             result = passes.run(case, images)
             if number > 0:
-                times[case].seconds.append(result.total)
-                times[case].ratios.append(result.total / plain)
-                times[case].scoring.append(1000 * result.scoring)
+                times[case].append((result.total, result.total / plain, 1000 * result.scoring))
         shuffle(order)
-    return times
+    return {
+        case: [Spread(median(values), min(values), max(values)) for values in zip(*measured)]
+        for case, measured in times.items()
+    }
 
 
 def _row(
     size: int,
     batch: int,
     case: Case,
-    times: _Times | None,
+    times: list[Spread] | None,
     memory: MemoryUse | None,
     passes: Passes,
     shape: EncoderShape,
 ) -> CostRow:
     rows, cols = (-(-size // patch) for patch in passes.layout.patch_size)
     tokens = passes.layout.num_extra_tokens + rows * cols
+    seconds, ratio, scoring = times or (None, None, None)
     is_scored = case.selector != 'none' and case.way != 'whole model'
     published = needed = None
     if case.selector in SELECTORS:
         published = published_selection_flops(case.selector, size, shape)
         needed = selection_flops(case.selector, tokens, shape) if case.way == 'fused' else None
-    return CostRow(
-        size,
-        batch,
-        tokens,
-        case,
-        _spread(times.seconds) if times else None,
-        _spread(times.ratios) if times else None,
-        _spread(times.scoring) if times and is_scored else None,
-        memory,
-        None if published is None else published / 1e6,
-        None if published is None else 100 * published / published_encoder_operations(size, shape),
-        None if needed is None else needed / 1e6,
-        None if needed is None else 100 * needed / encoder_flops(tokens, shape),
-    )
+    counts = _count(published, published_encoder_operations(size, shape)) + _count(needed, encoder_flops(tokens, shape))
+    return CostRow(size, batch, tokens, case, seconds, ratio, scoring if is_scored else None, memory, *counts)
 
 
-def _spread(values: Sequence[float]) -> Spread:
-    return Spread(median(values), min(values), max(values))
+def _count(flops: int | None, of_encoder: int) -> tuple[float | None, float | None]:
+    """MFLOPs, and per cent of the encoder's FLOPs."""
+    return (None, None) if flops is None else (flops / 1e6, 100 * flops / of_encoder)
 
 
 def _format_costs(rows: Sequence[CostRow]) -> str:

@@ -32,7 +32,6 @@ def check_matplotlib() -> None:
 
 def plot_costs(rows: Sequence[CostRow], shape: EncoderShape, path: Path, title: str) -> None:
     """Draw scoring cost and peak memory over image size, log-log; of several batch sizes, the first."""
-    check_matplotlib()
     from matplotlib.figure import Figure
 
     rows = [row for row in rows if row.batch_size == rows[0].batch_size and row.case.selector in _COLOURS]

@@ -1,5 +1,6 @@
 """The most confused classes of a test, as a table in the log and as a report with pictures."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +80,10 @@ def write_error_report(
     """
     dataset = runner.test_dataloader.dataset
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    drawn = [_mistakes_of(pair.label, pair.prediction, confusions.images) for pair in confusions.pairs]
+    drawn = []
+    for pair in confusions.pairs:
+        images = [one for one in confusions.images if (one.label, one.prediction) == (pair.label, pair.prediction)]
+        drawn.append(_by_score(images)[:MISTAKES_PER_PAIR])
     references = [_example_of(pair.prediction, confusions.images) for pair in confusions.pairs]
     worst = _by_score(image for image in confusions.images if image.prediction != image.label)[:MISTAKES_IN_REPORT]
     wanted = {image.position for image in [*worst, *sum(drawn, []), *(image for image in references if image)]}
@@ -100,11 +104,6 @@ def write_error_report(
     mistakes = _pictures(worst, pictures, dataset, names)
     html = render_error_report(pairs, mistakes, _accuracies(confusions.images, names), metrics, settings)
     return write_file(Path(path), html.encode('utf-8'))
-
-
-def _mistakes_of(label: int, prediction: int, images: Sequence[ImageResult]) -> list[ImageResult]:
-    found = (image for image in images if (image.label, image.prediction) == (label, prediction))
-    return _by_score(found)[:MISTAKES_PER_PAIR]
 
 
 def _example_of(label: int, images: Sequence[ImageResult]) -> ImageResult | None:
@@ -136,12 +135,9 @@ def _pictures(
 
 
 def _accuracies(images: Sequence[ImageResult], names: Sequence[str] | None) -> list[ClassAccuracy]:
-    rows: dict[int, ClassAccuracy] = {}
-    for image in images:
-        row = rows.setdefault(image.label, ClassAccuracy(_name(image.label, names), 0, 0))
-        row.images += 1
-        row.right += image.prediction == image.label
-    return list(rows.values())
+    totals = Counter(image.label for image in images)
+    right = Counter(image.label for image in images if image.prediction == image.label)
+    return [ClassAccuracy(_name(label, names), count, right[label]) for label, count in totals.items()]
 
 
 def _name(label: int, names: Sequence[str] | None) -> str:

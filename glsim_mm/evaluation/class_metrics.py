@@ -157,14 +157,8 @@ def class_deviation(predictions: Sequence[int], labels: Sequence[int]) -> tuple[
     """Mean and standard deviation over classes of the per-class top-1 accuracy, in percentage points.
 
     Only classes that occur in ``labels`` count, each with the same weight. The deviation is that of the population
-    (divided by the number of classes, not by one less), because the classes are all there are.
-
-    Args:
-        predictions: Predicted class of each image, shape (n,).
-        labels: True class of each image, shape (n,), values >= 0.
-
-    Raises:
-        ValueError: If there are no images, or the two differ in length.
+    (divided by the number of classes, not by one less), because the classes are all there are. Predictions and labels
+    are classes of n images; none at all, or not equally many, are a ``ValueError``.
     """
     predicted, true = equally_long(predictions, labels)
     if true.size == 0:
@@ -211,17 +205,13 @@ def hierarchical_accuracy(
     2020, section 3).
 
     Args:
-        predictions: Predicted class of each image, shape (n,).
-        labels: True class of each image, shape (n,).
+        predictions, labels: Predicted and true class of each image, shape (n,).
         ancestors: Groups of each class, the coarsest first, without the root that all share.
 
     Returns:
         ``level1_accuracy``, ``level2_accuracy``, ... in percent; ``mistake_severity``, the mean over mistakes, steps >=
         1; ``sibling_mistakes``, mistakes of severity 1 in percent of the mistakes. The last two are 0 if there is no
         mistake.
-
-    Raises:
-        ValueError: If there are no images, the two differ in length, or a class has no entry in ``ancestors``.
     """
     predicted, true = equally_long(predictions, labels)
     if true.size == 0:

@@ -82,15 +82,7 @@ class SelectionQuality(BaseMetric):
     @staticmethod
     def _measure(sample: dict, boxes: Tensor) -> list[float]:
         enclosing = torch.cat([boxes[:, :2].amin(dim=0), boxes[:, 2:].amax(dim=0)])
-        similarity_map = sample['similarity_map'].cpu()
-        grid = (similarity_map.shape[0], similarity_map.shape[1])
-        height, width = sample['img_shape'][:2]
-        measures = selection_quality(
-            similarity_map.flatten()[None],
-            sample['selected_box'].cpu()[None],
-            enclosing[None],
-            grid,
-            sample['patch_size'],
-            (height, width),
-        )
-        return measures[0].tolist()
+        scores = sample['similarity_map'].cpu()
+        frame = tuple(scores.shape), sample['patch_size'], tuple(sample['img_shape'][:2])
+        selected = sample['selected_box'].cpu()[None]
+        return selection_quality(scores.flatten()[None], selected, enclosing[None], *frame)[0].tolist()

@@ -19,8 +19,6 @@ from .localisation import box_overlap, clip_boxes, energy_inside, patch_shares, 
 from .region_boxes import (
     BOX_ENDS,
     REGION_METHODS,
-    check_box_end,
-    check_region_method,
     component_masks,
     crop_and_resize,
     masks_to_boxes,
@@ -29,14 +27,14 @@ from .region_boxes import (
     region_boxes,
     window_masks,
 )
-from .similarity import SIMILARITIES, check_similarity, global_local_similarity, selection_scores, top_patches
+from .similarity import SIMILARITIES, check_choice, global_local_similarity, selection_scores, top_patches
 from .token_merging import merge_alike_tokens
 from .windows import merge_windows, partition_windows, window_attention
 
 __all__ = [
     'BOX_ENDS', 'REGION_METHODS', 'SIMILARITIES', 'AttentionInputs', 'attention_crop_boxes', 'attention_matrix',
-    'attention_rollout', 'bilinear_attention_pooling', 'box_overlap', 'check_box_end', 'check_region_method',
-    'check_similarity', 'class_attention', 'clip_boxes', 'component_masks', 'crop_and_resize', 'drop_attended',
+    'attention_rollout', 'bilinear_attention_pooling', 'box_overlap', 'check_choice',
+    'class_attention', 'clip_boxes', 'component_masks', 'crop_and_resize', 'drop_attended',
     'energy_inside', 'global_local_similarity', 'head_products', 'masks_to_boxes', 'merge_alike_tokens',
     'merge_windows', 'mutual_attention', 'partition_windows', 'patch_grid', 'patch_shares', 'patches_to_boxes',
     'pointing_hit', 'region_boxes', 'sample_attention_maps', 'selection_scores', 'selective_attention',

@@ -33,14 +33,9 @@ def energy_inside(scores: Tensor, shares: Tensor) -> Tensor:
 
 
 def pointing_hit(scores: Tensor, boxes: Tensor, grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor:
-    """Whether the centre of the best patch lies inside the box, 0 or 1: the pointing game (Zhang et al., arXiv
-    1608.00507).
+    """Whether the centre of the best of the scores (B, N) lies inside the box (B, 4), 0 or 1; NaN counts as the least.
 
-    Args:
-        scores: (B, N), larger is selected; NaN counts as the least.
-        boxes: (B, 4).
-        grid: Rows and columns of patches.
-        patch_size: Patch height and width in pixels.
+    This is the pointing game (Zhang et al., arXiv 1608.00507).
     """
     best = torch.nan_to_num(scores.float(), nan=float('-inf')).argmax(dim=1)
     y = (torch.div(best, grid[1], rounding_mode='floor') + 0.5) * patch_size[0]
@@ -52,9 +47,8 @@ def pointing_hit(scores: Tensor, boxes: Tensor, grid: tuple[int, int], patch_siz
 def box_overlap(selected: Tensor, annotated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """How selected boxes (B, 4) and annotated ones (B, 4) overlap, each float32 (B,) in [0, 1].
 
-    Returns:
-        Share of the selected box that lies inside the annotated one, share of the annotated box that the selected one
-        covers, and intersection over union. An empty box has no share of anything: 0.
+    Share of the selected box that lies inside the annotated one, share of the annotated box that the selected one
+    covers, and intersection over union. An empty box has no share of anything: 0.
     """
     selected, annotated = selected.float(), annotated.float()
     low = torch.maximum(selected[:, :2], annotated[:, :2])

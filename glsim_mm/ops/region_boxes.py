@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .similarity import check_choice
+
 BOX_ENDS = ('exclusive', 'inclusive')
 
 
@@ -45,7 +47,7 @@ def patches_to_boxes(
         int64, shape (B, 4), ``x0, y0, x1, y1`` in pixels, end exclusive: the region is ``image[:, y0:y1, x0:x1]`` and
         never empty.
     """
-    check_box_end(box_end)
+    check_choice('box_end', box_end, BOX_ENDS)
     rows = torch.div(indices, grid[1], rounding_mode='floor')
     cols = indices % grid[1]
     y0, y1 = _interval(rows, patch_size[0], image_size[0], box_end)
@@ -61,17 +63,11 @@ def masks_to_boxes(
     box_end: str = 'exclusive',
 ) -> Tensor:
     """Smallest pixel boxes around marked patches, bool (B, N) with at least one each; see :func:`patches_to_boxes`."""
-    check_box_end(box_end)
+    check_choice('box_end', box_end, BOX_ENDS)
     numbers = torch.arange(grid[0] * grid[1], device=masks.device)
     # A patch that is not marked stands for the first that is, which moves no corner.
     first = masks.long().argmax(dim=1, keepdim=True)
     return patches_to_boxes(torch.where(masks, numbers, first), grid, patch_size, image_size, box_end)
-
-
-def check_box_end(box_end: str) -> None:
-    """Raise ``ValueError`` unless ``box_end`` names one of :data:`BOX_ENDS`."""
-    if box_end not in BOX_ENDS:
-        raise ValueError(f'box_end must be one of {", ".join(BOX_ENDS)}, got {box_end!r}')
 
 
 def _interval(positions: Tensor, patch: int, limit: int, box_end: str) -> tuple[Tensor, Tensor]:
@@ -173,19 +169,13 @@ def region_boxes(
         num_regions: Regions R per image, >= 1.
         method: ``'components'`` or ``'windows'``.
     """
-    check_region_method(method)
+    check_choice('region_method', method, REGION_METHODS)
     if method == 'windows':
         masks, box_end = window_masks(scores, grid, indices.shape[1], num_regions), 'inclusive'
     else:
         masks = component_masks(indices, grid, num_regions)
     boxes = masks_to_boxes(masks.flatten(0, 1), grid, patch_size, image_size, box_end)
     return boxes.unflatten(0, (-1, num_regions))
-
-
-def check_region_method(method: str) -> None:
-    """Raise ``ValueError`` unless ``method`` names one of :data:`REGION_METHODS`."""
-    if method not in REGION_METHODS:
-        raise ValueError(f'region_method must be one of {", ".join(REGION_METHODS)}, got {method!r}')
 
 
 def _check_num_regions(num_regions: int) -> None:

@@ -23,7 +23,7 @@ def global_local_similarity(global_token: Tensor, local_tokens: Tensor, similari
         float32, shape (B, N). For ``'cos'`` the LARGEST value marks the most similar patch, for ``'l1'`` and ``'l2'``
         the SMALLEST; :func:`selection_scores` brings them to one direction.
     """
-    check_similarity(similarity)
+    check_choice('similarity', similarity, SIMILARITIES)
     # Autocast would run the matrix product in half precision again, hence an elementwise form.
     global_token = global_token.float().unsqueeze(1)
     local_tokens = local_tokens.float()
@@ -37,14 +37,14 @@ def global_local_similarity(global_token: Tensor, local_tokens: Tensor, similari
 
 def selection_scores(similarities: Tensor, similarity: str = 'cos') -> Tensor:
     """Similarities (B, N) as scores of which the largest are selected: distances are negated."""
-    check_similarity(similarity)
+    check_choice('similarity', similarity, SIMILARITIES)
     return similarities if similarity == 'cos' else -similarities
 
 
-def check_similarity(similarity: str) -> None:
-    """Raise ``ValueError`` unless ``similarity`` names one of :data:`SIMILARITIES`."""
-    if similarity not in SIMILARITIES:
-        raise ValueError(f'similarity must be one of {", ".join(SIMILARITIES)}, got {similarity!r}')
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ``ValueError``, which names the argument, unless its value is one of the choices."""
+    if value not in choices:
+        raise ValueError(f'{name} must be one of {", ".join(choices)}, got {value!r}')
 
 
 def top_patches(scores: Tensor, top_o: int) -> Tensor:

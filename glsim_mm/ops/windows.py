@@ -44,13 +44,14 @@ def window_attention(
     of the attention matrix. With a window that covers the grid this is plain attention.
 
     Args:
-        query: Queries, as keys and values (B, H, P0 + h * w, D), H heads; extra tokens (CLS first) before the patches.
-        key: See above.
-        value: See above; the result has its shape.
+        query, key, value: (B, H, P0 + h * w, D) of H heads, P0 extra tokens (CLS first) before the patches.
         grid: Height h and width w of the grid in patches.
         window_size: Side of a window in patches, >= 1.
         num_extra_tokens: P0 >= 0.
         dropout: Share of attention weights that are dropped.
+
+    Returns:
+        Shape of the queries.
     """
     windows, extras = [], []
     for tokens in (query, key, value):

@@ -49,11 +49,7 @@ class FoundImage:
 
 @dataclass
 class SearchRow:
-    """A query and what was found for it.
-
-    Attributes:
-        query: The query.
-        hits: Best first; may be empty.
+    """A query and what was found for it, best first.
 
     Example::
 
@@ -68,15 +64,10 @@ class SearchRow:
 def draw_search_sheet(
     rows: Sequence[SearchRow], side: int = 160, columns: int = 5, heatmaps: bool = False
 ) -> np.ndarray:
-    """Draw queries, each with its hits beside it, boxes and scores among them.
+    """Draw queries, at least one, each with its hits beside it, boxes and scores among them.
 
     A band above a hit is green where it is of the query's class and vermilion where it is not; a mark says the same.
-
-    Args:
-        rows: At least one.
-        side: Width and height of an image in pixels, at least 96, for text to be legible.
-        columns: Hits beside each other, >= 1.
-        heatmaps: Lay similarity maps over the images that have one.
+    ``side`` is that of an image in pixels, at least 96 for text to be legible; ``heatmaps`` lays similarity maps over.
     """
     if not rows or side < MIN_SIDE or columns < 1:
         raise ValueError(f'a sheet needs a query, a side of {MIN_SIDE} pixels and a column at least')

@@ -55,13 +55,8 @@ def draw_selector_grid(
     """Draw heat map and box of every selector for every image, and the means over all images in a last row.
 
     Below each it says how much of the image the first box covers and, where the object is annotated, how much of the
-    box lies on it.
-
-    Args:
-        rows: At least one, all with the same selectors.
-        side: Height of the images in pixels, at least 96, for text to be legible.
-        colormap: See :func:`overlay_heatmap`.
-        scaling: See :func:`patch_levels`.
+    box lies on it. All rows have the same selectors; ``side`` is the height of the images in pixels, at least 96 for
+    text to be legible.
     """
     if not rows:
         raise ValueError('a selector grid needs at least one image')

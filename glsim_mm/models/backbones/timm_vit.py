@@ -174,10 +174,9 @@ class TimmViT(BaseBackbone):
         return tuple(maps)
 
     def _with_cls_token(self, tokens: Tensor) -> Tensor:
-        if not self.has_cls_token:
-            mean_token = tokens[:, self.model.num_prefix_tokens :].mean(dim=1, keepdim=True)
-            tokens = torch.cat((mean_token, tokens), dim=1)
-        return tokens
+        if self.has_cls_token:
+            return tokens
+        return torch.cat((tokens[:, self.model.num_prefix_tokens :].mean(dim=1, keepdim=True), tokens), dim=1)
 
     def init_weights(self) -> None:
         """Load pretrained weights: those of ``checkpoint_path``, of ``pretrained``, or of ``init_cfg``.

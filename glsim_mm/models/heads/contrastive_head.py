@@ -30,13 +30,8 @@ def contrastive_loss(features: Tensor, labels: Tensor, margin: float = 0.4) -> T
 class PartContrastiveHead(VisionTransformerClsHead):
     """mmpretrain's ViT head with TransFG's contrastive loss on the CLS token (arXiv 2103.07976).
 
-    Pairs are formed within a process's batch.
-
-    Args:
-        *args: Arguments of mmpretrain's :class:`VisionTransformerClsHead`.
-        margin: See :func:`contrastive_loss`.
-        contrastive_weight: Weight of the contrastive loss.
-        **kwargs: Keyword arguments of the parent, for example ``loss`` for label smoothing.
+    Pairs are formed within a process's batch; for ``margin`` see :func:`contrastive_loss`, for other arguments
+    mmpretrain's :class:`VisionTransformerClsHead`.
 
     Example::
 

@@ -70,7 +70,6 @@ class ClassAttentionSelector(LayerAttentionSelector):
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
-        """Attention of the CLS token; see the base class."""
         return class_attention(self.layer_of(inputs), inputs.layout.num_extra_tokens)
 
 
@@ -87,7 +86,6 @@ class MAWSSelector(LayerAttentionSelector):
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
-        """Mutual attention of CLS token and patches; see the base class."""
         return mutual_attention(self.layer_of(inputs), inputs.layout.num_extra_tokens)
 
 
@@ -103,7 +101,6 @@ class RolloutSelector(AttentionSelector):
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
-        """Rolled out attention of the CLS token; see the base class."""
         return attention_rollout(self.record_of(inputs), inputs.layout.num_extra_tokens)
 
 
@@ -120,7 +117,6 @@ class PSMSelector(AttentionSelector):
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
-        """CLS row of the heads' products, summed over heads; see the base class."""
         return head_products(self.record_of(inputs), inputs.layout.num_extra_tokens).sum(dim=1)
 
 
@@ -137,5 +133,4 @@ class SACMSelector(AttentionSelector):
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
-        """Weighted sum of the layers' CLS rows; see the base class."""
         return selective_attention(self.record_of(inputs), inputs.layout.num_extra_tokens)

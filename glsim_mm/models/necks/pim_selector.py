@@ -63,7 +63,9 @@ class PIMSelector(RegionSelector):
         or mixed ones. Gives ``loss_pim_mean``, ``loss_pim_select`` and ``loss_pim_drop``, but for those of weight 0.
         """
         logits = self._classify(tokens[:, -regions.scores.shape[1] :])
-        targets = _targets(data_samples)
+        is_mixed = 'gt_score' in data_samples[0]
+        of_images = [sample.gt_score[None] if is_mixed else sample.gt_label for sample in data_samples]
+        targets = torch.cat(of_images)
         losses = {}
         if self.mean_weight > 0:
             losses['loss_pim_mean'] = F.cross_entropy(logits.mean(dim=1), targets) * self.mean_weight
@@ -83,10 +85,3 @@ class PIMSelector(RegionSelector):
         """Logits, float32 (B, N, K): autocast would lower them, and bfloat16 cannot rank patches."""
         with torch.autocast(device_type=patches.device.type, enabled=False):
             return F.linear(patches.float(), self.classifier.weight.float(), self.classifier.bias.float())
-
-
-def _targets(data_samples: list[DataSample]) -> Tensor:
-    """Labels (B,) int64, or mixed labels (B, K) float32."""
-    if 'gt_score' in data_samples[0]:
-        return torch.stack([sample.gt_score for sample in data_samples])
-    return torch.cat([sample.gt_label for sample in data_samples])

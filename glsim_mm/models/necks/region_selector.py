@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ...errors import GLSimError
 from ...ops import (
-    check_box_end,
-    check_region_method,
-    check_similarity,
+    BOX_ENDS,
+    REGION_METHODS,
+    SIMILARITIES,
+    check_choice,
     crop_and_resize,
     global_local_similarity,
     patch_grid,
@@ -126,8 +127,8 @@ class RegionSelector(BaseModule):
             raise ValueError(f'top_o must be at least 1, got {top_o}')
         if num_regions < 1:
             raise ValueError(f'num_regions must be at least 1, got {num_regions}')
-        check_box_end(box_end)
-        check_region_method(region_method)
+        check_choice('box_end', box_end, BOX_ENDS)
+        check_choice('region_method', region_method, REGION_METHODS)
         self.top_o = top_o
         self.box_end = box_end
         self.num_regions = num_regions
@@ -237,7 +238,7 @@ class GLSimSelector(RegionSelector):
 
     def __init__(self, similarity: str = 'cos', **kwargs) -> None:
         super().__init__(**kwargs)
-        check_similarity(similarity)
+        check_choice('similarity', similarity, SIMILARITIES)
         self.similarity = similarity
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:

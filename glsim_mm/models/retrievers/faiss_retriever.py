@@ -154,17 +154,10 @@ class FaissRetriever(ImageToImageRetriever):
         return {name: torch.from_numpy(array).to(inputs.device) for name, array in found.items()}
 
     def predict(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> list[DataSample]:
-        """Rank the gallery for each image.
+        """Rank the gallery for normalised images (B, 3, H, W); data samples are filled and returned.
 
-        Args:
-            inputs: Normalised images, (B, 3, H, W).
-            data_samples: One per image; filled and returned.
-            **kwargs: Not used.
-
-        Returns:
-            With ``pred_label`` and ``pred_score``, see above; those of a gallery on disk with ``gallery_ids`` (K,), the
-            ids of ``pred_label``; and those of a :class:`GLSimClassifier` with where it looked, see
-            :meth:`GLSimClassifier.predict`.
+        They have ``pred_label`` and ``pred_score``, see above; those of a gallery on disk ``gallery_ids`` (K,), the ids
+        of ``pred_label``; and those of a :class:`GLSimClassifier` where it looked, see :meth:`GLSimClassifier.predict`.
         """
         gallery = self._prepared()
         embeddings, regions = self._embed(inputs, data_samples)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch.nn.functional as F
+from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -50,7 +51,8 @@ def token_layout(backbone: nn.Module) -> TokenLayout:
         )
     if num_extra_tokens < 1:
         raise GLSimError(f'{name} has no CLS token to compare patches with: use a plain ViT with with_cls_token=True.')
-    return TokenLayout(_pair(patch_size), int(num_extra_tokens))
+    height, width = to_2tuple(patch_size)
+    return TokenLayout((int(height), int(width)), int(num_extra_tokens))
 
 
 def check_image_size(image_size: tuple[int, int], patch_size: tuple[int, int]) -> None:
@@ -60,10 +62,6 @@ def check_image_size(image_size: tuple[int, int], patch_size: tuple[int, int]) -
             f'An image of {image_size[0]}x{image_size[1]} pixels is smaller than one patch of '
             f'{patch_size[0]}x{patch_size[1]}: resize images to at least one patch in the pipeline.'
         )
-
-
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
 def tokens_to_map(patches: Tensor, grid: tuple[int, int]) -> Tensor:
