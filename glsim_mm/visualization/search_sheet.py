@@ -29,6 +29,10 @@ class FoundImage:
         similarity_map: (h, w) scores of patches, the larger the likelier selected.
         map_area: The part of the photo that the map covers, as :attr:`box`. Defaults to the whole photo.
         is_right: Whether a hit is of its query's class, None where that is not known.
+
+    Example::
+
+        FoundImage(photo, 'a.jpg', label='Fish Crow', score=0.93)
     """
 
     image: np.ndarray

@@ -104,9 +104,10 @@ class CALClassifier(ImageClassifier):
     def predict(self, inputs: Tensor, data_samples: list[DataSample] | None = None) -> list[DataSample]:
         """Classify normalised images (B, 3, H, W) and say where the model looked; data samples are filled and returned.
 
-        They have ``pred_score`` (K,), ``pred_label`` (1,), ``similarity_map`` (h, w) float32, the mean attention map (the
-        name under which GLSim models give what they select by), and, if there are crops, ``selected_box`` (4,) float32
-        ``x0, y0, x1, y1`` of the first in pixels of the network input; ``selected_boxes`` (R, 4) if there are several.
+        They have ``pred_score`` (K,), ``pred_label`` (1,), ``similarity_map`` (h, w) float32, the mean attention map
+        (the name under which GLSim models give what they select by), and, if there are crops, ``selected_box`` (4,)
+        float32 ``x0, y0, x1, y1`` of the first in pixels of the network input; ``selected_boxes`` (R, 4) if there are
+        several.
         """
         logits, attention, boxes = self.classify(inputs)
         samples = self.head.predict_from_logits(logits, data_samples)

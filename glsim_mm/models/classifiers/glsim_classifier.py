@@ -144,11 +144,11 @@ class GLSimClassifier(ImageClassifier):
     def predict(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> list[DataSample]:
         """Classify normalised images (B, 3, H, W) and say where the model looked; data samples are filled and returned.
 
-        They have ``pred_score`` (K,), ``pred_label`` (1,), ``selected_box`` (4,) float32 ``x0, y0, x1, y1`` in pixels of
-        the network input, ``similarity_map`` (h, w) float32 scores, the largest of which were selected, and ``patch_size``
-        (height, width) in pixels. A selector of R > 1 regions leaves the first of them there and all in
-        ``selected_boxes`` (R, 4). Where ``test_cfg.crop`` is not ``'always'``, ``crop_encoded`` (bool) tells whether the
-        prediction rests on the crop too.
+        They have ``pred_score`` (K,), ``pred_label`` (1,), ``selected_box`` (4,) float32 ``x0, y0, x1, y1`` in pixels
+        of the network input, ``similarity_map`` (h, w) float32 scores, the largest of which were selected, and
+        ``patch_size`` (height, width) in pixels. A selector of R > 1 regions leaves the first of them there and all in
+        ``selected_boxes`` (R, 4). Where ``test_cfg.crop`` is not ``'always'``, ``crop_encoded`` (bool) tells whether
+        the prediction rests on the crop too.
         """
         options = self.test_options
         with nullcontext() if options.amp is None else torch.autocast(inputs.device.type, AMP_TYPES[options.amp]):
