@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-try:
+try:  # glsim_mm imports this module before all others: a folder in the place of retrieval is noticed here
     from retrieval.errors import UserError
 except ImportError as error:
     spec = find_spec('retrieval') if error.name in ('retrieval', 'retrieval.errors') else None

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import gc
+import logging
 import os
 import socket
 import sys
@@ -11,6 +12,7 @@ import faiss
 import mmengine.config.config as mmengine_config
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # tests import their helpers by plain name
@@ -75,3 +77,13 @@ def shared_root() -> Path:
             pytest.fail(f'GLSIM_REQUIRE_SHARED=1, but {shared} is not there')
         pytest.skip('needs the shared data folder beside the repository')
     return shared
+
+
+@pytest.fixture
+def mmengine_log(caplog, monkeypatch):
+    """What mmengine logs, whose loggers do not propagate to pytest's."""
+    logger = MMLogger.get_current_instance()
+    monkeypatch.setattr(logger, 'handlers', [*logger.handlers, caplog.handler])
+    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger.name)
+    return caplog

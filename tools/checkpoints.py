@@ -4,7 +4,7 @@ import argparse
 
 from command_line import run
 
-NUM_NAMED = 8  # names of tensors in a line
+_NUM_NAMED = 8  # names of tensors in a line
 LAYOUTS = ('glsim', 'vit-npz', 'clip', 'hf', 'mmpretrain', 'dinov3', 'dinov2', 'timm')
 
 
@@ -31,12 +31,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     export = commands.add_parser('export', parents=[source, layout, out, resizing], help="to other projects' names")
     export.add_argument('--to', choices=['timm', 'glsim'], required=True, help='whose names')
     export.add_argument('--config', help='config of the model, for --to glsim')
-    publish = commands.add_parser(
-        'publish', parents=[source, out], help='strip training state, add hash and provenance'
-    )
-    publish.add_argument(
-        '--weights', choices=['default', 'averaged', 'last'], default='default', help='which, with EMA'
-    )
+    publish = commands.add_parser('publish', parents=[source, out], help='strip training state, add hash and origin')
+    which = ['default', 'averaged', 'last']
+    publish.add_argument('--weights', choices=which, default='default', help='which to take of a training with EMA')
     publish.add_argument('--metrics', help='results of tools/test.py --out FILE.json --out-item metrics')
     publish.add_argument('--config', help='config file whose text to keep; default: that in the checkpoint')
     publish.add_argument('--commit', help="git commit of the code; default: this package's")
@@ -48,8 +45,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Run one command and print what it did."""
-    for line in _COMMANDS[args.command](args):
-        print(line)
+    print('\n'.join(_COMMANDS[args.command](args)))
 
 
 def run_inspect(args: argparse.Namespace) -> list[str]:
@@ -77,7 +73,7 @@ def run_convert(args: argparse.Namespace) -> list[str]:
     )
     lines = [f'wrote {done.file}: {done.num_tensors} tensors, read in {done.layout} layout']
     if done.left_out:
-        lines.append(f'left out: {name_some(done.left_out, NUM_NAMED)}')
+        lines.append(f'left out: {name_some(done.left_out, _NUM_NAMED)}')
     if getattr(args, 'config_out', None):
         lines.append(f'wrote {write_official_config(args.source, args.config_out, done.layout)}')
     return lines

@@ -1,14 +1,12 @@
-"""What tests of checkpoints share: a web server for files, and mmengine's log."""
+"""A web server for files of weights."""
 
 import functools
 import http.server
-import logging
 import threading
 from pathlib import Path
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
 
 
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -27,13 +25,3 @@ def server(tmp_path: Path, monkeypatch):
         threading.Thread(target=service.serve_forever, daemon=True).start()
         yield folder, f'http://127.0.0.1:{service.server_port}'
         service.shutdown()
-
-
-@pytest.fixture
-def mmengine_log(caplog, monkeypatch):
-    """What mmengine logs, whose loggers do not propagate to pytest's."""
-    logger = MMLogger.get_current_instance()
-    monkeypatch.setattr(logger, 'handlers', [*logger.handlers, caplog.handler])
-    caplog.set_level(logging.INFO)
-    caplog.set_level(logging.INFO, logger.name)
-    return caplog

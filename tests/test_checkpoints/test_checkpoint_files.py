@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_safe_loading import RunsCommand
+from test_safe_loading import Calls, runs_command
 
 from glsim_mm.checkpoints.checkpoint_files import AuthorsSettings, read_checkpoint
 from glsim_mm.errors import GLSimError
@@ -95,7 +95,7 @@ def test_missing_shard_and_empty_folder(tmp_path):
 @pytest.mark.parametrize('place', ['config', 'model'])
 def test_pickle_bomb_is_refused(tmp_path, place):
     witness, path = tmp_path / 'witness', tmp_path / 'evil.pth'
-    torch.save({'model': {}, place: RunsCommand(witness)}, path)
+    torch.save({'model': {}, place: runs_command(witness)}, path)
     with pytest.raises(GLSimError, match=r'evil\.pth asks to run code \((posix|nt)\.system\) and was refused'):
         read_checkpoint(path)
     assert not witness.exists()
@@ -105,7 +105,7 @@ def test_pickle_bomb_is_refused(tmp_path, place):
 
 def test_pickle_bomb_in_the_settings_is_refused(tmp_path):
     witness, path = tmp_path / 'witness', tmp_path / 'evil.pth'
-    torch.save({'model': TENSORS, 'config': argparse.Namespace(lr=0.1, evil=RunsCommand(witness))}, path)
+    torch.save({'model': TENSORS, 'config': argparse.Namespace(lr=0.1, evil=runs_command(witness))}, path)
     with pytest.raises(GLSimError, match='asks to run code'):
         read_checkpoint(path)
     assert not witness.exists()
@@ -113,7 +113,7 @@ def test_pickle_bomb_in_the_settings_is_refused(tmp_path):
 
 def test_pickle_bomb_in_an_npz_is_refused(tmp_path):
     witness, path = tmp_path / 'witness', tmp_path / 'evil.npz'
-    np.savez(path, kernel=np.array([RunsCommand(witness)], dtype=object))
+    np.savez(path, kernel=np.array([runs_command(witness)], dtype=object))
     with pytest.raises(GLSimError, match=r'evil\.npz asks to run code'):
         read_checkpoint(path)
     assert not witness.exists()
@@ -169,19 +169,9 @@ def test_settings_keep_plain_values_only(tmp_path):
     assert read_checkpoint(tmp_path / 'w.pth').settings == {}
 
 
-class _State:
-    """Pickles as argparse.Namespace with a state of the attacker's making."""
-
-    def __init__(self, state):
-        self.state = state
-
-    def __reduce__(self):
-        return argparse.Namespace, (), self.state
-
-
 @pytest.mark.parametrize('state', [{'__class__': 1, 'values': 2, 'lr': 3}, ['no', 'mapping'], 7])
 def test_settings_cannot_be_given_another_shape(tmp_path, state):
-    torch.save({'config': _State(state), 'model': TENSORS}, tmp_path / 'w.pth')
+    torch.save({'config': Calls(argparse.Namespace, state=state), 'model': TENSORS}, tmp_path / 'w.pth')
     settings = read_checkpoint(tmp_path / 'w.pth').settings
     assert settings == (state if isinstance(state, dict) else {})
     stand_in = AuthorsSettings()

@@ -21,47 +21,33 @@ def _safe_loaders():
     addresses.register_loaders()
 
 
-class RunsCommand:
-    """Pickles as a call of os.system."""
+class Calls:
+    """Pickles as a call of a function, whose result then gets a state if there is one."""
 
-    def __init__(self, witness: Path) -> None:
-        self.witness = witness
-
-    def __reduce__(self):
-        return os.system, (f'touch {self.witness}',)
-
-
-class GetAttribute:
-    """Pickles as getattr(owner, name), the one builtin that mmengine's checkpoints ask for."""
-
-    def __init__(self, owner: object, name: str) -> None:
-        self.owner, self.name = owner, name
+    def __init__(self, function: object, *arguments: object, state: object = None) -> None:
+        self.parts = (function, arguments) if state is None else (function, arguments, state)
 
     def __reduce__(self):
-        return getattr, (self.owner, self.name)
+        return self.parts
 
     def __call__(self):
         """pickle wants something callable."""
 
 
-class Constructs:
-    """Pickles as a call of a function."""
-
-    def __init__(self, function: object, *arguments: object) -> None:
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self):
-        return self.function, self.arguments
-
-    def __call__(self):
-        """pickle wants something callable."""
+def runs_command(witness: Path) -> Calls:
+    return Calls(os.system, f'touch {witness}')
 
 
-def gets_eval(witness: Path) -> Constructs:
+def gets(owner: object, name: str) -> Calls:
+    """Pickles as getattr, the one builtin that mmengine's checkpoints ask for."""
+    return Calls(getattr, owner, name)
+
+
+def gets_eval(witness: Path) -> Calls:
     """Pickles as a way from an allowed method to eval, attribute by attribute."""
-    names = GetAttribute(GetAttribute(HistoryBuffer, 'mean'), '__globals__')
-    builtins = Constructs(GetAttribute(names, 'get'), '__builtins__')
-    return Constructs(Constructs(GetAttribute(builtins, 'get'), 'eval'), f"open({str(witness)!r}, 'w')")
+    names = gets(gets(HistoryBuffer, 'mean'), '__globals__')
+    builtins = Calls(gets(names, 'get'), '__builtins__')
+    return Calls(Calls(gets(builtins, 'get'), 'eval'), f"open({str(witness)!r}, 'w')")
 
 
 def test_checkpoint_of_mmengine_is_read_completely(tmp_path):
@@ -84,7 +70,7 @@ def test_checkpoint_of_mmengine_is_read_completely(tmp_path):
     assert checkpoint['state_dict']['weight'].sum() == 2
 
 
-@pytest.mark.parametrize('attack', [RunsCommand, gets_eval])
+@pytest.mark.parametrize('attack', [runs_command, gets_eval])
 @pytest.mark.parametrize('protocol', [2, 4])
 def test_code_in_a_checkpoint_is_refused(tmp_path, monkeypatch, attack, protocol):
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
@@ -103,13 +89,13 @@ def test_code_in_a_checkpoint_is_refused(tmp_path, monkeypatch, attack, protocol
 @pytest.mark.parametrize(
     'wish',
     [
-        GetAttribute(HistoryBuffer, '__init__'),
-        GetAttribute(HistoryBuffer, '__class__'),
-        GetAttribute(np.ndarray, 'tofile'),
-        GetAttribute(torch.Tensor, 'apply_'),
-        Constructs(np.dtype, 'O'),
-        Constructs(np.dtype, [('name', 'O')]),
-        Constructs(getattr, HistoryBuffer, 'mean', None),
+        gets(HistoryBuffer, '__init__'),
+        gets(HistoryBuffer, '__class__'),
+        gets(np.ndarray, 'tofile'),
+        gets(torch.Tensor, 'apply_'),
+        Calls(np.dtype, 'O'),
+        Calls(np.dtype, [('name', 'O')]),
+        Calls(getattr, HistoryBuffer, 'mean', None),
     ],
 )
 def test_only_what_mmengine_pickles_can_be_reached(tmp_path, wish):
@@ -122,20 +108,10 @@ def test_only_what_mmengine_pickles_can_be_reached(tmp_path, wish):
 def test_statistics_methods_cannot_be_replaced_by_code(tmp_path):
     buffer, path = HistoryBuffer([1.0], [1]), tmp_path / 'evil.pth'
     state = {'statistics_methods': {'mean': os.system}, 'max_length': 1}
-    torch.save(dict(state_dict={}, meta=_WithState(buffer, state)), path)
+    torch.save(dict(state_dict={}, meta=Calls(HistoryBuffer, state=state)), path)
     with pytest.raises(GLSimError, match='asks to run code'):
         load_checkpoint_file(path)
     assert buffer.statistics('mean') == 1
-
-
-class _WithState:
-    """Pickles as a HistoryBuffer with a state of the attacker's making."""
-
-    def __init__(self, buffer: HistoryBuffer, state: dict) -> None:
-        self.buffer, self.state = buffer, state
-
-    def __reduce__(self):
-        return HistoryBuffer, (), self.state
 
 
 @pytest.mark.parametrize('content', [b'', b'no checkpoint', b'PK\x03\x04 cut short'])
@@ -169,7 +145,7 @@ def test_checkpoint_from_a_url(tmp_path, server):
     folder, address = server
     torch.save(dict(state_dict=dict(weight=torch.ones(1))), folder / 'good.pth')
     witness = tmp_path / 'witness'
-    torch.save(dict(state_dict={}, meta=RunsCommand(witness)), folder / 'evil.pth')
+    torch.save(dict(state_dict={}, meta=runs_command(witness)), folder / 'evil.pth')
 
     assert CheckpointLoader.load_checkpoint(f'{address}/good.pth', 'cpu')['state_dict']['weight'] == 1
     (folder / 'good.pth').unlink()  # the second time it comes from the cache

@@ -6,7 +6,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.logging import MMLogger
 
 from glsim_mm.compat import devices
 from glsim_mm.compat.devices import fit_dataloaders, fit_mixed_precision, use_mixed_precision
@@ -72,16 +71,11 @@ def test_full_precision_stays():
         (dict(), False),
     ],
 )
-def test_who_asks_for_slow_bfloat16_is_told(monkeypatch, caplog, cfg, asks, is_fast):
+def test_who_asks_for_slow_bfloat16_is_told(monkeypatch, mmengine_log, cfg, asks, is_fast):
     monkeypatch.setattr(devices, 'get_device', lambda: 'cpu')  # also where there is a GPU
     monkeypatch.setattr(devices, 'has_fast_bfloat16', lambda: is_fast)
-    logger = MMLogger.get_current_instance()  # it hands nothing on to its parents
-    logger.addHandler(caplog.handler)
-    try:
-        fit_mixed_precision(Config(cfg))
-    finally:
-        logger.removeHandler(caplog.handler)
-    assert ('no instructions for bfloat16' in caplog.text) == (asks and not is_fast)
+    fit_mixed_precision(Config(cfg))
+    assert ('no instructions for bfloat16' in mmengine_log.text) == (asks and not is_fast)
 
 
 def test_torch_knows_whether_bfloat16_is_fast():

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 from image_files import colored_files, unreadable_files, write_files
-from mmengine.logging import MMLogger
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import TRANSFORMS
 from torch.utils.data import DataLoader
@@ -19,12 +18,9 @@ from glsim_mm.errors import GLSimError
 
 
 @pytest.fixture
-def warnings_told(caplog):
+def warnings_told(mmengine_log):
     """Messages of warnings, in order."""
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    yield lambda: [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    logger.removeHandler(caplog.handler)
+    return lambda: [record.getMessage() for record in mmengine_log.records if record.levelno == logging.WARNING]
 
 
 @pytest.fixture

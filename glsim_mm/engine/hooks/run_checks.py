@@ -15,7 +15,7 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor
 
 from ...checkpoints.addresses import weights_for
-from ...errors import GLSimError
+from ...errors import GLSimError, name_some
 from .wrappers import leaf_datasets, unwrap_model
 
 _NUM_NAMED = 3  # names of tensors in a message
@@ -206,9 +206,5 @@ def _count_backbone(found: Match) -> str:
 
 
 def _name_some(found: Match) -> str:
-    parts = []
-    for what, names in (('missing', found.missing), ('of another shape', found.misshapen)):
-        if names:
-            more = f' and {len(names) - _NUM_NAMED} more' if len(names) > _NUM_NAMED else ''
-            parts.append(f'{what}: {", ".join(names[:_NUM_NAMED])}{more}')
-    return ', '.join(parts)
+    kinds = (('missing', found.missing), ('of another shape', found.misshapen))
+    return ', '.join(f'{what}: {name_some(names, _NUM_NAMED)}' for what, names in kinds if names)
