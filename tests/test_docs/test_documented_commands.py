@@ -3,6 +3,7 @@
 A block of shell commands or Python runs as it stands in a small world: a tiny model under the names that the pages use,
 a dozen photos, a gallery. A block that begins with a comment ``# Needs ...`` is not run, but its command lines are
 parsed by the tools' own parsers. A block that begins with ``# In a config`` is loaded as a config, or part of one.
+Names of modules, functions and files between the blocks exist.
 """
 
 import ast
@@ -11,6 +12,7 @@ import shlex
 import shutil
 import textwrap
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +29,8 @@ PAGES = sorted(['README.md', *(path.relative_to(ROOT).as_posix() for path in (RO
 FENCE = re.compile(r'^( *)```(\w*)\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)
 # Lines that are commands or code, wherever they stand at the beginning of a line.
 CODE = re.compile(r'(python|bash) tools/|pip install |mim (train|test) |(from [\w.]+ )?import [\w, ]+$')
+NAME = re.compile(r'`((?:glsim_mm|retrieval)(?:\.(?!py\b|X\b)\w+)+)(?=[`(])')
+FILE = re.compile(r'`((?:configs|docs|glsim_mm|requirements|tests|tools)/[\w/]+\.(?:py|md|sh|txt|yml|ipynb))`')
 CONFIGS = ('glsim_vit_cub', 'my_products')
 # What stands for a file of the reader's own, in pages that are about no config in particular.
 NAMES = {'CONFIG': 'configs/my_products.py', 'CHECKPOINT': 'work_dirs/my_products/epoch_50.pth', 'GALLERY': 'gallery'}
@@ -130,6 +134,18 @@ def test_no_command_stands_outside_a_block(page):
     text = (ROOT / page).read_text(encoding='utf-8')
     rest = FENCE.sub(lambda match: '' if match[2] in ('bash', 'python') else match[0], text)
     assert [line for line in rest.splitlines() if CODE.match(line.strip())] == []
+
+
+@pytest.mark.parametrize('page', [*PAGES, 'CHANGELOG.md', 'CONTRIBUTING.md'])
+def test_names_and_files_in_the_text_exist(page, root):
+    text = FENCE.sub('', (root / page).read_text(encoding='utf-8'))
+    if page == 'CHANGELOG.md':  # of what changed its name or was removed, the new names
+        table, rest = text.split('### Removed')[0], text.split('### Added')[1]
+        text = '\n'.join(line.split(' | ')[-1] for line in table.splitlines()) + rest
+    for name in NAME.findall(text):
+        resolve_name(name)
+    files = [file for file in FILE.findall(text) if not re.search('/my_|NAME', file)]  # the reader's own
+    assert [file for file in files if not (root / file).exists()] == []
 
 
 def test_commands_that_are_not_run_are_parsed():
