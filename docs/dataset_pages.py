@@ -14,11 +14,11 @@ from pathlib import Path
 
 import yaml
 from mmengine.config import Config
+from rich.filesize import decimal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from glsim_mm.datasets.fine_grained import PublishedSet, Source
-from glsim_mm.datasets.preparation.folder_checks import readable_size
 from glsim_mm.datasets.published_sets import PUBLISHED_SETS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,7 +98,7 @@ def get_it(published: PublishedSet, data_root: str) -> str:
 def describe(source: Source, checksums_from: str) -> str:
     words = [f'[`{source.name}`]({source.url})' if source.url else f'`{source.name}`']
     words += ['optional'] * source.optional
-    words += [readable_size(source.size)] if source.size else []
+    words += [decimal(source.size)] if source.size else []
     words += [f'`{source.checksum}` (according to {checksums_from})'] if source.checksum else []
     return ', '.join([*words, *([] if source.url else ['by hand'])])
 

@@ -24,19 +24,11 @@ def test_red_image_stays_red(tmp_path):
     config = write_config(tmp_path / 'tiny_red.py', images)
     work_dir = tmp_path / 'work'
     call_tool('train', config, '--work-dir', work_dir, '--no-validate', '--cfg-options', 'train_cfg.max_epochs=1')
-    call_tool(
-        'test',
-        config,
-        work_dir / 'epoch_1.pth',
-        '--work-dir',
-        work_dir,
-        '--show-dir',
-        tmp_path / 'pictures',
-        '--interval',
-        8,
-    )
-    pictures = list((tmp_path / 'pictures').rglob('*.png'))
-    assert pictures == [tmp_path / 'pictures' / 'val' / CLASSES[0] / f'{CLASSES[0]}0.png']
+    options = ['--show-dir', tmp_path / 'pictures', '--interval', 7, '--cfg-options', 'test_dataloader.batch_size=3']
+    call_tool('test', config, work_dir / 'epoch_1.pth', '--work-dir', work_dir, *options)
+    pictures = sorted((tmp_path / 'pictures').rglob('*.png'))
+    folder = tmp_path / 'pictures' / 'val'  # the first image, and the seventh after it, in a batch of two
+    assert pictures == [folder / CLASSES[0] / f'{CLASSES[0]}0.png', folder / CLASSES[1] / f'{CLASSES[1]}3.png']
     pixels = np.asarray(Image.open(pictures[0]).convert('RGB'))
     red = (pixels == [255, 0, 0]).all(axis=-1)
     assert red.sum() > side * side  # the image, enlarged

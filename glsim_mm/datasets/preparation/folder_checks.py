@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from ...errors import GLSimError
 from ..fine_grained import DOWNLOADS, PublishedSet, Source
 from ..image_files import Progress, UnreadableFile, find_duplicates, find_unreadable, missing_files
@@ -15,7 +17,7 @@ _SHOWN = 10
 
 @dataclass
 class SetReport:
-    """What was found in a data set's folder; what was not checked is None."""
+    """What was found in a data set's folder."""
 
     published: PublishedSet
     root: Path
@@ -24,8 +26,8 @@ class SetReport:
     annotation_error: str | None = None  # why the annotations cannot be read
     num_listed: int | None = None  # images that the annotations list
     missing_images: list[str] = field(default_factory=list)  # those of them that are not there, below the folder
-    unreadable: list[UnreadableFile] | None = None
-    duplicates: list[list[str]] | None = None  # groups with equal content
+    unreadable: list[UnreadableFile] = field(default_factory=list)
+    duplicates: list[list[str]] = field(default_factory=list)  # groups with equal content
     failures: list[str] = field(default_factory=list)  # of downloads and archives
 
     @property
@@ -46,7 +48,7 @@ class SetReport:
     def needed(self) -> list[Source]:
         """Sources to fetch or unpack again: incomplete ones, and those with damaged images or wrong lines."""
         names = {source.name for source, _ in (*self.missing, *self.wrong)}
-        broken = [*self.missing_images, *(_below(self.root, file.path) for file in self.unreadable or ())]
+        broken = [*self.missing_images, *(_below(self.root, file.path) for file in self.unreadable)]
 
         def has_fault(path: str) -> bool:
             is_blamed = (self.root / path).is_file() and f'{self.root / path} ' in f'{self.annotation_error} '
@@ -147,13 +149,12 @@ def _about_images(report: SetReport) -> list[str]:
         expected = ' (number not published)'
     elif not report.published.is_exact:
         expected = f' (published: {published:,})'
-    lines = [f'  images: {report.num_listed:,} listed{expected}']
-    lines += _shortened('missing image', report.missing_images)
-    if report.unreadable is not None:
-        lines += _shortened('unreadable', [f'{file.path}: {file.reason}' for file in report.unreadable])
-    if report.duplicates is not None:
-        lines += _shortened('equal content', [', '.join(group) for group in report.duplicates])
-    return lines
+    return [
+        f'  images: {report.num_listed:,} listed{expected}',
+        *_shortened('missing image', report.missing_images),
+        *_shortened('unreadable', [f'{file.path}: {file.reason}' for file in report.unreadable]),
+        *_shortened('equal content', [', '.join(group) for group in report.duplicates]),
+    ]
 
 
 def _shortened(what: str, found: Sequence[str]) -> list[str]:
@@ -177,16 +178,8 @@ def _how_to_get(report: SetReport) -> Iterable[str]:
 
 
 def _describe(source: Source, published: PublishedSet) -> list[str]:
-    size = 'size not published' if source.size is None else readable_size(source.size)
+    size = 'size not published' if source.size is None else decimal(source.size)
     checksum = f'{source.checksum} (according to {published.checksums_from})'
     checksum = checksum if source.checksum else 'checksum not published'
     optional = ', optional' if source.optional else ''
     return [f'{source.name}: {size}, {checksum}{optional}', f'  {source.url or published.by_hand}']
-
-
-def readable_size(size: int) -> str:
-    """Format a number of bytes in decimal units."""
-    for unit, factor in (('GB', 10**9), ('MB', 10**6), ('kB', 10**3)):
-        if size >= factor:
-            return f'{size / factor:.1f} {unit}'
-    return f'{size} bytes'

@@ -17,6 +17,7 @@ from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
 from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ...errors import GLSimError
 from ...visualization import Prediction, contact_sheet, draw_panel
@@ -55,16 +56,16 @@ class PredictionPictureHook(VisualizationHook):
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DataSample]) -> None:
         if self.enable:
-            self._draw(runner.val_dataloader.dataset, batch_idx, data_batch, outputs, runner.epoch)
+            self._draw(runner.val_dataloader, batch_idx, data_batch, outputs, runner.epoch)
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DataSample]) -> None:
         if self.enable:
-            self._draw(runner.test_dataloader.dataset, batch_idx, data_batch, outputs, 0)
+            self._draw(runner.test_dataloader, batch_idx, data_batch, outputs, 0)
 
     def _draw(
-        self, dataset: object, batch_idx: int, data_batch: dict, samples: Sequence[DataSample], step: int
+        self, loader: DataLoader, batch_idx: int, data_batch: dict, samples: Sequence[DataSample], step: int
     ) -> None:
-        start = batch_idx * len(samples)
+        dataset, start = loader.dataset, batch_idx * (loader.batch_size or len(samples))
         first = math.ceil(start / self.interval) * self.interval
         classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
         for index in range(first - start, len(samples), self.interval):
