@@ -110,7 +110,7 @@ def test_result_files(built, capsys, tmp_path):
     'arguments, words',
     [
         (['--id', 99], 'id 99 is not in the gallery'),
-        (['--id', 1, '--where', 'colour=red'], "no column 'colour'; there are id, path, label"),
+        (['--id', 1, '--where', 'colour=red'], "no column 'colour'; the columns are id, path, label"),
         (['--id', 1, '--where', 'red'], 'is not a condition'),
         (['--id', 1, '--parameters', 'nprobe'], 'is written as nprobe=64'),
         (['--id', 1, '--parameters', 'nprobes=3'], "no parameter 'nprobes'"),

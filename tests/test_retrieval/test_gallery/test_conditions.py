@@ -46,7 +46,7 @@ def test_words_that_are_no_conditions(word):
 @pytest.mark.parametrize(
     'where, words',
     [
-        ({'colour': 1}, "no column 'colour'; there are label, year, weight"),
+        ({'colour': 1}, "no column 'colour'; the columns are label, year, weight"),
         ({'year': 'x'}, 'holds numbers'),
         ({'year': float('nan')}, 'holds numbers'),
         ({'weight': float('inf')}, 'holds numbers'),

@@ -83,7 +83,7 @@ def test_a_filter_sees_later_changes(tmp_path):
         assert gallery.search(A[5:6], 1, where={'label': 'y'}).ids.tolist() == [[5]]
         gallery.update([5], records=[Record(label='x')])
         assert gallery.search(A[5:6], 4, where={'label': 'y'}).ids.tolist() == [[4, -1, -1, -1]]
-        with pytest.raises(RetrievalError, match="no column 'colour'; there are id, path, label"):
+        with pytest.raises(RetrievalError, match="no column 'colour'; the columns are id, path, label"):
             gallery.search(A[:1], where={'colour': 'red'})
 
 
