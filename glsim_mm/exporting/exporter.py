@@ -20,7 +20,7 @@ from ..search.embedder import Embedder
 from .export_graph import ExportGraph
 from .file_formats import package_versions, quantize, run_onnx, run_program, write_onnx, write_program
 
-TOLERANCE = 1e-4  # DESIGN section 4
+TOLERANCE = 1e-4  # what tests of parity with the authors' code allow, too
 KINDS = ('classifier', 'embedding')
 
 

@@ -177,7 +177,7 @@ def class_token_of(block: nn.Module, x: Tensor, bias: Tensor | None = None) -> T
 def detach_patches(block: nn.Module, x: Tensor) -> Tensor:
     """All tokens (B, S, C) of a block, of which only the CLS token carries gradient. Exact.
 
-    Selection has no gradient (DESIGN section 1, step 2), so nothing flows back through the patch tokens of the last
+    Selection has no gradient, so nothing flows back through the patch tokens of the last
     block of the image's pass; left to itself, autograd would multiply zeros through all of it. The forward pass does
     the same work as the whole block and draws the same stochastic depth for all tokens of an image. Blocks that cannot
     be taken apart are run whole, with gradient.
