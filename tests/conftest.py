@@ -41,6 +41,15 @@ def _configs_are_formatted_once():
         yield
 
 
+@pytest.fixture(autouse=True)
+def _loggers_write_to_an_open_stream():
+    """mmengine's loggers keep the captured output of the test that made them, which is closed when that test ends."""
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.stream = sys.stdout
+
+
 @pytest.fixture(autouse=True, scope='session')
 def _one_thread():
     """Tiny models run slower on two, several times so where another job holds a core that the second spins for."""
