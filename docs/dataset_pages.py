@@ -83,9 +83,10 @@ def layout(published: PublishedSet) -> str:
 
 def get_it(published: PublishedSet, data_root: str) -> str:
     page = published.homepage
-    parts = [f'Files of the [data set page]({page}):' if ' ' not in page else f'Files once published at {page}:']
+    on_page = f'These files are on the [data set page]({page}):'
+    parts = [on_page if ' ' not in page else f'These files were once published at {page}:']
     parts.append('\n'.join(f'- {describe(source, published.checksums_from)}' for source in published.sources))
-    parts += [f'By hand: {published.by_hand}.'] if published.by_hand else []
+    parts += [f'Some files must be downloaded by hand: {published.by_hand}.'] if published.by_hand else []
     parts += [published.notes] if published.notes else []
     has_download = any(source.url for source in published.sources)
     needs = 'Needs a network connection.' if has_download else 'Needs the files above.'
@@ -100,7 +101,7 @@ def describe(source: Source, checksums_from: str) -> str:
     words += ['optional'] * source.optional
     words += [decimal(source.size)] if source.size else []
     words += [f'`{source.checksum}` (according to {checksums_from})'] if source.checksum else []
-    return ', '.join([*words, *([] if source.url else ['by hand'])])
+    return ', '.join([*words, *([] if source.url else ['to download by hand'])])
 
 
 def configs(name: str, num_classes: int) -> str:
@@ -109,13 +110,13 @@ def configs(name: str, num_classes: int) -> str:
     others = [link(f'augmentation/glsim_vit_{name}_{kind}', kind) for kind in ('weak', 'strong')]
     if any(others):
         parts.append(
-            'The augmentation is the paper\'s "medium". GLSim at 224 px with another: '
-            f'{", ".join(other for other in others if other)}.'
+            'The augmentation is the paper\'s "medium". The other augmentations at 224 px are '
+            f'{" and ".join(other for other in others if other)}.'
         )
     disjoint = link(f'_base_/datasets/class_disjoint/{name}', f'class_disjoint/{name}')
     if disjoint:
         half = num_classes // 2
-        parts.append(f'Split by classes for retrieval, {half:,} / {num_classes - half:,} classes: {disjoint}.')
+        parts.append(f'For retrieval there is a split by classes ({half:,} / {num_classes - half:,}): {disjoint}.')
     return '\n\n'.join(parts)
 
 
@@ -141,7 +142,8 @@ def accuracy(name: str) -> str:
     if not sources:
         return 'No number is published for these models.'
     words = '; '.join(source.removeprefix('published (').removesuffix(')') for source in sources)
-    return f'{table(["top-1 %", *SIZES], rows)}\n\nFrom {words}. Not measured again here; an empty cell is not known.'
+    rest = 'We have not measured them again; an empty cell means that no number is known.'
+    return f'{table(["top-1 %", *SIZES], rows)}\n\nThe numbers are from {words}. {rest}'
 
 
 def render(text: str, block: str) -> str:

@@ -45,11 +45,13 @@ INTRODUCTION = """# Model zoo
 This page is made from [configs/metafile.yml](../../configs/metafile.yml): `python docs/model_zoo_page.py`.
 
 Top-1 accuracy in %. **Published** numbers are what the source in brackets reports (list below); they were not re-run
-here, and there are no weights of ours for them. **Ours** were measured with this code. An empty cell: not known.
+here, and there are no weights of ours for them. **Ours** were measured with this code. An empty
+cell means that the number is not known.
 
 Parameters are those of the config's number of classes. Multiply-adds are for one image at the config's size, attention,
 selection and crops included; OpenMMLab's metafiles call them FLOPs. `python docs/model_zoo_page.py --cost CONFIG`
-counts both. What the data sets are and where to get them: [datasets/](datasets/README.md).
+counts both. [Data sets](datasets/README.md) tells where to get the
+photos.
 
 mmpretrain and `mim search glsim_mm` know these names too:
 
@@ -62,7 +64,8 @@ list_models('glsim_vit_*')
 model = get_model('glsim_vit_cub')  # random weights, or pretrained='work_dirs/glsim_vit_cub/epoch_50.pth'
 ```
 
-A new config needs an entry in the metafile, or a reason in `LEFT_OUT` of `docs/model_zoo_page.py`; tests look."""
+A new config needs an entry in the metafile, or a reason in `LEFT_OUT` of `docs/model_zoo_page.py`; the
+tests check this."""
 
 HEADER = (
     '| config | method | data set | px | params, M | multiply-adds, G | published | ours |',

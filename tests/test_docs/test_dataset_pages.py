@@ -108,7 +108,7 @@ def test_a_page_says_what_is_known(root):
     assert 'data/CUB_200_2011/\n├── images/\n│   └── 001.Black_footed_Albatross/' in text
     assert '`md5:97eceeb196236b17998738112f37df78` (according to Avalanche)' in text
     assert '| GLSim ViT-B/16 | 90.93 | 92.09 |' in text
-    assert '100 / 100 classes: [class_disjoint/cub](' in text
+    assert '(100 / 100): [class_disjoint/cub](' in text
     assert 'No licence stated in the archive' in text
 
 
