@@ -90,7 +90,7 @@ def call_tool(name: str, *arguments: object) -> None:
     """Call a command line of tools/ in this process; a user's mistake raises SystemExit."""
     module = load_tool(name)
     args = module.parse_args([str(argument) for argument in arguments])
-    module.run(module.main, args, check=getattr(module, 'check', None))
+    module.cli.run(module.main, args, check=getattr(module, 'check', None))
 
 
 def load_tool(name: str) -> ModuleType:

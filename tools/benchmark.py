@@ -1,13 +1,12 @@
 """Time GLSim against one plain pass and against the straightforward two: python tools/benchmark.py inference."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
-from command_line import add_overrides, at_least, run
+import command_line as cli
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         description='Measure speed and memory side by side: everything in turns in one process, as ratios'
@@ -25,28 +24,35 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_workload(training, [224], [8])
     loading = tasks.add_parser('loading', help='the data pipeline of a config against its model')
     loading.add_argument('config', help='config file with a train_dataloader')
-    loading.add_argument('--num-workers', type=at_least(0), nargs='+', default=[0, 1, 2], help='default: 0 1 2')
-    loading.add_argument('--images', type=at_least(1), default=256, help='images to load; default: 256')
-    loading.add_argument('--threads', type=at_least(1), help='threads of the model on the CPU; default: as torch does')
+    cli.add_number(loading, '--num-workers', 'processes that load images', [0, 1, 2], least=0, nargs='+')
+    cli.add_number(loading, '--images', 'images to load', 256)
+    cli.add_number(loading, '--threads', 'threads of the model on the CPU; default: as torch does')
     loading.add_argument('--device', default='cpu', help='of the model: cpu, or cuda; default: cpu')
-    loading.add_argument('--rounds', type=at_least(1), default=3, help='counted rounds; default: 3')
+    cli.add_number(loading, '--rounds', 'counted rounds', 3)
     loading.add_argument('--out', help='folder for results.json and results.md')
-    add_overrides(loading)
+    cli.add_overrides(loading)
     return parser.parse_args(argv)
 
 
 def _add_workload(parser: argparse.ArgumentParser, sizes: list[int], batches: list[int]) -> None:
-    listed = ' '.join(map(str, sizes)), ' '.join(map(str, batches))
     parser.add_argument('--models', nargs='+', default=['vit-base'], help='vit-tiny vit-small vit-base; default: last')
-    parser.add_argument('--sizes', type=at_least(1), nargs='+', default=sizes, help=f'pixels; default: {listed[0]}')
-    parser.add_argument(
-        '--batch-sizes', type=at_least(1), nargs='+', default=batches, help=f'images; default: {listed[1]}'
-    )
+    cli.add_number(parser, '--sizes', 'sides of the images in pixels', sizes, nargs='+')
+    cli.add_number(parser, '--batch-sizes', 'images at a time', batches, nargs='+')
     parser.add_argument('--device', default='cpu', help='cpu, or cuda; default: cpu')
-    parser.add_argument('--threads', type=at_least(1), help='threads on the CPU; default: as torch does')
-    parser.add_argument('--rounds', type=at_least(1), default=7, help='counted rounds; default: 7')
+    cli.add_number(parser, '--threads', 'threads on the CPU; default: as torch does')
+    cli.add_number(parser, '--rounds', 'counted rounds', 7)
     parser.add_argument('--no-memory', action='store_true', help='time only')
     parser.add_argument('--out', help='folder for results.json and results.md, which grow with every workload')
+
+
+def check(args: argparse.Namespace) -> None:
+    """Find unknown models and modes, odd sizes and missing packages before the model stack is loaded."""
+    from glsim_mm.analysis.measuring import check_workloads
+
+    if args.task != 'loading':
+        modes = args.modes if args.task == 'inference' else []
+        check_workloads(args.models, args.sizes, args.batch_sizes, modes)
+        cli.needs_packages(*{'onnxruntime', 'openvino'}.intersection(modes), why='a mode')
 
 
 def main(args: argparse.Namespace) -> None:
@@ -76,4 +82,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    cli.run(main, parse_args(), check=check)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from command_line import run
+import command_line as cli
 
 _NUM_NAMED = 8  # names of tensors in a line
 LAYOUTS = ('glsim', 'vit-npz', 'clip', 'hf', 'mmpretrain', 'dinov3', 'dinov2', 'timm')
@@ -93,4 +93,4 @@ def run_publish(args: argparse.Namespace) -> list[str]:
 _COMMANDS = dict(inspect=run_inspect, convert=run_convert, export=run_convert, publish=run_publish)
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    cli.run(main, parse_args())

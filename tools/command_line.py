@@ -9,7 +9,8 @@ import glob
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -50,6 +51,26 @@ def at_least(least: int) -> Callable[[str], int]:
     return number
 
 
+def add_number(parser: Any, name: str, what: str, default: Any = None, least: int = 1, **settings: Any) -> None:
+    """An option for a whole number from ``least`` up, or several; the default is added to the help."""
+    if default is not None:
+        listed = ' '.join(map(str, default)) if isinstance(default, list) else default
+        what = f'{what}; default: {listed}'
+    parser.add_argument(name, type=at_least(least), default=default, help=what, **settings)
+
+
+def add_images(parser: Any, name: str = 'images', nargs: str = '+') -> None:
+    """Images that a tool looks at."""
+    parser.add_argument(name, nargs=nargs, help="image files, folders, and patterns such as 'photos/**/*.jpg'")
+
+
+def add_prediction_options(parser: Any) -> None:
+    """Options of tools that print a prediction per image, with :func:`print_predictions`."""
+    parser.add_argument('--out', help='JSON file for the results, similarity maps among them')
+    add_number(parser, '--batch-size', 'images per pass', 16)
+    add_number(parser, '--top-k', 'classes listed in --out for each image', 5)
+
+
 def add_overrides(parser: Any, **settings: Any) -> None:
     """``--cfg-options`` of tools that read a config."""
     settings.setdefault('help', 'config fields to override, as name=value')
@@ -81,10 +102,17 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def add_encoding_options(parser: Any) -> None:
     """Options of tools that encode many images."""
-    parser.add_argument('--batch-size', type=at_least(1), default=32, help='images per pass; default: 32')
-    parser.add_argument('--num-workers', type=at_least(0), default=2, help='processes that read images; default: 2')
+    add_number(parser, '--batch-size', 'images per pass', 32)
+    add_number(parser, '--num-workers', 'processes that read images', 2, least=0)
     add_device(parser)
     parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on GPU, bfloat16 on CPU')
+
+
+def add_new_images(parser: Any, images: str) -> None:
+    """What :func:`check_new_images` looks at: images that go into a gallery, or the data set of a config."""
+    parser.add_argument('images', nargs='*', help=images)
+    parser.add_argument('--dataset', choices=['train', 'val', 'test'], help="in place of images: the config's data set")
+    parser.add_argument('--no-progress', action='store_true', help='no progress bar on standard error')
 
 
 def add_gallery(parser: Any) -> None:
@@ -121,10 +149,8 @@ def add_where(parser: Any, what: str, name: str = '--where') -> None:
 def add_ranking_options(parser: Any) -> None:
     """How hits are ranked."""
     parser.add_argument('--rerank', metavar='METHOD', help='for example k-reciprocal, query-expansion, region')
-    parser.add_argument('--depth', type=at_least(1), default=100, help='hits that --rerank looks at; default: 100')
-    parser.add_argument(
-        '--rescore', type=at_least(0), help='candidates to score exactly; default: by the preset, 0: none'
-    )
+    add_number(parser, '--depth', 'hits that --rerank looks at', 100)
+    add_number(parser, '--rescore', 'candidates to score exactly; default: by the preset, 0: none', least=0)
 
 
 def run(
@@ -165,32 +191,87 @@ def needs_packages(*names: str, why: str) -> None:
         raise ImportError(f'{why} needs {" and ".join(missing)}: pip install {" ".join(missing)}')
 
 
-def write_json(path: str, content: Any) -> None:
-    """Write a file of results, and the folder that it is to lie in."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(content), encoding='utf-8')
+def is_exported(args: argparse.Namespace) -> bool:
+    """Whether the model is an .onnx file, which runs without the model stack."""
+    return (args.checkpoint or '').endswith('.onnx')
 
 
-def _check_images(images: Sequence[str]) -> None:
-    from glsim_mm.errors import GLSimError
+def check_model(gallery: Any, args: argparse.Namespace) -> None:
+    """Refuse a gallery whose model is neither given nor named by it, and a model that is not there."""
+    from glsim_mm.search.adding import model_of
 
-    for path in images:
-        if not (glob.has_magic(path) or '://' in path or Path(path).exists()):
-            raise GLSimError(f'{path} does not exist; check the path')
+    if is_exported(args):
+        needs_packages('onnxruntime', why='an .onnx file')
+    config, checkpoint = model_of(gallery, args.config, args.checkpoint)
+    _check_file('config file', config)
+    _check_file('checkpoint', str(checkpoint))
+
+
+def check_search(args: argparse.Namespace, **options: Any) -> None:
+    """Search with a row of the gallery before the model is loaded, which finds every mistake in the options."""
+    from glsim_mm.search import ImageSearch
+
+    with ImageSearch.open(args.gallery, with_model=False) as search:
+        if len(search.gallery):
+            search.similar(search.gallery.ids()[:1], 1, **options)
+        check_model(search.gallery, args)
+
+
+def check_new_images(args: argparse.Namespace) -> None:
+    """Refuse images that cannot be listed."""
+    from glsim_mm.search import find_items
+
+    if args.images:
+        find_items(new_images(args.images), getattr(args, 'root', None))
+
+
+def new_images(images: list[str]) -> list[str] | str | None:
+    """Images as the library takes them: one path may be a list or table of them, none is a data set."""
+    return images[0] if len(images) == 1 else images or None
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """End in one line on Ctrl-C, where the same command goes on with what was done."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write('stopped; the same command goes on from here\n')
+        sys.exit(130)
+
+
+def print_predictions(predictions: Iterable[dict], out: str | None) -> None:
+    """Print a line per image as it comes, write all to a JSON file; exit code 1 if no image could be read."""
+    from glsim_mm.images.results import format_prediction, results_to_json
+
+    results = []
+    for result in predictions:
+        results.append(result)
+        if 'error' not in result:
+            print(format_prediction(result), flush=True)
+    if out:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        Path(out).write_text(json.dumps(results_to_json(results)), encoding='utf-8')
+    if all('error' in result for result in results):
+        sys.exit(1)
 
 
 def _check_paths(args: argparse.Namespace) -> None:
     """Find out now what would be told only after the model stack is imported."""
-    from glsim_mm.errors import GLSimError
-
     for name, what in _FILES.items():
-        path = getattr(args, name, None)
-        if path and '://' not in path and not Path(path).expanduser().exists():
-            raise GLSimError(f'{what} {path} does not exist; check the path')
+        _check_file(what, getattr(args, name, None))
     for name in ('images', 'inputs', 'photos'):
         images = getattr(args, name, None)
-        if isinstance(images, list):
-            _check_images(images)
+        for path in images if isinstance(images, list) else ():
+            if not glob.has_magic(path):
+                _check_file('', path)
+
+
+def _check_file(what: str, path: str | None) -> None:
+    from glsim_mm.errors import GLSimError
+
+    if path and '://' not in path and not Path(path).expanduser().exists():
+        raise GLSimError(f'{what} {path} does not exist; check the path'.lstrip())
 
 
 def _import_mmengine() -> None:

@@ -2,16 +2,14 @@
 
 import argparse
 
-from command_line import at_least, run
+import command_line as cli
 
 
 def parse_args() -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description='Print test results below each other')
     parser.add_argument('results', nargs='+', metavar='NAME=FILE', help='name to show, and metrics of tools/test.py')
-    parser.add_argument(
-        '--num-classes', type=at_least(1), help='show the accuracy of guessing among so many classes too'
-    )
+    cli.add_number(parser, '--num-classes', 'show the accuracy of guessing among so many classes too')
     args = parser.parse_args()
     if not all('=' in result for result in args.results):
         parser.error('each result must be NAME=FILE')
@@ -27,4 +25,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args(), needs_model=False)
+    cli.run(main, parse_args(), needs_model=False)

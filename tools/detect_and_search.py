@@ -3,19 +3,18 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from contextlib import redirect_stdout
 
-from command_line import add_device, at_least, needs_packages, run
+import command_line as cli
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         description='Find objects in photos with a detector of mmdet, name each with a GLSim classifier, and search '
         'for its like in a gallery'
     )
-    parser.add_argument('photos', nargs='+', help="image files, folders, and patterns such as 'photos/**/*.jpg'")
+    cli.add_images(parser, 'photos')
     parser.add_argument('--config', required=True, help='config of the classifier')
     parser.add_argument('--checkpoint', required=True, help='weights of the classifier')
     parser.add_argument('--gallery', help='gallery of the same model to search in')
@@ -24,7 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     detection.add_argument('--detector-checkpoint', help='its weights')
     detection.add_argument('--score', type=float, help='least score of a detection; default: 0.3')
     detection.add_argument('--classes', nargs='+', help="the detector's classes to look at, as bird; default: all")
-    detection.add_argument('--max-objects', type=at_least(1), help='objects per photo; default: 100')
+    cli.add_number(detection, '--max-objects', 'objects per photo; default: 100')
     detection.add_argument(
         '--box',
         type=float,
@@ -35,16 +34,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     detection.add_argument('--margin', type=float, default=0.1, help='share of a box added at each side; default: 0.1')
     detection.add_argument('--stretch', action='store_true', help='keep boxes as they are, not extended to squares')
-    parser.add_argument('-k', type=at_least(1), default=5, help='hits per object; default: 5')
+    cli.add_number(parser, '-k', 'hits per object', 5)
     parser.add_argument('--space', help='embeddings to compare; default: the first of the gallery')
     parser.add_argument('--where', nargs='+', default=[], metavar='CONDITION', help='filter of the gallery')
     parser.add_argument('--no-classes', action='store_true', help='search only, for models that classify nothing')
-    parser.add_argument(
-        '--batch-size', type=at_least(1), default=32, help='boxes per pass of the classifier; default: 32'
-    )
+    cli.add_number(parser, '--batch-size', 'boxes per pass of the classifier', 32)
     parser.add_argument('--json', action='store_true', help='print JSON in place of text')
     parser.add_argument('--show-dir', help='folder for photos with boxes, names and regions')
-    add_device(parser)
+    cli.add_device(parser)
     args = parser.parse_args(argv)
     if bool(args.box) == bool(args.detector_config):
         parser.error('give a detector (--detector-config, --detector-checkpoint), or boxes (--box)')
@@ -55,16 +52,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def check(args: argparse.Namespace) -> None:
     """Find missing packages, galleries, spaces and columns before the models are built."""
-    from glsim_mm.search import ImageSearch
     from retrieval.gallery import parse_conditions
 
     if args.detector_config:
-        needs_packages('mmdet', why='a detector')
+        cli.needs_packages('mmdet', why='a detector')
     if args.gallery:
-        with ImageSearch.open(args.gallery, with_model=False) as search:
-            if len(search.gallery):
-                where = parse_conditions(args.where)
-                search.similar(search.gallery.ids()[:1], 1, space=args.space, where=where)
+        cli.check_search(args, space=args.space, where=parse_conditions(args.where))
 
 
 def main(args: argparse.Namespace) -> None:
@@ -98,4 +91,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args(), check=check)
+    cli.run(main, parse_args(), check=check)

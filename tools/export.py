@@ -1,13 +1,12 @@
 """Write a model as one file that runs without its code: python tools/export.py CONFIG CHECKPOINT --out model.onnx."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
-from command_line import add_overrides, needs_packages, run
+import command_line as cli
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         description='Write a model, both passes and the crop, as one graph with any batch size, and check it against '
@@ -24,7 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--int8', action='store_true', help='weights of 8 bits: a quarter of the size, not exact')
     parser.add_argument('--overwrite', action='store_true', help='replace a file that is there')
-    add_overrides(parser)
+    cli.add_overrides(parser)
     args = parser.parse_args(argv)
     if Path(args.out).suffix not in ('.onnx', '.pt2'):
         parser.error(f'--out {args.out}: the name must end in .onnx or .pt2')
@@ -36,7 +35,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def check(args: argparse.Namespace) -> None:
     """Find missing packages before the model is built."""
     if args.out.endswith('.onnx'):
-        needs_packages('onnx', 'onnxscript', why='writing an .onnx file')
+        cli.needs_packages('onnx', 'onnxscript', why='writing an .onnx file')
 
 
 def main(args: argparse.Namespace) -> None:
@@ -50,4 +49,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args(), check=check)
+    cli.run(main, parse_args(), check=check)

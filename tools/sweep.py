@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from command_line import add_overrides, at_least, run
+import command_line as cli
 
 TOOLS = Path(__file__).resolve().parent
 
@@ -30,14 +30,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--lower-is-better', action='store_true', help='the lowest mean is best; default: by the rule of save_best'
     )
     parser.add_argument('--last', action='store_true', help='take the last validation of a training, not its best one')
-    parser.add_argument('--jobs', type=at_least(1), default=1, help='trainings at a time on this machine; default: 1')
-    parser.add_argument(
-        '--gpus', type=at_least(1), default=1, help='processes of each training, by dist_train.sh; default: 1'
-    )
+    cli.add_number(parser, '--jobs', 'trainings at a time on this machine', 1)
+    cli.add_number(parser, '--gpus', 'processes of each training, by dist_train.sh', 1)
     parser.add_argument('--retry-failed', action='store_true', help='run trainings again that failed')
     parser.add_argument('--dry-run', action='store_true', help='list the trainings only')
     parser.add_argument('--table-only', action='store_true', help='make the table of what is there; needs no --grid')
-    add_overrides(parser, default={}, help='config fields for all trainings, as name=value')
+    cli.add_overrides(parser, default={}, help='config fields for all trainings, as name=value')
     args = parser.parse_args(argv)
     if args.gpus > 1 and args.jobs > 1:
         parser.error('--gpus goes with one training at a time; leave out --jobs')
@@ -73,4 +71,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    cli.run(main, parse_args())

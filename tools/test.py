@@ -1,22 +1,21 @@
 """Test the model of a config: python tools/test.py CONFIG CHECKPOINT."""
 
 import argparse
-from collections.abc import Sequence
 
-from command_line import add_run_options, at_least, run
+import command_line as cli
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description='Test a model')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint: path or URL')
-    add_run_options(parser)
+    cli.add_run_options(parser)
     parser.add_argument('--out', help='file for the results')
     parser.add_argument('--out-item', choices=['metrics', 'pred'], help='what --out gets; default: pred')
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--show', action='store_true', help='show pictures of the predictions in a window')
-    parser.add_argument('--interval', type=at_least(1), default=1, help='draw every n-th image')
+    cli.add_number(parser, '--interval', 'draw every n-th image', 1)
     parser.add_argument('--wait-time', type=float, default=2, help='seconds to show each picture')
     parser.add_argument('--error-report', metavar='FILE', help='write the mistakes with pictures to this HTML file')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation, by default mirroring')
@@ -51,4 +50,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args(), check=check)
+    cli.run(main, parse_args(), check=check)

@@ -1,16 +1,15 @@
 """Train the model of a config: python tools/train.py CONFIG."""
 
 import argparse
-from collections.abc import Sequence
 
-from command_line import add_run_options, run
+import command_line as cli
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description='Train a model')
     parser.add_argument('config', help='config file')
-    add_run_options(parser)
+    cli.add_run_options(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -37,4 +36,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    cli.run(main, parse_args())

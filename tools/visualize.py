@@ -2,7 +2,7 @@
 
 import argparse
 
-from command_line import add_overrides, at_least, run
+import command_line as cli
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -14,7 +14,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint: path or URL')
     parser.add_argument('--out-dir', default='pictures', help='folder for the pictures; default: pictures')
-    parser.add_argument('--num', type=at_least(0), default=16, help='number of images, 0 for all; default: 16')
+    cli.add_number(parser, '--num', 'number of images, 0 for all', 16, least=0)
     parser.add_argument('--split', choices=('test', 'val', 'train'), default='test', help='data set; default: test')
     parser.add_argument('--html', help='write a report to this file too: one page, mistakes first')
     parser.add_argument(
@@ -40,7 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='what colours stand for: the rank of a patch, comparable between selectors, or its score; default: rank',
     )
     parser.add_argument('--panel-side', type=int, default=192, help='height of the images in pixels; default: 192')
-    add_overrides(parser)
+    cli.add_overrides(parser)
     args = parser.parse_args(argv)
     if not 96 <= args.panel_side <= 2048:
         parser.error('--panel-side must be 96 to 2048')
@@ -84,4 +84,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args(), check=check)
+    cli.run(main, parse_args(), check=check)

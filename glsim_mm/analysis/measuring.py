@@ -18,6 +18,33 @@ import numpy as np
 from ..compat import import_mmpretrain
 from ..errors import GLSimError
 
+# GLSimViT's name, timm's name, width. Patches of 16 pixels.
+SIZES = {
+    'vit-tiny': ('vit_tiny_patch16_224', 192),
+    'vit-small': ('vit_small_patch16_224', 384),
+    'vit-base': ('vit_base_patch16_224', 768),
+}
+PLAIN, STRAIGHTFORWARD, EAGER = 'plain', 'straightforward', 'eager'
+MODES = (
+    *(EAGER, 'compiled', 'onnxruntime', 'openvino'),  # the same numbers
+    *('torch-linear', 'half-crop', 'merged', 'bf16', 'int8', 'off'),
+)
+
+
+def check_workloads(
+    models: Sequence[str], sizes: Sequence[int], batches: Sequence[int], modes: Sequence[str] = ()
+) -> None:
+    """Raise :class:`GLSimError` unless all names are known, images have whole patches, and batches have images."""
+    for what, names, known in (('mode', modes, MODES), ('model', models, SIZES)):
+        for name in names:
+            if name not in known:
+                raise GLSimError(f'there is no {what} {name!r}; choose from {", ".join(known)}')
+    for size in sizes:
+        if size % 32 or size < 32:
+            raise GLSimError(f'image sizes are multiples of 32 pixels here, got {size}')
+    if min(batches, default=1) < 1:
+        raise GLSimError('batch sizes must be 1 or more')
+
 
 class Spread(NamedTuple):
     """A median and the range around it: of a sample, unless stated otherwise, from one tenth to nine tenths."""

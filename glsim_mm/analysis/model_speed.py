@@ -31,8 +31,14 @@ from ..models.utils.mlp_buffers import keep_mlp_buffers
 from ..models.utils.partial_blocks import split_block
 from ..ops import global_local_similarity, patch_grid, top_patches
 from .measuring import (
+    EAGER,
+    MODES,
+    PLAIN,
+    SIZES,
+    STRAIGHTFORWARD,
     MeasuringProcesses,
     Spread,
+    check_workloads,
     cuda_peak,
     markdown_table,
     resident_growth,
@@ -42,16 +48,6 @@ from .measuring import (
     write_result,
 )
 
-# GLSimViT's name, timm's name, width. Patches of 16 pixels.
-SIZES = {
-    'vit-tiny': ('vit_tiny_patch16_224', 192),
-    'vit-small': ('vit_small_patch16_224', 384),
-    'vit-base': ('vit_base_patch16_224', 768),
-}
-PLAIN, STRAIGHTFORWARD, EAGER = 'plain', 'straightforward', 'eager'
-EXACT_MODES = (EAGER, 'compiled', 'onnxruntime', 'openvino')
-OPTION_MODES = ('torch-linear', 'half-crop', 'merged', 'bf16', 'int8', 'off')
-MODES = EXACT_MODES + OPTION_MODES
 TRAINING_MODES = (PLAIN, STRAIGHTFORWARD, 'glsim', 'checkpointing', 'bf16', 'frozen')
 NUM_CLASSES = 200
 # What they compute on top of eager mode is another program of the same numbers.
@@ -131,7 +127,7 @@ def run_inference(
     All workloads are on one device. ``'plain'``, ``'straightforward'`` and ``'eager'`` always take part. Peak memory is
     measured in a process per contender; ``results.md`` and ``results.json`` go to ``out``.
     """
-    check_names(works, modes)
+    _check(works, modes)
     rows: list[InferenceRow] = []
     for work, found in zip(works, _measure_inference(works, modes, rounds, memory)):
         rows += found
@@ -145,7 +141,7 @@ def run_training(
     works: Sequence[Workload], rounds: int, memory: bool, out: Path | None, tell: Callable[[str], Any]
 ) -> None:
     """Measure training steps of all :data:`TRAINING_MODES`; see :func:`run_inference`."""
-    check_names(works, ())
+    _check(works)
     rows: list[SpeedRow] = []
     for found in _measure_training(works, rounds, memory):
         rows += found
@@ -161,18 +157,8 @@ def write_results(folder: Path | None, table: str, rows: Sequence[Any]) -> None:
         write_result(folder / 'results.json', content)
 
 
-def check_names(works: Sequence[Workload], modes: Sequence[str]) -> None:
-    """Raise :class:`GLSimError` unless all models and modes are known, and sizes are of whole patches."""
-    for mode in modes:
-        if mode not in MODES:
-            raise GLSimError(f'there is no mode {mode!r}; choose from {", ".join(MODES)}')
-    for work in works:
-        if work.model not in SIZES:
-            raise GLSimError(f'there is no model {work.model!r}; choose from {", ".join(SIZES)}')
-        if work.image_size % 32 or work.image_size < 32:
-            raise GLSimError(f'image sizes are multiples of 32 pixels here, got {work.image_size}')
-        if work.batch_size < 1:
-            raise GLSimError('batch sizes must be 1 or more')
+def _check(works: Sequence[Workload], modes: Sequence[str] = ()) -> None:
+    check_workloads(*zip(*((work.model, work.image_size, work.batch_size) for work in works)), modes)
 
 
 def build_glsim(work: Workload, **kwargs: Any) -> GLSimClassifier:

@@ -120,23 +120,37 @@ def encoder_for(
     Raises:
         UserError: If the model is another one, or the gallery does not say which.
     """
-    origin = gallery.manifest.origin
-    config, checkpoint = config or origin.get('config'), checkpoint or origin.get('checkpoint')
+    config, checkpoint = model_of(gallery, config, checkpoint)
     spaces = tuple(gallery.manifest.spaces)
     encoder: BaseEncoder
-    if checkpoint and str(checkpoint).endswith('.onnx'):
+    if config is None:
         if options.pop('amp', False):
             raise RetrievalError('an exported model computes in the precision that it was exported with: leave amp out')
         encoder = ExportedEncoder(checkpoint, spaces, **options)
-    elif config and checkpoint:
+    else:
         from .encoder import Encoder  # needs torch and mmpretrain, which exported models do without
 
-        keep_patches = int(origin.get('patches') or 0) > 0
+        keep_patches = int(gallery.manifest.origin.get('patches') or 0) > 0
         encoder = Encoder(config, checkpoint, spaces=spaces, keep_patches=keep_patches, **options)
-    else:
-        raise RetrievalError(f'{gallery.location} does not say which model made it: give config and checkpoint')
     check_encoder(gallery, encoder)
     return encoder
+
+
+def model_of(
+    gallery: GalleryReader, config: Any = None, checkpoint: str | Path | None = None
+) -> tuple[Any, str | Path]:
+    """Config and weights: those given, else those of the build; an exported file has no config.
+
+    Raises:
+        RetrievalError: If neither the call nor the gallery names them.
+    """
+    origin = gallery.manifest.origin
+    config, checkpoint = config or origin.get('config'), checkpoint or origin.get('checkpoint')
+    if checkpoint and str(checkpoint).endswith('.onnx'):
+        return None, checkpoint
+    if not (config and checkpoint):
+        raise RetrievalError(f'{gallery.location} does not say which model made it: give config and checkpoint')
+    return config, checkpoint
 
 
 def _plan(gallery: GalleryReader, items: Sequence[ImageItem], num_workers: int, progress: bool) -> _Plan:

@@ -18,22 +18,32 @@ from glsim_mm.search import ExportedEncoder
 from retrieval.gallery import Record, create_gallery
 
 HEAVY = {'torch', 'mmengine', 'mmcv', 'mmpretrain'}
-# Runs a tool as a script of its own and writes what of the model stack it loaded, whatever way it ends.
-WATCH = f"""
-import atexit, json, runpy, sys
+# Runs tools as scripts, one after the other, and writes of each how it ended and what it printed. None of them loads
+# the model stack, so that what is loaded in the end tells of all.
+RUN = f"""
+import contextlib, io, json, runpy, sys
 from pathlib import Path
-out, sys.argv = sys.argv[1], sys.argv[2:]
-atexit.register(lambda: Path(out).write_text(json.dumps(sorted(sys.modules.keys() & {HEAVY!r}))))
-sys.path[0] = str(Path(sys.argv[0]).parent)
-runpy.run_path(sys.argv[0], run_name='__main__')
+results = []
+for command in json.loads(sys.argv[1]):
+    sys.argv, code, printed = command, 0, io.StringIO()
+    sys.path[0] = str(Path(command[0]).parent)
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        try:
+            runpy.run_path(command[0], run_name='__main__')
+        except SystemExit as end:
+            code = end.code or 0
+    results.append((code, printed.getvalue(), sorted(sys.modules.keys() & {HEAVY!r})))
+print(json.dumps(results))
 """
 
 
-def start(out: Path, tool: str, *arguments: object) -> tuple[subprocess.CompletedProcess, list[str]]:
-    """Run a tool; returns how it ended and which packages of the model stack it loaded."""
-    command = [sys.executable, '-c', WATCH, out, ROOT / 'tools' / f'{tool}.py', *arguments]
-    result = subprocess.run([str(part) for part in command], cwd=out.parent, capture_output=True, text=True)
-    return result, json.loads(out.read_text())
+def start(cwd: Path, *commands: tuple, options: tuple = ()) -> list[tuple[int, str, list[str]]]:
+    """Exit code, output, and loaded packages of the model stack, of tools and their arguments run in one process."""
+    listed = [[str(ROOT / 'tools' / f'{tool}.py'), *map(str, arguments)] for tool, *arguments in commands]
+    command = [sys.executable, *options, '-c', RUN, json.dumps(listed)]
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return [tuple(one) for one in json.loads(result.stdout)]
 
 
 @pytest.fixture(scope='module')
@@ -61,74 +71,83 @@ def exported(tmp_path_factory) -> tuple[Path, Path, Path]:
     return folder / 'model.onnx', images, folder / 'gallery'
 
 
-@pytest.mark.parametrize(
-    'tool, arguments',
-    [
-        ('info', ['--verify', '--id', 3]),
-        ('duplicates', ['--threshold', 0.9]),
-        ('evaluate', ['--no-map']),
-        ('search', ['--id', 3, '--rerank', 'k-reciprocal']),
-        ('remove', ['--id', 3, '--dry-run']),
-        ('migrate', ['copy']),
-    ],
-)
-def test_tools_for_galleries(gallery, tmp_path, tool, arguments):
-    result, loaded = start(tmp_path / 'loaded.json', f'retrieval/{tool}', gallery, *arguments)
-    assert (result.returncode, loaded) == (0, []), result.stderr
+def test_tools_for_galleries(gallery, tmp_path):
+    (tmp_path / 'metrics.json').write_text('{"accuracy/top1": 90.0}')
+    commands = [
+        ('retrieval/info', gallery, '--verify', '--id', 3),
+        ('retrieval/duplicates', gallery, '--threshold', 0.9),
+        ('retrieval/evaluate', gallery, '--no-map'),
+        ('retrieval/search', gallery, '--id', 3, '--rerank', 'k-reciprocal'),
+        ('retrieval/remove', gallery, '--id', 3, '--dry-run'),
+        ('retrieval/migrate', gallery, 'copy'),
+        ('compare', 'GLSim=metrics.json'),
+        ('datasets/make_demo', 'demo', '--classes', 2, '--train', 1, '--test', 1),
+    ]
+    for command, (code, printed, loaded) in zip(commands, start(tmp_path, *commands)):
+        assert (code, loaded) == (0, []), (command, printed)
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_tools_for_exported_files(exported, tmp_path):
     model, images, gallery = exported
-    result, loaded = start(tmp_path / 'loaded.json', 'infer_exported', model, images, '--out', 'results.json')
-    assert (result.returncode, loaded) == (0, []), result.stderr
-    result, loaded = start(tmp_path / 'loaded.json', 'retrieval/search', gallery, images, '--checkpoint', model)
-    assert (result.returncode, loaded) == (0, []), result.stderr
-    assert result.stdout.count('rank') == 8
+    results = start(
+        tmp_path,
+        ('infer_exported', model, images, '--out', 'results.json'),
+        ('retrieval/search', gallery, images, '--checkpoint', model),
+        ('retrieval/classify', gallery, images, '--checkpoint', model),
+    )
+    assert [(code, loaded) for code, _, loaded in results] == [(0, [])] * 3, results
+    assert results[1][1].count('rank') == 8
 
 
-@pytest.mark.parametrize(
-    'tool, arguments, message',
-    [
-        ('train', ['nowhere.py'], 'config file nowhere.py does not exist'),
-        ('test', ['CONFIG', 'nowhere.pth'], 'checkpoint nowhere.pth does not exist'),
-        ('test', ['CONFIG', 'CONFIG', '--out', 'a.json'], '--out a.json: pred can be written as .pkl'),
-        ('infer', ['CONFIG', 'CONFIG', 'nowhere.jpg'], 'nowhere.jpg does not exist'),
-        ('export', ['CONFIG', 'CONFIG', '--out', 'a.bin'], 'the name must end in .onnx or .pt2'),
-        ('infer_exported', ['nowhere.onnx', 'CONFIG'], 'nowhere.onnx does not exist'),
-        ('detect_and_search', ['CONFIG', '--config', 'CONFIG', '--checkpoint', 'CONFIG', '--box', 0, 0, 9, 9,
-          '--gallery', 'GALLERY', '--space', 'best'], "no space 'best'"),
-        ('retrieval/build', ['CONFIG', 'CONFIG', 'CONFIG', '--out', 'GALLERY'], 'is a gallery already'),
-        ('retrieval/build', ['CONFIG', 'CONFIG', 'CONFIG', '--out', 'g', '--metric', 'cos'], 'metric must be one of'),
-        ('retrieval/build', ['TABLE', 'CONFIG', 'CONFIG', '--out', 'g'], 'no column "path"'),
-        ('retrieval/build', ['TABLE', 'CONFIG', 'CONFIG', '--out', 'g', '--spaces', 'head'], 'spaces must be some of'),
-        ('retrieval/build', ['TABLE', 'CONFIG', 'CONFIG', '--out', 'g', '--preset', 'flatt'], 'is neither one of'),
-        ('retrieval/add', ['nowhere', 'CONFIG'], 'nowhere'),
-        ('retrieval/search', ['GALLERY', 'CONFIG', '--where', 'colour=red'], "no column 'colour'"),
-        ('retrieval/search', ['GALLERY', 'CONFIG', '--rerank', 'magic'], 'method must be one of'),
-        ('retrieval/classify', ['GALLERY', 'CONFIG', '--space', 'best'], "no space 'best'"),
-        ('retrieval/classify', ['GALLERY', 'CONFIG', '--taxonomy-columns', 'genus'], "no column 'genus'"),
-    ],
-)  # fmt: skip
-def test_mistakes_are_told_before_the_model_stack_is_loaded(gallery, tmp_path, tool, arguments, message):
+def test_mistakes_are_told_before_the_model_stack_is_loaded(gallery, tmp_path):
     (tmp_path / 'config.py').touch()
     (tmp_path / 'table.csv').write_text('file,label\na.jpg,x\n')
-    names = dict(CONFIG='config.py', GALLERY=gallery, TABLE='table.csv')
-    arguments = [names.get(argument, argument) for argument in arguments]
-    result, loaded = start(tmp_path / 'loaded.json', tool, *arguments)
-    assert (result.returncode, loaded) == (2, []), result.stderr
-    assert message in result.stderr.splitlines()[-1]
+    config, build = 'config.py', ('retrieval/build', 'table.csv', 'config.py', 'config.py', '--out')
+    detect = ('detect_and_search', config, '--config', config, '--checkpoint', config, '--box', 0, 0, 9, 9)
+    search, classify = ('retrieval/search', gallery, config), ('retrieval/classify', gallery, config)
+    cases = [
+        (('train', 'nowhere.py'), 'config file nowhere.py does not exist'),
+        (('test', config, 'nowhere.pth'), 'checkpoint nowhere.pth does not exist'),
+        (('test', config, config, '--out', 'a.json'), '--out a.json: pred can be written as .pkl'),
+        (('test', config, config, '--tta', '--show'), 'cannot be combined with --show or --show-dir'),
+        (('infer', config, config, 'nowhere.jpg'), 'error: nowhere.jpg does not exist'),
+        (('infer', config, config, config, '--selector', 'gsl'), "there is no selector 'gsl'; did you mean gls?"),
+        (('visualize', config, config, '--selectors', 'gls', 'mine'), "there is no selector 'mine'"),
+        (('analysis/selection_cost', '--selectors', 'mine'), "there is no selector 'mine'"),
+        (('benchmark', 'inference', '--modes', 'eager', 'fast'), "there is no mode 'fast'; choose from eager"),
+        (('benchmark', 'training', '--sizes', 100), 'multiples of 32 pixels here, got 100'),
+        (('export', config, config, '--out', 'a.bin'), 'the name must end in .onnx or .pt2'),
+        (('infer_exported', 'nowhere.onnx', config), 'nowhere.onnx does not exist'),
+        ((*detect, '--gallery', gallery, '--space', 'best'), "no space 'best'"),
+        ((*build, gallery), 'is a gallery already'),
+        ((*build, 'g', '--metric', 'cos'), 'metric must be one of'),
+        ((*build, 'g'), 'no column "path"'),
+        ((*build, 'g', '--spaces', 'head'), 'spaces must be some of'),
+        ((*build, 'g', '--preset', 'flatt'), 'is neither one of'),
+        (('retrieval/benchmark_encoding', config, config, 'nowhere'), 'nowhere does not exist'),
+        (('retrieval/add', 'nowhere', config), 'nowhere'),
+        (('retrieval/add', gallery, config), 'does not say which model made it: give config and checkpoint'),
+        ((*search, '--where', 'colour=red'), "no column 'colour'"),
+        ((*search, '--rerank', 'magic'), 'method must be one of'),
+        (search, 'does not say which model made it: give config and checkpoint'),
+        ((*classify, '--space', 'best'), "no space 'best'"),
+        ((*classify, '--taxonomy-columns', 'genus'), "no column 'genus'"),
+        ((*classify, '--config', config), 'does not say which model made it: give config and checkpoint'),
+    ]
+    for (command, message), (code, printed, loaded) in zip(cases, start(tmp_path, *(case[0] for case in cases))):
+        assert (code, loaded) == (2, []), (command, printed)
+        assert message in printed.splitlines()[-1], command
 
 
-@pytest.mark.parametrize('tool', sorted(path.relative_to(ROOT / 'tools').with_suffix('').as_posix()
-    for path in (ROOT / 'tools').rglob('*.py') if path.name != 'command_line.py'))  # fmt: skip
-def test_help_needs_nothing_installed(tool, tmp_path):
-    """Without site-packages (-S): Python alone."""
-    result = subprocess.run(
-        [sys.executable, '-S', ROOT / 'tools' / f'{tool}.py', '--help'], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert result.returncode == 0 and result.stdout.startswith('usage: '), result.stderr
+def test_help_needs_nothing_installed(tmp_path, monkeypatch):
+    """Without site-packages (-S): Python alone; in lines that fit a terminal."""
+    monkeypatch.setenv('COLUMNS', '80')
+    tools = [path.relative_to(ROOT / 'tools').with_suffix('') for path in (ROOT / 'tools').rglob('*.py')]
+    commands = [(tool, '--help') for tool in tools if tool.name != 'command_line']
+    for (tool, _), (code, printed, _) in zip(commands, start(tmp_path, *commands, options=('-S',))):
+        assert code == 0 and printed.startswith('usage: '), (tool, printed)
+        assert max(map(len, printed.splitlines())) <= 80, tool
 
 
 def test_looking_into_a_gallery_costs_little_more_than_faiss(gallery, tmp_path):

@@ -2,14 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from command_line import add_device, add_overrides, at_least, run
+import command_line as cli
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         description="Measure one checkpoint with test_cfg.crop = 'off', 'adaptive' at several thresholds, and 'always'"
@@ -23,12 +22,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=[0.1, 0.2, 0.3, 0.5, 0.75],
         help='shares of images whose crop is encoded; default: 0.1 0.2 0.3 0.5 0.75',
     )
-    parser.add_argument('--timed-images', type=at_least(1), default=128, help='images for the speed; default: 128')
-    parser.add_argument('--rounds', type=at_least(1), default=5, help='rounds of timing, in turns; default: 5')
-    parser.add_argument('--threads', type=at_least(1), help='threads on the CPU; default: as torch does')
+    cli.add_number(parser, '--timed-images', 'images for the speed', 128)
+    cli.add_number(parser, '--rounds', 'rounds of timing, in turns', 5)
+    cli.add_number(parser, '--threads', 'threads on the CPU; default: as torch does')
     parser.add_argument('--out', help='JSON file for the results')
-    add_device(parser)
-    add_overrides(parser)
+    cli.add_device(parser)
+    cli.add_overrides(parser)
     return parser.parse_args(argv)
 
 
@@ -50,4 +49,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    cli.run(main, parse_args())

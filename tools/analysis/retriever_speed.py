@@ -2,26 +2,23 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from command_line import at_least, run
+import command_line as cli
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         description="Time FaissRetriever against mmpretrain's retriever on the same random embeddings, in turns"
     )
-    parser.add_argument(
-        '--gallery-size', type=at_least(1), default=20_000, help='images in the gallery; default: 20000'
-    )
-    parser.add_argument('--dimension', type=at_least(1), default=384, help='width of the embeddings; default: 384')
-    parser.add_argument('--batch-size', type=at_least(1), nargs='+', default=[8], help='queries at a time; default: 8')
-    parser.add_argument('--topk', type=at_least(1), default=10, help='rows that are asked for; default: 10')
-    parser.add_argument('--rounds', type=at_least(1), default=5, help='counted repetitions; default: 5')
-    parser.add_argument('--threads', type=at_least(1), default=1, help='threads of torch and FAISS; default: 1')
+    cli.add_number(parser, '--gallery-size', 'images in the gallery', 20_000)
+    cli.add_number(parser, '--dimension', 'width of the embeddings', 384)
+    cli.add_number(parser, '--batch-size', 'queries at a time', [8], nargs='+')
+    cli.add_number(parser, '--topk', 'rows that are asked for', 10)
+    cli.add_number(parser, '--rounds', 'counted repetitions', 5)
+    cli.add_number(parser, '--threads', 'threads of torch and FAISS', 1)
     parser.add_argument('--seed', type=int, default=0, help='of the embeddings; default: 0')
     return parser.parse_args(argv)
 
@@ -37,4 +34,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    cli.run(main, parse_args())

@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from command_line import add_device, add_overrides, at_least, run
+import command_line as cli
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -15,15 +14,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file; its test set must have boxes')
     parser.add_argument('checkpoint', nargs='?', help='weights of the model; default: those its backbone starts with')
     parser.add_argument('--selectors', nargs='+', help='short names; default: all that need no training')
-    parser.add_argument('--top-o', type=at_least(1), nargs='+', default=[8], help='values of O; default: 8')
-    parser.add_argument(
-        '--sizes', type=at_least(1), nargs='+', help="sides of the image in pixels; default: the pipeline's"
-    )
-    parser.add_argument('--num-images', type=at_least(1), help='images spread evenly over the test set; default: all')
+    cli.add_number(parser, '--top-o', 'values of O', [8], nargs='+')
+    cli.add_number(parser, '--sizes', "sides of the image in pixels; default: the pipeline's", nargs='+')
+    cli.add_number(parser, '--num-images', 'images spread evenly over the test set; default: all')
     parser.add_argument('--box-end', choices=['exclusive', 'inclusive'], default='exclusive', help='default: exclusive')
     parser.add_argument('--out-dir', help='folder for selection_quality.csv, which grows with every size')
-    add_device(parser)
-    add_overrides(parser)
+    cli.add_device(parser)
+    cli.add_overrides(parser)
     return parser.parse_args(argv)
 
 
@@ -53,4 +50,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args(), check=check)
+    cli.run(main, parse_args(), check=check)

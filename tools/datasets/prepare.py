@@ -2,14 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from command_line import at_least, run
+import command_line as cli
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         description='Report which files of a published data set are missing or damaged and where to get them. Exit '
@@ -20,7 +19,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--download', action='store_true', help='download and unpack what is missing and has a URL')
     parser.add_argument('--images', action='store_true', help='decode every image')
     parser.add_argument('--deep', action='store_true', help='look for images with equal content')
-    parser.add_argument('--workers', type=at_least(1), help='threads for --images and --deep; default: one per core')
+    cli.add_number(parser, '--workers', 'threads for --images and --deep; default: one per core')
     parser.add_argument('--no-progress', action='store_true', help='no progress bar')
     parser.add_argument('--list', action='store_true', help='describe the data set, or all of them')
     args = parser.parse_args(argv)
@@ -45,4 +44,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    cli.run(main, parse_args())

@@ -2,31 +2,28 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from command_line import add_overrides, at_least, run
+import command_line as cli
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         description='Count images per class, boxes, unreadable and equal files of a data set, and measure its images'
     )
     parser.add_argument('config', help='config file with the data set')
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='default: train')
-    parser.add_argument(
-        '--classes', type=at_least(1), help='list only so many largest and smallest classes; default: all'
-    )
+    cli.add_number(parser, '--classes', 'list only so many largest and smallest classes; default: all')
     parser.add_argument('--out', help='CSV file for the images per class')
     parser.add_argument('--sheet', help='PNG file for a sheet of sample pictures')
-    parser.add_argument('--num', type=at_least(1), default=24, help='pictures on the sheet; default: 24')
+    cli.add_number(parser, '--num', 'pictures on the sheet', 24)
     parser.add_argument('--seed', type=int, default=0, help='another one chooses other pictures; default: 0')
     parser.add_argument('--no-duplicates', action='store_true', help='do not look for files with equal content')
-    parser.add_argument('--workers', type=at_least(1), help='threads; default: one per core')
+    cli.add_number(parser, '--workers', 'threads; default: one per core')
     parser.add_argument('--no-progress', action='store_true', help='no progress bar')
-    add_overrides(parser)
+    cli.add_overrides(parser)
     return parser.parse_args(argv)
 
 
@@ -48,4 +45,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    cli.run(main, parse_args())

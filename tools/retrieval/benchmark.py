@@ -2,28 +2,24 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import command_line as cli
 
-from command_line import at_least, run
 
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         description='Measure kinds of index on made-up clustered embeddings: time to build, recall, queries per '
         'second, memory, opening; and what the engine adds to FAISS. OMP_NUM_THREADS=1 measures one thread.'
     )
-    parser.add_argument('--rows', type=at_least(1), default=100_000, help='size of the gallery; default: 100000')
-    parser.add_argument('--dimension', type=at_least(1), default=384, help='of the embeddings; default: 384')
-    parser.add_argument('--queries', type=at_least(1), default=1000, help='default: 1000')
+    cli.add_number(parser, '--rows', 'size of the gallery', 100_000)
+    cli.add_number(parser, '--dimension', 'of the embeddings', 384)
+    cli.add_number(parser, '--queries', 'searches of each index', 1000)
     parser.add_argument('--presets', nargs='+', help='default: all')
-    parser.add_argument(
-        '--batches', type=at_least(1), nargs='+', default=[1, 64, 1024], help='for the cost of the engine'
-    )
-    parser.add_argument('--rounds', type=at_least(1), default=9, help='turns of FAISS and engine; default: 9')
+    cli.add_number(parser, '--batches', 'for the cost of the engine', [1, 64, 1024], nargs='+')
+    cli.add_number(parser, '--rounds', 'turns of FAISS and engine', 9)
     parser.add_argument('--seed', type=int, default=0, help='of the embeddings; default: 0')
     parser.add_argument('--out', default='work_dirs/index_benchmark', help='folder; default: work_dirs/index_benchmark')
     return parser.parse_args(argv)
@@ -40,4 +36,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args(), needs_model=False)
+    cli.run(main, parse_args(), needs_model=False)

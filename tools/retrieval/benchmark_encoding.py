@@ -2,15 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import command_line as cli
 
-from command_line import add_encoding_options, add_overrides, at_least, run
 
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         description='Images per second of the model on batches in memory, and of encoding from files, in turn'
@@ -18,13 +16,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='its weights: path or URL')
     parser.add_argument('images', nargs='+', help='folders, files, patterns')
-    parser.add_argument('--num-images', type=at_least(1), help='use the first so many; default: all')
-    add_encoding_options(parser)
-    parser.add_argument('--rounds', type=at_least(1), default=3, help='default: 3')
-    parser.add_argument('--threads', type=at_least(1), help="threads of the model on CPU; default: torch's number")
+    cli.add_number(parser, '--num-images', 'use the first so many; default: all')
+    cli.add_encoding_options(parser)
+    cli.add_number(parser, '--rounds', 'counted rounds', 3)
+    cli.add_number(parser, '--threads', "threads of the model on CPU; default: torch's number")
     parser.add_argument('--spaces', nargs='+', metavar='SPACE', help='default: all but concat')
-    add_overrides(parser)
+    cli.add_overrides(parser)
     return parser.parse_args(argv)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse images that cannot be listed."""
+    from glsim_mm.search import find_items
+
+    find_items(args.images)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -44,4 +49,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args())
+    cli.run(main, parse_args(), check=check)

@@ -2,32 +2,29 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from command_line import add_encoding_options, add_launcher, add_overrides, at_least, needs_packages, run
+import command_line as cli
 
 DESCRIPTION = """Encode images into a gallery that can be searched.
 
-Stopped, by Ctrl-C or a kill, it goes on when the same command is given again: what was encoded lies in GALLERY.parts
-until the gallery is whole. Several GPUs: bash tools/dist_encode.sh."""
+If it is stopped, by Ctrl-C or a kill, the same command goes on from there:
+until the gallery is whole, what was encoded lies in GALLERY.parts. For several
+GPUs, see bash tools/dist_encode.sh."""
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        'images',
-        nargs='*',
-        help='folders (the sub-folder of an image is its label), image files, patterns such as "photos/**/*.jpg"; or '
+    cli.add_new_images(
+        parser,
+        'folders (the sub-folder of an image is its label), image files, patterns such as "photos/**/*.jpg"; or '
         'one list (.txt: a path per line) or table (.csv with a column path; label, split and any others)',
     )
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='its weights: path or URL')
     parser.add_argument('--out', required=True, metavar='GALLERY', help='folder of the gallery, or milvus://...')
-    parser.add_argument('--dataset', choices=['train', 'val', 'test'], help="in place of images: the config's data set")
     parser.add_argument('--root', help='folder to which paths in the gallery are relative; default: that of the images')
     what = parser.add_argument_group('what to keep of each image')
     what.add_argument(
@@ -38,17 +35,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'of any other; default: aggregated global crop',
     )
     what.add_argument('--keep-patches', action='store_true', help='tokens of the selected patches, for --rerank region')
-    what.add_argument('--whiten', type=at_least(1), metavar='DIM', help='whiten embeddings to DIM dimensions by PCA')
+    cli.add_number(what, '--whiten', 'whiten embeddings to DIM dimensions by PCA', metavar='DIM')
     index = parser.add_argument_group('index')
     index.add_argument('--preset', default='auto', help='kind of index, or a FAISS factory string; default: auto')
     index.add_argument('--metric', default='cosine', help='cosine, ip or l2; default: cosine')
     index.add_argument('--memory-limit', type=float, metavar='GIB', help='memory that the index may take')
     work = parser.add_argument_group('work')
-    add_encoding_options(work)
+    cli.add_encoding_options(work)
     work.add_argument('--overwrite', action='store_true', help='replace a gallery that is there, once the new is whole')
-    work.add_argument('--no-progress', action='store_true', help='no progress on standard error')
-    add_overrides(work)
-    add_launcher(work)
+    cli.add_overrides(work)
+    cli.add_launcher(work)
     args = parser.parse_intermixed_args(argv)
     if bool(args.images) == bool(args.dataset):
         parser.error('give either images or --dataset')
@@ -60,7 +56,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def check(args: argparse.Namespace) -> None:
     """Find mistakes about images, embeddings and the gallery before the model is loaded."""
     from glsim_mm.search.base_encoder import AGGREGATED, CONCAT, CROP, GLOBAL, check_spaces
-    from glsim_mm.search.items import find_items
     from retrieval.errors import RetrievalError
     from retrieval.gallery import is_folder
     from retrieval.gallery.database import DATABASE_FILE
@@ -70,7 +65,7 @@ def check(args: argparse.Namespace) -> None:
     if args.metric not in METRICS:
         raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {args.metric!r}')
     if not is_folder(args.out):
-        needs_packages('pymilvus', why='a gallery in Milvus')
+        cli.needs_packages('pymilvus', why='a gallery in Milvus')
     elif Path(args.out, DATABASE_FILE).exists() and not args.overwrite:
         raise RetrievalError(
             f'{args.out} is a gallery already: add images to it with tools/retrieval/add.py, replace it with '
@@ -78,8 +73,7 @@ def check(args: argparse.Namespace) -> None:
         )
     else:
         _check_preset(args.preset)
-    if args.images:
-        find_items(args.images[0] if len(args.images) == 1 else args.images, args.root)
+    cli.check_new_images(args)
 
 
 def _check_preset(preset: str) -> None:
@@ -111,15 +105,12 @@ def main(args: argparse.Namespace) -> None:
     cfg = load_config(options.pop('config'), options.pop('cfg_options'))
     gibibytes, progress = options.pop('memory_limit'), not options.pop('no_progress')
     memory_limit = None if gibibytes is None else int(gibibytes * 2**30)
-    try:
-        images = (images[0] if len(images) == 1 else images) or None
+    with cli.resumable():
+        images = cli.new_images(images)
         report = build_gallery(images, cfg, checkpoint, out, memory_limit=memory_limit, progress=progress, **options)
-    except KeyboardInterrupt:
-        sys.stderr.write('stopped; the same command goes on from here\n')
-        sys.exit(130)
     if report is not None:
         print(format_report(report))
 
 
 if __name__ == '__main__':
-    run(main, parse_args(), check=check)
+    cli.run(main, parse_args(), check=check)

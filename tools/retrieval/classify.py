@@ -3,24 +3,22 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import command_line as cli
 
-from command_line import add_device, add_gallery, add_gallery_model, add_space, add_where, at_least, run
 
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         description='Class of each image by a vote of its neighbours, its group where that is uncertain, or unknown'
     )
-    add_gallery(parser)
-    parser.add_argument('images', nargs='+', help="image files, folders, and patterns such as 'photos/**/*.jpg'")
-    add_gallery_model(parser)
-    parser.add_argument('-k', type=at_least(1), default=10, help='neighbours that vote; default: 10')
+    cli.add_gallery(parser)
+    cli.add_images(parser)
+    cli.add_gallery_model(parser)
+    cli.add_number(parser, '-k', 'neighbours that vote', 10)
     parser.add_argument('--temperature', type=float, default=0.07, help='of the vote; default: 0.07')
     parser.add_argument(
         '--threshold',
@@ -39,10 +37,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--taxonomy-columns', nargs='+', default=[], metavar='COLUMN', help='metadata columns from the parent up'
     )
-    add_space(parser)
-    add_where(parser, 'rows that may vote')
+    cli.add_space(parser)
+    cli.add_where(parser, 'rows that may vote')
     parser.add_argument('--json', action='store_true', help='print JSON in place of lines')
-    add_device(parser)
+    cli.add_device(parser)
     args = parser.parse_args(argv)
     if args.calibrate is not None and args.threshold:
         parser.error('give either --threshold or --calibrate')
@@ -53,14 +51,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def check(args: argparse.Namespace) -> None:
     """Find mistakes in the options before the model is loaded."""
-    from glsim_mm.search import ImageSearch
+    from retrieval.gallery import open_gallery
     from retrieval.recognition import parse_target
 
     parse_target(args.calibrate)
-    with ImageSearch.open(args.gallery, with_model=False) as search:
-        recognizer = _recognizer(args, search.gallery)
-        if len(search.gallery):
-            search.similar(search.gallery.ids()[:1], 1, space=recognizer.space, where=recognizer.where)
+    with open_gallery(args.gallery) as gallery:
+        recognizer = _recognizer(args, gallery)
+    cli.check_search(args, space=recognizer.space, where=recognizer.where)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -111,4 +108,5 @@ def _recognizer(args: argparse.Namespace, gallery: Any) -> Any:
 
 
 if __name__ == '__main__':
-    run(main, parse_args(), check=check)
+    arguments = parse_args()
+    cli.run(main, arguments, needs_model=not cli.is_exported(arguments), check=check)

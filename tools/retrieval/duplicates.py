@@ -3,25 +3,23 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import command_line as cli
 
-from command_line import add_gallery, add_where, run
 
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description='Find equal files and similar images in a gallery; removes nothing')
-    add_gallery(parser)
+    cli.add_gallery(parser)
     parser.add_argument(
         '--threshold',
         type=float,
         help='find similar images too: least similarity, for example 0.95, or of l2 the largest squared distance',
     )
     parser.add_argument('--space', help='embeddings to compare; default: the first')
-    add_where(parser, 'compare only these rows')
+    cli.add_where(parser, 'compare only these rows')
     parser.add_argument('--json', action='store_true', help='print JSON')
     return parser.parse_args(argv)
 
@@ -37,4 +35,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args(), needs_model=False)
+    cli.run(main, parse_args(), needs_model=False)

@@ -3,26 +3,24 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import command_line as cli
 
-from command_line import add_gallery, add_ranking_options, add_space, add_where, at_least, run
 
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         description='Recall@k, R-Precision, MAP@R and mAP of the search in a gallery; each image is searched among all '
         'others unless other queries are given'
     )
-    add_gallery(parser)
+    cli.add_gallery(parser)
     parser.add_argument('--queries', metavar='GALLERY2', help='gallery whose images are the queries')
-    add_space(parser)
+    cli.add_space(parser)
     parser.add_argument('--query-space', help='embeddings of the queries, if others than --space')
-    add_where(parser, 'images that are searched; default: all')
-    add_where(parser, 'images that are queries; default: those of --where, or all of --queries', '--query-where')
+    cli.add_where(parser, 'images that are searched; default: all')
+    cli.add_where(parser, 'images that are queries; default: those of --where, or all of --queries', '--query-where')
     parser.add_argument(
         '--unseen',
         type=int,
@@ -33,14 +31,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'protocol',
     )
     parser.add_argument('--label', default='label', metavar='COLUMN', help='column with the classes; default: label')
-    add_ranking_options(parser)
-    parser.add_argument(
-        '--recall-at', type=at_least(1), nargs='+', default=[1, 2, 4, 8], metavar='K', help='default: 1 2 4 8'
-    )
+    cli.add_ranking_options(parser)
+    cli.add_number(parser, '--recall-at', 'hits among which one must be right', [1, 2, 4, 8], nargs='+', metavar='K')
     parser.add_argument('--no-map', action='store_true', help='leave out mAP, which ranks the whole gallery: faster')
-    parser.add_argument(
-        '--by-class', type=at_least(0), default=0, metavar='N', help='list the N classes that are found worst'
-    )
+    cli.add_number(parser, '--by-class', 'list the N classes that are found worst', 0, least=0, metavar='N')
     parser.add_argument('--json', metavar='FILE', help='write all numbers, and every class, to this file too')
     return parser.parse_args(argv)
 
@@ -72,4 +66,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args(), needs_model=False)
+    cli.run(main, parse_args(), needs_model=False)

@@ -2,18 +2,16 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import command_line as cli
 
-from command_line import add_gallery, run
 
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description='Say what a gallery holds and what made it')
-    add_gallery(parser)
+    cli.add_gallery(parser)
     parser.add_argument('--json', action='store_true', help='print JSON')
     parser.add_argument('--id', type=int, nargs='+', default=[], help='rows to show in full')
     parser.add_argument('--verify', action='store_true', help='read every file and compare checksums')
@@ -34,4 +32,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args(), needs_model=False)
+    cli.run(main, parse_args(), needs_model=False)

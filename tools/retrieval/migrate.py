@@ -2,15 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import command_line as cli
 
-from command_line import at_least, run
 
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         description='Copy a gallery from a folder to Milvus, back, or from one place to another of the same kind; run '
@@ -25,7 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='where to copy it, written in the same way; what is there already must be part of the same gallery',
     )
     parser.add_argument('--preset', default='auto', help="index of the target, as flat or hnsw; default: 'auto'")
-    parser.add_argument('--batch-size', type=at_least(1), default=1000, help='rows copied at a time; default: 1000')
+    cli.add_number(parser, '--batch-size', 'rows copied at a time', 1000)
     return parser.parse_args(argv)
 
 
@@ -37,4 +35,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args(), needs_model=False)
+    cli.run(main, parse_args(), needs_model=False)

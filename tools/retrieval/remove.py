@@ -2,20 +2,18 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import command_line as cli
 
-from command_line import add_gallery, add_where, run
 
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description='Take images out of a gallery; their files stay where they are')
-    add_gallery(parser)
+    cli.add_gallery(parser)
     parser.add_argument('--id', type=int, nargs='+', default=[], help='ids of rows')
-    add_where(parser, 'all that a filter lets through')
+    cli.add_where(parser, 'all that a filter lets through')
     parser.add_argument(
         '--unfinished',
         action='store_true',
@@ -50,4 +48,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    run(main, parse_args(), needs_model=False)
+    cli.run(main, parse_args(), needs_model=False)

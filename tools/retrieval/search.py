@@ -3,42 +3,30 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from command_line import (
-    add_device,
-    add_gallery,
-    add_gallery_model,
-    add_ranking_options,
-    add_space,
-    add_where,
-    at_least,
-    needs_packages,
-    run,
-)
+import command_line as cli
 
 PICTURES = ('.png', '.jpg', '.jpeg', '.webp')
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description='Search a gallery with images, or with rows of its own')
-    add_gallery(parser)
-    parser.add_argument('images', nargs='*', help="image files, folders, and patterns such as 'photos/**/*.jpg'")
+    cli.add_gallery(parser)
+    cli.add_images(parser, nargs='*')
     parser.add_argument('--id', type=int, nargs='+', default=[], help='ids of rows to search with; needs no model')
-    add_gallery_model(parser)
-    parser.add_argument('-k', type=at_least(1), default=10, help='hits per query; default: 10')
+    cli.add_gallery_model(parser)
+    cli.add_number(parser, '-k', 'hits per query', 10)
     parser.add_argument(
         '--box', type=float, nargs=4, metavar=('X0', 'Y0', 'X1', 'Y1'), help='part of the photo to search with, pixels'
     )
-    add_space(parser)
-    add_where(parser, 'rows that are searched')
-    add_ranking_options(parser)
+    cli.add_space(parser)
+    cli.add_where(parser, 'rows that are searched')
+    cli.add_ranking_options(parser)
     parser.add_argument(
         '--parameters',
         nargs='+',
@@ -48,12 +36,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--json', action='store_true', help='print JSON in place of a table')
     parser.add_argument('--out', nargs='+', default=[], help='result files: .html, .json, or a picture such as .png')
-    parser.add_argument(
-        '--columns', type=at_least(1), default=5, help='hits beside each other in a picture; default: 5'
-    )
+    cli.add_number(parser, '--columns', 'hits beside each other in a picture', 5)
     parser.add_argument('--heatmaps', action='store_true', help='similarity maps in a picture')
     parser.add_argument('--root', help='folder where relative paths begin; default: that of the build')
-    add_device(parser)
+    cli.add_device(parser)
     args = parser.parse_args(argv)
     if bool(args.images) == bool(args.id):
         parser.error('give images, or ids of rows by --id')
@@ -66,21 +52,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Search with a row of the gallery before the model is loaded, which finds every mistake in the options."""
-    if _is_exported(args):
-        needs_packages('onnxruntime', why='an .onnx file')
+    """Find mistakes in the options; rows of the gallery are searched with at once."""
     if args.images:
-        with _open(args, with_model=False) as search:
-            if len(search.gallery):
-                search.similar(search.gallery.ids()[:1], 1, **_options(args))
+        cli.check_search(args, **_options(args))
 
 
 def main(args: argparse.Namespace) -> None:
     """Search, print and write."""
+    from glsim_mm.search import ImageSearch
     from retrieval.answers import format_table, results_to_json
 
     with redirect_stdout(sys.stderr):  # mmengine's logger writes to standard output, which is for results
-        opened = _open(args, with_model=bool(args.images))
+        model = dict(device=args.device, with_model=bool(args.images))
+        opened = ImageSearch.open(args.gallery, args.config, args.checkpoint, **model)
     with opened as search:
         if args.images:
             results = search(args.images, args.k, box=args.box, **_options(args))
@@ -91,16 +75,6 @@ def main(args: argparse.Namespace) -> None:
             search.write_results(results, path, args.root, args.columns, args.heatmaps)
     if all(result.error for result in results):
         sys.exit(1)
-
-
-def _is_exported(args: argparse.Namespace) -> bool:
-    return (args.checkpoint or '').endswith('.onnx')
-
-
-def _open(args: argparse.Namespace, with_model: bool) -> Any:
-    from glsim_mm.search import ImageSearch
-
-    return ImageSearch.open(args.gallery, args.config, args.checkpoint, device=args.device, with_model=with_model)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -120,4 +94,4 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 if __name__ == '__main__':
     arguments = parse_args()
-    run(main, arguments, needs_model=bool(arguments.images) and not _is_exported(arguments), check=check)
+    cli.run(main, arguments, needs_model=bool(arguments.images) and not cli.is_exported(arguments), check=check)
