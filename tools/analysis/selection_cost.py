@@ -14,8 +14,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description='Measure time and peak memory of each way of selecting regions, beside what formulas count: a '
         'table, selection_cost.csv and selection_cost.png'
     )
-    sizes = ['vit-tiny', 'vit-small', 'vit-base', 'vit-large']
-    parser.add_argument('--model', default='vit-base', choices=sizes, help='size of the ViT; default: vit-base')
+    parser.add_argument(
+        '--model', default='vit-base', help='vit-tiny, vit-small, vit-base or vit-large; default: vit-base'
+    )
     cli.add_number(parser, '--patch-size', 'side of a patch in pixels', 16)
     parser.add_argument('--config', help='config of a GLSimClassifier to measure instead; weights are random')
     cli.add_number(parser, '--sizes', 'image sides in pixels', [224, 448], nargs='+')
