@@ -22,7 +22,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..compat.linear_kernels import use_torch_linear
-from ..errors import GLSimError
 from ..exported.onnx_model import ExportedInfo, ExportedModel
 from ..exporting.export_graph import ExportGraph
 from ..exporting.file_formats import package_versions, quantize, write_onnx
@@ -32,7 +31,6 @@ from ..models.utils.partial_blocks import split_block
 from ..ops import global_local_similarity, patch_grid, top_patches
 from .measuring import (
     EAGER,
-    MODES,
     PLAIN,
     SIZES,
     STRAIGHTFORWARD,
