@@ -156,7 +156,8 @@ def write_results(folder: Path | None, table: str, rows: Sequence[Any]) -> None:
 
 
 def _check(works: Sequence[Workload], modes: Sequence[str] = ()) -> None:
-    check_workloads(*zip(*((work.model, work.image_size, work.batch_size) for work in works)), modes)
+    models, sizes, batches = zip(*((work.model, work.image_size, work.batch_size) for work in works))
+    check_workloads(models, sizes, batches, modes)
 
 
 def build_glsim(work: Workload, **kwargs: Any) -> GLSimClassifier:
@@ -191,8 +192,8 @@ def make_images(work: Workload) -> Tensor:
 def make_contender(mode: str, work: Workload, folder: Path) -> Callable[[], Any]:
     """A function without arguments that computes the logits of one batch; its first call may compile.
 
-    ``mode`` is ``'plain'``, one pass of timm's ViT, ``'straightforward'``, or one of :data:`MODES`; exported files go
-    to the folder.
+    ``mode`` is ``'plain'``, one pass of timm's ViT, ``'straightforward'``, or one of ``measuring.MODES``; exported
+    files go to the folder.
     """
     images = make_images(work)
     if mode in ('onnxruntime', 'openvino', 'int8'):
