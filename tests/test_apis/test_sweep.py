@@ -3,12 +3,9 @@
 import argparse
 import json
 import math
-import os
 import re
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -33,9 +30,9 @@ CONFIG = Config(
 )
 LR, TOP_O = 'optim_wrapper.optimizer.lr', 'model.neck.top_o'
 
-# Stands for a training: notes that it ran, fails for O = 13, and records lr * 100 + seed.
+# Stands for a training: notes that it ran, fails for O = 13, may terminate the sweep, and records lr * 100 + seed.
 TRAINING = """
-import json, sys, time
+import json, os, signal, sys, time
 from pathlib import Path
 folder, settings = Path(sys.argv[1]), dict(option.split('=') for option in sys.argv[3:])
 (folder / 'last_checkpoint').write_text('x')
@@ -43,7 +40,8 @@ with (folder / 'runs').open('a') as file:
     file.write(sys.argv[2] + ' ')
 if settings.get('model.neck.top_o') == '13':
     sys.exit('error: unlucky')
-if 'sleep' in settings.get('model.neck.top_o', ''):
+if settings.get('model.neck.top_o') == 'terminate':
+    os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(300)
 out = folder / 'now' / 'vis_data' / 'scalars.json'
 out.parent.mkdir(parents=True, exist_ok=True)
@@ -127,36 +125,30 @@ def test_failed_training_does_not_stop_the_others(tmp_path):
     assert (last.settings[TOP_O], last.values) == (13, []) and math.isnan(last.mean)
 
 
-INTERRUPTED = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from test_sweep import CONFIG, LR, TOP_O, fake
-from glsim_mm.apis import plan_sweep, report_user_errors, run_sweep
-with report_user_errors():
-    run_sweep(plan_sweep(CONFIG, sys.argv[1], {TOP_O: ['sleep', 4], LR: [0.01]}, [0]), fake)
-"""
+@pytest.fixture
+def listening():
+    """Ctrl-C reaches the tests, also where a shell started them in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    handler = signal.signal(signal.SIGINT, before)
+    assert handler is signal.default_int_handler  # the sweep has put it back
 
 
-@pytest.mark.slow
 def test_terminated_sweep_goes_on_from_its_checkpoint(tmp_path):
-    here = Path(__file__).resolve()
-    command = [sys.executable, '-c', INTERRUPTED, str(tmp_path), str(here.parent)]
-    environment = dict(os.environ, PYTHONPATH=str(here.parents[2]))
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
-    while not list(tmp_path.glob('*/runs')) and process.poll() is None:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate()
-    assert process.returncode == 2
-    assert errors.splitlines()[-1].startswith('error: interrupted; run the same command again')
+    sweep = plan_sweep(CONFIG, tmp_path, {TOP_O: ['terminate', 4], LR: [0.01]}, [0])
+    with pytest.raises(GLSimError, match='^interrupted; run the same command again'):
+        run_sweep(sweep, fake)
     sweep = read_sweep(tmp_path)
     assert [trial.status for trial in sweep.trials.values()] == ['pending', 'pending']
-    sleeping, _ = sweep.trials.values()
-    assert not (tmp_path / sleeping.name / 'now').exists()
-    run_sweep(sweep, _without_sleep)
-    assert runs(sweep, sleeping) == ['fresh', 'resumed']
+    ended, _ = sweep.trials.values()
+    assert not (tmp_path / ended.name / 'now').exists()
+    run_sweep(sweep, _without_end)
+    assert runs(sweep, ended) == ['fresh', 'resumed']
     assert [trial.status for trial in sweep.trials.values()] == ['done', 'done']
+
+
+def _without_end(trial, folder, resume):
+    return [option.replace(f'{TOP_O}=terminate', f'{TOP_O}=4') for option in fake(trial, folder, resume)]
 
 
 # Interrupts the sweep, and once more while it is being stopped.
@@ -171,20 +163,11 @@ time.sleep(300)
 """
 
 
-def test_interrupting_twice_is_interrupting(tmp_path):
+def test_interrupting_twice_is_interrupting(tmp_path, listening):
     sweep = plan_sweep(CONFIG, tmp_path, {LR: [0.01, 0.03]}, [0])
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs do not have
-    try:
-        with pytest.raises(GLSimError, match='interrupted'):
-            run_sweep(sweep, lambda trial, folder, resume: [sys.executable, '-c', IMPATIENT])
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(GLSimError, match='interrupted'):
+        run_sweep(sweep, lambda trial, folder, resume: [sys.executable, '-c', IMPATIENT])
     assert [trial.status for trial in read_sweep(tmp_path).trials.values()] == ['pending', 'pending']
-
-
-def _without_sleep(trial, folder, resume):
-    return [option.replace(f'{TOP_O}=sleep', f'{TOP_O}=4') for option in fake(trial, folder, resume)]
 
 
 def test_metric_of_a_training_that_was_continued(tmp_path):

@@ -2,28 +2,22 @@
 
 import csv
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-import time
-from functools import partial
 from pathlib import Path
 
 import mmengine
 import pytest
-from tiny_run import ROOT, call_tool, run_command, write_config
+from tiny_run import call_tool, write_config
 
 pytestmark = pytest.mark.slow
 
 LR = 'optim_wrapper.optimizer.lr'
 
 
-# Waits after the first epoch of the first training, until the sweep is interrupted there.
+# Interrupts the sweep after the first epoch of its first training, as Ctrl-C does, and waits there to be ended.
 WAITING_HOOK = """
-import time
-from functools import partial
+import os, signal, time
 from pathlib import Path
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
@@ -34,6 +28,7 @@ class WaitOnceHook(Hook):
     def after_train_epoch(self, runner):
         if runner.epoch == 0 and not Path('waited').exists():
             Path('waited').touch()
+            os.kill(os.getppid(), signal.SIGINT)
             time.sleep(300)
 """
 WAITING = """
@@ -42,26 +37,27 @@ custom_hooks = [dict(type='WaitOnceHook')]
 """
 
 
-def test_interrupted_sweep_is_finished_by_the_same_command(tiny_images, tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def listening():
+    """Ctrl-C reaches the tests, also where a shell started them in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_interrupted_sweep_is_finished_by_the_same_command(tiny_images, tmp_path, capsys, monkeypatch, listening):
     (tmp_path / 'waiting_hook.py').write_text(WAITING_HOOK)
     config = write_config(tmp_path / 'tiny_swept.py', tiny_images, WAITING)
-    tool = [sys.executable, str(ROOT / 'tools' / 'sweep.py'), config.name, '--work-dir', 'found']
-    command = [*tool, '--seeds', '3', '--grid', f'{LR}=0.1,0.01']
-    environment = dict(PYTHONPATH=str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    command = ['sweep', config.name, '--work-dir', 'found', '--seeds', '3', '--grid', f'{LR}=0.1,0.01']
+    with pytest.raises(SystemExit) as end:
+        call_tool(*command)
+    assert end.value.code == 2 and 'error: interrupted; run the same command again' in capsys.readouterr().err
 
-    alone = dict(os.environ, OMP_NUM_THREADS='1', **environment)
-    # A shell's background jobs, of which these tests may be one, ignore SIGINT, and so would their children.
-    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, cwd=tmp_path, env=alone, stderr=subprocess.PIPE, preexec_fn=listen)
-    while not (tmp_path / 'waited').exists() and process.poll() is None:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert process.returncode == 2 and b'error: interrupted; run the same command again' in errors
-
-    result = run_command(*command, cwd=tmp_path, **environment)
-    assert result.returncode == 0, result.stdout + result.stderr
-    *_, header, best, other, note, path = result.stdout.splitlines()
+    call_tool(*command)
+    *_, header, best, other, note, path = capsys.readouterr().out.splitlines()
     assert header.split() == ['lr', 'mean', 'accuracy/top1', 'deviation', 'seeds']
     assert best.startswith('*') and not other.startswith('*')
     assert best.endswith('1 of 1') and other.endswith('1 of 1')
@@ -71,8 +67,6 @@ def test_interrupted_sweep_is_finished_by_the_same_command(tiny_images, tmp_path
     check_trainings(tmp_path / 'found')
     check_table(tmp_path / 'found')
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
     call_tool('sweep', config.name, '--work-dir', 'found', '--table-only')
     assert capsys.readouterr().out.splitlines()[-5:] == [header, best, other, note, path]
     with pytest.raises(SystemExit):
