@@ -8,9 +8,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
-        description='Measure speed and memory side by side: everything in turns in one process, as ratios'
-    )
+    parser = argparse.ArgumentParser(description='Compare speed and memory of models that take turns in one process')
     tasks = parser.add_subparsers(dest='task', required=True, metavar='TASK')
     inference = tasks.add_parser('inference', help='predictions: eager, compiled, exported, and what trades accuracy')
     _add_workload(inference, [224, 448], [1, 8, 32])
@@ -27,7 +25,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_number(loading, '--num-workers', 'processes that load images', [0, 1, 2], least=0, nargs='+')
     cli.add_number(loading, '--images', 'images to load', 256)
     cli.add_number(loading, '--threads', 'threads of the model on the CPU; default: as torch does')
-    loading.add_argument('--device', default='cpu', help='of the model: cpu, or cuda; default: cpu')
+    loading.add_argument('--device', default='cpu', help='device of the model: cpu or cuda; default: cpu')
     cli.add_number(loading, '--rounds', 'counted rounds', 3)
     loading.add_argument('--out', help='folder for results.json and results.md')
     cli.add_overrides(loading)
@@ -35,13 +33,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def _add_workload(parser: argparse.ArgumentParser, sizes: list[int], batches: list[int]) -> None:
-    parser.add_argument('--models', nargs='+', default=['vit-base'], help='vit-tiny vit-small vit-base; default: last')
+    parser.add_argument(
+        '--models', nargs='+', default=['vit-base'], help='vit-tiny vit-small vit-base; default: vit-base'
+    )
     cli.add_number(parser, '--sizes', 'sides of the images in pixels', sizes, nargs='+')
     cli.add_number(parser, '--batch-sizes', 'images at a time', batches, nargs='+')
     parser.add_argument('--device', default='cpu', help='cpu, or cuda; default: cpu')
     cli.add_number(parser, '--threads', 'threads on the CPU; default: as torch does')
     cli.add_number(parser, '--rounds', 'counted rounds', 7)
-    parser.add_argument('--no-memory', action='store_true', help='time only')
+    parser.add_argument('--no-memory', action='store_true', help='measure time only')
     parser.add_argument('--out', help='folder for results.json and results.md, which grow with every workload')
 
 

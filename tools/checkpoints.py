@@ -11,25 +11,27 @@ LAYOUTS = ('glsim', 'vit-npz', 'clip', 'hf', 'mmpretrain', 'dinov3', 'dinov2', '
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
-        description='Look into, convert and publish files of weights; no code in them runs'
+        description='Inspect, convert and publish files of weights; code in them is never run'
     )
     commands = parser.add_subparsers(dest='command', required=True)
     source = argparse.ArgumentParser(add_help=False)
     source.add_argument('source', help='file or folder of weights, SCHEME://FILE, or timm://NAME')
     layout = argparse.ArgumentParser(add_help=False)
-    layout.add_argument('--layout', choices=LAYOUTS, help='names in the file; default: told by the names')
+    layout.add_argument('--layout', choices=LAYOUTS, help='naming scheme of the file; default: recognised')
     out = argparse.ArgumentParser(add_help=False)
     out.add_argument('--out', required=True, help='file to write, .pth or .safetensors')
     resizing = argparse.ArgumentParser(add_help=False)
     resizing.add_argument('--img-size', nargs='+', type=int, help='resize positions for SIDE or HEIGHT WIDTH pixels')
-    resizing.add_argument('--mode', choices=['bicubic', 'bilinear'], default='bicubic', help='how; default: bicubic')
+    resizing.add_argument(
+        '--mode', choices=['bicubic', 'bilinear'], default='bicubic', help='interpolation; default: bicubic'
+    )
     resizing.add_argument('--no-head', action='store_true', help='leave a classifier out')
 
     commands.add_parser('inspect', parents=[source, layout], help='say what a file holds')
     convert = commands.add_parser('convert', parents=[source, layout, out, resizing], help="to this project's names")
     convert.add_argument('--config-out', help="config to write for one of the authors' GLSim checkpoints, .py")
     export = commands.add_parser('export', parents=[source, layout, out, resizing], help="to other projects' names")
-    export.add_argument('--to', choices=['timm', 'glsim'], required=True, help='whose names')
+    export.add_argument('--to', choices=['timm', 'glsim'], required=True, help='whose names the tensors get')
     export.add_argument('--config', help='config of the model, for --to glsim')
     publish = commands.add_parser('publish', parents=[source, out], help='strip training state, add hash and origin')
     which = ['default', 'averaged', 'last']

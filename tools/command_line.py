@@ -124,14 +124,15 @@ def add_gallery_model(parser: Any) -> None:
     """The model of a gallery, for tools that encode images for it."""
     parser.add_argument('--config', help='config of the model; default: the one that the gallery was built with')
     parser.add_argument(
-        '--checkpoint', help='its weights; default: those of the build. Or its .onnx file, which needs no config'
+        '--checkpoint', help='its weights, or its .onnx file, which needs no config; default: those of the build'
     )
 
 
 def add_space(parser: Any) -> None:
     """Which embeddings of a gallery a tool compares."""
     parser.add_argument(
-        '--space', help='embeddings to compare, as global, or weights as global=0.5,crop=0.5; default: the first'
+        '--space',
+        help='embeddings, such as global, or weights of several, as global=0.5,crop=0.5; default: the first',
     )
 
 
@@ -142,7 +143,7 @@ def add_where(parser: Any, what: str, name: str = '--where') -> None:
         nargs='+',
         default=[],
         metavar='CONDITION',
-        help=f"{what}, as label=Wren 'year>=2019' 'split in a,b'",
+        help=f"{what}; conditions such as label=Wren 'year>=2019' 'split in a,b'",
     )
 
 
@@ -150,7 +151,7 @@ def add_ranking_options(parser: Any) -> None:
     """How hits are ranked."""
     parser.add_argument('--rerank', metavar='METHOD', help='for example k-reciprocal, query-expansion, region')
     add_number(parser, '--depth', 'hits that --rerank looks at', 100)
-    add_number(parser, '--rescore', 'candidates to score exactly; default: by the preset, 0: none', least=0)
+    add_number(parser, '--rescore', 'candidates to score exactly, 0 for none; default: what the preset says', least=0)
 
 
 def run(

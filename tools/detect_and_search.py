@@ -22,7 +22,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     detection.add_argument('--detector-config', help='config of a detector of mmdet')
     detection.add_argument('--detector-checkpoint', help='its weights')
     detection.add_argument('--score', type=float, help='least score of a detection; default: 0.3')
-    detection.add_argument('--classes', nargs='+', help="the detector's classes to look at, as bird; default: all")
+    detection.add_argument('--classes', nargs='+', help='classes of the detector, for example bird; default: all')
     cli.add_number(detection, '--max-objects', 'objects per photo; default: 100')
     detection.add_argument(
         '--box',
@@ -30,7 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs=4,
         action='append',
         metavar=('X0', 'Y0', 'X1', 'Y1'),
-        help='a box, pixels of the upright photo, in place of a detector; may be given several times, for one photo',
+        help='a box in pixels of the upright photo, in place of a detector; may be repeated, for a single photo',
     )
     detection.add_argument('--margin', type=float, default=0.1, help='share of a box added at each side; default: 0.1')
     detection.add_argument('--stretch', action='store_true', help='keep boxes as they are, not extended to squares')

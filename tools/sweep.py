@@ -32,9 +32,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--last', action='store_true', help='take the last validation of a training, not its best one')
     cli.add_number(parser, '--jobs', 'trainings at a time on this machine', 1)
     cli.add_number(parser, '--gpus', 'processes of each training, by dist_train.sh', 1)
-    parser.add_argument('--retry-failed', action='store_true', help='run trainings again that failed')
+    parser.add_argument('--retry-failed', action='store_true', help='run failed trainings again')
     parser.add_argument('--dry-run', action='store_true', help='list the trainings only')
-    parser.add_argument('--table-only', action='store_true', help='make the table of what is there; needs no --grid')
+    parser.add_argument(
+        '--table-only', action='store_true', help='only make the table of finished trainings; needs no --grid'
+    )
     cli.add_overrides(parser, default={}, help='config fields for all trainings, as name=value')
     args = parser.parse_args(argv)
     if args.gpus > 1 and args.jobs > 1:

@@ -25,7 +25,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "docs/reference/region_selection.md, and own, the model's; an unknown name lists them",
     )
     chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument('--mistakes-first', action='store_true', help='order the contact sheet so')
+    chosen.add_argument('--mistakes-first', action='store_true', help='put mistakes first on the contact sheet')
     chosen.add_argument('--only-mistakes', action='store_true', help='draw wrong predictions among the --num only')
     parser.add_argument(
         '--colormap',

@@ -19,7 +19,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_number(parser, '--topk', 'rows that are asked for', 10)
     cli.add_number(parser, '--rounds', 'counted repetitions', 5)
     cli.add_number(parser, '--threads', 'threads of torch and FAISS', 1)
-    parser.add_argument('--seed', type=int, default=0, help='of the embeddings; default: 0')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the random embeddings; default: 0')
     return parser.parse_args(argv)
 
 

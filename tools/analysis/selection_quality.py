@@ -17,7 +17,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_number(parser, '--top-o', 'values of O', [8], nargs='+')
     cli.add_number(parser, '--sizes', "sides of the image in pixels; default: the pipeline's", nargs='+')
     cli.add_number(parser, '--num-images', 'images spread evenly over the test set; default: all')
-    parser.add_argument('--box-end', choices=['exclusive', 'inclusive'], default='exclusive', help='default: exclusive')
+    parser.add_argument(
+        '--box-end',
+        choices=['exclusive', 'inclusive'],
+        default='exclusive',
+        help='is the last pixel part of a box? default: exclusive',
+    )
     parser.add_argument('--out-dir', help='folder for selection_quality.csv, which grows with every size')
     cli.add_device(parser)
     cli.add_overrides(parser)

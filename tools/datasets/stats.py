@@ -14,12 +14,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description='Count images per class, boxes, unreadable and equal files of a data set, and measure its images'
     )
     parser.add_argument('config', help='config file with the data set')
-    parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='default: train')
+    parser.add_argument(
+        '--split', choices=['train', 'val', 'test'], default='train', help='which images; default: train'
+    )
     cli.add_number(parser, '--classes', 'list only so many largest and smallest classes; default: all')
     parser.add_argument('--out', help='CSV file for the images per class')
     parser.add_argument('--sheet', help='PNG file for a sheet of sample pictures')
     cli.add_number(parser, '--num', 'pictures on the sheet', 24)
-    parser.add_argument('--seed', type=int, default=0, help='another one chooses other pictures; default: 0')
+    parser.add_argument('--seed', type=int, default=0, help='other seeds choose other pictures; default: 0')
     parser.add_argument('--no-duplicates', action='store_true', help='do not look for files with equal content')
     cli.add_number(parser, '--workers', 'threads; default: one per core')
     parser.add_argument('--no-progress', action='store_true', help='no progress bar')

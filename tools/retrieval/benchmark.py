@@ -15,12 +15,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'second, memory, opening; and what the engine adds to FAISS. OMP_NUM_THREADS=1 measures one thread.'
     )
     cli.add_number(parser, '--rows', 'size of the gallery', 100_000)
-    cli.add_number(parser, '--dimension', 'of the embeddings', 384)
+    cli.add_number(parser, '--dimension', 'width of the embeddings', 384)
     cli.add_number(parser, '--queries', 'searches of each index', 1000)
-    parser.add_argument('--presets', nargs='+', help='default: all')
-    cli.add_number(parser, '--batches', 'for the cost of the engine', [1, 64, 1024], nargs='+')
+    parser.add_argument('--presets', nargs='+', help='kinds of index; default: all')
+    cli.add_number(parser, '--batches', 'batch sizes for the cost of the engine', [1, 64, 1024], nargs='+')
     cli.add_number(parser, '--rounds', 'turns of FAISS and engine', 9)
-    parser.add_argument('--seed', type=int, default=0, help='of the embeddings; default: 0')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the random embeddings; default: 0')
     parser.add_argument('--out', default='work_dirs/index_benchmark', help='folder; default: work_dirs/index_benchmark')
     return parser.parse_args(argv)
 

@@ -11,7 +11,7 @@ import command_line as cli
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
-        description='Images per second of the model on batches in memory, and of encoding from files, in turn'
+        description='Measure images per second of the model on batches in memory, and of encoding from files, in turns'
     )
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='its weights: path or URL')

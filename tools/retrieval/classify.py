@@ -13,13 +13,13 @@ import command_line as cli
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
-        description='Class of each image by a vote of its neighbours, its group where that is uncertain, or unknown'
+        description="Name the class that an image's neighbours vote for, or its group where they disagree, or unknown"
     )
     cli.add_gallery(parser)
     cli.add_images(parser)
     cli.add_gallery_model(parser)
     cli.add_number(parser, '-k', 'neighbours that vote', 10)
-    parser.add_argument('--temperature', type=float, default=0.07, help='of the vote; default: 0.07')
+    parser.add_argument('--temperature', type=float, default=0.07, help='temperature of the vote; default: 0.07')
     parser.add_argument(
         '--threshold',
         type=float,

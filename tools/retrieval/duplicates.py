@@ -11,12 +11,12 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description='Find equal files and similar images in a gallery; removes nothing')
+    parser = argparse.ArgumentParser(description='Find equal files and similar images in a gallery; nothing is removed')
     cli.add_gallery(parser)
     parser.add_argument(
         '--threshold',
         type=float,
-        help='find similar images too: least similarity, for example 0.95, or of l2 the largest squared distance',
+        help='find similar images too: least similarity, for example 0.95, or the largest squared distance of l2',
     )
     parser.add_argument('--space', help='embeddings to compare; default: the first')
     cli.add_where(parser, 'compare only these rows')

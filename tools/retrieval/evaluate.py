@@ -19,7 +19,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--queries', metavar='GALLERY2', help='gallery whose images are the queries')
     cli.add_space(parser)
     parser.add_argument('--query-space', help='embeddings of the queries, if others than --space')
-    cli.add_where(parser, 'images that are searched; default: all')
+    cli.add_where(parser, 'images that are searched')
     cli.add_where(parser, 'images that are queries; default: those of --where, or all of --queries', '--query-where')
     parser.add_argument(
         '--unseen',

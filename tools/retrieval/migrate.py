@@ -22,7 +22,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'target',
         help='where to copy it, written in the same way; what is there already must be part of the same gallery',
     )
-    parser.add_argument('--preset', default='auto', help="index of the target, as flat or hnsw; default: 'auto'")
+    parser.add_argument('--preset', default='auto', help='index of the target, such as flat or hnsw; default: auto')
     cli.add_number(parser, '--batch-size', 'rows copied at a time', 1000)
     return parser.parse_args(argv)
 

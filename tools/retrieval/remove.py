@@ -13,11 +13,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Take images out of a gallery; their files stay where they are')
     cli.add_gallery(parser)
     parser.add_argument('--id', type=int, nargs='+', default=[], help='ids of rows')
-    cli.add_where(parser, 'all that a filter lets through')
+    cli.add_where(parser, 'remove all rows that a filter lets through')
     parser.add_argument(
         '--unfinished',
         action='store_true',
-        help='what writers that died have left in a gallery in Milvus; none of them may still run',
+        help='discard what writers that died have left in a gallery in Milvus; none of them may still be running',
     )
     parser.add_argument('--compact', action='store_true', help='give back the space on disk too')
     parser.add_argument('--dry-run', action='store_true', help='say how many there are, and remove nothing')

@@ -22,7 +22,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_gallery_model(parser)
     cli.add_number(parser, '-k', 'hits per query', 10)
     parser.add_argument(
-        '--box', type=float, nargs=4, metavar=('X0', 'Y0', 'X1', 'Y1'), help='part of the photo to search with, pixels'
+        '--box',
+        type=float,
+        nargs=4,
+        metavar=('X0', 'Y0', 'X1', 'Y1'),
+        help='the part of the photo, in pixels',
     )
     cli.add_space(parser)
     cli.add_where(parser, 'rows that are searched')
@@ -32,11 +36,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         default=[],
         metavar='NAME=VALUE',
-        help='how far an approximate index looks, as nprobe=64 or efSearch=200; default: what its build calibrated',
+        help='how far an approximate index looks, such as nprobe=64, efSearch=200; default: what its build calibrated',
     )
     parser.add_argument('--json', action='store_true', help='print JSON in place of a table')
     parser.add_argument('--out', nargs='+', default=[], help='result files: .html, .json, or a picture such as .png')
-    cli.add_number(parser, '--columns', 'hits beside each other in a picture', 5)
+    cli.add_number(parser, '--columns', 'hits in a row of a picture', 5)
     parser.add_argument('--heatmaps', action='store_true', help='similarity maps in a picture')
     parser.add_argument('--root', help='folder where relative paths begin; default: that of the build')
     cli.add_device(parser)
