@@ -6,7 +6,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 
 from mmengine.dataset import BaseDataset
 from mmengine.registry import build_from_cfg, build_scheduler_from_cfg
@@ -43,12 +43,8 @@ def explain_config_errors() -> Iterator[None]:
 
 
 def explain(error: Exception) -> str | None:
-    """One sentence for an error that a config caused, None for any other error.
-
-    Args:
-        error: A caught error, with its traceback.
-    """
-    frames = list(_frames(error.__traceback__))
+    """One sentence for a caught error that a config caused, None for any other error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     if isinstance(error, OSError):
         return _explain_missing_file(error, frames)
     if frames[-1].f_code in _LISTERS:
@@ -102,10 +98,6 @@ def _innermost_build(frames: list[FrameType]) -> tuple[FrameType, list[FrameType
         if frames[position].f_code in _BUILDERS:
             return frames[position], frames[position + 1 :]
     return None
-
-
-def _frames(trace: TracebackType | None) -> Iterator[FrameType]:
-    return (frame for frame, _ in traceback.walk_tb(trace))
 
 
 def _suggest(field: str, module: Callable) -> str:

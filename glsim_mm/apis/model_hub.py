@@ -13,9 +13,6 @@ INDEX, METAFILE = 'model-index.yml', 'configs/metafile.yml'
 def find_model_index() -> Path:
     """Find ``model-index.yml``: an installed package has it in its folder ``.mim``, a checkout in its root.
 
-    Returns:
-        The paths in it begin at its folder.
-
     Raises:
         GLSimError: If it is in neither.
     """
@@ -29,13 +26,7 @@ def find_model_index() -> Path:
 def register_models() -> list[str]:
     """Make the models known to mmpretrain: ``mmpretrain.list_models('glsim*')``, ``get_model('glsim_vit_cub')``.
 
-    Calling it again changes nothing.
-
-    Returns:
-        Names of the models.
-
-    Raises:
-        GLSimError: If the index is not there.
+    Returns their names. Calling it again changes nothing.
     """
     index = find_model_index()
     metafile = yaml.safe_load((index.parent / METAFILE).read_text(encoding='utf-8'))

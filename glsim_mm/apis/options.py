@@ -48,14 +48,10 @@ def load_config(path: str | Path, overrides: Mapping | None = None) -> Config:
 
 
 def override(cfg: Config, overrides: Mapping) -> Config:
-    """Set fields of a config in place.
-
-    Args:
-        cfg: A config, which is also returned.
-        overrides: Values by dotted names.
+    """Set fields of a config in place, by their dotted names, and return it.
 
     Raises:
-        GLSimError: If an override names an unknown field, or a field of a value that has none.
+        GLSimError: If a field is unknown, or belongs to a value that has none.
     """
     known = [*cfg, *inspect.signature(Runner).parameters, *_EXTRA_FIELDS]
     for name in overrides:
@@ -89,7 +85,6 @@ def set_training_options(
         resume: ``'auto'`` for the latest checkpoint in the work directory, or a checkpoint.
         amp: Mixed precision: float16 on GPU, bfloat16 on CPU.
         auto_scale_lr: Scale the learning rate with the total batch size.
-        validate: Validate during training.
 
     Raises:
         GLSimError: If the learning rate is to be scaled and the config does not name its base batch size.
@@ -138,11 +133,7 @@ def set_test_options(
 
 
 def set_dataloader_options(cfg: Config, pin_memory: bool = True, persistent_workers: bool = True) -> None:
-    """Give data loaders mmpretrain's defaults where the config is silent, in place.
-
-    Args:
-        pin_memory: False switches the option off in all data loaders.
-    """
+    """Give data loaders mmpretrain's defaults where the config is silent, in place; False switches an option off."""
     for name in DATALOADERS:
         if cfg.get(name) is None:
             continue

@@ -4,7 +4,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import mmengine
 import pytest
 import torch
 from tiny_run import ROOT, call_tool, run_command, write_config
@@ -53,19 +52,6 @@ def test_two_processes_take_the_step_of_one(tiny_images, tmp_path, port):
     gradient = {name: (value - before[name]).abs().max() for name, value in expected.items()}
     assert max(gradient.values()) > 1e-3
     assert sum(value > 0 for value in gradient.values()) > len(gradient) * 0.9
-
-
-@pytest.mark.slow
-def test_two_processes_find_the_metrics_of_one(tiny_images, tmp_path, port):
-    config = write_config(tmp_path / 'tiny_dist_test.py', tiny_images)
-    call_tool('train', config, '--work-dir', tmp_path / 'work', '--cfg-options', 'train_cfg.max_epochs=1')
-    checkpoint = tmp_path / 'work' / 'epoch_1.pth'
-    call_tool('test', config, checkpoint, '--out', tmp_path / 'single.json', '--out-item', 'metrics')
-    command = ['bash', ROOT / 'tools' / 'dist_test.sh', config.name, checkpoint, 2]
-    result = run_command(*command, '--out', 'double.json', '--out-item', 'metrics', cwd=tmp_path, PORT=port)
-    assert result.returncode == 0, result.stderr
-    single, double = (mmengine.load(tmp_path / f'{name}.json') for name in ('single', 'double'))
-    assert double['accuracy/top1'] == single['accuracy/top1']
 
 
 @pytest.mark.slow

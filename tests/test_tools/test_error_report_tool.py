@@ -1,5 +1,6 @@
-"""Confused classes and the report of mistakes, of one process and of two."""
+"""Metrics, confused classes and the report of mistakes, of one process and of two."""
 
+import json
 import re
 from pathlib import Path
 
@@ -28,12 +29,16 @@ def without_metrics(html: str) -> str:
 def test_two_processes_report_what_one_does(checkpoint, tiny_images, tmp_path, port):
     config = write_config(tmp_path / 'tiny_reporting.py', tiny_images)
     single, double = tmp_path / 'single.html', tmp_path / 'double.html'
-    call_tool('test', config, checkpoint, '--work-dir', 'one', '--error-report', single, *BLIND)
+    metrics = '--out-item', 'metrics', '--out'
+    call_tool('test', config, checkpoint, '--work-dir', 'one', '--error-report', single, *metrics, 'one.json', *BLIND)
     # Three images in a batch, so that the last batches are padded.
     options = [*BLIND, 'test_dataloader.batch_size=3']
     command = ['bash', ROOT / 'tools' / 'dist_test.sh', config, checkpoint, 2, '--work-dir', 'two']
-    result = run_command(*command, '--error-report', double, *options, cwd=tmp_path, PORT=port)
+    command += ['--error-report', double, *metrics, 'two.json', *options]
+    result = run_command(*command, cwd=tmp_path, PORT=port)
     assert result.returncode == 0, result.stderr
+    one, two = (json.loads(Path(f'{name}.json').read_text()) for name in ('one', 'two'))
+    assert two['accuracy/top1'] == one['accuracy/top1'] == 50
     (found,) = TABLE.findall(result.stdout)  # once, not from each process
     assert {*found[:2]} == {*CLASSES}
     assert (int(found[2]), float(found[3])) == (PER_CLASS, 100)
