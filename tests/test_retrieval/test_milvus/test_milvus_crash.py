@@ -3,14 +3,13 @@
 import json
 import logging
 import os
-import runpy
 import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from tiny_run import ROOT
+from tiny_run import call_tool
 
 from retrieval.answers import describe_gallery, format_description
 from retrieval.errors import RetrievalError
@@ -115,9 +114,8 @@ def test_a_writer_on_another_machine_is_told_until_someone_says_that_it_is_gone(
         assert gallery.remove([2]) == 1 and len(gallery.add(EMBEDDINGS)) == 30  # others are not in its way
     text = format_description(describe_gallery(location))
     assert 'unfinished: an update of 2 rows (ids 3 to 9), which process 1 on elsewhere has not finished yet' in text
-    tool = runpy.run_path(str(ROOT / 'tools' / 'retrieval' / 'remove.py'))
     for options, left in ((['--dry-run'], 1), ([], 0)):
-        tool['run'](tool['main'], tool['parse_args']([location, '--unfinished', *options]), needs_model=False)
+        call_tool('retrieval/remove', location, '--unfinished', *options)
         assert 'which process 1 on elsewhere' in capsys.readouterr().out
         assert len(describe_gallery(location)['unfinished']) == left
     with open_gallery(location, writable=True) as gallery:

@@ -1,10 +1,8 @@
 """Moving galleries between a directory and Milvus."""
 
-import runpy
-
 import numpy as np
 import pytest
-from tiny_run import ROOT
+from tiny_run import call_tool
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, Record, create_gallery, open_gallery
@@ -14,12 +12,6 @@ from retrieval.whitening import Whitening
 
 SPACES = {'aggregated': 8, 'global': 4}
 MODEL = Fingerprint('a' * 64, 'b' * 64, 'c' * 64, 'model A')
-
-
-def run_tool(*arguments):
-    """The command line, in this process."""
-    module = runpy.run_path(str(ROOT / 'tools' / 'retrieval' / 'migrate.py'))
-    module['run'](module['main'], module['parse_args']([str(one) for one in arguments]), needs_model=False)
 
 
 def make_source(place, count=40):
@@ -68,7 +60,7 @@ def test_there_and_back(tmp_path, location, capsys):
     queries = make_source(tmp_path / 'first')
     assert migrate(tmp_path / 'first', location, batch_size=7) == (39, 39, 39)
     assert_same(tmp_path / 'first', location, queries)
-    run_tool(location, tmp_path / 'second', '--preset', 'flat')
+    call_tool('retrieval/migrate', location, tmp_path / 'second', '--preset', 'flat')
     assert '39 rows copied, 0 were there' in capsys.readouterr().out
     assert_same(location, tmp_path / 'second', queries)
 
@@ -95,12 +87,12 @@ def test_shards_are_loaded_into_one_collection(tmp_path, location, capsys):
     for number in range(3):
         with create_gallery(tmp_path / f'shard_{number}', 4) as shard:
             shard.add(np.eye(4, dtype=np.float32) + number, ids=np.arange(4) * 3 + number)
-    run_tool(*(tmp_path / f'shard_{number}' for number in range(3)), location)
+    call_tool('retrieval/migrate', *(tmp_path / f'shard_{number}' for number in range(3)), location)
     assert '12 rows copied' in capsys.readouterr().out
     with open_gallery(location) as gallery:
         assert gallery.ids().tolist() == list(range(12))
     with pytest.raises(SystemExit) as caught:
-        run_tool(tmp_path / 'nowhere', location)
+        call_tool('retrieval/migrate', tmp_path / 'nowhere', location)
     assert caught.value.code == 2 and capsys.readouterr().err.count('\n') == 1
     with pytest.raises(RetrievalError, match='id 0 is in several sources'):
         migrate([tmp_path / 'shard_0', tmp_path / 'shard_0'], location)
