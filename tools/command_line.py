@@ -95,6 +95,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         parser,
         help='config fields to override, as name=value; nested: a.b=1, lists: a="[1,2]" or a=1,2, without spaces',
     )
+    parser.add_argument(
+        '--allow-missing-classes',
+        action='store_true',
+        help='accept splits that lack some of the classes',
+    )
     parser.add_argument('--no-pin-memory', action='store_true', help='switch pin_memory off in all data loaders')
     parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on GPU, bfloat16 on CPU')
     add_launcher(parser)

@@ -44,6 +44,8 @@ def main(args: argparse.Namespace) -> None:
     wants_pictures = args.show or args.show_dir is not None
     apis.set_test_options(cfg, args.checkpoint, args.amp, args.tta, pictures if wants_pictures else None)
     apis.set_dataloader_options(cfg, not args.no_pin_memory)
+    if args.allow_missing_classes:
+        apis.allow_missing_classes(cfg)
     cfg.launcher = args.launcher
     apis.override(cfg, args.cfg_options or {})
     apis.run_testing(cfg, args.out, args.out_item or 'pred', args.error_report)

@@ -31,6 +31,8 @@ def main(args: argparse.Namespace) -> None:
     apis.set_work_dir(cfg, args.config, args.work_dir)
     apis.set_training_options(cfg, args.resume, args.amp, args.auto_scale_lr, not args.no_validate)
     apis.set_dataloader_options(cfg, not args.no_pin_memory, not args.no_persistent_workers)
+    if args.allow_missing_classes:
+        apis.allow_missing_classes(cfg)
     cfg.launcher = args.launcher
     apis.run_training(apis.override(cfg, args.cfg_options or {}))
 

@@ -7,6 +7,7 @@ from .inferencer import GLSimInferencer
 from .model import load_model
 from .model_hub import register_models
 from .options import (
+    allow_missing_classes,
     load_config,
     override,
     set_dataloader_options,
@@ -35,6 +36,7 @@ __all__ = [
     'load_model',
     'register_models',
     'results_to_json',
+    'allow_missing_classes',
     'build_runner',
     'load_config',
     'override',

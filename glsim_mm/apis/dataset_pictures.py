@@ -14,10 +14,13 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose, pseudo_collate
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from mmpretrain.registry import METRICS
 from PIL import Image
 from torch import Tensor, nn
 
+from ..datasets.class_mapping import map_classes
 from ..engine.hooks.prediction_panels import picture_name
+from ..engine.hooks.run_checks import judges_classes
 from ..errors import GLSimError
 from ..models import GLSimClassifier, RegionSelector
 from ..models.necks import build_selector
@@ -100,6 +103,7 @@ def draw_test_set(
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
         dataset = _build_split(cfg, options.split)
         model = load_model(cfg, checkpoint)
+        _number_classes(cfg, model, dataset, options.split, checkpoint)
         predictions = [prediction for _, prediction in predict_at(model, dataset, _spread(dataset, options.num_images))]
     if not predictions:
         raise GLSimError(f'no image of the {options.split} set could be read; check its files')
@@ -132,6 +136,16 @@ def _build_split(cfg: Config, split: str) -> BaseDataset:
     with explain_config_errors():
         loader = dict(batch_size=1, num_workers=0, sampler=sampler, dataset=dict(settings, pipeline=pipeline))
         return Runner.build_dataloader(loader).dataset
+
+
+def _number_classes(cfg: Config, model: nn.Module, dataset: BaseDataset, split: str, checkpoint: str) -> None:
+    """Number the classes of a data set as the checkpoint does, unless it is there to measure image search."""
+    settings = cfg.get(f'{split}_evaluator') or cfg.get('test_evaluator') or []
+    with explain_config_errors():
+        metrics = [METRICS.build(one) for one in (settings if isinstance(settings, list) else [settings])]
+    known = model._dataset_meta.get('classes') or ()
+    if judges_classes(metrics) and known and len(known) == getattr(getattr(model, 'head', None), 'num_classes', None):
+        map_classes(dataset, model._dataset_meta, split, f'the checkpoint {checkpoint}', allow_missing=True)
 
 
 def predict_at(model: nn.Module, dataset: BaseDataset, positions: Iterable[int]) -> Iterator[tuple[int, Prediction]]:

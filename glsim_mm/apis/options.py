@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from ..compat.devices import DATALOADERS, use_mixed_precision
 from ..errors import GLSimError, one_line
 from ..result_files import check_views
+from .photo_pipeline import type_name
 
 # Fields that mmengine and this package read besides the arguments of Runner.
 _EXTRA_FIELDS = [
@@ -130,6 +131,18 @@ def set_test_options(
         hooks.visualization['enable'] = True
     if tta:
         _set_test_time_augmentation(cfg)
+
+
+def allow_missing_classes(cfg: Config) -> None:
+    """Accept splits that lack some of the classes, in place; see ``NumClassesCheckHook``."""
+    hooks = list(cfg.get('custom_hooks') or ())
+    checks = [hook for hook in hooks if type_name(hook).endswith('NumClassesCheckHook')]
+    if not checks:
+        checks = [ConfigDict(type='mmpretrain.NumClassesCheckHook')]
+        hooks += checks
+    for hook in checks:
+        hook['allow_missing_classes'] = True
+    cfg.custom_hooks = hooks
 
 
 def set_dataloader_options(cfg: Config, pin_memory: bool = True, persistent_workers: bool = True) -> None:

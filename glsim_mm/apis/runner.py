@@ -17,6 +17,7 @@ from ..compat.compilation import compile_backbone, pop_compile_options
 from ..compat.devices import fit_dataloaders, fit_mixed_precision
 from ..compat.distributed import leave_process_group, use_cpu_distributed
 from ..compat.old_calls import ignore_known_warnings
+from ..engine.hooks.run_checks import NumClassesCheckHook
 from ..errors import GLSimError
 from ..result_files import check_result_file
 from .config_errors import explain_config_errors
@@ -26,8 +27,9 @@ from .confusion_report import add_confusion_pairs, check_error_report, log_confu
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config; the config is not changed.
 
-    Besides what mmengine does: checkpoints are read without running code from them, mixed precision and distributed
-    runs work on CPU, ``num_workers=0`` works, and ``compile`` compiles the backbone, not the training step.
+    Besides what mmengine does: checkpoints are read without running code from them, splits and checkpoint are compared
+    by the names of their classes, mixed precision and distributed runs work on CPU, ``num_workers=0`` works, and
+    ``compile`` compiles the backbone, not the training step.
 
     Args:
         cfg: Config with all fields of a run, ``work_dir`` among them.
@@ -45,6 +47,8 @@ def build_runner(cfg: Config) -> Runner:
     compile_options = pop_compile_options(cfg)
     with explain_config_errors(), ignore_known_warnings(), _without_missing_compiler():
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if not any(isinstance(hook, NumClassesCheckHook) for hook in runner.hooks):
+        runner.register_hook(NumClassesCheckHook())  # a config that inherits nothing from here is checked too
     if compile_options is not None:
         compile_backbone(runner, compile_options)
     return runner

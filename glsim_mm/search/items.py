@@ -104,10 +104,11 @@ def load_dataset(cfg: Config, name: str) -> Any:
     Raises:
         UserError: If the config has none of that name, or it cannot be built.
     """
-    from mmengine.registry import DefaultScope  # this and the next two need torch, which all other images do without
+    from mmengine.registry import DefaultScope  # this and the next three need torch, which all other images do without
     from mmpretrain.registry import DATASETS
 
     from ..apis.config_errors import explain_config_errors
+    from ..datasets.class_mapping import map_classes
 
     if name not in DATASET_NAMES:
         raise RetrievalError(f'the data set must be one of {", ".join(DATASET_NAMES)}, got {name!r}')
@@ -119,11 +120,15 @@ def load_dataset(cfg: Config, name: str) -> Any:
     scope = cfg.get('default_scope') or 'mmpretrain'
     with explain_config_errors(), DefaultScope.overwrite_default_scope(scope):
         try:
-            return DATASETS.build(settings)
+            dataset = DATASETS.build(settings)
         except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
             raise RetrievalError(
                 f'the data is not there: {error.filename or error}; set data_root of the data set, or prepare the data'
             ) from error
+    metainfo = getattr(dataset, 'metainfo', None) or {}
+    if metainfo.get('classes'):  # folders, and the parts of a wrapper, may be numbered otherwise
+        map_classes(dataset, metainfo, name, 'the first data set', allow_missing=True)
+    return dataset
 
 
 def dataset_items(dataset: Any, split: str | None = None) -> list[ImageItem]:

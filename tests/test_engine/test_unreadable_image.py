@@ -4,8 +4,9 @@ import torch
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
 from mmpretrain.registry import TRANSFORMS
 
+from glsim_mm.datasets.class_mapping import leaf_datasets
 from glsim_mm.engine.hooks.training_guards import count_unreadable
-from glsim_mm.engine.hooks.wrappers import all_transforms, leaf_datasets
+from glsim_mm.engine.hooks.wrappers import all_transforms
 
 
 class Counts:

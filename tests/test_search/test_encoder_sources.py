@@ -119,6 +119,13 @@ def test_data_set_of_a_config(tiny_model):
     assert {item.split for item in dataset_items(dataset, 'train')} == {'train'}
 
 
+def test_labels_of_folders_are_their_names_whatever_the_order_of_classes(tiny_model):
+    cfg = Config.fromfile(tiny_model[0])
+    cfg.train_dataloader.dataset.metainfo = dict(classes=['striped', 'plain'])
+    items, _ = find_items(load_dataset(cfg, 'train'))
+    assert {(item.path.split('/')[1], item.label) for item in items} == {('plain', 'plain'), ('striped', 'striped')}
+
+
 def test_data_sets_that_are_not_there(tiny_model):
     cfg = Config.fromfile(tiny_model[0])
     cfg.val_dataloader = None

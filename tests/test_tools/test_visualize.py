@@ -114,6 +114,18 @@ def test_splits(cfg, checkpoint, tmp_path, split, folder):
     assert {path.relative_to(tmp_path).parts[1] for path in written.panels} == {folder}
 
 
+@pytest.mark.parametrize('names', [CLASSES, CLASSES[::-1]])
+def test_predictions_are_named_and_judged_as_the_checkpoint_names_classes(cfg, checkpoint, tmp_path, names):
+    content = torch.load(checkpoint)
+    content['meta'] = dict(dataset_meta=dict(classes=names))
+    content['state_dict']['head.fc.weight'].zero_()
+    content['state_dict']['head.fc.bias'][:] = torch.tensor([1.0, 0.0])  # always the first class
+    torch.save(content, tmp_path / 'named.pth')
+    options = PictureOptions(num_images=100, only_mistakes=True)
+    written = draw_test_set(cfg, str(tmp_path / 'named.pth'), tmp_path / 'out', options)
+    assert {path.parent.name for path in written.panels} == {names[1]}
+
+
 def test_models_without_selection(images, tmp_path):
     config = write_config(tmp_path / 'tiny_plain.py', images, PLAIN)
     checkpoint = save_checkpoint(config, tmp_path / 'plain.pth')

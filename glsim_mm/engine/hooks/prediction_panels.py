@@ -19,10 +19,11 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ...datasets.class_mapping import leaf_datasets
 from ...errors import GLSimError
 from ...visualization import Prediction, contact_sheet, draw_panel
 from ...visualization.from_sample import prediction_from_sample
-from .wrappers import leaf_datasets, unwrap_model
+from .wrappers import unwrap_model
 
 
 @HOOKS.register_module()

@@ -15,8 +15,9 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor
 
 from ...checkpoints.addresses import weights_for
+from ...datasets.class_mapping import label_names, leaf_datasets, map_classes, place_of
 from ...errors import GLSimError, name_some
-from .wrappers import leaf_datasets, unwrap_model
+from .wrappers import unwrap_model
 
 _NUM_NAMED = 3  # names of tensors in a message
 _MIN_BACKBONE_SHARE = 0.5
@@ -26,47 +27,85 @@ _RESIZED = re.compile(r'pos_embed|relative_position')
 
 @HOOKS.register_module()
 class NumClassesCheckHook(Hook):
-    """Stops a run before its first iteration if ``head.num_classes`` does not fit the data or the metrics::
+    """Stops a run before its first iteration if classes or metrics do not fit the head, and maps labels by name.
+
+    The training split names the classes, or the checkpoint that is tested or resumed. The labels of all other splits
+    are numbered as they are there; see :func:`map_classes`. Loops that only measure image search keep their own
+    classes::
 
         custom_hooks = [dict(type='NumClassesCheckHook')]
 
+    Args:
+        allow_missing_classes: Accept splits that lack some of the classes.
+
     Raises:
-        GLSimError: If the number of class names, a label, or the k of top-k accuracy does not fit.
+        GLSimError: If the number of class names, a name, a label, or the k of top-k accuracy does not fit.
     """
 
     priority = 'VERY_HIGH'
 
-    def __init__(self) -> None:
+    def __init__(self, allow_missing_classes: bool = False) -> None:
+        self.allow_missing_classes = allow_missing_classes
+        self._metainfo: Mapping[str, Any] = {}  # that names the classes
+        self._source = ''
         self._checked: set[int] = set()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take the names of the classes from a checkpoint, unless it is only where a training starts."""
+        if not is_training(runner) or runner._resume:
+            self._metainfo = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+            self._source = f'the checkpoint {runner._load_from}' if runner._load_from else 'the resumed checkpoint'
 
     def before_train(self, runner: Runner) -> None:
         """Check the training data, and the validation data before an epoch is spent."""
-        self._check_data(runner, runner.train_dataloader.dataset)
-        if runner.val_loop is not None:
-            self._check_loop(runner, runner.val_loop, 'val_evaluator')
-
-    def before_val(self, runner: Runner) -> None:
-        self._check_loop(runner, runner.val_loop, 'val_evaluator')
-
-    def before_test(self, runner: Runner) -> None:
-        self._check_loop(runner, runner.test_loop, 'test_evaluator')
-
-    def _check_loop(self, runner: Runner, loop: Any, field: str) -> None:
-        metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', ())
-        if judges_classes(metrics):
-            self._check_data(runner, loop.dataloader.dataset)
+        dataset = runner.train_dataloader.dataset
+        first = next(leaf_datasets(dataset))
         num_classes = _num_classes(runner)
         if num_classes:
-            check_top_k(metrics, num_classes, field)
+            label_names(first, 'train')  # tells about hidden folders, which would change the number
+            check_class_names(first if getattr(dataset, 'metainfo', None) is None else dataset, num_classes, 'train')
+        if not runner._resume:
+            self._metainfo = getattr(dataset, 'metainfo', None) or getattr(first, 'metainfo', None) or {}
+            self._source = place_of(first, 'train')
+        self._check_data(runner, dataset, 'train')
+        if runner.val_loop is not None:
+            self._check_loop(runner, runner.val_loop, 'val')
 
-    def _check_data(self, runner: Runner, dataset: object) -> None:
+    def before_val(self, runner: Runner) -> None:
+        self._check_loop(runner, runner.val_loop, 'val')
+
+    def before_test(self, runner: Runner) -> None:
+        self._check_loop(runner, runner.test_loop, 'test')
+
+    def _check_loop(self, runner: Runner, loop: Any, split: str) -> None:
+        metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', ())
+        if judges_classes(metrics) and self._check_data(runner, loop.dataloader.dataset, split):
+            # mmengine took a copy of the names when it built the loop.
+            loop.evaluator.dataset_meta = runner.visualizer.dataset_meta = loop.dataloader.dataset.metainfo
+        num_classes = _num_classes(runner)
+        if num_classes:
+            check_top_k(metrics, num_classes, f'{split}_evaluator')
+
+    def _check_data(self, runner: Runner, dataset: Any, split: str) -> bool:
+        """Check a data set once; return whether its labels were renumbered."""
         num_classes = _num_classes(runner)
         if not num_classes or id(dataset) in self._checked:
-            return
+            return False
+        renumbered: list[str] = []
+        if len(self._metainfo.get('classes') or ()) == num_classes:
+            renumbered = map_classes(dataset, self._metainfo, split, self._source, self.allow_missing_classes)
+            for place in renumbered:
+                runner.logger.info(f'{place}: labels are numbered by name as in {self._source}')
         for leaf in leaf_datasets(dataset):
-            check_class_names(leaf, num_classes)
-            check_labels(leaf, num_classes)
+            check_class_names(leaf, num_classes, split)
+            check_labels(leaf, num_classes, split)
         self._checked.add(id(dataset))
+        return bool(renumbered)
+
+
+def is_training(runner: Runner) -> bool:
+    """Whether a runner trains: there is no public sign, but `train` builds its loop before it loads a checkpoint."""
+    return isinstance(runner._train_loop, BaseLoop)
 
 
 def _num_classes(runner: Runner) -> int | None:
@@ -82,13 +121,15 @@ def judges_classes(metrics: Sequence[BaseMetric]) -> bool:
     return not judges or any(map(_needs_classes, judges))
 
 
-def check_class_names(dataset: object, num_classes: int) -> None:
+def check_class_names(dataset: object, num_classes: int, split: str = '') -> None:
     """Raise :class:`GLSimError` if the dataset names another number of classes; without names there is no check."""
     names = (getattr(dataset, 'metainfo', None) or {}).get('classes')
     if names is not None and len(names) != num_classes:
+        advice = f'set --cfg-options model.head.num_classes={len(names)}'
+        if split == 'test':  # the weights are as they are
+            advice = 'test with the classes that the model was trained with, metainfo=dict(classes=...) of the data set'
         raise GLSimError(
-            f'{_describe(dataset)} has {len(names)} classes but the head has {num_classes}; '
-            f'set --cfg-options model.head.num_classes={len(names)}'
+            f'{place_of(dataset, split)} has {len(names)} classes but the head has {num_classes}; {advice}'
         )
 
 
@@ -108,7 +149,7 @@ def _needs_classes(metric: BaseMetric) -> bool:
     return not ranks_images and getattr(metric, 'needs_classes', True)
 
 
-def check_labels(dataset: Any, num_classes: int) -> None:
+def check_labels(dataset: Any, num_classes: int, split: str = '') -> None:
     """Raise :class:`GLSimError` if a label is not in [0, num_classes)."""
     if not hasattr(dataset, 'get_data_info'):
         return
@@ -117,14 +158,9 @@ def check_labels(dataset: Any, num_classes: int) -> None:
         labels = np.atleast_1d(info.get('gt_label', ()))
         if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
             raise GLSimError(
-                f'{_describe(dataset)} labels {info.get("img_path", f"image {index}")} as {labels.max()}, but the head '
-                f'has {num_classes} classes from 0; correct the labels or set model.head.num_classes'
+                f'{place_of(dataset, split)} labels {info.get("img_path", f"image {index}")} as {labels.max()}, but '
+                f'the head has {num_classes} classes from 0; correct the labels or set model.head.num_classes'
             )
-
-
-def _describe(dataset: object) -> str:
-    where = getattr(dataset, 'ann_file', '') or getattr(dataset, 'data_root', '')
-    return f'the data set {type(dataset).__name__}' + (f' in {where}' if where else '')
 
 
 class Match(NamedTuple):
@@ -154,8 +190,7 @@ class CheckpointGuardHook(Hook):
         state = unwrap_model(runner.model).state_dict()
         checkpoint['state_dict'] = weights_for(state, checkpoint, name)
         found = match_tensors(state, checkpoint['state_dict'])
-        # There is no public sign of what a runner is doing; `train` builds its loop before it loads.
-        training = isinstance(runner._train_loop, BaseLoop)
+        training = is_training(runner)
         if training and not runner._resume:
             check_fine_tuning(found, name)
             if found.missing or found.misshapen:

@@ -6,8 +6,9 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner, set_random_seed
 from mmpretrain.registry import HOOKS
 
+from ...datasets.class_mapping import leaf_datasets
 from ...errors import GLSimError
-from .wrappers import all_transforms, leaf_datasets
+from .wrappers import all_transforms
 
 _EPOCH_STRIDE = 1_000_003  # prime, so that seeds of neighbouring runs do not meet in a later epoch
 _MAX_SEED = 2**31

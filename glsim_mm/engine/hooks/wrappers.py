@@ -13,16 +13,6 @@ def unwrap_model(model: nn.Module) -> nn.Module:
     return model
 
 
-def leaf_datasets(dataset: object) -> Iterator[object]:
-    """Data sets inside wrappers such as ``ConcatDataset``, ``RepeatDataset`` and ``torch.utils.data.Subset``."""
-    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    if inner[0] is None:
-        yield dataset
-        return
-    for child in inner:
-        yield from leaf_datasets(child)
-
-
 def all_transforms(transform: object) -> Iterator[object]:
     """A transform, or a list of them, and all that it holds as ``Compose`` or ``TestTimeAug`` do, outermost first."""
     if isinstance(transform, (list, tuple)):

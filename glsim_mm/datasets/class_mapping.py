@@ -1,0 +1,171 @@
+"""One numbering of the classes: the training split or the checkpoint names them, other splits are mapped by name."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+
+from ..errors import GLSimError
+
+_HIDDEN = ('.', '@', '__MACOSX')  # beginnings of the names of folders that systems and editors make
+
+
+def map_classes(
+    dataset: Any, metainfo: Mapping[str, Any], split: str, source: str, allow_missing: bool = False
+) -> list[str]:
+    """Number the labels of a data set, or of those inside a wrapper, as ``metainfo['classes']`` does, in place.
+
+    Data sets without class names stay as they are. ::
+
+        map_classes(val_set, train_set.metainfo, 'val', 'the train split')
+
+    Args:
+        metainfo: That of the training split or the checkpoint, with ``classes`` and, if there are any, ``ancestors``.
+        split: For messages, ``'val'`` for example.
+        source: Who names the classes, for messages.
+        allow_missing: Accept a split that lacks some of the classes.
+
+    Returns:
+        The places of the data sets whose labels were renumbered.
+
+    Raises:
+        GLSimError: If there are photos of an unknown class, a class is missing, or two have the same name.
+    """
+    names = tuple(map(str, metainfo['classes']))
+    leaves = list(leaf_datasets(dataset))
+    own_names = [label_names(leaf, split) for leaf in leaves]
+    found = {name for own in own_names for name in own or names}
+    missing = [name for name in names if name not in found]
+    for leaf, own in zip(leaves, own_names):
+        if own is not None and own != names:
+            _check_known(leaf, own, names, missing, split, source)
+    if missing and not allow_missing:
+        raise GLSimError(
+            f'{place_of(leaves[0], split)} lacks {_quote(missing)} of {source}; add photos of it, or accept that with '
+            '--allow-missing-classes'
+        )
+    renumbered = []
+    for leaf, own in zip(leaves, own_names):
+        if own is not None and own != names:
+            _renumber(leaf, own, metainfo, split)
+            renumbered.append(place_of(leaf, split))
+    if renumbered:
+        _set_metainfo(dataset, names, leaves[0])
+    return renumbered
+
+
+def leaf_datasets(dataset: object) -> Iterator[Any]:
+    """Data sets inside wrappers such as ``ConcatDataset``, ``RepeatDataset`` and ``torch.utils.data.Subset``."""
+    children = _inside(dataset)
+    if not children:
+        yield dataset
+    for child in children:
+        yield from leaf_datasets(child)
+
+
+def label_names(dataset: Any, split: str = '') -> tuple[str, ...] | None:
+    """Name of each label of a data set, None if it has no class names.
+
+    mmpretrain's ``CustomDataset`` numbers folders in the order of their names, whatever the order of given ``classes``.
+
+    Raises:
+        GLSimError: If a hidden folder would be a class.
+    """
+    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    if classes is None:
+        return None
+    folders: Mapping[str, int] = getattr(dataset, 'folder_to_idx', None) or {}
+    hidden = [name for name in folders if name.startswith(_HIDDEN)]
+    if hidden:
+        raise GLSimError(
+            f'{place_of(dataset, split)} has the hidden folder {hidden[0]}, which would count as a class; remove it'
+        )
+    names = tuple(map(str, classes))
+    return tuple(sorted(folders, key=folders.__getitem__)) if set(folders) == set(names) else names
+
+
+def place_of(dataset: Any, split: str = '') -> str:
+    """A data set in words, for messages: its split, and the file or folder that it is read from."""
+    prefix = getattr(dataset, 'data_prefix', None)
+    folder = prefix.get('img_path') if isinstance(prefix, Mapping) else None
+    paths = (getattr(dataset, 'table', ''), getattr(dataset, 'ann_file', ''), folder, getattr(dataset, 'data_root', ''))
+    where = str(next((path for path in paths if path), '')).rstrip('/')
+    what = f'the {split} split' if split else f'the data set {type(dataset).__name__}'
+    return what + (f' in {where}' if where else '')
+
+
+def _inside(dataset: object) -> Sequence[object]:
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    return () if inner[0] is None else inner
+
+
+def _check_known(
+    dataset: Any, own: Sequence[str], names: Sequence[str], missing: Sequence[str], split: str, source: str
+) -> None:
+    """Raise :class:`GLSimError` unless each label that occurs has a name that is known and clear."""
+    place = place_of(dataset, split)
+    for listed, where in ((own, place), (names, source)):
+        twice = [name for name, count in Counter(listed).items() if count > 1]
+        if twice:
+            raise GLSimError(f'{where} has two classes named {twice[0]!r}; give each class its own name')
+    if not isinstance(dataset, BaseDataset):
+        raise GLSimError(f'{place} has not the classes of {source}; use a data set of mmengine, or the same classes')
+    counts = Counter(label for index in range(len(dataset)) for label in _labels(dataset.get_data_info(index)))
+    outside = [label for label in counts if not 0 <= label < len(own)]
+    if outside:
+        raise GLSimError(f'{place} has the label {outside[0]}, but {len(own)} classes from 0; correct the labels')
+    unknown = [own[label] for label in sorted(counts) if own[label] not in names]
+    if unknown:
+        alike = [name for name in names if name.strip().casefold() == unknown[0].strip().casefold()]
+        hint = f' (did you mean {alike[0]!r}?)' if alike else f' (the split lacks {_quote(missing)})' if missing else ''
+        raise GLSimError(
+            f'{place} has {counts[own.index(unknown[0])]} photos of {_quote(unknown)}, which {source} does not '
+            f'have{hint}; give it the same name there and here, or take it out'
+        )
+
+
+def _quote(names: Sequence[str]) -> str:
+    more = f' and {len(names) - 1} more' if len(names) > 1 else ''
+    return f'the class {names[0]!r}{more}'
+
+
+def _labels(sample: Mapping[str, Any]) -> list[int]:
+    return [int(label) for label in np.atleast_1d(sample.get('gt_label', ()))]
+
+
+def _renumber(dataset: BaseDataset, own: Sequence[str], metainfo: Mapping[str, Any], split: str) -> None:
+    names = tuple(map(str, metainfo['classes']))
+    label_of = {name: label for label, name in enumerate(names)}
+    samples = []
+    for index in range(len(dataset)):
+        sample = dataset.get_data_info(index)
+        sample.pop('sample_idx', None)  # mmengine adds it on reading
+        if 'gt_label' in sample:
+            labels = [label_of[own[label]] for label in _labels(sample)]
+            sample['gt_label'] = labels[0] if np.ndim(sample['gt_label']) == 0 else labels
+        samples.append(sample)
+    dataset.data_list = samples
+    if dataset.serialize_data:
+        dataset.data_bytes, dataset.data_address = dataset._serialize_data()
+    if hasattr(dataset, 'folder_to_idx'):
+        dataset.folder_to_idx = label_of
+    own_metainfo = dataset._metainfo
+    if 'ancestors' in own_metainfo:
+        groups = dict(zip(names, metainfo.get('ancestors') or ()))
+        groups.update(zip(map(str, own_metainfo['classes']), own_metainfo['ancestors']))
+        own_metainfo['ancestors'] = tuple(groups.get(name, ()) for name in names)
+    own_metainfo['classes'] = names
+
+
+def _set_metainfo(dataset: object, names: tuple[str, ...], first: Any) -> None:
+    """Give wrappers, which keep a copy, the metainfo of their first data set."""
+    children = _inside(dataset)
+    for child in children:
+        _set_metainfo(child, names, first)
+    metainfo = getattr(dataset, '_metainfo', None)
+    if children and isinstance(metainfo, dict) and 'classes' in metainfo:
+        metainfo['classes'] = names
+        if 'ancestors' in metainfo:
+            metainfo['ancestors'] = first.metainfo.get('ancestors', ())
