@@ -6,10 +6,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
+from mmcv import rescale_size
+from mmcv.transforms import BaseTransform, CenterCrop, Resize
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
+from mmpretrain.datasets.transforms import ResizeEdge
 from mmpretrain.registry import TRANSFORMS
 from torch import Tensor
 
@@ -81,10 +83,11 @@ def type_name(step: Step) -> str:
 
 
 def photo_from_input(steps: Sequence[BaseTransform | Callable], shape: tuple[int, int]) -> np.ndarray | None:
-    """The map from pixels of the network input to pixels of the photo, found by sending coordinates down the pipeline.
+    """The map from pixels of the network input to pixels of the photo.
 
-    Every pixel of a test image carries its own place, so any transform that moves pixels linearly (resizing,
-    cropping, padding, mirroring, turning) is followed, whether or not it would move annotated boxes.
+    Resizing and cropping at the centre, with which test pipelines begin, are followed by their sizes alone. If other
+    steps come behind them, every pixel of the image there carries its own place down the pipeline, so any transform
+    that moves pixels linearly (padding, mirroring, turning) is followed, whether or not it would move annotated boxes.
 
     Args:
         steps: The test pipeline without loading and packing.
@@ -97,9 +100,55 @@ def photo_from_input(steps: Sequence[BaseTransform | Callable], shape: tuple[int
     """
     if any(type(step).__name__.startswith(_RANDOM) for step in steps):
         return None
+    scale, offset = np.ones(2), np.zeros(2)  # of x and y: the place in the photo is scale * place + offset
+    rest = list(steps)
+    while rest and (window := _window(rest[0], shape)) is not None:
+        origin, extent, shape_after = window
+        offset = offset + scale * origin
+        scale = scale * extent / shape_after[::-1]
+        shape = shape_after
+        rest.pop(0)
+    to_photo = np.concatenate([np.diag(scale), offset[:, None]], axis=1)
+    if not rest:
+        return to_photo
+    inner = _send_coordinates(rest, shape)
+    return None if inner is None else to_photo @ np.concatenate([inner, [[0, 0, 1]]])
+
+
+def _window(
+    step: BaseTransform | Callable, shape: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None:
+    """The part of an image (x and y of its corner, width and height) that a step shows, and the shape it gives it.
+
+    None for steps that are not known to show a rectangle of the image.
+    """
     height, width = shape
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32) + 0.5, np.arange(height, dtype=np.float32) + 0.5)
-    results = dict(img=np.stack([x, y, np.ones_like(x)], axis=-1), img_shape=shape, ori_shape=shape)
+    if type(step) is CenterCrop:
+        if step.auto_pad:
+            return None
+        kept = min(step.crop_size[0], width), min(step.crop_size[1], height)
+        corner = int(round((width - kept[0]) / 2.0)), int(round((height - kept[1]) / 2.0))
+        return corner, kept, (kept[1], kept[0])
+    if type(step) is ResizeEdge:
+        along_width = dict(short=width < height, long=width > height, width=True, height=False)[step.edge]
+        size = step.scale
+        resized = (int(size * height / width), size) if along_width else (size, int(size * width / height))
+    elif type(step) is Resize and step.scale:
+        fitted = rescale_size((width, height), step.scale) if step.keep_ratio else step.scale
+        resized = int(fitted[1]), int(fitted[0])
+    else:
+        return None
+    return ((0, 0), (width, height), resized) if min(resized) > 0 else None
+
+
+def _send_coordinates(steps: Sequence[BaseTransform | Callable], shape: tuple[int, int]) -> np.ndarray | None:
+    """The map of :func:`photo_from_input`, found by sending an image of coordinates down the pipeline."""
+    height, width = shape
+    image = np.empty((height, width, 3), np.float32)
+    image[..., 0] = np.arange(width) + 0.5
+    image[..., 1] = np.arange(height)[:, None] + 0.5
+    image[..., 2] = 1
+    results = dict(img=image, img_shape=shape, ori_shape=shape)
     try:
         for step in map(_on_floats, steps):
             results = step(results)

@@ -1,5 +1,7 @@
 """From the network input back to the photo, against maps computed by hand."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from mmpretrain.registry import TRANSFORMS
@@ -40,7 +42,7 @@ def test_padding_is_outside_the_photo():
     assert map_box(matrix, [32, 0, 64, 64], (50, 100)) == pytest.approx([50, 0, 100, 50], abs=0.01)
 
 
-@pytest.mark.parametrize('shape', [(2, 3), (7, 5), (31, 500), (1200, 900)])
+@pytest.mark.parametrize('shape', [(1, 1), (1, 9), (2, 3), (7, 5), (31, 500), (1200, 900)])
 def test_whole_input_is_whole_photo(shape):
     matrix = find(shape, dict(type='Resize', scale=(64, 48)))
     assert map_box(matrix, [0, 0, 64, 48], shape) == pytest.approx([0, 0, shape[1], shape[0]], abs=0.05)
@@ -75,4 +77,35 @@ def test_pipelines_that_cannot_be_followed(step):
 
 def test_random_pipeline_cannot_be_followed():
     assert find((40, 60), dict(type='RandomCrop', crop_size=16)) is None
-    assert find((1, 1), dict(type='Resize', scale=(32, 32))) is None
+
+
+@pytest.mark.parametrize(
+    'steps',
+    [
+        [dict(type='Resize', scale=(64, 48), backend='pillow')],
+        [dict(type='Resize', scale=(64, 48), keep_ratio=True)],
+        [dict(type='ResizeEdge', scale=52, edge='short')],
+        [dict(type='ResizeEdge', scale=52, edge='long'), dict(type='CenterCrop', crop_size=(41, 30))],
+        [dict(type='CenterCrop', crop_size=(120, 75))],
+    ],
+)
+@pytest.mark.parametrize('shape', [(100, 151), (151, 100), (90, 90)])
+def test_sizes_alone_tell_what_coordinates_tell(steps, shape):
+    """Known steps are followed by arithmetic; an image of coordinates that really goes through them agrees."""
+    built = build(*steps)
+    by_coordinates = photo_from_input([lambda results: results, *built], shape)
+    assert photo_from_input(built, shape) == pytest.approx(by_coordinates, abs=0.01)
+
+
+def test_memory_does_not_grow_with_the_photo():
+    steps = build(
+        dict(type='Resize', scale=(64, 64)), dict(type='CenterCrop', crop_size=48), dict(type='Pad', size=(64, 64))
+    )
+    tracemalloc.start()
+    try:
+        matrix = photo_from_input(steps, (12240, 16320))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20
+    assert map_box(matrix, [0, 0, 48, 48], (12240, 16320)) == pytest.approx([2040, 1530, 14280, 10710], abs=0.1)
