@@ -71,6 +71,8 @@ def unreadable_files() -> dict[str, bytes]:
     return {
         'empty.jpg': b'',
         'text.jpg': b'<html>404 Not Found</html>',
+        'cut off, then an end mark.jpg': jpeg[: len(jpeg) // 2] + b'\xff\xd9',
+        'cut off, then zeros.jpg': jpeg[: len(jpeg) // 2] + bytes(len(jpeg) // 2),
         'cut off.jpg': jpeg[: len(jpeg) // 2],
         'cut off.png': png[: len(png) // 2],
         'start only.jpg': jpeg[:4],

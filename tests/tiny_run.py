@@ -33,10 +33,10 @@ test_pipeline = [
     dict(type='LoadImage', on_unreadable='blank'), dict(type='Resize', scale=(32, 32)), dict(type='PackInputs')]
 train_dataloader = dict(
     batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type='CustomDataset', data_root='{data}', data_prefix='train', pipeline=train_pipeline))
+    dataset=dict(type='FolderDataset', data_root='{data}', data_prefix='train', pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='CustomDataset', data_root='{data}', data_prefix='val', pipeline=test_pipeline))
+    dataset=dict(type='FolderDataset', data_root='{data}', data_prefix='val', pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = [dict(type='Accuracy', topk=(1,))]
 test_evaluator = val_evaluator

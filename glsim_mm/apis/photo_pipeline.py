@@ -16,6 +16,7 @@ from mmpretrain.registry import TRANSFORMS
 from torch import Tensor
 
 from ..errors import GLSimError
+from ..images.decoding import WHITE, check_background
 
 _LOADERS = ('LoadImage', 'LoadImageFromFile')
 _MAX_SHAPES = 65_536
@@ -45,6 +46,7 @@ class TestPipeline:
     def __init__(self, cfg: Config) -> None:
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'):
             self._compose = Compose([TRANSFORMS.build(step) for step in find_test_steps(cfg)])
+        self.background = find_background(cfg)
         self._moving = [step for step in self._compose.transforms if not type(step).__name__.endswith('PackInputs')]
         self._matrices: dict[tuple[int, int], np.ndarray | None] = {}
 
@@ -70,10 +72,20 @@ def find_test_steps(cfg: Config) -> list[dict]:
     Raises:
         GLSimError: If there are no transforms.
     """
+    return [dict(step) for step in _test_steps(cfg) if not type_name(step).endswith(_LOADERS)]
+
+
+def find_background(cfg: Config) -> tuple[int, int, int]:
+    """The background of the ``LoadImage`` of a config's test pipeline: red, green and blue, 0 to 255."""
+    loaders = (step for step in _test_steps(cfg) if type_name(step).endswith(_LOADERS))
+    return check_background(next(loaders, {}).get('background', WHITE))
+
+
+def _test_steps(cfg: Config) -> Sequence[Step]:
     datasets = [(cfg.get(name) or {}).get('dataset') for name in ('test_dataloader', 'val_dataloader')]
     steps = next(filter(None, map(_find_pipeline, datasets)), None) or cfg.get('test_pipeline')
     if steps:
-        return [dict(step) for step in steps if not type_name(step).endswith(_LOADERS)]
+        return steps
     raise GLSimError('the config has no test pipeline: give it a test_dataloader, or the field test_pipeline')
 
 

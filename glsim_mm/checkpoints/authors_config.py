@@ -79,7 +79,7 @@ def official_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
             batch_size=16,
             num_workers=2,
             sampler=dict(type='DefaultSampler', shuffle=False),
-            dataset=dict(type='CustomDataset', data_root='data/test', pipeline=pipeline),
+            dataset=dict(type='FolderDataset', data_root='data/test', pipeline=pipeline),
         ),
         test_evaluator=[dict(type='Accuracy', topk=(1,))],
         test_cfg=dict(),

@@ -1,7 +1,6 @@
 """Checks of image files: whether they exist, can be read, or are copies of each other."""
 
 import hashlib
-import io
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,13 +9,9 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from PIL import Image
+from ..images.decoding import PILLOW_ERRORS, decode_image, describe_error, read_header
+from ..images.photos import read_content
 
-from ..errors import one_line
-from ..images.decoding import PILLOW_ERRORS
-
-_EXIF_ORIENTATION = 0x0112
-_TURNED = (5, 6, 7, 8)
 _WINDOW = 4096  # tasks queued at once; an interruption has to wait for them
 T = TypeVar('T')
 Progress = Callable[[int, int], None]
@@ -67,12 +62,10 @@ def find_duplicates(
 def image_size(path: str) -> tuple[int, int] | UnreadableFile:
     """Width and height in pixels, turned as the EXIF data says, from the file's header alone."""
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
+        height, width = read_header(path).shape
     except PILLOW_ERRORS as error:
-        return _unreadable(path, error)
-    return (height, width) if turned else (width, height)
+        return UnreadableFile(path, describe_error(error))
+    return width, height
 
 
 def image_sizes(
@@ -96,22 +89,10 @@ def _map(
 
 def _decode(path: str) -> UnreadableFile | None:
     try:
-        content = Path(path).read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
-            image.verify()  # sums inside the file; it has to be opened again afterwards
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
+        decode_image(read_content(path))
     except PILLOW_ERRORS as error:
-        return _unreadable(path, error)
+        return UnreadableFile(path, describe_error(error))
     return None
-
-
-def _unreadable(path: str, error: Exception) -> UnreadableFile:
-    if isinstance(error, OSError) and error.strerror:
-        return UnreadableFile(path, error.strerror)
-    # Pillow names the stream, which has no name that means anything to a user.
-    reason = one_line(error).split(' <_io.')[0]
-    return UnreadableFile(path, 'not an image' if reason.startswith('cannot identify image file') else reason)
 
 
 def _size_on_disk(path: str) -> int | None:

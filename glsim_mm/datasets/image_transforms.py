@@ -1,6 +1,7 @@
 """Transforms that load photos, some of which may be unreadable, and that crop them together with their boxes."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from mmpretrain.registry import TRANSFORMS
 from torch.utils.data import get_worker_info
 
 from ..errors import GLSimError
-from ..images.decoding import UnreadableImageError, check_decoder, decode_reduced
+from ..images.decoding import WHITE, UnreadableImageError, check_background, check_decoder, decode_reduced
 
 CHOICES = ('skip', 'blank', 'error')
 
@@ -45,7 +46,7 @@ class SharedCounter:
 
 @TRANSFORMS.register_module()
 class LoadImage(LoadImageFromFile):
-    """Loads an image as 8-bit BGR; an unreadable file (missing, empty, damaged) does not end a run.
+    """Loads an image as 8-bit BGR; an unreadable file (missing, empty, damaged, too large) does not end a run.
 
     Required key: ``img_path``. Added keys: ``img`` (H, W, 3), ``img_shape`` and ``ori_shape``, both (H, W). A sample
     without ``img_path`` that has its ``img`` already, as mmpretrain's inferencers make them, passes unchanged.
@@ -63,6 +64,8 @@ class LoadImage(LoadImageFromFile):
             whole image, resized. Give at least the size that the next step resizes to. ``gt_bboxes`` are scaled.
             Defaults to 0, the whole image.
         decoder: ``'opencv'`` or ``'turbojpeg'`` for JPEG files, which give the same pixels.
+        background: Red, green and blue, 0 to 255, behind transparent pixels. That of the test pipeline holds for
+            predictions, search and exported models too.
         to_float32: Return float32 with the same values.
         backend_args: mmengine's file backend. Defaults to None, which goes by the path.
 
@@ -81,6 +84,7 @@ class LoadImage(LoadImageFromFile):
         *,
         min_side: int = 0,
         decoder: str = 'opencv',
+        background: Sequence[int] = WHITE,
         to_float32: bool = False,
         backend_args: dict | None = None,
     ) -> None:
@@ -93,6 +97,7 @@ class LoadImage(LoadImageFromFile):
         self.on_unreadable = on_unreadable
         self.min_side = min_side
         self.decoder = decoder
+        self.background = check_background(background)
         self._counter = SharedCounter()
         self._told: set[str] = set()
         self._first_misses = 0
@@ -111,7 +116,7 @@ class LoadImage(LoadImageFromFile):
         image: np.ndarray | None
         try:
             content = fileio.get(path, backend_args=self.backend_args)
-            image, whole = decode_reduced(content, self.min_side, self.decoder)
+            image, whole = decode_reduced(content, self.min_side, self.decoder, self.background)
             self._found_one = True
         except (OSError, UnreadableImageError) as error:
             image = self._replace(path, error)
@@ -146,7 +151,8 @@ class LoadImage(LoadImageFromFile):
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(on_unreadable={self.on_unreadable!r}, min_side={self.min_side}, '
-            f'decoder={self.decoder!r}, to_float32={self.to_float32}, backend_args={self.backend_args})'
+            f'decoder={self.decoder!r}, background={self.background}, to_float32={self.to_float32}, '
+            f'backend_args={self.backend_args})'
         )
 
 

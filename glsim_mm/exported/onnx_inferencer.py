@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import GLSimError
+from ..images.decoding import WHITE
 from ..images.photos import ImageInput, find_images
 from ..images.preparing import predict_images
 from ..images.results import to_result
@@ -29,16 +30,18 @@ class ExportedPipeline:
     Args:
         steps: In order: ``dict(type='resize', size=(h, w), filter='bicubic')``, ``dict(type='resize_edge', size=s,
             edge='short', filter='bicubic')`` or ``dict(type='center_crop', size=(h, w))``, sizes in pixels.
+        background: Red, green and blue, 0 to 255, behind transparent pixels.
 
     Raises:
         GLSimError: If a step is unknown.
     """
 
-    def __init__(self, steps: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, steps: Sequence[Mapping[str, Any]], background: Sequence[int] = WHITE) -> None:
         unknown = [step['type'] for step in steps if step['type'] not in ('resize', 'resize_edge', 'center_crop')]
         if unknown:
             raise GLSimError(f'this version of glsim_mm does not know the step {unknown[0]!r}: export the model again')
         self.steps = [dict(step) for step in steps]
+        self.background = background
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Network input of a photo, (3, h, w) uint8 of (H, W, 3) uint8, with the channels in the same order."""
@@ -92,7 +95,7 @@ class ExportedInferencer:
         if 'logits' not in self.info.outputs:
             raise GLSimError(f'{path} gives embeddings and no classes: export it with --what classifier')
         self.classes = tuple(self.info.classes)
-        self._pipeline = ExportedPipeline(self.info.steps)
+        self._pipeline = ExportedPipeline(self.info.steps, self.info.background)
 
     def __call__(self, inputs: ImageInput | Iterable[ImageInput], batch_size: int = 1, top_k: int = 5) -> list[dict]:
         """Results for all images, in order; see :meth:`iterate`."""

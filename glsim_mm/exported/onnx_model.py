@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GLSimError, one_line
+from ..images.decoding import WHITE
 
 METADATA_KEY = 'glsim_mm'
 FORMAT_VERSION = 1
@@ -32,6 +33,7 @@ class ExportedInfo:
         fingerprint: Which model was exported, as galleries keep it.
         versions: Packages that wrote the file.
         is_quantized: Whether the weights have 8 bits; the fingerprint is still that of the exact model.
+        background: Red, green and blue behind transparent pixels of a photo.
     """
 
     description: str
@@ -43,6 +45,7 @@ class ExportedInfo:
     fingerprint: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     is_quantized: bool = False
+    background: Sequence[int] = WHITE
 
     def to_json(self) -> str:
         """The text that :meth:`from_json` reads."""

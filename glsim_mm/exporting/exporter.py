@@ -12,7 +12,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ..apis.model import load_model
-from ..apis.photo_pipeline import find_test_steps, type_name
+from ..apis.photo_pipeline import find_background, find_test_steps, type_name
 from ..errors import GLSimError
 from ..exported.onnx_inferencer import FILTERS
 from ..exported.onnx_model import ExportedInfo
@@ -165,6 +165,7 @@ def _describe(
         classes=[str(one) for one in getattr(model, '_dataset_meta', {}).get('classes') or ()],
         fingerprint=asdict(embedder.fingerprint(cfg, checkpoint)),
         versions=package_versions(),
+        background=find_background(cfg),
     )
 
 

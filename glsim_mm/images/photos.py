@@ -2,31 +2,37 @@
 
 import glob
 import hashlib
-import io
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, features
 
 from ..errors import GLSimError, one_line
-from .decoding import PILLOW_ERRORS, UnreadableImageError, decode_image
+from .decoding import (
+    MAX_PIXELS,
+    PILLOW_ERRORS,
+    WHITE,
+    UnreadableImageError,
+    compose,
+    decode_image,
+    describe_error,
+    image_to_bgr,
+)
 
-PHOTO_SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
-"""Endings, in small letters, of the files that are looked for in folders."""
+_OPTIONAL_SUFFIXES = {'webp': ('.webp',), 'avif': ('.avif',), 'jpg_2000': ('.j2k', '.jp2')}
 
-MAX_PIXELS = 178_956_970
-"""Pixels of the largest photo that is decoded, Pillow's own limit: 512 MiB as 8-bit RGB."""
-
-MAX_ASPECT = 500
-"""The largest ratio of sides: enlarging the short side of a longer photo would make it huge."""
+PHOTO_SUFFIXES = (
+    *('.bmp', '.gif', '.jfif', '.jpe', '.jpeg', '.jpg', '.mpo', '.pbm', '.pgm', '.png', '.pnm', '.ppm'),
+    *('.tif', '.tiff'),
+    *(suffix for name, suffixes in _OPTIONAL_SUFFIXES.items() if features.check(name) for suffix in suffixes),
+)
+"""Endings, in small letters, of the files that are looked for in folders, as far as the installed Pillow reads them."""
 
 MAX_BYTES = 1 << 30
-_HEADER_ERRORS = (OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, EOFError)
 
 ImageInput: TypeAlias = str | Path | bytes | np.ndarray | Image.Image
 """A photo: path or address of a file, a file's bytes, an array (H, W, 3) uint8 BGR as OpenMMLab has it (also (H, W), or
@@ -98,26 +104,22 @@ def is_address(file: str) -> bool:
     return '://' in file
 
 
-def read_photo(item: ImageItem, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Read and decode a photo as training does: EXIF orientation applied, transparency dropped, 8 bits.
-
-    What is no photo, or would fill the memory as it has more than ``max_pixels``, is refused before it is decoded.
+def read_photo(item: ImageItem, max_pixels: int = MAX_PIXELS, background: Sequence[int] = WHITE) -> Photo:
+    """Read and decode a photo as training does, see :func:`~glsim_mm.images.decoding.decode_image`.
 
     Raises:
         UnreadableImageError: If a file or bytes cannot be read, are no image, or too large.
         GLSimError: If an array has no shape or type of an image, which is a mistake of the caller.
     """
     if isinstance(item.content, np.ndarray):
-        return Photo(to_bgr(item.content), None)
+        return Photo(to_bgr(item.content, background), None)
     if isinstance(item.content, Image.Image):
         try:
-            upright = ImageOps.exif_transpose(item.content).convert('RGB')
+            return Photo(image_to_bgr(item.content, background), None)
         except PILLOW_ERRORS as error:  # Pillow reads the file only now
-            raise UnreadableImageError(one_line(error)) from error
-        return Photo(to_bgr(np.asarray(upright)[..., ::-1]), None)
+            raise UnreadableImageError(describe_error(error)) from error
     content = read_content(item.file) if item.content is None else item.content
-    check_size(content, max_pixels)
-    return Photo(decode_image(content), hash_content(content))
+    return Photo(decode_image(content, max_pixels, background), hash_content(content))
 
 
 def read_content(file: str) -> bytes:
@@ -143,24 +145,7 @@ def hash_content(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def check_size(content: bytes, max_pixels: int = MAX_PIXELS) -> None:
-    """Refuse an image file whose header states more pixels, or sides of very different length."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as image:  # reads the header alone
-                width, height = image.size
-    except Image.DecompressionBombError as error:
-        raise UnreadableImageError(str(error).partition(',')[0]) from error
-    except _HEADER_ERRORS:
-        return  # the decoder says what is wrong, or knows the format
-    if width * height > max_pixels:
-        raise UnreadableImageError(f'{width} x {height} pixels are more than the limit of {max_pixels}')
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise UnreadableImageError(f'of {width} x {height} pixels, one side is over {MAX_ASPECT} times the other')
-
-
-def to_bgr(pixels: np.ndarray) -> np.ndarray:
+def to_bgr(pixels: np.ndarray, background: Sequence[int] = WHITE) -> np.ndarray:
     """An array (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA of uint8 as (H, W, 3) BGR; else a GLSimError."""
     image = pixels[..., None] if pixels.ndim == 2 else pixels
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, 4) or image.size == 0:
@@ -168,8 +153,9 @@ def to_bgr(pixels: np.ndarray) -> np.ndarray:
             f'an image array must be (H, W), (H, W, 3) BGR or (H, W, 4) BGRA of uint8, got {pixels.shape} of '
             f'{pixels.dtype}; convert it'
         )
-    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
-    return np.ascontiguousarray(image)
+    if image.shape[2] == 4:
+        return compose(image, background)
+    return np.ascontiguousarray(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image)
 
 
 def crop_photo(pixels: np.ndarray, box: Sequence[float]) -> tuple[np.ndarray, tuple[int, int]]:

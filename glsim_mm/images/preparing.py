@@ -21,6 +21,10 @@ _TRANSFORM_ERRORS = (ValueError, TypeError, AssertionError, ZeroDivisionError, M
 class PhotoPipeline(Protocol):
     """Prepares photos as a model was tested."""
 
+    @property
+    def background(self) -> Sequence[int]:
+        """Red, green and blue, 0 to 255, behind transparent pixels."""
+
     def __call__(self, pixels: np.ndarray) -> Any:
         """Network input, (3, h, w) BGR, an array or tensor not normalised yet, of a photo (H, W, 3) uint8 BGR."""
 
@@ -76,7 +80,7 @@ def prepare_photo(
         GLSimError: If an array is no image, or a box is no part of its photo: mistakes of the caller.
     """
     try:
-        photo = read_photo(item, max_pixels)
+        photo = read_photo(item, max_pixels, pipeline.background)
     except UnreadableImageError as error:
         return Prepared(position, error=str(error))
     height, width = photo.pixels.shape[:2]

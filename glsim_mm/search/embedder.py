@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint
 
-from ..apis.photo_pipeline import find_test_steps
+from ..apis.photo_pipeline import find_background, find_test_steps
+from ..images.decoding import WHITE
 from ..models.classifiers import GLSimClassifier
 from ..models.utils import hash_weights
 from .base_encoder import AGGREGATED, CONCAT, CROP, GLOBAL, Features
@@ -69,11 +70,13 @@ class Embedder:
         Settings that change no embedding (initialisation, frozen stages, losses) do not count; messages name the
         checkpoint.
         """
+        background = find_background(cfg)
+        steps = [*find_test_steps(cfg), *([] if background == WHITE else [dict(background=background)])]
         preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
         return Fingerprint(
             weights=hash_weights(self.module),
             config=_hash(dict(model=cfg.model, data_preprocessor=preprocessor)),
-            pipeline=_hash(find_test_steps(cfg)),
+            pipeline=_hash(steps),
             description=f'{self.description}, {Path(checkpoint).name}',
         )
 

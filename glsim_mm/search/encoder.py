@@ -46,7 +46,7 @@ class Encoder(BaseEncoder):
             Defaults to all but ``'concat'``.
         keep_patches: Keep the tokens of the selected patches, for re-ranking by regions.
         classify: Give the probabilities of the model's own classes too.
-        max_pixels: Photos with more are not decoded. Defaults to Pillow's limit, 179 million.
+        max_pixels: Photos with more are not decoded. Defaults to 268 million.
 
     Raises:
         UserError: If config or checkpoint cannot be used, or the model does not have a space.

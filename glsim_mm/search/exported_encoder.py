@@ -31,7 +31,7 @@ class ExportedEncoder(BaseEncoder):
         path: An ``.onnx`` file.
         spaces: What to embed, the default of searches first. Defaults to all but ``'concat'``.
         classify: Give the probabilities of the model's own classes too.
-        max_pixels: Photos with more are not decoded. Defaults to Pillow's limit, 179 million.
+        max_pixels: Photos with more are not decoded. Defaults to 268 million.
         **options: ``backend``, ``device`` and ``threads`` of :class:`glsim_mm.exported.ExportedModel`.
 
     Raises:
@@ -48,7 +48,7 @@ class ExportedEncoder(BaseEncoder):
     ) -> None:
         self._model = ExportedModel(path, **options)
         self._info = self._model.info
-        self.pipeline = ExportedPipeline(self._info.steps)
+        self.pipeline = ExportedPipeline(self._info.steps, self._info.background)
         self.checkpoint = str(path)
         self.description, self.classes = self._info.description, tuple(self._info.classes)
         self.spaces = check_spaces(spaces, self._info.spaces, self.description)

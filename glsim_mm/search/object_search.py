@@ -186,7 +186,7 @@ class ObjectSearch:
         read: list[np.ndarray | None] = []
         for item in find_images(photos):
             try:
-                pixels = read_photo(item, self.encoder.max_pixels).pixels
+                pixels = read_photo(item, self.encoder.max_pixels, self.encoder.pipeline.background).pixels
                 results.append(PhotoObjects(item.path, pixels.shape[:2]))
                 read.append(pixels)
             except UnreadableImageError as error:

@@ -78,7 +78,7 @@ def test_all_kinds_of_input_give_the_same(inferencer, run, files):
         (file for file in files),
         [*arrays[:4], *files[4:]],
         iter(arrays),
-        [np.dstack([array, np.full((32, 32), 7, np.uint8)]) for array in arrays],
+        [np.dstack([array, np.full((32, 32), 255, np.uint8)]) for array in arrays],
     ]
     for kind in kinds:
         assert_same(inferencer(kind, batch_size=4, progress=False), expected)

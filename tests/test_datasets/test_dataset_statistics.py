@@ -13,6 +13,7 @@ from glsim_mm.datasets import INaturalist2017, OxfordPetsFormat, TableDataset
 from glsim_mm.datasets.dataset_statistics import collect_statistics, format_statistics, to_csv
 from glsim_mm.datasets.image_files import UnreadableFile
 from glsim_mm.errors import GLSimError
+from glsim_mm.images.decoding import NOT_AN_IMAGE
 
 
 def write_noise(path: Path, size: tuple[int, int], seed: int, turned: bool = False) -> None:
@@ -42,7 +43,7 @@ def test_every_figure(photos):
     assert statistics.counts.tolist() == [3, 1]
     assert statistics.sizes.tolist() == [[50, 40], [50, 40], [90, 30]]
     assert statistics.num_without_box is None
-    assert statistics.unreadable == [UnreadableFile(str(photos / 'dog' / '1.jpg'), 'not an image')]
+    assert statistics.unreadable == [UnreadableFile(str(photos / 'dog' / '1.jpg'), NOT_AN_IMAGE)]
     assert [[Path(path).name for path in group] for group in statistics.duplicates] == [['1.jpg', '2.jpg']]
 
 
@@ -54,7 +55,7 @@ def test_text(photos):
         'width in pixels: min 50, median 50, max 90',
         'height in pixels: min 30, median 40, max 40',
     ]
-    assert 'unreadable: 1' in lines and f'  {photos / "dog" / "1.jpg"}: not an image' in lines
+    assert 'unreadable: 1' in lines and f'  {photos / "dog" / "1.jpg"}: {NOT_AN_IMAGE}' in lines
     assert 'equal content: 1' in lines
     assert lines[-2:] == ['cat         3', 'dog         1']
 

@@ -14,6 +14,7 @@ from glsim_mm.datasets.image_files import (
     image_sizes,
     missing_files,
 )
+from glsim_mm.images.decoding import NOT_AN_IMAGE
 
 
 @pytest.mark.parametrize('workers', [1, 3, None])
@@ -31,7 +32,7 @@ def test_sizes_are_those_of_the_upright_image(tmp_path):
     paths = [str(path) for path in write_files(tmp_path, colored_files())]
     assert image_sizes(paths, workers=2) == [(40, 24)] * len(paths)
     (tmp_path / 'x.jpg').write_bytes(b'')
-    assert image_size(str(tmp_path / 'x.jpg')) == UnreadableFile(str(tmp_path / 'x.jpg'), 'not an image')
+    assert image_size(str(tmp_path / 'x.jpg')) == UnreadableFile(str(tmp_path / 'x.jpg'), NOT_AN_IMAGE)
 
 
 def test_duplicates_have_equal_content_not_equal_size(tmp_path):

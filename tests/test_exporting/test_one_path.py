@@ -10,7 +10,7 @@ from PIL import Image
 from glsim_mm.apis import GLSimInferencer
 from glsim_mm.errors import GLSimError
 from glsim_mm.exported import ExportedInferencer
-from glsim_mm.images.photos import MAX_ASPECT
+from glsim_mm.images.decoding import MAX_ASPECT
 from glsim_mm.search import Encoder, ExportedEncoder
 
 
@@ -82,6 +82,21 @@ def test_every_form_of_a_photo_gives_the_same(ask, photo):
     assert len(ask(image for image in [photo, bgr])) == 2
 
 
+def test_colours_hidden_by_transparency_count_for_nobody(ask):
+    pixels = np.zeros((40, 40, 4), np.uint8)
+    pixels[10:30, 10:30] = (200, 30, 90, 255)
+    photos = []
+    for hidden in (0, 255):
+        pixels[pixels[..., 3] == 0] = (hidden, hidden, hidden, 0)
+        image, buffer = Image.fromarray(pixels), io.BytesIO()
+        image.save(buffer, 'PNG')
+        photos += [buffer.getvalue(), image, pixels[..., [2, 1, 0, 3]].copy()]
+    white = np.where(pixels[..., 3:] == 0, 255, pixels[..., [2, 1, 0]]).astype(np.uint8)
+    expected, *others = ask([white, *photos])
+    for other in others:
+        np.testing.assert_allclose(other['numbers'], expected['numbers'], atol=1e-4)
+
+
 def test_a_file_that_cannot_be_read_stops_nobody(ask, photo, tmp_path):
     content = photo.read_bytes()
     (tmp_path / 'empty.jpg').write_bytes(b'')
@@ -91,7 +106,7 @@ def test_a_file_that_cannot_be_read_stops_nobody(ask, photo, tmp_path):
     results = ask(photos, batch_size=2)
     errors = [result.get('error', '') for result in results]
     assert [bool(error) for error in errors] == [True, False, True, True, True, False]
-    assert 'empty' in errors[0] and 'identify' in errors[2] and 'over 500 times' in errors[3]
+    assert 'empty' in errors[0] and 'not an image' in errors[2] and 'over 500 times' in errors[3]
     np.testing.assert_allclose(results[1]['numbers'], ask(photo)[0]['numbers'], atol=1e-4)
     (only,) = ask(tmp_path / 'empty.jpg')
     assert 'empty' in only['error']

@@ -1,6 +1,7 @@
 """Image files of all kinds become 8-bit BGR, JPEG at a fraction of the size too; damaged ones an error of one kind."""
 
 import io
+import struct
 
 import cv2
 import numpy as np
@@ -21,8 +22,11 @@ from image_files import (
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
+from glsim_mm.datasets.image_files import find_unreadable, image_size
 from glsim_mm.errors import GLSimError
+from glsim_mm.images import decoding
 from glsim_mm.images.decoding import UnreadableImageError, decode_image, decode_reduced
+from glsim_mm.images.photos import ImageItem, read_photo
 
 COLORED, UNREADABLE = colored_files(), unreadable_files()
 
@@ -51,6 +55,111 @@ def test_sixteen_bits_keep_their_brightness():
 def test_sixteen_bits_keep_their_brightness_where_only_pillow_reads_the_file():
     image = decode_image(sixteen_bits() + b'more')
     assert abs(int(image[0, 0, 0]) - 10) <= 1 and abs(int(image[0, -1, 0]) - 200) <= 1
+
+
+def ramp(dtype, low, high) -> np.ndarray:
+    """Values that rise evenly from left to right, (24, 40)."""
+    return np.linspace(low, high, WIDTH)[None].repeat(HEIGHT, 0).astype(dtype)
+
+
+HIGH_RANGES = {
+    '12 bits in 16.tif': encode(Image.fromarray(ramp(np.uint16, 0, 4095)), 'TIFF'),
+    '16 bits.png': encode(Image.fromarray(ramp(np.uint16, 0, 65535)), 'PNG'),
+    '16 bits, colours.png': cv2.imencode('.png', ramp(np.uint16, 0, 65535)[..., None].repeat(3, 2))[1].tobytes(),
+    'floats up to 1.tiff': encode(Image.fromarray(ramp(np.float32, 0, 1)), 'TIFF'),
+    'floats up to 255.tiff': encode(Image.fromarray(ramp(np.float32, 0, 255)), 'TIFF'),
+    'floats around 0.tiff': encode(Image.fromarray(ramp(np.float32, -3, 5)), 'TIFF'),
+    '32 bits.tiff': encode(Image.fromarray(ramp(np.int32, 0, 2e9)), 'TIFF'),
+}
+
+
+@pytest.mark.parametrize('name', HIGH_RANGES)
+def test_values_of_more_than_8_bits_are_scaled_by_their_range_and_that_is_told_once(name, caplog):
+    decoding._tell_range.cache_clear()
+    image = decode_image(HIGH_RANGES[name])
+    assert image.dtype == np.uint8 and image.shape == (HEIGHT, WIDTH, 3)
+    assert np.abs(image.astype(int) - ramp(float, 0, 255)[..., None]).max() <= 1.5
+    assert np.array_equal(image, decode_image(HIGH_RANGES[name]))
+    (record,) = caplog.records
+    assert 'scaled to 8 bits, here from the range' in record.getMessage()
+
+
+def test_floats_that_are_no_numbers_are_black():
+    pixels = ramp(np.float32, 0, 1)
+    pixels[0, :2] = np.nan, -np.inf
+    assert decode_image(encode(Image.fromarray(pixels), 'TIFF'))[0, :2].max() == 0
+
+
+def cutouts() -> dict[str, bytes]:
+    """A blue square on a transparent ground, under which other colours are hidden."""
+    files = {}
+    pixels = np.zeros((24, 40, 4), np.uint8)
+    pixels[8:16, 10:30] = (*BLUE, 255)
+    for name, color in dict(black=(0, 0, 0), white=(255, 255, 255), red=RED).items():
+        pixels[pixels[..., 3] == 0] = (*color, 0)
+        image = Image.fromarray(pixels)
+        files[f'{name}.png'], files[f'{name}.tif'] = encode(image, 'PNG'), encode(image, 'TIFF')
+        files[f'{name}.webp'] = encode(image, 'WEBP', lossless=True, exact=True)
+        palette = Image.fromarray(pixels[..., :3]).quantize(4, dither=Image.Dither.NONE)
+        files[f'{name}.gif'] = encode(palette, 'GIF', transparency=palette.getpixel((0, 0)))
+    return files
+
+
+@pytest.mark.parametrize('name, content', cutouts().items())
+@pytest.mark.parametrize('background', [(255, 255, 255), (10, 20, 200)])
+def test_hidden_colours_do_not_show(name, content, background):
+    image = decode_image(content, background=background)
+    assert image[0, 0].tolist() == list(background[::-1])
+    assert np.abs(image[12, 20].astype(int) - BLUE[::-1]).max() <= 8
+    assert (image[:8] == background[::-1]).all()
+
+
+def test_half_transparent_pixels_are_mixed():
+    image = Image.new('RGBA', (2, 2), (0, 100, 200, 128))
+    assert decode_image(encode(image, 'PNG'))[0, 0].tolist() == [227, 177, 127]
+    assert decode_image(encode(Image.new('LA', (2, 2), (0, 128)), 'PNG'))[0, 0].tolist() == [127] * 3
+    array = np.asarray(image)[..., [2, 1, 0, 3]]
+    for one in image, array:
+        assert read_photo(ImageItem(content=one), background=(0, 0, 0)).pixels[0, 0].tolist() == [100, 50, 0]
+
+
+def test_a_grey_picture_lacks_nothing():
+    """Missing parts are of the grey of 128; a picture may be so as well."""
+    for grey in Image.new('RGB', (64, 48), (128, 128, 128)), Image.new('L', (64, 48), 128):
+        assert (decode_image(encode(grey, 'JPEG')) == 128).all()
+        assert (decode_image(encode(grey, 'JPEG', progressive=True) + b'more') == 128).all()
+
+
+@pytest.mark.parametrize('min_side', [0, 32])
+@pytest.mark.parametrize('left', [0.3, 0.6, 0.95])
+def test_missing_parts_of_a_jpeg_are_told_at_any_size(left, min_side):
+    content = photo(400, 300)
+    with pytest.raises(UnreadableImageError, match='a part of the picture is missing'):
+        decode_reduced(content[: int(left * len(content))] + b'\xff\xd9', min_side)
+
+
+def jpeg_of(width: int, height: int) -> bytes:
+    """A JPEG file whose header states a size."""
+    content = encode(two_colors(), 'JPEG')
+    place = content.index(b'\xff\xc0') + 5
+    return content[:place] + struct.pack('>HH', height, width) + content[place + 4 :]
+
+
+def test_one_limit_holds_everywhere(tmp_path):
+    """Photos of phones, 200 megapixels, are below it for all; larger ones are refused before they are decoded."""
+    path = tmp_path / 'photo.jpg'
+    path.write_bytes(jpeg_of(16320, 12240))
+    assert image_size(str(path)) == (16320, 12240)
+    path.write_bytes(jpeg_of(20000, 15000))
+    reason = '20000 x 15000 pixels are more than the limit of 268435456'
+    assert image_size(str(path)).reason == reason
+    assert find_unreadable([str(path)])[0].reason == reason
+    with pytest.raises(GLSimError, match=reason):
+        TRANSFORMS.build(dict(type='LoadImage', on_unreadable='error', min_side=300))(dict(img_path=str(path)))
+    with pytest.raises(UnreadableImageError, match=reason):
+        read_photo(ImageItem(str(path)))
+    with pytest.raises(UnreadableImageError, match='40 x 24 pixels are more than the limit of 100'):
+        read_photo(ImageItem(content=COLORED['rgb.png']), max_pixels=100)
 
 
 def test_one_pixel_is_an_image():
@@ -163,7 +272,12 @@ def test_turbojpeg_gives_the_same_pixels_or_a_hint():
 
 
 @pytest.mark.parametrize(
-    'options, message', [(dict(decoder='gpu'), 'opencv, turbojpeg'), (dict(min_side=-1), '0 or more')]
+    'options, message',
+    [
+        (dict(decoder='gpu'), 'opencv, turbojpeg'),
+        (dict(min_side=-1), '0 or more'),
+        (dict(background='white'), 'red, green and blue'),
+    ],
 )
 def test_options_out_of_range(options, message):
     with pytest.raises(GLSimError, match=message):

@@ -13,6 +13,8 @@ from glsim_mm.images.preparing import predict_images, prepare_photo
 class Halving:
     """Keeps every second pixel; photos of odd width are none of its business."""
 
+    background = (255, 255, 255)
+
     def __call__(self, pixels):
         if pixels.shape[1] % 2:
             raise ValueError('an odd\nwidth')

@@ -43,6 +43,10 @@ def test_what_changes_embeddings_counts(encoder, tiny_model, cfg, tmp_path):
     assert differing(encoder, Encoder(tiny_model[0], other, device='cpu')) == ['weights']
     cfg.test_dataloader.dataset.pipeline[1].scale = (40, 40)
     assert differing(encoder, Encoder(cfg, tiny_model[1], device='cpu')) == ['pipeline']
+    cfg.test_dataloader.dataset.pipeline[1].scale = (32, 32)
+    cfg.test_dataloader.dataset.pipeline[0].background = (0, 0, 0)
+    dark = Encoder(cfg, tiny_model[1], device='cpu')
+    assert dark.pipeline.background == (0, 0, 0) and differing(encoder, dark) == ['pipeline']
     cfg.model.neck.top_o = 4
     assert differing(encoder, Encoder(cfg, tiny_model[1], device='cpu')) == ['config', 'pipeline']
     cfg = Config.fromfile(tiny_model[0])

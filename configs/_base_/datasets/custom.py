@@ -2,10 +2,10 @@
 _base_ = 'cub.py'
 
 train_dataloader = dict(
-    dataset=dict(_delete_=True, type='CustomDataset', data_root='data/custom', data_prefix='train', with_label=True)
+    dataset=dict(_delete_=True, type='FolderDataset', data_root='data/custom', data_prefix='train', with_label=True)
 )
 val_dataloader = dict(
-    dataset=dict(_delete_=True, type='CustomDataset', data_root='data/custom', data_prefix='val', with_label=True)
+    dataset=dict(_delete_=True, type='FolderDataset', data_root='data/custom', data_prefix='val', with_label=True)
 )
 test_dataloader = val_dataloader
 
