@@ -39,11 +39,13 @@ def test_equals_a_loop(num_queries, k, num_classes, temperature, seed):
         order = sorted(weights, key=lambda code: -weights[code])
         there = votes.codes[row] >= 0
         np.testing.assert_array_equal(votes.codes[row][there], order)
-        np.testing.assert_allclose(votes.shares[row][there], [weights[code] / total for code in order], rtol=1e-5, atol=1e-12)
+        np.testing.assert_allclose(
+            votes.shares[row][there], [weights[code] / total for code in order], rtol=1e-5, atol=1e-12
+        )
         np.testing.assert_allclose(
             votes.supports[row][there], [supports[code] / total for code in order], rtol=1e-5, atol=1e-7
         )
-        np.testing.assert_allclose(votes.similarities[row][there], [nearest[code] for code in order], rtol=1e-5, atol=1e-12)
+        np.testing.assert_allclose(votes.similarities[row][there], [nearest[code] for code in order], rtol=1e-5)
         assert (votes.shares[row][~there] == 0).all() and np.isneginf(votes.similarities[row][~there]).all()
 
 
