@@ -6,8 +6,19 @@ from typing import Any
 import numpy as np
 
 from .errors import RetrievalError
+from .records import check_count
 
 METRICS = ('cosine', 'ip', 'l2')
+
+
+def as_array(array: Any, name: str) -> np.ndarray:
+    """What callers pass as an array of NumPy; RetrievalError for what NumPy cannot read, as bfloat16 of PyTorch."""
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RetrievalError(
+            f'{name} cannot be read as an array ({error}): give float32, of PyTorch x.detach().float().cpu().numpy()'
+        ) from error
 
 
 def check_embeddings(array: np.ndarray, name: str = 'embeddings', dimension: int | None = None) -> np.ndarray:
@@ -15,7 +26,7 @@ def check_embeddings(array: np.ndarray, name: str = 'embeddings', dimension: int
 
     RetrievalError if it is not a matrix of finite floating point numbers of that width, or is empty.
     """
-    array = np.asarray(array)
+    array = as_array(array, name)
     if array.dtype.kind != 'f':
         raise RetrievalError(f'{name} must be floating point, got {array.dtype}: convert them with .astype("float32")')
     if array.ndim != 2 or 0 in array.shape:
@@ -37,7 +48,7 @@ def check_embeddings(array: np.ndarray, name: str = 'embeddings', dimension: int
 def unit_length(array: np.ndarray, name: str = 'embeddings') -> np.ndarray:
     """Rows float32 (n, d) scaled to length 1, so that inner products are cosines; RetrievalError for a row of zeros."""
     norms = np.sqrt(np.einsum('ij,ij->i', array, array))[:, None]
-    if not np.isfinite(norms).all():  # of numbers whose squares are too large for float32
+    if not np.isfinite(norms).all() or norms.min() < 1e-15:  # squares that are too large or small for float32
         norms = np.linalg.norm(array.astype(np.float64), axis=1, keepdims=True)
     if not norms.all():
         raise RetrievalError(f'{name}: row {int(norms.argmin())} is all zeros, which has no cosine similarity')
@@ -94,8 +105,8 @@ def exact_search(
     Returns:
         Scores float32 (see :class:`retrieval.hits.Hits`) and gallery rows int64, (m, min(k, n)), best first.
     """
-    if k < 1 or batch_size < 1:
-        raise ValueError(f'k and batch_size must be at least 1, got {k} and {batch_size}')
+    check_count(k, 'k')
+    check_count(batch_size, 'batch_size')
     index, queries = exact_index(gallery, queries, metric)
     k = min(k, index.ntotal)
     scores = np.empty((len(queries), k), np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from retrieval.errors import RetrievalError
+from retrieval.records import RESERVED, is_column_name
 
 from ..images.photos import ImageItem, UnreadableImageError, find_images, hash_content, is_address, read_content
 from ..progress import ProgressBar
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 _HASHED_AHEAD = 4096
 DATASET_NAMES = ('train', 'val', 'test')
 _LISTS, _TABLES = ('.txt', '.lst'), {'.csv': ',', '.tsv': '\t'}
-_COLUMN = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
+_INTEGER = re.compile(r'-?(0|[1-9][0-9]*)')
+_FLOAT = re.compile(r'-?(0|[1-9][0-9]*)?(\.[0-9]+|(?<=[0-9])\.?)([eE][+-]?[0-9]+)?')
 
 
 class ItemList(NamedTuple):
@@ -53,7 +56,7 @@ def find_items(images: Any, root: str | Path | None = None) -> ItemList:
             - an address that mmengine's file backends know
             - a list of files, ``.txt``: a path per line, relative to the list, and behind a tab a label if there is one
             - a table, ``.csv`` or ``.tsv``: a column ``path``, relative to the table, and any others; ``label`` and
-              ``split`` are those of the gallery, all further ones its metadata
+              ``split`` are those of the gallery, all further ones its metadata, of numbers if all fields are, else text
             - a data set of mmengine (see :func:`load_dataset`): labels are names of classes
             - :class:`ImageItem` objects
         root: Folder to which paths in the gallery are relative. Defaults to the folder, that of the list or table, or
@@ -228,15 +231,16 @@ def _read_table(path: Path) -> list[ImageItem]:
     columns = list(rows.fieldnames or [])
     if 'path' not in columns:
         raise RetrievalError(f'{path} has no column "path", but {", ".join(columns) or "nothing"}: name its columns')
-    wrong = [name for name in columns if not _COLUMN.fullmatch(name)]
-    if wrong or len(set(columns)) < len(columns):
+    further = [name for name in columns if name not in ('path', 'label', 'split')]
+    wrong = [name for name in further if not is_column_name(name)]
+    if wrong or len({name.lower() for name in columns}) < len(columns):
         raise RetrievalError(
-            f'{path}: column names must be letters, digits and underscores, each once; rename {wrong or columns}'
+            f'{path}: column names must be letters, digits, blanks and signs other than " \\ = < > ! [ ], none of '
+            f'{", ".join(RESERVED)}, and each once, whatever the case; rename {wrong or columns}'
         )
     uneven = next((number for number, row in enumerate(records) if '' in row or None in row.values()), None)
     if uneven is not None:
         raise RetrievalError(f'{path}: row {uneven + 1} has another number of fields than the first line; correct it')
-    further = [name for name in columns if name not in ('path', 'label', 'split')]
     values = {name: _typed([row[name] for row in records]) for name in further}
     return [
         ImageItem(
@@ -251,13 +255,24 @@ def _read_table(path: Path) -> list[ImageItem]:
 
 
 def _typed(texts: Sequence[str]) -> Sequence[int | float | str | None]:
-    """A column as integers if all values are, else as numbers, else as text; empty fields are None."""
-    for kind in (int, float):
-        try:
-            return [kind(text) if text.strip() else None for text in texts]
-        except ValueError:
-            continue
+    """A column as integers if all values are, else as numbers, else as text; empty fields are None.
+
+    Codes stay text: with leading zeros (``0012``), underscores (``2024_11``), or more digits than 64 bits hold.
+    """
+    fields = [text.strip() for text in texts]
+    filled = [field for field in fields if field]
+    if all(map(_INTEGER.fullmatch, filled)) and all(-(2**63) <= int(field) < 2**63 for field in filled):
+        return [int(field) if field else None for field in fields]
+    if all(map(_is_float, filled)):
+        return [float(field) if field else None for field in fields]
     return [text or None for text in texts]
+
+
+def _is_float(field: str) -> bool:
+    """Whether a field is a number that floating point keeps."""
+    if not _FLOAT.fullmatch(field) or not math.isfinite(float(field)):
+        return False
+    return not _INTEGER.fullmatch(field) or int(float(field)) == int(field)
 
 
 def _read_text(path: Path) -> str:

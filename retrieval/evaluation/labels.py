@@ -86,10 +86,29 @@ def unseen_classes(labels: Iterable[str | None], num_train_classes: int | None =
     return names[first:]
 
 
+def _as_objects(labels: Labels) -> np.ndarray:
+    """Labels one by one, where NumPy would turn numbers among strings into strings."""
+    values = list(labels)
+    array = np.empty(len(values), object)
+    for index, value in enumerate(values):
+        array[index] = value
+    return array
+
+
 def _to_vector(labels: Labels, name: str) -> np.ndarray:
-    array = np.asarray(labels)
-    if array.dtype.kind not in 'iuUOb':
+    array = labels if isinstance(labels, np.ndarray) else _as_objects(labels)
+    if array.dtype.kind not in 'iuUO':
         raise RetrievalError(f'labels of {name} must be integers or strings, got {array.dtype}')
+    if array.dtype == object:
+        wrong = [
+            one
+            for one in array.flat
+            if isinstance(one, bool) or not isinstance(one, (int, np.integer, str, type(None)))
+        ]
+        if wrong:
+            raise RetrievalError(f'labels of {name} must be integers or strings, got {wrong[0]!r}')
+        if array.size and all(isinstance(one, (int, np.integer)) for one in array.flat):
+            array = array.astype(np.int64)
     if array.ndim != 1 or not len(array):
         raise RetrievalError(f'labels of {name} must be a vector with at least one entry, got shape {array.shape}')
     return array if array.dtype.kind in 'iu' else array.astype(object)

@@ -1,8 +1,9 @@
 """Galleries: embeddings with stable ids, what is known about each image, and search among them."""
 
+from ..records import Record
 from .backends import create_gallery, gallery_exists, is_folder, open_gallery
 from .conditions import Condition, parse_conditions, read_conditions
-from .contract import Fingerprint, GalleryReader, GalleryWriter, Manifest, Record, check_model
+from .contract import Fingerprint, GalleryReader, GalleryWriter, Manifest, check_model
 
 __all__ = [
     'Condition',

@@ -10,9 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, overload
 
-import numpy as np
-
 from ..errors import RetrievalError
+from ..records import check_count
 from ..vectors import METRICS
 from .contract import Fingerprint, GalleryReader, GalleryWriter, Manifest, check_model
 
@@ -63,9 +62,10 @@ def create_gallery(
     Raises:
         RetrievalError: If there is something already, or an argument is out of range.
     """
-    dimensions = {'embedding': spaces} if isinstance(spaces, int) else dict(spaces)
+    dimensions = dict(spaces) if isinstance(spaces, Mapping) else {'embedding': spaces}
     transforms = dict(transforms or {})
     _check_new(dimensions, transforms, metric)
+    dimensions = {name: int(dimension) for name, dimension in dimensions.items()}  # NumPy's numbers are no JSON
     backend = _backend(location)
     manifest = Manifest(
         format_version=backend.FORMAT,
@@ -155,10 +155,9 @@ def _check_new(spaces: Mapping[str, int], transforms: Mapping[str, Any], metric:
     if not spaces:
         raise RetrievalError('a gallery needs at least one space: name it, with its dimension')
     for name, dimension in spaces.items():
-        if not _SPACE.fullmatch(name):
+        if not isinstance(name, str) or not _SPACE.fullmatch(name):
             raise RetrievalError(f'{name!r} is not a valid name for a space: use letters, digits, _ and -')
-        if not isinstance(dimension, (int, np.integer)) or dimension < 1:
-            raise RetrievalError(f'the dimension of {name} must be at least 1, got {dimension!r}')
+        check_count(dimension, f'the dimension of {name}')
     for name, transform in transforms.items():
         if spaces.get(name) != transform.output_dimension:
             raise RetrievalError(

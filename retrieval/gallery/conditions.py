@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..errors import RetrievalError
+from ..records import plain_value
 
 OPERATORS = ('=', '!=', '<', '<=', '>', '>=', 'in', 'not in')
-TEXT_COLUMNS = ('path', 'label', 'split', 'content_hash')
-_WORDS = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_]*)\s*(!=|<=|>=|=|<|>|\bnot\s+in\b|\bin\b)\s*(.*)', re.DOTALL)
-_NULL = ('', 'none', 'null')
+MAX_CONDITIONS = 500  # SQLite nests up to 1000 of them
+_QUOTED = r'"(?:[^"]|"")*"'
+_WORDS = re.compile(
+    rf'\s*({_QUOTED}|[^\s"=<>!](?:[^"=<>!]*?[^\s"=<>!])??)\s*(!=|<=|>=|==|=|<|>|\bnot\s+in\b|\bin\b)\s*(.*)', re.DOTALL
+)
+_LIST = re.compile(rf'(\s*(?:{_QUOTED}|[^",][^,]*)?\s*(,|$))*', re.DOTALL)
+_VALUE = re.compile(rf'(\s*{_QUOTED}\s*|[^,]*),', re.DOTALL)
+_NUMBER = re.compile(r'\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*')
 
 
 class Condition(NamedTuple):
@@ -26,7 +33,8 @@ class Condition(NamedTuple):
     Attributes:
         column: Name of a column.
         op: One of :data:`OPERATORS`.
-        value: Number or text; a sequence of them for ``'in'`` and ``'not in'``; None with ``=`` and ``!=``.
+        value: Number, text or date, see :func:`retrieval.records.plain_value`; several of them for ``'in'`` and
+            ``'not in'``; None with ``=`` and ``!=``.
     """
 
     column: str
@@ -45,28 +53,41 @@ def read_conditions(where: Any, columns: Mapping[str, str] | None = None) -> lis
         return []
     if isinstance(where, Mapping):
         conditions = [_from_pair(column, value) for column, value in where.items()]
+    elif isinstance(where, (str, bytes)) or not isinstance(where, Iterable):
+        raise RetrievalError(
+            f"a filter is a dict such as {{'label': 'Wren'}} or a list of conditions, not {where!r}; parse_conditions "
+            'reads conditions as text'
+        )
     else:
-        conditions = [Condition(*condition) for condition in where]
-    for condition in conditions:
-        _check(condition)
-    return conditions if columns is None else [_typed(condition, columns) for condition in conditions]
+        conditions = [_from_triple(condition) for condition in where]
+    if len(conditions) > MAX_CONDITIONS:
+        raise RetrievalError(
+            f'a filter has at most {MAX_CONDITIONS} conditions, not {len(conditions)}: name the values in one, as '
+            "('path', 'not in', [...])"
+        )
+    checked = [_check(condition) for condition in conditions]
+    return checked if columns is None else [_typed(condition, columns) for condition in checked]
 
 
 def parse_conditions(words: Sequence[str]) -> list[Condition] | None:
-    """Conditions as people type them: ``'label=Wren'``, ``'year>=2019'``, ``'split in a,b'``, or ``'label='`` for none.
+    """Conditions as people type them: ``'label=Wren'``, ``'year>=2019'``, ``'split in a,b'``.
 
-    Numbers become numbers where the column holds numbers. None for no words; RetrievalError for other words.
+    ``'label='`` means rows without a label, ``'label!='`` those with one. A value between double quotes is taken as it
+    is, so that it may hold commas (``'label in "Wren, house",Robin'``) or be empty; a quote in it is written twice.
+    ``==`` is ``=``. Numbers become numbers where the column holds numbers. None for no words; RetrievalError for other
+    words.
     """
     conditions = []
     for word in words:
         match = _WORDS.fullmatch(word)
         if match is None:
             raise RetrievalError(f'{word!r} is not a condition: write it as label=Wren, year>=2019 or "split in a,b"')
-        column, operator, text = match[1], ' '.join(match[2].split()), match[3].strip()
-        value: Any = text
+        column, operator, text = _unquote(match[1]), ' '.join(match[2].split()), match[3].strip()
+        operator = '=' if operator == '==' else operator
+        value: Any = _unquote(text)
         if operator in ('in', 'not in'):
-            value = tuple(part.strip() for part in text.split(','))
-        elif operator in ('=', '!=') and text.lower() in _NULL:
+            value = _listed(word, text)
+        elif operator in ('=', '!=') and not text:
             value = None
         conditions.append(Condition(column, operator, value))
     return conditions or None
@@ -102,22 +123,46 @@ def _from_pair(column: str, value: Any) -> Condition:
         if len(value) != 2:
             raise RetrievalError(f'{column}: write a condition as (operator, value), for example (">=", 2019)')
         return Condition(column, *value)
-    if isinstance(value, (list, set, frozenset)):
-        return Condition(column, 'in', tuple(value))
+    if isinstance(value, (list, set, frozenset, np.ndarray)):
+        return Condition(column, 'in', value)
     return Condition(column, '=', value)
 
 
-def _check(condition: Condition) -> None:
+def _from_triple(condition: Any) -> Condition:
+    if not isinstance(condition, Sequence) or isinstance(condition, (str, bytes)) or len(condition) != 3:
+        raise RetrievalError(f"a condition is (column, operator, value), as ('year', '>=', 2019), not {condition!r}")
+    return Condition(*condition)
+
+
+def _unquote(text: str) -> str:
+    return text[1:-1].replace('""', '"') if re.fullmatch(_QUOTED, text, re.DOTALL) else text
+
+
+def _listed(word: str, text: str) -> tuple[str, ...]:
+    """Values with commas between them."""
+    if not _LIST.fullmatch(text):
+        raise RetrievalError(f'{word!r}: close the quotes, and put a comma between values')
+    return tuple(_unquote(match[1].strip()) for match in _VALUE.finditer(text + ','))
+
+
+def _check(condition: Condition) -> Condition:
+    """A condition of plain values."""
     column, operator, value = condition
-    if operator not in OPERATORS:
+    if not isinstance(column, str):
+        raise RetrievalError(f'a condition begins with the name of a column, not {column!r}')
+    if not isinstance(operator, str) or operator not in OPERATORS:
         raise RetrievalError(f'{column} {operator!r}: the operator must be one of {", ".join(OPERATORS)}')
     if operator in ('in', 'not in'):
-        if isinstance(value, str) or not isinstance(value, Sequence):
+        if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, set, frozenset, np.ndarray)):
             raise RetrievalError(f'{column} {operator}: give a list of values, got {value!r}')
-    elif value is None and operator not in ('=', '!='):
+        members = tuple(plain_value(one, column) for one in value)
+        if None in members:
+            raise RetrievalError(f'{column} {operator}: None stands for no value; use = or != for it')
+        return Condition(column, operator, members)
+    plain = plain_value(value, column)
+    if plain is None and operator not in ('=', '!='):
         raise RetrievalError(f'{column} {operator}: nothing is larger or smaller than no value; use = or !=')
-    elif value is not None and not isinstance(value, (str, int, float)):
-        raise RetrievalError(f'{column}: a filter compares numbers and texts, got {value!r}')
+    return Condition(column, operator, plain)
 
 
 def _typed(condition: Condition, columns: Mapping[str, str]) -> Condition:
@@ -130,22 +175,18 @@ def _typed(condition: Condition, columns: Mapping[str, str]) -> Condition:
     return Condition(column, operator, None if value is None else _convert(column, value, columns[column]))
 
 
-def _convert(column: str, value: Any, kind: str) -> Any:
+def _convert(column: str, value: int | float | str, kind: str) -> int | float | str:
     if kind == 'TEXT':
         if not isinstance(value, str):
             raise RetrievalError(f'column {column} holds text, not {value!r}')
         return value
-    if hasattr(value, 'item'):
-        value = value.item()
-    if isinstance(value, str):
+    number: int | float | str = value
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
         try:
-            value = int(value)
+            number = int(value)
         except ValueError:
-            try:
-                value = float(value)
-            except ValueError:
-                raise RetrievalError(f'column {column} holds numbers, not {value!r}') from None
-    if not isinstance(value, (int, float)) or abs(value) > sys.float_info.max or math.isnan(value):
-        raise RetrievalError(f'column {column} holds numbers, not {value!r}')
+            number = float(value)
+    if isinstance(number, str) or not abs(number) <= sys.float_info.max:  # NaN is not either
+        raise RetrievalError(f'column {column} holds numbers, not {value!r}; "{column}=" finds rows without a value')
     # SQLite has no longer integers.
-    return float(value) if abs(value) >= 2**63 else value
+    return float(number) if abs(number) >= 2**63 else number

@@ -11,44 +11,13 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..hits import Hits, RangeHits
+from ..records import Ids, Record
 from ..whitening import Whitening
+from .conditions import read_conditions
 
 Embeddings = np.ndarray | Mapping[str, np.ndarray]
 Space = str | Mapping[str, float] | None
-Ids = Sequence[int] | np.ndarray
 Self = TypeVar('Self', bound='GalleryReader')
-
-
-@dataclass
-class Record:
-    """What is known about one row of a gallery.
-
-    Example:
-        >>> Record(path='wren/1.jpg', label='Wren', metadata={'year': 2019})
-
-    Attributes:
-        path: Path of the image, relative to ``origin['root']`` of the manifest where there is one.
-        label, split: Its class, and the split of the data set that it belongs to.
-        box: The region that the model selected, ``x0, y0, x1, y1`` in pixels of the upright photo.
-        image_size: Width and height of the upright photo in pixels.
-        content_hash: SHA-256 of the bytes of the file, hexadecimal.
-        similarity_map: uint8, (h, w); the larger the value, the likelier the patch is selected.
-        map_area: The part of the photo that the map covers, in the same coordinates as ``box``; None for the whole
-            photo.
-        metadata: Values by column.
-        id: Id of the row in its gallery; -1 for an image that is in none.
-    """
-
-    path: str = ''
-    label: str | None = None
-    split: str | None = None
-    box: Sequence[float] | None = None
-    image_size: tuple[int, int] | None = None
-    content_hash: str | None = None
-    similarity_map: np.ndarray | None = None
-    map_area: Sequence[float] | None = None
-    metadata: dict[str, int | float | str | None] = field(default_factory=dict)
-    id: int = -1
 
 
 @dataclass(frozen=True)
@@ -289,7 +258,8 @@ class GalleryWriter(GalleryReader):
 
         Args:
             embeddings: Floating point, (n, d), for each space.
-            records: What is known about each row; their ``id`` does not count. None for nothing.
+            records: What is known about each row; their ``id`` does not count. None for nothing. All are checked before
+                anything is written.
             ids: >= 0, each once and new; None for numbers that were never used before.
             patches: Floating point, (n, O, C), stored as float16. All rows have them, or none.
             transformed: Whether the embeddings are as another gallery stores them, whitened already.
@@ -310,7 +280,20 @@ class GalleryWriter(GalleryReader):
 
     @abstractmethod
     def remove(self, ids: Ids | None = None, where: Any = None) -> int:
-        """Take rows out, by their ids or by a filter; returns how many. :meth:`compact` gives back their space."""
+        """Take rows out, by their ids or by a filter; returns how many. :meth:`compact` gives back their space.
+
+        An empty filter is refused: all rows are ``where={'id': ('>=', 0)}``.
+        """
+
+    @staticmethod
+    def _check_removal(ids: Ids | None, where: Any) -> None:
+        """RetrievalError unless a removal says which rows it means."""
+        if (ids is None) == (where is None):
+            raise RetrievalError('remove takes either ids or a filter')
+        if where is not None and not read_conditions(where):
+            raise RetrievalError(
+                "the filter is empty and would remove every row: give conditions, or where={'id': ('>=', 0)} for all"
+            )
 
     @abstractmethod
     def compact(self, preset: str | None = None) -> None:

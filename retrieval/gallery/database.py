@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import RetrievalError
-from .conditions import TEXT_COLUMNS, Condition, quote, to_sql
-from .contract import Record
+from ..records import RESERVED, TEXT_COLUMNS, Record
+from .conditions import Condition, quote, to_sql
 
 DATABASE_FILE = 'gallery.sqlite'
-_NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE transforms (space TEXT PRIMARY KEY, content BLOB NOT NULL);
@@ -31,7 +29,6 @@ CREATE INDEX records_label ON records (label);
 CREATE INDEX records_content_hash ON records (content_hash);
 CREATE INDEX records_path ON records (path);
 """
-_FIXED = ('id', 'path', 'label', 'split', 'content_hash', 'layout', 'similarity_map')
 _IDS_AT_ONCE = 30_000
 
 
@@ -48,9 +45,14 @@ def explain(path: Path) -> Iterator[None]:
             raise RetrievalError(f'{path} cannot be written: check who owns the folder') from error
         if 'locked' in text:
             raise RetrievalError(f'{path} is locked by another program: close it and try again') from error
-        raise RetrievalError(
-            f'{path} is damaged ({text}): restore the gallery from a copy, or build it again'
-        ) from error
+        if 'closed database' in text:
+            raise RetrievalError(f'{path.parent} was closed: open the gallery again') from error
+        # SQLite's other complaints are of what it was asked to do, not of the file.
+        if type(error) is sqlite3.DatabaseError or 'no such' in text or 'unable to open' in text:
+            raise RetrievalError(
+                f'{path} is damaged ({text}): restore the gallery from a copy, or build it again'
+            ) from error
+        raise RetrievalError(f'{path} cannot be used like this ({text}); nothing was changed') from error
 
 
 class Database:
@@ -142,33 +144,19 @@ class Database:
             own = dict(self.connection.execute('SELECT name, type FROM columns ORDER BY rowid'))
         return {'id': 'INTEGER', **dict.fromkeys(TEXT_COLUMNS, 'TEXT'), **own}
 
-    def add_columns(self, records: Sequence[Record]) -> None:
-        """Add the columns that the metadata of records needs."""
-        known = {name.lower(): kind for name, kind in self.columns().items()}
-        for record in records:
-            for name, value in record.metadata.items():
-                kind = _kind(name, value)
-                if name.lower() in _FIXED or not _NAME.fullmatch(name):
-                    raise RetrievalError(
-                        f'{name!r} is not a valid name for a column of metadata: use letters, digits and underscores, '
-                        f'and none of {", ".join(_FIXED)}'
-                    )
-                if kind is None or known.get(name.lower()) == kind:
-                    continue
-                if name.lower() in known:
-                    if (known[name.lower()], kind) == ('REAL', 'INTEGER'):
-                        continue
-                    raise RetrievalError(f'column {name} holds {known[name.lower()]}, not {value!r}')
+    def set_columns(self, columns: Mapping[str, str]) -> None:
+        """Add columns of metadata, or change the type of those that are there."""
+        known = self.columns()
+        for name, kind in columns.items():
+            if name not in known:
                 self.connection.execute(f'ALTER TABLE records ADD COLUMN {quote(name)} {kind}')
-                self.connection.execute('INSERT INTO columns VALUES (?, ?)', (name, kind))
-                known[name.lower()] = kind
+            self.connection.execute('INSERT OR REPLACE INTO columns VALUES (?, ?)', (name, kind))
 
     def write_records(self, records: Sequence[Record]) -> None:
-        """Insert or replace records by their ids."""
-        self.add_columns(records)
-        own = [name for name in self.columns() if name not in _FIXED]
-        names = ', '.join(map(quote, (*_FIXED, *own)))
-        marks = ', '.join('?' * (len(_FIXED) + len(own)))
+        """Insert or replace records by their ids, as :func:`check_records` gives them."""
+        own = [name for name in self.columns() if name not in RESERVED]
+        names = ', '.join(map(quote, (*RESERVED, *own)))
+        marks = ', '.join('?' * (len(RESERVED) + len(own)))
         rows = (_row(record, own) for record in records)
         self.connection.executemany(f'INSERT OR REPLACE INTO records ({names}) VALUES ({marks})', rows)
 
@@ -179,8 +167,8 @@ class Database:
     def read_records(self, ids: np.ndarray) -> list[Record]:
         """Records in the order of the ids."""
         with explain(self.path):
-            own = [name for name in self.columns() if name not in _FIXED]
-            names = ', '.join(map(quote, (*_FIXED, *own)))
+            own = {name: kind for name, kind in self.columns().items() if name not in RESERVED}
+            names = ', '.join(map(quote, (*RESERVED, *own)))
             found: dict[int, Record] = {}
             unique = np.unique(ids)
             for start in range(0, len(unique), _IDS_AT_ONCE):
@@ -239,41 +227,23 @@ class Database:
         return connection
 
 
-def _kind(name: str, value: Any) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, (int, np.integer)):
-        return 'INTEGER'
-    if isinstance(value, (float, np.floating)):
-        return 'REAL'
-    if isinstance(value, str):
-        return 'TEXT'
-    raise RetrievalError(f'column {name} holds numbers or texts, got {value!r}')
-
-
 def _row(record: Record, own: Sequence[str]) -> tuple[Any, ...]:
     layout: dict[str, Any] = {}
     for name in ('box', 'image_size', 'map_area'):
         value = getattr(record, name)
         if value is not None:
-            layout[name] = [int(number) if name == 'image_size' else float(number) for number in value]
+            layout[name] = list(value)
     pixels = None
     if record.similarity_map is not None:
-        heat = np.asarray(record.similarity_map)
-        if heat.dtype != np.uint8 or heat.ndim != 2:
-            raise RetrievalError(f'similarity maps must be uint8 (h, w), got {heat.dtype} {heat.shape}')
-        layout['map_shape'], pixels = list(heat.shape), heat.tobytes()
-    values = {name.lower(): value for name, value in record.metadata.items()}
-    extra = [values.get(name.lower()) for name in own]
-    plain = [value.item() if isinstance(value, np.generic) else value for value in extra]
+        layout['map_shape'], pixels = list(record.similarity_map.shape), record.similarity_map.tobytes()
     return (
-        int(record.id), record.path, record.label, record.split, record.content_hash,
-        json.dumps(layout) if layout else None, pixels, *plain,
+        record.id, record.path, record.label, record.split, record.content_hash,
+        json.dumps(layout) if layout else None, pixels, *(record.metadata.get(name) for name in own),
     )  # fmt: skip
 
 
-def _record(row: tuple[Any, ...], own: Sequence[str]) -> Record:
-    number, path, label, split, content_hash, layout, pixels = row[: len(_FIXED)]
+def _record(row: tuple[Any, ...], own: Mapping[str, str]) -> Record:
+    number, path, label, split, content_hash, layout, pixels = row[: len(RESERVED)]
     facts = json.loads(layout) if layout else {}
     size = facts.get('image_size')
     heat = None if pixels is None else np.frombuffer(pixels, np.uint8).reshape(facts['map_shape'])
@@ -286,6 +256,11 @@ def _record(row: tuple[Any, ...], own: Sequence[str]) -> Record:
         content_hash=content_hash,
         similarity_map=heat,
         map_area=tuple(facts['map_area']) if 'map_area' in facts else None,
-        metadata={name: value for name, value in zip(own, row[len(_FIXED) :]) if value is not None},
+        metadata={
+            # A column that became REAL later holds whole numbers too.
+            name: float(value) if kind == 'REAL' else value
+            for (name, kind), value in zip(own.items(), row[len(RESERVED) :])
+            if value is not None
+        },
         id=number,
     )

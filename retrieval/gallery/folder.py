@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from ..errors import RetrievalError
 from ..hits import Hits, RangeHits, fused_search
 from ..index.part import damaged, fill_rows, fsync_file
 from ..index.presets import choose_preset
-from ..index.vector_index import RowFilter, VectorIndex, check_ids
+from ..index.vector_index import RowFilter, VectorIndex
+from ..records import Ids, Record, check_count, check_ids, check_records, next_ids, read_ids
 from ..whitening import Whitening
 from .conditions import read_conditions
-from .contract import Embeddings, Fingerprint, GalleryReader, GalleryWriter, Ids, Manifest, Record, Space
+from .contract import Embeddings, Fingerprint, GalleryReader, GalleryWriter, Manifest, Space
 from .database import DATABASE_FILE, Database
 from .lock import WriteLock
 from .segments import NewRows, Segment, describe_file, join_rows, open_segment, rows_of_segments, sweep, write_segment
@@ -124,7 +125,7 @@ class FolderReader(GalleryReader):
         return self._database.find_ids(read_conditions(where, self.columns()))
 
     def records(self, ids: Ids) -> list[Record]:
-        return self._database.read_records(np.asarray(ids, np.int64).reshape(-1))
+        return self._database.read_records(read_ids(ids))
 
     def vectors(self, ids: Ids, space: str | None = None) -> np.ndarray:
         return self._state.indexes[self._spaces.space(space)].reconstruct(ids)
@@ -133,7 +134,7 @@ class FolderReader(GalleryReader):
         state = self._state
         if state.meta['patch_shape'] is None:
             return None
-        numbers = np.asarray(ids, np.int64).reshape(-1)
+        numbers = read_ids(ids)
         found = np.zeros((len(numbers), *state.meta['patch_shape']), np.float16)
         kept = ((one.any_part, one.patches) for one in state.segments if one.patches is not None)
         fill_rows(found, numbers, kept, 'gallery')
@@ -157,6 +158,7 @@ class FolderReader(GalleryReader):
         transformed: bool = False,
     ) -> Hits:
         state, spaces = self._state, self._spaces
+        check_count(k, 'k')
 
         def search_one(name: str, vectors: np.ndarray, depth: int) -> Hits:
             allowed = self._filter(where, name, state)
@@ -191,7 +193,7 @@ class FolderReader(GalleryReader):
         return Spaces(meta['metric'], meta['spaces'], self._transforms)
 
     def _filter(self, where: Any, space: str, state: _State) -> RowFilter | None:
-        conditions = read_conditions(where, self.columns()) if where else []
+        conditions = [] if where is None else read_conditions(where, self.columns())
         if not conditions:
             return None
         key = repr(conditions), space
@@ -281,16 +283,16 @@ class FolderWriter(FolderReader, GalleryWriter):
         vectors = self._spaces.whole_rows(embeddings, transformed)
         count = len(next(iter(vectors.values())))
         if ids is None:
-            numbers = np.arange(state.meta['next_id'], state.meta['next_id'] + count, dtype=np.int64)
+            numbers = next_ids(state.meta['next_id'], count)
         else:
             numbers = check_ids(ids, count)
             for segment in state.segments:
                 known = numbers[segment.any_part.find(numbers) >= 0]
                 if len(known):
                     raise RetrievalError(f'id {known[0]} is in the gallery already; use update, or another id')
-        named = _with_ids(records, numbers)
+        checked = check_records(records, numbers, self.columns(), self.ids)
         patches = check_patches(patches, count, state.meta['patch_shape'], lambda: not len(state))
-        self._write_rows(NewRows(numbers, {name: [array] for name, array in vectors.items()}, patches), named)
+        self._write_rows(NewRows(numbers, {name: [array] for name, array in vectors.items()}, patches), *checked)
         return numbers
 
     def update(
@@ -302,10 +304,13 @@ class FolderWriter(FolderReader, GalleryWriter):
     ) -> None:
         state = self._state
         numbers = check_ids(ids)
-        old = self.records(numbers)
-        named = old if records is None else _with_ids(records, numbers)
+        self.records(numbers)  # all of them are there
+        named, columns = [], {}
+        if records is not None:
+            named, columns = check_records(records, numbers, self.columns(), self.ids)
         if embeddings is None and patches is None:
             with self._database.transaction():
+                self._database.set_columns(columns)
                 self._database.write_records(named)
                 self._write_meta()
             self.refresh()
@@ -317,11 +322,10 @@ class FolderWriter(FolderReader, GalleryWriter):
             patches = self.patches(numbers)
         else:
             patches = check_patches(patches, len(numbers), state.meta['patch_shape'], lambda: not len(state))
-        self._write_rows(NewRows(numbers, whole, patches), named, replaced=numbers)
+        self._write_rows(NewRows(numbers, whole, patches), named, columns, replaced=numbers)
 
     def remove(self, ids: Ids | None = None, where: Any = None) -> int:
-        if (ids is None) == (where is None):
-            raise RetrievalError('remove takes either ids or a filter')
+        self._check_removal(ids, where)
         numbers = self.ids(where) if ids is None else check_ids(ids)
         self.records(numbers)
         if not len(numbers):
@@ -358,7 +362,13 @@ class FolderWriter(FolderReader, GalleryWriter):
             self._write_meta(next_segment=number + 1, preset=wanted, preset_reason=reason)
         self.refresh()
 
-    def _write_rows(self, rows: NewRows, records: Sequence[Record], replaced: np.ndarray | None = None) -> None:
+    def _write_rows(
+        self,
+        rows: NewRows,
+        records: Sequence[Record],
+        columns: Mapping[str, str],
+        replaced: np.ndarray | None = None,
+    ) -> None:
         """Write a segment and commit it; exact segments of like size are merged, so that they stay few."""
         state, meta = self._state, self._state.meta
         alive = self._alive_without(np.empty(0, np.int64) if replaced is None else replaced)
@@ -383,6 +393,7 @@ class FolderWriter(FolderReader, GalleryWriter):
                 self._database.add_segment(number, len(whole.ids), dict.fromkeys(state.spaces, 'flat'), files)
                 if replaced is not None:
                     self._write_dead(alive, dropped)
+                self._database.set_columns(columns)
                 self._database.write_records(records)
                 largest = max(meta['next_id'], int(rows.ids.max()) + 1)
                 self._write_meta(next_id=largest, next_segment=number + 1, patch_shape=shape)
@@ -497,11 +508,3 @@ def _is_replaced(path: Path, snapshot: Database) -> bool:
         return newest.read_meta()['generation'] != snapshot.read_meta()['generation']
     finally:
         newest.close()
-
-
-def _with_ids(records: Sequence[Record] | None, ids: np.ndarray) -> list[Record]:
-    if records is None:
-        return [Record(id=number) for number in ids.tolist()]
-    if len(records) != len(ids):
-        raise RetrievalError(f'{len(records)} records were given for {len(ids)} rows')
-    return [replace(record, id=number) for record, number in zip(records, ids.tolist())]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..errors import RetrievalError
-from ..vectors import check_embeddings, unit_length
+from ..vectors import as_array, check_embeddings, unit_length
 from ..whitening import Whitening
 from .contract import Embeddings, GalleryReader, Space
 
@@ -49,7 +50,8 @@ class Spaces:
     def transform(self, embeddings: np.ndarray, space: str) -> np.ndarray:
         """Embeddings of the model, whitened where the space is."""
         found = self.transforms.get(space)
-        return np.asarray(embeddings) if found is None else found.apply(np.asarray(embeddings))
+        array = as_array(embeddings, 'embeddings')
+        return array if found is None else found.apply(array)
 
     def pick(self, queries: Embeddings, space: str, transformed: bool = False) -> np.ndarray:
         """Queries of one space, whitened but not checked; RetrievalError if there are none."""
@@ -57,7 +59,7 @@ class Spaces:
             if space not in queries:
                 raise RetrievalError(f'there are no queries for the space {space!r}, only for {", ".join(queries)}')
             queries = queries[space]
-        return np.asarray(queries) if transformed else self.transform(queries, space)
+        return as_array(queries, 'queries') if transformed else self.transform(queries, space)
 
     def queries(self, queries: Embeddings, space: str, transformed: bool = False) -> np.ndarray:
         """Queries of one space as they are compared, float32 (m, d); RetrievalError if they do not fit."""
@@ -67,7 +69,7 @@ class Spaces:
         self, queries: Embeddings, weights: Mapping[str, float], transformed: bool = False
     ) -> dict[str, np.ndarray]:
         """Queries of every space that has a weight; RetrievalError if there are none or a weight is not above 0."""
-        if not weights or any(not 0 < weight < np.inf for weight in weights.values()):
+        if not weights or not all(_is_weight(weight) for weight in weights.values()):
             raise RetrievalError(f'weights of spaces must be above 0, got {dict(weights)}')
         if not isinstance(queries, Mapping):
             raise RetrievalError(f'give queries of each space: {{{", ".join(weights)}: ...}}')
@@ -90,7 +92,7 @@ class Spaces:
             embeddings = {self.space(None): embeddings}
         vectors = {}
         for name, array in embeddings.items():
-            own = np.asarray(array) if transformed else self.transform(array, self.space(name))
+            own = as_array(array, f'embeddings of {name}') if transformed else self.transform(array, self.space(name))
             vectors[self.space(name)] = self._prepare(own, name, f'embeddings of {name}')
             if count is not None and len(vectors[name]) != count:
                 raise RetrievalError(f'{len(vectors[name])} embeddings of {name} were given for {count} ids')
@@ -113,6 +115,11 @@ class Spaces:
         return unit_length(array, name) if self.metric == 'cosine' else array
 
 
+def _is_weight(weight: Any) -> bool:
+    is_number = isinstance(weight, (int, float, np.number)) and not isinstance(weight, bool)
+    return is_number and bool(0 < weight < np.inf)
+
+
 def check_patches(
     patches: np.ndarray | None, count: int, known: list[int] | None, is_empty: Callable[[], bool]
 ) -> np.ndarray | None:
@@ -125,7 +132,7 @@ def check_patches(
         if known is not None and not is_empty():
             raise RetrievalError('the gallery keeps patches of every row: give patches of the new ones too')
         return None
-    array = np.asarray(patches)
+    array = as_array(patches, 'patches')
     if array.dtype.kind != 'f' or array.ndim != 3 or len(array) != count or 0 in array.shape:
         raise RetrievalError(f'patches must be floating point ({count}, O, C), got {array.dtype} {array.shape}')
     if list(array.shape[1:]) != known and not is_empty():

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..hits import Hits, RangeHits, merge_ranges, merge_rankings, pad_hits
+from ..records import Ids, check_count, check_ids, read_ids
 from ..vectors import METRICS, check_embeddings, unit_length
 from .effort import check_effort
 from .faiss_calls import bitmap_selector, run_range_search, search_parameters
@@ -70,7 +71,7 @@ class VectorIndex:
     def build(
         cls,
         embeddings: np.ndarray,
-        ids: Sequence[int] | np.ndarray | None = None,
+        ids: Ids | None = None,
         metric: str = 'cosine',
         preset: str = 'auto',
         memory_limit: int | None = None,
@@ -97,16 +98,16 @@ class VectorIndex:
     def __len__(self) -> int:
         return sum(len(part) - part.num_dead for part in self.parts)
 
-    def reconstruct(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    def reconstruct(self, ids: Ids) -> np.ndarray:
         """Stored vectors of ids, which may repeat: float32 (n, d), unit length for ``'cosine'``."""
-        numbers = np.asarray(ids, np.int64).reshape(-1)
+        numbers = read_ids(ids)
         vectors = np.empty((len(numbers), self.dimension), np.float32)
         fill_rows(vectors, numbers, ((part, part.rows) for part in self.parts), 'index')
         return vectors
 
-    def select(self, ids: Sequence[int] | np.ndarray) -> RowFilter:
+    def select(self, ids: Ids) -> RowFilter:
         """A filter that lets only these rows through, for many searches; unknown ids count for nothing."""
-        numbers = np.asarray(ids, np.int64).reshape(-1)
+        numbers = read_ids(ids)
         masks = []
         for part in self.parts:
             mask = np.zeros(len(part), bool)
@@ -137,8 +138,8 @@ class VectorIndex:
         """
         vectors = self.prepare(queries, 'queries')
         check_effort(parameters)
-        if not isinstance(k, (int, np.integer)) or k < 1 or (rescore or 0) < 0:
-            raise RetrievalError(f'k must be at least 1 and rescore at least 0, got {k} and {rescore}')
+        check_count(k, 'k')
+        check_count(0 if rescore is None else rescore, 'rescore', 0)
         scores, numbers = [], []
         for part, mask in zip(self.parts, self._masks(allowed)):
             copy = self._copies.find(part, self.parts)
@@ -178,23 +179,3 @@ class VectorIndex:
         if allowed.parts != tuple(part.token for part in self.parts):
             raise RetrievalError('the filter is of another index: select again')
         return [mask if part.num_dead == 0 else mask & part.alive for part, mask in zip(self.parts, allowed.masks)]
-
-
-def check_ids(ids: Sequence[int] | np.ndarray, count: int | None = None) -> np.ndarray:
-    """Ids that the caller chooses as int64 (n,): whole numbers from 0 on, each once; RetrievalError for others.
-
-    ``count`` is how many there must be; None for any number.
-    """
-    array = np.asarray(ids)
-    if array.size == 0:
-        array = array.astype(np.int64)
-    if array.dtype.kind not in 'iu' or array.ndim != 1:
-        raise RetrievalError(f'ids must be a list of whole numbers, got {array.dtype} of shape {array.shape}')
-    if count is not None and len(array) != count:
-        raise RetrievalError(f'{len(array)} ids were given for {count} embeddings')
-    if len(array) and (array.min() < 0 or array.max() > np.iinfo(np.int64).max):
-        raise RetrievalError(f'ids must be from 0 to 2**63 - 1, got {array.min()} to {array.max()}')
-    values, counts = np.unique(array, return_counts=True)
-    if len(values) < len(array):
-        raise RetrievalError(f'id {values[counts > 1][0]} occurs twice')
-    return array.astype(np.int64)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import RetrievalError
-from ..gallery.conditions import TEXT_COLUMNS
+from ..records import TEXT_COLUMNS
 
 _ESCAPES = str.maketrans({'"': '\\"', '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t'})
 _COMPARISONS = {'=': '==', '!=': '!=', '<': '<', '<=': '<=', '>': '>', '>=': '>='}

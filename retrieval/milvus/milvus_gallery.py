@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import RetrievalError
-from ..gallery.conditions import TEXT_COLUMNS, read_conditions
-from ..gallery.contract import Embeddings, GalleryReader, GalleryWriter, Ids, Manifest, Record, Space
+from ..gallery.conditions import read_conditions
+from ..gallery.contract import Embeddings, GalleryReader, GalleryWriter, Manifest, Space
 from ..gallery.spaces import Spaces
 from ..hits import Hits, RangeHits, best_first, exact_scores, fused_search, worst_score
-from ..index.vector_index import check_ids
+from ..records import TEXT_COLUMNS, Ids, Record, check_count, check_ids, read_ids
 from ..whitening import Whitening
 from .collection import MAX_RESULTS, Collection
 from .expression import conditions_expression, join_expressions
@@ -124,20 +124,24 @@ class MilvusReader(GalleryReader):
         return self._settled(partial(self._ids, where=where))
 
     def records(self, ids: Ids) -> list[Record]:
-        wanted = _as_ids(ids)
-        rows = self._settled(lambda state: read_rows(self._collection, wanted, RECORD_FIELDS, state.hidden))
-        return [row_record(row) for row in rows]
+        wanted = read_ids(ids)
+
+        def read(state: State) -> list[Record]:
+            rows = read_rows(self._collection, wanted, RECORD_FIELDS, state.hidden)
+            return [row_record(row, state.columns) for row in rows]
+
+        return self._settled(read)
 
     def vectors(self, ids: Ids, space: str | None = None) -> np.ndarray:
         name = self._spaces.space(space)
-        return self._settled(lambda state: self._vectors(state, name, _as_ids(ids)))
+        return self._settled(lambda state: self._vectors(state, name, read_ids(ids)))
 
     def patches(self, ids: Ids) -> np.ndarray | None:
 
         def read(state: State) -> np.ndarray | None:
             if state.patch_shape is None:
                 return None
-            rows = read_rows(self._collection, _as_ids(ids), ['patches'], state.hidden)
+            rows = read_rows(self._collection, read_ids(ids), ['patches'], state.hidden)
             patches = np.empty((len(rows), *state.patch_shape), np.float16)
             for index, row in enumerate(rows):
                 patches[index] = decode_array(row['patches'], np.float16)
@@ -169,7 +173,9 @@ class MilvusReader(GalleryReader):
         parameters: Mapping[str, int] | None = None,
         transformed: bool = False,
     ) -> Hits:
-        if not 1 <= k <= MAX_RESULTS:
+        check_count(k, 'k')
+        check_count(0 if rescore is None else rescore, 'rescore', 0)
+        if k > MAX_RESULTS:
             raise RetrievalError(f'k must be from 1 to the {MAX_RESULTS} that Milvus returns, got {k}')
         if isinstance(space, Mapping):
             prepared = self._spaces.fused_queries(queries, space, transformed)
@@ -288,9 +294,12 @@ class MilvusWriter(MilvusReader, GalleryWriter):
         """Add rows, all or none; returns their ids, int64 (n,), which start at a random number if none are given."""
         vectors = self._spaces.whole_rows(embeddings, transformed)
         count = len(next(iter(vectors.values())))
-        own = [Record()] * count if records is None else _check_records(records, count)
         numbers = self._writes.new_ids(count) if ids is None else check_ids(ids, count)
-        self._writes.run(lambda state: plan_add(self._collection, state, numbers, own, vectors, patches, ids is None))
+        self._writes.run(
+            lambda state: plan_add(
+                self._collection, state, numbers, records, vectors, patches, partial(self._ids, state), ids is None
+            )
+        )
         return numbers
 
     def update(
@@ -302,12 +311,14 @@ class MilvusWriter(MilvusReader, GalleryWriter):
     ) -> None:
         numbers = check_ids(ids)
         vectors = {} if embeddings is None else self._spaces.rows(embeddings, count=len(numbers))
-        own = None if records is None else _check_records(records, len(numbers))
-        self._writes.run(lambda state: plan_update(self._collection, state, numbers, own, vectors, patches))
+        self._writes.run(
+            lambda state: plan_update(
+                self._collection, state, numbers, records, vectors, patches, partial(self._ids, state)
+            )
+        )
 
     def remove(self, ids: Ids | None = None, where: Any = None) -> int:
-        if (ids is None) == (where is None):
-            raise RetrievalError('remove() takes either ids or a filter')
+        self._check_removal(ids, where)
         numbers = None if ids is None else check_ids(ids)
         plan = self._writes.run(
             lambda state: plan_removal(self._collection, state, self._ids(state, where) if numbers is None else numbers)
@@ -331,18 +342,6 @@ class MilvusWriter(MilvusReader, GalleryWriter):
 
     def discard_unfinished(self) -> int:
         return self._writes.clear_up(lambda note: True)[1]
-
-
-def _as_ids(ids: Ids) -> np.ndarray:
-    """Ids to read, which may repeat, int64 (n,); RetrievalError if they are no whole numbers from 0 on."""
-    check_ids(np.unique(np.asarray(ids)))
-    return np.asarray(ids, np.int64).reshape(-1)
-
-
-def _check_records(records: Sequence[Record], count: int) -> Sequence[Record]:
-    if len(records) != count:
-        raise RetrievalError(f'{len(records)} records were given for {count} rows')
-    return records
 
 
 def exact_hits(

@@ -2,17 +2,15 @@
 
 import base64
 import json
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import RetrievalError
-from ..gallery.conditions import TEXT_COLUMNS
-from ..gallery.contract import Record
 from ..index.presets import PRESETS
+from ..records import TEXT_COLUMNS, Record
 from .collection import MAX_BYTES, METRIC_TYPES, Collection
 from .expression import NULLABLE_FIELDS
 
@@ -27,12 +25,7 @@ _LITE_TYPES = ('FLAT', 'IVF_SQ8', 'IVF_FLAT', 'HNSW', 'HNSW_SQ', 'AUTOINDEX')
 # Stored codes are not the vectors: scores are computed again from them.
 LOSSY_PRESETS = [preset.name for preset in PRESETS.values() if preset.milvus and preset.rescore]
 AUTO_FLAT_ROWS = 1_000_000
-# What a record says in pixels of the photo, and the type of its numbers.
-LAYOUT = {'box': float, 'map_area': float, 'image_size': int}
 _JSON_BYTES = 65536  # of one JSON field
-_COLUMN_NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]{0,254}')
-_RESERVED = ('id', *TEXT_COLUMNS, 'layout', 'similarity_map')
-_KINDS = {int: 'INTEGER', float: 'REAL', str: 'TEXT'}
 
 
 def vector_field(space: str) -> str:
@@ -118,34 +111,29 @@ def _build_parameters(index_type: str, dimension: int) -> dict:
     return {}
 
 
-def record_row(record: Record, number: int, metadata: Mapping[str, int | float | str]) -> dict:
-    """Fields of a row but vectors, patches and the number of the write; the record's id and metadata do not count.
+def record_row(record: Record) -> dict:
+    """Fields of a row but vectors, patches and the number of the write, of a record as :func:`check_records` gives it.
 
     RetrievalError if a text, the metadata or the similarity map is larger than Milvus takes.
     """
-    row: dict = {'id': int(number)}
+    number = record.id
+    row: dict = {'id': number}
     for name in TEXT_COLUMNS:
         value = getattr(record, name)
-        row[name] = _check_text('' if value is None else str(value), name, number)
+        row[name] = _check_size(value or '', name, number)
         if name in NULLABLE_FIELDS:
             row[f'has_{name}'] = value is not None
-    row['metadata'] = dict(metadata)
+    row['metadata'] = record.metadata
     if len(json.dumps(row['metadata']).encode()) > _JSON_BYTES:
         raise RetrievalError(f'row {number}: metadata is larger than the {_JSON_BYTES} bytes that Milvus takes')
-    row['layout'] = {
-        name: [kind(value) for value in getattr(record, name)]
-        for name, kind in LAYOUT.items()
-        if getattr(record, name) is not None
-    }
-    heat = record.similarity_map
-    if heat is not None and (np.asarray(heat).dtype != np.uint8 or np.ndim(heat) != 2):
-        raise RetrievalError(f'similarity maps must be uint8 (h, w), got {np.asarray(heat).dtype} {np.shape(heat)}')
-    row['similarity_map'] = encode_array(heat, np.uint8, f'row {number}: similarity_map')
+    layout = {name: getattr(record, name) for name in ('box', 'map_area', 'image_size')}
+    row['layout'] = {name: list(value) for name, value in layout.items() if value is not None}
+    row['similarity_map'] = encode_array(record.similarity_map, np.uint8, f'row {number}: similarity_map')
     return row
 
 
-def row_record(row: dict) -> Record:
-    """The record of a row."""
+def row_record(row: dict, columns: Mapping[str, str]) -> Record:
+    """The record of a row of a gallery with these columns, name -> type."""
     metadata = row['metadata'] if isinstance(row['metadata'], dict) else json.loads(row['metadata'])
     layout = row['layout'] if isinstance(row['layout'], dict) else json.loads(row['layout'])
     size = layout.get('image_size')
@@ -158,7 +146,8 @@ def row_record(row: dict) -> Record:
         content_hash=row['content_hash'] if row['has_content_hash'] else None,
         similarity_map=decode_array(row['similarity_map'], np.uint8),
         map_area=tuple(layout['map_area']) if 'map_area' in layout else None,
-        metadata=metadata,
+        # A column that became REAL later holds whole numbers too.
+        metadata={name: float(value) if columns.get(name) == 'REAL' else value for name, value in metadata.items()},
         id=int(row['id']),
     )
 
@@ -215,11 +204,8 @@ def _size(value: object) -> int:
     return len(value) * 4 if isinstance(value, str) else 64 if not isinstance(value, dict) else len(str(value)) * 4
 
 
-def _check_text(text: str, name: str, number: int) -> str:
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise RetrievalError(f'row {number}: {name} {text!r} is not valid text: rename the file') from error
+def _check_size(text: str, name: str, number: int) -> str:
+    size = len(text.encode())
     if size > MAX_TEXT_BYTES:
         raise RetrievalError(f'row {number}: {name} has {size} bytes, more than the {MAX_TEXT_BYTES} of Milvus')
     return text
@@ -237,53 +223,3 @@ def read_rows(collection: Collection, ids: np.ndarray, names: Sequence[str], exp
             f'{collection.location}'
         )
     return [found[number] for number in numbers]
-
-
-def name_columns(
-    records: Iterable[Record], columns: Mapping[str, str]
-) -> tuple[list[dict[str, int | float | str]], dict[str, str]]:
-    """Metadata of records under the gallery's own names of columns; names that differ only in case are one column.
-
-    Returns metadata of each record without missing values, and the columns that are new, with their types.
-    RetrievalError if a name is not possible, or a value is not of its column's type.
-    """
-    names = {name.lower(): name for name in columns}
-    kinds = dict(columns)
-    metadata = []
-    for record in records:
-        row = {}
-        for name, value in record.metadata.items():
-            if value is None:
-                continue
-            plain = _plain(name, value)
-            kind = _KINDS[type(plain)]
-            own = names.setdefault(name.lower(), name)
-            if own not in kinds:
-                if name.lower() in _RESERVED or not _COLUMN_NAME.fullmatch(name):
-                    raise RetrievalError(
-                        f'{name!r} is not a valid name for a column of metadata: use letters, digits and underscores, '
-                        f'and none of {", ".join(_RESERVED)}'
-                    )
-                kinds[own] = kind
-            if (kinds[own], kind) == ('REAL', 'INTEGER'):
-                plain = float(plain)
-            elif kinds[own] != kind:
-                raise RetrievalError(f'column {own} holds {kinds[own]}, not {value!r}')
-            row[own] = plain
-        metadata.append(row)
-    return metadata, {name: kind for name, kind in kinds.items() if name not in columns}
-
-
-def _plain(name: str, value: object) -> int | float | str:
-    """NumPy's numbers as Python's; what JSON or Milvus cannot hold is refused."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, bool):
-        return int(value)
-    if not isinstance(value, int | float | str):
-        raise RetrievalError(f'column {name} holds numbers or texts, got {value!r}')
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RetrievalError(f'column {name} cannot hold {value!r}: leave the value out')
-    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-        raise RetrievalError(f'column {name} cannot hold {value}: it needs more than 64 bits')
-    return value

@@ -37,8 +37,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..errors import RetrievalError
-from ..gallery.contract import Record
 from ..gallery.spaces import check_patches
+from ..records import Record, check_records
 from .collection import MAX_IDS, Collection
 from .expression import ids_expression
 from .state import (
@@ -57,12 +57,12 @@ from .stored_rows import (
     add_arrays,
     batches,
     encode_array,
-    name_columns,
     read_rows,
     record_row,
     vector_field,
 )
 
+Find = Callable[[list[tuple[str, str, int]]], np.ndarray]
 _logger = logging.getLogger(__name__)
 
 
@@ -75,7 +75,7 @@ class Plan:
         ids: int64, (n,), of the rows that it touches; none means that there is nothing to do.
         send: Writes all rows, with the number of the write.
         claims_ids: Whether others could touch the same ids.
-        columns: Metadata columns that are new, with their types.
+        columns: Metadata columns that are new or of another type, with their types.
         patch_shape: O and C of the patches; None for none.
     """
 
@@ -244,15 +244,16 @@ def plan_add(
     collection: Collection,
     state: State,
     ids: np.ndarray,
-    records: Sequence[Record],
+    records: Sequence[Record] | None,
     embeddings: Mapping[str, np.ndarray],
     patches: np.ndarray | None,
+    find: Find,
     ids_are_own: bool,
 ) -> Plan:
     """New rows, all or none: embeddings float32 (n, d) of each space as they shall be stored, patches (n, O, C).
 
-    ``ids_are_own`` says that nobody else can use these ids. RetrievalError if an id is there already, or Milvus cannot
-    take a row.
+    ``find`` gives the ids of rows that meet conditions; ``ids_are_own`` says that nobody else can use these ids.
+    RetrievalError if an id is there already, or Milvus cannot take a row.
     """
     taken = {} if ids_are_own else collection.fetch(ids.tolist(), (), state.hidden)
     if taken:
@@ -260,9 +261,9 @@ def plan_add(
             f'id {min(taken)} is there already ({len(taken)} of {len(ids)} are): use update() to change rows'
         )
     kept = check_patches(patches, len(ids), state.patch_shape, lambda: not collection.count(state.hidden))
-    metadata, columns = name_columns(records, state.columns)
+    checked, columns = check_records(records, ids, state.columns, find)
     # Before anything is sent: a row that Milvus cannot take must not stop an add in its middle.
-    rows = [record_row(*parts) for parts in zip(records, ids.tolist(), metadata)]
+    rows = [record_row(record) for record in checked]
     add_arrays(rows, embeddings, kept)
 
     def send(number: int) -> None:
@@ -279,14 +280,16 @@ def plan_update(
     records: Sequence[Record] | None,
     embeddings: Mapping[str, np.ndarray],
     patches: np.ndarray | None,
+    find: Find,
 ) -> Plan:
     """New values for rows that are there, in the forms of :func:`plan_add`; what is None or not there is kept."""
     read_rows(collection, ids, (), state.hidden)
     kept = None if patches is None else check_patches(patches, len(ids), state.patch_shape, lambda: False)
-    metadata, columns = name_columns(records or [], state.columns)
     changes: list[dict] = [{} for _ in ids]
+    columns: dict[str, str] = {}
     if records is not None:
-        changes = [record_row(*parts) for parts in zip(records, ids.tolist(), metadata)]
+        checked, columns = check_records(records, ids, state.columns, find)
+        changes = [record_row(record) for record in checked]
     for index, change in enumerate(changes):
         if kept is not None:
             change['patches'] = encode_array(kept[index], np.float16, f'row {ids[index]}: patches')

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..answers import name_of
 from ..errors import RetrievalError
-from ..gallery.contract import GalleryReader, Record
+from ..gallery.contract import GalleryReader
 from ..hits import RangeHits
+from ..records import Record
 
 _BATCH = 256
 _READ = 10_000

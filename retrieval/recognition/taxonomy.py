@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import RetrievalError
-from ..gallery.contract import GalleryReader, Record
+from ..gallery.contract import GalleryReader
+from ..records import Record
 
 
 class Taxonomy:

@@ -81,3 +81,18 @@ def test_missing_faiss_is_a_one_line_hint(root):
     )
     result = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == 'Image search needs FAISS: pip install faiss-cpu (or faiss-gpu on Linux x86_64).'
+
+
+@pytest.mark.parametrize('length', [1e-36, 1e-22, 1e-10, 1, 1e25])
+def test_directions_of_any_length_are_compared(length):
+    rows = (np.eye(3, dtype=np.float32) + 0.25) * np.float32(length)
+    scores, found = exact_search(rows, rows, 1)
+    assert found.ravel().tolist() == [0, 1, 2]
+    np.testing.assert_allclose(scores, 1, rtol=1e-6)
+
+
+def test_what_numpy_cannot_read_is_told():
+    torch = pytest.importorskip('torch')
+    for tensor in (torch.ones(2, 4, dtype=torch.bfloat16), torch.ones(2, 4, requires_grad=True), [[1.0], [2.0, 3.0]]):
+        with pytest.raises(ValueError, match=r'queries cannot be read as an array .* x.detach\(\).float\(\)'):
+            exact_search(np.ones((2, 4), np.float32), tensor, 1)

@@ -84,11 +84,38 @@ def test_table(photos):
 
 
 @pytest.mark.parametrize(
+    'column, values',
+    [
+        (['0012', '0013'], ['0012', '0013']),
+        (['2024_11', '2024_12'], ['2024_11', '2024_12']),
+        (['1', '12345678901234567890'], ['1', '12345678901234567890']),
+        (['1.5', '12345678901234567890'], ['1.5', '12345678901234567890']),
+        (['9223372036854775807', '-1'], [2**63 - 1, -1]),
+        (['nan', '1'], ['nan', '1']),
+        (['inf', '1.5'], ['inf', '1.5']),
+        (['1', '?'], ['1', '?']),
+        (['1e400', '1'], ['1e400', '1']),
+        (['1', ''], [1, None]),
+        (['1.5', '-.25', '3', '1e-5', '2.'], [1.5, -0.25, 3.0, 1e-5, 2.0]),
+        (['00.5', '1'], ['00.5', '1']),
+        (['-', '.'], ['-', '.']),
+    ],
+)
+def test_columns_are_numbers_only_where_nothing_is_lost(photos, column, values):
+    lines = [f'a/{row}.png,{value}' for row, value in enumerate(column)]
+    (photos / 'codes.csv').write_text('\n'.join(['path,"Größe, Name"', *lines]), encoding='utf-8')
+    found = [item.metadata['Größe, Name'] for item in find_items(photos / 'codes.csv').items]
+    assert found == values and list(map(type, found)) == list(map(type, values))
+
+
+@pytest.mark.parametrize(
     'text,message',
     [
         ('file,label\na.png,b\n', 'no column "path", but file, label'),
         ('', 'no column "path", but nothing'),
-        ('path,"a; DROP TABLE rows"\na.png,b\n', 'letters, digits and underscores'),
+        ('path,a=b\na.png,b\n', "letters, digits, blanks .* rename .'a=b'."),
+        ('path,content_hash\na.png,b\n', "none of id, path.* rename .'content_hash'."),
+        ('path,Year,year\na.png,1,2\n', 'each once, whatever the case'),
         ('path,x,x\na.png,b,c\n', 'each once'),
         ('path,x\na.png\n', 'row 1 has another number of fields'),
         ('path,x\na.png,1\nb.png,1,2\n', 'row 2 has another number of fields'),

@@ -1,6 +1,7 @@
 """Filters as people and programs write them."""
 
 import sqlite3
+from datetime import date
 
 import numpy as np
 import pytest
@@ -23,7 +24,18 @@ COLUMNS = {'label': 'TEXT', 'year': 'INTEGER', 'weight': 'REAL'}
         ('year>=2019', ('year', '>=', '2019')),
         ('year<3', ('year', '<', '3')),
         ('label!=', ('label', '!=', None)),
-        ('label=none', ('label', '=', None)),
+        ('label=', ('label', '=', None)),
+        ('label=none', ('label', '=', 'none')),
+        ('label=null', ('label', '=', 'null')),
+        ('label==Wren', ('label', '=', 'Wren')),
+        ('label=""', ('label', '=', '')),
+        ('label="=x ""y"""', ('label', '=', '=x "y"')),
+        ('label=5" lens', ('label', '=', '5" lens')),
+        ('label in "Wren, house", Robin', ('label', 'in', ('Wren, house', 'Robin'))),
+        ('label not in a,"",b "c"', ('label', 'not in', ('a', '', 'b "c"'))),
+        ('Scientific Name=Troglodytes', ('Scientific Name', '=', 'Troglodytes')),
+        ('Größe>=3', ('Größe', '>=', '3')),
+        ('"born in"=x', ('born in', '=', 'x')),
         ('split in a, b', ('split', 'in', ('a', 'b'))),
         ('split not in a', ('split', 'not in', ('a',))),
         ('inside=1', ('inside', '=', '1')),
@@ -37,7 +49,7 @@ def test_no_words_are_no_filter():
     assert parse_conditions([]) is None and read_conditions(None) == []
 
 
-@pytest.mark.parametrize('word', ['label', '=3', 'a b=3', '1a=3', 'label~x', ''])
+@pytest.mark.parametrize('word', ['label', '=3', '!=3', 'label~x', ''])
 def test_words_that_are_no_conditions(word):
     with pytest.raises(RetrievalError, match='is not a condition: write it as'):
         parse_conditions([word])
@@ -56,12 +68,55 @@ def test_words_that_are_no_conditions(word):
         ({'label': ('in', 'abc')}, 'give a list'),
         ({'label': ('<', None)}, 'no value'),
         ({'label': (1, 2, 3)}, r'\(operator, value\)'),
-        ({'label': b'x'}, 'numbers and texts'),
+        ({'label': b'x'}, 'numbers, texts and dates'),
+        ({'year': '1_000'}, 'holds numbers, not .1_000.; "year=" finds rows without a value'),
+        ({'year': 'nan'}, 'holds numbers'),
+        ({'label': ['a', None]}, 'None stands for no value'),
+        ({'label': np.datetime64('NaT')}, 'not NaT'),
+        ({'label': '\ud800'}, 'not valid text'),
+        ({3: 'x'}, 'name of a column, not 3'),
+        ('label=x', 'a filter is a dict .* not .label=x.; parse_conditions reads'),
+        (['a=b'], "a condition is .* not 'a=b'"),
+        ([('label', '=')], 'a condition is'),
+        (3, 'a filter is a dict'),
+        ([('year', '!=', number) for number in range(501)], 'at most 500 conditions, not 501'),
     ],
 )
 def test_impossible_filters(where, words):
     with pytest.raises(RetrievalError, match=words):
         read_conditions(where, COLUMNS)
+
+
+@pytest.mark.parametrize('word', ['label in "a', 'label in "a" b', 'label in a,"b"c'])
+def test_lists_whose_quotes_are_not_closed(word):
+    with pytest.raises(RetrievalError, match='close the quotes, and put a comma between values'):
+        parse_conditions([word])
+
+
+@pytest.mark.parametrize(
+    'where, condition',
+    [
+        ({'year': np.int64(2019)}, ('year', '=', 2019)),
+        ({'year': True}, ('year', '=', 1)),
+        ({'year': np.array([1, 2])}, ('year', 'in', (1, 2))),
+        ({'year': ('in', {np.int64(3)})}, ('year', 'in', (3,))),
+        ({'weight': np.float32(0.5)}, ('weight', '=', 0.5)),
+        ({'label': np.str_('x')}, ('label', '=', 'x')),
+        ({'label': ('>=', date(2024, 5, 1))}, ('label', '>=', '2024-05-01')),
+        ({'label': np.datetime64('2024-05-01T12:00', 'ns')}, ('label', '=', '2024-05-01T12:00:00')),
+    ],
+)
+def test_values_of_other_libraries(where, condition):
+    (found,) = read_conditions(where, COLUMNS)
+    assert found == condition
+    assert type(found.value) in (int, float, str, tuple)
+
+
+def test_as_many_conditions_as_are_allowed(tmp_path):
+    with create_gallery(tmp_path / 'g', 2) as gallery:
+        gallery.add(np.eye(2, dtype=np.float32), [Record('a'), Record('b')])
+        others = [('path', '!=', str(number)) for number in range(499)]
+        assert gallery.ids([*others, ('path', '=', 'b')]).tolist() == [1]
 
 
 def test_numbers_that_are_larger_than_integers(tmp_path):

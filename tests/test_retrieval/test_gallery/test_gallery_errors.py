@@ -188,7 +188,7 @@ def test_ids_that_do_not_fit(folder, ids, words):
         (Record(metadata={'year': 'soon'}), 'column year holds INTEGER'),
         (Record(metadata={'a"; DROP TABLE records; --': 1}), 'not a valid name for a column'),
         (Record(metadata={'Label': 'x'}), 'not a valid name for a column'),
-        (Record(metadata={'tags': ['a']}), 'numbers or texts'),
+        (Record(metadata={'tags': ['a']}), 'numbers, texts and dates'),
         (Record(similarity_map=np.zeros((2, 2))), 'uint8'),
     ],
 )
