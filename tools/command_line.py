@@ -6,6 +6,7 @@ takes seconds.
 
 import argparse
 import glob
+import io
 import json
 import os
 import sys
@@ -169,6 +170,9 @@ def run(
 
     A user's mistake ends in one line on stderr and exit code 2; ``GLSIM_TRACEBACK=1`` shows the traceback.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files may hold what the console cannot show: other alphabets, or bytes that are no text at all.
+        sys.stdout.reconfigure(errors='backslashreplace')
     sys.path.insert(0, str(ROOT))
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     try:

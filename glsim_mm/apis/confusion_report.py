@@ -103,7 +103,7 @@ def write_error_report(
     settings = report_settings(runner.cfg, runner.cfg.load_from or '', model, title='What the model confuses')
     mistakes = _pictures(worst, pictures, dataset, names)
     html = render_error_report(pairs, mistakes, _accuracies(confusions.images, names), metrics, settings)
-    return write_file(Path(path), html.encode('utf-8'))
+    return write_file(Path(path), html)
 
 
 def _example_of(label: int, images: Sequence[ImageResult]) -> ImageResult | None:

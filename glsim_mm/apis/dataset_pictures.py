@@ -116,7 +116,7 @@ def draw_test_set(
     if html is not None:
         settings = report_settings(cfg, checkpoint, model, **options.look, only_mistakes=options.only_mistakes)
         named = with_relative_paths(predictions, dataset)
-        written.report = write_file(Path(html), render_report(named, settings).encode('utf-8'))
+        written.report = write_file(Path(html), render_report(named, settings))
     return written
 
 
@@ -176,8 +176,10 @@ def with_relative_paths(predictions: Sequence[Prediction], dataset: BaseDataset)
     ]
 
 
-def write_file(path: Path, content: bytes) -> Path:
-    """Write a file and the folders above it."""
+def write_file(path: Path, content: bytes | str) -> Path:
+    """Write a file and the folders above it, text as UTF-8; the byte E9 of a file name becomes ``\\udce9``."""
+    if isinstance(content, str):
+        content = content.encode('utf-8', 'backslashreplace')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

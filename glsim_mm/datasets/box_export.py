@@ -55,7 +55,8 @@ def export_boxes(
         target.parent.mkdir(parents=True, exist_ok=True)
         draw_mask(image, of_image.get(image['id'], ())).save(target)
     listed = folder / 'splits' / f'{split}.txt'
-    listed.write_text(''.join(f'{Path(image["file_name"]).with_suffix("")}\n' for image in content['images']))
+    names = ''.join(f'{Path(image["file_name"]).with_suffix("")}\n' for image in content['images'])
+    listed.write_text(names, encoding='utf-8', errors='surrogateescape')  # the bytes of the names, of any encoding
     annotations = folder / 'annotations' / f'{split}.json'
     annotations.write_text(json.dumps(content))
     return annotations, listed

@@ -49,7 +49,7 @@ class ExportedInfo:
 
     def to_json(self) -> str:
         """The text that :meth:`from_json` reads."""
-        return json.dumps(dict(asdict(self), format_version=FORMAT_VERSION), ensure_ascii=False)
+        return json.dumps(dict(asdict(self), format_version=FORMAT_VERSION))
 
     @classmethod
     def from_json(cls, text: str | None, path: str) -> 'ExportedInfo':

@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ PHOTO_SUFFIXES = (
 """Endings, in small letters, of the files that are looked for in folders, as far as the installed Pillow reads them."""
 
 MAX_BYTES = 1 << 30
+_ESCAPED_BYTE = re.compile(r'\\udc([89a-f][0-9a-f])')
 
 ImageInput: TypeAlias = str | Path | bytes | np.ndarray | Image.Image
 """A photo: path or address of a file, a file's bytes, an array (H, W, 3) uint8 BGR as OpenMMLab has it (also (H, W), or
@@ -122,6 +124,14 @@ def read_photo(item: ImageItem, max_pixels: int = MAX_PIXELS, background: Sequen
     return Photo(decode_image(content, max_pixels, background), hash_content(content))
 
 
+def to_text(name: str) -> str:
+    r"""A file name as text that can be stored, in which bytes that are no UTF-8 become ``\udc80`` to ``\udcff``.
+
+    Names that are UTF-8 stay as they are; :func:`read_content` finds files by such a text too.
+    """
+    return name.encode('utf-8', 'backslashreplace').decode()
+
+
 def read_content(file: str) -> bytes:
     """All bytes of a file, given by its path or by an address that mmengine's file backends know.
 
@@ -133,6 +143,8 @@ def read_content(file: str) -> bytes:
             from mmengine import fileio  # paths need no mmengine
 
             return fileio.get(file)
+        if _ESCAPED_BYTE.search(file) and not os.path.exists(file):
+            file = _ESCAPED_BYTE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), file)
         if os.path.getsize(file) > MAX_BYTES:
             raise UnreadableImageError(f'the file has more than {MAX_BYTES >> 30} GiB')
         return Path(file).read_bytes()

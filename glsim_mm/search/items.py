@@ -18,7 +18,15 @@ import numpy as np
 from retrieval.errors import RetrievalError
 from retrieval.records import RESERVED, is_column_name
 
-from ..images.photos import ImageItem, UnreadableImageError, find_images, hash_content, is_address, read_content
+from ..images.photos import (
+    ImageItem,
+    UnreadableImageError,
+    find_images,
+    hash_content,
+    is_address,
+    read_content,
+    to_text,
+)
 from ..progress import ProgressBar
 from .encoded import EncodingError
 
@@ -69,8 +77,9 @@ def find_items(images: Any, root: str | Path | None = None) -> ItemList:
     base = os.path.abspath(root) if root is not None else own_root
     unique: dict[str, ImageItem] = {}
     for item in items:
-        path = item.path or path_below(base, item.file)
-        unique.setdefault(path, replace(item, path=path))
+        path = to_text(item.path) or path_below(base, item.file)
+        label = None if item.label is None else to_text(item.label)
+        unique.setdefault(path, replace(item, path=path, label=label))
     if not unique:
         raise RetrievalError('there are no images to encode: give at least one')
     return ItemList(list(unique.values()), base)
@@ -88,7 +97,7 @@ def find_source(images: Any, dataset: str | None, cfg: Config | None, root: str 
 
 
 def path_below(root: str, file: str) -> str:
-    """Path of a file as a gallery stores it, with slashes.
+    """Path of a file as a gallery stores it, with slashes, and as text (:func:`~glsim_mm.images.photos.to_text`).
 
     It is relative to ``root``, an absolute folder or empty, if the file lies below it, else absolute; an address stays
     as it is.
@@ -97,8 +106,8 @@ def path_below(root: str, file: str) -> str:
         return file
     absolute = Path(os.path.abspath(file))
     if root and absolute.is_relative_to(root):
-        return absolute.relative_to(root).as_posix()
-    return absolute.as_posix()
+        absolute = absolute.relative_to(root)
+    return to_text(absolute.as_posix())
 
 
 def load_dataset(cfg: Config, name: str) -> Any:
@@ -157,7 +166,7 @@ def class_name(label: Any, classes: Sequence[str] | None) -> str | None:
     if len(numbers) != 1:
         return None
     number = int(numbers[0])
-    return str(classes[number]) if classes is not None and 0 <= number < len(classes) else str(number)
+    return to_text(str(classes[number])) if classes is not None and 0 <= number < len(classes) else str(number)
 
 
 def hash_items(

@@ -53,7 +53,8 @@ def write_results(
             if manifest.fingerprint is not None and manifest.fingerprint.description:
                 facts.append(('Model', manifest.fingerprint.description))
             settings = ReportSettings(title='Image search', side=256)
-            path.write_text(render_search_page(_rows(results, photos), settings, facts), encoding='utf-8')
+            page = render_search_page(_rows(results, photos), settings, facts)
+            path.write_text(page, encoding='utf-8', errors='backslashreplace')
         else:
             sheet = draw_search_sheet(_rows(results, photos), columns=columns, heatmaps=heatmaps)
             Image.fromarray(sheet).save(path)

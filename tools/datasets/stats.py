@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
     )
     print(format_statistics(statistics, args.classes))
     if args.out:
-        write_file(Path(args.out), to_csv(statistics).encode('utf-8'))
+        write_file(Path(args.out), to_csv(statistics))
     if args.sheet:
         dataset_overview.write_sample_sheet(cfg, args.sheet, args.split, args.num, args.seed)
 
