@@ -143,13 +143,13 @@ def add_space(parser: Any) -> None:
 
 
 def add_where(parser: Any, what: str, name: str = '--where') -> None:
-    """A filter of the rows of a gallery."""
+    """A filter of the rows of a gallery; one condition each time, so that it takes no paths that come after it."""
     parser.add_argument(
         name,
-        nargs='+',
+        action='append',
         default=[],
         metavar='CONDITION',
-        help=f"{what}; conditions such as label=Wren 'year>=2019' 'split in a,b'",
+        help=f"{what}: label=Wren, 'year>=2019' or 'split in a,b'; given several times, all must hold",
     )
 
 
@@ -223,8 +223,18 @@ def check_search(args: argparse.Namespace, **options: Any) -> None:
 
     with ImageSearch.open(args.gallery, with_model=False) as search:
         if len(search.gallery):
+            check_filter(search.gallery, options.get('where'))
             search.similar(search.gallery.ids()[:1], 1, **options)
         check_model(search.gallery, args)
+
+
+def check_filter(gallery: Any, where: Any) -> None:
+    """Refuse a filter that lets no row through, and say why."""
+    from retrieval.errors import RetrievalError
+
+    reason = gallery.why_empty(where)
+    if reason:
+        raise RetrievalError(reason)
 
 
 def check_new_images(args: argparse.Namespace) -> None:

@@ -36,7 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     detection.add_argument('--stretch', action='store_true', help='keep boxes as they are, not extended to squares')
     cli.add_number(parser, '-k', 'hits per object', 5)
     parser.add_argument('--space', help='embeddings to compare; default: the first of the gallery')
-    parser.add_argument('--where', nargs='+', default=[], metavar='CONDITION', help='filter of the gallery')
+    cli.add_where(parser, 'rows of the gallery that are searched')
     parser.add_argument('--no-classes', action='store_true', help='search only, for models that classify nothing')
     cli.add_number(parser, '--batch-size', 'boxes per pass of the classifier', 32)
     parser.add_argument('--json', action='store_true', help='print JSON in place of text')

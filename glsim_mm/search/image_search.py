@@ -11,8 +11,10 @@ import numpy as np
 from retrieval.answers import SearchHit, SearchResult
 from retrieval.errors import RetrievalError
 from retrieval.gallery import GalleryReader, Record, open_gallery
+from retrieval.gallery.spaces import Spaces
 from retrieval.hits import Hits
 from retrieval.ranking import fit_patch_whitening, rerank
+from retrieval.records import check_count, read_ids
 
 from ..images.photos import ImageInput
 from .adding import add_images, encoder_for
@@ -111,10 +113,10 @@ class ImageSearch:
         Raises:
             UserError: If there is no model, or an argument is out of range.
         """
+        names = Spaces.of(self.gallery).weights(space)
         encoded = self._encoder_or_refuse('searching with').encode(images, box=box)
         found = [SearchResult(record) for record in encoded.records]
         if found:
-            names = _names(space, self.gallery)
             queries = {name: self.gallery.transform(encoded.embeddings[name], name) for name in names}
             self._search(found, queries, encoded.patches, k, space, **options)
         results = dict(zip(encoded.positions.tolist(), found))
@@ -133,9 +135,9 @@ class ImageSearch:
         Raises:
             RetrievalError: If an id is not in the gallery.
         """
-        numbers = np.asarray(list(ids), np.int64)
+        numbers = read_ids(list(ids))
         results = [SearchResult(record) for record in self.gallery.records(numbers)]
-        queries = {name: self.gallery.vectors(numbers, name) for name in _names(space, self.gallery)}
+        queries = {name: self.gallery.vectors(numbers, name) for name in Spaces.of(self.gallery).weights(space)}
         patches = self.gallery.patches(numbers) if options.get('method') == 'region' else None
         self._search(results, queries, patches, k, space, numbers, **options)
         return results
@@ -150,8 +152,7 @@ class ImageSearch:
 
     def remove(self, ids: Iterable[int] | None = None, where: Any = None) -> int:
         """Take rows out of the gallery, by their ids or those that a filter lets through; gives their number."""
-        numbers = None if ids is None else np.asarray(list(ids), np.int64)
-        return self.gallery.as_writer().remove(ids=numbers, where=where)
+        return self.gallery.as_writer().remove(ids=None if ids is None else list(ids), where=where)
 
     def write_results(self, results: Sequence[SearchResult], path: str | Path, *options: Any, **named: Any) -> None:
         """Write results of this gallery to a file; see :func:`glsim_mm.search.result_pages.write_results`."""
@@ -187,6 +188,8 @@ class ImageSearch:
         **options: Any,
     ) -> None:
         """Search, leave out the queries themselves where they are rows (``ids``), re-rank, and fill the results."""
+        check_count(k, 'k')
+        check_count(depth, 'depth')
         own = ids is not None
         filters = dict(space=space, where=where)
         wanted = (k if method is None else max(k, depth)) + own
@@ -221,13 +224,6 @@ def to_search_hits(gallery: GalleryReader, hits: Hits) -> list[list[SearchHit]]:
         ]
         for scores, ids in zip(hits.scores.tolist(), hits.ids.tolist())
     ]
-
-
-def _names(space: str | dict[str, float] | None, gallery: GalleryReader) -> list[str]:
-    """Spaces that a search compares."""
-    if space is None:
-        return [next(iter(gallery.manifest.spaces))]
-    return [space] if isinstance(space, str) else list(space)
 
 
 def _without_own(hits: Hits, ids: np.ndarray | None, k: int) -> Hits:

@@ -118,7 +118,7 @@ def rows_of(found: np.ndarray, ids: np.ndarray) -> np.ndarray:
 def _some_ids(gallery: GalleryReader, where: Any, name: str) -> np.ndarray:
     ids = gallery.ids(where)
     if len(ids) == 0:
-        raise RetrievalError(f'{name}: no image is left; check the filter, and that the gallery is not empty')
+        raise RetrievalError(f'{name}: no image is left; {gallery.why_empty(where) or "the gallery is empty"}')
     return ids
 
 

@@ -41,6 +41,12 @@ class Condition(NamedTuple):
     op: str
     value: Any
 
+    def __str__(self) -> str:
+        """As :func:`parse_conditions` reads it."""
+        if self.op in ('in', 'not in'):
+            return f'{self.column} {self.op} {",".join(map(_quote_value, self.value))}'
+        return f'{self.column}{self.op}{"" if self.value is None else _quote_value(self.value)}'
+
 
 def read_conditions(where: Any, columns: Mapping[str, str] | None = None) -> list[Condition]:
     """A filter in any of its forms as conditions that must all hold; RetrievalError if they are not possible.
@@ -132,6 +138,13 @@ def _from_triple(condition: Any) -> Condition:
     if not isinstance(condition, Sequence) or isinstance(condition, (str, bytes)) or len(condition) != 3:
         raise RetrievalError(f"a condition is (column, operator, value), as ('year', '>=', 2019), not {condition!r}")
     return Condition(*condition)
+
+
+def _quote_value(value: Any) -> str:
+    """A value as people type it, between quotes where it could be misread."""
+    text = str(value)
+    is_plain = text and text == text.strip() and ',' not in text and text[0] not in '"='
+    return text if is_plain else '"' + text.replace('"', '""') + '"'
 
 
 def _unquote(text: str) -> str:

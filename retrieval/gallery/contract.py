@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
@@ -13,11 +14,12 @@ from ..errors import RetrievalError
 from ..hits import Hits, RangeHits
 from ..records import Ids, Record
 from ..whitening import Whitening
-from .conditions import read_conditions
+from .conditions import Condition, read_conditions
 
 Embeddings = np.ndarray | Mapping[str, np.ndarray]
 Space = str | Mapping[str, float] | None
 Self = TypeVar('Self', bound='GalleryReader')
+_SAMPLE, _READ = 10_000, 1000
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,35 @@ class GalleryReader(ABC):
     @abstractmethod
     def ids(self, where: Any = None) -> np.ndarray:
         """Ids, int64, ascending, of all rows, or of those that a filter (:func:`read_conditions`) lets through."""
+
+    def why_empty(self, where: Any) -> str:
+        """A sentence that says why a filter lets no row through, with values like those asked for; '' if it lets some.
+
+        Values are those of up to 10,000 rows, evenly spread.
+        """
+        if where is None or len(self.ids(where)):
+            return ''
+        every = self.ids()
+        for condition in read_conditions(where):
+            if not len(self.ids([condition])):
+                sample = every[np.unique(np.linspace(0, len(every) - 1, min(len(every), _SAMPLE)).astype(np.int64))]
+                return f'0 of {len(every)} rows have {condition}{self._similar_values(condition, sample)}'
+        counts = [f'{len(self.ids([one]))} have {one}' for one in read_conditions(where)]
+        return f'0 of {len(every)} rows meet all conditions: {", ".join(counts)}'
+
+    def _similar_values(self, condition: Condition, ids: np.ndarray) -> str:
+        """Question whether values of a text column that are like those of a condition were meant; '' for none."""
+        if condition.op not in ('=', 'in') or self.columns()[condition.column] != 'TEXT':
+            return ''
+        wanted = [condition.value] if condition.op == '=' else condition.value
+        known: dict[str, str] = {}
+        for start in range(0, len(ids), _READ):
+            for record in self.records(ids[start : start + _READ]):
+                value = getattr(record, condition.column, record.metadata.get(condition.column))
+                if value is not None:
+                    known.setdefault(value.casefold(), value)
+        alike = [known[one] for value in wanted if value for one in get_close_matches(value.casefold(), known, 1)]
+        return f'; did you mean {", ".join(dict.fromkeys(alike))}?' if alike else ''
 
     @abstractmethod
     def records(self, ids: Ids) -> list[Record]:

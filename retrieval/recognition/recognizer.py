@@ -13,6 +13,7 @@ from ..gallery.conditions import Condition, read_conditions
 from ..gallery.contract import Embeddings, GalleryReader, Space
 from ..gallery.spaces import Spaces
 from ..hits import Hits
+from ..records import check_count
 from .taxonomy import Taxonomy
 
 UNKNOWN = 'unknown'
@@ -94,8 +95,7 @@ class Recognizer:
         space: Space = None,
         where: Any = None,
     ) -> None:
-        if k < 1:
-            raise RetrievalError(f'k must be at least 1, got {k}')
+        check_count(k, 'k')
         self.gallery = gallery
         self.k = k
         self.temperature = temperature

@@ -86,7 +86,7 @@ def test_filters_and_unreadable_queries(built, capsys, tmp_path):
     gallery, config, checkpoint, images = built
     (tmp_path / 'broken.png').write_bytes(b'no image')
     arguments = [gallery, tmp_path / 'broken.png', images / 'plain' / 'plain0.png', '--device', 'cpu', '-k', 9]
-    broken, good = json.loads(run_search(capsys, *arguments, '--json', '--where', 'label=striped', 'id>4'))
+    broken, good = json.loads(run_search(capsys, *arguments, '--json', '--where', 'label=striped', '--where', 'id>4'))
     assert broken['error'] and broken['hits'] == [] and 'error' not in good
     assert {hit['label'] for hit in good['hits']} == {'striped'} and all(hit['id'] > 4 for hit in good['hits'])
     with pytest.raises(SystemExit) as stop:
@@ -112,6 +112,8 @@ def test_result_files(built, capsys, tmp_path):
         (['--id', 99], 'id 99 is not in the gallery'),
         (['--id', 1, '--where', 'colour=red'], "no column 'colour'; the columns are id, path, label"),
         (['--id', 1, '--where', 'red'], 'is not a condition'),
+        (['--id', 1, '--where', 'label=Plane'], '0 of 8 rows have label=Plane; did you mean plain?'),
+        (['--where', 'label=Plane', 'photo.png'], 'photo.png does not exist'),
         (['--id', 1, '--parameters', 'nprobe'], 'is written as nprobe=64'),
         (['--id', 1, '--parameters', 'nprobes=3'], "no parameter 'nprobes'"),
         (['--id', 1, '--space', 'best'], "no space 'best'; it has aggregated, global, crop"),
@@ -154,6 +156,8 @@ def test_remove_and_info(built, capsys, tmp_path):
     shutil.copytree(built[0], gallery)
     call_tool('retrieval/remove', gallery, '--where', 'label=plain', '--dry-run')
     assert capsys.readouterr().out == '4 would be removed\n'
+    call_tool('retrieval/remove', gallery, '--where', 'label=none')
+    assert capsys.readouterr().out == '0 of 8 rows have label=none\n0 removed, 8 left\n'
     call_tool('retrieval/remove', gallery, '--id', 4)
     assert capsys.readouterr().out == '1 removed, 7 left\n'
     call_tool('retrieval/info', gallery)

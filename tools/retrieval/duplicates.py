@@ -30,7 +30,9 @@ def main(args: argparse.Namespace) -> None:
     from retrieval.recognition import duplicates_to_json, find_duplicates, format_duplicates
 
     with open_gallery(args.gallery) as gallery:
-        groups = find_duplicates(gallery, args.threshold, space=args.space, where=parse_conditions(args.where))
+        where = parse_conditions(args.where)
+        cli.check_filter(gallery, where)
+        groups = find_duplicates(gallery, args.threshold, space=args.space, where=where)
     print(json.dumps(duplicates_to_json(groups), indent=1) if args.json else format_duplicates(groups))
 
 

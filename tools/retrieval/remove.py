@@ -38,6 +38,9 @@ def main(args: argparse.Namespace) -> None:
             if not args.dry_run:
                 gallery.as_writer().discard_unfinished()
             return
+        reason = gallery.why_empty(where)
+        if reason:
+            print(reason)
         if args.dry_run:
             print(f'{len(gallery.records(args.id)) if args.id else len(gallery.ids(where))} would be removed')
             return

@@ -44,7 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--heatmaps', action='store_true', help='similarity maps in a picture')
     parser.add_argument('--root', help='folder where relative paths begin; default: that of the build')
     cli.add_device(parser)
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # images may come after options
     if bool(args.images) == bool(args.id):
         parser.error('give images, or ids of rows by --id')
     if args.box and not args.images:
@@ -73,7 +73,9 @@ def main(args: argparse.Namespace) -> None:
         if args.images:
             results = search(args.images, args.k, box=args.box, **_options(args))
         else:
-            results = search.similar(args.id, args.k, **_options(args))
+            options = _options(args)
+            cli.check_filter(search.gallery, options['where'])
+            results = search.similar(args.id, args.k, **options)
         print(json.dumps(results_to_json(results), indent=1) if args.json else format_table(results))
         for path in args.out:
             search.write_results(results, path, args.root, args.columns, args.heatmaps)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Record, create_gallery, open_gallery, parse_conditions
+from retrieval.gallery import Condition, Record, create_gallery, open_gallery, parse_conditions
 from retrieval.migration import migrate
 
 X = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
@@ -222,3 +222,29 @@ def test_what_no_dimension_is(tmp_path, dimension):
         with pytest.raises(RetrievalError, match='the dimension of .* must be'):
             create_gallery(tmp_path / 'g', spaces)
     assert not (tmp_path / 'g').exists()
+
+
+@pytest.mark.parametrize('kind', ['folder', 'milvus'])
+def test_a_filter_that_lets_no_row_through_says_why(tmp_path, kind):
+    place = tmp_path / 'g' if kind == 'folder' else f'milvus://{tmp_path}/test.db/g'
+    with create_gallery(place, 4) as gallery:
+        assert gallery.why_empty(parse_conditions(['label=wren'])) == '0 of 0 rows have label=wren'
+        labels = ['Wren', 'Wren', 'House Wren', 'none', None, 'Robin']
+        gallery.add(X, [Record(label=label, metadata={'Place': 'Kiel', 'year': 2019}) for label in labels])
+        for words, sentence in [
+            (['label=Wren'], ''),
+            (['label=wren'], '0 of 6 rows have label=wren; did you mean Wren?'),
+            (['label in wren,"rob,in",x'], '0 of 6 rows have label in wren,"rob,in",x; did you mean Wren, Robin?'),
+            (['label=zzz'], '0 of 6 rows have label=zzz'),
+            (['label=none', 'Place=kil'], '0 of 6 rows have Place=kil; did you mean Kiel?'),
+            (['year>2019'], '0 of 6 rows have year>2019'),
+            (['Place='], '0 of 6 rows have Place='),
+            (['label=', 'label!='], '0 of 6 rows meet all conditions: 1 have label=, 5 have label!='),
+        ]:
+            assert gallery.why_empty(parse_conditions(words)) == sentence
+
+
+@pytest.mark.parametrize('value', ['', ' x', 'a,b', '"a"', '=x', 'say "hi"', 'none', 'x', None])
+def test_conditions_are_shown_as_they_are_typed(value):
+    for condition in (Condition('label', '!=', value), Condition('label', 'in', ('y', value or ''))):
+        assert parse_conditions([str(condition)]) == [condition]
