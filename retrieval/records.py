@@ -170,7 +170,7 @@ def check_records(
     records: Sequence[Record] | None,
     ids: np.ndarray,
     columns: Mapping[str, str],
-    find: Callable[[list[tuple[str, str, int]]], np.ndarray],
+    find: Callable[[list[tuple[str, str, int]]], np.ndarray] | None,
 ) -> tuple[list[Record], dict[str, str]]:
     """Records as a gallery stores them, and its columns of metadata that are new, or become ``'REAL'``, with types.
 
@@ -180,7 +180,7 @@ def check_records(
         records: One for each id; None for records that say nothing.
         ids: int64, (n,); a record's own id does not count.
         columns: Those that the gallery has, with their types.
-        find: Ids of the rows that meet conditions; asked only where a column becomes ``'REAL'``.
+        find: Ids of the rows that meet conditions, asked only where a column becomes ``'REAL'``; None without rows.
 
     Raises:
         RetrievalError: If a record holds what a gallery cannot.
@@ -207,7 +207,11 @@ def check_records(
             if kinds[name] == 'REAL' and isinstance(value, int):
                 record.metadata[name] = _exact_float(name, value)
     for name in changed:
-        if name in columns and (len(find([(name, '>', _EXACT)])) or len(find([(name, '<', -_EXACT)]))):
+        if (
+            find is not None
+            and name in columns
+            and (len(find([(name, '>', _EXACT)])) or len(find([(name, '<', -_EXACT)])))
+        ):
             raise RetrievalError(
                 f'column {name} holds whole numbers of more than 53 bits, which would lose digits beside others: store '
                 'them in another column'

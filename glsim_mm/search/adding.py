@@ -18,7 +18,7 @@ from ..progress import ProgressBar
 from .base_encoder import BaseEncoder, check_encoder
 from .encoded import Encoded, EncodingError, EncodingReport, sorted_errors
 from .exported_encoder import ExportedEncoder
-from .items import find_source, hash_items
+from .items import check_items, find_source, hash_items
 from .shards import SECONDS_BETWEEN_COMMITS, CommitBuffer
 
 _AT_ONCE = 500
@@ -73,6 +73,7 @@ def add_images(
     if dataset is not None and encoder.config is None:
         raise RetrievalError('an exported model has no config with data sets: give images')
     items = find_source(images, dataset, encoder.config, root).items
+    check_items(items, gallery)
     plan = _plan(gallery, items, num_workers, progress)
     start = time.monotonic()
     writer = _Writer(gallery, plan.changed)

@@ -28,7 +28,7 @@ from ..images.photos import ImageItem, hash_content, is_address
 from ..progress import ProgressBar
 from .encoded import Encoded, EncodingError, EncodingReport, sorted_errors
 from .encoder import Encoder
-from .items import ItemList, find_source, hash_items
+from .items import ItemList, check_items, find_source, hash_items
 from .loader_images import LoaderImages
 from .shards import (
     SECONDS_BETWEEN_COMMITS,
@@ -112,6 +112,8 @@ def build_gallery(
         cfg = config if isinstance(config, Config) else load_config(config)
         is_loader = isinstance(images, DataLoader) and dataset is None
         found = None if is_loader else find_source(images, dataset, cfg, root)
+        if found is not None:
+            check_items(found.items)
         encoder = Encoder(cfg, checkpoint, _own_device(launcher, device), amp, spaces, keep_patches)
         num_patches = encoder.num_patches if keep_patches else 0
         settings = ShardSettings(encoder.dimensions, metric, encoder.fingerprint, num_patches)

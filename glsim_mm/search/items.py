@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from retrieval.errors import RetrievalError
-from retrieval.records import RESERVED, is_column_name
+from retrieval.records import RESERVED, Record, check_records, is_column_name
 
 from ..images.photos import (
     ImageItem,
@@ -32,6 +32,8 @@ from .encoded import EncodingError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+    from retrieval.gallery import GalleryReader
 
 _HASHED_AHEAD = 4096
 DATASET_NAMES = ('train', 'val', 'test')
@@ -94,6 +96,17 @@ def find_source(images: Any, dataset: str | None, cfg: Config | None, root: str 
     loaded = load_dataset(cfg, dataset)
     folder = find_items(loaded).root if root is None else root
     return find_items(dataset_items(loaded, dataset), folder or None)
+
+
+def check_items(items: Sequence[ImageItem], gallery: GalleryReader | None = None) -> None:
+    """Refuse labels and metadata that a gallery, None for a new one, cannot hold, before images are encoded.
+
+    Raises:
+        RetrievalError: If one cannot be held.
+    """
+    records = [Record(label=item.label, split=item.split, metadata=item.metadata) for item in items]
+    columns = {} if gallery is None else gallery.columns()
+    check_records(records, np.arange(len(records)), columns, None if gallery is None else gallery.ids)
 
 
 def path_below(root: str, file: str) -> str:

@@ -50,6 +50,23 @@ def test_only_new_images_go_through_the_model(location, photos, counter):
     assert rows(location) == after
 
 
+def test_a_column_of_another_type_is_told_before_the_model_works(location, photos, counter):
+    for number, (value, words) in enumerate(
+        [('7', ''), ('many', "column eggs holds INTEGER, not 'many'"), ('1.5', '')]
+    ):
+        write_photo(photos / f'{number}.png', np.random.default_rng(20 + number))
+        (photos / 'table.csv').write_text(f'path,eggs\n{number}.png,{value}\n')
+        before = counter.count
+        if words:
+            with pytest.raises(UserError, match=words):
+                add(location, photos / 'table.csv')
+            assert counter.count == before + 1  # one pass finds the dimensions
+        else:
+            add(location, photos / 'table.csv')
+    with open_gallery(location) as gallery:
+        assert gallery.columns()['eggs'] == 'REAL' and len(gallery.ids({'eggs': ('>', 1)})) == 2
+
+
 def test_a_changed_file_takes_the_place_of_its_row(location, photos, tiny_model):
     before = rows(location)
     write_photo(photos / 'a' / '0.png', np.random.default_rng(9))

@@ -179,6 +179,22 @@ def test_remove_and_info(built, capsys, tmp_path):
     assert 'give either --id, --where or --unfinished' in capsys.readouterr().err
 
 
+def test_mistakes_in_python(built):
+    photo = str(built[3] / 'plain' / 'plain0.png')
+    with ImageSearch.open(built[0], device='cpu') as search:
+        for call, words in [
+            (lambda: search(photo, space='globl'), "no space 'globl'; it has aggregated, global, crop"),
+            (lambda: search(photo, space={'globl': 1.0}), "no space 'globl'"),
+            (lambda: search(photo, 0), 'k must be at least 1, got 0'),
+            (lambda: search.similar([1], 0), 'k must be at least 1, got 0'),
+            (lambda: search.similar([1], True), 'k must be a whole number, got True'),
+            (lambda: search.similar([1.9]), 'ids must be a list of whole numbers'),
+            (lambda: search.similar([1], where='label=plain'), 'a filter is a dict'),
+        ]:
+            with pytest.raises(RetrievalError, match=words):
+                call()
+
+
 def test_adding_and_removing_in_python(built, tmp_path):
     import shutil
 
