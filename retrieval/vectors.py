@@ -1,5 +1,7 @@
 """Embeddings on their way to FAISS: checks, unit length, and the plain exact search."""
 
+import os
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -61,7 +63,18 @@ def import_faiss() -> ModuleType:
         import faiss
     except ImportError as error:
         raise ImportError('Image search needs FAISS: pip install faiss-cpu (or faiss-gpu on Linux x86_64).') from error
+    _survive_forks()
     return faiss
+
+
+@cache
+def _survive_forks() -> None:
+    """Let forked processes search with one thread: they would wait for ever for the OpenMP threads of the parent.
+
+    See https://github.com/facebookresearch/faiss/issues/5206.
+    """
+    if hasattr(os, 'register_at_fork'):
+        os.register_at_fork(after_in_child=lambda: import_faiss().omp_set_num_threads(1))
 
 
 def faiss_metric(metric: str) -> int:

@@ -117,8 +117,9 @@ class ImageSearch:
         encoded = self._encoder_or_refuse('searching with').encode(images, box=box)
         found = [SearchResult(record) for record in encoded.records]
         if found:
-            queries = {name: self.gallery.transform(encoded.embeddings[name], name) for name in names}
-            self._search(found, queries, encoded.patches, k, space, **options)
+            gallery = self.gallery.snapshot()
+            queries = {name: gallery.transform(encoded.embeddings[name], name) for name in names}
+            self._search(gallery, found, queries, encoded.patches, k, space, **options)
         results = dict(zip(encoded.positions.tolist(), found))
         for error in encoded.errors:
             results[error.position] = SearchResult(Record(path=error.path), error=error.reason)
@@ -136,10 +137,11 @@ class ImageSearch:
             RetrievalError: If an id is not in the gallery.
         """
         numbers = read_ids(list(ids))
-        results = [SearchResult(record) for record in self.gallery.records(numbers)]
-        queries = {name: self.gallery.vectors(numbers, name) for name in Spaces.of(self.gallery).weights(space)}
-        patches = self.gallery.patches(numbers) if options.get('method') == 'region' else None
-        self._search(results, queries, patches, k, space, numbers, **options)
+        gallery = self.gallery.snapshot()
+        results = [SearchResult(record) for record in gallery.records(numbers)]
+        queries = {name: gallery.vectors(numbers, name) for name in Spaces.of(gallery).weights(space)}
+        patches = gallery.patches(numbers) if options.get('method') == 'region' else None
+        self._search(gallery, results, queries, patches, k, space, numbers, **options)
         return results
 
     def add(self, images: Any, **options: Any) -> EncodingReport:
@@ -175,6 +177,7 @@ class ImageSearch:
 
     def _search(
         self,
+        gallery: GalleryReader,
         results: list[SearchResult],
         queries: dict[str, np.ndarray],
         patches: np.ndarray | None,
@@ -193,23 +196,25 @@ class ImageSearch:
         own = ids is not None
         filters = dict(space=space, where=where)
         wanted = (k if method is None else max(k, depth)) + own
-        hits = self.gallery.search(queries, wanted, transformed=True, **filters, **options)
+        hits = gallery.search(queries, wanted, transformed=True, **filters, **options)
         hits = _without_own(hits, ids, wanted - own)
         if method is not None:
-            regions = dict(query_patches=patches, whitening=self._patch_whitening()) if method == 'region' else {}
+            regions = (
+                dict(query_patches=patches, whitening=self._patch_whitening(gallery)) if method == 'region' else {}
+            )
             hits = rerank(
-                self.gallery, queries, hits, method, depth=depth, k=k + own, transformed=True, **filters, **regions
+                gallery, queries, hits, method, depth=depth, k=k + own, transformed=True, **filters, **regions
             )
             hits = _without_own(hits, ids, k)
-        for result, found in zip(results, to_search_hits(self.gallery, hits)):
+        for result, found in zip(results, to_search_hits(gallery, hits)):
             result.hits = found
 
-    def _patch_whitening(self) -> Any:
+    def _patch_whitening(self, gallery: GalleryReader) -> Any:
         """Learnt from the patches of the gallery when it is first needed."""
-        generation = self.gallery.manifest.generation
-        if self._whitening is None or self._whitening[0] != generation:
-            self._whitening = generation, fit_patch_whitening(self.gallery)
-        return self._whitening[1]
+        generation, known = gallery.manifest.generation, self._whitening
+        if known is None or known[0] != generation:
+            known = self._whitening = generation, fit_patch_whitening(gallery)
+        return known[1]
 
 
 def to_search_hits(gallery: GalleryReader, hits: Hits) -> list[list[SearchHit]]:

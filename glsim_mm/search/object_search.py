@@ -246,7 +246,7 @@ class ObjectSearch:
             if encoded.class_scores is not None:
                 one.classes, one.label = self._likeliest(encoded.class_scores[row], top_k)
         if self.search is not None:
-            gallery = self.search.gallery
+            gallery = self.search.gallery.snapshot()
             found = to_search_hits(gallery, gallery.search(vectors, k, space=space, where=where))
             for one, hits in zip(objects, found):
                 one.hits = hits

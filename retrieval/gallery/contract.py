@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -135,10 +136,17 @@ class GalleryReader(ABC):
 
     @abstractmethod
     def refresh(self) -> None:
-        """Take over what others have written since; no other thread may use this object meanwhile.
+        """Take over what others have written since. Calls of other threads keep to the state that they began with.
 
         If the new state is damaged, the gallery stays at the state before, and RetrievalError says so.
         """
+
+    def snapshot(self: Self) -> GalleryReader:
+        """The gallery for several calls that must agree, such as a search and a look at its hits.
+
+        No other thread refreshes it; it need not be closed. A gallery in Milvus always shows the newest state.
+        """
+        return self
 
     @abstractmethod
     def verify(self) -> None:
@@ -365,3 +373,14 @@ def check_model(
             f'{location} was made by another model{made_by}: its {" and ".join(differing)} '
             f'{"differs" if len(differing) == 1 else "differ"}; use that model, or build the gallery again'
         )
+
+
+def check_open(location: object, is_open: bool, process: int) -> None:
+    """Refuse (RetrievalError) a gallery that is closed, or that another process opened, the number ``process``."""
+    if os.getpid() != process:
+        raise RetrievalError(
+            f'{location} was opened before this process was forked: open it in each process, or start processes with '
+            "multiprocessing's 'spawn'"
+        )
+    if not is_open:
+        raise RetrievalError(f'{location} was closed: open it again')

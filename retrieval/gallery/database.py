@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
+import tempfile
+import threading
+import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +19,7 @@ import numpy as np
 from ..errors import RetrievalError
 from ..records import RESERVED, TEXT_COLUMNS, Record
 from .conditions import Condition, quote, to_sql
+from .lock import WRITER_FILE
 
 DATABASE_FILE = 'gallery.sqlite'
 _SCHEMA = """
@@ -30,6 +36,10 @@ CREATE INDEX records_content_hash ON records (content_hash);
 CREATE INDEX records_path ON records (path);
 """
 _IDS_AT_ONCE = 30_000
+_COPIED_BYTES = 64 << 20  # a reader copies a database up to this size, so that it holds nothing that a writer waits for
+_LOG_BYTES = 8 << 20  # a write-ahead log that has grown beyond this shrinks back once no reader needs it
+_INDEX_BYTES = 32 << 10  # a smaller index of the log (-shm) was left by somebody who found the disk full
+_ATTEMPTS = 20
 
 
 @contextmanager
@@ -39,6 +49,10 @@ def explain(path: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         text = str(error)
+        if 'closed database' in text:
+            raise RetrievalError(f'{path.parent} was closed: open it again') from error
+        if 'unable to open' in text:
+            raise RetrievalError(f'{path} cannot be opened: check who may read and write it and its folder') from error
         if 'full' in text or 'disk I/O' in text:
             raise RetrievalError(f'{path} cannot be written ({text}): make room; nothing was changed') from error
         if 'readonly' in text or 'read-only' in text:
@@ -56,27 +70,41 @@ def explain(path: Path) -> Iterator[None]:
 
 
 class Database:
-    """The tables of a gallery; ``create`` makes the file and them. RetrievalError if it cannot be opened."""
+    """The tables of a gallery; ``create`` makes the file and them. RetrievalError if it cannot be opened.
+
+    Threads may share it. Its connection ends with :meth:`close`, or when nobody refers to it any more.
+    """
 
     def __init__(self, path: Path, writable: bool = False, create: bool = False) -> None:
         self.path = path
         self.writable = writable
+        self._lock = threading.RLock()
         with explain(path):
             self.connection = self._connect(create)
             if writable:
                 self.connection.execute('PRAGMA synchronous=FULL')
+                self.connection.execute(f'PRAGMA journal_size_limit={_LOG_BYTES}')
             if create:
                 self.connection.execute('PRAGMA journal_mode=WAL')
                 self.connection.executescript(_SCHEMA)
+        self._close_with(self.connection)
 
     def close(self) -> None:
-        """Close the connection."""
-        self.connection.close()
+        """Close the connection, once no other thread is reading."""
+        with self._lock:
+            self._closer()
+
+    def empty_log(self) -> bool:
+        """Move all commits from the write-ahead log into the file; whether no reader was in the way."""
+        with self._use():
+            self.connection.execute('PRAGMA busy_timeout=0')
+            busy = self.connection.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone()[0]
+        return not busy
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make all changes of the block, or none of them."""
-        with explain(self.path):
+        with self._use():
             self.connection.execute('BEGIN IMMEDIATE')
             try:
                 yield
@@ -87,15 +115,25 @@ class Database:
                 raise
 
     def begin_snapshot(self) -> None:
-        """Keep showing the gallery as it is at the next read, whatever others write."""
-        with explain(self.path):
+        """Keep showing the gallery as it is now, whatever others write.
+
+        A large database is held in a transaction of the reader, and its write-ahead log grows as long as that lasts.
+        """
+        with self._use():
             self.connection.execute('BEGIN')
+            pages = self.connection.execute('PRAGMA page_count').fetchone()[0]
+            if pages * self.connection.execute('PRAGMA page_size').fetchone()[0] <= _COPIED_BYTES:
+                copy = sqlite3.connect(':memory:', isolation_level=None, check_same_thread=False)
+                self.connection.backup(copy)
+                self._closer()
+                self.connection = copy
+                self._close_with(copy)
 
     # -- the gallery as a whole --------------------------------------------------------------------------------------
 
     def read_meta(self) -> dict[str, Any]:
         """What is known about the gallery as a whole, by key."""
-        with explain(self.path):
+        with self._use():
             return {key: json.loads(value) for key, value in self.connection.execute('SELECT key, value FROM meta')}
 
     def write_meta(self, values: Mapping[str, Any]) -> None:
@@ -105,7 +143,7 @@ class Database:
 
     def read_transforms(self) -> dict[str, bytes]:
         """Whitening of each space that has one."""
-        with explain(self.path):
+        with self._use():
             return dict(self.connection.execute('SELECT space, content FROM transforms'))
 
     def write_transforms(self, contents: Mapping[str, bytes]) -> None:
@@ -114,7 +152,7 @@ class Database:
 
     def read_segments(self) -> list[tuple[int, int, dict[str, str], dict[str, dict], bytes | None]]:
         """Number, rows, preset of each space, files and tombstones of each segment, the oldest first."""
-        with explain(self.path):
+        with self._use():
             query = 'SELECT number, rows, presets, files, dead FROM segments ORDER BY number'
             rows = self.connection.execute(query).fetchall()
         return [
@@ -140,7 +178,7 @@ class Database:
 
     def columns(self) -> dict[str, str]:
         """Columns that a filter can name, with their types."""
-        with explain(self.path):
+        with self._use():
             own = dict(self.connection.execute('SELECT name, type FROM columns ORDER BY rowid'))
         return {'id': 'INTEGER', **dict.fromkeys(TEXT_COLUMNS, 'TEXT'), **own}
 
@@ -166,7 +204,7 @@ class Database:
 
     def read_records(self, ids: np.ndarray) -> list[Record]:
         """Records in the order of the ids."""
-        with explain(self.path):
+        with self._use():
             own = {name: kind for name, kind in self.columns().items() if name not in RESERVED}
             names = ', '.join(map(quote, (*RESERVED, *own)))
             found: dict[int, Record] = {}
@@ -183,7 +221,7 @@ class Database:
     def find_ids(self, conditions: Sequence[Condition]) -> np.ndarray:
         """Ids of the rows that meet all conditions, int64, ascending."""
         clause, values = to_sql(conditions)
-        with explain(self.path):
+        with self._use():
             rows = self.connection.execute(f'SELECT id FROM records WHERE {clause} ORDER BY id', values)
             return np.fromiter((row[0] for row in rows), np.int64)
 
@@ -194,7 +232,7 @@ class Database:
             'GROUP BY content_hash'
         )
         found: dict[str, int] = {}
-        with explain(self.path):
+        with self._use():
             for start in range(0, len(hashes), _IDS_AT_ONCE):
                 chunk = json.dumps(list(hashes[start : start + _IDS_AT_ONCE]))
                 found.update(self.connection.execute(query, (chunk,)))
@@ -202,29 +240,103 @@ class Database:
 
     def check(self) -> None:
         """Search the whole file for damage; RetrievalError if there is any."""
-        with explain(self.path):
+        with self._use():
             answer = self.connection.execute('PRAGMA integrity_check').fetchone()[0]
         if answer != 'ok':
             raise RetrievalError(
                 f'{self.path} is damaged ({answer}): restore the gallery from a copy, or build it again'
             )
 
+    def _close_with(self, connection: sqlite3.Connection) -> None:
+        self._closer = weakref.finalize(self, connection.close)
+        self._closer.atexit = False  # a daemon thread may still be reading
+
+    @contextmanager
+    def _use(self) -> Iterator[None]:
+        """One thread at a time, so that no other closes the connection or sees half of a transaction."""
+        with self._lock, explain(self.path):
+            yield
+
     def _connect(self, create: bool) -> sqlite3.Connection:
         mode = 'rwc' if create else 'rw' if self.writable else 'ro'
-        location = self.path.resolve().as_uri()
+        for attempt in range(_ATTEMPTS):
+            try:
+                return _open(f'{self.path.resolve().as_uri()}?mode={mode}')
+            except sqlite3.OperationalError:
+                # Who may not write can share the database with a writer, but not open it when all others have closed.
+                copy = _open_copy(self.path) if mode == 'ro' else None
+                if copy is not None:
+                    return copy
+                if mode != 'ro' or attempt == _ATTEMPTS - 1:
+                    raise
+            time.sleep(0.01)  # a writer is opening or closing it at this moment
+        raise AssertionError('unreachable')
+
+
+def lost_log(path: Path) -> bool:
+    """Whether a database is a copy that was made without its write-ahead log.
+
+    The log is needed after a writer that was killed, or copied while it ran: then its notice is still there, or
+    segments that the file does not know yet. An empty log put in its place says that the lost changes are given up.
+    """
+    if log_of(path).exists():
+        return False
+    notice = path.with_name(WRITER_FILE).exists()
+    numbers = [int(one.name) for one in path.parent.glob('segments/*') if one.name.isdecimal()]
+    try:
+        connection = _open(f'{path.resolve().as_uri()}?immutable=1')  # which makes no files beside it
         try:
-            connection = sqlite3.connect(
-                f'{location}?mode={mode}', uri=True, isolation_level=None, timeout=30, check_same_thread=False
-            )
-            connection.execute('PRAGMA schema_version').fetchone()
-        except sqlite3.OperationalError:
-            if mode != 'ro':
-                raise
-            # Its folder cannot be written, as on a read-only disk: nobody else writes there either.
-            connection = sqlite3.connect(
-                f'{location}?immutable=1', uri=True, isolation_level=None, check_same_thread=False
-            )
-        return connection
+            query = "SELECT value FROM meta WHERE key = 'next_segment'"
+            unknown = max(numbers, default=0) >= json.loads(connection.execute(query).fetchone()[0])
+        finally:
+            connection.close()
+    except (sqlite3.DatabaseError, TypeError, ValueError):
+        return False  # opening it tells what is wrong
+    # A writer that comes or goes meanwhile makes the log before its notice, and takes the notice away first.
+    return (unknown or notice) and not log_of(path).exists() and notice == path.with_name(WRITER_FILE).exists()
+
+
+def log_of(path: Path) -> Path:
+    """The write-ahead log of a database."""
+    return path.with_name(path.name + '-wal')
+
+
+def _open(location: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(location, uri=True, isolation_level=None, timeout=30, check_same_thread=False)
+    try:
+        connection.execute('PRAGMA schema_version').fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open_copy(path: Path) -> sqlite3.Connection | None:
+    """A copy of a database that nobody has open for writing; None if somebody has."""
+    log, index = log_of(path), path.with_name(path.name + '-shm')
+
+    def facts() -> list[tuple[int, ...] | None]:
+        states = [one.stat() if one.exists() else None for one in (path, log, index)]
+        return [state and (state.st_ino, state.st_size, state.st_mtime_ns) for state in states]
+
+    try:
+        before = facts()
+        if before[2] is not None and before[2][1] >= _INDEX_BYTES:
+            return None
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            for one in (path, log):
+                if one.exists():
+                    shutil.copyfile(one, Path(folder, one.name))
+            if facts() != before:
+                return None
+            connection = _open(Path(folder, path.name).as_uri())
+            connection.execute('PRAGMA journal_mode=DELETE')  # it now needs no file but the one that is open
+            return connection
+    except OSError as error:
+        raise RetrievalError(
+            f'{path} cannot be copied to {tempfile.gettempdir()} ({error.strerror}), as it must be where its folder '
+            'cannot be written: make room, or check who may read it'
+        ) from error
 
 
 def _row(record: Record, own: Sequence[str]) -> tuple[Any, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from copy import deepcopy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field, fields
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -22,8 +23,8 @@ from ..index.vector_index import RowFilter, VectorIndex
 from ..records import Ids, Record, check_count, check_ids, check_records, next_ids, read_ids
 from ..whitening import Whitening
 from .conditions import read_conditions
-from .contract import Embeddings, Fingerprint, GalleryReader, GalleryWriter, Manifest, Space
-from .database import DATABASE_FILE, Database
+from .contract import Embeddings, Fingerprint, GalleryReader, GalleryWriter, Manifest, Space, check_open
+from .database import DATABASE_FILE, Database, log_of, lost_log
 from .lock import WriteLock
 from .segments import NewRows, Segment, describe_file, join_rows, open_segment, rows_of_segments, sweep, write_segment
 from .spaces import Spaces, check_patches
@@ -37,24 +38,41 @@ _ATTEMPTS = 100
 class _State:
     """A committed state of a gallery, open; a search takes one and keeps to it."""
 
+    database: Database
     meta: dict[str, Any]
+    spaces: Spaces
     segments: list[Segment]
     indexes: dict[str, VectorIndex]
     filters: dict[tuple[str, str], RowFilter] = field(default_factory=dict)
 
     @property
-    def spaces(self) -> dict[str, int]:
-        return self.meta['spaces']
+    def files(self) -> dict[str, dict]:
+        return {name: facts for segment in self.segments for name, facts in segment.files.items()}
 
     def __len__(self) -> int:
         return sum(int(segment.any_part.alive.sum()) for segment in self.segments)
+
+
+Method = TypeVar('Method', bound=Callable[..., Any])
+
+
+def _alone(method: Method) -> Method:
+    """One change at a time, whatever number of threads ask."""
+
+    @wraps(method)
+    def call(self: FolderWriter, *args: Any, **options: Any) -> Any:
+        with self._changing:
+            return method(self, *args, **options)
+
+    return cast(Method, call)
 
 
 class FolderReader(GalleryReader):
     """A gallery in a folder, open for reading; made by :func:`retrieval.gallery.open_gallery`.
 
     :class:`GalleryReader` says what the methods do. Any number of processes may read while one writes. A reader sees
-    the gallery as it was when it was opened or last refreshed.
+    the gallery as it was when it was opened or last refreshed. Threads may share it, also while one of them refreshes
+    or closes it: each call keeps to the state that it began with, which ends with the last call that uses it.
     """
 
     def __init__(
@@ -64,8 +82,17 @@ class FolderReader(GalleryReader):
         self._transforms = dict(transforms)
         self._mmap = mmap
         self._device = device
+        self._process = os.getpid()
         self._cache_lock = threading.Lock()
-        self._database, self._state = self._newest_snapshot([])
+        self._changing = threading.RLock()
+        self._current: _State | None = self._newest_state([])
+
+    @property
+    def _state(self) -> _State:
+        """The state that a call works with; it asks once, because another thread may refresh the gallery."""
+        state = self._current
+        check_open(self.root, state is not None, self._process)
+        return cast(_State, state)
 
     @property
     def location(self) -> str:
@@ -73,14 +100,14 @@ class FolderReader(GalleryReader):
 
     @property
     def manifest(self) -> Manifest:
-        state, meta = self._state, self._state.meta
+        state = self._state
+        meta = state.meta
         about = deepcopy({one.name: meta[one.name] for one in fields(Manifest) if one.name in meta})
         if about['fingerprint'] is not None:
             about['fingerprint'] = Fingerprint(**about['fingerprint'])
         rows = len(state)
         counts = dict(rows=rows, removed=sum(map(len, state.segments)) - rows, segments=len(state.segments))
-        files = {name: facts for segment in state.segments for name, facts in segment.files.items()}
-        return Manifest(**about, counts=counts, files=files)
+        return Manifest(**about, counts=counts, files=state.files)
 
     @property
     def transforms(self) -> dict[str, Whitening]:
@@ -94,41 +121,51 @@ class FolderReader(GalleryReader):
         return len(self._state)
 
     def close(self) -> None:
-        self._database.close()
+        with self._changing:
+            state, self._current = self._current, None
+            if state is not None and os.getpid() == self._process:
+                state.database.close()
 
     def refresh(self) -> None:
-        before = self._database
-        self._database, self._state = self._newest_snapshot(self._state.segments)
-        before.close()
+        with self._changing:
+            self._current = self._newest_state(self._state.segments)
+
+    def snapshot(self) -> FolderReader:
+        found = copy(self)
+        found._current = self._state
+        found._changing = threading.RLock()
+        return found
 
     def verify(self) -> None:
         verified: set[str] = set()
         while True:
-            generation = self._state.meta['generation']
+            state = self._state
             try:
-                self._database.check()
-                for name, facts in self.manifest.files.items():
+                state.database.check()
+                for name, facts in state.files.items():
                     if name not in verified and describe_file(self.root / name)['sha256'] != facts['sha256']:
                         raise damaged(self.root / name)
                     verified.add(name)  # files never change once they are listed
                 return
             except RetrievalError:
                 self.refresh()
-                if self._state.meta['generation'] == generation:
+                if self._state.meta['generation'] == state.meta['generation']:
                     raise
                 # A writer has replaced files since they were listed: those that are listed now count.
 
     def columns(self) -> dict[str, str]:
-        return self._database.columns()
+        return self._state.database.columns()
 
     def ids(self, where: Any = None) -> np.ndarray:
-        return self._database.find_ids(read_conditions(where, self.columns()))
+        database = self._state.database
+        return database.find_ids(read_conditions(where, database.columns()))
 
     def records(self, ids: Ids) -> list[Record]:
-        return self._database.read_records(read_ids(ids))
+        return self._state.database.read_records(read_ids(ids))
 
     def vectors(self, ids: Ids, space: str | None = None) -> np.ndarray:
-        return self._state.indexes[self._spaces.space(space)].reconstruct(ids)
+        state = self._state
+        return state.indexes[state.spaces.space(space)].reconstruct(ids)
 
     def patches(self, ids: Ids) -> np.ndarray | None:
         state = self._state
@@ -141,10 +178,11 @@ class FolderReader(GalleryReader):
         return found
 
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
-        return self._database.find_hashes(hashes)
+        return self._state.database.find_hashes(hashes)
 
     def transform(self, embeddings: np.ndarray, space: str | None = None) -> np.ndarray:
-        return self._spaces.transform(embeddings, self._spaces.space(space))
+        spaces = self._state.spaces
+        return spaces.transform(embeddings, spaces.space(space))
 
     def search(
         self,
@@ -157,7 +195,8 @@ class FolderReader(GalleryReader):
         parameters: Mapping[str, int] | None = None,
         transformed: bool = False,
     ) -> Hits:
-        state, spaces = self._state, self._spaces
+        state = self._state
+        spaces = state.spaces
         check_count(k, 'k')
 
         def search_one(name: str, vectors: np.ndarray, depth: int) -> Hits:
@@ -183,31 +222,27 @@ class FolderReader(GalleryReader):
         where: Any = None,
         transformed: bool = False,
     ) -> RangeHits:
-        state, name = self._state, self._spaces.space(space)
-        vectors = self._spaces.pick(queries, name, transformed)
+        state = self._state
+        name = state.spaces.space(space)
+        vectors = state.spaces.pick(queries, name, transformed)
         return state.indexes[name].range_search(vectors, radius, allowed=self._filter(where, name, state))
 
-    @property
-    def _spaces(self) -> Spaces:
-        meta = self._state.meta
-        return Spaces(meta['metric'], meta['spaces'], self._transforms)
-
     def _filter(self, where: Any, space: str, state: _State) -> RowFilter | None:
-        conditions = [] if where is None else read_conditions(where, self.columns())
+        conditions = [] if where is None else read_conditions(where, state.database.columns())
         if not conditions:
             return None
         key = repr(conditions), space
         found = state.filters.get(key)
         if found is None:
-            found = state.indexes[space].select(self._database.find_ids(conditions))
+            found = state.indexes[space].select(state.database.find_ids(conditions))
             with self._cache_lock:
                 while len(state.filters) >= _CACHED_FILTERS:
                     state.filters.pop(next(iter(state.filters)))
                 state.filters[key] = found
         return found
 
-    def _newest_snapshot(self, known: Sequence[Segment]) -> tuple[Database, _State]:
-        """The last committed state, open; the database goes on showing it, whatever is written."""
+    def _newest_state(self, known: Sequence[Segment]) -> _State:
+        """The last committed state, open; its database goes on showing it, whatever is written."""
         path = self.root / DATABASE_FILE
         for _ in range(_ATTEMPTS):
             with ExitStack() as undo:
@@ -222,7 +257,7 @@ class FolderReader(GalleryReader):
                         raise
                 else:
                     undo.pop_all()
-                    return snapshot, state
+                    return state
         raise RetrievalError(f'{self.root} is changed faster than it can be opened: try again when less is written')
 
     def _read(self, database: Database, known: Sequence[Segment]) -> _State:
@@ -239,7 +274,8 @@ class FolderReader(GalleryReader):
             space: VectorIndex(dimension, meta['metric'], [one.parts[space] for one in segments], self._device)
             for space, dimension in meta['spaces'].items()
         }
-        return _State(meta, segments, indexes)
+        spaces = Spaces(meta['metric'], meta['spaces'], self._transforms)
+        return _State(database, meta, spaces, segments, indexes)
 
 
 class FolderWriter(FolderReader, GalleryWriter):
@@ -255,21 +291,36 @@ class FolderWriter(FolderReader, GalleryWriter):
     ) -> None:
         self._lock = WriteLock(root)
         try:
+            check_log(root)
             super().__init__(root, transforms, mmap, device)
         except BaseException:
             self._lock.release()
             raise
+        self._lock.announce()
         sweep(self.root, [segment.number for segment in self._state.segments])
 
     def close(self) -> None:
-        self._database.close()
-        self._lock.release()
+        with self._changing:
+            if self._current is None or os.getpid() != self._process:
+                return
+            with suppress(RetrievalError):  # on a full disk, the log keeps what it holds
+                if self._current.database.empty_log():
+                    self._lock.withdraw()
+            super().close()
+            self._lock.release()
 
     def refresh(self) -> None:
         """Take over the last committed state, which is the writer's own."""
-        self._state = self._read(self._database, self._state.segments)
-        sweep(self.root, [segment.number for segment in self._state.segments])
+        with self._changing:
+            state = self._state
+            self._current = self._read(state.database, state.segments)
+            sweep(self.root, [segment.number for segment in self._current.segments])
 
+    def snapshot(self) -> FolderReader:
+        self._state  # noqa: B018
+        return FolderReader(self.root, self._transforms, self._mmap, self._device)
+
+    @_alone
     def add(
         self,
         embeddings: Embeddings,
@@ -280,7 +331,7 @@ class FolderWriter(FolderReader, GalleryWriter):
         transformed: bool = False,
     ) -> np.ndarray:
         state = self._state
-        vectors = self._spaces.whole_rows(embeddings, transformed)
+        vectors = state.spaces.whole_rows(embeddings, transformed)
         count = len(next(iter(vectors.values())))
         if ids is None:
             numbers = next_ids(state.meta['next_id'], count)
@@ -295,6 +346,7 @@ class FolderWriter(FolderReader, GalleryWriter):
         self._write_rows(NewRows(numbers, {name: [array] for name, array in vectors.items()}, patches), *checked)
         return numbers
 
+    @_alone
     def update(
         self,
         ids: Ids,
@@ -309,21 +361,22 @@ class FolderWriter(FolderReader, GalleryWriter):
         if records is not None:
             named, columns = check_records(records, numbers, self.columns(), self.ids)
         if embeddings is None and patches is None:
-            with self._database.transaction():
-                self._database.set_columns(columns)
-                self._database.write_records(named)
+            with self._state.database.transaction():
+                self._state.database.set_columns(columns)
+                self._state.database.write_records(named)
                 self._write_meta()
             self.refresh()
             return
-        vectors = {} if embeddings is None else self._spaces.rows(embeddings, count=len(numbers))
-        kept = {name: self.vectors(numbers, name) for name in state.spaces if name not in vectors}
-        whole = {name: [{**kept, **vectors}[name]] for name in state.spaces}
+        vectors = {} if embeddings is None else state.spaces.rows(embeddings, count=len(numbers))
+        kept = {name: self.vectors(numbers, name) for name in state.spaces.dimensions if name not in vectors}
+        whole = {name: [{**kept, **vectors}[name]] for name in state.spaces.dimensions}
         if patches is None:
             patches = self.patches(numbers)
         else:
             patches = check_patches(patches, len(numbers), state.meta['patch_shape'], lambda: not len(state))
         self._write_rows(NewRows(numbers, whole, patches), named, columns, replaced=numbers)
 
+    @_alone
     def remove(self, ids: Ids | None = None, where: Any = None) -> int:
         self._check_removal(ids, where)
         numbers = self.ids(where) if ids is None else check_ids(ids)
@@ -332,33 +385,39 @@ class FolderWriter(FolderReader, GalleryWriter):
             return 0
         alive = self._alive_without(numbers)
         empty = [number for number, rows in alive.items() if not rows.any()]
-        with self._database.transaction():
-            self._database.delete_records(numbers)
-            self._database.drop_segments(empty)
+        with self._state.database.transaction():
+            self._state.database.delete_records(numbers)
+            self._state.database.drop_segments(empty)
             self._write_dead(alive, empty)
             self._write_meta()
         self.refresh()
         return len(numbers)
 
+    @_alone
     def compact(self, preset: str | None = None) -> None:
-        state, meta = self._state, self._state.meta
+        state = self._state
+        meta = state.meta
         wanted = preset or meta['preset']
         chosen, reason = wanted, f'{wanted}: as asked for.'
         if wanted == 'auto':
-            chosen, reason = choose_preset(len(state), max(state.spaces.values()), meta['memory_limit'])
+            chosen, reason = choose_preset(len(state), max(state.spaces.dimensions.values()), meta['memory_limit'])
         alive = self._alive_without(np.empty(0, np.int64))
         segments = [segment for segment in state.segments if alive[segment.number].any()]
         number = meta['next_segment']
         files: dict[str, dict] = {}
         if segments:
-            rows = rows_of_segments(segments, alive, state.spaces)
+            rows = rows_of_segments(segments, alive, state.spaces.dimensions)
             limit = meta['memory_limit']
-            files, efforts = write_segment(self.root, number, rows, state.spaces, meta['metric'], chosen, limit)
+            files, efforts = write_segment(
+                self.root, number, rows, state.spaces.dimensions, meta['metric'], chosen, limit
+            )
             reason = ' '.join([reason, *(f'{space}: {effort}' for space, effort in efforts.items())])
-        with self._database.transaction():
-            self._database.drop_segments([segment.number for segment in state.segments])
+        with self._state.database.transaction():
+            self._state.database.drop_segments([segment.number for segment in state.segments])
             if segments:
-                self._database.add_segment(number, len(rows.ids), dict.fromkeys(state.spaces, chosen), files)
+                self._state.database.add_segment(
+                    number, len(rows.ids), dict.fromkeys(state.spaces.dimensions, chosen), files
+                )
             self._write_meta(next_segment=number + 1, preset=wanted, preset_reason=reason)
         self.refresh()
 
@@ -370,7 +429,8 @@ class FolderWriter(FolderReader, GalleryWriter):
         replaced: np.ndarray | None = None,
     ) -> None:
         """Write a segment and commit it; exact segments of like size are merged, so that they stay few."""
-        state, meta = self._state, self._state.meta
+        state = self._state
+        meta = state.meta
         alive = self._alive_without(np.empty(0, np.int64) if replaced is None else replaced)
         merged: list[Segment] = []
         count = len(rows.ids)
@@ -382,19 +442,21 @@ class FolderWriter(FolderReader, GalleryWriter):
             count += size
         number = meta['next_segment']
         kept = [segment for segment in merged if alive[segment.number].any()]
-        whole = join_rows(rows_of_segments(kept, alive, state.spaces), rows) if kept else rows
-        files, _ = write_segment(self.root, number, whole, state.spaces, meta['metric'])
+        whole = join_rows(rows_of_segments(kept, alive, state.spaces.dimensions), rows) if kept else rows
+        files, _ = write_segment(self.root, number, whole, state.spaces.dimensions, meta['metric'])
         dropped = [segment.number for segment in merged]
         dropped += [one for one, mask in alive.items() if not mask.any() and one not in dropped]
         shape = None if whole.patches is None else list(whole.patches.shape[1:])
         try:
-            with self._database.transaction():
-                self._database.drop_segments(dropped)
-                self._database.add_segment(number, len(whole.ids), dict.fromkeys(state.spaces, 'flat'), files)
+            with self._state.database.transaction():
+                self._state.database.drop_segments(dropped)
+                self._state.database.add_segment(
+                    number, len(whole.ids), dict.fromkeys(state.spaces.dimensions, 'flat'), files
+                )
                 if replaced is not None:
                     self._write_dead(alive, dropped)
-                self._database.set_columns(columns)
-                self._database.write_records(records)
+                self._state.database.set_columns(columns)
+                self._state.database.write_records(records)
                 largest = max(meta['next_id'], int(rows.ids.max()) + 1)
                 self._write_meta(next_id=largest, next_segment=number + 1, patch_shape=shape)
         except BaseException:
@@ -406,10 +468,10 @@ class FolderWriter(FolderReader, GalleryWriter):
         for segment in self._state.segments:
             mask = alive[segment.number]
             if segment.number not in dropped and mask.sum() != segment.any_part.alive.sum():
-                self._database.write_dead(segment.number, mask)
+                self._state.database.write_dead(segment.number, mask)
 
     def _write_meta(self, **values: Any) -> None:
-        self._database.write_meta({'generation': self._state.meta['generation'] + 1, **values})
+        self._state.database.write_meta({'generation': self._state.meta['generation'] + 1, **values})
 
     def _alive_without(self, ids: np.ndarray) -> dict[int, np.ndarray]:
         """Rows of each segment that are alive and are not these."""
@@ -424,11 +486,11 @@ class FolderWriter(FolderReader, GalleryWriter):
             found[segment.number] = mask
         return found
 
-    def _newest_snapshot(self, known: Sequence[Segment]) -> tuple[Database, _State]:
+    def _newest_state(self, known: Sequence[Segment]) -> _State:
         """The last committed state, open for writing: it is the writer's own as long as it holds the lock."""
         database = Database(self.root / DATABASE_FILE, writable=True)
         try:
-            return database, self._read(database, known)
+            return self._read(database, known)
         except BaseException:
             database.close()
             raise
@@ -464,6 +526,7 @@ def open_backend(location: str, *, writable: bool, mmap: bool, device: str) -> F
         raise RetrievalError(f'there is no gallery at {root}: build it first, or correct the path')
     if not path.is_file():
         raise RetrievalError(f'{root} is not a gallery: it has no {DATABASE_FILE}')
+    check_log(root)
     database = Database(path)
     try:
         meta = database.read_meta()
@@ -478,6 +541,17 @@ def open_backend(location: str, *, writable: bool, mmap: bool, device: str) -> F
         )
     transforms = {space: Whitening.from_bytes(content) for space, content in contents.items()}
     return (FolderWriter if writable else FolderReader)(root, transforms, mmap, device)
+
+
+def check_log(root: Path) -> None:
+    """Refuse a copy that was made without the write-ahead log, before anything is made or removed in it."""
+    path = root / DATABASE_FILE
+    if all(lost_log(path) for _ in range(3)):  # a writer may come and go while it looks
+        name = log_of(path).name
+        raise RetrievalError(
+            f'{root} is a copy without its {name}, which holds the last changes: close the gallery and copy its whole '
+            f'folder again; to go on without these changes, make an empty file {name} in the copy'
+        )
 
 
 def _make_folder(root: Path, meta: Mapping[str, Any], transforms: Mapping[str, bytes]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,17 +13,19 @@ from filelock import FileLock, Timeout
 
 from ..errors import RetrievalError
 
-_LOCK_FILE, _HOLDER_FILE = 'write.lock', 'writer.json'
+WRITER_FILE = 'writer.json'
+_LOCK_FILE = 'write.lock'
 
 
 class WriteLock:
     """Held by the process that may change a gallery; the system frees it when the process ends, however it ends.
 
-    RetrievalError if another process, or another object of this one, holds it.
+    RetrievalError if another process, or another object of this one, holds it. The notice that says who writes stays as
+    long as the database needs its write-ahead log, also after a writer that was killed.
     """
 
     def __init__(self, root: Path) -> None:
-        self._holder = root / _HOLDER_FILE
+        self._holder = root / WRITER_FILE
         self._lock = FileLock(str(root / _LOCK_FILE))
         try:
             self._lock.acquire(timeout=0)
@@ -32,15 +35,21 @@ class WriteLock:
             ) from error
         except OSError as error:
             raise RetrievalError(f'{root} cannot be written ({error.strerror}): check who owns the folder') from error
+
+    def announce(self) -> None:
+        """Say who writes, once the write-ahead log is there."""
         now = datetime.now(timezone.utc).isoformat(timespec='seconds')
         facts = dict(process=os.getpid(), host=platform.node(), since=now)
-        self._holder.write_text(json.dumps(facts), encoding='utf-8')
+        with suppress(OSError):  # a full disk must not keep anybody from removing rows
+            self._holder.write_text(json.dumps(facts), encoding='utf-8')
+
+    def withdraw(self) -> None:
+        """Take the notice away: the write-ahead log holds nothing any more."""
+        self._holder.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Let others write."""
-        if self._lock.is_locked:
-            self._holder.unlink(missing_ok=True)
-            self._lock.release()
+        self._lock.release()
 
     def _who(self) -> str:
         try:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import numpy as np
 
 from ..errors import RetrievalError
+from ..gallery.contract import check_open
 from ..hits import Hits, worst_score
 from .expression import ids_expression, join_expressions
 
@@ -239,9 +240,17 @@ class Collection:
 
     def __init__(self, location: MilvusLocation, consistency: str = '') -> None:
         self.location = location
-        self.client = connect(location)
+        self._client: 'MilvusClient | None' = connect(location)
+        self._process = os.getpid()
         self._consistency = consistency or location.consistency
         self._server_name = ''
+
+    @property
+    def client(self) -> 'MilvusClient':
+        """The connection; RetrievalError once it is closed, and in a process that was forked since."""
+        client = self._client
+        check_open(self.location, client is not None, self._process)
+        return cast('MilvusClient', client)
 
     def _call(self, action: str, method: str, *args: Any, **options: Any) -> Any:
         """Call a method of the client on this collection; ``action`` names it in errors."""
@@ -249,8 +258,10 @@ class Collection:
             return getattr(self.client, method)(self.location.collection, *args, **options)
 
     def close(self) -> None:
-        """End the connection."""
-        self.client.close()
+        """End the connection, unless it is that of a parent process."""
+        client, self._client = self._client, None
+        if client is not None and os.getpid() == self._process:
+            client.close()
 
     def server_name(self) -> str:
         """What the server calls itself: ``'v2.3.5'``, ``'milvus_lite-3.2.2'``."""

@@ -29,7 +29,7 @@ class Actor:
         self.calls, self.result, self.error, self.is_done, self.has_written = 0, None, None, False, False
         self._stop, self._dies_at = None, dies_at
         self._go, self._stopped = threading.Semaphore(0), threading.Semaphore(0)
-        gallery._collection.client = _CountedClient(gallery._collection.client, self._before_call)
+        gallery._collection._client = _CountedClient(gallery._collection.client, self._before_call)
         self._thread = threading.Thread(target=self._work, args=(gallery, job), daemon=True)
 
     def run_until(self, calls=None):

@@ -288,3 +288,20 @@ def test_a_file_that_another_process_has_open(tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(RetrievalError, match='another process has it open'):
             open_gallery(f'milvus://{place}/birds')
+
+
+def test_a_closed_gallery_says_so(location):
+    create_gallery(location, SPACES).close()
+    for writable in (False, True):
+        gallery = open_gallery(location, writable=writable)
+        gallery.close()
+        gallery.close()
+        for call in (lambda: gallery.records([1]), gallery.ids, gallery.refresh, lambda: gallery.manifest):
+            with pytest.raises(RetrievalError, match='was closed: open it again'):
+                call()
+
+
+def test_a_fork_is_told_to_open_its_own_gallery(filled, monkeypatch):
+    monkeypatch.setattr(filled._collection, '_process', -1)  # gRPC does not bear a real fork in the tests' process
+    with pytest.raises(RetrievalError, match='before this process was forked: open it in each process'):
+        filled.records([0])
