@@ -240,7 +240,7 @@ class Collection:
 
     def __init__(self, location: MilvusLocation, consistency: str = '') -> None:
         self.location = location
-        self._client: 'MilvusClient | None' = connect(location)
+        self._client: MilvusClient | None = connect(location)
         self._process = os.getpid()
         self._consistency = consistency or location.consistency
         self._server_name = ''

@@ -290,15 +290,15 @@ def test_a_file_that_another_process_has_open(tmp_path):
             open_gallery(f'milvus://{place}/birds')
 
 
-def test_a_closed_gallery_says_so(location):
+@pytest.mark.parametrize('writable', [False, True])
+def test_a_closed_gallery_says_so(location, writable):
     create_gallery(location, SPACES).close()
-    for writable in (False, True):
-        gallery = open_gallery(location, writable=writable)
-        gallery.close()
-        gallery.close()
-        for call in (lambda: gallery.records([1]), gallery.ids, gallery.refresh, lambda: gallery.manifest):
-            with pytest.raises(RetrievalError, match='was closed: open it again'):
-                call()
+    gallery = open_gallery(location, writable=writable)
+    gallery.close()
+    gallery.close()
+    for call in (lambda: gallery.records([1]), gallery.ids, gallery.refresh, lambda: gallery.manifest):
+        with pytest.raises(RetrievalError, match='was closed: open it again'):
+            call()
 
 
 def test_a_fork_is_told_to_open_its_own_gallery(filled, monkeypatch):
