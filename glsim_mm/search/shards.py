@@ -58,6 +58,7 @@ class BuildFolder:
         except OSError as error:
             raise RetrievalError(f'{self.path} cannot be made ({error.strerror}); choose another place') from error
         lock = WriteLock(self.path)
+        lock.announce()
         try:
             self._restore()
             if not self.is_remote:
@@ -65,6 +66,7 @@ class BuildFolder:
             shutil.rmtree(self.merged, ignore_errors=True)  # of a run that ended while it merged
             yield
         finally:
+            lock.withdraw()
             lock.release()
             if not any(self.path.glob('shard-*')):
                 shutil.rmtree(self.path)
