@@ -303,10 +303,15 @@ class FolderWriter(FolderReader, GalleryWriter):
         with self._changing:
             if self._current is None or os.getpid() != self._process:
                 return
-            with suppress(RetrievalError):  # on a full disk, the log keeps what it holds
-                if self._current.database.empty_log():
+            with ExitStack() as others:
+                emptied = False
+                with suppress(RetrievalError):  # on a full disk, the log keeps what it holds
+                    emptied = self._current.database.empty_log()
+                if emptied:
                     self._lock.withdraw()
-            super().close()
+                else:  # SQLite removes the log with the last connection, and then its notice would be wrong
+                    others.callback(Database(self.root / DATABASE_FILE).close)
+                super().close()
             self._lock.release()
 
     def refresh(self) -> None:

@@ -319,3 +319,12 @@ def test_the_log_does_not_grow_for_ever(folder, monkeypatch, copied):
         reader.close()
         write(4)
         assert log.stat().st_size < 6 << 20
+
+
+def test_the_log_and_its_notice_go_together(folder, monkeypatch):
+    """A reader may look at the gallery just when a writer empties the log, and be gone when SQLite removes it."""
+    monkeypatch.setattr(database.Database, 'empty_log', lambda self: False)
+    with open_gallery(folder, writable=True) as writer:
+        writer.remove([1])
+    with open_gallery(folder) as reader:
+        assert len(reader) == 299
