@@ -3,7 +3,7 @@
 import copy
 import shutil
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ..errors import GLSimError
 from ..result_files import check_result_file
 from .config_errors import explain_config_errors
 from .confusion_report import add_confusion_pairs, check_error_report, log_confusion_pairs, write_error_report
+from .photo_pipeline import type_name
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -42,6 +43,7 @@ def build_runner(cfg: Config) -> Runner:
     """
     cfg = copy.deepcopy(cfg)
     fit_dataloaders(cfg)
+    mark_test_tables(cfg)
     fit_mixed_precision(cfg)
     use_cpu_distributed(cfg)
     compile_options = pop_compile_options(cfg)
@@ -52,6 +54,17 @@ def build_runner(cfg: Config) -> Runner:
     if compile_options is not None:
         compile_backbone(runner, compile_options)
     return runner
+
+
+def mark_test_tables(cfg: Config) -> None:
+    """Tell the tables of validation and test what they are for, whatever the word for their split, in place."""
+    inside = [(cfg.get(name) or {}).get('dataset') for name in ('val_dataloader', 'test_dataloader')]
+    while inside:
+        dataset = inside.pop()
+        if isinstance(dataset, Mapping):
+            inside += [dataset.get('dataset'), *(dataset.get('datasets') or ())]
+            if 'type' in dataset and type_name(dataset).endswith('TableDataset'):
+                dataset.setdefault('test_mode', True)
 
 
 @contextmanager

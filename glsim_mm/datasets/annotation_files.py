@@ -1,6 +1,6 @@
 """Readers of annotation files; what cannot be read is a :class:`GLSimError` that names file and line."""
 
-import csv
+import io
 import json
 import struct
 import zlib
@@ -13,6 +13,9 @@ import numpy as np
 from mat4py.loadmat import ParseError
 from mmengine import fileio
 
+from retrieval.errors import RetrievalError
+from retrieval.text_tables import decode_text, parse_table
+
 from ..errors import GLSimError, one_line
 
 T = TypeVar('T')
@@ -22,12 +25,13 @@ _DAMAGED = (LookupError, TypeError, ValueError, EOFError, struct.error, zlib.err
 
 
 def read_lines(path: str) -> list[str]:
-    """Read the lines of a UTF-8 text file, local or in a storage that mmengine knows."""
+    """Read the lines of a text file, UTF-8 or UTF-16, local or in a storage that mmengine knows."""
     _check_is_there(path)
     try:
-        return fileio.get_text(path, encoding='utf-8').lstrip('\ufeff').splitlines()
-    except UnicodeDecodeError as error:
-        raise GLSimError(f'{path} is not UTF-8 text ({error}); it is damaged or of another kind') from error
+        text = decode_text(fileio.get(path), path)
+    except RetrievalError as error:
+        raise GLSimError(str(error)) from error
+    return [line.rstrip('\n') for line in io.StringIO(text, newline=None)]
 
 
 def _check_is_there(path: str) -> None:
@@ -67,19 +71,32 @@ def read_table(
     return table
 
 
-def read_csv(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the last line's number and the cells of each row of a CSV file, which must have these columns."""
-    reader = csv.DictReader(read_lines(path))
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
+def read_csv(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """Yield the last line's number and the cells of each row of a table of text, which must have these columns.
+
+    Cells of other columns may be missing at the end of a row, None; see :func:`retrieval.text_tables.parse_table`.
+    """
+    _check_is_there(path)
+    try:
+        table = parse_table(fileio.get(path), path)
+    except RetrievalError as error:
+        raise GLSimError(str(error)) from error
+    missing = [column for column in columns if column not in table.columns]
     if missing:
         raise GLSimError(
-            f'{path} has no column {missing[0]!r} (its columns: {", ".join(reader.fieldnames or ("none",))}); add it'
+            f'{path} has no column {missing[0]!r} (its columns: {", ".join(table.columns) or "none"}); add it'
         )
-    for row in reader:
+    for number, cells in table.rows:
+        if any(cells[len(table.columns) :]):
+            raise GLSimError(
+                f'line {number} of {path} has {len(cells)} cells, but there are {len(table.columns)} columns; put '
+                'cells that hold the separator into double quotes'
+            )
+        row = {**dict.fromkeys(table.columns), **dict(zip(table.columns, cells))}
         short = [column for column in columns if row[column] is None]
         if short:
-            raise GLSimError(f'line {reader.line_num} of {path} has no {short[0]!r}; correct it')
-        yield reader.line_num, row
+            raise GLSimError(f'line {number} of {path} has no {short[0]!r}; correct it')
+        yield number, row
 
 
 def read_json(path: str) -> Any:

@@ -1,7 +1,7 @@
 """Data sets of your own, listed in a table with a row per image."""
 
+import os
 from collections.abc import Iterator, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
 from ..errors import GLSimError, one_line
+from ..images.photos import is_address, join_written_path
 from .annotation_files import read_csv
 
 
@@ -21,6 +22,9 @@ class TableDataset(BaseDataset):
     word; without the column, or with ``split=None``, all rows are taken. ``box`` is ``x0 y0 x1 y1`` in pixels of the
     file's image, or empty; several boxes are separated by ``;``. A Parquet file may have a list of numbers there.
 
+    As in mmengine, ``test_mode=True`` marks a split for validation or tests, where no other image takes the place of
+    one that cannot be read.
+
     The labels that occur anywhere in the file are the classes, sorted, by value if all are whole numbers; so each split
     numbers them alike. Give ``metainfo=dict(classes=...)`` to fix their order, or where the file lacks some; numbers
     are then positions in it, from 0.
@@ -30,7 +34,8 @@ class TableDataset(BaseDataset):
         TableDataset('mugs.csv', data_root='data/mugs', split='train')
 
     Args:
-        ann_file: The table, ``.csv`` (UTF-8, with a header) or ``.parquet``; relative to ``data_root``, or absolute.
+        ann_file: The table, relative to ``data_root`` or absolute: ``.parquet``, or ``.csv`` with a header, in UTF-8 or
+            UTF-16, with commas, semicolons or tabs.
         data_root: Folder of the images.
         split: Rows to take. Defaults to None, all.
         ancestor_columns: Columns with groups above the class, the coarsest first, for hierarchical metrics.
@@ -51,13 +56,12 @@ class TableDataset(BaseDataset):
         metainfo: dict | None = None,
         **kwargs,
     ) -> None:
-        data_root = str(data_root)
-        self.table = _join(data_root, str(ann_file))
+        data_root = os.path.expanduser(str(data_root))
+        self.table = join_written_path(data_root, str(ann_file))
         self.split = split
         self.ancestor_columns = tuple(ancestor_columns)
-        self._rows = self._read_rows()
+        self._rows = self._read_rows(data_root)
         found = self._read_classes((metainfo or {}).get('classes'))
-        kwargs.setdefault('test_mode', split not in (None, 'train', 'trainval'))
         super().__init__('', metainfo={**found, **(metainfo or {})}, data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -72,7 +76,7 @@ class TableDataset(BaseDataset):
                     f'{len(self.CLASSES)} classes; correct it, or the classes'
                 )
             if self.split is None or row.get('split') == self.split:
-                sample = dict(img_path=_join(self.data_root, row['path']), gt_label=label_of[row['label']])
+                sample = dict(img_path=row['path'], gt_label=label_of[row['label']])
                 if 'box' in row:
                     sample['gt_bboxes'] = _parse_boxes(row['box'], number, self.table)
                 samples.append(sample)
@@ -86,21 +90,27 @@ class TableDataset(BaseDataset):
     def extra_repr(self) -> list[str]:
         return [f'Table: \t{self.table}', f'Split: \t{self.split}']
 
-    def _read_rows(self) -> dict[int, dict[str, Any]]:
-        """Read the rows by their line number."""
+    def _read_rows(self, folder: str) -> dict[int, dict[str, Any]]:
+        """Read the rows by their line number, with the paths of the photos."""
         needed = ('path', 'label', *self.ancestor_columns, *(() if self.split is None else ('split',)))
         read = _read_parquet if self.table.endswith(('.parquet', '.pq')) else read_csv
         rows: dict[int, dict[str, Any]] = {}
         line_of: dict[str, int] = {}
         for number, row in read(self.table, needed):
-            for name in ('path', 'label'):
+            for name in ('path', 'label', *(() if self.split is None else ('split',))):
                 row[name] = '' if row[name] is None else str(row[name]).strip()
+            for name in ('path', 'label'):
                 if not row[name]:
                     raise GLSimError(f'line {number} of {self.table} has no {name}; correct it')
+            try:
+                path = join_written_path(folder, row['path'])
+            except GLSimError as error:
+                raise GLSimError(f'line {number} of {self.table}: {error}') from error
+            row['path'] = path if is_address(path) else os.path.normpath(path)  # spelled in one way
             if row['path'] in line_of:
                 raise GLSimError(
-                    f'{row["path"]} is in lines {line_of[row["path"]]} and {number} of {self.table}; an image belongs '
-                    'in it once'
+                    f'{path} is in lines {line_of[row["path"]]} and {number} of {self.table}; an image belongs in it '
+                    'once'
                 )
             line_of[row['path']] = number
             rows[number] = row
@@ -122,10 +132,6 @@ class TableDataset(BaseDataset):
                     f'{" / ".join(groups[label])}; a class belongs in one'
                 )
         return dict(classes=names, ancestors=tuple(groups.get(label, ()) for label in range(len(names))))
-
-
-def _join(folder: str, path: str) -> str:
-    return path if PurePath(path).is_absolute() else fileio.join_path(folder, path)
 
 
 def _is_number(text: str) -> bool:

@@ -106,6 +106,24 @@ def is_address(file: str) -> bool:
     return '://' in file
 
 
+def join_written_path(folder: str, path: str) -> str:
+    """Path of a photo as a table names it: an address, absolute, with ``~``, or relative to a folder.
+
+    On other systems than Windows its backslashes are separators, unless there is a file of that name.
+
+    Raises:
+        GLSimError: If it has a drive of Windows.
+    """
+    if is_address(path):
+        return path
+    path = os.path.expanduser(path)
+    if os.sep == '/' and '\\' in path and not os.path.exists(os.path.join(folder, path)):
+        if re.match(r'[A-Za-z]:\\', path):
+            raise GLSimError(f'{path} is a path of Windows; write it relative to the folder of the photos')
+        path = path.replace('\\', '/')
+    return os.path.join(folder, path)
+
+
 def read_photo(item: ImageItem, max_pixels: int = MAX_PIXELS, background: Sequence[int] = WHITE) -> Photo:
     """Read and decode a photo as training does, see :func:`~glsim_mm.images.decoding.decode_image`.
 

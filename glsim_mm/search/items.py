@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 import re
@@ -17,6 +15,7 @@ import numpy as np
 
 from retrieval.errors import RetrievalError
 from retrieval.records import RESERVED, Record, check_records, is_column_name
+from retrieval.text_tables import decode_text, parse_table
 
 from ..images.photos import (
     ImageItem,
@@ -24,6 +23,7 @@ from ..images.photos import (
     find_images,
     hash_content,
     is_address,
+    join_written_path,
     read_content,
     to_text,
 )
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _HASHED_AHEAD = 4096
 DATASET_NAMES = ('train', 'val', 'test')
-_LISTS, _TABLES = ('.txt', '.lst'), {'.csv': ',', '.tsv': '\t'}
+_LISTS, _TABLES = ('.txt', '.lst'), ('.csv', '.tsv')
 _INTEGER = re.compile(r'-?(0|[1-9][0-9]*)')
 _FLOAT = re.compile(r'-?(0|[1-9][0-9]*)?(\.[0-9]+|(?<=[0-9])\.?)([eE][+-]?[0-9]+)?')
 
@@ -237,20 +237,14 @@ def _files(one: Any) -> Iterator[ImageItem]:
 
 
 def _read_list(path: Path) -> Iterator[ImageItem]:
-    for line in _read_text(path).split('\n'):
+    for line in decode_text(_read_bytes(path), str(path)).split('\n'):
         name, _, label = line.partition('\t')
         if name.strip():
             yield ImageItem(_beside(path, name.strip()), label=label.strip() or None)
 
 
 def _read_table(path: Path) -> list[ImageItem]:
-    text = io.StringIO(_read_text(path), newline='')
-    rows = csv.DictReader(text, delimiter=_TABLES[path.suffix.lower()], restkey='', strict=True)
-    try:
-        records = list(rows)
-    except csv.Error as error:
-        raise RetrievalError(f'{path}, line {rows.line_num}, cannot be read ({error}); correct it') from error
-    columns = list(rows.fieldnames or [])
+    columns, rows = parse_table(_read_bytes(path), str(path))
     if 'path' not in columns:
         raise RetrievalError(f'{path} has no column "path", but {", ".join(columns) or "nothing"}: name its columns')
     further = [name for name in columns if name not in ('path', 'label', 'split')]
@@ -260,9 +254,10 @@ def _read_table(path: Path) -> list[ImageItem]:
             f'{path}: column names must be letters, digits, blanks and signs other than " \\ = < > ! [ ], none of '
             f'{", ".join(RESERVED)}, and each once, whatever the case; rename {wrong or columns}'
         )
-    uneven = next((number for number, row in enumerate(records) if '' in row or None in row.values()), None)
+    uneven = next((number for number, cells in rows if len(cells) != len(columns)), None)
     if uneven is not None:
-        raise RetrievalError(f'{path}: row {uneven + 1} has another number of fields than the first line; correct it')
+        raise RetrievalError(f'{path}: line {uneven} has another number of fields than the first line; correct it')
+    records = [dict(zip(columns, cells)) for _, cells in rows]
     values = {name: _typed([row[name] for row in records]) for name in further}
     return [
         ImageItem(
@@ -297,16 +292,15 @@ def _is_float(field: str) -> bool:
     return not _INTEGER.fullmatch(field) or int(float(field)) == int(field)
 
 
-def _read_text(path: Path) -> str:
+def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_text(encoding='utf-8-sig')
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, 'strerror', None) or 'it is not UTF-8 text'
-        raise RetrievalError(f'{path} cannot be read ({reason}); check the path') from error
+        return path.read_bytes()
+    except OSError as error:
+        raise RetrievalError(f'{path} cannot be read ({error.strerror}); check the path') from error
 
 
 def _beside(path: Path, name: str) -> str:
-    return name if is_address(name) else str(path.parent / name)
+    return join_written_path(str(path.parent), name)
 
 
 def _dataset_root(dataset: Any, items: Sequence[ImageItem]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import RetrievalError
 from ..gallery.contract import GalleryReader
 from ..records import Record
+from ..text_tables import parse_table
 
 
 class Taxonomy:
@@ -30,22 +30,19 @@ class Taxonomy:
 
     @classmethod
     def from_csv(cls, path: str | Path) -> Taxonomy:
-        """Read a UTF-8 table with a header and a line for each class: the class, its parent, its grandparent and so on.
+        """Read a table with a header and a line for each class: the class, its parent, its grandparent and so on.
 
         Empty cells at the end of a line are levels that the class does not have. RetrievalError if the file cannot be
         read, a line has no class or a gap, or a class occurs twice.
         """
         try:
-            with open(path, newline='', encoding='utf-8-sig') as file:
-                rows = [[cell.strip() for cell in row] for row in csv.reader(file)][1:]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            content = Path(path).read_bytes()
+        except OSError as error:
             raise RetrievalError(f'taxonomy {path} cannot be read: {error}') from error
         ancestors: dict[str, tuple[str, ...]] = {}
-        for number, row in enumerate(rows, start=2):
+        for number, row in parse_table(content, f'taxonomy {path}').rows:
             while row and not row[-1]:
                 row.pop()
-            if not row:
-                continue
             if not all(row):
                 raise RetrievalError(f'taxonomy {path}, line {number}: a cell before the last is empty; fill it in')
             if row[0] in ancestors:

@@ -5,9 +5,11 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mmengine.config import Config
 from mmpretrain.registry import DATASETS
 from published_layouts import write_image
 
+from glsim_mm.apis.runner import mark_test_tables
 from glsim_mm.datasets import TableDataset
 from glsim_mm.errors import GLSimError
 
@@ -57,7 +59,6 @@ def test_rows_of_a_split(ending, tmp_path):
     assert samples(train)[1]['gt_bboxes'].shape == (0, 4)
     assert samples(val)[0]['gt_bboxes'].tolist() == [[0, 0, 4, 4], [1, 2, 3, 4]]
     assert train[0]['inputs'].shape == (3, 40, 50)
-    assert (train.test_mode, val.test_mode) == (False, True)
     assert 'birds' in repr(train)
 
 
@@ -128,6 +129,54 @@ def test_tables_that_cannot_be_used(ending, tmp_path):
         TableDataset(path, split='train')
     with pytest.raises(GLSimError, match='is not there'):
         TableDataset(tmp_path / f'nothing.{ending}')
+
+
+def test_paths_as_people_write_them(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    (tmp_path / 'odd\\name.jpg').touch()
+    rows = [
+        r'train\Wren\0.jpg,w, val',
+        r'odd\name.jpg,w,val',
+        '~/1.jpg, w ,val ',
+        './a/../2.jpg,w,val',
+        's3://b/3.jpg,w,val',
+    ]
+    (tmp_path / 't.csv').write_text('\n'.join(['path,label,split', *rows]))
+    expected = ['train/Wren/0.jpg', 'odd\\name.jpg', 'home/1.jpg', '2.jpg']
+    found = [path for path, _ in labels(TableDataset('t.csv', data_root=tmp_path, split='val'))]
+    assert found == [*(f'{tmp_path}/{path}' for path in expected), 's3://b/3.jpg']
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert TableDataset('t.csv', data_root='~').CLASSES == ('w',)
+
+
+@pytest.mark.parametrize(
+    'rows, message',
+    [
+        ('a.jpg,x,val\n./a.jpg,y,val', r'\./a.jpg is in lines 2 and 3 of'),
+        (r'C:\photos\a.jpg,x,val', r'line 2 of .*t\.csv: C:\\photos\\a.jpg is a path of Windows; write it relative'),
+        ('a.jpg,Jay, blue,val', 'line 2 of .*t.csv has 4 cells, but there are 3 columns; .* double quotes'),
+        ('a\0.jpg,x,val', 'NUL character in line 2'),
+    ],
+)
+def test_paths_and_cells_that_cannot_be_used(rows, message, tmp_path):
+    (tmp_path / 't.csv').write_text(f'path,label,split\n{rows}\n')
+    with pytest.raises(GLSimError, match=message):
+        TableDataset('t.csv', data_root=tmp_path)
+
+
+def test_a_split_may_have_any_name(tmp_path):
+    """A photo that cannot be read is replaced in training, and ends a test, whatever the word for the split."""
+    rows = ['bad.jpg,w,training', 'good.jpg,w,training', 'good2.jpg,w,prüfung']
+    (tmp_path / 't.csv').write_text('\n'.join(['path,label,split', *rows]), encoding='utf-8')
+    (tmp_path / 'bad.jpg').write_bytes(b'no image')
+    write_image(tmp_path / 'good.jpg')
+    pipeline = [dict(type='LoadImage'), dict(type='PackInputs')]
+    train = TableDataset('t.csv', data_root=tmp_path, split='training', pipeline=pipeline)
+    assert train[0]['data_samples'].img_path.endswith('good.jpg')
+    loader = dict(dataset=dict(type='mmpretrain.TableDataset', split='prüfung'))
+    cfg = Config(dict(train_dataloader=loader, val_dataloader=loader, test_dataloader=None))
+    mark_test_tables(cfg)
+    assert cfg.val_dataloader.dataset.test_mode and 'test_mode' not in cfg.train_dataloader.dataset
 
 
 def test_damaged_parquet_file(tmp_path):

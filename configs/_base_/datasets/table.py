@@ -5,7 +5,7 @@ train_dataloader = dict(
     dataset=dict(type='TableDataset', data_root='data/products', ann_file='products.csv', split='train')
 )
 val_dataloader = dict(
-    dataset=dict(type='TableDataset', data_root='data/products', ann_file='products.csv', split='val')
+    dataset=dict(type='TableDataset', data_root='data/products', ann_file='products.csv', split='val', test_mode=True)
 )
 test_dataloader = val_dataloader
 
