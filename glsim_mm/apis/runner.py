@@ -3,7 +3,7 @@
 import copy
 import shutil
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def mark_test_tables(cfg: Config) -> None:
     inside = [(cfg.get(name) or {}).get('dataset') for name in ('val_dataloader', 'test_dataloader')]
     while inside:
         dataset = inside.pop()
-        if isinstance(dataset, Mapping):
+        if isinstance(dataset, dict):
             inside += [dataset.get('dataset'), *(dataset.get('datasets') or ())]
             if 'type' in dataset and type_name(dataset).endswith('TableDataset'):
                 dataset.setdefault('test_mode', True)

@@ -71,7 +71,7 @@ def read_table(
     return table
 
 
-def read_csv(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str | None]]]:
+def read_csv(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the last line's number and the cells of each row of a table of text, which must have these columns.
 
     Cells of other columns may be missing at the end of a row, None; see :func:`retrieval.text_tables.parse_table`.
@@ -92,7 +92,7 @@ def read_csv(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str,
                 f'line {number} of {path} has {len(cells)} cells, but there are {len(table.columns)} columns; put '
                 'cells that hold the separator into double quotes'
             )
-        row = {**dict.fromkeys(table.columns), **dict(zip(table.columns, cells))}
+        row: dict[str, Any] = {**dict.fromkeys(table.columns), **dict(zip(table.columns, cells))}
         short = [column for column in columns if row[column] is None]
         if short:
             raise GLSimError(f'line {number} of {path} has no {short[0]!r}; correct it')
