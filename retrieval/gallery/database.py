@@ -42,6 +42,10 @@ _INDEX_BYTES = 32 << 10  # a smaller index of the log (-shm) was left by somebod
 _ATTEMPTS = 20
 
 
+class DiskFull(RetrievalError):
+    """There is no room for a change."""
+
+
 @contextmanager
 def explain(path: Path) -> Iterator[None]:
     """Turn errors of SQLite into sentences that say what to do."""
@@ -54,7 +58,7 @@ def explain(path: Path) -> Iterator[None]:
         if 'unable to open' in text:
             raise RetrievalError(f'{path} cannot be opened: check who may read and write it and its folder') from error
         if 'full' in text or 'disk I/O' in text:
-            raise RetrievalError(f'{path} cannot be written ({text}): make room; nothing was changed') from error
+            raise DiskFull(f'{path} cannot be written ({text}): make room; nothing was changed') from error
         if 'readonly' in text or 'read-only' in text:
             raise RetrievalError(f'{path} cannot be written: check who owns the folder') from error
         if 'locked' in text:

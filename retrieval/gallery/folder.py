@@ -24,7 +24,7 @@ from ..records import Ids, Record, check_count, check_ids, check_records, next_i
 from ..whitening import Whitening
 from .conditions import read_conditions
 from .contract import Embeddings, Fingerprint, GalleryReader, GalleryWriter, Manifest, Space, check_open
-from .database import DATABASE_FILE, Database, log_of, lost_log
+from .database import DATABASE_FILE, Database, DiskFull, log_of, lost_log
 from .lock import WriteLock
 from .segments import NewRows, Segment, describe_file, join_rows, open_segment, rows_of_segments, sweep, write_segment
 from .spaces import Spaces, check_patches
@@ -32,6 +32,7 @@ from .spaces import Spaces, check_patches
 FORMAT = 1
 _CACHED_FILTERS = 32
 _ATTEMPTS = 100
+_RESERVE_FILE, _RESERVE_BYTES = 'reserve', 1 << 20  # room on a full disk for the log of a removal
 
 
 @dataclass(frozen=True)
@@ -292,12 +293,17 @@ class FolderWriter(FolderReader, GalleryWriter):
         self._lock = WriteLock(root)
         try:
             check_log(root)
-            super().__init__(root, transforms, mmap, device)
+            try:
+                super().__init__(root, transforms, mmap, device)
+            except DiskFull:
+                (root / _RESERVE_FILE).unlink(missing_ok=True)
+                super().__init__(root, transforms, mmap, device)
         except BaseException:
             self._lock.release()
             raise
         self._lock.announce()
         sweep(self.root, [segment.number for segment in self._state.segments])
+        self._fill_reserve()
 
     def close(self) -> None:
         with self._changing:
@@ -388,14 +394,11 @@ class FolderWriter(FolderReader, GalleryWriter):
         self.records(numbers)
         if not len(numbers):
             return 0
-        alive = self._alive_without(numbers)
-        empty = [number for number, rows in alive.items() if not rows.any()]
-        with self._state.database.transaction():
-            self._state.database.delete_records(numbers)
-            self._state.database.drop_segments(empty)
-            self._write_dead(alive, empty)
-            self._write_meta()
-        self.refresh()
+        try:
+            self._remove_rows(numbers)
+        except DiskFull:
+            (self.root / _RESERVE_FILE).unlink(missing_ok=True)
+            self._remove_rows(numbers)
         return len(numbers)
 
     @_alone
@@ -468,6 +471,27 @@ class FolderWriter(FolderReader, GalleryWriter):
             sweep(self.root, [segment.number for segment in state.segments])
             raise
         self.refresh()
+
+    def _remove_rows(self, numbers: np.ndarray) -> None:
+        alive = self._alive_without(numbers)
+        empty = [number for number, rows in alive.items() if not rows.any()]
+        database = self._state.database
+        with database.transaction():
+            database.delete_records(numbers)
+            database.drop_segments(empty)
+            self._write_dead(alive, empty)
+            self._write_meta()
+        self.refresh()
+
+    def _fill_reserve(self) -> None:
+        """Keep some of the disk, which is given back when it is full, so that rows can be removed even then."""
+        path = self.root / _RESERVE_FILE
+        if path.exists():
+            return
+        try:
+            path.write_bytes(bytes(_RESERVE_BYTES))
+        except OSError:
+            path.unlink(missing_ok=True)
 
     def _write_dead(self, alive: Mapping[int, np.ndarray], dropped: Sequence[int]) -> None:
         for segment in self._state.segments:

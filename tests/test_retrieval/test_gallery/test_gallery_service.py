@@ -1,5 +1,6 @@
 """A gallery that serves: threads that share it, forks, readers without permission to write, copies, and the log."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -328,3 +329,46 @@ def test_the_log_and_its_notice_go_together(folder, monkeypatch):
         writer.remove([1])
     with open_gallery(folder) as reader:
         assert len(reader) == 299
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 4 MiB, which only root can make."""
+    place = tmp_path / 'disk'
+    place.mkdir()
+    command = ['mount', '-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', str(place)]
+    if not shutil.which('mount') or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip('needs the right to mount a disk')
+    yield place
+    subprocess.run(['umount', '-l', str(place)], check=True)
+
+
+def _fill(disk):
+    with (disk / f'filler{time.monotonic_ns()}').open('wb', buffering=0) as file:
+        for size in (1 << 16, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)) == size:
+                    pass
+    assert shutil.disk_usage(disk).free == 0
+
+
+@pytest.mark.parametrize('when', ['before it is opened', 'while it is open'])
+def test_rows_can_be_removed_on_a_full_disk(folder, small_disk, when):
+    place = small_disk / 'gallery'
+    shutil.copytree(folder, place)
+    with open_gallery(place, writable=True) as gallery:
+        if when == 'while it is open':
+            _fill(small_disk)
+            assert gallery.remove(where={'n': ('<', 200)}) == 200
+    if when == 'before it is opened':
+        _fill(small_disk)
+        assert len(open_gallery(place)) == 300
+        with open_gallery(place, writable=True) as gallery:
+            with pytest.raises(RetrievalError, match='make room; nothing was changed'):
+                gallery.add(np.ones((40_000, 8), np.float32))
+            assert gallery.remove(where={'n': ('<', 200)}) == 200
+    with open_gallery(place, writable=True) as gallery:
+        assert gallery.remove(range(200, 300)) == 100
+        gallery.add(X[:10])  # there is room again
+        gallery.verify()
+        assert len(gallery) == 10
