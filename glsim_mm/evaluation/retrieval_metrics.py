@@ -18,13 +18,23 @@ from .class_metrics import check_images, read_label
 METRIC = 'RetrievalMetrics'
 
 
-def gallery_labels(config: dict) -> np.ndarray:
-    """Class of each image of a gallery, int64 (n,), from the config of its data set; images are not read."""
+def gallery_labels(config: dict, classes: Sequence[str] | None = None) -> np.ndarray:
+    """Class of each image of a gallery, int64 (n,), from the config of its data set; images are not read.
+
+    They are numbered as in ``classes``, the names of the queries' classes, if both have names; -1 is none of them.
+    """
     dataset = DATASETS.build({**config, 'pipeline': []})
     labels = [np.atleast_1d(dataset.get_data_info(row).get('gt_label', ())) for row in range(len(dataset))]
     if not labels or any(label.size != 1 for label in labels):
         raise GLSimError(f'{METRIC}: each image of the gallery must have one label; name another data set as gallery')
-    return np.concatenate(labels).astype(np.int64)
+    found = np.concatenate(labels).astype(np.int64)
+    own = dataset.metainfo.get('classes')
+    if not classes or not own or list(classes) == list(own):
+        return found
+    if not 0 <= found.min() <= found.max() < len(own):
+        raise GLSimError(f'{METRIC}: the gallery has the label {found.max()}, but {len(own)} class names; correct them')
+    label_of = {str(name): label for label, name in enumerate(classes)}
+    return np.array([label_of.get(str(name), -1) for name in own])[found]
 
 
 def read_relevant(sample: dict, labels: np.ndarray | None) -> np.ndarray:
@@ -155,7 +165,7 @@ class RetrievalMetrics(BaseMetric):
                 self.results.append(self._read_embedding(sample))
             else:
                 if self.gallery is not None and self._gallery_labels is None:
-                    self._gallery_labels = gallery_labels(self.gallery)
+                    self._gallery_labels = gallery_labels(self.gallery, (self.dataset_meta or {}).get('classes'))
                 relevant = read_relevant(sample, self._gallery_labels)
                 self.results.append(score_ranking(sample, relevant, self.ks, self.whole_ranking))
 

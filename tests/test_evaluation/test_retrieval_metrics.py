@@ -213,6 +213,16 @@ def test_rankings_with_the_labels_of_a_gallery(gallery):
     assert metric.evaluate(2)['retrieval/Recall@1'] == 50
 
 
+def test_classes_of_queries_and_gallery_are_compared_by_name(gallery):
+    metric = RetrievalMetrics(ks=(1,), mode='ranking', gallery=gallery)
+    metric.dataset_meta = dict(classes=('auk', 'tern', 'gull'))
+    metric.process(None, [ranked([2, 0, 1, 3], [1]), ranked([2, 0, 1, 3], [2])])  # a tern, a gull
+    assert metric.evaluate(2)['retrieval/Recall@1'] == 50
+    metric.process(None, [ranked([2, 0, 1, 3], [0])])  # the gallery has no auk
+    with pytest.raises(GLSimError, match='no query has a relevant image'):
+        metric.evaluate(1)
+
+
 def test_queries_without_a_relevant_row_do_not_count(gallery):
     metric = RetrievalMetrics(ks=(1,), mode='ranking', gallery=gallery)
     metric.process(None, [ranked([2, 0, 1, 3], [1]), ranked([2, 0, 1, 3], [7])])
