@@ -197,8 +197,9 @@ def check_records(
     for position, (record, number) in enumerate(zip(records, ids.tolist())):
         if not isinstance(record, Record):
             raise RetrievalError(f'records must be a list of Record, got {record!r} in it')
-        metadata = _check_metadata(record.metadata, names, kinds, f'record {position}')
-        checked.append(replace(_check_fields(record, f'record {position}'), metadata=metadata, id=number))
+        what = f'record {position}'
+        metadata = _check_metadata(record.metadata, names, kinds, what)
+        checked.append(replace(record, id=number, metadata=metadata, **_check_fields(record, what)))
     changed = {name: kind for name, kind in kinds.items() if columns.get(name) != kind}
     if changed and len(kinds) > MAX_COLUMNS:
         raise RetrievalError(f'a gallery has at most {MAX_COLUMNS} columns, not {len(kinds)}: keep the rest elsewhere')
@@ -249,8 +250,8 @@ def _check_metadata(metadata: Any, names: dict[str, str], kinds: dict[str, str],
     return row
 
 
-def _check_fields(record: Record, what: str) -> Record:
-    """A record whose fields are of the types that their annotations say."""
+def _check_fields(record: Record, what: str) -> dict[str, Any]:
+    """The fields of a record but id and metadata, in the types that their annotations say."""
     texts: dict[str, Any] = {}
     for name in TEXT_COLUMNS:
         value = getattr(record, name)
@@ -270,9 +271,8 @@ def _check_fields(record: Record, what: str) -> Record:
     size = _numbers(record.image_size, 2, f'{what}: image_size')
     if size is not None and any(side != int(side) or side < 1 for side in size):
         raise RetrievalError(f'{what}: image_size must be two whole numbers of pixels, got {record.image_size!r}')
-    return replace(
-        record,
-        **texts,
+    return dict(
+        texts,
         box=_numbers(record.box, 4, f'{what}: box'),
         map_area=_numbers(record.map_area, 4, f'{what}: map_area'),
         image_size=None if size is None else (int(size[0]), int(size[1])),
