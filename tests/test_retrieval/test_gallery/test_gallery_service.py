@@ -234,10 +234,10 @@ def test_readers_without_permission_to_write(folder, public, killed):
             writer.update(range(100, 300), records=[Record('changed.jpg' * 5, label='new')] * 200)
             writer.remove(range(250, 300))
             writer.compact()
-            assert reader.communicate('\n')[0].splitlines() == [
-                f'{rows} {labels}',
-                f'{rows - 50} {["late", "new"] if killed else ["new", "old"]}',
-            ]
+        assert reader.communicate('\n')[0].splitlines() == [
+            f'{rows} {labels}',
+            f'{rows - 50} {["late", "new"] if killed else ["new", "old"]}',
+        ]
     finally:
         reader.kill()
         reader.communicate()
