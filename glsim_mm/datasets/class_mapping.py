@@ -56,6 +56,23 @@ def map_classes(
     return renumbered
 
 
+def check_folders(training: Any, dataset: Any, split: str) -> None:
+    """Refuse other folders than those of the training split where given ``classes`` name folders by their place alone.
+
+    Raises:
+        GLSimError: If mmpretrain's ``CustomDataset`` gives the same name to different folders.
+    """
+    known = {folder for leaf in leaf_datasets(training) for folder in getattr(leaf, 'folder_to_idx', None) or ()}
+    for leaf in leaf_datasets(dataset):
+        folders = getattr(leaf, 'folder_to_idx', None) or {}
+        odd = [folder for folder in folders if folder not in known]
+        if known and odd and not set(folders) <= set(leaf.metainfo.get('classes') or folders):
+            raise GLSimError(
+                f'{place_of(leaf, split)} has the folder {odd[0]!r}, which {place_of(training, "train")} does not '
+                'have; where classes are given, folders must be the same'
+            )
+
+
 def leaf_datasets(dataset: object) -> Iterator[Any]:
     """Data sets inside wrappers such as ``ConcatDataset``, ``RepeatDataset`` and ``torch.utils.data.Subset``."""
     children = _inside(dataset)

@@ -7,7 +7,7 @@ from mmpretrain.datasets import CustomDataset
 from PIL import Image
 from torch.utils.data import Subset
 
-from glsim_mm.datasets.class_mapping import map_classes
+from glsim_mm.datasets.class_mapping import check_folders, map_classes
 from glsim_mm.errors import GLSimError
 
 BIRDS = dict(classes=('ani', 'finch', 'wren'), ancestors=(('cuckoo',), ('songbird',), ('songbird',)))
@@ -112,6 +112,15 @@ def test_folders_are_numbered_as_given_names_say(tmp_path):
     dataset = CustomDataset(root, metainfo=dict(classes=('wren', 'ani', 'finch')))
     map_classes(dataset, dataset.metainfo, 'train', SOURCE)
     assert labels_of(dataset) == [1, 2, 0]
+
+
+def test_given_names_need_the_same_folders(tmp_path):
+    names = dict(classes=('Ani', 'Wren'))
+    train = CustomDataset(write_folders(tmp_path / 'train', 'ani', 'wren'), metainfo=names)
+    val = CustomDataset(write_folders(tmp_path / 'val', 'wren', 'zebra'), metainfo=names)
+    check_folders(train, train, 'val')
+    with pytest.raises(GLSimError, match="val split in .*val has the folder 'zebra', which the train split in .*train"):
+        check_folders(train, val, 'val')
 
 
 def test_hidden_folder_is_no_class(tmp_path):

@@ -15,7 +15,7 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor
 
 from ...checkpoints.addresses import weights_for
-from ...datasets.class_mapping import label_names, leaf_datasets, map_classes, place_of
+from ...datasets.class_mapping import check_folders, label_names, leaf_datasets, map_classes, place_of
 from ...errors import GLSimError, name_some
 from .wrappers import unwrap_model
 
@@ -69,6 +69,8 @@ class NumClassesCheckHook(Hook):
             self._source = place_of(first, 'train')
         self._check_data(runner, dataset, 'train')
         if runner.val_loop is not None:
+            if judges_classes(runner.val_loop.evaluator.metrics):
+                check_folders(dataset, runner.val_loop.dataloader.dataset, 'val')
             self._check_loop(runner, runner.val_loop, 'val')
 
     def before_val(self, runner: Runner) -> None:
