@@ -65,17 +65,17 @@ def test_a_preset_is_one_row(monkeypatch, tmp_path):
 
 def test_a_selector_is_a_class_and_a_row(monkeypatch):
     @MODELS.register_module(force=True)
-    class NormSelector(RegionSelector):
+    class LongestTokenSelector(RegionSelector):
         """Selects the patch tokens of largest norm."""
 
         def score_patches(self, inputs):
             return inputs.tokens[:, inputs.layout.num_extra_tokens :].float().norm(dim=-1)
 
-    monkeypatch.setitem(selectors.SELECTORS, 'norm', selectors.Selector('NormSelector', 'tokens'))
+    monkeypatch.setitem(selectors.SELECTORS, 'norm', selectors.Selector('LongestTokenSelector', 'tokens'))
 
     selectors.check_selectors(['norm'])
     selector = MODELS.build(dict(selectors.SELECTORS['norm'].config, top_o=2))
-    assert isinstance(selector, NormSelector)
+    assert isinstance(selector, LongestTokenSelector)
     assert load_tool('visualize').parse_args(['c.py', 'w.pth', '--selectors', 'norm']).selectors == ['norm']
 
 
