@@ -5,7 +5,7 @@ from .class_balanced_sampler import ClassBalancedBatchSampler
 from .class_disjoint import ClassDisjointSplit
 from .cub_format import CUBFormat, NABirds
 from .fine_grained import FineGrainedDataset
-from .folder import FolderDataset
+from .folder_dataset import FolderDataset
 from .image_transforms import LoadImage, RandomCropWithBoxes
 from .matlab_sets import Flowers102Format, StanfordCarsFormat, StanfordDogs
 from .table import TableDataset

@@ -207,6 +207,11 @@ def connect(location: MilvusLocation) -> 'MilvusClient':
         ) from error
 
 
+# pymilvus pings idle connections every 10 seconds. milvus-lite's server takes gRPC's default, one ping in five minutes, and
+# ends the connection of who pings more often ("Too many pings"): the call that comes next would fail.
+_NO_PINGS = {'grpc.keepalive_time_ms': 2**31 - 1}
+
+
 def _open_file(location: MilvusLocation) -> 'MilvusClient':
     import pymilvus
 
@@ -220,7 +225,7 @@ def _open_file(location: MilvusLocation) -> 'MilvusClient':
     os.makedirs(os.path.dirname(location.uri) or '.', exist_ok=True)
     try:
         with milvus_errors(location, 'be opened'):
-            return pymilvus.MilvusClient(uri=location.uri)
+            return pymilvus.MilvusClient(uri=location.uri, grpc_options=_NO_PINGS)
     except RetrievalError as error:
         raise RetrievalError(
             f'{location.uri} cannot be opened by milvus-lite: another process has it open (one at a time may), or '

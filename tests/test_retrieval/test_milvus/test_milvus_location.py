@@ -4,7 +4,7 @@ import pytest
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import is_folder
-from retrieval.milvus.collection import MilvusLocation, parse_location
+from retrieval.milvus.collection import MilvusLocation, connect, parse_location
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,9 @@ def test_passwords_are_refused_and_not_repeated():
     with pytest.raises(RetrievalError, match='MILVUS_TOKEN') as caught:
         parse_location('milvus://root:secret@host:19530/birds')
     assert 'secret' not in str(caught.value)
+
+
+def test_idle_connections_to_a_local_file_live_on(milvus_file):
+    """milvus-lite's server ends connections that are pinged more often than every five minutes."""
+    connection = connect(parse_location(f'{milvus_file}/any'))._get_connection()
+    assert connection._grpc_options['grpc.keepalive_time_ms'] > 300_000

@@ -207,7 +207,7 @@ def test_only_damage_is_called_damage(tmp_path):
     gallery = create_gallery(tmp_path / 'g', {'a': np.int64(4)})
     gallery.add(X[:1])
     gallery.close()
-    with pytest.raises(RetrievalError, match='g was closed: open the gallery again'):
+    with pytest.raises(RetrievalError, match='g was closed: open it again'):
         gallery.records([0])
     with sqlite3.connect(tmp_path / 'g' / 'gallery.sqlite') as connection:
         connection.execute('DROP TABLE records')
