@@ -207,8 +207,8 @@ def connect(location: MilvusLocation) -> 'MilvusClient':
         ) from error
 
 
-# pymilvus pings idle connections every 10 seconds. milvus-lite's server takes gRPC's default, one ping in five minutes, and
-# ends the connection of who pings more often ("Too many pings"): the call that comes next would fail.
+# pymilvus pings idle connections every 10 seconds. milvus-lite's server keeps to gRPC's default of one ping in five
+# minutes and ends connections that ping more often ("Too many pings"), so the next call would fail.
 _NO_PINGS = {'grpc.keepalive_time_ms': 2**31 - 1}
 
 
