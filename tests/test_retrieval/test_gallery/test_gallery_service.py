@@ -32,7 +32,9 @@ from retrieval.gallery import create_gallery, open_gallery
 place, own = sys.argv[1:]
 with create_gallery(own, 4) as gallery:
     gallery.add(np.ones((2, 4), 'f4'))
-open_gallery(own).close()  # everything is imported while that is allowed
+with open_gallery(own) as gallery:  # everything is imported while that is allowed
+    gallery.records(gallery.ids())
+    gallery.refresh()
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
