@@ -290,6 +290,7 @@ class FolderWriter(FolderReader, GalleryWriter):
     def __init__(
         self, root: Path, transforms: Mapping[str, Whitening], mmap: bool = True, device: str = 'auto'
     ) -> None:
+        self._reader: FolderReader | None = None  # of the last committed state, for snapshots
         self._lock = WriteLock(root)
         try:
             check_log(root)
@@ -309,6 +310,7 @@ class FolderWriter(FolderReader, GalleryWriter):
         with self._changing:
             if self._current is None or os.getpid() != self._process:
                 return
+            self._reader = None
             with ExitStack() as others:
                 emptied = False
                 with suppress(RetrievalError):  # on a full disk, the log keeps what it holds
@@ -324,12 +326,16 @@ class FolderWriter(FolderReader, GalleryWriter):
         """Take over the last committed state, which is the writer's own."""
         with self._changing:
             state = self._state
+            self._reader = None
             self._current = self._read(state.database, state.segments)
             sweep(self.root, [segment.number for segment in self._current.segments])
 
+    @_alone
     def snapshot(self) -> FolderReader:
-        self._state  # noqa: B018
-        return FolderReader(self.root, self._transforms, self._mmap, self._device)
+        check_open(self.root, self._current is not None, self._process)
+        if self._reader is None:  # opened once for each change, because it copies the database
+            self._reader = FolderReader(self.root, self._transforms, self._mmap, self._device)
+        return self._reader.snapshot()
 
     @_alone
     def add(

@@ -374,3 +374,12 @@ def test_rows_can_be_removed_on_a_full_disk(folder, small_disk, when):
         gallery.add(X[:10])  # there is room again
         gallery.verify()
         assert len(gallery) == 10
+
+
+def test_snapshots_of_a_writer_are_opened_once_for_each_change(folder):
+    with open_gallery(folder, writable=True) as gallery:
+        first, second = gallery.snapshot(), gallery.snapshot()
+        assert first._state is second._state
+        gallery.remove([0])
+        assert len(gallery.snapshot()) == len(first) - 1
+        assert len(first.records([0])) == 1
