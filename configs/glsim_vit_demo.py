@@ -14,7 +14,7 @@ model = dict(
         drop_path_rate=0.0,
         init_cfg=None,
     ),
-    head=dict(num_classes=8, in_channels=64, num_heads=4),
+    head=dict(num_classes=8, in_channels=64, num_heads=4, drop_path_rate=0.0),
 )
 
 # From scratch in few iterations: AdamW instead of the paper's SGD, which is for fine-tuning.

@@ -266,7 +266,7 @@ def test_augmentations_change_what_they_say(name):
     assert steps[weak] == ['LoadImage', 'Resize', 'RandomCrop', 'RandomFlip', 'PackInputs']
     assert 'torchvision/TrivialAugmentWide' in steps[medium] and 'RandAugment' in steps[strong]
     assert weak.train_dataloader.dataset.pipeline[1].scale == medium.train_dataloader.dataset.pipeline[1].scale
-    assert weak.model.backbone.drop_rate == 0.1 and weak.model.head.loss.label_smooth_val == 0.0
+    assert weak.model.backbone.branch_drop_rate == 0.1 and weak.model.head.loss.label_smooth_val == 0.0
     assert [augment.type for augment in strong.model.train_cfg.augments] == ['Mixup', 'CutMix']
     assert strong.data_preprocessor.num_classes == strong.model.head.num_classes
     for config in (weak, strong):

@@ -1,5 +1,8 @@
 # GLSim ViT-B/16 on Oxford Flowers-102 with the paper's "weak" augmentation.
 _base_ = ['../glsim_vit_flowers.py', '../_base_/datasets/pipelines/weak_224.py']
 
-model = dict(backbone=dict(drop_rate=0.1, drop_path_rate=0.0), head=dict(loss=dict(label_smooth_val=0.0)))
+model = dict(
+    backbone=dict(drop_path_rate=0.0, branch_drop_rate=0.1),
+    head=dict(drop_path_rate=0.0, branch_drop_rate=0.1, loss=dict(label_smooth_val=0.0)),
+)
 train_dataloader = dict(dataset=dict(pipeline=_base_.weak_pipeline))

@@ -7,6 +7,8 @@ model = dict(
         img_size=224,
         patch_size=16,
         drop_path_rate=0.1,
+        drop_path_uniform=True,  # the same rate in every layer, as the authors have it
+        branch_drop_rate=0.0,  # the dropout of the authors' "weak" recipe
         norm_cfg=dict(type='LN', eps=1e-12),
         interpolate_mode='bilinear',
         crop_cls_token=False,  # True: crops get a learnable CLS token of their own
@@ -33,6 +35,8 @@ model = dict(
         num_classes=1000,
         in_channels=768,
         num_layers=1,
+        drop_path_rate=0.1,  # the authors give the aggregator the encoder's rate
+        branch_drop_rate=0.0,
         norm_cfg=dict(type='LN', eps=1e-12),
         loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
     ),

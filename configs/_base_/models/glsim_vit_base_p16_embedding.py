@@ -8,6 +8,7 @@ model = dict(
         in_channels=768,
         embedding_dims=512,  # the width that the losses' papers report; None: the aggregated token itself, 768
         num_layers=1,
+        drop_path_rate=0.1,
         norm_cfg=dict(type='LN', eps=1e-12),
         normalize=True,
     ),

@@ -21,6 +21,7 @@ from ..utils import (
     detach_patches,
     evenly_spaced,
     merge_tokens,
+    regularise_branches,
     reuse_mlp_buffers,
     similarity_map,
     windowed_layer,
@@ -43,6 +44,11 @@ class GLSimViT(VisionTransformer):
         *args: Arguments of mmpretrain's :class:`VisionTransformer`.
         crop_cls_token: Give crops a learnable CLS token of their own, as the authors' timm variant does. It starts as a
             copy of the CLS token whenever a checkpoint without it is loaded.
+        drop_path_rate: Stochastic depth: how often a residual branch is dropped, in [0, 1).
+        drop_path_uniform: Drop the branches of every layer that often, as the authors do, instead of ever more often
+            from 0 in the first layer to ``drop_path_rate`` in the last.
+        branch_drop_rate: Dropout, in [0, 1), of the outputs of both branches of every layer and nowhere else, as the
+            authors do. The parent's ``drop_rate`` also acts behind the position embedding and inside the MLP.
         with_cp: Recompute each layer in the backward pass to save activation memory.
         out_type: As in the parent; ``'raw'`` returns (B, 1 + N, C), ``'featmap'`` (B, C, h, w) for detectors and
             segmenters.
@@ -74,6 +80,9 @@ class GLSimViT(VisionTransformer):
         self,
         *args,
         crop_cls_token: bool = False,
+        drop_path_rate: float = 0.0,
+        drop_path_uniform: bool = False,
+        branch_drop_rate: float = 0.0,
         with_cp: bool = False,
         out_type: str = 'raw',
         window_size: int = 0,
@@ -82,7 +91,7 @@ class GLSimViT(VisionTransformer):
         merged_tokens: int = 0,
         **kwargs,
     ) -> None:
-        super().__init__(*args, out_type=out_type, **kwargs)
+        super().__init__(*args, drop_path_rate=drop_path_rate, out_type=out_type, **kwargs)
         if with_similarity_map and (out_type != 'featmap' or self.cls_token is None):
             raise ValueError("with_similarity_map=True needs out_type='featmap' and with_cls_token=True")
         if window_size < 0:
@@ -97,6 +106,7 @@ class GLSimViT(VisionTransformer):
         self.global_indices = check_out_indices(global_indices, self.num_layers) if global_indices else ()
         if crop_cls_token and self.cls_token is None:
             raise ValueError('crop_cls_token=True needs with_cls_token=True')
+        regularise_branches(self.layers, drop_path_rate, branch_drop_rate, drop_path_uniform)
         use_python_drop_probabilities(self.layers)
         use_fast_linear(self.layers)
         reuse_mlp_buffers(self.layers)

@@ -12,7 +12,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ...errors import GLSimError
-from ..utils import class_token_of
+from ..utils import class_token_of, regularise_branches
 
 SEQUENCES = ('both', 'image', 'crop')
 _HEAD_DIMS = 64
@@ -31,7 +31,11 @@ class AggregatorHead(ClsHead):
         num_layers: Number of ViT blocks.
         num_heads: Attention heads. Defaults to C / 64, at least 1.
         mlp_ratio: Width of the MLP as a multiple of C.
-        drop_rate: Dropout in the blocks.
+        drop_rate: Dropout of the outputs of both branches of every block and inside the MLP, as in mmpretrain's ViT.
+        drop_path_rate: Stochastic depth: how often a branch of a block is dropped, in [0, 1). The authors give the
+            aggregator the rate of their encoder.
+        branch_drop_rate: Dropout, in [0, 1), of the outputs of both branches of every block and nowhere else, as the
+            authors have it.
         norm_cfg: LayerNorm config, by default with the authors' epsilon.
         loss: Loss config, by default cross-entropy with label smoothing 0.1.
         sequence_weights: Weights of the losses on three sequences: ``'both'``, the CLS tokens of image and crops, the
@@ -42,7 +46,8 @@ class AggregatorHead(ClsHead):
         **kwargs: ``topk`` and ``cal_acc`` of mmpretrain's :class:`ClsHead`.
 
     Raises:
-        ValueError: If ``num_classes`` is not positive or ``num_heads`` does not divide ``in_channels``.
+        ValueError: If ``num_classes`` is not positive, ``num_heads`` does not divide ``in_channels``, a rate is out of
+            range, or there are two kinds of dropout.
         GLSimError: If ``sequence_weights`` names another sequence, is negative, or has no positive weight.
 
     Example::
@@ -58,6 +63,8 @@ class AggregatorHead(ClsHead):
         num_heads: int | None = None,
         mlp_ratio: float = 4.0,
         drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        branch_drop_rate: float = 0.0,
         norm_cfg: dict = dict(type='LN', eps=1e-12),
         loss: dict = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
         sequence_weights: dict[str, float] | None = None,
@@ -83,6 +90,7 @@ class AggregatorHead(ClsHead):
             )
             for _ in range(num_layers)
         )
+        regularise_branches(self.layers, drop_path_rate, branch_drop_rate)
         self.norm = build_norm_layer(norm_cfg, in_channels)
         self.fc = nn.Linear(in_channels, num_classes)
 

@@ -149,7 +149,8 @@ class EmbeddingHead(AggregatorHead):
         normalize: Scale embeddings to length 1.
         loss: Config of :class:`MetricLearningLoss`.
         init_cfg: Initialization config of mmengine; None for torch's of a linear layer.
-        **kwargs: ``num_layers``, ``num_heads``, ``mlp_ratio``, ``drop_rate`` and ``norm_cfg`` of the parent.
+        **kwargs: The parent's ``num_layers``, ``num_heads``, ``mlp_ratio``, ``norm_cfg`` and rates of dropout and
+            stochastic depth.
 
     Raises:
         GLSimError: If the loss needs ``num_classes``, is not a loss on embeddings, or ``sequence_weights`` are given.
