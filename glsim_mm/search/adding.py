@@ -12,13 +12,14 @@ import numpy as np
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import GalleryReader, GalleryWriter, Record
+from retrieval.records import plain_value
 
 from ..images.photos import ImageItem
 from ..progress import ProgressBar
 from .base_encoder import BaseEncoder, check_encoder
 from .encoded import Encoded, EncodingError, EncodingReport, sorted_errors
 from .exported_encoder import ExportedEncoder
-from .items import check_items, find_source, hash_items
+from .items import check_items, find_source, has_folder_label, hash_items
 from .shards import SECONDS_BETWEEN_COMMITS, CommitBuffer
 
 _AT_ONCE = 500
@@ -30,6 +31,8 @@ class _Plan(NamedTuple):
     new: list[int]  # positions of images to add
     changed: dict[int, int]  # position -> id of the row whose file has another content now
     present: int  # how many are there already
+    described: dict[int, int]  # position -> id of the row at its path, of which it says other things
+    left_alone: list[str]  # paths of which something is said, but whose content is in the gallery at another path
     errors: list[EncodingError]
 
 
@@ -48,7 +51,9 @@ def add_images(
     """Encode images into an existing gallery.
 
     - A file whose path is in the gallery and whose content has changed takes the place of its row, which keeps its id.
-    - A file whose content is in the gallery, at this path or another, is left out.
+    - A file that is in the gallery is left out. What a list, a table or the caller says of its label, split and
+      metadata replaces what its row says; the name of its folder does not.
+    - A file whose content is in the gallery at another path is left out, and reported if something is said of it.
     - All others are added.
 
     What is encoded is committed every 30 seconds, so that a run that was stopped goes on when it is called again. Paths
@@ -75,19 +80,12 @@ def add_images(
     items = find_source(images, dataset, encoder.config, root).items
     check_items(items, gallery)
     plan = _plan(gallery, items, num_workers, progress)
+    describe_rows(gallery, [(number, items[position]) for position, number in plan.described.items()])
     start = time.monotonic()
-    writer = _Writer(gallery, plan.changed)
-    buffer = CommitBuffer(writer.write, seconds_between_commits)
-    errors = list(plan.errors)
-    try:
-        positions = sorted([*plan.new, *plan.changed])
-        with ProgressBar(len(positions), 'encoding', progress) as bar:
-            for encoded in encoder.stream(items, batch_size, num_workers, positions):
-                buffer.add(encoded)
-                errors += encoded.errors
-                bar.advance(len(encoded) + len(encoded.errors))
-    finally:
-        buffer.commit()  # Ctrl-C included
+    writer = RowWriter(gallery, plan.changed)
+    positions = sorted([*plan.new, *plan.changed])
+    load = dict(batch_size=batch_size, num_workers=num_workers)
+    errors = writer.encode(encoder, items, positions, progress, seconds_between_commits, **load)
     seconds = time.monotonic() - start
     if compact:
         gallery.compact()
@@ -96,7 +94,9 @@ def add_images(
         encoded=writer.added + writer.updated,
         reused=plan.present,
         updated=writer.updated,
-        unreadable=sorted_errors(errors),
+        described=len(plan.described),
+        left_alone=plan.left_alone,
+        unreadable=sorted_errors([*plan.errors, *errors]),
         seconds=seconds,
     )
     report.take_gallery(gallery)
@@ -159,36 +159,96 @@ def _plan(gallery: GalleryReader, items: Sequence[ImageItem], num_workers: int, 
         hashes, errors = hash_items(items, range(len(items)), num_workers, bar)
     known = set(gallery.find_hashes(list(hashes.values())))
     rows = _find_paths(gallery, [items[position].path for position in hashes])
-    new, changed, present = [], {}, 0
+    columns = {name.lower(): name for name in gallery.columns()}
+    new, changed, described, left_alone, present = [], {}, {}, [], 0
     for position, content_hash in hashes.items():
-        number, old_hash = rows.get(items[position].path, (-1, None))
-        if number >= 0 and old_hash != content_hash:
-            changed[position] = number
-        elif number >= 0 or content_hash in known:
+        item, record = items[position], rows.get(items[position].path)
+        if record is not None and record.content_hash != content_hash:
+            changed[position] = record.id
+        elif record is not None:
             present += 1
+            if describe(record, item, columns) != record:
+                described[position] = record.id
+        elif content_hash in known:
+            present += 1
+            if (item.label is not None and not has_folder_label(item)) or item.split or item.metadata:
+                left_alone.append(item.path)
         else:
             new.append(position)
             known.add(content_hash)  # a copy of it among the images is left out too
-    return _Plan(new, changed, present, errors)
+    return _Plan(new, changed, present, described, left_alone, errors)
 
 
-def _find_paths(gallery: GalleryReader, paths: Sequence[str]) -> dict[str, tuple[int, str | None]]:
-    """Id and content hash of the rows of some paths."""
+def _find_paths(gallery: GalleryReader, paths: Sequence[str]) -> dict[str, Record]:
+    """Rows of some paths, without their similarity maps."""
     found = {}
     for start in range(0, len(paths), _AT_ONCE):
         ids = gallery.ids([('path', 'in', list(paths[start : start + _AT_ONCE]))])
         if len(ids):
-            found.update({record.path: (record.id, record.content_hash) for record in gallery.records(ids)})
+            found.update({record.path: replace(record, similarity_map=None) for record in gallery.records(ids)})
     return found
 
 
-class _Writer:
-    """Adds new images and replaces changed ones."""
+def describe(record: Record, item: ImageItem, columns: Mapping[str, str]) -> Record:
+    """A row's record with what is said of its image now; the name of a folder is only said where there is no label.
+
+    ``columns`` has the gallery's names of columns by the same in small letters, because their case does not count.
+    """
+    named = {columns.get(name.lower(), name): plain_value(value, name) for name, value in item.metadata.items()}
+    values = {**record.metadata, **named}
+    keeps_label = item.label is None or (record.label is not None and has_folder_label(item))
+    return replace(
+        record,
+        label=record.label if keeps_label else item.label,
+        split=record.split if item.split is None else item.split,
+        metadata={name: value for name, value in values.items() if value is not None},
+    )
+
+
+def describe_rows(gallery: GalleryWriter, rows: Sequence[tuple[int, ImageItem]]) -> None:
+    """Write what is said of the images of some rows, given by id."""
+    columns = {name.lower(): name for name in gallery.columns()}
+    for start in range(0, len(rows), _AT_ONCE):
+        part = rows[start : start + _AT_ONCE]
+        ids = np.array([number for number, _ in part], np.int64)
+        records = gallery.records(ids)
+        gallery.update(ids, records=[describe(record, item, columns) for record, (_, item) in zip(records, part)])
+
+
+class RowWriter:
+    """Encodes new images into a gallery, and changed ones in place of their rows.
+
+    Args:
+        gallery: Where they go.
+        changed: Ids of rows by the position of the image that takes their place.
+    """
 
     def __init__(self, gallery: GalleryWriter, changed: Mapping[int, int]) -> None:
         self._gallery = gallery
         self._changed = changed
         self.added = self.updated = 0
+
+    def encode(
+        self,
+        encoder: BaseEncoder,
+        items: Sequence[ImageItem],
+        positions: Sequence[int],
+        progress: bool,
+        seconds_between_commits: float,
+        **load: int,
+    ) -> list[EncodingError]:
+        """Encode the images at some positions; ``load`` goes to the encoder. Returns those that cannot be encoded."""
+        buffer = CommitBuffer(self.write, seconds_between_commits)
+        errors: list[EncodingError] = []
+        try:
+            with ProgressBar(len(positions), 'encoding', progress) as bar:
+                for encoded in encoder.stream(items, positions=positions, **load):
+                    buffer.add(encoded)
+                    errors += encoded.errors
+                    bar.advance(len(encoded) + len(encoded.errors))
+        finally:
+            buffer.commit()  # Ctrl-C included
+        return errors
 
     def write(self, encoded: Encoded) -> None:
         """Write images; the encoder may give more spaces than the gallery has."""

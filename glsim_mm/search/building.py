@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import gc
+import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -301,6 +302,7 @@ class _RankBuild:
                     config=_absolute(str(getattr(self.encoder.config, 'filename', None) or '')),
                     checkpoint=_absolute(self.encoder.checkpoint),
                     root=images.root,
+                    sources=json.dumps(images.sources) if images.sources else '',
                     patches=str(settings.num_patches),
                 ),
             ) as target:

@@ -82,6 +82,9 @@ class EncodingReport:
         encoded: Images that went through the model in this run.
         reused: Images whose embedding was there already, by the hash of their content.
         updated: Rows replaced because the file at their path has another content now; they are among ``encoded``.
+        described: Rows of images that were there already, whose label, split or metadata were replaced.
+        left_alone: Paths of images of which a list, table or caller says something, but whose content is in the
+            gallery at another path, whose row stays as it is.
         unreadable: Images that are not in the gallery, and why.
         seconds: Spent on encoding, start of the worker processes included.
         spaces: Dimension of each space of the gallery.
@@ -93,6 +96,8 @@ class EncodingReport:
     encoded: int = 0
     reused: int = 0
     updated: int = 0
+    described: int = 0
+    left_alone: list[str] = field(default_factory=list)
     unreadable: list[EncodingError] = field(default_factory=list)
     seconds: float = 0.0
     spaces: dict[str, int] = field(default_factory=dict)
@@ -125,12 +130,23 @@ def format_report(report: EncodingReport, listed: int = 20) -> str:
     ]
     if report.preset:
         lines.append(f'index: {report.preset}' + (f' ({report.preset_reason})' if report.preset_reason else ''))
+    if report.described:
+        lines.append(f'labels and metadata: replaced in {report.described:,} rows')
+    if report.left_alone:
+        advice = 'tools/retrieval/sync.py lets rows follow their photos'
+        lines.append(f'left alone: {len(report.left_alone):,}, whose content is there at another path; {advice}')
+        lines += listed_lines([one_line(path) for path in report.left_alone], listed)
     if report.unreadable:
         lines.append(f'unreadable: {len(report.unreadable):,}, left out')
-        lines += [f'  {one_line(error.path)}: {one_line(error.reason)}' for error in report.unreadable[:listed]]
-        if len(report.unreadable) > listed:
-            lines.append(f'  and {len(report.unreadable) - listed:,} more')
+        errors = [f'{one_line(error.path)}: {one_line(error.reason)}' for error in report.unreadable]
+        lines += listed_lines(errors, listed)
     return '\n'.join(lines)
+
+
+def listed_lines(texts: Sequence[str], listed: int) -> list[str]:
+    """Indented lines for the first of some texts, and one that says how many more there are."""
+    more = [f'  and {len(texts) - listed:,} more'] if len(texts) > listed else []
+    return [*(f'  {text}' for text in texts[:listed]), *more]
 
 
 def sorted_errors(errors: Sequence[EncodingError]) -> list[EncodingError]:

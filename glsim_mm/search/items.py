@@ -43,10 +43,14 @@ _FLOAT = re.compile(r'-?(0|[1-9][0-9]*)?(\.[0-9]+|(?<=[0-9])\.?)([eE][+-]?[0-9]+
 
 
 class ItemList(NamedTuple):
-    """Images to encode, each file once, in order; and the absolute folder to which paths are relative, or empty."""
+    """Images to encode, each file once, in order; and the absolute folder to which paths are relative, or empty.
+
+    ``sources`` are the absolute paths of the folders, lists and tables that were given, if nothing else was.
+    """
 
     items: list[ImageItem]
     root: str
+    sources: tuple[str, ...] = ()
 
 
 def find_items(images: Any, root: str | Path | None = None) -> ItemList:
@@ -84,7 +88,23 @@ def find_items(images: Any, root: str | Path | None = None) -> ItemList:
         unique.setdefault(path, replace(item, path=path, label=label))
     if not unique:
         raise RetrievalError('there are no images to encode: give at least one')
-    return ItemList(list(unique.values()), base)
+    return ItemList(list(unique.values()), base, _sources(images))
+
+
+def is_source(path: str | Path) -> bool:
+    """Whether a path is a folder, or by its name a list or table of photos."""
+    return Path(path).is_dir() or Path(path).suffix.lower() in (*_LISTS, *_TABLES)
+
+
+def folder_label(path: str) -> str | None:
+    """What the path of an image below a folder says of its class: the name of the sub-folder in which it lies."""
+    first, *rest = path.split('/', 1)
+    return first if rest else None
+
+
+def has_folder_label(item: ImageItem) -> bool:
+    """Whether an item was found in a folder, whose sub-folder is its label, rather than named by a list or a caller."""
+    return bool(item.name) and item.label == folder_label(to_text(item.name))
 
 
 def find_source(images: Any, dataset: str | None, cfg: Config | None, root: str | Path | None) -> ItemList:
@@ -232,8 +252,16 @@ def _files(one: Any) -> Iterator[ImageItem]:
         raise RetrievalError(f'images are paths, not {type(one).__name__}; for arrays use a data loader')
     is_folder = Path(one).is_dir()
     for item in find_images(one):
-        parts = item.name.split('/')
-        yield ImageItem(item.file, label=parts[0] if is_folder and len(parts) > 1 else None)
+        yield ImageItem(item.file, label=folder_label(item.name) if is_folder else None, name=item.name)
+
+
+def _sources(images: Any) -> tuple[str, ...]:
+    given = [images] if isinstance(images, (str, Path)) else images
+    if not isinstance(given, (list, tuple)) or not all(
+        isinstance(one, (str, Path)) and is_source(one) for one in given
+    ):
+        return ()
+    return tuple(os.path.abspath(one) for one in given)
 
 
 def _read_list(path: Path) -> Iterator[ImageItem]:

@@ -160,3 +160,23 @@ def test_a_gallery_of_no_model(tmp_path, photos, tiny_model, encoder):
         assert add_images(gallery, encoder, photos, **QUIET).size == 10
     with pytest.raises(UserError, match='does not say which model made it: give config and checkpoint'):
         add(tmp_path / 'own', photos)
+
+
+def test_a_table_changes_what_is_known_of_images_that_are_there(location, photos, counter):
+    shutil.copy(photos / 'a' / '0.png', photos / 'copy.png')
+    lines = ['path,label,Year', 'a/0.png,wren,2019', 'a/1.png,,2020', 'b/0.png,robin,', 'copy.png,kite,2021']
+    (photos / 'table.csv').write_text('\n'.join(lines))
+    with open_gallery(location) as gallery:
+        vectors = gallery.vectors(gallery.ids())
+    report = add(location, photos / 'table.csv')
+    assert (report.encoded, report.reused, report.described, report.left_alone) == (0, 4, 3, ['copy.png'])
+    with open_gallery(location) as gallery:
+        found = {one.path: (one.label, one.metadata) for one in gallery.records(gallery.ids())}
+        np.testing.assert_array_equal(gallery.vectors(gallery.ids()), vectors)
+    assert found['a/0.png'] == ('wren', {'Year': 2019}) and found['a/1.png'] == ('a', {'Year': 2020})
+    assert found['b/0.png'] == ('robin', {}) and 'copy.png' not in found and found['a/2.png'] == ('a', {})
+    assert add(location, photos).described == 0 and rows(location)['a/0.png'][1] == 'wren'  # a folder corrects nothing
+    (photos / 'table.csv').write_text('path,label,year\na/0.png,wren,\na/1.png,a,2020\n')
+    assert add(location, photos / 'table.csv').described == 1  # the case of a column does not count
+    with open_gallery(location) as gallery:
+        assert len(gallery.ids({'Year': 2020})) == 1 == len(gallery.ids({'Year': ('>', 0)}))

@@ -9,9 +9,10 @@ import command_line as cli
 
 DESCRIPTION = """Encode more images into a gallery.
 
-A file whose content is in the gallery is left out. A file that has changed
-takes the place of its older version: it keeps the id, and the label unless
-another is given. If it is stopped, the same command goes on from there."""
+A file whose content is in the gallery is left out; a list or table gives it
+its label, split and metadata. A file that has changed takes the place of its
+older version: it keeps the id, and the label unless another is given. If it
+is stopped, the same command goes on from there."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
