@@ -134,10 +134,16 @@ def weights_for(model: Iterable[str], content: dict, address: str) -> dict[str, 
 
     Returns:
         The weights; under their own names if these are the model's, or nothing that is known.
+
+    Raises:
+        GLSimError: If they are the authors', with settings of a model that cannot be built.
     """
     weights = {name: value for name, value in content.get('state_dict', content).items() if isinstance(value, Tensor)}
     if not weights or not set(weights).isdisjoint(model):
         return weights
+    found = find_layout(weights)
+    if found and found[0].kind == 'glsim':
+        return load_whole(address)['state_dict']
     try:
         return load_whole(address)['state_dict']
     except GLSimError:

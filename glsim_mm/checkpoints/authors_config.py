@@ -7,6 +7,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ..errors import GLSimError
+from .authors_settings import check_settings
 
 _EPS = 1e-12  # the authors' default
 _TOP_O = 8  # their command line's default
@@ -18,18 +19,7 @@ _CUSTOM_MEAN_STD = {
     **dict.fromkeys(('cifar10', 'cifar100', 'svhn', 'tinyin')),
 }
 _HALF = dict(mean=[127.5] * 3, std=[127.5] * 3)
-# Settings that change what the model computes, and the value that this project's modules stand for.
-_FIXED = {
-    'classifier': ('cls',),
-    'classifier_aux': (None, False),
-    'hidden_act': ('gelu',),
-    'pos_embedding_type': ('learned',),
-    'encoder_norm': (True,),
-    'anchor_conv_stem': (None, False),
-    'anchor_conv_stride': (None, False),
-    'shared_patchifier': (None, False),
-}
-_FIXED_GLSIM = {'reducer': ('cls',), 'aggregator': (True,), 'aggregator_norm': (True,)}
+_HEADS = {'vit_t': 3, 'vit_s': 6, 'vit_b': 12, 'vit_l': 16, 'vit_h': 16}  # by the model's name
 _EXPORTED_HEADS = ('AggregatorHead', 'LinearClsHead', 'VisionTransformerClsHead')
 
 
@@ -39,14 +29,12 @@ def official_model_config(settings: Mapping[str, Any], tensors: Mapping[str, Ten
     Patch size, width, depth and classes are read off the tensors, which have the authors' names without the leading
     ``model.``; O, similarity, image size, heads and epsilon come from the settings, the attributes of their
     ``argparse.Namespace``. O is read there because the authors double it for Stanford Dogs.
+
+    Raises:
+        GLSimError: If a setting says what cannot be built, or the weights are not those that the settings promise.
     """
     has_crops = any(name.startswith('aggregator.') for name in tensors)
-    for name, values in {**_FIXED, **(_FIXED_GLSIM if has_crops else {})}.items():
-        if settings.get(name) not in (*values, None):
-            raise GLSimError(
-                f'the settings say {name}={settings[name]!r}, which is not built here (only {values[0]!r}); choose '
-                'another checkpoint'
-            )
+    check_settings(settings, tensors)
     norm_cfg = dict(type='LN', eps=float(settings.get('layer_norm_eps') or _EPS))
     backbone = _backbone(settings, tensors, norm_cfg)
     if 'head.weight' not in tensors:
@@ -70,6 +58,10 @@ def official_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     model = official_model_config(settings, tensors)
     preprocessor = dict(type='ClsDataPreprocessor', num_classes=model['head']['num_classes'], to_rgb=True)
     pipeline = [dict(type='LoadImage'), *_resizing(settings, model['backbone']['img_size']), dict(type='PackInputs')]
+    views: dict[str, Any] = {}
+    if settings.get('test_flip'):
+        print_log('the authors test this model on mirrored images too: pass --tta to tools/test.py', 'current')
+        views = dict(tta_model=dict(type='MirrorTTA'))
     return dict(
         default_scope='mmpretrain',
         custom_imports=dict(imports=['glsim_mm'], allow_failed_imports=False),
@@ -83,10 +75,13 @@ def official_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
         ),
         test_evaluator=[dict(type='Accuracy', topk=(1,))],
         test_cfg=dict(),
+        **views,
     )
 
 
 def _backbone(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], norm_cfg: dict) -> dict:
+    if 'positional_embedding.pos_embedding' not in tensors:
+        raise GLSimError('the checkpoint lacks positional_embedding.pos_embedding; get the complete file')
     channels, *_, height, width = tensors['patch_embedding.weight'].shape
     num_patches = tensors['positional_embedding.pos_embedding'].shape[1] - 1
     side = int(settings.get('image_size') or round(num_patches**0.5) * height)
@@ -95,12 +90,18 @@ def _backbone(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], norm_c
             f'the settings say image_size={side}, but positional_embedding.pos_embedding is for {num_patches} patches '
             f'of {height}x{width}; get the checkpoint again'
         )
+    if side % height or side % width:  # the authors leave the rest of the image out, GLSimViT pads it
+        raise GLSimError(
+            f'the settings say image_size={side}, no whole number of patches of {height}x{width}, which is not built '
+            'here; choose another checkpoint'
+        )
+    heads = _HEADS.get(str(settings.get('model_name'))[:5], max(1, channels // _CHANNELS_PER_HEAD))
     return dict(
         type='GLSimViT',
         arch=dict(
             embed_dims=channels,
             num_layers=_count(tensors, 'encoder.blocks.'),
-            num_heads=int(settings.get('num_attention_heads') or max(1, channels // _CHANNELS_PER_HEAD)),
+            num_heads=int(settings.get('num_attention_heads') or heads),
             feedforward_channels=len(tensors['encoder.blocks.0.pwff.fc1.weight']),
         ),
         img_size=side,
@@ -133,11 +134,9 @@ def _normalisation(settings: Mapping[str, Any]) -> dict:
 
 
 def _selector(settings: Mapping[str, Any]) -> dict:
-    if settings.get('dynamic_top') is None:
+    if settings and settings.get('dynamic_top') is None:
         print_log(f'the checkpoint does not say how many patches it selects; O = {_TOP_O} is assumed', 'current')
     cropping = dict(top_o=int(settings.get('dynamic_top') or _TOP_O), box_end='exclusive')
-    if settings.get('anchor_random'):
-        return dict(type='RandomSelector', **cropping)
     return dict(type='GLSimSelector', similarity=str(settings.get('sim_metric') or 'cos'), **cropping)
 
 

@@ -70,7 +70,9 @@ def with_shards(weights: Weights, path: Path) -> Path:
 
 
 def with_authors_names(weights: Weights, path: Path) -> Path:
-    settings = argparse.Namespace(image_size=32, dynamic_top=3, num_attention_heads=2, sim_metric='cos')
+    settings = argparse.Namespace(
+        image_size=32, dynamic_anchor=True, dynamic_top=3, num_attention_heads=2, sim_metric='cos', reducer='cls'
+    )
     return save(dict(config=settings, model=named(to_official(weights), 'model.')), path)
 
 
