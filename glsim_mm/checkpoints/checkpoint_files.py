@@ -100,7 +100,7 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', averaged: bool 
         averaged: Whether to prefer averaged weights that stand beside the trained ones.
 
     Raises:
-        GLSimError: If there is no such file, or it is damaged, asks for code or holds no tensors.
+        GLSimError: If there is no such file, or it is damaged, asks for code, holds no tensors or holds NaN.
     """
     file = _find_file(Path(path).expanduser())
     content = _load(file, map_location)
@@ -116,7 +116,31 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', averaged: bool 
     if not isinstance(settings, dict):
         settings = _mapping(meta.get('settings'))
     whole = dict(content, state_dict=state_dict, meta=meta)
-    return Checkpoint(to_float32(state_dict), settings, meta, to_float32(unread), whole)
+    tensors = check_finite(to_float32(state_dict), str(file))
+    return Checkpoint(tensors, settings, meta, to_float32(unread), whole)
+
+
+def check_finite(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """The tensors as they are; masks of attention (``*mask``) may be infinite.
+
+    Raises:
+        GLSimError: If any holds NaN or infinite numbers, with which a model says nothing about its input. ``source`` is
+            what the message calls the file.
+    """
+    names = [name for name, tensor in tensors.items() if not _is_finite(name, tensor)]
+    if names:
+        raise GLSimError(
+            f'checkpoint {source} holds NaN or infinite numbers in {len(names)} of {len(tensors)} tensors '
+            f'({name_some(names)}): the training had diverged or the file is damaged; take an earlier checkpoint or '
+            'get the file again'
+        )
+    return tensors
+
+
+def _is_finite(name: str, tensor: Tensor) -> bool:
+    if name.endswith('mask'):
+        return not bool(tensor.isnan().any())
+    return bool(tensor.isfinite().all())
 
 
 def load_checkpoint_file(file: str | Path, map_location: Any = None, name: str = '') -> Any:

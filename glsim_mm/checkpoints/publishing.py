@@ -16,7 +16,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from ..errors import GLSimError
-from .checkpoint_files import AVERAGED_KEYS, SAFETENSORS_META, SAFETENSORS_UNREAD, read_checkpoint
+from .checkpoint_files import AVERAGED_KEYS, SAFETENSORS_META, SAFETENSORS_UNREAD, check_finite, read_checkpoint
 
 _SUFFIXES = ('.pth', '.safetensors')
 _HEADER_SIZE = 8  # bytes of the number that says how long a safetensors header is
@@ -52,7 +52,7 @@ def publish(
         The file, for example ``glsim_cub-1a2b3c4d.safetensors``; the digits are the first of its SHA-256.
 
     Raises:
-        GLSimError: If the source cannot be read or has no such weights, or the target cannot be written.
+        GLSimError: If the source cannot be read, lacks such weights or holds NaN, or the target cannot be written.
     """
     target = check_target(target)
     if weights not in _WEIGHTS:
@@ -65,6 +65,7 @@ def publish(
     # mmengine's EMAHook saves averaged weights as state_dict, and the others beside them.
     trained = content.get('ema_state_dict', {}) if weights == 'last' else {}
     tensors = {name: trained.get(f'module.{name}', tensor) for name, tensor in content['state_dict'].items()}
+    check_finite(tensors, str(source))
     meta = {name: checkpoint.meta[name] for name in _KEPT if name in checkpoint.meta}
     if config is not None:
         meta['cfg'] = config

@@ -17,10 +17,12 @@ from glsim_mm.apis import load_config
 from glsim_mm.apis.model import load_model
 from glsim_mm.checkpoints.authors_names import to_official
 from glsim_mm.checkpoints.backbone_loading import load_glsim_vit
-from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
+from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file, read_checkpoint
 from glsim_mm.checkpoints.conversion import convert_file
 from glsim_mm.checkpoints.inspection import inspect_checkpoint
 from glsim_mm.checkpoints.publishing import publish
+from glsim_mm.errors import GLSimError
+from glsim_mm.exporting import export_model
 
 Weights = dict[str, torch.Tensor]
 
@@ -151,6 +153,59 @@ def test_every_consumer_reads_every_layout(layout, config, runner, weights, tmp_
     check(load_checkpoint_file(converted)['state_dict'], weights)
     if layout != 'authors':  # publishing is for checkpoints of training
         check(load_checkpoint_file(publish(path, tmp_path / 'published.pth'))['state_dict'], weights)
+
+
+@pytest.mark.parametrize('value', ['nan', 'inf', '-inf'])
+@pytest.mark.parametrize('layout', ['mmengine', 'half', 'safetensors', 'npz', 'sharded', 'authors'])
+def test_every_consumer_refuses_weights_that_are_no_numbers(layout, value, config, runner, weights, tmp_path):
+    broken = {name: tensor.clone() for name, tensor in weights.items()}
+    broken['backbone.layers.1.ffn.layers.1.weight'][3, 2] = float(value)
+    path = LAYOUTS[layout](broken, tmp_path / 'weights.pth')
+    before = {name: tensor.clone() for name, tensor in runner.model.state_dict().items()}
+    target = tmp_path / 'out' / 'written.pth'
+    target.parent.mkdir()
+
+    def test() -> None:
+        runner._load_from = path
+        runner.load_checkpoint(str(path))
+
+    consumers = [
+        lambda: inspect_checkpoint(str(path)),
+        lambda: load_model(config, str(path), 'cpu'),  # infer, search, export
+        test,
+        lambda: load_glsim_vit(MODELS.build(config.model.backbone), str(path)),
+        lambda: convert_file(str(path), target),
+        lambda: export_model(config, str(path), target.with_suffix('.onnx')),
+        lambda: publish(path, target),
+    ]
+    for consume in consumers:
+        with pytest.raises(GLSimError, match=r'NaN or infinite numbers in 1 of \d+ tensors \(.*s\.1.*diverged'):
+            consume()
+    check(runner.model.state_dict(), before)
+    assert not list(target.parent.iterdir())
+
+
+@pytest.mark.parametrize('which', ['averaged', 'last'])
+def test_trained_weights_beside_good_averages_are_not_published(which, weights, tmp_path):
+    path = save(
+        dict(
+            state_dict=weights, ema_state_dict={f'module.{name}': value * torch.nan for name, value in weights.items()}
+        ),
+        tmp_path / 'ema.pth',
+    )
+    if which == 'averaged':
+        check(load_checkpoint_file(publish(path, tmp_path / 'out.pth', which))['state_dict'], weights)
+    else:
+        with pytest.raises(GLSimError, match='NaN or infinite'):
+            publish(path, tmp_path / 'out.pth', which)
+
+
+def test_masks_of_attention_may_be_infinite(weights, tmp_path):
+    content = {**weights, 'text.attn_mask': torch.full((4, 4), -torch.inf).triu(1)}
+    assert 'text.attn_mask' in read_checkpoint(save(content, tmp_path / 'clip.pth')).tensors
+    content['text.attn_mask'][0, 0] = torch.nan
+    with pytest.raises(GLSimError, match='text.attn_mask'):
+        read_checkpoint(save(content, tmp_path / 'clip.pth'))
 
 
 def test_encoder_of_another_project_starts_a_training(runner, weights, tmp_path):

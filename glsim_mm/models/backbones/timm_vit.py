@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...checkpoints.backbone_loading import load_timm_vit
+from ...checkpoints.checkpoint_files import check_finite
 from ...compat.linear_kernels import use_fast_linear
 from ...errors import GLSimError, one_line
 from ..utils import (
@@ -194,7 +195,7 @@ class TimmViT(BaseBackbone):
                 ) from error
         elif self._pretrained:
             source = _create_plain_vit(self._model_name, self._options, pretrained=True)
-            self.model.load_state_dict(source.state_dict())
+            self.model.load_state_dict(check_finite(source.state_dict(), f'timm://{self._model_name}'))
         elif isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
             load_timm_vit(self.model, self.init_cfg['checkpoint'], self.init_cfg.get('prefix'))
         elif self.init_cfg:
