@@ -45,7 +45,7 @@ class Migration(NamedTuple):
 def migrate(
     source: str | Path | Sequence[str | Path], target: str | Path, *, preset: str = 'auto', batch_size: int = 1000
 ) -> Migration:
-    """Copy a gallery with ids, vectors, records, patches and whitenings, and check the copy.
+    """Copy a gallery with ids, vectors, records, patches, whitenings and history, and check the copy.
 
     A migration that broke off goes on where it stopped: rows whose ids the target has are not sent again. At the end
     the ids of both are compared, and up to 1000 rows of each source, evenly spread, are read back and compared in full.
@@ -85,6 +85,8 @@ def migrate(
         compared = sum(_copy_and_check(origin, copy, own, there, batch_size) for origin, own in zip(origins, parts))
         if not np.array_equal(copy.ids(), ids):
             raise RetrievalError(f'{target} or its source was changed meanwhile: migrate again')
+        for origin, numbers in zip(origins, _number_history(origins)):
+            copy.copy_history(origin, numbers)
         if len(there) < len(ids):
             copy.compact()
     return Migration(len(ids), len(ids) - len(there), compared)
@@ -127,6 +129,17 @@ def _open_target(origin: GalleryReader, target: str | Path, preset: str, count: 
         origin=manifest.origin,
         expected_rows=count,
     )
+
+
+def _number_history(origins: Sequence[GalleryReader]) -> list[dict[int, int]]:
+    """Number in the copy, from 1 on, of each change set of each source; those of several sources in order of time."""
+    listed = [(one, source) for source, origin in enumerate(origins) for one in origin.history()]
+    if len(origins) > 1:
+        listed.sort(key=lambda pair: pair[0].time)
+    numbers: list[dict[int, int]] = [{} for _ in origins]
+    for number, (one, source) in enumerate(listed, 1):
+        numbers[source][one.number] = number
+    return numbers
 
 
 def _check_alike(location: str | Path, manifest: Manifest, other: Manifest, advice: str) -> None:

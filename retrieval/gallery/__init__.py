@@ -4,14 +4,18 @@ from ..records import Record
 from .backends import create_gallery, gallery_exists, is_folder, open_gallery
 from .conditions import Condition, parse_conditions, read_conditions
 from .contract import Fingerprint, GalleryReader, GalleryWriter, Manifest, check_model
+from .history import Change, ChangeSet, UndoPlan
 
 __all__ = [
+    'Change',
+    'ChangeSet',
     'Condition',
     'Fingerprint',
     'GalleryReader',
     'GalleryWriter',
     'Manifest',
     'Record',
+    'UndoPlan',
     'check_model',
     'create_gallery',
     'gallery_exists',

@@ -13,9 +13,10 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..hits import Hits, RangeHits
-from ..records import Ids, Record
+from ..records import Ids, Record, check_count, check_ids, check_records
 from ..whitening import Whitening
 from .conditions import Condition, read_conditions
+from .history import Change, ChangeSet, Revise, UndoPlan, differences, plan_undo, revise_undo, revise_values
 
 Embeddings = np.ndarray | Mapping[str, np.ndarray]
 Space = str | Mapping[str, float] | None
@@ -212,6 +213,48 @@ class GalleryReader(ABC):
         """Ids by content hash, as in :class:`Record`, the smallest of several; hashes not there are left out."""
 
     @abstractmethod
+    def history(self) -> list[ChangeSet]:
+        """Changes of paths, labels, splits, content hashes and metadata, the last one at the end.
+
+        Adding and removing rows is no part of it. What was changed in a row is kept when it is removed.
+        """
+
+    @abstractmethod
+    def changes(self, number: int | None = None, ids: Ids | None = None) -> list[Change]:
+        """Values that were changed by one change set, or by all, in all rows, or in some by their ids, in that order.
+
+        Ids may be those of rows that were removed.
+        """
+
+    def plan_values(self, ids: Ids, values: Any) -> list[Change]:
+        """What :meth:`GalleryWriter.set_values` would change, which it would refuse too."""
+        numbers = check_ids(ids)
+        columns = self.columns()
+        revise = revise_values(numbers, values, columns)
+        changes = []
+        for start in range(0, len(numbers), _READ):
+            part = numbers[start : start + _READ]
+            old = self.records(part)
+            changes += differences(0, old, check_records(revise(old), part, columns, self.ids)[0])
+        return changes
+
+    def plan_undo(self, number: int | None = None) -> UndoPlan:
+        """What :meth:`GalleryWriter.undo` would change, and which rows are in the way."""
+        known = [one.number for one in self.history()]
+        if number is not None:
+            check_count(number, 'the number of a change', 0)
+        if not known or number not in (None, *known):
+            what = 'there is none' if not known else f'there is none of number {number}'
+            raise RetrievalError(f'{self.location} has no such change to take back, {what}: look at its history')
+        changes = self.changes(known[-1] if number is None else number)
+        rows = np.unique([change.id for change in changes])
+        records: dict[int, Record] = {}
+        for start in range(0, len(rows), _READ):
+            there = self.ids({'id': rows[start : start + _READ]})
+            records.update((record.id, record) for record in (self.records(there) if len(there) else ()))
+        return plan_undo(changes, records)
+
+    @abstractmethod
     def transform(self, embeddings: np.ndarray, space: str | None = None) -> np.ndarray:
         """Embeddings of the model (n, d) as a space (None: the first) compares them: whitened where the space is."""
 
@@ -264,7 +307,7 @@ class GalleryReader(ABC):
         raise RetrievalError(f'{self.location} was opened for reading: open it with writable=True')
 
     if not TYPE_CHECKING:  # type checkers know that a reader has none of them; people get a sentence
-        add = update = remove = compact = _refuse_writing
+        add = update = remove = compact = set_values = set_labels = undo = _refuse_writing
 
 
 class GalleryWriter(GalleryReader):
@@ -311,10 +354,57 @@ class GalleryWriter(GalleryReader):
         embeddings: Embeddings | None = None,
         records: Sequence[Record] | None = None,
         patches: np.ndarray | None = None,
+        *,
+        by: str | None = None,
     ) -> None:
         """Replace embeddings of some or all spaces, whole records, or patches, of rows; what is None stays as it is.
 
-        Each id comes once. The rest is as in :meth:`add`.
+        Each id comes once. What changes in records goes into the :meth:`history`, with the name of whoever changes it,
+        ``by``, None for the login name. The rest is as in :meth:`add`.
+        """
+
+    def set_values(self, ids: Ids, values: Any, *, by: str | None = None) -> ChangeSet:
+        """Change paths, labels, splits and metadata of rows, all or none, and note it in the :meth:`history`.
+
+        Args:
+            ids: Each once.
+            values: A dict of values by column, for all rows, or a list of them, one for each id. None is no value; what
+                is not named stays as it is. Columns of metadata may be new.
+            by: Who changes it; None for the login name.
+        """
+        numbers = check_ids(ids)
+        return self._revise(numbers, revise_values(numbers, values, self.columns()), by)
+
+    def set_labels(self, ids: Ids, labels: str | None | Sequence[str | None], *, by: str | None = None) -> ChangeSet:
+        """Change labels of rows as :meth:`set_values` does: one for all, None for no label, or a list, one for each."""
+        if labels is None or isinstance(labels, str):
+            return self.set_values(ids, {'label': labels}, by=by)
+        if isinstance(labels, bytes) or not isinstance(labels, (Sequence, np.ndarray)) or np.ndim(labels) == 0:
+            raise RetrievalError(f'labels must be text, None, or a list of them, got {labels!r}')
+        return self.set_values(ids, [{'label': label} for label in labels], by=by)
+
+    def undo(self, number: int | None = None, *, by: str | None = None, skip_changed: bool = False) -> ChangeSet:
+        """Take back a change set, None for the last one; taking back what took back another one brings it again.
+
+        Args:
+            number: Its number in the :meth:`history`.
+            by: Who takes it back; None for the login name.
+            skip_changed: Leave out rows that were changed in the same columns since, removed, or encoded anew;
+                otherwise RetrievalError names them.
+        """
+        plan = self.plan_undo(number)
+        plan.refuse(skip_changed)
+        return self._revise(np.unique([change.id for change in plan.changes]), revise_undo(plan), by, plan.number)
+
+    @abstractmethod
+    def _revise(self, ids: np.ndarray, revise: Revise, by: str | None, undoes: int | None = None) -> ChangeSet:
+        """Replace records of rows by revised ones, all or none, and note it in the history if anything changes."""
+
+    @abstractmethod
+    def copy_history(self, origin: GalleryReader, numbers: Mapping[int, int]) -> None:
+        """Take over the history of another gallery, whose rows this one has, under these numbers by its own.
+
+        What is there already stays; RetrievalError if it differs.
         """
 
     @abstractmethod

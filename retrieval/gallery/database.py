@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import RetrievalError
 from ..records import RESERVED, TEXT_COLUMNS, Record
 from .conditions import Condition, quote, to_sql
+from .history import Change, ChangeSet
 from .lock import WRITER_FILE
 
 DATABASE_FILE = 'gallery.sqlite'
@@ -35,6 +36,14 @@ CREATE INDEX records_label ON records (label);
 CREATE INDEX records_content_hash ON records (content_hash);
 CREATE INDEX records_path ON records (path);
 """
+# Made by the first change, so that galleries that were built before can have a history too.
+_HISTORY = (
+    'CREATE TABLE IF NOT EXISTS change_sets (number INTEGER PRIMARY KEY, time TEXT NOT NULL, by TEXT NOT NULL, '
+    'undoes INTEGER, rows INTEGER NOT NULL, columns TEXT NOT NULL)',
+    'CREATE TABLE IF NOT EXISTS changes (number INTEGER NOT NULL, row INTEGER NOT NULL, name TEXT NOT NULL, old, new, '
+    'reused INTEGER NOT NULL, PRIMARY KEY (number, row, name)) WITHOUT ROWID',
+    'CREATE INDEX IF NOT EXISTS changes_row ON changes (row)',
+)
 _IDS_AT_ONCE = 30_000
 _COPIED_BYTES = 64 << 20  # a reader copies a database up to this size, so that it holds nothing that a writer waits for
 _LOG_BYTES = 8 << 20  # a write-ahead log that has grown beyond this shrinks back once no reader needs it
@@ -241,6 +250,55 @@ class Database:
                 chunk = json.dumps(list(hashes[start : start + _IDS_AT_ONCE]))
                 found.update(self.connection.execute(query, (chunk,)))
         return found
+
+    # -- history -----------------------------------------------------------------------------------------------------
+
+    def next_change_set(self) -> int:
+        """Number of the next change set."""
+        return max((one.number for one in self.read_history()), default=0) + 1
+
+    def write_changes(self, changes: Sequence[Change]) -> None:
+        """Add changes to the history; :meth:`write_change_set` says what they are part of."""
+        for statement in _HISTORY:
+            self.connection.execute(statement)
+        self.connection.executemany('INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)', changes)
+
+    def write_change_set(self, change_set: ChangeSet) -> None:
+        """Add a change set, whose changes are written, to the history."""
+        one = change_set
+        values = (one.number, one.time, one.by, one.undoes, one.rows, json.dumps(one.columns))
+        self.connection.execute('INSERT INTO change_sets VALUES (?, ?, ?, ?, ?, ?)', values)
+
+    def mark_reused(self, ids: np.ndarray) -> None:
+        """Say of all changes of some ids that they are of rows that are gone."""
+        if len(ids) and self._has_history():
+            query = 'UPDATE changes SET reused = 1 WHERE row = ?'
+            self.connection.executemany(query, [(number,) for number in ids.tolist()])
+
+    def read_history(self) -> list[ChangeSet]:
+        """All change sets, by number."""
+        query = 'SELECT number, time, by, rows, columns, undoes FROM change_sets ORDER BY number'
+        with self._use():
+            rows = self.connection.execute(query).fetchall() if self._has_history() else []
+        return [
+            ChangeSet(number, time, by, count, json.loads(columns), undoes)
+            for number, time, by, count, columns, undoes in rows
+        ]
+
+    def read_changes(self, number: int | None, ids: np.ndarray | None) -> list[Change]:
+        """Changes of one set, None for all, and of some rows, None for all."""
+        listed = None if ids is None else json.dumps(ids.tolist())
+        query = (
+            'SELECT number, row, name, old, new, reused FROM changes WHERE (?1 IS NULL OR number = ?1) '
+            'AND (?2 IS NULL OR row IN (SELECT value FROM json_each(?2))) ORDER BY number, row, name'
+        )
+        with self._use():
+            rows = self.connection.execute(query, (number, listed)).fetchall() if self._has_history() else []
+        return [Change(*row)._replace(reused=bool(row[5])) for row in rows]
+
+    def _has_history(self) -> bool:
+        query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('change_sets', 'changes')"
+        return bool(self.connection.execute(query).fetchone()[0] == 2)
 
     def check(self) -> None:
         """Search the whole file for damage; RetrievalError if there is any."""

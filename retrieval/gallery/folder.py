@@ -25,12 +25,14 @@ from ..whitening import Whitening
 from .conditions import read_conditions
 from .contract import Embeddings, Fingerprint, GalleryReader, GalleryWriter, Manifest, Space, check_open
 from .database import DATABASE_FILE, Database, DiskFull, log_of, lost_log
+from .history import Change, ChangeSet, Revise, differences, new_change_sets
 from .lock import WriteLock
 from .segments import NewRows, Segment, describe_file, join_rows, open_segment, rows_of_segments, sweep, write_segment
 from .spaces import Spaces, check_patches
 
 FORMAT = 1
 _CACHED_FILTERS = 32
+_REVISED_AT_ONCE = 10_000
 _ATTEMPTS = 100
 _RESERVE_FILE, _RESERVE_BYTES = 'reserve', 1 << 20  # room on a full disk for the log of a removal
 
@@ -180,6 +182,14 @@ class FolderReader(GalleryReader):
 
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
         return self._state.database.find_hashes(hashes)
+
+    def history(self) -> list[ChangeSet]:
+        return self._state.database.read_history()
+
+    def changes(self, number: int | None = None, ids: Ids | None = None) -> list[Change]:
+        if number is not None:
+            check_count(number, 'the number of a change', 0)
+        return self._state.database.read_changes(number, None if ids is None else read_ids(ids))
 
     def transform(self, embeddings: np.ndarray, space: str | None = None) -> np.ndarray:
         spaces = self._state.spaces
@@ -360,7 +370,12 @@ class FolderWriter(FolderReader, GalleryWriter):
                     raise RetrievalError(f'id {known[0]} is in the gallery already; use update, or another id')
         checked = check_records(records, numbers, self.columns(), self.ids)
         patches = check_patches(patches, count, state.meta['patch_shape'], lambda: not len(state))
-        self._write_rows(NewRows(numbers, {name: [array] for name, array in vectors.items()}, patches), *checked)
+
+        def write() -> None:
+            state.database.mark_reused(numbers[numbers < state.meta['next_id']])
+            self._write_records(*checked)
+
+        self._write_rows(NewRows(numbers, {name: [array] for name, array in vectors.items()}, patches), write)
         return numbers
 
     @_alone
@@ -370,17 +385,22 @@ class FolderWriter(FolderReader, GalleryWriter):
         embeddings: Embeddings | None = None,
         records: Sequence[Record] | None = None,
         patches: np.ndarray | None = None,
+        *,
+        by: str | None = None,
     ) -> None:
         state = self._state
+        database = state.database
         numbers = check_ids(ids)
-        self.records(numbers)  # all of them are there
-        named, columns = [], {}
+        old = self.records(numbers)  # all of them are there
+        begun = ChangeSet.begin(by)
+        named, columns, changes = [], {}, []
         if records is not None:
             named, columns = check_records(records, numbers, self.columns(), self.ids)
+            changes = differences(database.next_change_set(), old, named)
         if embeddings is None and patches is None:
-            with self._state.database.transaction():
-                self._state.database.set_columns(columns)
-                self._state.database.write_records(named)
+            with database.transaction():
+                self._write_records(named, columns)
+                self._write_history(begun, changes)
                 self._write_meta()
             self.refresh()
             return
@@ -391,7 +411,48 @@ class FolderWriter(FolderReader, GalleryWriter):
             patches = self.patches(numbers)
         else:
             patches = check_patches(patches, len(numbers), state.meta['patch_shape'], lambda: not len(state))
-        self._write_rows(NewRows(numbers, whole, patches), named, columns, replaced=numbers)
+
+        def write() -> None:
+            self._write_records(named, columns)
+            self._write_history(begun, changes)
+
+        self._write_rows(NewRows(numbers, whole, patches), write, replaced=numbers)
+
+    @_alone
+    def _revise(self, ids: np.ndarray, revise: Revise, by: str | None, undoes: int | None = None) -> ChangeSet:
+        database = self._state.database
+        begun = ChangeSet.begin(by, undoes)
+        number = database.next_change_set()
+        changes: list[Change] = []
+        with database.transaction():
+            for start in range(0, len(ids), _REVISED_AT_ONCE):
+                part = ids[start : start + _REVISED_AT_ONCE]
+                old = database.read_records(part)
+                new, columns = check_records(revise(old), part, database.columns(), self.ids)
+                found = differences(number, old, new)
+                changed = {change.id for change in found}
+                if changed:
+                    self._write_records([one for one in new if one.id in changed], columns)
+                    changes += found
+            if changes:
+                self._write_history(begun, changes)
+                self._write_meta()
+        if changes:
+            self.refresh()
+        return begun.of(changes)
+
+    @_alone
+    def copy_history(self, origin: GalleryReader, numbers: Mapping[int, int]) -> None:
+        database = self._state.database
+        new = new_change_sets(origin.history(), numbers, database.read_history())
+        with database.transaction():
+            for own, change_set in new:
+                changes = [change._replace(number=change_set.number) for change in origin.changes(own)]
+                database.write_changes(changes)
+                database.write_change_set(change_set)
+            if new:
+                self._write_meta()
+        self.refresh()
 
     @_alone
     def remove(self, ids: Ids | None = None, where: Any = None) -> int:
@@ -438,11 +499,13 @@ class FolderWriter(FolderReader, GalleryWriter):
     def _write_rows(
         self,
         rows: NewRows,
-        records: Sequence[Record],
-        columns: Mapping[str, str],
+        write_facts: Callable[[], None],
         replaced: np.ndarray | None = None,
     ) -> None:
-        """Write a segment and commit it; exact segments of like size are merged, so that they stay few."""
+        """Write a segment and commit it with what is known of its rows, which ``write_facts`` writes to the database.
+
+        Exact segments of like size are merged, so that they stay few.
+        """
         state = self._state
         meta = state.meta
         alive = self._alive_without(np.empty(0, np.int64) if replaced is None else replaced)
@@ -469,14 +532,22 @@ class FolderWriter(FolderReader, GalleryWriter):
                 )
                 if replaced is not None:
                     self._write_dead(alive, dropped)
-                self._state.database.set_columns(columns)
-                self._state.database.write_records(records)
+                write_facts()
                 largest = max(meta['next_id'], int(rows.ids.max()) + 1)
                 self._write_meta(next_id=largest, next_segment=number + 1, patch_shape=shape)
         except BaseException:
             sweep(self.root, [segment.number for segment in state.segments])
             raise
         self.refresh()
+
+    def _write_records(self, records: Sequence[Record], columns: Mapping[str, str]) -> None:
+        self._state.database.set_columns(columns)
+        self._state.database.write_records(records)
+
+    def _write_history(self, begun: ChangeSet, changes: Sequence[Change]) -> None:
+        if changes:
+            self._state.database.write_changes(changes)
+            self._state.database.write_change_set(begun.of(changes))
 
     def _remove_rows(self, numbers: np.ndarray) -> None:
         alive = self._alive_without(numbers)

@@ -1,12 +1,15 @@
 """Where a gallery in Milvus is, and the calls to its collection through pymilvus; every failure is one sentence."""
 
+from __future__ import annotations
+
 import logging
 import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -28,6 +31,7 @@ MAX_ENTRIES = 1_000_000  # query vectors x results of one call
 MAX_QUERIES = 1024  # query vectors of one call
 MAX_BYTES = 8 << 20  # of one write; servers take 64 MiB or more
 MAX_IDS = 1000  # in one expression
+MAX_TEXT_BYTES = 65535  # of one VARCHAR
 CONSISTENCY_LEVELS = ('Strong', 'Bounded', 'Session', 'Eventually')
 DEFAULT_PORT = 19530
 _SCHEMES = {'milvus': 'http', 'milvus+https': 'https'}
@@ -186,7 +190,7 @@ def milvus_errors(location: MilvusLocation, action: str) -> Iterator[None]:
         raise RetrievalError(f'Milvus could not {action} at {location}: {details}') from error
 
 
-def connect(location: MilvusLocation) -> 'MilvusClient':
+def connect(location: MilvusLocation) -> MilvusClient:
     """Connect; the token comes from the environment variable MILVUS_TOKEN."""
     try:
         import pymilvus
@@ -212,7 +216,7 @@ def connect(location: MilvusLocation) -> 'MilvusClient':
 _NO_PINGS = {'grpc.keepalive_time_ms': 2**31 - 1}
 
 
-def _open_file(location: MilvusLocation) -> 'MilvusClient':
+def _open_file(location: MilvusLocation) -> MilvusClient:
     import pymilvus
 
     try:
@@ -246,14 +250,22 @@ class Collection:
     def __init__(self, location: MilvusLocation, consistency: str = '') -> None:
         self.location = location
         self._client: MilvusClient | None = connect(location)
+        self._owner = self  # of the connection
         self._process = os.getpid()
         self._consistency = consistency or location.consistency
         self._server_name = ''
 
+    def sibling(self, name: str) -> Collection:
+        """The collection beside it that ends with this name, over the same connection; every read sees every write."""
+        other = copy(self)
+        other.location = replace(self.location, collection=f'{self.location.collection}_{name}')
+        other._consistency = 'Strong'
+        return other
+
     @property
-    def client(self) -> 'MilvusClient':
+    def client(self) -> MilvusClient:
         """The connection; RetrievalError once it is closed, and in a process that was forked since."""
-        client = self._client
+        client = self._owner._client
         check_open(self.location, client is not None, self._process)
         return cast('MilvusClient', client)
 

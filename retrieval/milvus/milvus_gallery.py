@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import RetrievalError
 from ..gallery.conditions import read_conditions
 from ..gallery.contract import Embeddings, GalleryReader, GalleryWriter, Manifest, Space
+from ..gallery.history import Change, ChangeSet, Revise, new_change_sets
 from ..gallery.spaces import Spaces
 from ..hits import Hits, RangeHits, best_first, exact_scores, fused_search, worst_score
 from ..records import TEXT_COLUMNS, Ids, Record, check_count, check_ids, read_ids
@@ -21,6 +22,7 @@ from ..whitening import Whitening
 from .collection import MAX_RESULTS, Collection
 from .expression import conditions_expression, join_expressions
 from .state import State, change_properties, preset_properties, read_state
+from .stored_history import StoredHistory
 from .stored_rows import (
     LOSSY_PRESETS,
     RECORD_FIELDS,
@@ -32,7 +34,7 @@ from .stored_rows import (
     search_parameters,
     vector_field,
 )
-from .writes import Writes, plan_add, plan_removal, plan_update
+from .writes import Noted, Writes, plan_add, plan_removal, plan_revision, plan_update
 
 _ATTEMPTS = 100
 _QUERIES_AT_ONCE = 64
@@ -53,6 +55,7 @@ class MilvusReader(GalleryReader):
 
     def __init__(self, collection: Collection, state: State, transforms: Mapping[str, Whitening]) -> None:
         self._collection = collection
+        self._history = StoredHistory(collection)
         self._state = state
         self._spaces = Spaces(state.about.metric, state.about.spaces, dict(transforms))
 
@@ -161,6 +164,14 @@ class MilvusReader(GalleryReader):
             return found
 
         return self._settled(read)
+
+    def history(self) -> list[ChangeSet]:
+        return self._history.change_sets()
+
+    def changes(self, number: int | None = None, ids: Ids | None = None) -> list[Change]:
+        if number is not None:
+            check_count(number, 'the number of a change', 0)
+        return self._history.changes(number, None if ids is None else read_ids(ids))
 
     def search(
         self,
@@ -308,14 +319,30 @@ class MilvusWriter(MilvusReader, GalleryWriter):
         embeddings: Embeddings | None = None,
         records: Sequence[Record] | None = None,
         patches: np.ndarray | None = None,
+        *,
+        by: str | None = None,
     ) -> None:
         numbers = check_ids(ids)
+        noted = Noted(ChangeSet.begin(by))
         vectors = {} if embeddings is None else self._spaces.rows(embeddings, count=len(numbers))
         self._writes.run(
             lambda state: plan_update(
-                self._collection, state, numbers, records, vectors, patches, partial(self._ids, state)
+                self._collection, state, numbers, records, vectors, patches, partial(self._ids, state), noted
             )
         )
+
+    def _revise(self, ids: np.ndarray, revise: Revise, by: str | None, undoes: int | None = None) -> ChangeSet:
+        noted = Noted(ChangeSet.begin(by, undoes))
+        self._writes.run(
+            lambda state: plan_revision(self._collection, state, ids, revise, partial(self._ids, state), noted)
+        )
+        return noted.change_set
+
+    def copy_history(self, origin: GalleryReader, numbers: Mapping[int, int]) -> None:
+        known = [one for one in self.history() if one.whole or one.number not in numbers.values()]
+        for own, change_set in new_change_sets(origin.history(), numbers, known):
+            changes = [change._replace(number=change_set.number) for change in origin.changes(own)]
+            self._history.take_over(change_set, changes)
 
     def remove(self, ids: Ids | None = None, where: Any = None) -> int:
         self._check_removal(ids, where)

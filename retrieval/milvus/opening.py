@@ -11,11 +11,13 @@ from typing import Any
 from ..errors import RetrievalError
 from ..gallery.contract import Manifest
 from ..whitening import Whitening
-from .collection import Collection, MilvusLocation, parse_location
+from .collection import MAX_TEXT_BYTES, Collection, MilvusLocation, parse_location
 from .milvus_gallery import MilvusReader, MilvusWriter
+from .side_collection import UNUSED, create_side, load_side
 from .state import CLEAR_UP, State, new_properties, read_state
 from .state import FORMAT as FORMAT
-from .stored_rows import MAX_TEXT_BYTES, build_indexes, build_schema, choose_preset, vector_field
+from .stored_history import StoredHistory
+from .stored_rows import build_indexes, build_schema, choose_preset, vector_field
 
 _CHUNK = MAX_TEXT_BYTES // 4 * 4
 _logger = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ def create_backend(
         _check_spaces(collection, manifest.spaces)
         name, reason = choose_preset(manifest.preset, expected_rows, collection.is_lite())
         state = State(replace(manifest, preset=name, preset_reason=reason), list(transforms))
+        StoredHistory(collection).clear()
         save_transforms(place, transforms)
         collection.create(build_schema(collection.client, manifest.spaces), new_properties(state))
         _load(collection, state)
@@ -104,23 +107,15 @@ def save_transforms(location: MilvusLocation, transforms: Mapping[str, Whitening
     """
     if not transforms:
         return
-    from pymilvus import DataType
-
     collection = Collection(_transforms_location(location), 'Strong')
     if collection.exists():
         collection.drop()
-    schema = collection.client.create_schema(auto_id=False, enable_dynamic_field=False)
-    schema.add_field('id', DataType.INT64, is_primary=True)
-    for name in ('space', 'content'):
-        schema.add_field(name, DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
-    schema.add_field('unused', DataType.FLOAT_VECTOR, dim=2)  # Milvus has no collection without vectors
-    collection.create(schema, {'gallery.part': 'transforms'})
-    _load_transforms(collection)
+    create_side(collection, (), ('space', 'content'), part='transforms')
     number = 0
     for space, transform in transforms.items():
         text = base64.b64encode(transform.to_bytes()).decode()
         for start in range(0, len(text), _CHUNK):
-            row = {'id': number, 'space': space, 'content': text[start : start + _CHUNK], 'unused': [0.0, 0.0]}
+            row = {'id': number, 'space': space, 'content': text[start : start + _CHUNK], **UNUSED}
             collection.insert([row])
             number += 1
     collection.close()
@@ -136,7 +131,7 @@ def load_transforms(location: MilvusLocation, spaces: Sequence[str]) -> dict[str
             raise RetrievalError(
                 f'{collection.location}, the whitenings of {location}, is gone: build the gallery again'
             )
-        _load_transforms(collection)
+        load_side(collection)
         rows = [row for page in collection.scan(fields=['space', 'content']) for row in page]
     finally:
         collection.close()
@@ -148,9 +143,3 @@ def load_transforms(location: MilvusLocation, spaces: Sequence[str]) -> dict[str
 
 def _transforms_location(location: MilvusLocation) -> MilvusLocation:
     return replace(location, collection=f'{location.collection}_transforms')
-
-
-def _load_transforms(collection: Collection) -> None:
-    indexes = collection.client.prepare_index_params()
-    indexes.add_index(field_name='unused', index_type='FLAT', metric_type='L2', params={})
-    collection.load(['unused'], lambda _: indexes)

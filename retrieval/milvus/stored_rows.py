@@ -11,13 +11,12 @@ import numpy as np
 from ..errors import RetrievalError
 from ..index.presets import PRESETS
 from ..records import TEXT_COLUMNS, Record
-from .collection import MAX_BYTES, METRIC_TYPES, Collection
+from .collection import MAX_BYTES, MAX_TEXT_BYTES, METRIC_TYPES, Collection
 from .expression import NULLABLE_FIELDS
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-MAX_TEXT_BYTES = 65535  # of one VARCHAR
 RECORD_FIELDS = (*TEXT_COLUMNS, *(f'has_{name}' for name in NULLABLE_FIELDS), 'similarity_map', 'metadata', 'layout')
 INDEX_TYPES = {preset.name: preset.milvus for preset in PRESETS.values() if preset.milvus}
 _SERVER_TYPE = re.compile(r'[A-Z][A-Z0-9_]*')  # by its own name, with the server's defaults
@@ -120,7 +119,7 @@ def record_row(record: Record) -> dict:
     row: dict = {'id': number}
     for name in TEXT_COLUMNS:
         value = getattr(record, name)
-        row[name] = _check_size(value or '', name, number)
+        row[name] = check_size(value or '', name, number)
         if name in NULLABLE_FIELDS:
             row[f'has_{name}'] = value is not None
     row['metadata'] = record.metadata
@@ -204,7 +203,8 @@ def _size(value: object) -> int:
     return len(value) * 4 if isinstance(value, str) else 64 if not isinstance(value, dict) else len(str(value)) * 4
 
 
-def _check_size(text: str, name: str, number: int) -> str:
+def check_size(text: str, name: str, number: int) -> str:
+    """A text of a row; RetrievalError if it is longer than Milvus takes."""
     size = len(text.encode())
     if size > MAX_TEXT_BYTES:
         raise RetrievalError(f'row {number}: {name} has {size} bytes, more than the {MAX_TEXT_BYTES} of Milvus')

@@ -37,6 +37,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..errors import RetrievalError
+from ..gallery.history import Change, ChangeSet, Revise, differences
 from ..gallery.spaces import check_patches
 from ..records import Record, check_records
 from .collection import MAX_IDS, Collection
@@ -52,6 +53,7 @@ from .state import (
     patch_properties,
     read_state,
 )
+from .stored_history import StoredHistory
 from .stored_rows import (
     RECORD_FIELDS,
     add_arrays,
@@ -59,6 +61,7 @@ from .stored_rows import (
     encode_array,
     read_rows,
     record_row,
+    row_record,
     vector_field,
 )
 
@@ -85,6 +88,13 @@ class Plan:
     claims_ids: bool = True
     columns: dict[str, str] = field(default_factory=dict)
     patch_shape: list[int] | None = None
+
+
+@dataclass
+class Noted:
+    """What the history says of a write, once it has ended."""
+
+    change_set: ChangeSet
 
 
 class Writes:
@@ -267,6 +277,8 @@ def plan_add(
     add_arrays(rows, embeddings, kept)
 
     def send(number: int) -> None:
+        if not ids_are_own:
+            StoredHistory(collection).mark_reused(ids)
         for batch in batches([{**row, 'write_number': number} for row in rows]):
             collection.insert(batch)
 
@@ -281,28 +293,63 @@ def plan_update(
     embeddings: Mapping[str, np.ndarray],
     patches: np.ndarray | None,
     find: Find,
+    noted: Noted,
 ) -> Plan:
     """New values for rows that are there, in the forms of :func:`plan_add`; what is None or not there is kept."""
-    read_rows(collection, ids, (), state.hidden)
     kept = None if patches is None else check_patches(patches, len(ids), state.patch_shape, lambda: False)
     changes: list[dict] = [{} for _ in ids]
     columns: dict[str, str] = {}
+    different: list[Change] = []
+    old = read_rows(collection, ids, () if records is None else RECORD_FIELDS, state.hidden)
     if records is not None:
         checked, columns = check_records(records, ids, state.columns, find)
         changes = [record_row(record) for record in checked]
+        different = differences(0, [row_record(row, state.columns) for row in old], checked)
     for index, change in enumerate(changes):
         if kept is not None:
             change['patches'] = encode_array(kept[index], np.float16, f'row {ids[index]}: patches')
         change.update((vector_field(space), vectors[index]) for space, vectors in embeddings.items())
+    return _plan_changes(collection, state, ids, changes, columns, different, noted)
+
+
+def plan_revision(
+    collection: Collection, state: State, ids: np.ndarray, revise: Revise, find: Find, noted: Noted
+) -> Plan:
+    """Other records of rows that are there, made of those that they have; rows whose facts stay are left alone."""
+    old = [row_record(row, state.columns) for row in read_rows(collection, ids, RECORD_FIELDS, state.hidden)]
+    new, columns = check_records(revise(old), ids, state.columns, find)
+    different = differences(0, old, new)
+    changed = {change.id for change in different}
+    kept = [record for record in new if record.id in changed]
+    rows = [record_row(record) for record in kept]
+    numbers = np.array([record.id for record in kept], np.int64)
+    return _plan_changes(collection, state, numbers, rows, columns, different, noted)
+
+
+def _plan_changes(
+    collection: Collection,
+    state: State,
+    ids: np.ndarray,
+    changes: Sequence[dict],
+    columns: dict[str, str],
+    different: Sequence[Change],
+    noted: Noted,
+) -> Plan:
     names = [*RECORD_FIELDS, 'patches', *(vector_field(space) for space in state.about.spaces)]
+    history = StoredHistory(collection)
+    history.check(different)
 
     def send(number: int) -> None:
+        if different:
+            noted.change_set = history.begin(noted.change_set, [one._replace(number=number) for one in different])
         for start in range(0, len(ids), MAX_IDS):
             part = slice(start, start + MAX_IDS)
             old = read_rows(collection, ids[part], names, state.hidden)
             rows = [{**{name: row[name] for name in ('id', *names)}, **new} for row, new in zip(old, changes[part])]
             for batch in batches([{**row, 'write_number': number} for row in rows]):
                 collection.upsert(batch)
+        if different:
+            noted.change_set = history.end(noted.change_set)
 
     return Plan('update', ids, send, True, columns)
 

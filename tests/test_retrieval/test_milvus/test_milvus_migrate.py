@@ -32,6 +32,9 @@ def make_source(place, count=40):
     with create_gallery(place, SPACES, fingerprint=MODEL) as gallery:
         patches = rng.normal(size=(count, 2, 8)).astype(np.float16)
         gallery.add(embeddings, records, np.arange(count) * 3 + 7, patches)
+        gallery.set_labels([7, 10], 'changed', by='anna')
+        gallery.set_values([13], {'year': None, 'weight': 0.5}, by='bert')
+        gallery.undo(1, by='anna')
         gallery.remove([7])
     return {name: rng.normal(size=(5, size)).astype(np.float32) for name, size in SPACES.items()}
 
@@ -54,6 +57,8 @@ def assert_same(one, other, queries):
             np.testing.assert_array_equal(copy.similarity_map, record.similarity_map)
             assert (copy.id, copy.path, copy.label, copy.box) == (record.id, record.path, record.label, record.box)
             assert copy.metadata == record.metadata and copy.image_size == record.image_size
+        assert second.history() == first.history() and [one.undoes for one in first.history()] == [None, None, 1]
+        assert second.changes() == first.changes()
 
 
 def test_there_and_back(tmp_path, location, capsys):
@@ -87,10 +92,18 @@ def test_shards_are_loaded_into_one_collection(tmp_path, location, capsys):
     for number in range(3):
         with create_gallery(tmp_path / f'shard_{number}', 4) as shard:
             shard.add(np.eye(4, dtype=np.float32) + number, ids=np.arange(4) * 3 + number)
+            shard.set_labels([number], 'a', by=f'user {number}')
+            shard.undo()
     call_tool('retrieval/migrate', *(tmp_path / f'shard_{number}' for number in range(3)), location)
     assert '12 rows copied' in capsys.readouterr().out
     with open_gallery(location) as gallery:
         assert gallery.ids().tolist() == list(range(12))
+        history = gallery.history()
+        assert [one.number for one in history] == [1, 2, 3, 4, 5, 6]
+        assert [one.undoes for one in history] == [None, 1, None, 3, None, 5]
+        for number, one in enumerate(history[::2]):
+            assert one.by == f'user {number}'
+            assert [change.id for change in gallery.changes(one.number)] == [number]
     with pytest.raises(SystemExit) as caught:
         call_tool('retrieval/migrate', tmp_path / 'nowhere', location)
     assert caught.value.code == 2 and capsys.readouterr().err.count('\n') == 1
@@ -108,6 +121,23 @@ def test_another_gallery_is_not_overwritten(tmp_path, location):
         pass
     with pytest.raises(RetrievalError, match='metric differs'):
         migrate(tmp_path / 'other', location)
+
+
+def test_a_change_set_that_differs_is_noticed(tmp_path, location):
+    make_source(tmp_path / 'first')
+    migrate(tmp_path / 'first', location)
+    with open_gallery(location, writable=True) as gallery, open_gallery(tmp_path / 'first', writable=True) as source:
+        for one, by in ((source, 'anna'), (gallery, 'bert')):
+            one.set_labels([10], 'x', by=by)
+        last = gallery.history()[-1]
+        assert last.number > 3  # not the number that the source gives
+    assert migrate(tmp_path / 'first', location).copied == 0
+    with open_gallery(location) as gallery:
+        assert [one.by for one in gallery.history()] == ['anna', 'bert', 'anna', 'bert', 'anna']
+    with open_gallery(tmp_path / 'first', writable=True) as source:
+        source._state.database.connection.execute("UPDATE change_sets SET by = 'x' WHERE number = 1")
+    with pytest.raises(RetrievalError, match='change 1 differs between source and copy: migrate to a new place'):
+        migrate(tmp_path / 'first', location)
 
 
 def test_a_row_that_differs_is_noticed(tmp_path, location):
