@@ -240,14 +240,13 @@ class RowWriter:
         """Encode the images at some positions; ``load`` goes to the encoder. Returns those that cannot be encoded."""
         buffer = CommitBuffer(self.write, seconds_between_commits)
         errors: list[EncodingError] = []
-        try:
-            with ProgressBar(len(positions), 'encoding', progress) as bar:
-                for encoded in encoder.stream(items, positions=positions, **load):
-                    buffer.add(encoded)
-                    errors += encoded.errors
-                    bar.advance(len(encoded) + len(encoded.errors))
-        finally:
-            buffer.commit()  # Ctrl-C included
+        with ProgressBar(len(positions), 'encoding', progress) as bar:
+
+            def note(encoded: Encoded) -> None:
+                errors.extend(encoded.errors)
+                bar.advance(len(encoded) + len(encoded.errors))
+
+            buffer.take_all(encoder.stream(items, positions=positions, **load), note)
         return errors
 
     def write(self, encoded: Encoded) -> None:

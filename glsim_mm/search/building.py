@@ -249,15 +249,14 @@ class _RankBuild:
         start = time.monotonic()
         with open_shard(self.folder.path, self.ranks.rank, self.settings) as shard:
             writer = CommitBuffer(partial(add_to_shard, shard), self.seconds)
-            try:
-                name = 'encoding' if self.ranks.size == 1 else f'encoding (rank 0 of {self.ranks.size})'
-                with ProgressBar(total, name, self.progress) as bar:
-                    for encoded in stream:
-                        writer.add(encoded)
-                        share.take(encoded)
-                        bar.advance(len(encoded) + len(encoded.errors))
-            finally:
-                writer.commit()  # Ctrl-C included
+            name = 'encoding' if self.ranks.size == 1 else f'encoding (rank 0 of {self.ranks.size})'
+            with ProgressBar(total, name, self.progress) as bar:
+
+                def note(encoded: Encoded) -> None:
+                    share.take(encoded)
+                    bar.advance(len(encoded) + len(encoded.errors))
+
+                writer.take_all(stream, note)
         share.seconds = time.monotonic() - start
 
     def merge(

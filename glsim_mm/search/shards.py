@@ -14,6 +14,7 @@ import numpy as np
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, GalleryReader, GalleryWriter, create_gallery, is_folder, open_gallery
+from retrieval.gallery.interrupts import postponed_interrupts
 from retrieval.gallery.lock import WriteLock
 from retrieval.whitening import Whitening
 
@@ -78,8 +79,8 @@ class BuildFolder:
             if target.exists():
                 os.replace(target, self._replaced)
             os.replace(self.merged, target)
-        for shard in self.path.glob('shard-*'):
-            shutil.rmtree(shard)
+        for shard in list(self.path.glob('shard-*')):
+            os.replace(shard, shard.with_name(f'merged-{shard.name}'))  # never a half of one, however this ends
 
     def _restore(self) -> None:
         """Undo a replacement that was killed between its two steps."""
@@ -236,18 +237,30 @@ class CommitBuffer:
         self._waiting: list[Encoded] = []
         self._last = time.monotonic()
 
-    def add(self, encoded: Encoded) -> None:
-        """Take images; they are written with later ones."""
+    def take_all(self, stream: Iterable[Encoded], note: Callable[[Encoded], None]) -> None:
+        """Write what a stream brings, all of it also where the stream breaks off; ``note`` is told what has come.
+
+        Ctrl-C breaks off the waiting for the next images. It never breaks into a commit, so that nothing that was
+        encoded is lost or written twice.
+        """
+        with postponed_interrupts() as interrupts:
+            try:
+                for encoded in interrupts.allowed_in(stream):
+                    self._add(encoded)
+                    note(encoded)
+            finally:
+                self._commit()
+
+    def _add(self, encoded: Encoded) -> None:
         if len(encoded):
             self._waiting.append(encoded)
         if sum(map(len, self._waiting)) >= _ROWS_BETWEEN_COMMITS or time.monotonic() - self._last >= self._seconds:
-            self.commit()
+            self._commit()
 
-    def commit(self) -> None:
-        """Write what waits."""
-        if self._waiting:
-            self._write(join_encoded(self._waiting))
-        self._waiting = []
+    def _commit(self) -> None:
+        waiting, self._waiting = self._waiting, []  # what fails half-way is not written again
+        if waiting:
+            self._write(join_encoded(waiting))
         self._last = time.monotonic()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from functools import wraps
@@ -26,6 +26,7 @@ from .conditions import read_conditions
 from .contract import Embeddings, Fingerprint, GalleryReader, GalleryWriter, Manifest, Space, check_open
 from .database import DATABASE_FILE, Database, DiskFull, log_of, lost_log
 from .history import Change, ChangeSet, Revise, differences, new_change_sets
+from .interrupts import postponed_interrupts
 from .lock import WriteLock
 from .segments import NewRows, Segment, describe_file, join_rows, open_segment, rows_of_segments, sweep, write_segment
 from .spaces import Spaces, check_patches
@@ -398,11 +399,10 @@ class FolderWriter(FolderReader, GalleryWriter):
             named, columns = check_records(records, numbers, self.columns(), self.ids)
             changes = differences(database.next_change_set(), old, named)
         if embeddings is None and patches is None:
-            with database.transaction():
+            with self._commit():
                 self._write_records(named, columns)
                 self._write_history(begun, changes)
                 self._write_meta()
-            self.refresh()
             return
         vectors = {} if embeddings is None else state.spaces.rows(embeddings, count=len(numbers))
         kept = {name: self.vectors(numbers, name) for name in state.spaces.dimensions if name not in vectors}
@@ -424,7 +424,7 @@ class FolderWriter(FolderReader, GalleryWriter):
         begun = ChangeSet.begin(by, undoes)
         number = database.next_change_set()
         changes: list[Change] = []
-        with database.transaction():
+        with self._commit():
             for start in range(0, len(ids), _REVISED_AT_ONCE):
                 part = ids[start : start + _REVISED_AT_ONCE]
                 old = database.read_records(part)
@@ -437,22 +437,19 @@ class FolderWriter(FolderReader, GalleryWriter):
             if changes:
                 self._write_history(begun, changes)
                 self._write_meta()
-        if changes:
-            self.refresh()
         return begun.of(changes)
 
     @_alone
     def copy_history(self, origin: GalleryReader, numbers: Mapping[int, int]) -> None:
         database = self._state.database
         new = new_change_sets(origin.history(), numbers, database.read_history())
-        with database.transaction():
+        with self._commit():
             for own, change_set in new:
                 changes = [change._replace(number=change_set.number) for change in origin.changes(own)]
                 database.write_changes(changes)
                 database.write_change_set(change_set)
             if new:
                 self._write_meta()
-        self.refresh()
 
     @_alone
     def remove(self, ids: Ids | None = None, where: Any = None) -> int:
@@ -487,14 +484,24 @@ class FolderWriter(FolderReader, GalleryWriter):
                 self.root, number, rows, state.spaces.dimensions, meta['metric'], chosen, limit
             )
             reason = ' '.join([reason, *(f'{space}: {effort}' for space, effort in efforts.items())])
-        with self._state.database.transaction():
-            self._state.database.drop_segments([segment.number for segment in state.segments])
+        with self._commit() as database:
+            database.drop_segments([segment.number for segment in state.segments])
             if segments:
-                self._state.database.add_segment(
-                    number, len(rows.ids), dict.fromkeys(state.spaces.dimensions, chosen), files
-                )
+                database.add_segment(number, len(rows.ids), dict.fromkeys(state.spaces.dimensions, chosen), files)
             self._write_meta(next_segment=number + 1, preset=wanted, preset_reason=reason)
-        self.refresh()
+
+    @contextmanager
+    def _commit(self) -> Iterator[Database]:
+        """Make all changes of the block and take over the new state, or neither; Ctrl-C waits for the end of both."""
+        state = self._state
+        with postponed_interrupts():
+            try:
+                with state.database.transaction():
+                    yield state.database
+            except BaseException:
+                sweep(self.root, [segment.number for segment in state.segments])
+                raise
+            self.refresh()
 
     def _write_rows(
         self,
@@ -524,21 +531,14 @@ class FolderWriter(FolderReader, GalleryWriter):
         dropped = [segment.number for segment in merged]
         dropped += [one for one, mask in alive.items() if not mask.any() and one not in dropped]
         shape = None if whole.patches is None else list(whole.patches.shape[1:])
-        try:
-            with self._state.database.transaction():
-                self._state.database.drop_segments(dropped)
-                self._state.database.add_segment(
-                    number, len(whole.ids), dict.fromkeys(state.spaces.dimensions, 'flat'), files
-                )
-                if replaced is not None:
-                    self._write_dead(alive, dropped)
-                write_facts()
-                largest = max(meta['next_id'], int(rows.ids.max()) + 1)
-                self._write_meta(next_id=largest, next_segment=number + 1, patch_shape=shape)
-        except BaseException:
-            sweep(self.root, [segment.number for segment in state.segments])
-            raise
-        self.refresh()
+        with self._commit() as database:
+            database.drop_segments(dropped)
+            database.add_segment(number, len(whole.ids), dict.fromkeys(state.spaces.dimensions, 'flat'), files)
+            if replaced is not None:
+                self._write_dead(alive, dropped)
+            write_facts()
+            largest = max(meta['next_id'], int(rows.ids.max()) + 1)
+            self._write_meta(next_id=largest, next_segment=number + 1, patch_shape=shape)
 
     def _write_records(self, records: Sequence[Record], columns: Mapping[str, str]) -> None:
         self._state.database.set_columns(columns)
@@ -552,13 +552,11 @@ class FolderWriter(FolderReader, GalleryWriter):
     def _remove_rows(self, numbers: np.ndarray) -> None:
         alive = self._alive_without(numbers)
         empty = [number for number, rows in alive.items() if not rows.any()]
-        database = self._state.database
-        with database.transaction():
+        with self._commit() as database:
             database.delete_records(numbers)
             database.drop_segments(empty)
             self._write_dead(alive, empty)
             self._write_meta()
-        self.refresh()
 
     def _fill_reserve(self) -> None:
         """Keep some of the disk, which is given back when it is full, so that rows can be removed even then."""

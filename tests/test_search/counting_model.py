@@ -4,8 +4,10 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
@@ -33,6 +35,19 @@ class CountingViT(GLSimViT):
 
 def press_ctrl_c() -> None:
     raise KeyboardInterrupt
+
+
+def press_ctrl_c_before(patch: pytest.MonkeyPatch, owner: object, name: str, times: int = 2) -> None:
+    """Send SIGINT to this process before the first calls of a function."""
+    function, calls = getattr(owner, name), []
+
+    def call(*args: Any, **options: Any) -> Any:
+        calls.append(name)
+        if len(calls) <= times:
+            os.kill(os.getpid(), signal.SIGINT)
+        return function(*args, **options)
+
+    patch.setattr(owner, name, call)
 
 
 def kill_dash_nine() -> None:

@@ -4,12 +4,13 @@ import shutil
 
 import numpy as np
 import pytest
-from counting_model import press_ctrl_c, write_photo, write_weights
+from counting_model import press_ctrl_c, press_ctrl_c_before, write_photo, write_weights
 from mmengine.config import Config
 
 from glsim_mm.search import Encoder, ImageSearch, add_images, build_gallery
 from retrieval.errors import UserError
-from retrieval.gallery import create_gallery, open_gallery
+from retrieval.gallery import create_gallery, folder, open_gallery
+from retrieval.gallery.database import Database
 
 QUIET = dict(num_workers=0, progress=False)
 
@@ -123,6 +124,31 @@ def test_a_stopped_run_goes_on(location, photos, counter):
     assert len(rows(location)) == 12
     report = add(location, photos)
     assert (report.encoded, report.reused, report.size) == (3, 12, 15)
+
+
+@pytest.mark.parametrize('owner, name', [(folder, 'write_segment'), (Database, 'write_records'), (folder, 'sweep')])
+def test_ctrl_c_in_the_last_commit_keeps_what_was_encoded(location, photos, monkeypatch, owner, name):
+    """Nothing is written twice either, whether the signal comes before the commit or after it."""
+    for number in range(5):
+        write_photo(photos / f'new{number}.png', np.random.default_rng(20 + number))
+    with ImageSearch.open(location, device='cpu', writable=True) as search, monkeypatch.context() as patch:
+        press_ctrl_c_before(patch, owner, name)
+        with pytest.raises(KeyboardInterrupt):
+            search.add(photos, **QUIET)
+        assert len(search.gallery) == 15
+    assert len(rows(location)) == 15 and {f'new{number}.png' for number in range(5)} < set(rows(location))
+    report = add(location, photos)
+    assert (report.encoded, report.reused, report.size) == (0, 15, 15)
+
+
+def test_ctrl_c_in_the_compaction_keeps_what_was_encoded(location, photos, monkeypatch):
+    write_photo(photos / 'new.png', np.random.default_rng(7))
+    with monkeypatch.context() as patch:
+        press_ctrl_c_before(patch, folder, 'choose_preset')
+        with pytest.raises(KeyboardInterrupt):
+            add(location, photos, compact=True)
+    assert len(rows(location)) == 11
+    assert add(location, photos, compact=True).encoded == 0
 
 
 def test_a_data_set_of_the_config(location, tiny_model):

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from counting_model import press_ctrl_c, write_photo, write_weights
+from counting_model import press_ctrl_c, press_ctrl_c_before, write_photo, write_weights
 from mmengine.config import Config
 from tiny_run import ROOT, run_command
 
 from glsim_mm.search import Encoder, build_gallery, find_items
 from glsim_mm.search.shards import BuildFolder
 from retrieval.errors import UserError
-from retrieval.gallery import open_gallery
+from retrieval.gallery import folder, open_gallery
+from retrieval.gallery.database import Database
 from retrieval.whitening import Whitening
 
 QUIET = dict(device='cpu', num_workers=0, progress=False)
@@ -71,6 +72,20 @@ def test_a_stopped_build_goes_on(build, counter, tmp_path):
     assert (report.reused, report.encoded) == (5, 5) and counter.count == 1 + 5
     with open_gallery(tmp_path / 'gallery') as gallery:
         assert len(gallery) == 10
+
+
+@pytest.mark.parametrize(
+    'owner, name', [(Database, 'write_records'), (folder, 'choose_preset'), (BuildFolder, 'finish')]
+)
+def test_ctrl_c_in_the_last_commit_and_while_shards_are_merged_keeps_what_was_encoded(
+    build, tmp_path, monkeypatch, owner, name
+):
+    with monkeypatch.context() as patch:
+        press_ctrl_c_before(patch, owner, name)
+        with pytest.raises(KeyboardInterrupt):
+            build()
+    report = build()
+    assert (report.encoded, report.reused, report.size) == (0, 10, 10)
 
 
 KILLED = """
