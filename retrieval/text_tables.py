@@ -1,14 +1,22 @@
 """Reads CSV and TSV files as spreadsheets and people write them."""
 
+from __future__ import annotations
+
 import csv
 import io
+import math
 import re
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from .errors import RetrievalError
+from .records import RESERVED, is_column_name
 
 _BLANKS = ' \t\r\n\xa0'  # around cells; other separators of Unicode are part of a name
 _BYTE_ORDER_MARKS = ((b'\xef\xbb\xbf', 'utf-8'), (b'\xff\xfe', 'utf-16-le'), (b'\xfe\xff', 'utf-16-be'))
+_INTEGER = re.compile(r'-?(0|[1-9][0-9]*)')
+_FLOAT = re.compile(r'-?(0|[1-9][0-9]*)?(\.[0-9]+|(?<=[0-9])\.?)([eE][+-]?[0-9]+)?')
 
 
 class TextTable(NamedTuple):
@@ -23,6 +31,55 @@ class TextTable(NamedTuple):
 
     columns: list[str]
     rows: list[tuple[int, list[str]]]
+
+
+class TypedTable(NamedTuple):
+    """Columns of a table of rows of a gallery; each row has the number of its last line and a value for each column.
+
+    An empty cell is None, no value.
+    """
+
+    columns: list[str]
+    rows: list[tuple[int, dict[str, Any]]]
+
+
+def read_typed_table(path: Path, texts: Sequence[str], kinds: Mapping[str, str] | None = None) -> TypedTable:
+    """Read a table about rows of a gallery: texts, and columns of metadata, of numbers if all their cells are.
+
+    Codes stay text: with leading zeros (``0012``), underscores (``2024_11``), or more digits than 64 bits hold.
+
+    Args:
+        path: The file, as :func:`parse_table` reads it.
+        texts: Columns that are no metadata, and are text.
+        kinds: Types of the columns that the gallery has, whose texts stay texts; None for a new gallery.
+
+    Raises:
+        RetrievalError: If it cannot be read, a column of metadata cannot be called so, or a line is too long or short.
+    """
+    columns, rows = parse_table(read_bytes(path), str(path))
+    further = [name for name in columns if name not in texts]
+    wrong = [name for name in further if not is_column_name(name)]
+    if wrong or len({name.lower() for name in columns}) < len(columns):
+        raise RetrievalError(
+            f'{path}: column names must be letters, digits, blanks and signs other than " \\ = < > ! [ ], none of '
+            f'{", ".join(RESERVED)}, and each once, whatever the case; rename {wrong or columns}'
+        )
+    uneven = next((number for number, cells in rows if len(cells) != len(columns)), None)
+    if uneven is not None:
+        raise RetrievalError(f'{path}: line {uneven} has another number of fields than the first line; correct it')
+    as_text = {*texts, *(name for name in columns if _is_text(name, kinds or {}))}
+    typed = []
+    for name, cells in zip(columns, zip(*(cells for _, cells in rows))):
+        typed.append([cell or None for cell in cells] if name in as_text else _typed(cells))
+    return TypedTable(columns, [(number, dict(zip(columns, values))) for (number, _), values in zip(rows, zip(*typed))])
+
+
+def read_bytes(path: Path) -> bytes:
+    """Content of a file; RetrievalError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RetrievalError(f'{path} cannot be read ({error.strerror}); check the path') from error
 
 
 def decode_text(content: bytes, name: str) -> str:
@@ -79,3 +136,25 @@ def _delimiter(text: str, name: str) -> str:
     if ',' in header and ';' in header:
         raise RetrievalError(f'the first line of {name} has commas and semicolons; separate the columns by one of them')
     return ';' if ';' in header else ','
+
+
+def _is_text(name: str, kinds: Mapping[str, str]) -> bool:
+    return any(known.lower() == name.lower() and kind == 'TEXT' for known, kind in kinds.items())
+
+
+def _typed(cells: Sequence[str]) -> Sequence[int | float | str | None]:
+    """A column as integers if all cells are, else as numbers, else as text; empty cells are None."""
+    fields = [cell.strip() for cell in cells]
+    filled = [field for field in fields if field]
+    if all(map(_INTEGER.fullmatch, filled)) and all(-(2**63) <= int(field) < 2**63 for field in filled):
+        return [int(field) if field else None for field in fields]
+    if all(map(_is_float, filled)):
+        return [float(field) if field else None for field in fields]
+    return [cell or None for cell in cells]
+
+
+def _is_float(cell: str) -> bool:
+    """Whether a cell is a number that floating point keeps."""
+    if not _FLOAT.fullmatch(cell) or not math.isfinite(float(cell)):
+        return False
+    return not _INTEGER.fullmatch(cell) or int(float(cell)) == int(cell)

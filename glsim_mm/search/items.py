@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from retrieval.errors import RetrievalError
-from retrieval.records import RESERVED, Record, check_records, is_column_name
-from retrieval.text_tables import decode_text, parse_table
+from retrieval.records import Record, check_records
+from retrieval.text_tables import decode_text, read_bytes, read_typed_table
 
 from ..images.photos import (
     ImageItem,
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
 _HASHED_AHEAD = 4096
 DATASET_NAMES = ('train', 'val', 'test')
 _LISTS, _TABLES = ('.txt', '.lst'), ('.csv', '.tsv')
-_INTEGER = re.compile(r'-?(0|[1-9][0-9]*)')
-_FLOAT = re.compile(r'-?(0|[1-9][0-9]*)?(\.[0-9]+|(?<=[0-9])\.?)([eE][+-]?[0-9]+)?')
 
 
 class ItemList(NamedTuple):
@@ -265,66 +261,27 @@ def _sources(images: Any) -> tuple[str, ...]:
 
 
 def _read_list(path: Path) -> Iterator[ImageItem]:
-    for line in decode_text(_read_bytes(path), str(path)).split('\n'):
+    for line in decode_text(read_bytes(path), str(path)).split('\n'):
         name, _, label = line.partition('\t')
         if name.strip():
             yield ImageItem(_beside(path, name.strip()), label=label.strip() or None)
 
 
 def _read_table(path: Path) -> list[ImageItem]:
-    columns, rows = parse_table(_read_bytes(path), str(path))
+    own = ('path', 'label', 'split')
+    columns, rows = read_typed_table(path, own)
     if 'path' not in columns:
         raise RetrievalError(f'{path} has no column "path", but {", ".join(columns) or "nothing"}: name its columns')
-    further = [name for name in columns if name not in ('path', 'label', 'split')]
-    wrong = [name for name in further if not is_column_name(name)]
-    if wrong or len({name.lower() for name in columns}) < len(columns):
-        raise RetrievalError(
-            f'{path}: column names must be letters, digits, blanks and signs other than " \\ = < > ! [ ], none of '
-            f'{", ".join(RESERVED)}, and each once, whatever the case; rename {wrong or columns}'
-        )
-    uneven = next((number for number, cells in rows if len(cells) != len(columns)), None)
-    if uneven is not None:
-        raise RetrievalError(f'{path}: line {uneven} has another number of fields than the first line; correct it')
-    records = [dict(zip(columns, cells)) for _, cells in rows]
-    values = {name: _typed([row[name] for row in records]) for name in further}
     return [
         ImageItem(
-            _beside(path, row['path']),
-            label=row.get('label') or None,
-            split=row.get('split') or None,
-            metadata={name: values[name][number] for name in further},
+            _beside(path, str(row['path'])),
+            label=row.get('label'),
+            split=row.get('split'),
+            metadata={name: value for name, value in row.items() if name not in own},
         )
-        for number, row in enumerate(records)
+        for _, row in rows
         if row['path']
     ]
-
-
-def _typed(texts: Sequence[str]) -> Sequence[int | float | str | None]:
-    """A column as integers if all values are, else as numbers, else as text; empty fields are None.
-
-    Codes stay text: with leading zeros (``0012``), underscores (``2024_11``), or more digits than 64 bits hold.
-    """
-    fields = [text.strip() for text in texts]
-    filled = [field for field in fields if field]
-    if all(map(_INTEGER.fullmatch, filled)) and all(-(2**63) <= int(field) < 2**63 for field in filled):
-        return [int(field) if field else None for field in fields]
-    if all(map(_is_float, filled)):
-        return [float(field) if field else None for field in fields]
-    return [text or None for text in texts]
-
-
-def _is_float(field: str) -> bool:
-    """Whether a field is a number that floating point keeps."""
-    if not _FLOAT.fullmatch(field) or not math.isfinite(float(field)):
-        return False
-    return not _INTEGER.fullmatch(field) or int(float(field)) == int(field)
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RetrievalError(f'{path} cannot be read ({error.strerror}); check the path') from error
 
 
 def _beside(path: Path, name: str) -> str:
