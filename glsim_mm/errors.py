@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, ENOSPC
 from importlib.util import find_spec
 
 try:  # glsim_mm imports this module before all others: a folder in the place of retrieval is noticed here
@@ -17,6 +18,10 @@ except ImportError as error:
         f'{place.removesuffix("__init__.py")} is in the way: Python imports it in place of the package retrieval that '
         'belongs to glsim_mm; rename it, or start Python in another folder'
     ) from error
+
+
+FULL_DISK = (ENOSPC, EDQUOT, EFBIG)
+"""Numbers of the system's errors for a file that has no room."""
 
 
 class GLSimError(UserError):
@@ -36,13 +41,18 @@ def name_some(names: Sequence[str], at_most: int = 1) -> str:
 
 @contextmanager
 def report_user_errors() -> Iterator[None]:
-    """End a command line with one line on stderr and exit code 2 on a :class:`UserError` or a missing package.
+    """End a command line with one line on stderr and exit code 2 where the user or the machine is to blame.
 
-    All other exceptions are bugs and keep their traceback; ``GLSIM_TRACEBACK=1`` in the environment shows it always.
+    That is a :class:`UserError`, a missing package, or an error of the system such as a full disk. All other exceptions
+    are bugs and keep their traceback; ``GLSIM_TRACEBACK=1`` in the environment shows it always. Where the reader of a
+    pipe has gone, as in ``| head``, the command line ends without a word.
     """
     try:
         yield
-    except (UserError, ImportError) as error:
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered
+        sys.exit(1)
+    except (UserError, ImportError, OSError) as error:
         if os.environ.get('GLSIM_TRACEBACK') == '1':
             raise
         sys.stderr.write(f'error: {_message_of(error)}\n')
@@ -52,6 +62,10 @@ def report_user_errors() -> Iterator[None]:
 def _message_of(error: Exception) -> str:
     """The sentence of an error, also of one that a data loader's worker process raised and torch wrapped."""
     text = str(error).strip()
+    if isinstance(error, OSError) and error.strerror:
+        text = f'{error.filename}: {error.strerror}' if error.filename else error.strerror
+        if error.errno in FULL_DISK:
+            text += '; free some space'
     if text.startswith('Caught '):  # torch puts the worker's traceback into the message
         text = text.rpartition(f'{type(error).__name__}: ')[2]
     if isinstance(error, ImportError) and error.name == 'cv2':

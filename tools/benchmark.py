@@ -27,7 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_number(loading, '--threads', 'threads of the model on the CPU; default: as torch does')
     loading.add_argument('--device', default='cpu', help='device of the model: cpu or cuda; default: cpu')
     cli.add_number(loading, '--rounds', 'counted rounds', 3)
-    loading.add_argument('--out', help='folder for results.json and results.md')
+    loading.add_argument('--out', type=cli.OutputFolder, help='folder for results.json and results.md')
     cli.add_overrides(loading)
     return parser.parse_args(argv)
 
@@ -42,7 +42,9 @@ def _add_workload(parser: argparse.ArgumentParser, sizes: list[int], batches: li
     cli.add_number(parser, '--threads', 'threads on the CPU; default: as torch does')
     cli.add_number(parser, '--rounds', 'counted rounds', 7)
     parser.add_argument('--no-memory', action='store_true', help='measure time only')
-    parser.add_argument('--out', help='folder for results.json and results.md, which grow with every workload')
+    parser.add_argument(
+        '--out', type=cli.OutputFolder, help='folder for results.json and results.md, which grow with every workload'
+    )
 
 
 def check(args: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     layout = argparse.ArgumentParser(add_help=False)
     layout.add_argument('--layout', choices=LAYOUTS, help='naming scheme of the file; default: recognised')
     out = argparse.ArgumentParser(add_help=False)
-    out.add_argument('--out', required=True, help='file to write, .pth or .safetensors')
+    out.add_argument('--out', required=True, type=cli.OutputFile, help='file to write, .pth or .safetensors')
     resizing = argparse.ArgumentParser(add_help=False)
     resizing.add_argument('--img-size', nargs='+', type=int, help='resize positions for SIDE or HEIGHT WIDTH pixels')
     resizing.add_argument(
@@ -29,7 +29,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
     commands.add_parser('inspect', parents=[source, layout], help='say what a file holds')
     convert = commands.add_parser('convert', parents=[source, layout, out, resizing], help="to this project's names")
-    convert.add_argument('--config-out', help="config to write for one of the authors' GLSim checkpoints, .py")
+    convert.add_argument(
+        '--config-out', type=cli.OutputFile, help="config to write for one of the authors' GLSim checkpoints, .py"
+    )
     export = commands.add_parser('export', parents=[source, layout, out, resizing], help="to other projects' names")
     export.add_argument('--to', choices=['timm', 'glsim'], required=True, help='whose names the tensors get')
     export.add_argument('--config', help='config of the model, for --to glsim')

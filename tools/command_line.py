@@ -7,11 +7,11 @@ takes seconds.
 import argparse
 import glob
 import io
-import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +24,18 @@ _FILES = {
     'checkpoint': 'checkpoint',
     'detector_checkpoint': 'checkpoint',
 }
+
+
+class OutputFile(str):
+    """Type of an option that names a file to write, which is tried before the work begins."""
+
+    def __new__(cls, path: str) -> 'OutputFile':
+        """The shell leaves the ~ of --out=~/a.json as it is."""
+        return super().__new__(cls, os.path.expanduser(path))
+
+
+class OutputFolder(OutputFile):
+    """Type of an option that names a folder to write to."""
 
 
 class Overrides(argparse.Action):
@@ -67,7 +79,7 @@ def add_images(parser: Any, name: str = 'images', nargs: str = '+') -> None:
 
 def add_prediction_options(parser: Any) -> None:
     """Options of tools that print a prediction per image, with :func:`print_predictions`."""
-    parser.add_argument('--out', help='JSON file for the results, similarity maps among them')
+    parser.add_argument('--out', type=OutputFile, help='JSON file for the results, similarity maps among them')
     add_number(parser, '--batch-size', 'images per pass', 16)
     add_number(parser, '--top-k', 'classes listed in --out for each image', 5)
 
@@ -91,7 +103,9 @@ def add_launcher(parser: Any) -> None:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Options of training and testing."""
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints; default: work_dirs/NAME_OF_CONFIG')
+    parser.add_argument(
+        '--work-dir', type=OutputFolder, help='folder for logs and checkpoints; default: work_dirs/NAME_OF_CONFIG'
+    )
     add_overrides(
         parser,
         help='config fields to override, as name=value; nested: a.b=1, lists: a="[1,2]" or a=1,2, without spaces',
@@ -173,6 +187,8 @@ def run(
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of files may hold what the console cannot show: other alphabets, or bytes that are no text at all.
         sys.stdout.reconfigure(errors='backslashreplace')
+    # A log that cannot be written, as on a full disk, would print a traceback for each of its lines.
+    logging.raiseExceptions = os.environ.get('GLSIM_TRACEBACK') == '1'
     sys.path.insert(0, str(ROOT))
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     try:
@@ -182,6 +198,7 @@ def run(
         _fail(f'{error}; {_INSTALL}')
     with report_user_errors():
         _check_paths(args)
+        _check_outputs(args)
         if check is not None:
             check(args)
         if needs_model:
@@ -261,18 +278,19 @@ def resumable() -> Iterator[None]:
 
 
 def print_predictions(predictions: Iterable[dict], out: str | None) -> None:
-    """Print a line per image as it comes, write all to a JSON file; exit code 1 if no image could be read."""
+    """Print a line per image and add it to a JSON file as it comes; exit code 1 if no image could be read."""
     from glsim_mm.images.results import format_prediction, results_to_json
+    from glsim_mm.output_files import GrowingJson
 
-    results = []
-    for result in predictions:
-        results.append(result)
-        if 'error' not in result:
-            print(format_prediction(result), flush=True)
-    if out:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        Path(out).write_text(json.dumps(results_to_json(results)), encoding='utf-8')
-    if all('error' in result for result in results):
+    any_read = False
+    with GrowingJson(out) if out else nullcontext() as file:
+        for result in predictions:
+            if file is not None:
+                file.append(*results_to_json([result]))
+            if 'error' not in result:
+                any_read = True
+                print(format_prediction(result), flush=True)
+    if not any_read:
         sys.exit(1)
 
 
@@ -285,6 +303,20 @@ def _check_paths(args: argparse.Namespace) -> None:
         for path in images if isinstance(images, list) else ():
             if not glob.has_magic(path):
                 _check_file('', path)
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Find out now what would be told only when the results are there, and make the paths plain text."""
+    from glsim_mm.output_files import check_output_file, check_output_folder
+
+    for name, value in vars(args).items():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, OutputFile) and '://' not in path:
+                (check_output_folder if isinstance(path, OutputFolder) else check_output_file)(path)
+        if isinstance(value, OutputFile):
+            setattr(args, name, str(value))
+        elif isinstance(value, list):
+            setattr(args, name, [str(one) if isinstance(one, OutputFile) else one for one in value])
 
 
 def _check_file(what: str, path: str | None) -> None:

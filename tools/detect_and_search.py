@@ -40,7 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--no-classes', action='store_true', help='search only, for models that classify nothing')
     cli.add_number(parser, '--batch-size', 'boxes per pass of the classifier', 32)
     parser.add_argument('--json', action='store_true', help='print JSON in place of text')
-    parser.add_argument('--show-dir', help='folder for photos with boxes, names and regions')
+    parser.add_argument('--show-dir', type=cli.OutputFolder, help='folder for photos with boxes, names and regions')
     cli.add_device(parser)
     args = parser.parse_args(argv)
     if bool(args.box) == bool(args.detector_config):

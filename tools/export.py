@@ -14,7 +14,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='its weights: path or URL')
-    parser.add_argument('--out', required=True, metavar='FILE', help='.onnx, or .pt2 for torch.export')
+    parser.add_argument(
+        '--out', required=True, type=cli.OutputFile, metavar='FILE', help='.onnx, or .pt2 for torch.export'
+    )
     parser.add_argument(
         '--what',
         choices=['classifier', 'embedding'],

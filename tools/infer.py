@@ -13,7 +13,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint: path or URL')
     cli.add_images(parser, 'inputs')
     cli.add_prediction_options(parser)
-    parser.add_argument('--show-dir', help='folder for a panel of each image')
+    parser.add_argument('--show-dir', type=cli.OutputFolder, help='folder for a panel of each image')
     parser.add_argument('--show', action='store_true', help='show the panels in a window')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds to show each panel; default: 2')
     cli.add_device(parser)

@@ -24,7 +24,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='config fields and their values, as name=a,b,c; values that are lists: name="[[1,2],[3,4]]"',
     )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='random seeds; default: 0')
-    parser.add_argument('--work-dir', help='folder of the sweep; default: work_dirs/NAME_OF_CONFIG_sweep')
+    parser.add_argument(
+        '--work-dir', type=cli.OutputFolder, help='folder of the sweep; default: work_dirs/NAME_OF_CONFIG_sweep'
+    )
     parser.add_argument('--metric', default='accuracy/top1', help='what to compare; default: accuracy/top1')
     parser.add_argument(
         '--lower-is-better', action='store_true', help='the lowest mean is best; default: by the rule of save_best'

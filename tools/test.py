@@ -11,13 +11,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint: path or URL')
     cli.add_run_options(parser)
-    parser.add_argument('--out', help='file for the results')
+    parser.add_argument('--out', type=cli.OutputFile, help='file for the results')
     parser.add_argument('--out-item', choices=['metrics', 'pred'], help='what --out gets; default: pred')
-    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
+    parser.add_argument('--show-dir', type=cli.OutputFolder, help='folder for pictures of the predictions')
     parser.add_argument('--show', action='store_true', help='show pictures of the predictions in a window')
     cli.add_number(parser, '--interval', 'draw every n-th image', 1)
     parser.add_argument('--wait-time', type=float, default=2, help='seconds to show each picture')
-    parser.add_argument('--error-report', metavar='FILE', help='write the mistakes with pictures to this HTML file')
+    parser.add_argument(
+        '--error-report',
+        type=cli.OutputFile,
+        metavar='FILE',
+        help='write the mistakes with pictures to this HTML file',
+    )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation, by default mirroring')
     args = parser.parse_args(argv)
     if args.out_item and not args.out:

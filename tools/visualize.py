@@ -13,10 +13,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint: path or URL')
-    parser.add_argument('--out-dir', default='pictures', help='folder for the pictures; default: pictures')
+    parser.add_argument(
+        '--out-dir', type=cli.OutputFolder, default='pictures', help='folder for the pictures; default: pictures'
+    )
     cli.add_number(parser, '--num', 'number of images, 0 for all', 16, least=0)
     parser.add_argument('--split', choices=('test', 'val', 'train'), default='test', help='data set; default: test')
-    parser.add_argument('--html', help='write a report to this file too: one page, mistakes first')
+    parser.add_argument('--html', type=cli.OutputFile, help='write a report to this file too: one page, mistakes first')
     parser.add_argument(
         '--selectors',
         nargs='+',

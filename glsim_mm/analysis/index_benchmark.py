@@ -24,7 +24,8 @@ from retrieval.index.presets import is_flat
 from retrieval.index.training import build_faiss_index
 from retrieval.vectors import import_faiss
 
-from .measuring import markdown_table, peak_bytes, resident_bytes, time_in_turns, write_result
+from ..output_files import write_json
+from .measuring import markdown_table, peak_bytes, resident_bytes, time_in_turns
 
 SPACE, METRIC = 'a', 'cosine'
 QUERIES_FILE, TRUTH_FILE, RESULTS_FILE = 'queries.npy', 'truth.npy', 'results.json'
@@ -103,7 +104,7 @@ def run_study(
 
     def save() -> None:
         content = dict(facts=facts, kinds=[asdict(one) for one in kinds], overheads=[asdict(one) for one in overheads])
-        write_result(folder / RESULTS_FILE, content)
+        write_json(folder / RESULTS_FILE, content, indent=2)
 
     yield f'writing {rows:,} x {dimension} to {folder}, and searching them exactly'
     prepare(folder, rows, dimension, num_queries, seed)

@@ -3,7 +3,6 @@
 Light: torch is loaded only where a GPU is waited for, so that studies of the search alone run without it.
 """
 
-import json
 import multiprocessing
 import sys
 import time
@@ -224,14 +223,3 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> st
     """A table in Markdown."""
     lines = [heads, ['---'] * len(heads), *rows]
     return '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
-
-
-def write_result(path: Path, content: str | Mapping | Sequence) -> Path:
-    """Write results, text as it is and anything else as JSON, and make the folders above them."""
-    text = content if isinstance(content, str) else json.dumps(content, indent=2) + '\n'
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding='utf-8', newline='')
-    except OSError as error:
-        raise GLSimError(f'cannot write {path} ({error.strerror}); choose another folder') from error
-    return path

@@ -29,6 +29,7 @@ from ..models.classifiers import GLSimClassifier
 from ..models.utils.mlp_buffers import keep_mlp_buffers
 from ..models.utils.partial_blocks import split_block
 from ..ops import global_local_similarity, patch_grid, top_patches
+from ..output_files import write_file, write_json
 from .measuring import (
     EAGER,
     PLAIN,
@@ -43,7 +44,6 @@ from .measuring import (
     spread,
     time_in_turns,
     times_as_fast,
-    write_result,
 )
 
 TRAINING_MODES = (PLAIN, STRAIGHTFORWARD, 'glsim', 'checkpointing', 'bf16', 'frozen')
@@ -150,9 +150,9 @@ def run_training(
 def write_results(folder: Path | None, table: str, rows: Sequence[Any]) -> None:
     """Write a table, and rows (dataclasses) with the machine that gave them, into a folder if there is one."""
     if folder is not None:
-        write_result(folder / 'results.md', table + '\n')
+        write_file(folder / 'results.md', table + '\n')
         content = dict(machine=_describe_machine(), rows=[_plain(asdict(row)) for row in rows])
-        write_result(folder / 'results.json', content)
+        write_json(folder / 'results.json', content, indent=2)
 
 
 def _check(works: Sequence[Workload], modes: Sequence[str] = ()) -> None:

@@ -22,8 +22,8 @@ from ..models.classifiers.glsim_classifier import annotated_boxes
 from ..models.necks import SelectionInputs, build_selector
 from ..models.utils import check_attention, record_attention, token_layout
 from ..ops import patch_grid, top_patches
+from ..output_files import write_file
 from ..selectors import check_selectors
-from .measuring import write_result
 
 _RESIZES = ('Resize', 'ResizeEdge')
 _CROPS = ('CenterCrop',)
@@ -184,7 +184,7 @@ def write_rows(rows: Sequence[QualityRow], folder: str | Path) -> Path:
     for row in rows:
         values = [f'{row.measures[name]:.4f}' for name in MEASURES]
         lines.append(','.join((str(row.size), row.selector, str(row.top_o), str(row.num_images), *values)))
-    return write_result(path, '\n'.join(lines) + '\n')
+    return write_file(path, '\n'.join(lines) + '\n')
 
 
 def format_rows(rows: Sequence[QualityRow]) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..apis.options import load_config
 from ..errors import GLSimError
 from ..models.utils import check_image_size
+from ..output_files import check_output_folder, write_file
 from ..selectors import (
     SELECTORS,
     EncoderShape,
@@ -26,7 +27,7 @@ from ..selectors import (
     published_selection_flops,
     selection_flops,
 )
-from .measuring import MeasuringProcesses, Spread, write_result
+from .measuring import MeasuringProcesses, Spread
 from .selection_cost_plot import check_matplotlib, plot_costs
 from .selection_passes import PLAIN, Case, CostRow, MemoryUse, Passes, list_cases, measure_memory, vit_settings
 
@@ -67,7 +68,8 @@ def run_study(
         raise GLSimError(f'--device {device}: torch sees no GPU; take --device cpu')
     if not no_plot:
         check_matplotlib()
-    folder = _make_out_dir(out_dir)
+    folder = Path(out_dir)
+    check_output_folder(folder)
     settings = load_config(config).model.to_dict() if config else vit_settings(model, patch_size)
     rows = measure_selection_cost(settings, sizes, batch_size, selectors, repeats, device, threads, on_progress)
     name = config or f'{model}, patch {patch_size}'
@@ -79,7 +81,7 @@ def run_study(
         torch=torch.__version__,
     )
     title = '{model}; {device}, {threads} threads, torch {torch}; {repeats} rounds'.format(**setting)
-    write_result(folder / 'selection_cost.csv', _to_csv(rows, setting))
+    write_file(folder / 'selection_cost.csv', _to_csv(rows, setting))
     if not no_plot:
         plot_costs(rows, Passes(settings).shape(), folder / 'selection_cost.png', title)
     return f'{title}\n\n{_format_costs(rows)}'
@@ -189,19 +191,6 @@ def _format_costs(rows: Sequence[CostRow]) -> str:
         if note
     ]
     return '\n\n'.join([*blocks, '\n'.join([_EXPLANATION, *sum(folded, [])])])
-
-
-def _make_out_dir(path: str) -> Path:
-    """Make the folder for results, and try to write to it, before hours are spent on them."""
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / '.write-probe'
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise GLSimError(f'cannot write to {path} ({error.strerror}); choose another --out-dir') from error
-    return folder
 
 
 def _to_csv(rows: Sequence[CostRow], setting: Mapping[str, object]) -> str:

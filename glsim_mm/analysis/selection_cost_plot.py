@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import GLSimError
+from ..output_files import replace_with
 from ..selectors import SELECTORS, EncoderShape, published_encoder_operations, published_selection_flops
 from .selection_passes import PLAIN, Case, CostRow
 
@@ -47,10 +48,7 @@ def plot_costs(rows: Sequence[CostRow], shape: EncoderShape, path: Path, title: 
     _label(memory, 'Peak memory of the whole pass', 'MiB beyond weights and images', sizes)
     figure.suptitle(title, fontsize=11)
     figure.legend(handles=_legend(rows), loc='outside lower center', ncols=6, fontsize=9, frameon=False)
-    try:
-        figure.savefig(path, dpi=130)
-    except OSError as error:
-        raise GLSimError(f'cannot write {path} ({error.strerror}); choose another --out-dir') from error
+    replace_with(path, lambda partial: figure.savefig(partial, dpi=130, format='png'))
 
 
 def _formula_sizes(sizes: Sequence[int]) -> list[int]:

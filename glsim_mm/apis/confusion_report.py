@@ -21,8 +21,9 @@ from ..evaluation import (
     ImageResult,
     format_pairs,
 )
+from ..output_files import check_output_file, write_file
 from ..visualization import ClassAccuracy, PairPictures, Prediction, render_error_report
-from .dataset_pictures import class_names, predict_at, report_settings, with_relative_paths, write_file
+from .dataset_pictures import class_names, predict_at, report_settings, with_relative_paths
 
 _SINGLE_LABEL_METRICS = (Accuracy, SingleLabelMetric, CalibrationError, ClassDeviation, HierarchicalAccuracy)
 MISTAKES_PER_PAIR = 3
@@ -66,8 +67,7 @@ def check_error_report(runner: Runner, confusions: ConfusionPairs | None, path: 
         raise GLSimError('an error report shows one view of each image; leave out test-time augmentation or the report')
     if 'sample_idx' not in getattr(pack, 'meta_keys', ()):
         raise GLSimError("an error report needs 'sample_idx' in meta_keys of the test pipeline's PackInputs; add it")
-    if Path(path).is_dir():
-        raise GLSimError(f'the error report {path} is a folder; give the name of a file in it, such as errors.html')
+    check_output_file(path)
 
 
 def write_error_report(
@@ -103,7 +103,7 @@ def write_error_report(
     settings = report_settings(runner.cfg, runner.cfg.load_from or '', model, title='What the model confuses')
     mistakes = _pictures(worst, pictures, dataset, names)
     html = render_error_report(pairs, mistakes, _accuracies(confusions.images, names), metrics, settings)
-    return write_file(Path(path), html)
+    return write_file(path, html)
 
 
 def _example_of(label: int, images: Sequence[ImageResult]) -> ImageResult | None:

@@ -25,6 +25,7 @@ from ..errors import GLSimError
 from ..models import GLSimClassifier, RegionSelector
 from ..models.necks import build_selector
 from ..models.utils import check_attention, record_attention
+from ..output_files import write_file
 from ..selectors import SELECTORS, check_selectors
 from ..visualization import (
     ComparedImage,
@@ -116,7 +117,7 @@ def draw_test_set(
     if html is not None:
         settings = report_settings(cfg, checkpoint, model, **options.look, only_mistakes=options.only_mistakes)
         named = with_relative_paths(predictions, dataset)
-        written.report = write_file(Path(html), render_report(named, settings))
+        written.report = write_file(html, render_report(named, settings))
     return written
 
 
@@ -176,20 +177,8 @@ def with_relative_paths(predictions: Sequence[Prediction], dataset: BaseDataset)
     ]
 
 
-def write_file(path: Path, content: bytes | str) -> Path:
-    """Write a file and the folders above it, text as UTF-8; the byte E9 of a file name becomes ``\\udce9``."""
-    if isinstance(content, str):
-        content = content.encode('utf-8', 'backslashreplace')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise GLSimError(f'{path} cannot be written ({error.strerror}); choose another path') from error
-    return path
-
-
 def write_picture(path: Path, picture: np.ndarray) -> Path:
-    """Write a picture, (H, W, 3) uint8 RGB, as PNG; see :func:`write_file`."""
+    """Write a picture, (H, W, 3) uint8 RGB, as PNG; see :func:`glsim_mm.output_files.replace_with`."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, 'PNG')
     return write_file(path, buffer.getvalue())

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import mmengine
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import DumpResults
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -19,6 +20,7 @@ from ..compat.distributed import leave_process_group, use_cpu_distributed
 from ..compat.old_calls import ignore_known_warnings
 from ..engine.hooks.run_checks import NumClassesCheckHook
 from ..errors import GLSimError
+from ..output_files import check_output_file, check_output_folder, full_disk_explained, replace_with
 from ..result_files import check_result_file
 from .config_errors import explain_config_errors
 from .confusion_report import add_confusion_pairs, check_error_report, log_confusion_pairs, write_error_report
@@ -28,9 +30,9 @@ from .photo_pipeline import type_name
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config; the config is not changed.
 
-    Besides what mmengine does: checkpoints are read without running code from them, splits and checkpoint are compared
-    by the names of their classes, mixed precision and distributed runs work on CPU, ``num_workers=0`` works, and
-    ``compile`` compiles the backbone, not the training step.
+    Besides what mmengine does: checkpoints are read without running code from them and written whole, splits and
+    checkpoint are compared by the names of their classes, mixed precision and distributed runs work on CPU,
+    ``num_workers=0`` works, and ``compile`` compiles the backbone, not the training step.
 
     Args:
         cfg: Config with all fields of a run, ``work_dir`` among them.
@@ -39,11 +41,13 @@ def build_runner(cfg: Config) -> Runner:
         A runner that is ready to train or test.
 
     Raises:
-        GLSimError: If a field of the config is unknown.
+        GLSimError: If a field of the config is unknown, or the work directory cannot be written.
     """
     cfg = copy.deepcopy(cfg)
+    check_output_folder(cfg.work_dir)
     fit_dataloaders(cfg)
     mark_test_tables(cfg)
+    keep_checkpoints_whole(cfg)
     fit_mixed_precision(cfg)
     use_cpu_distributed(cfg)
     compile_options = pop_compile_options(cfg)
@@ -65,6 +69,14 @@ def mark_test_tables(cfg: Config) -> None:
             inside += [dataset.get('dataset'), *(dataset.get('datasets') or ())]
             if 'type' in dataset and type_name(dataset).endswith('TableDataset'):
                 dataset.setdefault('test_mode', True)
+
+
+def keep_checkpoints_whole(cfg: Config) -> None:
+    """Let mmengine's hook that saves checkpoints write each of them whole or not at all, in place."""
+    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    hook = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))  # mmengine's default
+    if isinstance(hook, dict) and 'type' in hook and type_name(hook).rpartition('.')[2] == 'CheckpointHook':
+        hook['type'] = 'mmpretrain.WholeCheckpointHook'
 
 
 @contextmanager
@@ -91,9 +103,10 @@ def run_training(cfg: Config) -> Runner:
         GLSimError: If the config, its data or its checkpoints cannot be used, or the loss is NaN.
     """
     _check_load_from(cfg)
-    runner = build_runner(cfg)
+    with full_disk_explained(cfg.work_dir):
+        runner = build_runner(cfg)
     try:
-        with explain_config_errors(), ignore_known_warnings():
+        with explain_config_errors(), full_disk_explained(cfg.work_dir), ignore_known_warnings():
             runner.train()
     finally:
         leave_process_group(runner)
@@ -117,18 +130,20 @@ def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred', err
     """
     if out:
         check_result_file(out, out_item)
+        check_output_file(out)
     _check_load_from(cfg)
-    runner = build_runner(cfg)
+    with full_disk_explained(cfg.work_dir):
+        runner = build_runner(cfg)
     try:
-        with explain_config_errors():
+        with explain_config_errors(), full_disk_explained(cfg.work_dir):
             if out and out_item == 'pred':
-                runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+                runner.test_evaluator.metrics.append(_DumpWholeResults(out_file_path=out))
             confusions = add_confusion_pairs(runner.test_evaluator)
             if error_report:
                 check_error_report(runner, confusions, error_report)
             metrics = runner.test()
             if out and out_item == 'metrics' and runner.rank == 0:
-                mmengine.dump(metrics, out)
+                replace_with(out, lambda partial: mmengine.dump(metrics, partial, Path(out).suffix[1:]))
             if confusions is not None and runner.rank == 0:
                 log_confusion_pairs(runner, confusions)
             if error_report and confusions is not None and runner.rank == 0:
@@ -137,6 +152,15 @@ def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred', err
     finally:
         leave_process_group(runner)
     return metrics
+
+
+class _DumpWholeResults(DumpResults):
+    """Writes the predictions in one step, so that a full disk leaves no half file."""
+
+    def compute_metrics(self, results: list) -> dict:
+        replace_with(self.out_file_path, lambda partial: mmengine.dump(results, partial, 'pkl'))
+        print_log(f'predictions in {self.out_file_path}', logger='current')
+        return {}
 
 
 def _check_load_from(cfg: Config) -> None:

@@ -1,6 +1,7 @@
 """What the trials of a sweep measured, as a table with a mean and deviation over seeds."""
 
 import csv
+import io
 import json
 import math
 import statistics
@@ -12,6 +13,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..errors import GLSimError
+from ..output_files import write_file
 from .sweep_trials import DONE, Sweep
 
 _LOWER_IS_BETTER = ('loss', 'deviation', 'ece', 'mce', 'nll', 'brier')
@@ -109,16 +111,13 @@ def format_results_table(results: Sequence[SettingResult], metric: str) -> str:
 def write_results(sweep: Sweep, results: Sequence[SettingResult], metric: str) -> Path:
     """Write the table in full precision as ``results.csv`` in the folder of the sweep."""
     path, names = sweep.folder / 'results.csv', _field_names(results)
-    try:
-        with path.open('w', newline='', encoding='utf-8') as file:
-            writer = csv.writer(file)
-            writer.writerow([*names, 'metric', 'mean', 'deviation', 'finished', 'trials'])
-            for row in results:
-                cells = [row.settings.get(name, '') for name in names]
-                writer.writerow([*cells, metric, row.mean, row.deviation, len(row.values), row.trials])
-    except OSError as error:
-        raise GLSimError(f'{path} cannot be written ({error.strerror}); check the folder') from error
-    return path
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([*names, 'metric', 'mean', 'deviation', 'finished', 'trials'])
+    for row in results:
+        cells = [row.settings.get(name, '') for name in names]
+        writer.writerow([*cells, metric, row.mean, row.deviation, len(row.values), row.trials])
+    return write_file(path, text.getvalue())
 
 
 def is_lower_better(cfg: Config, metric: str) -> bool:

@@ -21,6 +21,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.logging import MMLogger
 
 from ..errors import GLSimError, one_line
+from ..output_files import write_json
 
 STATE_FILE, LOG_FILE, LAST_CHECKPOINT = 'sweep.json', 'output.log', 'last_checkpoint'
 PENDING, DONE, FAILED = 'pending', 'done', 'failed'
@@ -91,13 +92,7 @@ class Sweep:
         """Replace the state file in one step, so that a crash never leaves half a file."""
         path = self.folder / STATE_FILE
         content = dict(fingerprint=self.fingerprint, trials=[asdict(trial) for trial in self.trials.values()])
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix('.tmp')
-            temporary.write_text(json.dumps(content, indent=1), encoding='utf-8')
-            os.replace(temporary, path)
-        except OSError as error:
-            raise GLSimError(f'{path} cannot be written ({error.strerror}); choose another --work-dir') from error
+        write_json(path, content)
 
 
 def parse_grid(words: Sequence[str]) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ..errors import GLSimError
+from ..output_files import write_file
 from .addresses import load_whole, parse_address, read_address, read_backbone
 from .authors_config import official_config, official_settings
 from .authors_names import to_official
-from .publishing import check_target, own_memory, replace_with, write_checkpoint, write_torch
+from .publishing import check_target, own_memory, write_checkpoint, write_torch
 from .vit_weights import position_tokens, resize_position_embedding
 
 _TARGETS = ('mmpretrain', 'timm', 'glsim')
@@ -114,7 +115,7 @@ def write_official_config(source: str, target: str | Path, layout: str = 'glsim'
     checkpoint = read_address(source)
     tensors = {name.removeprefix('model.'): tensor for name, tensor in checkpoint.tensors.items()}
     text = Config(official_config(checkpoint.settings, tensors)).pretty_text
-    return replace_with(Path(target), lambda partial: partial.write_text(text, encoding='utf-8'))
+    return write_file(target, text)
 
 
 def _with_layout(source: str, layout: str | None) -> str:

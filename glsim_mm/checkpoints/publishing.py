@@ -3,10 +3,9 @@
 import hashlib
 import io
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from ..errors import GLSimError
+from ..output_files import replace_with, write_file
 from .checkpoint_files import AVERAGED_KEYS, SAFETENSORS_META, SAFETENSORS_UNREAD, check_finite, read_checkpoint
 
 _SUFFIXES = ('.pth', '.safetensors')
@@ -138,7 +138,7 @@ def write_checkpoint(
     if meta is not None:
         header[SAFETENSORS_META] = json.dumps(to_plain(dict(meta)))
     whole = _with_ordered_header(save(own_memory({**tensors, **prefixed}), metadata=header))
-    return replace_with(target, lambda partial: partial.write_bytes(whole))
+    return write_file(target, whole)
 
 
 def write_torch(target: Path, content: Mapping[str, Any]) -> Path:
@@ -158,21 +158,6 @@ def check_target(target: str | Path) -> Path:
     target = Path(target).expanduser()
     if target.suffix not in _SUFFIXES:
         raise GLSimError(f'{target} cannot be written: choose a name that ends in {" or ".join(_SUFFIXES)}')
-    return target
-
-
-def replace_with(target: Path, write: Callable[[Path], object]) -> Path:
-    """Let ``write`` make a file beside the target and put it in the target's place when it is complete."""
-    partial = target.with_name(f'{target.name}.part{os.getpid()}')
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        partial.replace(target)
-    except OSError as error:
-        raise GLSimError(f'{target} cannot be written ({error.strerror or error}); choose another place') from error
-    finally:
-        if partial.exists():
-            partial.unlink()
     return target
 
 

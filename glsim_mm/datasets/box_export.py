@@ -1,6 +1,5 @@
 """Exports the boxes of a data set as COCO annotations for mmdet and as masks for mmseg."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..errors import GLSimError
+from ..output_files import write_file, write_json
 from .image_files import UnreadableFile, image_size
 
 SHAPES = ('ellipse', 'box')
@@ -45,8 +45,6 @@ def export_boxes(
         raise GLSimError(f'masks hold 254 classes, not {len(classes)}: give all boxes one class (--single-class NAME)')
     folder = Path(folder)
     content = coco_annotations(samples, classes, root, single_class, shape)
-    for sub in ('annotations', 'splits', 'masks'):
-        (folder / sub).mkdir(parents=True, exist_ok=True)
     of_image: dict[int, list[dict]] = {}
     for annotation in content['annotations']:
         of_image.setdefault(annotation['image_id'], []).append(annotation)
@@ -56,9 +54,9 @@ def export_boxes(
         draw_mask(image, of_image.get(image['id'], ())).save(target)
     listed = folder / 'splits' / f'{split}.txt'
     names = ''.join(f'{Path(image["file_name"]).with_suffix("")}\n' for image in content['images'])
-    listed.write_text(names, encoding='utf-8', errors='surrogateescape')  # the bytes of the names, of any encoding
+    write_file(listed, names.encode('utf-8', 'surrogateescape'))  # the bytes of the names, of any encoding
     annotations = folder / 'annotations' / f'{split}.json'
-    annotations.write_text(json.dumps(content))
+    write_json(annotations, content, indent=None)
     return annotations, listed
 
 

@@ -1,6 +1,6 @@
 """Search results as files: JSON, a page of HTML, or a sheet of photos with the regions in which the model looked."""
 
-import json
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from retrieval.errors import RetrievalError
 from retrieval.gallery import Manifest, Record
 
 from ..images.photos import ImageItem, UnreadableImageError, read_photo
+from ..output_files import write_file, write_json
 from ..visualization import FoundImage, SearchRow, draw_search_sheet, render_search_page
 from ..visualization.html_report import ReportSettings
 
@@ -47,18 +48,20 @@ def write_results(
     photos = manifest.origin.get('root', '') if root is None else root
     try:
         if kind == '.json':
-            path.write_text(json.dumps(results_to_json(results), indent=1), encoding='utf-8')
+            write_json(path, results_to_json(results))
         elif kind == '.html':
             facts = [('Rows in the gallery', f'{manifest.counts.get("rows", 0):,}'), ('Metric', manifest.metric)]
             if manifest.fingerprint is not None and manifest.fingerprint.description:
                 facts.append(('Model', manifest.fingerprint.description))
             settings = ReportSettings(title='Image search', side=256)
             page = render_search_page(_rows(results, photos), settings, facts)
-            path.write_text(page, encoding='utf-8', errors='backslashreplace')
+            write_file(path, page)
         else:
             sheet = draw_search_sheet(_rows(results, photos), columns=columns, heatmaps=heatmaps)
-            Image.fromarray(sheet).save(path)
-    except (OSError, ValueError) as error:  # ValueError: a kind of picture that Pillow does not write
+            buffer = io.BytesIO()
+            Image.fromarray(sheet).save(buffer, Image.registered_extensions().get(kind, kind))
+            write_file(path, buffer.getvalue())
+    except (OSError, KeyError) as error:  # KeyError: a kind of picture that Pillow does not write
         raise RetrievalError(f'{path} cannot be written ({error}); choose another file, such as results.png') from error
 
 

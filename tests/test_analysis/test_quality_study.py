@@ -170,4 +170,4 @@ def test_folder_that_cannot_be_written(config, tmp_path, capsys):
     (tmp_path / 'file').write_text('')
     with pytest.raises(SystemExit):
         call_tool('analysis/selection_quality', config, '--selectors', 'gls', '--out-dir', tmp_path / 'file' / 'below')
-    assert 'choose another folder' in capsys.readouterr().err
+    assert 'choose another place' in capsys.readouterr().err

@@ -27,7 +27,7 @@ def refusal(cfg: Config, path: Path) -> str:
 
 
 def test_target_is_a_folder(cfg, tmp_path):
-    assert 'is a folder; give the name of a file in it' in refusal(cfg, tmp_path)
+    assert 'cannot be written (it is a folder)' in refusal(cfg, tmp_path)
 
 
 def test_metrics_of_several_labels(cfg, tmp_path):

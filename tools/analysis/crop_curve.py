@@ -25,7 +25,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_number(parser, '--timed-images', 'images for the speed', 128)
     cli.add_number(parser, '--rounds', 'rounds of timing, in turns', 5)
     cli.add_number(parser, '--threads', 'threads on the CPU; default: as torch does')
-    parser.add_argument('--out', help='JSON file for the results')
+    parser.add_argument('--out', type=cli.OutputFile, help='JSON file for the results')
     cli.add_device(parser)
     cli.add_overrides(parser)
     return parser.parse_args(argv)
@@ -33,11 +33,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Measure, print and write."""
-    import mmengine
     import torch
 
     from glsim_mm.analysis.crop_curve import curve_to_json, format_curve, measure_crop_curve
     from glsim_mm.apis import load_config
+    from glsim_mm.output_files import write_json
 
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
     points = measure_crop_curve(cfg, args.checkpoint, args.shares, args.timed_images, args.rounds, args.device)
     print(format_curve(points))
     if args.out:
-        mmengine.dump(curve_to_json(points), args.out, file_format='json')
+        write_json(args.out, curve_to_json(points), indent=None)
 
 
 if __name__ == '__main__':

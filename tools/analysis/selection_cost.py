@@ -25,7 +25,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_number(parser, '--repeats', 'counted passes of each', 5)
     cli.add_number(parser, '--threads', "threads on CPU; default: torch's number")
     parser.add_argument('--device', default='cpu', help='cpu or cuda; default: cpu')
-    parser.add_argument('--out-dir', default='selection_cost', help='folder for the results; default: selection_cost')
+    parser.add_argument(
+        '--out-dir',
+        type=cli.OutputFolder,
+        default='selection_cost',
+        help='folder for the results; default: selection_cost',
+    )
     parser.add_argument('--no-plot', action='store_true', help='do not draw, matplotlib is not needed then')
     return parser.parse_args(argv)
 

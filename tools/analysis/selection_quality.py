@@ -23,7 +23,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default='exclusive',
         help='is the last pixel part of a box? default: exclusive',
     )
-    parser.add_argument('--out-dir', help='folder for selection_quality.csv, which grows with every size')
+    parser.add_argument(
+        '--out-dir', type=cli.OutputFolder, help='folder for selection_quality.csv, which grows with every size'
+    )
     cli.add_device(parser)
     cli.add_overrides(parser)
     return parser.parse_args(argv)

@@ -15,7 +15,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'annotations/SPLIT.json in COCO format for mmdet, and as masks/ and splits/SPLIT.txt for mmseg'
     )
     parser.add_argument('root', help='folder of the data set, with images/ and bounding_boxes.txt')
-    parser.add_argument('--out', help='folder to write to; default: that of the data set')
+    parser.add_argument('--out', type=cli.OutputFolder, help='folder to write to; default: that of the data set')
     parser.add_argument('--single-class', metavar='NAME', help='one class for all boxes, for example bird')
     parser.add_argument(
         '--shape', choices=('ellipse', 'box'), default='ellipse', help='mask drawn in each box; default: ellipse'

@@ -14,7 +14,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description='Render a data set of look-alike fish that one small mark tells apart, in the layout of '
         'CUB-200-2011. Does nothing if the same set is there.'
     )
-    parser.add_argument('root', nargs='?', default='data/demo', help='folder to make; default: data/demo')
+    parser.add_argument(
+        'root', nargs='?', type=cli.OutputFolder, default='data/demo', help='folder to make; default: data/demo'
+    )
     parser.add_argument('--classes', type=int, default=8, help='number of classes, 2 to 12; default: 8')
     parser.add_argument('--train', type=int, default=300, help='training pictures per class; default: 300')
     parser.add_argument('--test', type=int, default=50, help='test pictures per class; default: 50')

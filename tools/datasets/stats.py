@@ -18,8 +18,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--split', choices=['train', 'val', 'test'], default='train', help='which images; default: train'
     )
     cli.add_number(parser, '--classes', 'list only so many largest and smallest classes; default: all')
-    parser.add_argument('--out', help='CSV file for the images per class')
-    parser.add_argument('--sheet', help='PNG file for a sheet of sample pictures')
+    parser.add_argument('--out', type=cli.OutputFile, help='CSV file for the images per class')
+    parser.add_argument('--sheet', type=cli.OutputFile, help='PNG file for a sheet of sample pictures')
     cli.add_number(parser, '--num', 'pictures on the sheet', 24)
     parser.add_argument('--seed', type=int, default=0, help='other seeds choose other pictures; default: 0')
     parser.add_argument('--no-duplicates', action='store_true', help='do not look for files with equal content')
@@ -32,8 +32,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     """Count and print."""
     from glsim_mm.apis import dataset_overview, load_config
-    from glsim_mm.apis.dataset_pictures import write_file
     from glsim_mm.datasets.dataset_statistics import format_statistics, to_csv
+    from glsim_mm.output_files import write_file
 
     cfg = load_config(args.config, args.cfg_options)
     statistics = dataset_overview.describe_dataset(
@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
     )
     print(format_statistics(statistics, args.classes))
     if args.out:
-        write_file(Path(args.out), to_csv(statistics))
+        write_file(args.out, to_csv(statistics))
     if args.sheet:
         dataset_overview.write_sample_sheet(cfg, args.sheet, args.split, args.num, args.seed)
 

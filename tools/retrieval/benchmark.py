@@ -21,7 +21,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_number(parser, '--batches', 'batch sizes for the cost of the engine', [1, 64, 1024], nargs='+')
     cli.add_number(parser, '--rounds', 'turns of FAISS and engine', 9)
     parser.add_argument('--seed', type=int, default=0, help='seed of the random embeddings; default: 0')
-    parser.add_argument('--out', default='work_dirs/index_benchmark', help='folder; default: work_dirs/index_benchmark')
+    parser.add_argument(
+        '--out',
+        type=cli.OutputFolder,
+        default='work_dirs/index_benchmark',
+        help='folder; default: work_dirs/index_benchmark',
+    )
     return parser.parse_args(argv)
 
 

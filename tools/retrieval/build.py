@@ -24,7 +24,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='its weights: path or URL')
-    parser.add_argument('--out', required=True, metavar='GALLERY', help='folder of the gallery, or milvus://...')
+    parser.add_argument(
+        '--out',
+        required=True,
+        type=cli.OutputFolder,
+        metavar='GALLERY',
+        help='folder of the gallery, or milvus://...',
+    )
     parser.add_argument('--root', help='folder to which paths in the gallery are relative; default: that of the images')
     what = parser.add_argument_group('what to keep of each image')
     what.add_argument(

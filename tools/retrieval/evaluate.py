@@ -1,7 +1,6 @@
 """Measure how well images are found: python tools/retrieval/evaluate.py GALLERY [--queries GALLERY2]."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -35,12 +34,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_number(parser, '--recall-at', 'hits among which one must be right', [1, 2, 4, 8], nargs='+', metavar='K')
     parser.add_argument('--no-map', action='store_true', help='leave out mAP, which ranks the whole gallery: faster')
     cli.add_number(parser, '--by-class', 'list the N classes that are found worst', 0, least=0, metavar='N')
-    parser.add_argument('--json', metavar='FILE', help='write all numbers, and every class, to this file too')
+    parser.add_argument(
+        '--json', type=cli.OutputFile, metavar='FILE', help='write all numbers, and every class, to this file too'
+    )
     return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:
     """Measure, print and write."""
+    from glsim_mm.output_files import write_json
     from retrieval.evaluation import evaluate_locations, format_report
     from retrieval.gallery import parse_conditions
     from retrieval.gallery.spaces import parse_space
@@ -62,7 +64,7 @@ def main(args: argparse.Namespace) -> None:
     )
     print(format_report(report, args.by_class))
     if args.json:
-        Path(args.json).write_text(json.dumps(report.to_json(), indent=1) + '\n', encoding='utf-8')
+        write_json(args.json, report.to_json())
 
 
 if __name__ == '__main__':

@@ -20,6 +20,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         'target',
+        type=cli.OutputFolder,
         help='where to copy it, written in the same way; what is there already must be part of the same gallery',
     )
     parser.add_argument('--preset', default='auto', help='index of the target, such as flat or hnsw; default: auto')

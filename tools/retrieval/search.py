@@ -39,7 +39,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='how far an approximate index looks, such as nprobe=64, efSearch=200; default: what its build calibrated',
     )
     parser.add_argument('--json', action='store_true', help='print JSON in place of a table')
-    parser.add_argument('--out', nargs='+', default=[], help='result files: .html, .json, or a picture such as .png')
+    parser.add_argument(
+        '--out',
+        nargs='+',
+        type=cli.OutputFile,
+        default=[],
+        help='result files: .html, .json, or a picture such as .png',
+    )
     cli.add_number(parser, '--columns', 'hits in a row of a picture', 5)
     parser.add_argument('--heatmaps', action='store_true', help='similarity maps in a picture')
     parser.add_argument('--root', help='folder where relative paths begin; default: that of the build')

@@ -1,12 +1,9 @@
 """Inverted lists that are larger than memory."""
 
-import resource
-import signal
-from contextlib import contextmanager
-
 import faiss
 import numpy as np
 import pytest
+from full_disk import files_up_to
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import create_gallery, open_gallery
@@ -17,19 +14,6 @@ from retrieval.vectors import unit_length
 
 X = unit_length(np.random.default_rng(0).normal(size=(3000, 32)).astype(np.float32))
 LIMIT = 40_000  # bytes: 270 whole vectors, or 3,000 codes
-
-
-@contextmanager
-def _files_up_to(size):
-    """A disk that is full: longer files cannot be written."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
 
 
 def _vectors(folder, rows, metric):
@@ -101,11 +85,11 @@ def test_presets_that_cannot_be_built(tmp_path, preset, words):
 
 def test_a_shard_that_cannot_be_written_leaves_nothing(tmp_path):
     vectors = _vectors(tmp_path / 'a', X, 'l2')
-    with _files_up_to(30_000), pytest.raises(RetrievalError, match='cannot be written'):
+    with files_up_to(30_000), pytest.raises(RetrievalError, match='cannot be written'):
         build_index_file(tmp_path / 'a', 'a', 'ivf-flat', vectors, 'l2', LIMIT)
     assert not list((tmp_path / 'a').glob('*shard*'))
     # Shards fit, the whole does not.
-    with _files_up_to(120_000), pytest.raises(RetrievalError, match='a.index.faiss cannot be written'):
+    with files_up_to(120_000), pytest.raises(RetrievalError, match='a.index.faiss cannot be written'):
         build_index_file(tmp_path / 'a', 'a', 'ivf-flat', vectors, 'l2', LIMIT)
     assert not list((tmp_path / 'a').glob('*shard*'))
 
