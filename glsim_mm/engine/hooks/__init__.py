@@ -5,6 +5,7 @@ from .prediction_panels import PredictionPictureHook, SelectionPanelHook
 from .run_checks import CheckpointGuardHook, NumClassesCheckHook
 from .training_guards import EpochSeedHook, NonFiniteLossHook, UnreadableImageHook
 from .training_progress import ProgressHook
+from .whole_checkpoints import WholeCheckpointHook
 
 __all__ = [
     'CheckpointGuardHook',
@@ -16,4 +17,5 @@ __all__ = [
     'ProgressHook',
     'SelectionPanelHook',
     'UnreadableImageHook',
+    'WholeCheckpointHook',
 ]
