@@ -71,7 +71,7 @@ class BuildWithConfigs(build_py):
             shutil.copyfile(source, target)
 
 
-test_requirements = read_requirements('parquet', 'metric_learning', 'milvus', 'export', 'test')
+test_requirements = read_requirements('parquet', 'metric_learning', 'milvus', 'export', 'heif', 'test')
 
 setup(
     name='glsim-mm',
@@ -103,6 +103,7 @@ setup(
         'metric-learning': read_requirements('metric_learning'),
         'milvus': read_requirements('milvus'),
         'export': read_requirements('export'),
+        'heif': read_requirements('heif'),
         'downstream': read_requirements('downstream'),
         'test': test_requirements,
         'dev': test_requirements + read_requirements('dev'),

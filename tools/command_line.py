@@ -75,6 +75,26 @@ def add_number(parser: Any, name: str, what: str, default: Any = None, least: in
 def add_images(parser: Any, name: str = 'images', nargs: str = '+') -> None:
     """Images that a tool looks at."""
     parser.add_argument(name, nargs=nargs, help="image files, folders, and patterns such as 'photos/**/*.jpg'")
+    add_exclude(parser)
+
+
+def add_exclude(parser: Any) -> None:
+    """Which files and folders to leave out."""
+    parser.add_argument(
+        '--exclude',
+        action='append',
+        default=[],
+        metavar='PATTERN',
+        help="leave out files and folders of this name, such as 'drafts' or '*_mask.png', or path, such as "
+        "'2019/*.png'; can be given several times",
+    )
+
+
+def find_images(images: list[str], exclude: list[str]) -> Any:
+    """The images that a command line names; what is left out of folders is told on standard error."""
+    from glsim_mm.images.photos import find_images
+
+    return find_images(images, exclude)
 
 
 def add_prediction_options(parser: Any) -> None:
@@ -131,6 +151,7 @@ def add_encoding_options(parser: Any) -> None:
 def add_new_images(parser: Any, images: str) -> None:
     """What :func:`check_new_images` looks at: images that go into a gallery, or the data set of a config."""
     parser.add_argument('images', nargs='*', help=images)
+    add_exclude(parser)
     parser.add_argument('--dataset', choices=['train', 'val', 'test'], help="in place of images: the config's data set")
     parser.add_argument('--no-progress', action='store_true', help='no progress bar on standard error')
 
@@ -256,10 +277,12 @@ def check_filter(gallery: Any, where: Any) -> None:
 
 def check_new_images(args: argparse.Namespace) -> None:
     """Refuse images that cannot be listed."""
+    from glsim_mm.images.photo_folders import LeftOut, check_patterns
     from glsim_mm.search import find_items
 
+    check_patterns(args.exclude)
     if args.images:
-        find_items(new_images(args.images), getattr(args, 'root', None))
+        find_items(new_images(args.images), getattr(args, 'root', None), args.exclude, LeftOut())
 
 
 def new_images(images: list[str]) -> list[str] | str | None:

@@ -66,6 +66,7 @@ def main(args: argparse.Namespace) -> None:
     from glsim_mm.search.object_search import format_objects, objects_to_json, write_pictures
     from retrieval.gallery import parse_conditions
 
+    photos = cli.find_images(args.photos, args.exclude)
     options = dict(score_threshold=args.score, classes=args.classes, max_objects=args.max_objects)
     with redirect_stdout(sys.stderr):  # mmengine's logger writes to standard output, which is for results
         search = ObjectSearch.open(
@@ -82,7 +83,7 @@ def main(args: argparse.Namespace) -> None:
             **{name: value for name, value in options.items() if value is not None},
         )
         boxes = [args.box] if args.box else None
-        results = search(args.photos, boxes, args.k, space=args.space, where=parse_conditions(args.where))
+        results = search(photos, boxes, args.k, space=args.space, where=parse_conditions(args.where))
     print(json.dumps(objects_to_json(results), indent=1) if args.json else format_objects(results))
     if args.show_dir:
         write_pictures(results, args.show_dir)

@@ -35,11 +35,12 @@ def main(args: argparse.Namespace) -> None:
     """Classify and print a line per image."""
     from glsim_mm import apis
 
+    images = cli.find_images(args.inputs, args.exclude)
     config = apis.load_config(args.config, args.cfg_options)
     inferencer = apis.GLSimInferencer(config, args.checkpoint, args.device, args.selector)
     pictures = dict(show=args.show, wait_time=args.wait_time, show_dir=args.show_dir, top_k=args.top_k)
     progress = not args.no_progress and not sys.stdout.isatty()  # lines of results would tear the bar
-    predictions = inferencer.iterate(args.inputs, batch_size=args.batch_size, progress=progress, **pictures)
+    predictions = inferencer.iterate(images, batch_size=args.batch_size, progress=progress, **pictures)
     cli.print_predictions(predictions, args.out)
 
 

@@ -33,8 +33,9 @@ def main(args: argparse.Namespace) -> None:
     """Print one line per image."""
     from glsim_mm.exported import ExportedInferencer
 
+    images = cli.find_images(args.inputs, args.exclude)
     inferencer = ExportedInferencer(args.model, backend=args.backend, device=args.device, threads=args.threads)
-    cli.print_predictions(inferencer.iterate(args.inputs, args.batch_size, args.top_k), args.out)
+    cli.print_predictions(inferencer.iterate(images, args.batch_size, args.top_k), args.out)
 
 
 if __name__ == '__main__':

@@ -8,8 +8,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 
 from ..errors import GLSimError
-
-_HIDDEN = ('.', '@', '__MACOSX')  # beginnings of the names of folders that systems and editors make
+from ..images.photo_folders import is_junk
 
 
 def map_classes(
@@ -88,16 +87,17 @@ def label_names(dataset: Any, split: str = '') -> tuple[str, ...] | None:
     mmpretrain's ``CustomDataset`` numbers folders in the order of their names, whatever the order of given ``classes``.
 
     Raises:
-        GLSimError: If a hidden folder would be a class.
+        GLSimError: If a hidden or system folder would be a class.
     """
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
     if classes is None:
         return None
     folders: Mapping[str, int] = getattr(dataset, 'folder_to_idx', None) or {}
-    hidden = [name for name in folders if name.startswith(_HIDDEN)]
-    if hidden:
+    junk = [name for name in folders if is_junk(name)]
+    if junk:
         raise GLSimError(
-            f'{place_of(dataset, split)} has the hidden folder {hidden[0]}, which would count as a class; remove it'
+            f'{place_of(dataset, split)} has the hidden or system folder {junk[0]}, which would count as a class; '
+            "remove it, or use type='FolderDataset', which leaves it out"
         )
     names = tuple(map(str, classes))
     return tuple(sorted(folders, key=folders.__getitem__)) if set(folders) == set(names) else names

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import GLSimError, one_line
+from .photo_folders import INSTALL_HEIF
 
 LOGGER = logging.getLogger('glsim_mm.images')
 
@@ -35,6 +36,8 @@ if Image.MAX_IMAGE_PIXELS is not None:
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, 2 * MAX_PIXELS)
 
 _PNG_START, _PNG_END = b'\x89PNG', b'IEND\xaeB`\x82'
+_HEIF_START = b'ftyp'
+_HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
 _JPEG_END = b'\xff\xd9'
 _JPEG_MARKER = re.compile(rb'\xff+([^\x00\xd0-\xd7\xff])')  # neither a stuffed byte nor a restart of the scan
 _JPEG_KINDS = ('JPEG', 'MPO')
@@ -97,7 +100,7 @@ def read_header(file: str | Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Im
         OSError: If there is no such file, or Pillow does not know its format; or another of :data:`PILLOW_ERRORS`.
     """
     try:
-        with Image.open(file) as image:
+        with _open(file) as image:
             width, height = image.size
             _check_size(width, height, max_pixels)
             orientation = _read_exif(image).get(_ORIENTATION, 1)
@@ -190,6 +193,41 @@ def check_decoder(decoder: str) -> None:
         _turbojpeg()
 
 
+def _open(file: str | Path | BinaryIO) -> Image.Image:
+    """Open a file with Pillow; HEIC needs another package, which is loaded when the first such file comes."""
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError:
+        if not _is_heif(file):
+            raise
+        _register_heif()
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError('a HEIC file that is damaged, or has pictures of an unknown kind') from error
+
+
+def _is_heif(file: str | Path | BinaryIO) -> bool:
+    """Whether a file is HEIC or another kind of HEIF, whatever its ending."""
+    if isinstance(file, (str, Path)):
+        with open(file, 'rb') as opened:
+            start = opened.read(12)
+    else:
+        file.seek(0)
+        start = file.read(12)
+        file.seek(0)
+    return start[4:8] == _HEIF_START and start[8:12] in _HEIF_BRANDS
+
+
+@cache
+def _register_heif() -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise UnreadableImageError(f'a HEIC file; to read them: {INSTALL_HEIF}') from error
+    register_heif_opener()
+
+
 def _read_exif(image: Image.Image) -> Image.Exif:
     if image.format != 'PNG':
         return image.getexif()
@@ -280,7 +318,7 @@ def _is_cut_off_png(content: bytes) -> bool:
 
 def _decode_with_pillow(content: bytes, background: Sequence[int]) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with _open(io.BytesIO(content)) as image:
             image.load()
             return image_to_bgr(image, background)
     except PILLOW_ERRORS as error:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image
 
 from ..errors import GLSimError, one_line
 from .decoding import (
+    LOGGER,
     MAX_PIXELS,
     PILLOW_ERRORS,
     WHITE,
@@ -23,22 +24,10 @@ from .decoding import (
     describe_error,
     image_to_bgr,
 )
-
-_OPTIONAL_SUFFIXES = {'webp': ('.webp',), 'avif': ('.avif',), 'jpg_2000': ('.j2k', '.jp2')}
-
-PHOTO_SUFFIXES = (
-    *('.bmp', '.gif', '.jfif', '.jpe', '.jpeg', '.jpg', '.mpo', '.pbm', '.pgm', '.png', '.pnm', '.ppm'),
-    *('.tif', '.tiff'),
-    *(suffix for name, suffixes in _OPTIONAL_SUFFIXES.items() if features.check(name) for suffix in suffixes),
-)
-"""Endings, in small letters, of the files that are looked for in folders, as far as the installed Pillow reads them."""
+from .photo_folders import EXCLUDED, PHOTO_SUFFIXES, LeftOut, check_patterns, is_excluded, list_photos
 
 MAX_BYTES = 1 << 30
 _ESCAPED_BYTE = re.compile(r'\\udc([89a-f][0-9a-f])')
-
-ImageInput: TypeAlias = str | Path | bytes | np.ndarray | Image.Image
-"""A photo: path or address of a file, a file's bytes, an array (H, W, 3) uint8 BGR as OpenMMLab has it (also (H, W), or
-(H, W, 4) BGRA), or a Pillow image. A folder or a glob pattern stands for all photos in it."""
 
 
 @dataclass
@@ -68,6 +57,12 @@ class ImageItem:
     name: str = ''
 
 
+ImageInput: TypeAlias = str | Path | bytes | np.ndarray | Image.Image | ImageItem
+"""A photo: path or address of a file, a file's bytes, an array (H, W, 3) uint8 BGR as OpenMMLab has it (also (H, W), or
+(H, W, 4) BGRA), a Pillow image, or one of these in an :class:`ImageItem`. A folder or a glob pattern stands for all
+photos in it."""
+
+
 class Photo(NamedTuple):
     """A decoded photo.
 
@@ -80,12 +75,18 @@ class Photo(NamedTuple):
     content_hash: str | None
 
 
-def find_images(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageItem]:
+def find_images(
+    images: ImageInput | Iterable[ImageInput], exclude: Sequence[str] = (), left_out: LeftOut | None = None
+) -> Iterable[ImageItem]:
     """The photos that a call is about, in order.
 
     Args:
-        images: A file, address, folder (searched recursively, in order of paths, for files with one of
-            :data:`PHOTO_SUFFIXES`), glob pattern (``'photos/**/*.jpg'``), photo in memory, or an iterable of these.
+        images: A file, address, folder (searched recursively, in order of paths, see
+            :func:`~glsim_mm.images.photo_folders.list_photos`), glob pattern (``'photos/**/*.jpg'``), photo in memory,
+            or an iterable of these. Files that are named, or listed by the shell, may have any name and ending.
+        exclude: Patterns of files and folders to leave out, see
+            :func:`~glsim_mm.images.photo_folders.check_patterns`.
+        left_out: Takes what is found beside photos. By default it goes to the log.
 
     Returns:
         A list, except for iterables other than list and tuple, which are read one by one while the result is.
@@ -93,12 +94,18 @@ def find_images(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageItem
     Raises:
         GLSimError: If a path does not exist, a folder or pattern holds no photo, or an input is of another kind.
     """
-    if isinstance(images, (str, Path, bytes, np.ndarray, Image.Image)):
-        return list(_expand(images))
+    check_patterns(exclude)
+    if isinstance(images, (str, Path, bytes, np.ndarray, Image.Image, ImageItem)):
+        images = [images]
     if not isinstance(images, Iterable):
         raise _no_image(images)
-    items = (item for one in images for item in _expand(one))
-    return list(items) if isinstance(images, (list, tuple)) else items
+    if not isinstance(images, (list, tuple)):
+        return (item for one in images for item in find_images([one], exclude, left_out))
+    found = LeftOut() if left_out is None else left_out
+    items = [item for one in images for item in _expand(one, exclude, found)]
+    if found and left_out is None:
+        LOGGER.warning('left out: %s', found.summary())
+    return items
 
 
 def is_address(file: str) -> bool:
@@ -215,7 +222,10 @@ def _no_image(one: Any) -> GLSimError:
     return GLSimError(f'images are {kinds}, not {type(one).__name__}; convert the input')
 
 
-def _expand(one: ImageInput) -> Iterator[ImageItem]:
+def _expand(one: ImageInput, exclude: Sequence[str], left_out: LeftOut) -> Iterator[ImageItem]:
+    if isinstance(one, ImageItem):
+        yield one
+        return
     if isinstance(one, (bytes, np.ndarray, Image.Image)):
         yield ImageItem(content=one)
         return
@@ -223,21 +233,32 @@ def _expand(one: ImageInput) -> Iterator[ImageItem]:
         raise _no_image(one)
     path = Path(one)
     if is_address(str(one)) or path.is_file():
-        yield ImageItem(str(one), str(one), name=path.name)
+        if is_excluded(path.name, exclude):
+            left_out.add(EXCLUDED, str(one))
+        else:
+            yield ImageItem(str(one), str(one), name=path.name)
     elif path.is_dir():
-        yield from _found(path.rglob('*'), path)
+        yield from _found(path, '', exclude, left_out)
     elif glob.has_magic(str(one)):
-        yield from _found(map(Path, glob.glob(str(one), recursive=True)), _root_of(path), str(one))
+        root = _root_of(path)
+        yield from _found(root, path.relative_to(root).as_posix(), exclude, left_out)
     else:
         raise GLSimError(f'{one} does not exist; check the path')
 
 
-def _found(files: Iterable[Path], root: Path, where: str = '') -> Iterator[ImageItem]:
-    images = sorted(file for file in files if file.suffix.lower() in PHOTO_SUFFIXES and file.is_file())
-    if not images:
-        raise GLSimError(f'there is no image in {where or root}; images end in {", ".join(PHOTO_SUFFIXES)}')
-    for image in images:
-        yield ImageItem(str(image), str(image), name=image.relative_to(root).as_posix())
+def _found(root: Path, pattern: str, exclude: Sequence[str], left_out: LeftOut) -> Iterator[ImageItem]:
+    where = root / pattern
+    try:
+        found = list_photos(str(root), exclude, pattern=pattern)
+    except OSError as error:
+        raise GLSimError(f'{root} cannot be read ({error.strerror}); check the path') from error
+    left_out.update(found.left_out)
+    if not found.files:
+        besides = f'; left out: {found.left_out.summary()}' if found.left_out else ''
+        raise GLSimError(f'there is no image in {where}; images end in {", ".join(PHOTO_SUFFIXES)}{besides}')
+    for name in found.files:
+        file = str(root / name)
+        yield ImageItem(file, file, name=name)
 
 
 def _root_of(pattern: Path) -> Path:

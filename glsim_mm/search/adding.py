@@ -14,6 +14,7 @@ from retrieval.errors import RetrievalError
 from retrieval.gallery import GalleryReader, GalleryWriter, Record
 from retrieval.records import plain_value
 
+from ..images.photo_folders import LeftOut
 from ..images.photos import ImageItem
 from ..progress import ProgressBar
 from .base_encoder import BaseEncoder, check_encoder
@@ -42,6 +43,7 @@ def add_images(
     images: Any,
     *,
     dataset: str | None = None,
+    exclude: Sequence[str] = (),
     batch_size: int = 32,
     num_workers: int = 2,
     compact: bool = False,
@@ -64,6 +66,7 @@ def add_images(
         encoder: The model that made it, with its spaces, and patches if it has them.
         images: What :func:`build_gallery` takes, except data loaders; None with ``dataset``.
         dataset: Add the data set ``'train'``, ``'val'`` or ``'test'`` of the encoder's config.
+        exclude: Patterns of files and folders to leave out, see :func:`glsim_mm.search.find_items`.
         batch_size: Images per pass.
         num_workers: Workers that read photos.
         compact: Train the index again with all images.
@@ -77,7 +80,8 @@ def add_images(
     root = gallery.manifest.origin.get('root') or None
     if dataset is not None and encoder.config is None:
         raise RetrievalError('an exported model has no config with data sets: give images')
-    items = find_source(images, dataset, encoder.config, root).items
+    left_out = LeftOut()
+    items = find_source(images, dataset, encoder.config, root, exclude, left_out).items
     check_items(items, gallery)
     plan = _plan(gallery, items, num_workers, progress)
     describe_rows(gallery, [(number, items[position]) for position, number in plan.described.items()])
@@ -97,6 +101,7 @@ def add_images(
         described=len(plan.described),
         left_alone=plan.left_alone,
         unreadable=sorted_errors([*plan.errors, *errors]),
+        left_out=left_out,
         seconds=seconds,
     )
     report.take_gallery(gallery)

@@ -25,6 +25,7 @@ from retrieval.vectors import METRICS
 
 from ..apis.options import load_config
 from ..compat.distributed import set_rank_environment
+from ..images.photo_folders import LeftOut
 from ..images.photos import ImageItem, hash_content, is_address
 from ..progress import ProgressBar
 from .encoded import Encoded, EncodingError, EncodingReport, sorted_errors
@@ -52,6 +53,7 @@ def build_gallery(
     *,
     dataset: str | None = None,
     root: str | Path | None = None,
+    exclude: Sequence[str] = (),
     spaces: Sequence[str] | None = None,
     keep_patches: bool = False,
     preset: str = 'auto',
@@ -83,6 +85,7 @@ def build_gallery(
         location: Folder of the gallery, or an address such as ``milvus://...``.
         dataset: Encode the config's own data set: ``'train'``, ``'val'`` or ``'test'``.
         root: Folder to which paths in the gallery are relative. Defaults to that of the images.
+        exclude: Patterns of files and folders to leave out, see :func:`glsim_mm.search.find_items`.
         spaces: See :class:`Encoder`, also for ``keep_patches``, ``device`` and ``amp``.
         preset: Kind of index, or a FAISS factory string; ``'auto'`` goes by number, dimension and memory limit.
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
@@ -112,7 +115,8 @@ def build_gallery(
             raise RetrievalError('a data loader cannot be shared among processes: give its data set instead')
         cfg = config if isinstance(config, Config) else load_config(config)
         is_loader = isinstance(images, DataLoader) and dataset is None
-        found = None if is_loader else find_source(images, dataset, cfg, root)
+        left_out = LeftOut()
+        found = None if is_loader else find_source(images, dataset, cfg, root, exclude, left_out)
         if found is not None:
             check_items(found.items)
         encoder = Encoder(cfg, checkpoint, _own_device(launcher, device), amp, spaces, keep_patches)
@@ -130,6 +134,8 @@ def build_gallery(
             found = ItemList(source.items, source.root)
         shares = ranks.gather(share)
         report = build.merge(found, shares, preset, memory_limit, whiten) if ranks.is_first else None
+        if report is not None:
+            report.left_out = left_out
         ranks.wait()
         return report
 

@@ -9,6 +9,8 @@ import numpy as np
 from retrieval.answers import one_line
 from retrieval.gallery import GalleryReader, Record
 
+from ..images.photo_folders import LeftOut
+
 
 class EncodingError(NamedTuple):
     """An image that could not be encoded.
@@ -86,6 +88,7 @@ class EncodingReport:
         left_alone: Paths of images of which a list, table or caller says something, but whose content is in the
             gallery at another path, whose row stays as it is.
         unreadable: Images that are not in the gallery, and why.
+        left_out: What was found beside photos, or excluded.
         seconds: Spent on encoding, start of the worker processes included.
         spaces: Dimension of each space of the gallery.
         preset: Kind of index, with the reason for it.
@@ -99,6 +102,7 @@ class EncodingReport:
     described: int = 0
     left_alone: list[str] = field(default_factory=list)
     unreadable: list[EncodingError] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
     seconds: float = 0.0
     spaces: dict[str, int] = field(default_factory=dict)
     preset: str = ''
@@ -140,6 +144,8 @@ def format_report(report: EncodingReport, listed: int = 20) -> str:
         lines.append(f'unreadable: {len(report.unreadable):,}, left out')
         errors = [f'{one_line(error.path)}: {one_line(error.reason)}' for error in report.unreadable]
         lines += listed_lines(errors, listed)
+    if report.left_out:
+        lines.append(f'left out: {one_line(report.left_out.summary())}')
     return '\n'.join(lines)
 
 

@@ -15,6 +15,8 @@ from retrieval.errors import RetrievalError
 from retrieval.records import Record, check_records
 from retrieval.text_tables import decode_text, read_bytes, read_typed_table
 
+from ..images.decoding import LOGGER
+from ..images.photo_folders import EXCLUDED, LeftOut, check_patterns, is_excluded
 from ..images.photos import (
     ImageItem,
     UnreadableImageError,
@@ -49,12 +51,17 @@ class ItemList(NamedTuple):
     sources: tuple[str, ...] = ()
 
 
-def find_items(images: Any, root: str | Path | None = None) -> ItemList:
+def find_items(
+    images: Any,
+    root: str | Path | None = None,
+    exclude: Sequence[str] = (),
+    left_out: LeftOut | None = None,
+) -> ItemList:
     """Images of which a gallery is to be made; of a file that comes twice, the first entry counts.
 
     ::
 
-        items, root = find_items('photos.csv')
+        items, root, _ = find_items('photos.csv')
         print(len(items), items[0].path, items[0].label, items[0].metadata)
 
     Args:
@@ -71,17 +78,27 @@ def find_items(images: Any, root: str | Path | None = None) -> ItemList:
             - :class:`ImageItem` objects
         root: Folder to which paths in the gallery are relative. Defaults to the folder, that of the list or table, or
             the innermost that holds all images. Images outside keep absolute paths.
+        exclude: Patterns of files and folders to leave out, of those in lists, tables and data sets too, by their
+            paths in the gallery; see :func:`~glsim_mm.images.photo_folders.check_patterns`.
+        left_out: Takes what is left out. By default it goes to the log.
 
     Raises:
         UserError: If there are no images, or a list or table cannot be read.
     """
-    items, own_root = _expand(images)
+    check_patterns(exclude)
+    found = LeftOut() if left_out is None else left_out
+    items, own_root = _expand(images, exclude, found)
     base = os.path.abspath(root) if root is not None else own_root
     unique: dict[str, ImageItem] = {}
     for item in items:
         path = to_text(item.path) or path_below(base, item.file)
+        if not item.name and is_excluded(path, exclude):  # what has a name was looked for in a folder
+            found.add(EXCLUDED, path)
+            continue
         label = None if item.label is None else to_text(item.label)
         unique.setdefault(path, replace(item, path=path, label=label))
+    if found and left_out is None:
+        LOGGER.warning('left out: %s', found.summary())
     if not unique:
         raise RetrievalError('there are no images to encode: give at least one')
     return ItemList(list(unique.values()), base, _sources(images))
@@ -103,15 +120,22 @@ def has_folder_label(item: ImageItem) -> bool:
     return bool(item.name) and item.label == folder_label(to_text(item.name))
 
 
-def find_source(images: Any, dataset: str | None, cfg: Config | None, root: str | Path | None) -> ItemList:
+def find_source(
+    images: Any,
+    dataset: str | None,
+    cfg: Config | None,
+    root: str | Path | None,
+    exclude: Sequence[str] = (),
+    left_out: LeftOut | None = None,
+) -> ItemList:
     """Images as :func:`find_items` takes them, or those of the data set of a config; one of the two must be given."""
     if (images is None) == (dataset is None):
         raise RetrievalError('give either images or the name of a data set of the config')
     if dataset is None:
-        return find_items(images, root)
+        return find_items(images, root, exclude, left_out)
     loaded = load_dataset(cfg, dataset)
-    folder = find_items(loaded).root if root is None else root
-    return find_items(dataset_items(loaded, dataset), folder or None)
+    found = find_items(loaded, root, exclude, left_out)
+    return found._replace(items=[replace(item, split=dataset) for item in found.items])
 
 
 def check_items(items: Sequence[ImageItem], gallery: GalleryReader | None = None) -> None:
@@ -221,7 +245,7 @@ def hash_items(
     return hashes, errors
 
 
-def _expand(images: Any) -> tuple[list[ImageItem], str]:
+def _expand(images: Any, exclude: Sequence[str], left_out: LeftOut) -> tuple[list[ImageItem], str]:
     """Items with files as they were found, and the folder to which they are relative."""
     if isinstance(images, (str, Path)):
         path = Path(images)
@@ -229,9 +253,13 @@ def _expand(images: Any) -> tuple[list[ImageItem], str]:
         if kind in _LISTS or kind in _TABLES:
             items = list(_read_list(path)) if kind in _LISTS else _read_table(path)
             return items, os.path.abspath(path.parent)
-        items = list(_files(images))
+        items = list(_files(images, exclude, left_out))
         return items, os.path.abspath(path) if path.is_dir() else _common_folder(items)
     if hasattr(images, 'get_data_info'):
+        from ..datasets.class_mapping import leaf_datasets
+
+        for leaf in leaf_datasets(images):
+            left_out.update(getattr(leaf, 'left_out', None) or LeftOut())
         items = dataset_items(images)
         return items, _dataset_root(images, items)
     if not isinstance(images, Iterable) or isinstance(images, np.ndarray):
@@ -239,16 +267,19 @@ def _expand(images: Any) -> tuple[list[ImageItem], str]:
             f'images are a folder, files, a data set or a data loader, not {type(images).__name__}; for arrays use a '
             'data loader'
         )
-    items = [item for one in images for item in ([one] if isinstance(one, ImageItem) else _files(one))]
+    items = [item for one in images for item in _files(one, exclude, left_out)]
     return items, _common_folder(items)
 
 
-def _files(one: Any) -> Iterator[ImageItem]:
+def _files(one: Any, exclude: Sequence[str], left_out: LeftOut) -> Iterator[ImageItem]:
+    if isinstance(one, ImageItem):
+        yield one
+        return
     if not isinstance(one, (str, Path)):
         raise RetrievalError(f'images are paths, not {type(one).__name__}; for arrays use a data loader')
     is_folder = Path(one).is_dir()
-    for item in find_images(one):
-        yield ImageItem(item.file, label=folder_label(item.name) if is_folder else None, name=item.name)
+    for item in find_images(one, exclude, left_out):
+        yield replace(item, path='', label=folder_label(item.name) if is_folder else None)
 
 
 def _sources(images: Any) -> tuple[str, ...]:

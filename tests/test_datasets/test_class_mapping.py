@@ -125,5 +125,7 @@ def test_given_names_need_the_same_folders(tmp_path):
 
 def test_hidden_folder_is_no_class(tmp_path):
     dataset = CustomDataset(write_folders(tmp_path / 'train', '.ipynb_checkpoints', 'ani'))
-    with pytest.raises(GLSimError, match=r'train split in .*train has the hidden folder \.ipynb_checkpoints, .*remove'):
+    with pytest.raises(
+        GLSimError, match=r'train split in .*train has the hidden or system folder \.ipynb_checkpoints, .*remove'
+    ):
         map_classes(dataset, dataset.metainfo, 'train', SOURCE)

@@ -45,6 +45,14 @@ def test_splits_labels_paths_and_names(folder):
     assert len(test) == 1 and test.get_data_info(0)['img_path'].endswith('b.png')
 
 
+def test_junk_beside_the_photos_changes_nothing(folder):
+    before = [sample['img_path'] for sample in CUBFormat(folder, 'train')]
+    shutil.copytree(folder / 'images' / 'crow', folder / 'images' / '.ipynb_checkpoints')
+    (folder / 'images' / 'crow' / '._c.png').touch()
+    train = CUBFormat(folder, 'train')
+    assert [sample['img_path'] for sample in train] == before and train.CLASSES == ('Black footed Albatross', 'Crow')
+
+
 def test_boxes_are_corners_and_follow_the_image(folder):
     steps = [dict(type='LoadImage'), dict(type='Resize', scale=(80, 48)), dict(type='CenterCrop', crop_size=48)]
     dataset = CUBFormat(folder, pipeline=[TRANSFORMS.build(step) for step in steps])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from glsim_mm.errors import GLSimError
-from glsim_mm.images.photos import PHOTO_SUFFIXES, ImageItem, find_images
+from glsim_mm.images.photo_folders import PHOTO_SUFFIXES
+from glsim_mm.images.photos import ImageItem, find_images
 from glsim_mm.images.preparing import predict_images, prepare_photo
 
 

@@ -15,7 +15,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='its weights: path or URL')
-    parser.add_argument('images', nargs='+', help='folders, files, patterns')
+    cli.add_images(parser)
     cli.add_number(parser, '--num-images', 'use the first so many; default: all')
     cli.add_encoding_options(parser)
     cli.add_number(parser, '--rounds', 'counted rounds', 3)
@@ -27,9 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def check(args: argparse.Namespace) -> None:
     """Refuse images that cannot be listed."""
-    from glsim_mm.search import find_items
-
-    find_items(args.images)
+    cli.check_new_images(args)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -44,7 +42,7 @@ def main(args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
     cfg = load_config(args.config, args.cfg_options)
     encoder = Encoder(cfg, args.checkpoint, args.device, args.amp, args.spaces)
-    items = find_items(args.images).items[: args.num_images]
+    items = find_items(args.images, exclude=args.exclude).items[: args.num_images]
     print(format_throughput(measure_throughput(encoder, items, args.batch_size, args.num_workers, args.rounds)))
 
 

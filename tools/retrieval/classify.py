@@ -71,6 +71,7 @@ def main(args: argparse.Namespace) -> None:
         recognition_to_json,
     )
 
+    images = cli.find_images(args.images, args.exclude)
     target = parse_target(args.calibrate)
     with ImageSearch.open(args.gallery, args.config, args.checkpoint, device=args.device) as search:
         recognizer = _recognizer(args, search.gallery)
@@ -78,7 +79,7 @@ def main(args: argparse.Namespace) -> None:
             levels = calibrate(recognizer, target)
             recognizer.thresholds = tuple(level.threshold for level in levels)
             sys.stderr.write(format_calibration(levels) + '\n')
-        encoded = search.encoder.encode(args.images)
+        encoded = search.encoder.encode(images)
         answers = recognizer.recognize(encoded.embeddings) if encoded.records else []
     pairs = [(record.path, answer) for record, answer in zip(encoded.records, answers)]
     if args.json:

@@ -72,12 +72,13 @@ def main(args: argparse.Namespace) -> None:
     from glsim_mm.search import ImageSearch
     from retrieval.answers import format_table, results_to_json
 
+    images = cli.find_images(args.images, args.exclude)
     with redirect_stdout(sys.stderr):  # mmengine's logger writes to standard output, which is for results
-        model = dict(device=args.device, with_model=bool(args.images))
+        model = dict(device=args.device, with_model=bool(images))
         opened = ImageSearch.open(args.gallery, args.config, args.checkpoint, **model)
     with opened as search:
-        if args.images:
-            results = search(args.images, args.k, box=args.box, **_options(args))
+        if images:
+            results = search(images, args.k, box=args.box, **_options(args))
         else:
             options = _options(args)
             cli.check_filter(search.gallery, options['where'])

@@ -1,0 +1,121 @@
+"""All command lines leave out the same files of a folder of photos, and say how many."""
+
+import shutil
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+from PIL import Image
+from tiny_run import CLASSES, call_tool, write_config, write_images
+
+from retrieval.gallery import open_gallery
+
+HEIC = b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(200)
+
+
+@pytest.fixture(scope='module')
+def model_files(tmp_path_factory):
+    """Config, and checkpoint with random weights."""
+    folder = tmp_path_factory.mktemp('left_out')
+    config = write_config(folder / 'tiny_left_out.py', write_images(folder / 'images'))
+    model = MODELS.build(dict(Config.fromfile(config).model, type='mmpretrain.GLSimClassifier'))
+    torch.save({'state_dict': model.state_dict(), 'meta': {'dataset_meta': {'classes': CLASSES}}}, folder / 'w.pth')
+    return config, folder / 'w.pth'
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two photos, a HEIC file that is called .jpg, four pieces of junk, a mask, a text and a Photoshop file."""
+    root = tmp_path / 'photos'
+    for place in ('wren', '.Trash-0/files', '@eaDir/0.jpg', '.ipynb_checkpoints'):
+        (root / place).mkdir(parents=True)
+        Image.new('RGB', (40, 30), 'red').save(root / place / 'photo.jpg')
+    Image.new('RGB', (40, 30), 'blue').save(root / 'wren' / 'b.jfif', 'JPEG')
+    Image.new('L', (40, 30), 255).save(root / 'wren' / 'b_mask.png')
+    (root / 'e.jpg').write_bytes(HEIC)
+    for name in ('._photo.jpg', 'notes.txt', 'wren/b.psd'):
+        (root / name).write_bytes(b'x')
+    return root
+
+
+COUNTS = (
+    '4 hidden or of the system (such as .Trash-0), 1 .txt (notes.txt), 1 .psd (wren/b.psd), '
+    '1 excluded (wren/b_mask.png)'
+)
+
+
+def test_infer(model_files, photos, capfd):
+    call_tool('infer', *model_files, photos, '--exclude', '*_mask.png', '--device', 'cpu', '--no-progress')
+    captured = capfd.readouterr()
+    lines = [line.rpartition('/')[2] for line in captured.out.splitlines() if '%' in line]
+    assert lines == ['b.jfif', 'photo.jpg']
+
+
+def test_infer_tells(model_files, photos, caplog):
+    call_tool('infer', *model_files, photos, '--exclude', '*_mask.png', '--device', 'cpu', '--no-progress')
+    assert caplog.messages.count(f'left out: {COUNTS}') == 1
+    assert any('e.jpg cannot be read (a HEIC file' in message for message in caplog.messages)
+
+
+def test_build_add_and_search(model_files, photos, tmp_path, capsys, caplog):
+    options = ['--exclude', '*_mask.png', '--device', 'cpu', '--num-workers', 0]
+    gallery = tmp_path / 'gallery'
+    call_tool('retrieval/build', photos, *model_files, '--out', gallery, *options)
+    out = capsys.readouterr().out
+    assert 'images: 2 in the gallery' in out and 'unreadable: 1, left out' in out
+    assert f'left out: {COUNTS}' in out.splitlines()
+    with open_gallery(gallery) as opened:
+        found = [(record.path, record.label) for record in opened.records(opened.ids())]
+    assert sorted(found) == [('wren/b.jfif', 'wren'), ('wren/photo.jpg', 'wren')]
+
+    Image.new('RGB', (40, 30), 'green').save(photos / 'wren' / 'new.jpg')
+    call_tool('retrieval/add', gallery, photos, *options, '--exclude', 'photo.jpg')
+    out = capsys.readouterr().out
+    assert 'images: 3 in the gallery, 1 encoded now' in out
+    assert '2 excluded (such as wren/b_mask.png)' in out
+    assert not any(message.startswith('left out: 4') for message in caplog.messages)  # told in the report
+
+    call_tool('retrieval/search', gallery, photos, '--exclude', '*_mask.png', '--exclude', 'b.*', '--device', 'cpu')
+    assert any(message.startswith('left out: 4 hidden') for message in caplog.messages)
+    assert 'b.jfif' not in [line.split()[0] for line in capsys.readouterr().out.splitlines() if line[:1] == '/']
+
+
+def test_a_table_is_a_list_of_its_own(model_files, photos, tmp_path, capsys):
+    """What a table names is taken, hidden or not, unless it is excluded."""
+    (photos / 'all.csv').write_text(
+        'path,label\nwren/b.jfif,wren\nwren/b_mask.png,wren\n.Trash-0/files/photo.jpg,ani\n'
+    )
+    options = ['--exclude', '*_mask.png', '--device', 'cpu', '--num-workers', 0]
+    call_tool('retrieval/build', photos / 'all.csv', *model_files, '--out', tmp_path / 'gallery', *options)
+    out = capsys.readouterr().out
+    assert 'images: 2 in the gallery' in out and 'left out: 1 excluded (wren/b_mask.png)' in out.splitlines()
+
+
+def test_data_set_of_the_config(model_files, tmp_path, capsys):
+    config, checkpoint = model_files
+    images = shutil.copytree(config.parent / 'images', tmp_path / 'images')
+    (images / 'val' / '.hidden').mkdir()
+    (images / 'val' / 'plain' / 'a.psd').touch()
+    data = f'val_dataloader.dataset.data_root={images}'
+    options = ['--dataset', 'val', '--cfg-options', data, '--device', 'cpu', '--num-workers', '0']
+    call_tool('retrieval/build', config, checkpoint, '--out', tmp_path / 'gallery', *options, '--exclude', 'plain0.png')
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        'left out: 1 hidden or of the system (.hidden), 1 .psd (plain/a.psd), 1 excluded (val/plain/plain0.png)'
+        in lines
+    )
+
+
+@pytest.mark.parametrize('tool', ['infer', 'retrieval/build', 'retrieval/add'])
+def test_patterns_that_mean_nothing(tool, model_files, photos, tmp_path, capsys):
+    arguments = {
+        'infer': [*model_files, photos],
+        'retrieval/build': [photos, *model_files, '--out', tmp_path / 'gallery'],
+        'retrieval/add': [tmp_path / 'gallery', photos],
+    }[tool]
+    with pytest.raises(SystemExit) as raised:
+        call_tool(tool, *arguments, '--exclude', '!photo.jpg')
+    assert raised.value.code == 2
+    if tool != 'retrieval/add':  # where there is no gallery
+        assert "'!photo.jpg' excludes nothing" in capsys.readouterr().err
