@@ -78,8 +78,9 @@ def load_timm_vit(module: nn.Module, address: str, prefix: str | None = None) ->
             tensors = {**_zero_biases(module), **tensors}
     head = [name for name in ('head.weight', 'head.bias') if name in tensors]
     encoder = {name: tensor for name, tensor in tensors.items() if name not in head}
+    convert = getattr(sys.modules[type(module).__module__], 'checkpoint_filter_fn', None)
     try:
-        encoder = sys.modules[type(module).__module__].checkpoint_filter_fn(encoder, module)
+        encoder = encoder if convert is None else convert(encoder, module)
     except (RuntimeError, AttributeError, AssertionError) as error:
         raise GLSimError(
             f'{address} was made by another architecture: {one_line(error, 200)}; give another one'

@@ -1,10 +1,11 @@
 import pytest
 import timm
 import torch
+from mmpretrain.structures import DataSample
 from safetensors.torch import load_file, save_file
 
 from glsim_mm.errors import GLSimError
-from glsim_mm.models import TimmViT
+from glsim_mm.models import GLSimClassifier, TimmViT
 
 # name, leading tokens (a mean token counts as one), options that make the model small
 FAMILIES = [
@@ -88,10 +89,74 @@ def test_checkpoint_that_does_not_fit(tmp_path):
         TimmViT('vit_tiny_patch16_224', depth=1, checkpoint_path=str(tmp_path / 'missing.safetensors')).init_weights()
 
 
-@pytest.mark.parametrize('name', ['resnet18', 'beit_base_patch16_224'])
-def test_models_without_flexible_patch_tokens_are_refused(name):
+@pytest.mark.parametrize('name', ['resnet18', 'samvit_base_patch16_224', 'cait_xxs24_224'])
+def test_models_that_are_no_plain_vit_are_refused(name):
     with pytest.raises(GLSimError, match='not a plain ViT'):
-        TimmViT(name)
+        TimmViT(name, img_size=32)
+
+
+@pytest.mark.parametrize(
+    'name', ['vit_small_r26_s32_224', 'vit_base_r50_s16_224', 'vit_base_mci_224', 'vitamin_small_224']
+)
+def test_hybrids_are_refused_with_the_reason(name):
+    with pytest.raises(GLSimError, match=f'{name}.* is a hybrid: its tokens come from a convolutional stem .Hybrid'):
+        TimmViT(name, depth=1) if name != 'vitamin_small_224' else TimmViT(name)
+
+
+# name, leading tokens, options that make the model small
+FIXED_SIZE = [
+    ('beit_base_patch16_224', 1, dict(embed_dim=96, num_heads=3)),
+    ('beitv2_base_patch16_224', 1, dict(embed_dim=96, num_heads=3)),
+    ('vit_relpos_base_patch16_cls_224', 1, dict(embed_dim=96, num_heads=3)),
+    ('vit_relpos_small_patch16_224', 1, dict(embed_dim=96, num_heads=3)),  # without a CLS token
+]
+
+
+@pytest.mark.parametrize(('name', 'num_extra_tokens', 'options'), FIXED_SIZE)
+def test_relative_positions_serve_one_size(name, num_extra_tokens, options, tmp_path):
+    plain = timm.create_model(name, depth=2, img_size=(48, 64), num_classes=5, drop_path_rate=0.0, **options).eval()
+    save_file(plain.state_dict(), tmp_path / 'w.safetensors')
+    vit = TimmViT(name, depth=2, img_size=(48, 64), checkpoint_path=str(tmp_path / 'w.safetensors'), **options).eval()
+    vit.init_weights()
+    assert vit.num_extra_tokens == num_extra_tokens
+    images = torch.randn(2, 3, 48, 64)
+    (tokens,) = vit(images)
+    assert tokens.shape == (2, num_extra_tokens + 12, 96)
+    expected = plain.fc_norm(plain.forward_features(images))
+    torch.testing.assert_close(tokens[:, -expected.shape[1] :], expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(vit.encode_crops(images), tokens[:, 0])
+    tokens.square().mean().backward()
+    assert not [n for n, p in vit.named_parameters() if p.grad is None]
+    with pytest.raises(GLSimError, match=r'positions for images and crops of \(48, 64\) px only, and got \(64, 64\)'):
+        vit(torch.randn(1, 3, 64, 64))
+
+
+def test_beit_is_resized_frozen_and_gives_maps(tmp_path):
+    options = dict(depth=3, embed_dim=96, num_heads=3)
+    big = timm.create_model('beit_base_patch16_224', img_size=64, **options)
+    save_file(big.state_dict(), tmp_path / 'w.safetensors')
+    options.update(img_size=48, checkpoint_path=str(tmp_path / 'w.safetensors'))
+    vit = TimmViT('beit_base_patch16_224', out_type='featmap', out_indices=(0, 2), frozen_stages=1, **options).train()
+    vit.init_weights()
+    assert torch.equal(vit.model.blocks[1].mlp.fc1.weight, big.blocks[1].mlp.fc1.weight)
+    assert [tuple(m.shape) for m in vit(torch.randn(1, 3, 48, 48))] == [(1, 96, 3, 3)] * 2
+    frozen = {name for name, parameter in vit.named_parameters() if not parameter.requires_grad}
+    assert {'model.cls_token', 'model.patch_embed.proj.weight', 'model.blocks.0.attn.qkv.weight'} <= frozen
+    assert not any(name.startswith(('model.blocks.1', 'model.blocks.2')) for name in frozen)
+
+
+@pytest.mark.parametrize('selector', ['GLSimSelector', 'ClassAttentionSelector'])
+def test_beit_in_the_classifier(selector):
+    options = dict(depth=2, embed_dim=64, num_heads=2, img_size=64)
+    model = GLSimClassifier(
+        backbone=dict(type='TimmViT', model_name='beit_base_patch16_224', **options),
+        neck=dict(type=selector, top_o=3),
+        head=dict(type='AggregatorHead', num_classes=5, in_channels=64),
+    )
+    samples = [DataSample().set_gt_label(i) for i in range(2)]
+    assert model(torch.randn(2, 3, 64, 64), samples, mode='loss')['loss'].isfinite()
+    predicted = model.eval()(torch.randn(2, 3, 64, 64), samples, mode='predict')
+    assert predicted[0].similarity_map.shape == (4, 4)
 
 
 def test_unknown_name_and_unknown_option():

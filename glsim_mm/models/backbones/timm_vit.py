@@ -25,7 +25,10 @@ from ..utils import (
 )
 
 _NOT_PLAIN = '{!r} is not a plain ViT with patch tokens; see timm.list_models("*vit*").'
-_STEM_PARAMETERS = ('cls_token', 'reg_token', 'pos_embed', 'patch_embed', 'norm_pre')
+# timm's files of ViTs whose positions are relative, in tables for one grid of patches.
+_FIXED_SIZE = ('.beit', '.vision_transformer_relpos')
+_STEM = ('patch_embed', 'norm_pre', 'pos_drop', 'rel_pos_bias', 'shared_rel_pos')
+_STEM_PARAMETERS = ('cls_token', 'reg_token', 'pos_embed', *_STEM)
 
 
 @MODELS.register_module()
@@ -34,7 +37,8 @@ class TimmViT(BaseBackbone):
 
     Tokens are normalised by the model's final LayerNorm, also where timm keeps that norm behind its pooling
     (``fc_norm``). A model without a CLS token gets the mean of its patch tokens as first token. Sides that the patch
-    size does not divide are zero-padded at the bottom and right.
+    size does not divide are zero-padded at the bottom and right. BEiT, BEiT v2 and ViTs with relative positions take
+    images and crops of ``img_size`` only.
 
     Args:
         model_name: A name of ``timm.list_models('*vit*')``, for example ``'vit_small_patch14_dinov2.lvd142m'``.
@@ -56,7 +60,7 @@ class TimmViT(BaseBackbone):
         **kwargs: Arguments of ``timm.create_model``, for example ``drop_path_rate``.
 
     Raises:
-        GLSimError: If timm has no such plain ViT.
+        GLSimError: If timm has no such plain ViT; a hybrid is none, as its tokens come from a convolutional stem.
 
     Example::
 
@@ -100,6 +104,7 @@ class TimmViT(BaseBackbone):
             raise ValueError("out_indices and with_similarity_map need out_type='featmap'")
         self.with_similarity_map = with_similarity_map
         self.patch_size = tuple(self.model.patch_embed.patch_size)
+        self._only_size = None if self.model.patch_embed.dynamic_img_pad else tuple(self.model.patch_embed.img_size)
         self.has_cls_token = getattr(self.model, 'cls_token', None) is not None
         self.num_extra_tokens = self.model.num_prefix_tokens + (0 if self.has_cls_token else 1)
         self._is_plain = self.has_cls_token and _runs_plainly(self.model)
@@ -122,6 +127,12 @@ class TimmViT(BaseBackbone):
             in [-1, 1] without gradient, if asked for. For ``output='class_token'`` (B, 1, C).
         """
         check_image_size(images.shape[-2:], self.patch_size)
+        if self._only_size not in (None, tuple(images.shape[-2:])):
+            raise GLSimError(
+                f'{self._model_name} has positions for images and crops of {self._only_size} px only, and got '
+                f'{tuple(images.shape[-2:])}: set model.backbone.img_size to the size of the pipeline and leave '
+                'model.neck.crop_size at None.'
+            )
         if self.out_type == 'featmap':
             return self._feature_maps(images)
         wanted = 'class_token' if self.out_type == 'cls_token' else output
@@ -222,7 +233,7 @@ class TimmViT(BaseBackbone):
         return num_depths - 1, num_depths
 
     def _freeze_stages(self) -> None:
-        frozen = [self.model.patch_embed, self.model.norm_pre, self.model.pos_drop]
+        frozen = [module for name in _STEM if (module := getattr(self.model, name, None)) is not None]
         frozen += list(self.model.blocks[: self.frozen_stages])
         if self.frozen_stages >= self.num_layers:
             frozen += [self.model.norm, self.model.fc_norm]
@@ -234,11 +245,14 @@ class TimmViT(BaseBackbone):
 
 
 def _create_plain_vit(model_name: str, options: dict, pretrained: bool = False) -> nn.Module:
-    """timm model without classifier whose position embedding follows the image size."""
+    """timm model without classifier; its position embedding follows the image size, if it has one."""
     import timm
 
     try:
-        model = timm.create_model(model_name, pretrained=pretrained, num_classes=0, dynamic_img_size=True, **options)
+        arch = model_name.partition('.')[0]
+        is_fixed = timm.is_model(arch) and timm.models.model_entrypoint(arch).__module__.endswith(_FIXED_SIZE)
+        sizes = {} if is_fixed else dict(dynamic_img_size=True)
+        model = timm.create_model(model_name, pretrained=pretrained, num_classes=0, **sizes, **options)
     except TypeError as error:
         if 'dynamic_img_size' not in str(error):
             raise
@@ -252,10 +266,16 @@ def _create_plain_vit(model_name: str, options: dict, pretrained: bool = False) 
         raise GLSimError(f'TimmViT cannot build {model_name!r}: {one_line(error, 300)}') from error
     if not all(hasattr(model, name) for name in ('blocks', 'patch_embed', 'num_prefix_tokens', 'fc_norm')):
         raise GLSimError(_NOT_PLAIN.format(model_name))
+    if not isinstance(model.patch_embed, timm.layers.PatchEmbed):
+        raise GLSimError(
+            f'{model_name!r} is a hybrid: its tokens come from a convolutional stem '
+            f'({type(model.patch_embed).__name__}), so none of them is a patch of the image that could be cropped; '
+            'take a plain ViT, see timm.list_models("vit*patch*").'
+        )
     # Pooling by attention is not used, and parameters without gradient break distributed training.
     if getattr(model, 'attn_pool', None) is not None:
         model.attn_pool = None
-    model.patch_embed.dynamic_img_pad = True
+    model.patch_embed.dynamic_img_pad = not is_fixed
     return model
 
 
