@@ -67,11 +67,25 @@ def read_typed_table(path: Path, texts: Sequence[str], kinds: Mapping[str, str] 
     uneven = next((number for number, cells in rows if len(cells) != len(columns)), None)
     if uneven is not None:
         raise RetrievalError(f'{path}: line {uneven} has another number of fields than the first line; correct it')
-    as_text = {*texts, *(name for name in columns if _is_text(name, kinds or {}))}
-    typed = []
-    for name, cells in zip(columns, zip(*(cells for _, cells in rows))):
-        typed.append([cell or None for cell in cells] if name in as_text else _typed(cells))
+    kinds = {**(kinds or {}), **dict.fromkeys(texts, 'TEXT')}
+    typed = [read_values(name, cells, kinds) for name, cells in zip(columns, zip(*(cells for _, cells in rows)))]
     return TypedTable(columns, [(number, dict(zip(columns, values))) for (number, _), values in zip(rows, zip(*typed))])
+
+
+def read_values(name: str, cells: Sequence[str], kinds: Mapping[str, str]) -> list[int | float | str | None]:
+    """A column as integers if all cells are, else as numbers, else as text; empty cells are None.
+
+    It stays text if ``kinds``, types by name of column, says ``'TEXT'``.
+    """
+    fields = [cell.strip() for cell in cells]
+    filled = [field for field in fields if field]
+    as_text = any(known.lower() == name.lower() and kind == 'TEXT' for known, kind in kinds.items())
+    if not as_text:
+        if all(map(_INTEGER.fullmatch, filled)) and all(-(2**63) <= int(field) < 2**63 for field in filled):
+            return [int(field) if field else None for field in fields]
+        if all(map(_is_float, filled)):
+            return [float(field) if field else None for field in fields]
+    return [cell or None for cell in cells]
 
 
 def read_bytes(path: Path) -> bytes:
@@ -136,21 +150,6 @@ def _delimiter(text: str, name: str) -> str:
     if ',' in header and ';' in header:
         raise RetrievalError(f'the first line of {name} has commas and semicolons; separate the columns by one of them')
     return ';' if ';' in header else ','
-
-
-def _is_text(name: str, kinds: Mapping[str, str]) -> bool:
-    return any(known.lower() == name.lower() and kind == 'TEXT' for known, kind in kinds.items())
-
-
-def _typed(cells: Sequence[str]) -> Sequence[int | float | str | None]:
-    """A column as integers if all cells are, else as numbers, else as text; empty cells are None."""
-    fields = [cell.strip() for cell in cells]
-    filled = [field for field in fields if field]
-    if all(map(_INTEGER.fullmatch, filled)) and all(-(2**63) <= int(field) < 2**63 for field in filled):
-        return [int(field) if field else None for field in fields]
-    if all(map(_is_float, filled)):
-        return [float(field) if field else None for field in fields]
-    return [cell or None for cell in cells]
 
 
 def _is_float(cell: str) -> bool:

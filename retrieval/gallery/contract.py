@@ -243,9 +243,10 @@ class GalleryReader(ABC):
         known = [one.number for one in self.history()]
         if number is not None:
             check_count(number, 'the number of a change', 0)
-        if not known or number not in (None, *known):
-            what = 'there is none' if not known else f'there is none of number {number}'
-            raise RetrievalError(f'{self.location} has no such change to take back, {what}: look at its history')
+        if not known:
+            raise RetrievalError(f'nothing was changed in {self.location} so far: there is nothing to take back')
+        if number not in (None, *known):
+            raise RetrievalError(f'{self.location} has no change {number}: look at its history')
         changes = self.changes(known[-1] if number is None else number)
         rows = np.unique([change.id for change in changes])
         records: dict[int, Record] = {}

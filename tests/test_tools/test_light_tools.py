@@ -79,6 +79,8 @@ def test_tools_for_galleries(gallery, tmp_path):
         ('retrieval/evaluate', gallery, '--no-map'),
         ('retrieval/search', gallery, '--id', 3, '--rerank', 'k-reciprocal'),
         ('retrieval/remove', gallery, '--id', 3, '--dry-run'),
+        ('retrieval/label', gallery, '--id', 3, '--set', 'label=c', '--dry-run'),
+        ('retrieval/label', gallery, '--history'),
         ('retrieval/migrate', gallery, 'copy'),
         ('compare', 'GLSim=metrics.json'),
         ('datasets/make_demo', 'demo', '--classes', 2, '--train', 1, '--test', 1),

@@ -24,7 +24,7 @@ def labels(gallery):
 
 def test_history_and_undo(gallery, location):
     assert gallery.history() == [] and gallery.changes() == []
-    with pytest.raises(RetrievalError, match='there is none'):
+    with pytest.raises(RetrievalError, match='nothing was changed in .* so far: there is nothing'):
         gallery.undo()
     first = gallery.set_labels([0, 1], ['a "quoted"\n\\ label', None], by='anna')
     second = gallery.set_values([1, 2], {'year': 1.5, 'note': 'x'})
