@@ -39,17 +39,21 @@ class OutputFolder(OutputFile):
 
 
 class Overrides(argparse.Action):
-    """``--cfg-options``, read by mmengine's ``DictAction``, which is imported only where the option is given."""
+    """``--cfg-options``, which may be given several times."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
         """Add the values to those that are there."""
+        sys.path.insert(0, str(ROOT))
         try:
-            from mmengine.config import DictAction
-        except ModuleNotFoundError as missing:
+            from glsim_mm.config_values import parse_options
+            from glsim_mm.errors import report_user_errors
+        except ImportError as missing:
             _fail(f'{missing}; {_INSTALL}')
-        DictAction(self.option_strings, self.dest)(parser, namespace, values, option)
+        with report_user_errors():
+            before = getattr(namespace, self.dest) or {}
+            setattr(namespace, self.dest, {**before, **parse_options(values, str(option))})
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -44,8 +44,7 @@ newest_checkpoint() {
     echo "$1/$(basename "$(<"$1/last_checkpoint")")"
 }
 
-# write_config NAME: WORK_DIR/NAME.py, which is configs/NAME.py with the folders of this run. A file, because
-# --cfg-options drops the spaces in a path.
+# write_config NAME: WORK_DIR/NAME.py, which is configs/NAME.py with the folders of this run.
 write_config() {
     python - "$root/configs/$1.py" "$data" "$weights" >"$work_dir/$1.py" <<'PYTHON'
 import sys

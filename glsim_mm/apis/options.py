@@ -1,25 +1,17 @@
 """Merging options of the command lines into a config; they mean what they mean in mmpretrain's tools."""
 
-import difflib
-import inspect
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import ConfigParsingError
-from mmengine.runner import Runner
 
 from ..compat.devices import DATALOADERS, use_mixed_precision
 from ..errors import GLSimError, one_line
 from ..result_files import check_views
+from .config_overrides import override
 from .photo_pipeline import type_name
-
-# Fields that mmengine and this package read besides the arguments of Runner.
-_EXTRA_FIELDS = [
-    *('compile', 'custom_imports', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn', 'work_dir'),
-    *('activation_checkpointing', 'efficient_conv_bn_eval', 'runner_type', 'tta_model', 'tta_pipeline'),
-]
 
 
 def load_config(path: str | Path, overrides: Mapping | None = None) -> Config:
@@ -46,26 +38,6 @@ def load_config(path: str | Path, overrides: Mapping | None = None) -> Config:
             '(docs/guides/downstream.md has the versions)'
         ) from error
     return override(cfg, overrides or {})
-
-
-def override(cfg: Config, overrides: Mapping) -> Config:
-    """Set fields of a config in place, by their dotted names, and return it.
-
-    Raises:
-        GLSimError: If a field is unknown, or belongs to a value that has none.
-    """
-    known = [*cfg, *inspect.signature(Runner).parameters, *_EXTRA_FIELDS]
-    for name in overrides:
-        field = name.split('.')[0]
-        if field not in known:
-            close = difflib.get_close_matches(field, known, n=1)
-            hint = f'did you mean {close[0]}?' if close else 'see the config for its fields'
-            raise GLSimError(f'--cfg-options {name}: there is no config field {field}; {hint}')
-    try:
-        cfg.merge_from_dict(dict(overrides))
-    except (TypeError, KeyError, AttributeError) as error:
-        raise GLSimError(f'--cfg-options do not fit the config: {one_line(error)}') from error
-    return cfg
 
 
 def set_work_dir(cfg: Config, config_path: str | Path, work_dir: str | None = None) -> None:

@@ -1,6 +1,5 @@
 """Train a config with every combination of settings and seeds, each in its own process, and resume what was stopped."""
 
-import argparse
 import hashlib
 import itertools
 import json
@@ -13,15 +12,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 
+from ..config_values import parse_options
 from ..errors import GLSimError, one_line
 from ..output_files import write_json
+from .config_overrides import override
 
 STATE_FILE, LOG_FILE, LAST_CHECKPOINT = 'sweep.json', 'output.log', 'last_checkpoint'
 PENDING, DONE, FAILED = 'pending', 'done', 'failed'
@@ -108,12 +110,7 @@ def parse_grid(words: Sequence[str]) -> dict[str, Any]:
             raise GLSimError(f'--grid {word}: no value is given; write it as name=value,value without spaces')
         if name in grid:
             raise GLSimError(f'--grid {name} comes twice; write all of its values in one, as name=value,value')
-        parsed = argparse.Namespace()
-        try:
-            DictAction(['--grid'], 'grid')(argparse.ArgumentParser(), parsed, [word])
-        except AssertionError as error:  # how DictAction reports brackets that do not match
-            raise GLSimError(f'--grid {word}: {one_line(error)}; correct the brackets') from error
-        grid.update(parsed.grid)
+        grid.update(parse_options([word], '--grid'))
     return grid
 
 
@@ -132,9 +129,11 @@ def plan_sweep(cfg: Config, folder: str | Path, grid: Mapping[str, Any], seeds: 
     """
     if not seeds or any(isinstance(values, list) and not values for values in grid.values()):
         raise GLSimError('a sweep needs at least one value of each field and one seed; complete --grid or --seeds')
-    for name in grid:
-        _check_field(cfg, name)
     columns = [values if isinstance(values, list) else [values] for values in grid.values()]
+    for name, values in zip(grid, columns):
+        _check_field(cfg, name)
+        for value in values:
+            override(deepcopy(cfg), {name: value})  # tells about values of another kind
     trials = [Trial(dict(zip(grid, values)), seed) for values in itertools.product(*columns) for seed in seeds]
     if len({trial.key for trial in trials}) < len(trials):
         raise GLSimError('a value or a seed is in the grid twice; take it out')

@@ -46,9 +46,91 @@ def test_overrides(tmp_path):
     assert cfg.randomness.seed == 1
     with pytest.raises(GLSimError, match='no config field modle; did you mean model'):
         override(cfg, {'modle.head': 1})
-    for name in ('helpers.9.a', 'helpers.0.a.b', 'model.type.name'):
-        with pytest.raises(GLSimError, match='do not fit'):
+    for name in ('helpers.9.a', 'helpers.a', 'helpers.0.a.b', 'model.type.name'):
+        with pytest.raises(GLSimError, match='does not fit'):
             override(cfg, {name: 1})
+
+
+VARIABLES = """
+size = 224  # a comment about options_of_mine
+train_pipeline = [dict(type='Resize', scale=size), dict(type='Crop', crop_size=size)]
+name_of_folder = 'data/birds'
+options_of_mine = dict(a=1)
+train_dataloader = dict(batch_size=4, dataset=dict(data_root=name_of_folder, pipeline=train_pipeline))
+val_dataloader = dict(batch_size=4, dataset=dict(data_root=name_of_folder))
+test_pipeline = [dict(type='Resize')]
+optim_wrapper = dict(type='A', optimizer=dict(type='SGD', lr=0.01), loss_scale=512.0)
+val_evaluator = [dict(type='Accuracy', topk=(1, 5))]
+custom_hooks = [dict(type='H')]
+find_unused_parameters = False
+model = dict(type='M', backbone=dict(arch='b', frozen_stages=-1), test_cfg=None)
+"""
+
+
+@pytest.fixture
+def variables(tmp_path) -> Config:
+    (tmp_path / 'base.py').write_text(VARIABLES)
+    (tmp_path / 'child.py').write_text("_base_ = ['base.py']\n")
+    return load_config(tmp_path / 'child.py')
+
+
+@pytest.mark.parametrize(
+    'name, instead',
+    [
+        ('train_pipeline.1.crop_size', 'set train_dataloader.dataset.pipeline.1.crop_size'),
+        ('name_of_folder', 'set train_dataloader.dataset.data_root, val_dataloader.dataset.data_root'),
+        ('size', 'set the fields that were made from it'),
+    ],
+)
+def test_variables_that_nothing_reads_any_more(variables, name, instead):
+    with pytest.raises(GLSimError, match=rf'--cfg-options {name} would change nothing: .*{instead}$'):
+        override(variables, {name: 160})
+
+
+def test_fields_that_change_something(variables):
+    override(
+        variables, {'options_of_mine.a': 2, 'test_pipeline.0.type': 'B', 'train_dataloader.dataset.data_root': 'c'}
+    )
+    assert variables.options_of_mine.a == 2  # for somebody's own code
+    assert (variables.test_pipeline[0].type, variables.train_dataloader.dataset.data_root) == ('B', 'c')
+
+
+@pytest.mark.parametrize(
+    'name, value, message',
+    [
+        ('optim_wrapper.optimizer.lr', 'abc', 'lr=abc is of the wrong kind: give a number, the config has 0.01'),
+        ('optim_wrapper.optimizer.lr', True, 'give a number'),
+        ('optim_wrapper.optimizer', 3, 'give a dict or None'),
+        ('train_dataloader.batch_size', 4.5, 'give a whole number, the config has 4'),
+        ('train_dataloader.batch_size', 'four', 'give a whole number'),
+        ('train_cfg.max_epochs', 2.5, 'max_epochs=2.5 is of the wrong kind: give a whole number$'),
+        ('find_unused_parameters', 'yes', 'give true or false'),
+        ('train_dataloader.dataset.data_root', 2024, r'give text \(a folder may be called ./2024\)'),
+        ('val_evaluator.0.topk', ['one'], r'give numbers, the config has \(1, 5\)'),
+        ('custom_hooks', 'H', 'give a list of dicts or None'),
+        ('env_cfg.cudnn', True, 'env_cfg has no field cudnn; it has cudnn_benchmark'),
+        ('auto_scale_lr.enabled', True, 'auto_scale_lr has no field enabled; it has enable'),
+    ],
+)
+def test_values_of_another_kind(variables, name, value, message):
+    with pytest.raises(GLSimError, match=message):
+        override(variables, {name: value})
+
+
+def test_values_that_fit(variables):
+    values = {
+        'optim_wrapper.optimizer.lr': 1,
+        'optim_wrapper.loss_scale': 'dynamic',
+        'val_evaluator.0.topk': 1,
+        'find_unused_parameters': None,
+        'custom_hooks': None,
+        'model.test_cfg': dict(crop='off'),
+        'model.backbone': dict(arch=dict(embed_dims=32)),
+        'train_cfg.max_epochs': 3,
+    }
+    override(variables, values)
+    assert variables.model.backbone == dict(arch=dict(embed_dims=32), frozen_stages=-1)  # merged
+    assert variables.val_evaluator[0].topk == 1 and variables.model.test_cfg.crop == 'off'
 
 
 def test_work_dir():

@@ -23,6 +23,7 @@ from glsim_mm.apis import (
 )
 from glsim_mm.apis.sweep_table import explain_values, is_lower_better, read_metric
 from glsim_mm.apis.sweep_trials import Trial, as_options, parse_grid, read_sweep
+from glsim_mm.config_values import parse_options
 from glsim_mm.errors import GLSimError
 
 CONFIG = Config(
@@ -30,7 +31,7 @@ CONFIG = Config(
 )
 LR, TOP_O = 'optim_wrapper.optimizer.lr', 'model.neck.top_o'
 
-# Stands for a training: notes that it ran, fails for O = 13, may terminate the sweep, and records lr * 100 + seed.
+# Stands for a training: notes that it ran, fails for O = 13, ends the sweep for O = 15, and records lr * 100 + seed.
 TRAINING = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -40,7 +41,7 @@ with (folder / 'runs').open('a') as file:
     file.write(sys.argv[2] + ' ')
 if settings.get('model.neck.top_o') == '13':
     sys.exit('error: unlucky')
-if settings.get('model.neck.top_o') == 'terminate':
+if settings.get('model.neck.top_o') == '15':
     os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(300)
 out = folder / 'now' / 'vis_data' / 'scalars.json'
@@ -135,7 +136,7 @@ def listening():
 
 
 def test_terminated_sweep_goes_on_from_its_checkpoint(tmp_path):
-    sweep = plan_sweep(CONFIG, tmp_path, {TOP_O: ['terminate', 4], LR: [0.01]}, [0])
+    sweep = plan_sweep(CONFIG, tmp_path, {TOP_O: [15, 4], LR: [0.01]}, [0])
     with pytest.raises(GLSimError, match='^interrupted; run the same command again'):
         run_sweep(sweep, fake)
     sweep = read_sweep(tmp_path)
@@ -148,7 +149,7 @@ def test_terminated_sweep_goes_on_from_its_checkpoint(tmp_path):
 
 
 def _without_end(trial, folder, resume):
-    return [option.replace(f'{TOP_O}=terminate', f'{TOP_O}=4') for option in fake(trial, folder, resume)]
+    return [option.replace(f'{TOP_O}=15', f'{TOP_O}=4') for option in fake(trial, folder, resume)]
 
 
 # Interrupts the sweep, and once more while it is being stopped.
@@ -230,6 +231,7 @@ def test_diverged_validations_do_not_count(tmp_path):
         ({'model.neck.top_o.x': [1]}, [0], "no 'x' there"),
         ({LR: [0.1, 0.1]}, [0], 'in the grid twice'),
         ({LR: [0.1]}, [0, 0], 'in the grid twice'),
+        ({LR: [0.1, 'low']}, [0], 'lr=low is of the wrong kind: give a number'),
         ({LR: []}, [0], 'needs at least one value'),
         ({}, [], 'needs at least one value'),
     ],
@@ -319,3 +321,8 @@ def test_command_that_is_not_there(tmp_path):
     with pytest.raises(GLSimError, match=r'no-such-program cannot be run \(.+\); check the installation'):
         run_sweep(sweep, lambda trial, folder, resume: ['no-such-program'])
     assert [trial.status for trial in read_sweep(tmp_path).trials.values()] == ['pending']
+
+
+def test_options_of_a_training_are_read_as_they_were_given():
+    words = ['a.b=my photos/x y', "c=dict(type='A', p=[0.5, None])", 'd=[(1,2),x]', 'e=None', 'f=true']
+    assert parse_options(as_options(parse_options(words))) == parse_options(words)

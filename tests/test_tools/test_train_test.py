@@ -8,6 +8,7 @@ from pathlib import Path
 import mmengine
 import pytest
 import torch
+from PIL import Image
 from tiny_run import CLASSES, PER_CLASS, ROOT, call_tool, read_log, run_command, write_config
 
 from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
@@ -253,3 +254,41 @@ def test_missing_package_is_told_in_one_line(tmp_path):
         assert result.returncode == 2, result.stderr
         (line,) = result.stderr.splitlines()
         assert line.startswith('error: ') and 'pip install' in line and 'mmcv-lite' in line
+
+
+OVERRIDING = [  # a tool, its arguments before the option
+    ('train', ()),
+    ('test', ('weights',)),
+    ('infer', ('weights', 'weights')),
+    ('visualize', ('weights',)),
+    ('export', ('weights', '--out', 'model.onnx')),
+    ('sweep', ('--grid', 'model.neck.top_o=3')),
+    ('benchmark', ()),
+    ('datasets/stats', ()),
+    ('analysis/crop_curve', ('weights',)),
+    ('analysis/selection_quality', ()),
+    ('retrieval/benchmark_encoding', ('weights', 'photo.png')),
+]
+
+
+@pytest.mark.parametrize('tool, arguments', OVERRIDING)
+def test_all_tools_read_overrides_alike(tool, arguments, tiny_images, tmp_path, capsys):
+    config = write_config(tmp_path / f'tiny_{tool.replace("/", "_")}.py', tiny_images)
+    (tmp_path / 'weights').touch()
+    Image.new('RGB', (8, 8)).save(tmp_path / 'photo.png')
+    places = ('loading', config) if tool == 'benchmark' else (config,)
+    common = (*places, *arguments, '--cfg-options')
+    dead = fails_in_one_line(capsys, tool, *common, 'test_pipeline.1.scale=[16,16]')
+    assert 'would change nothing' in dead and 'set val_dataloader.dataset.pipeline.1.scale, test_dataloader' in dead
+    assert 'brackets do not match' in fails_in_one_line(capsys, tool, *common, 'model.neck.top_o=[1,2')
+    assert 'lr=low is of the wrong kind' in fails_in_one_line(capsys, tool, *common, 'optim_wrapper.optimizer.lr=low')
+
+
+def test_dicts_on_the_command_line(trained, tiny_images, tmp_path, capsys):
+    config = write_config(tmp_path / 'tiny_dicts.py', tiny_images)
+    out = tmp_path / 'metrics.json'
+    options = ["model.test_cfg=dict(crop='off')", f"test_dataloader.dataset={{'data_root': {str(tiny_images)!r}}}"]
+    arguments = ['--out', out, '--out-item', 'metrics', '--work-dir', tmp_path / 'my work']
+    call_tool('test', config, trained / 'epoch_2.pth', *arguments, '--cfg-options', *options)
+    assert "test_cfg=dict(crop='off')" in read_log(tmp_path / 'my work')
+    assert 0 <= mmengine.load(out)['accuracy/top1'] <= 100
