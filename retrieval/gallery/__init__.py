@@ -2,11 +2,13 @@
 
 from ..records import Record
 from .backends import create_gallery, gallery_exists, is_folder, open_gallery
+from .backups import Backup, back_up_gallery, restore_gallery
 from .conditions import Condition, parse_conditions, read_conditions
 from .contract import Fingerprint, GalleryReader, GalleryWriter, Manifest, check_model
 from .history import Change, ChangeSet, UndoPlan
 
 __all__ = [
+    'Backup',
     'Change',
     'ChangeSet',
     'Condition',
@@ -16,6 +18,7 @@ __all__ = [
     'Manifest',
     'Record',
     'UndoPlan',
+    'back_up_gallery',
     'check_model',
     'create_gallery',
     'gallery_exists',
@@ -23,4 +26,5 @@ __all__ = [
     'open_gallery',
     'parse_conditions',
     'read_conditions',
+    'restore_gallery',
 ]

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +97,8 @@ class Database:
             if writable:
                 self.connection.execute('PRAGMA synchronous=FULL')
                 self.connection.execute(f'PRAGMA journal_size_limit={_LOG_BYTES}')
+                self.connection.execute('PRAGMA journal_mode=WAL')  # a backup keeps no log until it is written
             if create:
-                self.connection.execute('PRAGMA journal_mode=WAL')
                 self.connection.executescript(_SCHEMA)
         self._close_with(self.connection)
 
@@ -134,13 +134,35 @@ class Database:
         """
         with self._use():
             self.connection.execute('BEGIN')
-            pages = self.connection.execute('PRAGMA page_count').fetchone()[0]
-            if pages * self.connection.execute('PRAGMA page_size').fetchone()[0] <= _COPIED_BYTES:
+            if self.size() <= _COPIED_BYTES:
                 copy = sqlite3.connect(':memory:', isolation_level=None, check_same_thread=False)
                 self.connection.backup(copy)
                 self._closer()
                 self.connection = copy
                 self._close_with(copy)
+
+    def size(self) -> int:
+        """Bytes of the tables."""
+        with self._use():
+            names = 'page_count', 'page_size'
+            pages, page_bytes = (self.connection.execute(f'PRAGMA {name}').fetchone()[0] for name in names)
+        return pages * page_bytes
+
+    def copy_to(self, path: Path, changes: Mapping[str, Any]) -> None:
+        """Copy the tables to a new file that keeps no write-ahead log, with other meta data, None for none.
+
+        RetrievalError if they are damaged.
+        """
+        with self._lock, explain(path), closing(sqlite3.connect(path, isolation_level=None)) as copy:
+            self.connection.backup(copy)
+            copy.execute('PRAGMA journal_mode=DELETE')
+            copy.execute('BEGIN')
+            for key, value in changes.items():
+                copy.execute('DELETE FROM meta WHERE key = ?', (key,))
+                if value is not None:
+                    copy.execute('INSERT INTO meta VALUES (?, ?)', (key, json.dumps(value)))
+            copy.execute('COMMIT')
+            self._check(copy)
 
     # -- the gallery as a whole --------------------------------------------------------------------------------------
 
@@ -303,7 +325,10 @@ class Database:
     def check(self) -> None:
         """Search the whole file for damage; RetrievalError if there is any."""
         with self._use():
-            answer = self.connection.execute('PRAGMA integrity_check').fetchone()[0]
+            self._check(self.connection)
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        answer = connection.execute('PRAGMA integrity_check').fetchone()[0]
         if answer != 'ok':
             raise RetrievalError(
                 f'{self.path} is damaged ({answer}): restore the gallery from a copy, or build it again'
@@ -341,7 +366,7 @@ def lost_log(path: Path) -> bool:
     The log is needed after a writer that was killed, or copied while it ran: then its notice is still there, or
     segments that the file does not know yet. An empty log put in its place says that the lost changes are given up.
     """
-    if log_of(path).exists():
+    if log_of(path).exists() or not _keeps_log(path):
         return False
     notice = path.with_name(WRITER_FILE).exists()
     numbers = [int(one.name) for one in path.parent.glob('segments/*') if one.name.isdecimal()]
@@ -356,6 +381,18 @@ def lost_log(path: Path) -> bool:
         return False  # opening it tells what is wrong
     # A writer that comes or goes meanwhile makes the log before its notice, and takes the notice away first.
     return (unknown or notice) and not log_of(path).exists() and notice == path.with_name(WRITER_FILE).exists()
+
+
+def without_log(path: Path) -> None:
+    """Let a database keep no write-ahead log until it is written again; RetrievalError if somebody has it open."""
+    if _keeps_log(path):
+        with explain(path), closing(_open(f'{path.resolve().as_uri()}?mode=rw')) as connection:
+            connection.execute('PRAGMA journal_mode=DELETE')
+
+
+def _keeps_log(path: Path) -> bool:
+    with path.open('rb') as file:
+        return file.read(20)[18:] != b'\1\1'  # versions of the file format that SQLite needs to write and to read it
 
 
 def log_of(path: Path) -> Path:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
+from uuid import uuid4
 
 import numpy as np
 
@@ -260,14 +261,17 @@ class FolderReader(GalleryReader):
             with ExitStack() as undo:
                 snapshot = Database(path)
                 undo.callback(snapshot.close)
+                file = path.stat().st_ino
                 snapshot.begin_snapshot()
                 try:
                     state = self._read(snapshot, known)
                 except RetrievalError:
                     # A writer may have replaced segments since the snapshot was taken; then there is a newer state.
-                    if not _is_replaced(path, snapshot):
+                    if not is_replaced(path, snapshot):
                         raise
                 else:
+                    if path.stat().st_ino != file and is_replaced(path, snapshot):
+                        continue  # the folder is another one now, and the segments may be from there
                     undo.pop_all()
                     return state
         raise RetrievalError(f'{self.root} is changed faster than it can be opened: try again when less is written')
@@ -277,7 +281,7 @@ class FolderReader(GalleryReader):
         opened = {segment.number: segment for segment in known}
         segments = []
         for number, _, presets, files, dead in database.read_segments():
-            if number in opened:
+            if number in opened and opened[number].files == files:  # else the folder was replaced
                 segments.append(opened[number].with_dead(dead))
             else:
                 segments.append(open_segment(self.root, number, presets, files, dead, self._mmap))
@@ -617,6 +621,7 @@ def create_backend(
     if root.exists() and not (root.is_dir() and not any(root.iterdir())):
         raise RetrievalError(f'{root} exists already: open it, or choose another place for the gallery')
     meta = asdict(manifest) | dict(memory_limit=memory_limit, next_id=0, next_segment=1, patch_shape=None)
+    meta['identity'] = uuid4().hex
     del meta['counts'], meta['files']  # the segments tell
     _make_folder(root, meta, {name: one.to_bytes() for name, one in transforms.items()})
     return FolderWriter(root, transforms)
@@ -679,10 +684,10 @@ def _make_folder(root: Path, meta: Mapping[str, Any], transforms: Mapping[str, b
         shutil.rmtree(making, ignore_errors=True)
 
 
-def _is_replaced(path: Path, snapshot: Database) -> bool:
-    """Whether somebody has committed since a snapshot was taken."""
+def is_replaced(path: Path, snapshot: Database) -> bool:
+    """Whether somebody has committed since a snapshot was taken, or put another gallery there."""
     newest = Database(path)
     try:
-        return newest.read_meta()['generation'] != snapshot.read_meta()['generation']
+        return newest.read_meta() != snapshot.read_meta()
     finally:
         newest.close()

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from ..errors import RetrievalError
 
 WRITER_FILE = 'writer.json'
-_LOCK_FILE = 'write.lock'
+LOCK_FILE = 'write.lock'
 
 
 class WriteLock:
@@ -26,7 +26,7 @@ class WriteLock:
 
     def __init__(self, root: Path) -> None:
         self._holder = root / WRITER_FILE
-        self._lock = FileLock(str(root / _LOCK_FILE))
+        self._lock = FileLock(str(root / LOCK_FILE))
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:

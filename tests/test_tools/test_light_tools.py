@@ -82,6 +82,8 @@ def test_tools_for_galleries(gallery, tmp_path):
         ('retrieval/label', gallery, '--id', 3, '--set', 'label=c', '--dry-run'),
         ('retrieval/label', gallery, '--history'),
         ('retrieval/migrate', gallery, 'copy'),
+        ('retrieval/backup', gallery, 'backup'),
+        ('retrieval/restore', gallery, 'restored'),
         ('compare', 'GLSim=metrics.json'),
         ('datasets/make_demo', 'demo', '--classes', 2, '--train', 1, '--test', 1),
     ]

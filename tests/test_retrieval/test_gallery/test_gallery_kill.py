@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Record, create_gallery, open_gallery
+from retrieval.gallery import Record, back_up_gallery, create_gallery, open_gallery, replacing, restore_gallery
 from retrieval.gallery.database import Database
 
 pytestmark = pytest.mark.slow
 
 DIMENSION = 8
-MAX_STEPS = 60
+MAX_STEPS = 80
 
 
 def embeddings(count, seed):
@@ -134,6 +134,71 @@ def test_killed_writer_leaves_the_old_or_the_new_state(tmp_path, action):
     else:
         pytest.fail('the action took more steps than expected')
     assert False in seen and seen == sorted(seen)
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """A gallery with two segments and an earlier backup beside it, in the folder ``start``."""
+    folder = tmp_path / 'start'
+    build(folder / 'gallery')
+    back_up_gallery(folder / 'gallery', folder / 'backup')
+    remove(folder / 'gallery')
+    add(folder / 'gallery')
+    return folder
+
+
+def bring_up_to_date(folder):
+    back_up_gallery(folder / 'gallery', folder / 'backup')
+
+
+def back_up_anew(folder):
+    back_up_gallery(folder / 'gallery', folder / 'new')
+
+
+def restore(folder):
+    restore_gallery(folder / 'backup', folder / 'gallery', overwrite=True)
+
+
+def restore_in_two_steps(folder):
+    replacing._exchange = lambda *folders: False
+    restore_gallery(folder / 'backup', folder / 'gallery', overwrite=True)
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+@pytest.mark.parametrize(
+    'action, target',
+    [(bring_up_to_date, 'backup'), (back_up_anew, 'new'), (restore, 'gallery'), (restore_in_two_steps, 'gallery')],
+)
+def test_a_killed_backup_leaves_the_old_or_the_new_one_and_is_finished_by_the_next(tmp_path, changed, action, target):
+    def state(place):
+        return state_of(place) if (place / 'gallery.sqlite').exists() else None
+
+    states = {name: state(changed / name) for name in ('backup', 'gallery', 'new')}
+    before, after = states[target], states['backup' if target == 'gallery' else 'gallery']
+    seen, copied = [], []
+    for step in range(1, MAX_STEPS):
+        folder = shutil.copytree(changed, tmp_path / f'step{step}')
+        lived = run_killed(action, folder, step)
+        found = state(folder / target)
+        assert found in (before, after) or (action is restore_in_two_steps and found is None), step
+        seen.append(found)
+        others = {name: state(folder / name) for name in states if name != target}
+        assert all(states[name] == found for name, found in others.items())
+        if target == 'gallery':
+            done = restore_gallery(folder / 'backup', folder / 'gallery', overwrite=True)
+        else:
+            done = back_up_gallery(folder / 'gallery', folder / target)
+        copied.append(done.copied)
+        assert state(folder / target) == after
+        assert {path.name for path in folder.iterdir()} <= {'backup', 'gallery', target}
+        assert not {'unfinished-copy', 'gallery.sqlite.new'} & {path.name for path in (folder / target).iterdir()}
+        shutil.rmtree(folder)
+        if lived:
+            break
+    else:
+        pytest.fail('the action took more steps than expected')
+    assert seen[0] == before and seen[-1] == after
+    assert len(set(copied)) > 1  # it went on from where it was
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
