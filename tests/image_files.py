@@ -9,6 +9,8 @@ from PIL import Image
 
 HEIGHT, WIDTH = 24, 40
 RED, BLUE = (250, 5, 5), (5, 5, 250)
+LEEDS = {1: 'N', 2: (53.0, 47.0, 59.5), 3: 'W', 4: (1.0, 32.0, 57.0)}
+"""A block of EXIF data that names a place: 53.79986 degrees north, 1.54917 degrees west."""
 
 
 def two_colors(mode: str = 'RGB') -> Image.Image:
@@ -43,6 +45,17 @@ def sixteen_bits() -> bytes:
     pixels = np.full((HEIGHT, WIDTH), 10 * 256, np.uint16)
     pixels[:, WIDTH // 2 :] = 200 * 256
     return encode(Image.fromarray(pixels), 'PNG')
+
+
+def photo_with_exif(base=None, dates=None, place=None, kind='JPEG', color=None) -> bytes:
+    """A photo with EXIF data: tags of the first block, of the block with the dates, and of the place."""
+    exif = Image.Exif()
+    exif.update(base or {})
+    exif.get_ifd(0x8769).update(dates or {})
+    exif.get_ifd(0x8825).update(place or {})
+    return encode(
+        two_colors() if color is None else Image.new('RGB', (WIDTH, HEIGHT), color), kind, exif=exif.tobytes()
+    )
 
 
 def colored_files() -> dict[str, bytes]:

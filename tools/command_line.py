@@ -156,6 +156,7 @@ def add_new_images(parser: Any, images: str) -> None:
     """What :func:`check_new_images` looks at: images that go into a gallery, or the data set of a config."""
     parser.add_argument('images', nargs='*', help=images)
     add_exclude(parser)
+    parser.add_argument('--exif', action='store_true', help='fill taken, camera, latitude, longitude from the photos')
     parser.add_argument('--dataset', choices=['train', 'val', 'test'], help="in place of images: the config's data set")
     parser.add_argument('--no-progress', action='store_true', help='no progress bar on standard error')
 

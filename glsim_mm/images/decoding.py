@@ -100,10 +100,10 @@ def read_header(file: str | Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Im
         OSError: If there is no such file, or Pillow does not know its format; or another of :data:`PILLOW_ERRORS`.
     """
     try:
-        with _open(file) as image:
+        with open_photo(file) as image:
             width, height = image.size
             _check_size(width, height, max_pixels)
-            orientation = _read_exif(image).get(_ORIENTATION, 1)
+            orientation = read_exif_data(image).get(_ORIENTATION, 1)
             is_transparent = _is_transparent(image)
             kind, mode = image.format or '', image.mode
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -193,8 +193,13 @@ def check_decoder(decoder: str) -> None:
         _turbojpeg()
 
 
-def _open(file: str | Path | BinaryIO) -> Image.Image:
-    """Open a file with Pillow; HEIC needs another package, which is loaded when the first such file comes."""
+def open_photo(file: str | Path | BinaryIO) -> Image.Image:
+    """Open a file with Pillow; HEIC needs another package, which is loaded when the first such file comes.
+
+    Raises:
+        UnreadableImageError: If that package is not there.
+        OSError: If there is no such file, or Pillow does not know its format; or another of :data:`PILLOW_ERRORS`.
+    """
     try:
         return Image.open(file)
     except UnidentifiedImageError:
@@ -228,7 +233,8 @@ def _register_heif() -> None:
     register_heif_opener()
 
 
-def _read_exif(image: Image.Image) -> Image.Exif:
+def read_exif_data(image: Image.Image) -> Image.Exif:
+    """EXIF data of an opened file, as far as it stands before the picture."""
     if image.format != 'PNG':
         return image.getexif()
     exif = Image.Exif()  # getexif of a PNG decodes the whole picture, in search of data behind it
@@ -318,7 +324,7 @@ def _is_cut_off_png(content: bytes) -> bool:
 
 def _decode_with_pillow(content: bytes, background: Sequence[int]) -> np.ndarray:
     try:
-        with _open(io.BytesIO(content)) as image:
+        with open_photo(io.BytesIO(content)) as image:
             image.load()
             return image_to_bgr(image, background)
     except PILLOW_ERRORS as error:

@@ -19,6 +19,7 @@ from ..images.photos import ImageItem
 from ..progress import ProgressBar
 from .base_encoder import BaseEncoder, check_encoder
 from .encoded import Encoded, EncodingError, EncodingReport, sorted_errors
+from .exif_columns import ExifReport, check_exif_columns, fill_exif
 from .exported_encoder import ExportedEncoder
 from .items import check_items, find_source, has_folder_label, hash_items
 from .shards import SECONDS_BETWEEN_COMMITS, CommitBuffer
@@ -35,6 +36,7 @@ class _Plan(NamedTuple):
     described: dict[int, int]  # position -> id of the row at its path, of which it says other things
     left_alone: list[str]  # paths of which something is said, but whose content is in the gallery at another path
     errors: list[EncodingError]
+    exif: ExifReport | None
 
 
 def add_images(
@@ -44,6 +46,7 @@ def add_images(
     *,
     dataset: str | None = None,
     exclude: Sequence[str] = (),
+    exif: bool = False,
     batch_size: int = 32,
     num_workers: int = 2,
     compact: bool = False,
@@ -67,6 +70,8 @@ def add_images(
         images: What :func:`build_gallery` takes, except data loaders; None with ``dataset``.
         dataset: Add the data set ``'train'``, ``'val'`` or ``'test'`` of the encoder's config.
         exclude: Patterns of files and folders to leave out, see :func:`glsim_mm.search.find_items`.
+        exif: Fill ``taken``, ``camera``, ``latitude`` and ``longitude`` from the photos. What a table says stays, and
+            so does what the row of a photo that is there holds.
         batch_size: Images per pass.
         num_workers: Workers that read photos.
         compact: Train the index again with all images.
@@ -83,7 +88,9 @@ def add_images(
     left_out = LeftOut()
     items = find_source(images, dataset, encoder.config, root, exclude, left_out).items
     check_items(items, gallery)
-    plan = _plan(gallery, items, num_workers, progress)
+    if exif:
+        check_exif_columns(gallery.columns())
+    plan = _plan(gallery, items, num_workers, progress, exif)
     describe_rows(gallery, [(number, items[position]) for position, number in plan.described.items()])
     start = time.monotonic()
     writer = RowWriter(gallery, plan.changed)
@@ -102,6 +109,7 @@ def add_images(
         left_alone=plan.left_alone,
         unreadable=sorted_errors([*plan.errors, *errors]),
         left_out=left_out,
+        exif=plan.exif,
         seconds=seconds,
     )
     report.take_gallery(gallery)
@@ -159,11 +167,17 @@ def model_of(
     return config, checkpoint
 
 
-def _plan(gallery: GalleryReader, items: Sequence[ImageItem], num_workers: int, progress: bool) -> _Plan:
+def _plan(gallery: GalleryReader, items: Sequence[ImageItem], num_workers: int, progress: bool, exif: bool) -> _Plan:
     with ProgressBar(len(items), 'looking for images that are there', progress) as bar:
         hashes, errors = hash_items(items, range(len(items)), num_workers, bar)
     known = set(gallery.find_hashes(list(hashes.values())))
     rows = _find_paths(gallery, [items[position].path for position in hashes])
+    found = None
+    if exif:
+        there = {position: rows[items[position].path] for position in hashes if items[position].path in rows}
+        same = {position: row for position, row in there.items() if row.content_hash == hashes[position]}
+        read = [position for position, value in hashes.items() if position in there or value not in known]
+        found = fill_exif(items, read, num_workers, progress, same)
     columns = {name.lower(): name for name in gallery.columns()}
     new, changed, described, left_alone, present = [], {}, {}, [], 0
     for position, content_hash in hashes.items():
@@ -181,7 +195,7 @@ def _plan(gallery: GalleryReader, items: Sequence[ImageItem], num_workers: int, 
         else:
             new.append(position)
             known.add(content_hash)  # a copy of it among the images is left out too
-    return _Plan(new, changed, present, described, left_alone, errors)
+    return _Plan(new, changed, present, described, left_alone, errors, found)
 
 
 def _find_paths(gallery: GalleryReader, paths: Sequence[str]) -> dict[str, Record]:

@@ -30,6 +30,7 @@ from ..images.photos import ImageItem, hash_content, is_address
 from ..progress import ProgressBar
 from .encoded import Encoded, EncodingError, EncodingReport, sorted_errors
 from .encoder import Encoder
+from .exif_columns import fill_exif
 from .items import ItemList, check_items, find_source, hash_items
 from .loader_images import LoaderImages
 from .shards import (
@@ -54,6 +55,7 @@ def build_gallery(
     dataset: str | None = None,
     root: str | Path | None = None,
     exclude: Sequence[str] = (),
+    exif: bool = False,
     spaces: Sequence[str] | None = None,
     keep_patches: bool = False,
     preset: str = 'auto',
@@ -86,6 +88,8 @@ def build_gallery(
         dataset: Encode the config's own data set: ``'train'``, ``'val'`` or ``'test'``.
         root: Folder to which paths in the gallery are relative. Defaults to that of the images.
         exclude: Patterns of files and folders to leave out, see :func:`glsim_mm.search.find_items`.
+        exif: Fill ``taken``, ``camera``, ``latitude`` and ``longitude`` from the photos, unless a table has such
+            columns; see :func:`glsim_mm.images.exif.read_exif`.
         spaces: See :class:`Encoder`, also for ``keep_patches``, ``device`` and ``amp``.
         preset: Kind of index, or a FAISS factory string; ``'auto'`` goes by number, dimension and memory limit.
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
@@ -111,6 +115,8 @@ def build_gallery(
         ranks.wait()
         if metric not in METRICS:
             raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {metric!r}')
+        if isinstance(images, DataLoader) and exif:
+            raise RetrievalError('a data loader gives no EXIF data: give its data set instead')
         if isinstance(images, DataLoader) and ranks.size > 1:
             raise RetrievalError('a data loader cannot be shared among processes: give its data set instead')
         cfg = config if isinstance(config, Config) else load_config(config)
@@ -125,6 +131,9 @@ def build_gallery(
         narrowest = min(encoder.dimensions.values())
         if whiten is not None and not 1 <= whiten <= narrowest:
             raise RetrievalError(f'whitening can keep 1 to {narrowest} dimensions of these embeddings, not {whiten}')
+        exif_report = None
+        if exif and found is not None and ranks.is_first:  # which alone writes what is known of the images
+            exif_report = fill_exif(found.items, range(len(found.items)), num_workers, progress)
         build = _RankBuild(encoder, folder, settings, ranks, progress and ranks.is_first, seconds_between_commits)
         if found is not None:
             share = build.encode_items(found.items, batch_size, num_workers)
@@ -135,7 +144,7 @@ def build_gallery(
         shares = ranks.gather(share)
         report = build.merge(found, shares, preset, memory_limit, whiten) if ranks.is_first else None
         if report is not None:
-            report.left_out = left_out
+            report.left_out, report.exif = left_out, exif_report
         ranks.wait()
         return report
 

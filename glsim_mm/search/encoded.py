@@ -10,6 +10,7 @@ from retrieval.answers import one_line
 from retrieval.gallery import GalleryReader, Record
 
 from ..images.photo_folders import LeftOut
+from .exif_columns import ExifReport
 
 
 class EncodingError(NamedTuple):
@@ -89,6 +90,7 @@ class EncodingReport:
             gallery at another path, whose row stays as it is.
         unreadable: Images that are not in the gallery, and why.
         left_out: What was found beside photos, or excluded.
+        exif: What the EXIF data of photos gave, if it was asked for.
         seconds: Spent on encoding, start of the worker processes included.
         spaces: Dimension of each space of the gallery.
         preset: Kind of index, with the reason for it.
@@ -103,6 +105,7 @@ class EncodingReport:
     left_alone: list[str] = field(default_factory=list)
     unreadable: list[EncodingError] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
+    exif: ExifReport | None = None
     seconds: float = 0.0
     spaces: dict[str, int] = field(default_factory=dict)
     preset: str = ''
@@ -144,6 +147,8 @@ def format_report(report: EncodingReport, listed: int = 20) -> str:
         lines.append(f'unreadable: {len(report.unreadable):,}, left out')
         errors = [f'{one_line(error.path)}: {one_line(error.reason)}' for error in report.unreadable]
         lines += listed_lines(errors, listed)
+    if report.exif is not None:
+        lines.append(f'EXIF: {one_line(report.exif.summary())}')
     if report.left_out:
         lines.append(f'left out: {one_line(report.left_out.summary())}')
     return '\n'.join(lines)

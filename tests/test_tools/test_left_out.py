@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from image_files import LEEDS, photo_with_exif
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
@@ -105,6 +106,27 @@ def test_data_set_of_the_config(model_files, tmp_path, capsys):
         'left out: 1 hidden or of the system (.hidden), 1 .psd (plain/a.psd), 1 excluded (val/plain/plain0.png)'
         in lines
     )
+
+
+def test_exif(model_files, tmp_path, capsys):
+    photos = tmp_path / 'trip'
+    photos.mkdir()
+    (photos / 'a.jpg').write_bytes(photo_with_exif({0x0110: 'X100'}, {0x9003: '2024:05:01 12:30:00'}, LEEDS))
+    (photos / 'b.jpg').write_bytes(photo_with_exif({}, {0x9003: '2024:99:01 12:30:00'}, color='red'))
+    options = ['--exif', '--device', 'cpu', '--num-workers', 0]
+    call_tool('retrieval/build', photos, *model_files, '--out', tmp_path / 'gallery', *options)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith('EXIF'))
+    assert line == (
+        'EXIF: taken of 1, camera of 1, latitude of 1, longitude of 1 of 2 photos; 1 impossible values dropped (such as '
+        "b.jpg: date: '2024:99:01 12:30:00' is no date)"
+    )
+    (photos / 'c.jpg').write_bytes(photo_with_exif({0x0110: 'X200'}, color='blue'))
+    call_tool('retrieval/add', tmp_path / 'gallery', photos, *options)
+    assert 'EXIF: taken of 0, camera of 1, latitude of 0, longitude of 0 of 2 photos' in capsys.readouterr().out
+    call_tool(
+        'retrieval/search', tmp_path / 'gallery', photos / 'b.jpg', '--where', 'taken>=2024-05-01', '--device', 'cpu'
+    )
+    assert 'a.jpg' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('tool', ['infer', 'retrieval/build', 'retrieval/add'])
