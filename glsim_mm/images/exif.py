@@ -106,7 +106,7 @@ def _read_place(block: Mapping[int, Any]) -> dict[str, Any]:
 
 def _degrees(name: str, block: Mapping[int, Any], side: int, number: int, hemispheres: str, limit: float) -> float:
     """Degrees from degrees, minutes and seconds; ValueError if they are none of this earth."""
-    given = block.get(number)
+    given: Any = block.get(number)
     try:
         parts = [float(part) for part in (given if isinstance(given, Sequence) else [given])]
     except (TypeError, ValueError) as error:

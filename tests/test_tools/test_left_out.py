@@ -117,8 +117,8 @@ def test_exif(model_files, tmp_path, capsys):
     call_tool('retrieval/build', photos, *model_files, '--out', tmp_path / 'gallery', *options)
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith('EXIF'))
     assert line == (
-        'EXIF: taken of 1, camera of 1, latitude of 1, longitude of 1 of 2 photos; 1 impossible values dropped (such as '
-        "b.jpg: date: '2024:99:01 12:30:00' is no date)"
+        'EXIF: taken of 1, camera of 1, latitude of 1, longitude of 1 of 2 photos; 1 impossible values dropped (such '
+        "as b.jpg: date: '2024:99:01 12:30:00' is no date)"
     )
     (photos / 'c.jpg').write_bytes(photo_with_exif({0x0110: 'X200'}, color='blue'))
     call_tool('retrieval/add', tmp_path / 'gallery', photos, *options)
