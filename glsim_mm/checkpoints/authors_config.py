@@ -7,7 +7,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ..errors import GLSimError
-from .authors_settings import check_settings
+from .authors_settings import check_settings, joins_class_tokens, makes_crop
 
 _EPS = 1e-12  # the authors' default
 _TOP_O = 8  # their command line's default
@@ -33,29 +33,28 @@ def official_model_config(settings: Mapping[str, Any], tensors: Mapping[str, Ten
     Raises:
         GLSimError: If a setting says what cannot be built, or the weights are not those that the settings promise.
     """
-    has_crops = any(name.startswith('aggregator.') for name in tensors)
     check_settings(settings, tensors)
     norm_cfg = dict(type='LN', eps=float(settings.get('layer_norm_eps') or _EPS))
     backbone = _backbone(settings, tensors, norm_cfg)
     if 'head.weight' not in tensors:
         raise GLSimError('the checkpoint lacks head.weight, the classifier; get the complete file')
-    num_classes, width = tensors['head.weight'].shape
-    head: dict[str, Any] = dict(num_classes=num_classes, in_channels=width)
-    if not has_crops:
-        backbone.update(out_type='cls_token')
-        return dict(type='ImageClassifier', backbone=backbone, head=dict(type='LinearClsHead', **head))
-    head.update(num_layers=_count(tensors, 'aggregator.blocks.'), norm_cfg=norm_cfg)
-    neck = _selector(settings)
-    return dict(type='GLSimClassifier', backbone=backbone, neck=neck, head=dict(type='AggregatorHead', **head))
+    rates = _rates(settings)
+    backbone.update(rates, **(dict(drop_path_uniform=True) if 'drop_path_rate' in rates else {}))
+    head = _head(settings, tensors, norm_cfg)
+    if not head['num_layers'] and not {'pooling', 'representation_size'} & set(head):
+        backbone.update(out_type='cls_token')  # the classifier reads the image's CLS token as the encoder leaves it
+        plain = dict(type='LinearClsHead', num_classes=head['num_classes'], in_channels=head['in_channels'])
+        return dict(type='ImageClassifier', backbone=backbone, head=plain)
+    head = dict(type='AggregatorHead', **head, **rates)
+    return dict(type='GLSimClassifier', backbone=backbone, neck=_selector(settings), head=head)
 
 
-def official_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict:
+def official_config(settings: Mapping[str, Any], model: dict) -> dict:
     """A whole config for predicting with one of the authors' checkpoints: model, normalisation and test pipeline.
 
-    The data set is one of folders per class, to be changed for testing. The arguments are those of
-    :func:`official_model_config`.
+    The data set is one of folders per class, to be changed for testing. ``model`` is the config of the model that the
+    settings describe.
     """
-    model = official_model_config(settings, tensors)
     preprocessor = dict(type='ClsDataPreprocessor', num_classes=model['head']['num_classes'], to_rgb=True)
     pipeline = [dict(type='LoadImage'), *_resizing(settings, model['backbone']['img_size']), dict(type='PackInputs')]
     views: dict[str, Any] = {}
@@ -108,7 +107,36 @@ def _backbone(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], norm_c
         patch_size=height if height == width else (height, width),
         norm_cfg=norm_cfg,
         interpolate_mode='bilinear',
+        **({} if 'encoder_norm.weight' in tensors else dict(final_norm=False)),
     )
+
+
+def _head(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], norm_cfg: dict) -> dict[str, Any]:
+    """Arguments of the ``AggregatorHead``, without those that are its defaults."""
+    head: dict[str, Any] = dict(
+        num_classes=len(tensors['head.weight']),
+        in_channels=len(tensors['patch_embedding.weight']),
+        num_layers=_count(tensors, 'aggregator.blocks.'),
+        norm_cfg=norm_cfg,
+    )
+    if 'aggregator_norm.weight' not in tensors:
+        head.update(final_norm=False)
+    if 'reducer.weight' in tensors:
+        head.update(representation_size=len(tensors['reducer.weight']))
+    if not joins_class_tokens(settings):
+        head.update(all_tokens=True)
+    if settings.get('classifier') in ('avg_cls', 'max_cls'):
+        head.update(pooling=settings['classifier'].removesuffix('_cls'))
+    return head
+
+
+def _rates(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Stochastic depth, or else the dropout in its place, of encoder and aggregator; none but for further training."""
+    depth, dropout = (float(settings.get(name) or 0) for name in ('sd', 'hidden_dropout_prob'))
+    rates: dict[str, Any] = dict(drop_path_rate=depth) if depth else dict(branch_drop_rate=dropout) if dropout else {}
+    if settings.get('attention_probs_dropout_prob'):
+        rates.update(layer_cfgs=dict(attn_drop_rate=float(settings['attention_probs_dropout_prob'])))
+    return rates
 
 
 def _resizing(settings: Mapping[str, Any], side: int) -> list[dict]:
@@ -136,8 +164,13 @@ def _normalisation(settings: Mapping[str, Any]) -> dict:
 def _selector(settings: Mapping[str, Any]) -> dict:
     if settings and settings.get('dynamic_top') is None:
         print_log(f'the checkpoint does not say how many patches it selects; O = {_TOP_O} is assumed', 'current')
-    cropping = dict(top_o=int(settings.get('dynamic_top') or _TOP_O), box_end='exclusive')
-    return dict(type='GLSimSelector', similarity=str(settings.get('sim_metric') or 'cos'), **cropping)
+    return dict(
+        type='GLSimSelector',
+        similarity=str(settings.get('sim_metric') or 'cos'),
+        top_o=int(settings.get('dynamic_top') or _TOP_O),
+        box_end='exclusive',
+        **({} if makes_crop(settings) else dict(out_type='none')),
+    )
 
 
 def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
@@ -155,37 +188,43 @@ def official_settings(model: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
     ``model`` comes from its config, the tensors have the authors' names; returns attributes of ``argparse.Namespace``.
     """
     backbone, neck, head = (model.get(part) or {} for part in ('backbone', 'neck', 'head'))
-    _check_exportable(backbone, neck, head)
+    test = model.get('test_cfg') or {}
+    _check_exportable(backbone, neck, head, test)
     arch = backbone['arch'] if isinstance(backbone.get('arch'), Mapping) else {}
     width = tensors['model.class_token'].shape[-1]
+    pooling = head.get('pooling', 'first')
+    has_aggregator = any(name.startswith('model.aggregator.') for name in tensors)
     settings = dict(
         project_name='GLSim',
-        classifier='cls',
+        classifier='cls' if pooling == 'first' else f'{pooling}_cls',
         image_size=_side(backbone.get('img_size', 224)),
         hidden_size=width,
         num_hidden_layers=_count(tensors, 'model.encoder.blocks.'),
         num_attention_heads=int(arch.get('num_heads') or max(1, width // _CHANNELS_PER_HEAD)),
         intermediate_size=len(tensors['model.encoder.blocks.0.pwff.fc1.weight']),
-        representation_size=width,
+        representation_size=tensors['model.head.weight'].shape[-1],
         num_classes=len(tensors['model.head.weight']),
         layer_norm_eps=float((backbone.get('norm_cfg') or {}).get('eps', 1e-6)),
+        encoder_norm='model.encoder_norm.weight' in tensors,
         anchor_class_token='model.anchor_class_token' in tensors,
+        aggregator=has_aggregator,
+        aggregator_norm='model.aggregator_norm.weight' in tensors,
     )
-    if not any(name.startswith('model.aggregator.') for name in tensors):
-        return dict(settings, dynamic_anchor=False, reducer=None, aggregator=False)
+    if not neck and not has_aggregator:
+        return dict(settings, dynamic_anchor=False, reducer=None)
     return dict(
         settings,
-        dynamic_anchor=True,
+        dynamic_anchor=neck.get('out_type', 'crops') == 'crops' and test.get('crop', 'always') == 'always',
         dynamic_top=int(neck.get('top_o', _TOP_O)),
         sim_metric=neck.get('similarity', 'cos'),
-        reducer='cls',
-        aggregator=True,
-        aggregator_norm=True,
-        aggregator_num_hidden_layers=int(head.get('num_layers', 1)),
+        reducer=None if head.get('all_tokens') else 'cls',
+        aggregator_num_hidden_layers=_count(tensors, 'model.aggregator.blocks.'),
     )
 
 
-def _check_exportable(backbone: Mapping[str, Any], neck: Mapping[str, Any], head: Mapping[str, Any]) -> None:
+def _check_exportable(
+    backbone: Mapping[str, Any], neck: Mapping[str, Any], head: Mapping[str, Any], test: Mapping[str, Any]
+) -> None:
     vit, selector, classifier = (str(part.get('type')).rpartition('.')[2] for part in (backbone, neck, head))
     if vit != 'GLSimViT':
         raise GLSimError(f"{vit} cannot be exported to the authors' code, which has only GLSimViT's ViT")
@@ -197,6 +236,26 @@ def _check_exportable(backbone: Mapping[str, Any], neck: Mapping[str, Any], head
         raise GLSimError("several regions cannot be exported: the authors' code crops one, of one top_o")
     if classifier not in _EXPORTED_HEADS:
         raise GLSimError(f"{classifier} cannot be exported to the authors' code; only AggregatorHead can")
+    width = head.get('representation_size') or head.get('in_channels')
+    eps = (backbone.get('norm_cfg') or {}).get('eps', 1e-6)
+    unlike = {
+        'neck.crop_size': neck.get('crop_size') in (None, backbone.get('img_size', 224)),
+        'neck.out_type': neck.get('out_type', 'crops') in ('crops', 'none'),
+        'test_cfg.crop': test.get('crop', 'always') in ('always', 'off'),
+        'backbone.layer_cfgs': set(backbone.get('layer_cfgs') or {}) <= {'attn_drop_rate'},
+        'backbone.merged_tokens': not backbone.get('merged_tokens'),
+        'backbone.window_size': not backbone.get('window_size'),
+        'backbone.patch_cfg': not backbone.get('patch_cfg'),
+        'head.layer_cfgs': set(head.get('layer_cfgs') or {}) <= {'attn_drop_rate'},
+        'head.layer_type': head.get('layer_type', 'transformer') == 'transformer',
+        'head.num_heads': head.get('num_heads') in (None, max(1, (width or 0) // _CHANNELS_PER_HEAD)),
+        'head.mlp_ratio': head.get('mlp_ratio', 4.0) == 4,
+        'head.final_norm': isinstance(head.get('final_norm', True), bool),
+        'head.norm_cfg': classifier != 'AggregatorHead' or (head.get('norm_cfg') or {}).get('eps', _EPS) == eps,
+    }
+    for name, fits in unlike.items():
+        if not fits:
+            raise GLSimError(f"model.{name} of this model cannot be exported: the authors' code has no such setting")
 
 
 def _side(img_size: Any) -> int:

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from ..errors import GLSimError
+from .authors_timm import to_timm_variant
 from .vit_names import Renamed, from_mmpretrain, fuse, pair_rules, rename
 
-_UNREAD = 'anchor_class_token'  # the authors create and save it, but never read it in their forward pass
+# The authors create and save the first, but never read it in their forward pass; the others are head.* once more.
+_UNREAD = ('anchor_class_token', 'head_reducer.0.weight', 'head_reducer.0.bias')
 
 _BLOCK_PAIRS = (
     ('norm1.#', 'ln1.#'),
@@ -25,6 +28,7 @@ _PAIRS = (
     *((f'encoder.blocks.*.{theirs}', f'backbone.layers.*.{ours}') for theirs, ours in _BLOCK_PAIRS),
     ('encoder_norm.#', 'backbone.ln1.#'),
     *((f'aggregator.blocks.*.{theirs}', f'head.layers.*.{ours}') for theirs, ours in _BLOCK_PAIRS),
+    ('reducer.#', 'head.reducer.#'),
     ('aggregator_norm.#', 'head.norm.#'),
     ('head.#', 'head.fc.#'),
 )
@@ -38,7 +42,11 @@ def read_official(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dic
     Their names come without the leading ``model.``; ours are those of ``GLSimClassifier`` with ``GLSimViT`` and
     ``AggregatorHead``.
     """
-    unread = {name: tensors[name] for name in (_UNREAD,) if name in tensors}
+    unread = {name: tensors[name] for name in _UNREAD if name in tensors}
+    for name, tensor in unread.items():
+        read = name.replace('head_reducer.0', 'head')
+        if read != name and not torch.equal(tensor, tensors[read]):
+            raise GLSimError(f"{name} and {read} are one tensor in the authors' model, and differ; get the file again")
     fused = fuse(tensors, ('proj_q', 'proj_k', 'proj_v'), 'qkv')
     state_dict, left_out = rename(fused, _TO_OURS)
     unknown = [name for name in left_out if name not in unread]
@@ -52,7 +60,11 @@ def read_official(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dic
 
 def read_official_backbone(tensors: Mapping[str, Tensor]) -> Renamed:
     """The encoder of the authors' model under timm's names, and the classifier of their plain ViT."""
-    behind = [name for name in tensors if name.startswith(('aggregator.', 'aggregator_norm.', 'head.'))]
+    behind = [
+        name
+        for name in tensors
+        if name.startswith(('reducer.', 'aggregator.', 'aggregator_norm.', 'head.', 'head_reducer.'))
+    ]
     state_dict, unread = read_official({name: tensor for name, tensor in tensors.items() if name not in behind})
     encoder, _ = from_mmpretrain({name.removeprefix('backbone.'): tensor for name, tensor in state_dict.items()})
     is_plain = not any(name.startswith('aggregator.') for name in behind)
@@ -64,8 +76,12 @@ def read_official_backbone(tensors: Mapping[str, Tensor]) -> Renamed:
 def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The authors' names for a model of this project, the inverse of :func:`read_official`.
 
-    It may also be a plain ``ImageClassifier`` with ``GLSimViT`` and ``LinearClsHead``.
+    It may also be a plain ``ImageClassifier`` with ``GLSimViT`` and ``LinearClsHead``, or the authors' variant of
+    timm's models.
     """
+    variant = to_timm_variant(state_dict)
+    if variant is not None:
+        return variant
     renamed, left_out = rename(state_dict, _TO_THEIRS)
     if left_out:
         raise GLSimError(

@@ -28,18 +28,36 @@ _PIPELINE: dict[str, tuple | None] = {
 VIT_SETTINGS: dict[str, tuple | None] = {
     **_PIPELINE,
     'model_name': None,
-    'classifier': ('cls',),
+    'classifier': ('cls', 'avg_cls', 'max_cls'),
     'dynamic_anchor': None,
     'anchor_size': None,
     'num_anchors': None,
     'dynamic_top': None,
     'sim_metric': ('cos', 'l1', 'l2'),
     'anchor_random': (False,),  # theirs draws from the O patches of the top row, and on a GPU only
-    'reducer': ('cls',),
+    'reducer': ('cls', True, False),
     'num_attention_heads': None,
     'layer_norm_eps': None,
     'pos_embedding_type': ('learned',),
     'test_flip': None,
+    'sd': None,
+    'hidden_dropout_prob': None,
+    'attention_probs_dropout_prob': None,
+}
+# The same for their variant of timm's models. All other settings of their ViT have no effect there.
+TIMM_SETTINGS: dict[str, tuple | None] = {
+    **_PIPELINE,
+    'model_name': None,
+    'dynamic_anchor': (True,),
+    'dynamic_top': None,
+    'sim_metric': ('cos', 'l1', 'l2'),
+    'select_top_k': None,
+    'aggregator_type': ('transformer', 'dwsc', 'conv'),
+    'classifier': ('cls', 'avg_cls', 'max_cls', 'pool'),  # theirs fails with cls_pool as soon as it crops
+    'inference_crops': (True,),  # theirs fails without
+    'adapter': (False,),
+    'token_drop': None,
+    'sd': None,
 }
 # What the names and shapes of the tensors tell better.
 FROM_WEIGHTS = (
@@ -61,7 +79,7 @@ DEAD = (
 )  # fmt: skip
 # What acts in training only, or on files, logs and pictures.
 TRAINING = (
-    'hidden_dropout_prob', 'attention_probs_dropout_prob', 'sd', 'freeze_backbone', 'classifier_aux', 'loss_aux_weight',
+    'freeze_backbone', 'classifier_aux', 'loss_aux_weight',
     'supcon', 'norm_ind',
     'project_name', 'entity', 'debugging', 'serial', 'seed', 'epochs', 'log_freq', 'save_freq', 'results_dir',
     'run_name', 'save_images', 'train_trainval', 'test_only', 'test_only_bs1', 'test_offline', 'test_multiple',
@@ -91,13 +109,7 @@ def check_settings(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
     The tensors have the authors' names without the leading ``model.``. Settings that the authors' public code does not
     know either are named in the log.
     """
-    for name, values in VIT_SETTINGS.items():
-        value = settings.get(name)
-        if values is not None and value is not None and value not in values:
-            choice = ' or '.join(map(repr, values))
-            raise GLSimError(
-                f'the settings say {name}={value!r}, which is not built here (only {choice}); choose another checkpoint'
-            )
+    _check_values(settings, VIT_SETTINGS)
     if not settings:
         print_log(
             "the checkpoint holds no settings, and weights do not tell all of the model: the paper's are assumed, a "
@@ -115,11 +127,41 @@ def check_settings(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
         if not promised and tensor in tensors and name in settings:
             raise GLSimError(f'the settings say {name}=False, but the weights have {tensor}; get the checkpoint again')
     _check_views(settings, tensors)
-    known = {*VIT_SETTINGS, *FROM_WEIGHTS, *DEAD, *TRAINING}
+    _tell_unknown(settings)
+
+
+def check_timm_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse, by its name, a setting of the authors' variant of timm's models that says what cannot be built."""
+    _check_values(settings, TIMM_SETTINGS)
+    for name in ('model_name', 'image_size', 'dynamic_anchor'):
+        if not settings.get(name):
+            raise GLSimError(
+                f'the settings do not say {name}, which the weights do not tell; get the complete checkpoint'
+            )
+    if settings.get('aggregator_type') in ('dwsc', 'conv') and not settings.get('select_top_k'):
+        raise GLSimError(
+            f'the settings say aggregator_type={settings["aggregator_type"]!r} without select_top_k, which the '
+            "authors' code cannot run either; choose another checkpoint"
+        )
+    _tell_unknown(settings)
+
+
+def _check_values(settings: Mapping[str, Any], known: Mapping[str, tuple | None]) -> None:
+    for name, values in known.items():
+        value = settings.get(name)
+        if values is not None and value is not None and value not in values:
+            choice = ' or '.join(map(repr, values))
+            raise GLSimError(
+                f'the settings say {name}={value!r}, which is not built here (only {choice}); choose another checkpoint'
+            )
+
+
+def _tell_unknown(settings: Mapping[str, Any]) -> None:
+    known = {*VIT_SETTINGS, *TIMM_SETTINGS, *FROM_WEIGHTS, *DEAD, *TRAINING}
     unknown = [name for name, value in settings.items() if value not in (None, False) and name not in known]
     if unknown:
         print_log(
-            f"settings that the authors' public code does not know, and that are not read: {name_some(unknown)}",
+            f"settings that the authors' public code does not know, and that are not read: {name_some(unknown, 8)}",
             'current',
             level=30,
         )
@@ -127,31 +169,30 @@ def check_settings(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
 
 def makes_crop(settings: Mapping[str, Any]) -> bool:
     """Whether a crop is encoded: with a dynamic anchor, but also without it as soon as there is an anchor's size."""
-    return bool(settings.get('dynamic_anchor') or settings.get('anchor_size'))
+    return not settings or bool(settings.get('dynamic_anchor') or settings.get('anchor_size'))
+
+
+def joins_class_tokens(settings: Mapping[str, Any]) -> bool:
+    """Whether the aggregator gets the CLS tokens alone; any other reducer leaves all tokens, as their code is."""
+    return not settings or settings.get('reducer') == 'cls'
 
 
 def _check_views(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Refuse what the aggregator's input cannot be: it leaves no trace in the weights."""
+    """Refuse settings that do not say what the aggregator's input is: it leaves no trace in the weights."""
     if not any(name.startswith('aggregator.') for name in tensors):
         return
     if 'reducer' not in settings:
         raise GLSimError('the settings do not say reducer, which the weights do not tell; get the complete checkpoint')
-    if settings['reducer'] is None:
-        raise GLSimError(
-            'the settings say reducer=None, an aggregator over all tokens, which is not built here; choose another '
-            'checkpoint'
-        )
     if not {'dynamic_anchor', 'anchor_size'} & set(settings):
         raise GLSimError(
             'the settings say neither dynamic_anchor nor anchor_size, without which it is not known whether there is a '
             'crop; get the complete checkpoint'
         )
-    if not makes_crop(settings):
-        raise GLSimError(
-            'the settings say dynamic_anchor=False and no anchor_size, a model without a crop, which is not built '
-            'here; choose another checkpoint'
-        )
-    if not settings.get('dynamic_anchor') and settings.get('num_anchors') not in (None, 1, [1]):
+    if (
+        makes_crop(settings)
+        and not settings.get('dynamic_anchor')
+        and settings.get('num_anchors') not in (None, 1, [1])
+    ):
         raise GLSimError(
             f'the settings say num_anchors={settings["num_anchors"]}, but one crop is made; choose another checkpoint'
         )

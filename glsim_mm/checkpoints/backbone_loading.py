@@ -65,8 +65,12 @@ def load_glsim_vit(module: nn.Module, address: str, prefix: str | None = None) -
     return _fill(module, tensors, [*left_out, *weights.left_out], address)
 
 
-def load_timm_vit(module: nn.Module, address: str, prefix: str | None = None) -> LoadReport:
+def load_timm_vit(
+    module: nn.Module, address: str, prefix: str | None = None, crop_cls_token: Tensor | None = None
+) -> LoadReport:
     """Fill a model of timm without classifier, as :func:`load_glsim_vit`; timm resizes position and patch embedding.
+
+    A CLS token for crops is filled too, from the image's if the weights have none.
 
     Names that are no layout known here are left to timm, which converts those of some more projects.
     """
@@ -77,7 +81,8 @@ def load_timm_vit(module: nn.Module, address: str, prefix: str | None = None) ->
         if layout in ('dinov3', 'hf-dinov3'):
             tensors = {**_zero_biases(module), **tensors}
     head = [name for name in ('head.weight', 'head.bias') if name in tensors]
-    encoder = {name: tensor for name, tensor in tensors.items() if name not in head}
+    own = ['crop_cls_token'] if crop_cls_token is not None and 'crop_cls_token' in tensors else []
+    encoder = {name: tensor for name, tensor in tensors.items() if name not in (*head, *own)}
     convert = getattr(sys.modules[type(module).__module__], 'checkpoint_filter_fn', None)
     try:
         encoder = encoder if convert is None else convert(encoder, module)
@@ -85,7 +90,10 @@ def load_timm_vit(module: nn.Module, address: str, prefix: str | None = None) ->
         raise GLSimError(
             f'{address} was made by another architecture: {one_line(error, 200)}; give another one'
         ) from error
-    return _fill(module, encoder, [*head, *left_out], address)
+    report = _fill(module, encoder, [*head, *left_out], address)
+    if crop_cls_token is not None:
+        crop_cls_token.data.copy_(tensors['crop_cls_token'] if own else module.state_dict()['cls_token'])
+    return report
 
 
 def _read(address: str, prefix: str | None) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import GLSimError
 from ..output_files import write_file
-from .addresses import load_whole, parse_address, read_address, read_backbone
+from .addresses import load_whole, parse_address, read_backbone
 from .authors_config import official_config, official_settings
 from .authors_names import to_official
 from .publishing import check_target, own_memory, write_checkpoint, write_torch
@@ -74,6 +74,11 @@ def convert_file(
     meta: dict[str, Any]
     if to == 'timm':
         tensors, kind, left_out = read_backbone(address)
+        if 'norm.weight' not in tensors and 'fc_norm.weight' not in tensors:
+            raise GLSimError(
+                f"{address} has no final LayerNorm, as some models of GLSim's authors, and timm's models have one; "
+                'convert it to the names of this project'
+            )
         meta, unread = dict(layout=kind, source=address), {}
         positions, patches = 'pos_embed', 'patch_embed.proj.weight'
     else:
@@ -81,6 +86,8 @@ def convert_file(
         tensors, meta, unread = whole['state_dict'], whole['meta'], whole['unread']
         left_out = meta.pop('left_out', [])
         positions, patches = 'backbone.pos_embed', 'backbone.patch_embed.projection.weight'
+        if meta['layout'] == 'glsim-timm':
+            positions, patches = 'backbone.model.pos_embed', 'backbone.model.patch_embed.proj.weight'
     if img_size is not None:
         if positions not in tensors:
             raise GLSimError(f'{address} has no position embedding to resize; leave the image size out')
@@ -108,13 +115,12 @@ def write_official_config(source: str, target: str | Path, layout: str = 'glsim'
     Raises:
         GLSimError: If ``source`` is not in their layout, or the file cannot be written.
     """
-    if layout != 'glsim':
+    if not layout.startswith('glsim'):
         raise GLSimError(
             f"{source} is in {layout} layout: only the authors' GLSim checkpoints say how to build a model"
         )
-    checkpoint = read_address(source)
-    tensors = {name.removeprefix('model.'): tensor for name, tensor in checkpoint.tensors.items()}
-    text = Config(official_config(checkpoint.settings, tensors)).pretty_text
+    meta = load_whole(source)['meta']
+    text = Config(official_config(meta['settings'], meta['model'])).pretty_text
     return write_file(target, text)
 
 

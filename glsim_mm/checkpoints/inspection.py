@@ -35,7 +35,7 @@ def inspect_checkpoint(address: str, layout: str | None = None) -> list[str]:
     known = [f'{name}={checkpoint.meta[name]}' for name in _META if checkpoint.meta.get(name) is not None]
     if known:
         lines.append(f'provenance  {", ".join(known)}')
-    if weights.layout == 'glsim':  # of the authors' checkpoints all is read that their forward pass reads
+    if weights.layout.startswith('glsim'):  # of the authors' checkpoints all is read that their forward pass reads
         whole = load_whole(address)
         model = pformat(whole['meta']['model'], sort_dicts=False)
         return [*lines, f'left out    {_list(list(whole["unread"]))}', 'model', model]

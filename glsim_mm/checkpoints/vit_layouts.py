@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..errors import GLSimError
 from .authors_names import read_official_backbone
+from .authors_timm import CROP_TOKEN, read_timm_variant_backbone
 from .published_names import (
     read_clip,
     read_dinov2,
@@ -49,7 +50,10 @@ class Layout(NamedTuple):
 
 # In order: the first whose markers are all there is taken.
 LAYOUTS: dict[str, tuple[Layout, ...]] = {
-    'glsim': (Layout('glsim', ('encoder.blocks.0.attn.proj_q.weight', 'class_token'), read_official_backbone),),
+    'glsim': (
+        Layout('glsim', ('encoder.blocks.0.attn.proj_q.weight', 'class_token'), read_official_backbone),
+        Layout('glsim-timm', (CROP_TOKEN, 'blocks.0.attn.qkv.weight'), read_timm_variant_backbone),
+    ),
     'vit-npz': (Layout('vit-npz', ('Transformer/encoder_norm/scale',), read_google_npz),),
     'clip': (Layout('clip', ('conv1.weight', 'transformer.resblocks.0.ln_1.weight'), read_clip),),
     'hf': (
@@ -106,7 +110,9 @@ def read_vit(tensors: Mapping[str, Tensor], source: str, layout: str | None = No
     inside = {key[len(prefix) :]: tensor for key, tensor in tensors.items() if key.startswith(prefix)}
     with naming(source):
         encoder, left_out = reader.read(inside)
-        check_blocks(encoder)
+        # The models of GLSim's authors, and ours after them, may have no final norm.
+        is_glsim = reader.kind.startswith('glsim') or prefix in ('backbone.', 'backbone.model.')
+        check_blocks(encoder, needs_norm=not is_glsim)
     others = {prefix + key: inside[key] for key in left_out}
     others.update({key: tensor for key, tensor in tensors.items() if not key.startswith(prefix)})
     head, rest = rename(others, _HEADS)

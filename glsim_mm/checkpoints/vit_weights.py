@@ -71,7 +71,7 @@ def naming(source: str) -> Iterator[None]:
 
 def describe(tensors: Mapping[str, Tensor]) -> VitDescription:
     """Read the architecture off the shapes of an encoder's weights, which have timm's names."""
-    num_layers = check_blocks(tensors)
+    num_layers = check_blocks(tensors, needs_norm=False)
     embed_dims, *_, patch_height, patch_width = tensors['patch_embed.proj.weight'].shape
     hidden = tensors['blocks.0.mlp.fc2.weight'].shape[1]
     num_registers = tensors['reg_token'].shape[1] if 'reg_token' in tensors else 0
@@ -118,7 +118,7 @@ def position_tokens(
     return int(has_cls_token), None
 
 
-def check_blocks(tensors: Mapping[str, Tensor]) -> int:
+def check_blocks(tensors: Mapping[str, Tensor], needs_norm: bool = True) -> int:
     """Number of blocks, after a check that stem and final norm are there and all blocks hold the same tensors."""
     found = [match for match in map(_BLOCK.fullmatch, tensors) if match]
     if not found:
@@ -131,7 +131,7 @@ def check_blocks(tensors: Mapping[str, Tensor]) -> int:
     suffixes = dict.fromkeys([*_IN_EVERY_BLOCK, *(match[2] for match in found)])
     wanted = ['patch_embed.proj.weight', *(f'blocks.{i}.{suffix}' for i in range(num_layers) for suffix in suffixes)]
     missing = [name for name in wanted if name not in tensors]
-    if 'norm.weight' not in tensors and 'fc_norm.weight' not in tensors:
+    if needs_norm and 'norm.weight' not in tensors and 'fc_norm.weight' not in tensors:
         missing.append('norm.weight')
     if missing:
         raise GLSimError(f"the weights lack {name_some(missing)} (in timm's names); get the complete file")

@@ -55,13 +55,15 @@ class ExportGraph(nn.Module):
         class_tokens, regions = self.model.encode(inputs, crop=self.model.test_options.crop != 'off')[:2]
         embedding = self.model.head.pre_logits((class_tokens,))
         # The aggregator is not run twice: its output is what the classifier reads.
-        logits = (self._classifier(embedding),) if self.classify else ()
+        logits = (self._classifier(embedding, class_tokens),) if self.classify else ()
         boxes = regions.boxes if regions.boxes.dim() == 3 else regions.boxes[:, None]
         maps = regions.scores.unflatten(1, regions.grid)
         return (*logits, embedding, class_tokens, boxes.float(), maps)
 
-    def _classifier(self, embedding: Tensor) -> Tensor:
+    def _classifier(self, embedding: Tensor, sequence: Tensor) -> Tensor:
         head = self.model.head
+        if getattr(head, 'pooling', 'first') == 'max':  # the embedding does not tell the logits
+            return head((sequence,))
         return head.fc(embedding) if hasattr(head, 'fc') else head.loss_module.classify(embedding)
 
     def _normalize(self, pixels: Tensor) -> Tensor:

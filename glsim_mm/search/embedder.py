@@ -38,6 +38,8 @@ class Embedder:
     - ``'concat'``: CLS tokens of image and crops, each of length 1, one after another, so that its cosine similarity
       is the mean of theirs
 
+    Where the head reads no CLS tokens of crops there are the first two only.
+
     Any other model has ``'global'`` alone: the CLS token of a ViT, pooled features of a convolutional network.
 
     Args:
@@ -57,7 +59,9 @@ class Embedder:
         encoder = getattr(model, 'image_encoder', None)  # of a retriever
         self.module = encoder if isinstance(encoder, GLSimClassifier) else model
         self.has_regions = isinstance(self.module, GLSimClassifier)
-        self.spaces = (AGGREGATED, GLOBAL, CROP, CONCAT) if self.has_regions else (GLOBAL,)
+        self.spaces: tuple[str, ...] = (AGGREGATED, GLOBAL) if self.has_regions else (GLOBAL,)
+        if self.has_regions and self.module.has_crop_tokens:
+            self.spaces = (*self.spaces, CROP, CONCAT)
         backbone = getattr(self.module, 'backbone', None)
         with_backbone = '' if backbone is None else f' with {type(backbone).__name__}'
         self.description = type(self.module).__name__ + with_backbone

@@ -79,7 +79,7 @@ def test_authors_checkpoint_gives_the_golden_logits(shared_root):
     model.load_state_dict(checkpoint['state_dict'], strict=True)
     arrays = load_golden(shared_root / 'golden', 'cos_64px_p16_top2_agg2').arrays
     assert (model(arrays['images'], mode='tensor') - arrays['logits']).abs().max() <= 1e-4
-    loaded = load_model(Config(official_config(*_official(shared_root))), address, 'cpu')
+    loaded = load_model(Config(official_config(checkpoint['meta']['settings'], config)), address, 'cpu')
     assert torch.equal(loaded(arrays['images'], mode='tensor'), model(arrays['images'], mode='tensor'))
 
 
@@ -106,20 +106,21 @@ def test_o_is_read_from_the_settings(shared_root):
 
 def test_photos_are_prepared_as_the_authors_test(shared_root):
     settings, tensors = _official(shared_root)
+    model = official_model_config(settings, tensors)
 
     def steps(**change):
-        pipeline = official_config({**settings, **change}, tensors)['test_dataloader']['dataset']['pipeline']
+        pipeline = official_config({**settings, **change}, model)['test_dataloader']['dataset']['pipeline']
         return [(step['type'], step.get('scale', step.get('crop_size'))) for step in pipeline[1:-1]]
 
     def mean(**change):
-        return official_config({**settings, **change}, tensors)['data_preprocessor']['mean']
+        return official_config({**settings, **change}, model)['data_preprocessor']['mean']
 
     assert steps() == [('Resize', (85, 85)), ('CenterCrop', 64)]
     assert steps(resize_size=72, test_resize_size=None) == [('Resize', (72, 72)), ('CenterCrop', 64)]
     assert steps(resize_size=72, test_resize_size=70) == [('Resize', (70, 70)), ('CenterCrop', 64)]
     assert steps(test_resize_directly=True) == [('Resize', (64, 64))]
     assert steps(deit_recipe=True) == [('ResizeEdge', 73), ('CenterCrop', 64)]
-    assert official_config({**settings, 'test_flip': True}, tensors)['tta_model'] == dict(type='MirrorTTA')
+    assert official_config({**settings, 'test_flip': True}, model)['tta_model'] == dict(type='MirrorTTA')
     assert mean() == [123.675, 116.28, 103.53]
     assert mean(custom_mean_std=True, dataset_name='dogs') == [127.5] * 3
     assert mean(custom_mean_std=True) == pytest.approx([255 * value for value in (0.3659524, 0.42010019, 0.41562049)])

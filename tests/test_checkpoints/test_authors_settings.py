@@ -10,7 +10,7 @@ from mmengine.runner import CheckpointLoader
 
 from glsim_mm.checkpoints.addresses import load_whole, read_address, weights_for
 from glsim_mm.checkpoints.authors_config import official_model_config
-from glsim_mm.checkpoints.authors_settings import DEAD, FROM_WEIGHTS, TRAINING, VIT_SETTINGS
+from glsim_mm.checkpoints.authors_settings import DEAD, FROM_WEIGHTS, TIMM_SETTINGS, TRAINING, VIT_SETTINGS
 from glsim_mm.checkpoints.conversion import convert_file
 from glsim_mm.errors import GLSimError
 
@@ -42,9 +42,7 @@ def save(checkpoint, tmp_path):
         (dict(classifier='pool'), "classifier='pool'"),
         (dict(classifier='seq_cls'), "classifier='seq_cls'"),
         (dict(reducer='linear'), "reducer='linear'"),
-        (dict(reducer=None), 'reducer=None'),
         (dict(reducer='absent'), 'do not say reducer'),
-        (dict(dynamic_anchor=False), 'dynamic_anchor=False and no anchor_size'),
         (dict(dynamic_anchor='absent'), 'neither dynamic_anchor nor anchor_size'),
         (dict(dynamic_anchor=False, anchor_size=16, num_anchors=2), 'num_anchors=2'),
         (dict(anchor_random=True), 'anchor_random=True'),
@@ -78,6 +76,30 @@ def test_an_anchor_size_crops_without_a_dynamic_anchor_too(save, checkpoint):
     assert with_size['meta']['model'] == load_whole(save())['meta']['model']
 
 
+def test_settings_that_leave_no_trace_in_the_weights(save):
+    """The same weights, and three other functions."""
+
+    def parts(**change):
+        model = load_whole(save(**change))['meta']['model']
+        return model['neck'].get('out_type', 'crops'), model['head'].get('all_tokens', False)
+
+    assert parts() == ('crops', False)
+    assert parts(reducer=None) == parts(reducer=True) == ('crops', True)
+    assert parts(dynamic_anchor=False) == ('none', False)
+    assert parts(dynamic_anchor=False, reducer=None) == ('none', True)
+    assert load_whole(save(classifier='max_cls'))['meta']['model']['head']['pooling'] == 'max'
+
+
+def test_rates_of_training_are_read(save):
+    model = load_whole(save(sd=0.1, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.2))['meta']['model']
+    assert model['backbone']['drop_path_uniform']
+    for part in (model['backbone'], model['head']):
+        assert (part['drop_path_rate'], part['layer_cfgs']) == (0.1, dict(attn_drop_rate=0.2))
+        assert 'branch_drop_rate' not in part
+    weak = load_whole(save(sd=0.0, hidden_dropout_prob=0.1))['meta']['model']
+    assert weak['backbone']['branch_drop_rate'] == weak['head']['branch_drop_rate'] == 0.1
+
+
 def test_settings_without_effect_change_nothing(save):
     expected = load_whole(save())['meta']['model']
     dead = dict.fromkeys(DEAD, 7)
@@ -103,5 +125,5 @@ def test_unknown_settings_and_none_at_all_are_told(save, checkpoint, tmp_path, m
 def test_page_lists_every_setting():
     text = PAGE.read_text(encoding='utf-8').split('### Their settings')[1].split('## Command line')[0]
     named = set(re.findall(r'`(\w+)`', text))
-    for name in (*VIT_SETTINGS, *FROM_WEIGHTS, *DEAD, *TRAINING):
+    for name in (*VIT_SETTINGS, *TIMM_SETTINGS, *FROM_WEIGHTS, *DEAD, *TRAINING):
         assert name in named, name

@@ -219,3 +219,67 @@ def test_layouts_of_other_projects(tmp_path):
         vit.init_weights()
         for key, tensor in source.state_dict().items():
             assert torch.equal(vit.model.state_dict()[key], tensor), key
+
+
+SMALL = dict(depth=2, embed_dim=64, num_heads=1, img_size=28)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('name', ['vit_small_patch14_dinov2', 'vit_small_patch14_reg4_dinov2'])
+def test_crops_have_a_cls_token_of_their_own(name):
+    """As if the model's own had its value; images, and other threads, see the model's own."""
+    vit = TimmViT(name, crop_cls_token=True, **SMALL).eval()
+    assert torch.equal(vit.crop_cls_token, vit.model.cls_token)
+    images = torch.randn(2, 3, 28, 28)
+    before = vit(images)[-1]
+    vit.crop_cls_token.normal_()
+    assert torch.equal(vit(images)[-1], before)
+    crops, class_token = vit(images, is_crop=True)[-1], vit.encode_crops(images)
+    assert torch.equal(vit(images)[-1], before)
+    vit.model.cls_token.copy_(vit.crop_cls_token)
+    torch.testing.assert_close(vit(images)[-1], crops, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(crops[:, 0], class_token, atol=1e-5, rtol=1e-5)
+
+
+def test_cls_token_of_crops_starts_as_the_images(tmp_path):
+    plain = TimmViT('vit_small_patch14_dinov2', **SMALL)
+    torch.nn.init.normal_(plain.model.cls_token)
+    vit = TimmViT('vit_small_patch14_dinov2', crop_cls_token=True, **SMALL)
+    vit.load_state_dict(plain.state_dict())
+    assert torch.equal(vit.crop_cls_token, plain.model.cls_token)
+    save_file(plain.model.state_dict(), tmp_path / 'w.safetensors')
+    settings = dict(SMALL, crop_cls_token=True, final_norm=False, checkpoint_path=str(tmp_path / 'w.safetensors'))
+    vit = TimmViT('vit_small_patch14_dinov2', frozen_stages=1, **settings)
+    vit.init_weights()
+    assert torch.equal(vit.crop_cls_token, plain.model.cls_token)
+    assert not vit.crop_cls_token.requires_grad
+    assert vit.get_layer_depth('crop_cls_token') == (0, 4)
+
+
+@torch.no_grad()
+def test_tokens_without_the_final_norm():
+    vit = TimmViT('vit_small_patch14_dinov2', final_norm=False, **SMALL).eval()
+    plain = TimmViT('vit_small_patch14_dinov2', **SMALL).eval()
+    assert not [name for name in vit.state_dict() if name.startswith('model.norm.')]
+    plain.load_state_dict(vit.state_dict(), strict=False)
+    torch.nn.init.normal_(plain.model.norm.weight)
+    images = torch.randn(2, 3, 28, 28)
+    torch.testing.assert_close(plain.model.norm(vit(images)[-1]), plain(images)[-1])
+    (features,) = TimmViT('vit_small_patch14_dinov2', final_norm=False, out_type='featmap', **SMALL)(images)
+    assert features.shape == (2, 64, 2, 2)
+
+
+@pytest.mark.parametrize('name', ['eva02_tiny_patch14_224', 'vit_base_patch16_siglip_224'])
+def test_no_cls_token_of_their_own_for_crops_where_there_is_none(name):
+    with pytest.raises(GLSimError, match=f'crop_cls_token=True needs a plain ViT.*{name}'):
+        TimmViT(name, depth=1, crop_cls_token=True)
+
+
+@torch.no_grad()
+def test_cls_token_of_crops_compiles():
+    vit = TimmViT('vit_small_patch14_dinov2', crop_cls_token=True, **SMALL).eval()
+    vit.crop_cls_token.normal_()
+    images = torch.randn(2, 3, 28, 28)
+    compiled = torch.compile(vit, backend='eager', fullgraph=True)
+    expected = vit(images, is_crop=True, output='class_token')[-1]
+    torch.testing.assert_close(compiled(images, is_crop=True, output='class_token')[-1], expected)

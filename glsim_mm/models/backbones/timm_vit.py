@@ -36,9 +36,9 @@ class TimmViT(BaseBackbone):
     """Raw tokens of a plain ViT of timm: DINOv2, DINOv3, registers, CLIP, SigLIP, EVA-02, DeiT-3 and the like.
 
     Tokens are normalised by the model's final LayerNorm, also where timm keeps that norm behind its pooling
-    (``fc_norm``). A model without a CLS token gets the mean of its patch tokens as first token. Sides that the patch
-    size does not divide are zero-padded at the bottom and right. BEiT, BEiT v2 and ViTs with relative positions take
-    images and crops of ``img_size`` only.
+    (``fc_norm``), unless ``final_norm`` is False. A model without a CLS token gets the mean of its patch tokens as its
+    first token. Sides that the patch size does not divide are zero-padded at the bottom and right. BEiT, BEiT v2 and
+    ViTs with relative positions take images and crops of ``img_size`` only.
 
     Args:
         model_name: A name of ``timm.list_models('*vit*')``, for example ``'vit_small_patch14_dinov2.lvd142m'``.
@@ -56,6 +56,10 @@ class TimmViT(BaseBackbone):
         frozen_stages: Freeze the stem and this many blocks, as in mmpretrain; -1 for none.
         with_cp: Recompute each block in the backward pass to save memory.
         merged_tokens: See :class:`GLSimViT`.
+        final_norm: Normalise tokens; False leaves them as the last block does, as the GLSim authors' variant of timm's
+            models.
+        crop_cls_token: Give crops a learnable CLS token of their own, as that variant does. It starts as a copy of the
+            CLS token whenever weights without it are loaded. Only for models whose blocks are a plain ViT's.
         init_cfg: Initialization config of mmengine.
         **kwargs: Arguments of ``timm.create_model``, for example ``drop_path_rate``.
 
@@ -81,6 +85,8 @@ class TimmViT(BaseBackbone):
         frozen_stages: int = -1,
         with_cp: bool = False,
         merged_tokens: int = 0,
+        final_norm: bool = True,
+        crop_cls_token: bool = False,
         init_cfg: dict | None = None,
         **kwargs,
     ) -> None:
@@ -111,12 +117,20 @@ class TimmViT(BaseBackbone):
         if merged_tokens < 0 or (merged_tokens and not self._is_plain):
             raise ValueError(f'merged_tokens must be 0 or more, and 0 for {model_name}, got {merged_tokens}')
         self.merged_tokens = merged_tokens
+        if not final_norm:
+            self.model.norm = self.model.fc_norm = nn.Identity()
+        if crop_cls_token and not self._is_plain:
+            raise GLSimError(
+                f'crop_cls_token=True needs a plain ViT with a CLS token, which {model_name} is not: remove it.'
+            )
+        self.crop_cls_token = nn.Parameter(self.model.cls_token.detach().clone()) if crop_cls_token else None
+        self._register_load_state_dict_pre_hook(self._copy_cls_token_for_crops)
         self.frozen_stages = frozen_stages
         if frozen_stages > 0:
             self._freeze_stages()
 
-    def forward(self, images: Tensor, output: str = 'tokens') -> tuple[Tensor, ...]:
-        """Encode normalised images (B, 3, H, W) of at least one patch; for ``output`` see :meth:`GLSimViT.forward`.
+    def forward(self, images: Tensor, is_crop: bool = False, output: str = 'tokens') -> tuple[Tensor, ...]:
+        """Encode normalised images (B, 3, H, W) of at least one patch; for the others see :meth:`GLSimViT.forward`.
 
         Blocks that compute more than a plain ViT's (rotary embeddings) are run whole.
 
@@ -136,8 +150,9 @@ class TimmViT(BaseBackbone):
         if self.out_type == 'featmap':
             return self._feature_maps(images)
         wanted = 'class_token' if self.out_type == 'cls_token' else output
-        if wanted != 'tokens' and self._is_plain:
-            tokens = self._run_partly(images, wanted == 'class_token', output == 'class_token')
+        own_token = self.crop_cls_token if is_crop else None
+        if self._is_plain and (wanted != 'tokens' or own_token is not None):
+            tokens = self._run_partly(images, wanted, own_token, is_crop)
         else:
             tokens = self.model.forward_features(images)
         # fc_norm is the identity wherever norm is not, so each token passes exactly one final norm.
@@ -153,20 +168,25 @@ class TimmViT(BaseBackbone):
     def encode_crops(self, crops: Tensor) -> Tensor:
         """CLS token (B, C) of each crop (arXiv 2407.12891, section 3.3)."""
         # Through __call__, so that a compiled backbone and forward hooks serve this pass too.
-        return self(crops, output='class_token')[-1][:, 0]
+        return self(crops, is_crop=True, output='class_token')[-1][:, 0]
 
-    def _run_partly(self, images: Tensor, class_token_only: bool, is_crop: bool) -> Tensor:
-        """timm's ``forward_features`` with a last block that does no more than is needed."""
+    def _run_partly(self, images: Tensor, wanted: str, cls_token: Tensor | None, is_crop: bool) -> Tensor:
+        """timm's ``forward_features`` with another CLS token, or a last block that does no more than is needed."""
         model = self.model
-        x = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+        embedder = model if cls_token is None else _WithClsToken(model, cls_token)
+        x = type(model)._pos_embed(embedder, model.patch_embed(images))
+        x = model.norm_pre(model.patch_drop(x))
         *blocks, last = model.blocks
         bias = None
-        if is_crop and self.merged_tokens:
+        if is_crop and wanted == 'class_token' and self.merged_tokens:
             x, bias = merge_tokens(blocks, x, self.num_extra_tokens, self.merged_tokens, self._run)
         else:
             for block in blocks:
                 x = self._run(block, x)
-        x = self._run(class_token_of, last, x, bias) if class_token_only else self._run(detach_patches, last, x)
+        if wanted == 'class_token':
+            x = self._run(class_token_of, last, x, bias)
+        else:
+            x = self._run(detach_patches, last, x) if wanted == 'selection_tokens' else self._run(last, x)
         return model.norm(x)
 
     def _run(self, step: Callable, *args) -> Any:
@@ -199,18 +219,28 @@ class TimmViT(BaseBackbone):
         # mmengine would otherwise call timm's own init_weights on the child.
         if self._checkpoint_path:
             try:  # timm's own ``pretrained`` path would pass over missing tensors in silence
-                load_timm_vit(self.model, self._checkpoint_path)
+                load_timm_vit(self.model, self._checkpoint_path, crop_cls_token=self.crop_cls_token)
             except GLSimError as error:
                 raise GLSimError(
                     f'TimmViT cannot load {self._checkpoint_path} into {self._model_name!r}: {error}'
                 ) from error
         elif self._pretrained:
             source = _create_plain_vit(self._model_name, self._options, pretrained=True)
-            self.model.load_state_dict(check_finite(source.state_dict(), f'timm://{self._model_name}'))
+            weights = check_finite(source.state_dict(), f'timm://{self._model_name}')
+            own = self.model.state_dict()  # without the final norm, if it is not wanted
+            self.model.load_state_dict({name: tensor for name, tensor in weights.items() if name in own})
+            if self.crop_cls_token is not None:
+                self.crop_cls_token.data.copy_(self.model.cls_token)
         elif isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
-            load_timm_vit(self.model, self.init_cfg['checkpoint'], self.init_cfg.get('prefix'))
+            load_timm_vit(self.model, self.init_cfg['checkpoint'], self.init_cfg.get('prefix'), self.crop_cls_token)
         elif self.init_cfg:
             super().init_weights()
+
+    def _copy_cls_token_for_crops(self, state_dict: dict, prefix: str, *args) -> None:
+        """Start the crops' CLS token from the image's when a checkpoint lacks it."""
+        source, target = f'{prefix}model.cls_token', f'{prefix}crop_cls_token'
+        if self.crop_cls_token is not None and target not in state_dict and source in state_dict:
+            state_dict[target] = state_dict[source].clone()
 
     def train(self, mode: bool = True) -> 'TimmViT':
         """Set the mode; frozen stages stay in eval mode, so that dropout does not act in them."""
@@ -222,6 +252,8 @@ class TimmViT(BaseBackbone):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning rate decay, 0 for the stem, and the number of depths."""
         num_depths = self.num_layers + 2
+        if param_name == f'{prefix}crop_cls_token':
+            return 0, num_depths
         prefix = f'{prefix}model.'
         if not param_name.startswith(prefix):
             return num_depths - 1, num_depths
@@ -242,6 +274,19 @@ class TimmViT(BaseBackbone):
         for name, parameter in self.model.named_parameters(recurse=False):
             if name in _STEM_PARAMETERS:
                 parameter.requires_grad = False
+        if self.crop_cls_token is not None:
+            self.crop_cls_token.requires_grad = False
+
+
+class _WithClsToken:
+    """A model of timm with another CLS token, for ``_pos_embed``; the model itself goes on serving other threads."""
+
+    def __init__(self, model: nn.Module, cls_token: Tensor) -> None:
+        self._model = model
+        self.cls_token = cls_token
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
 
 
 def _create_plain_vit(model_name: str, options: dict, pretrained: bool = False) -> nn.Module:

@@ -26,13 +26,15 @@ class GLSimClassifier(ImageClassifier):
             ``out_type='raw'`` and a CLS token.
         neck: Region selector, ``GLSimSelector`` by default. The encoder's attention is recorded only for selectors that
             ask for it.
-        head: ``AggregatorHead`` or another head over class tokens (B, V, C).
+        head: ``AggregatorHead`` or another head over a sequence of tokens (B, V, C), the image's CLS token first. Its
+            other tokens are those of the crops, or what ``out_type`` of the selector and ``all_tokens`` of the head
+            say.
         test_cfg: When the crop is encoded in :meth:`predict`, and in which precision; see :class:`TestOptions`.
         **kwargs: ``train_cfg``, ``data_preprocessor``, ``pretrained`` and ``init_cfg`` of the parent.
 
     Raises:
         GLSimError: If the backbone does not return raw tokens with a CLS token, the selector classifies other classes
-            than the head, or ``test_cfg`` is out of range.
+            than the head or does not fit it, or ``test_cfg`` is out of range.
 
     Example::
 
@@ -58,19 +60,48 @@ class GLSimClassifier(ImageClassifier):
         self.layout = token_layout(self.backbone)
         use_fast_linear(self)
         reuse_mlp_buffers(self)
+        self._all_tokens = getattr(self.head, 'all_tokens', False)
+        self._out_type = getattr(self.neck, 'out_type', 'crops')
+        self._check_sequence()
         found, expected = (getattr(module, 'num_classes', None) for module in (self.neck, self.head))
         if None not in (found, expected) and found != expected:
             raise GLSimError(
                 f'The selector has {found} classes, the head {expected}: set model.neck.num_classes={expected}.'
             )
 
+    @property
+    def has_crop_tokens(self) -> bool:
+        """Whether the head's sequence is the paper's, one CLS token of the image and of each crop."""
+        return self._out_type == 'crops' and not self._all_tokens
+
+    def _check_sequence(self) -> None:
+        """Refuse settings of which one would pass over the other."""
+        out_type, head = self._out_type, self.head
+        if out_type != 'crops' and (self.test_options.crop != 'always' or getattr(head, 'needs_alone', False)):
+            raise GLSimError(
+                f'model.neck.out_type={out_type!r} makes no crop: remove model.test_cfg.crop and '
+                'model.head.sequence_weights.'
+            )
+        if out_type == 'tokens' and self._all_tokens:
+            raise GLSimError("model.neck.out_type='tokens' and model.head.all_tokens exclude each other: remove one.")
+        if self._all_tokens and getattr(self.backbone, 'merged_tokens', 0):
+            raise GLSimError('model.head.all_tokens needs every token: set model.backbone.merged_tokens=0.')
+        found = getattr(head, 'sequence_length', None)
+        if found is not None:
+            views = len(self.neck.scales) * self.neck.num_regions
+            expected = 1 + dict(none=0, tokens=max(self.neck.scales), crops=views)[out_type]
+            if found != expected:
+                raise GLSimError(
+                    f'The head takes {found} tokens, but gets {expected}: set model.head.sequence_length={expected}.'
+                )
+
     def extract_feat(self, inputs: Tensor, stage: str = 'neck') -> tuple[Tensor, ...] | SelectedRegions | Tensor:
         """Features of one stage, of normalised images (B, 3, H, W) of at least one patch.
 
         ``'backbone'`` gives the encoder's tuple, last item raw tokens (B, P0 + N, C); ``'selector'``
-        :class:`SelectedRegions`; ``'neck'`` a tuple with the class tokens (B, 1 + R, C) of image and crops, of a model
-        in eval mode with ``test_cfg.crop='off'`` (B, 1, C) of the image alone; ``'pre_logits'`` the aggregated CLS
-        token (B, C) of these. Another stage is a ``ValueError``.
+        :class:`SelectedRegions`; ``'neck'`` a tuple with the head's sequence, for the paper's the class tokens (B, 1 +
+        R, C) of image and crops, of a model in eval mode with ``test_cfg.crop='off'`` that of the image alone;
+        ``'pre_logits'`` the aggregated CLS token (B, C) of the sequence. Another stage is a ``ValueError``.
         """
         if stage not in self.STAGES:
             raise ValueError(f'stage must be one of {", ".join(self.STAGES)}, got {stage!r}')
@@ -79,10 +110,10 @@ class GLSimClassifier(ImageClassifier):
         if stage == 'selector':
             return self.encode(inputs, crop=False)[1]
         if self.test_options.crop == 'off' and not self.training:
-            class_tokens = self.backbone(inputs)[-1][:, :1]
+            sequence = self._of_image(self.backbone(inputs)[-1])
         else:
-            class_tokens = self.encode(inputs)[0]
-        return (class_tokens,) if stage == 'neck' else self.head.pre_logits((class_tokens,))
+            sequence = self.encode(inputs)[0]
+        return (sequence,) if stage == 'neck' else self.head.pre_logits((sequence,))
 
     def encode(
         self, inputs: Tensor, crop: bool = True, data_samples: list[DataSample] | None = None
@@ -91,19 +122,20 @@ class GLSimClassifier(ImageClassifier):
 
         Args:
             inputs: Normalised images, (B, 3, H, W).
-            crop: Encode the crop too.
+            crop: Encode the crop too, or take what stands in its place.
             data_samples: One per image; only for selectors that need annotated boxes, which they take from
                 ``gt_bboxes``.
 
         Returns:
-            Class tokens (B, 1 + R, C) of image and crops, R = 1 unless the selector is told otherwise, without ``crop``
-            (B, 1, C) of the image alone; the selected regions; and all tokens (B, P0 + N, C) of the image.
+            The head's sequence, the paper's being the class tokens (B, 1 + R, C) of image and crops, R = 1 unless the
+            selector is told otherwise, without ``crop`` that of the image alone; the selected regions; and all tokens
+            (B, P0 + N, C) of the image.
 
         Raises:
             GLSimError: If the selector needs attention or boxes that are not there.
         """
         tokens, regions = self._select(inputs, data_samples)
-        return (self._class_tokens(tokens, regions) if crop else tokens[:, :1]), regions, tokens
+        return self._sequence(tokens, regions, crop), regions, tokens
 
     def _select(self, inputs: Tensor, data_samples: list[DataSample] | None) -> tuple[Tensor, SelectedRegions]:
         """Tokens (B, P0 + N, C) of the images, and what the selector selects by them."""
@@ -113,30 +145,44 @@ class GLSimClassifier(ImageClassifier):
             with record_attention() as attention:
                 tokens = self.backbone(inputs)[-1]
             check_attention(attention, self.backbone, tokens, type(self.neck).__name__)
-        elif hasattr(self.neck, 'loss') or not hasattr(self.backbone, 'encode_images'):
+        elif self._all_tokens or hasattr(self.neck, 'loss') or not hasattr(self.backbone, 'encode_images'):
             tokens = self.backbone(inputs)[-1]
         else:  # no loss reads the patch tokens
             tokens = self.backbone.encode_images(inputs)
         return tokens, self.neck(tokens, inputs, self.layout, attention, boxes)
 
-    def _class_tokens(self, tokens: Tensor, regions: SelectedRegions) -> Tensor:
-        """Class tokens (B, 1 + R, C) of images and the crops of their R regions."""
-        return torch.cat([tokens[:, :1], self._crop_tokens(regions.crops)], dim=1)
+    def _sequence(self, tokens: Tensor, regions: SelectedRegions, crop: bool = True) -> Tensor:
+        """What the head reads (B, V, C) of images with tokens (B, P0 + N, C), the image's CLS token first."""
+        own = self._of_image(tokens)
+        if not crop or self._out_type == 'none':
+            return own
+        return torch.cat([own, self._joining(tokens, regions.indices, regions.crops)], dim=1)
 
-    def _crop_tokens(self, crops: Tensor) -> Tensor:
-        """CLS tokens (B, R, C) of crops (B, 3, S_h, S_w) or (B, R, 3, S_h, S_w)."""
+    def _of_image(self, tokens: Tensor) -> Tensor:
+        """The part of the sequence (B, L, C) that one view gives, of its tokens (B, P0 + N, C); no registers."""
+        if not self._all_tokens:
+            return tokens[:, :1]
+        return torch.cat([tokens[:, :1], tokens[:, self.layout.num_extra_tokens :]], dim=1)
+
+    def _joining(self, tokens: Tensor, indices: Tensor, crops: Tensor) -> Tensor:
+        """What joins the image in the sequence: selected tokens (B, O, C), or those of the crops (B, R * L, C)."""
+        if self._out_type == 'tokens':
+            patches = tokens[:, self.layout.num_extra_tokens :].detach()
+            return patches.gather(1, indices[..., None].expand(-1, -1, patches.shape[-1]))
         crops = crops if crops.dim() == 5 else crops[:, None]
         flat = crops.flatten(0, 1)
-        if hasattr(self.backbone, 'encode_crops'):  # a backbone may treat crops in its own way
-            class_tokens = self.backbone.encode_crops(flat)
+        if not hasattr(self.backbone, 'encode_crops'):
+            views = self._of_image(self.backbone(flat)[-1])
+        elif self._all_tokens:  # a backbone may treat crops in its own way
+            views = self._of_image(self.backbone(flat, is_crop=True)[-1])
         else:
-            class_tokens = self.backbone(flat)[-1][:, 0]
-        return class_tokens.unflatten(0, crops.shape[:2])
+            views = self.backbone.encode_crops(flat)[:, None]
+        return views.unflatten(0, crops.shape[:2]).flatten(1, 2)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """Losses of normalised images (B, 3, H, W) with labels: the head's, and those of a selector that learns."""
         tokens, regions = self._select(inputs, data_samples)
-        losses = self.head.loss((self._class_tokens(tokens, regions),), data_samples)
+        losses = self.head.loss((self._sequence(tokens, regions),), data_samples)
         if hasattr(self.neck, 'loss'):
             losses.update(self.neck.loss(tokens, regions, data_samples))
         return losses
@@ -157,8 +203,8 @@ class GLSimClassifier(ImageClassifier):
                 samples = self._predict_adaptively(tokens, regions, data_samples)
             else:
                 is_off = options.crop == 'off'
-                class_tokens = tokens[:, :1] if is_off else self._class_tokens(tokens, regions)
-                samples = self.head.predict((class_tokens,), data_samples, **kwargs)
+                sequence = self._sequence(tokens, regions, crop=not is_off)
+                samples = self.head.predict((sequence,), data_samples, **kwargs)
                 if is_off:
                     for sample in samples:
                         sample.set_field(False, 'crop_encoded', field_type='metainfo')
@@ -168,11 +214,13 @@ class GLSimClassifier(ImageClassifier):
         self, tokens: Tensor, regions: SelectedRegions, data_samples: list[DataSample] | None
     ) -> list[DataSample]:
         """Predictions of the first pass, and of both for images of which it is not sure."""
-        logits = self.head((tokens[:, :1],))
+        own = self._of_image(tokens)
+        logits = self.head((own,))
         again = unsure(logits, self.test_options.threshold)
         if len(again):
-            class_tokens = torch.cat([tokens[again, :1], self._crop_tokens(regions.crops[again])], dim=1)
-            logits = logits.index_copy(0, again, self.head((class_tokens,)).to(logits.dtype))
+            joining = self._joining(tokens[again], regions.indices[again], regions.crops[again])
+            sequence = torch.cat([own[again], joining], dim=1)
+            logits = logits.index_copy(0, again, self.head((sequence,)).to(logits.dtype))
         samples = self.head._get_predictions(logits, data_samples)
         encoded = set(again.tolist())
         for number, sample in enumerate(samples):

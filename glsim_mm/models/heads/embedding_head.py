@@ -149,11 +149,11 @@ class EmbeddingHead(AggregatorHead):
         normalize: Scale embeddings to length 1.
         loss: Config of :class:`MetricLearningLoss`.
         init_cfg: Initialization config of mmengine; None for torch's of a linear layer.
-        **kwargs: The parent's ``num_layers``, ``num_heads``, ``mlp_ratio``, ``norm_cfg`` and rates of dropout and
-            stochastic depth.
+        **kwargs: The parent's other arguments, without ``sequence_weights``.
 
     Raises:
-        GLSimError: If the loss needs ``num_classes``, is not a loss on embeddings, or ``sequence_weights`` are given.
+        GLSimError: If the loss needs ``num_classes``, is not a loss on embeddings, ``sequence_weights`` are given, or
+            ``pooling`` is ``'max'``.
         ValueError: If a size is not positive or ``num_heads`` does not divide ``in_channels``.
 
     Example::
@@ -175,7 +175,10 @@ class EmbeddingHead(AggregatorHead):
             raise GLSimError('EmbeddingHead is trained on both CLS tokens only: remove model.head.sequence_weights.')
         if embedding_dims is not None and embedding_dims < 1:
             raise ValueError(f'embedding_dims must be at least 1, got {embedding_dims}')
-        dims = in_channels if embedding_dims is None else embedding_dims
+        if kwargs.get('pooling') == 'max':
+            raise GLSimError("no one vector has the logits of model.head.pooling='max': take 'first' or 'avg'.")
+        width = kwargs.get('representation_size') or in_channels
+        dims = embedding_dims or width
         module = MODELS.build(dict(loss), default_args=dict(num_classes=num_classes, embedding_size=dims))
         if not isinstance(module, MetricLearningLoss):
             raise GLSimError(f'EmbeddingHead needs loss.type MetricLearningLoss, got {type(module).__name__}')
@@ -186,7 +189,7 @@ class EmbeddingHead(AggregatorHead):
         self.num_classes = num_classes  # type: ignore[assignment]
         self.embedding_dims = dims
         self.normalize = normalize
-        self.projection = nn.Identity() if embedding_dims is None else nn.Linear(in_channels, embedding_dims)
+        self.projection = nn.Identity() if embedding_dims is None else nn.Linear(width, embedding_dims)
 
     def pre_logits(self, feats: Sequence[Tensor]) -> Tensor:
         """Embeddings (B, D), with ``normalize`` of length 1, of class tokens (B, V, C), the last item."""

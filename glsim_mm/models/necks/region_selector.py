@@ -27,6 +27,8 @@ from ...ops import (
 from ...selectors import SELECTORS, check_selectors
 from ..utils import AttentionRecord, TokenLayout, check_image_size
 
+OUT_TYPES = ('crops', 'tokens', 'none')
+
 
 class SelectionInputs(NamedTuple):
     """What a selector may read to score patches.
@@ -96,10 +98,14 @@ class RegionSelector(BaseModule):
         region_method: How several regions are found: ``'components'``, boxes around the largest groups of selected
             patches that touch, or ``'windows'``, the best squares that do not overlap; see
             :mod:`glsim_mm.ops.region_boxes`.
+        out_type: What joins the image's CLS token in the head: ``'crops'``, the encoded regions; ``'tokens'``, the
+            selected patch tokens themselves, best first and without gradient, so that the encoder runs once; or
+            ``'none'``.
         init_cfg: Initialization config of mmengine.
 
     Raises:
-        ValueError: If ``top_o`` or ``num_regions`` is not positive, or ``box_end`` or ``region_method`` is unknown.
+        ValueError: If ``top_o`` or ``num_regions`` is not positive, ``box_end``, ``region_method`` or ``out_type`` is
+            unknown, or ``out_type`` is not for several regions.
 
     Example::
 
@@ -119,6 +125,7 @@ class RegionSelector(BaseModule):
         crop_size: int | tuple[int, int] | None = None,
         num_regions: int = 1,
         region_method: str = 'components',
+        out_type: str = 'crops',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -129,10 +136,14 @@ class RegionSelector(BaseModule):
             raise ValueError(f'num_regions must be at least 1, got {num_regions}')
         check_choice('box_end', box_end, BOX_ENDS)
         check_choice('region_method', region_method, REGION_METHODS)
+        check_choice('out_type', out_type, OUT_TYPES)
+        if out_type != 'crops' and len(self.scales) * num_regions > 1:
+            raise ValueError(f'out_type={out_type!r} is for one region: give top_o one value and num_regions=1')
         self.top_o = top_o
         self.box_end = box_end
         self.num_regions = num_regions
         self.region_method = region_method
+        self.out_type = out_type
         self.crop_size = (crop_size, crop_size) if isinstance(crop_size, int) else crop_size
 
     @abstractmethod

@@ -29,8 +29,9 @@ def regularise_branches(
     if not branch_drop_rate and not (uniform and drop_path_rate):
         return
     for layer in layers:
-        if not isinstance(layer.ffn, FFN):  # mmpretrain's SwiGLU passes over the rates that it is given
-            raise ValueError(f'branch_drop_rate and drop_path_uniform do not fit the MLP {type(layer.ffn).__name__}')
+        mlp = getattr(layer, 'ffn', layer)
+        if not isinstance(mlp, FFN):  # mmpretrain's SwiGLU passes over the rates that it is given
+            raise ValueError(f'branch_drop_rate and drop_path_rate do not fit {type(mlp).__name__}: set them to 0')
         if uniform:
             layer.attn.out_drop.drop_prob = layer.ffn.dropout_layer.drop_prob = float(drop_path_rate)
         if branch_drop_rate:
