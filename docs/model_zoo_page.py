@@ -30,6 +30,7 @@ SECTIONS = {
 }
 # Why configs are not in the metafile.
 LEFT_OUT = {
+    'configs/ablations/*.py': 'one part of the method changed, without results of ours (docs/studies/ablations.md)',
     'configs/augmentation/*.py': 'the models of the data sets with another augmentation, without results of their own',
     'configs/*_demo.py': 'small models for the rendered demo set',
     'configs/downstream/*/*.py': 'detectors and segmenters, which mmdet and mmseg train (docs/guides/downstream.md)',
