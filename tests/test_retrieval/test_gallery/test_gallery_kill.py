@@ -1,9 +1,14 @@
-"""A gallery whose writer is killed, at every step at which it makes something durable."""
+"""A gallery whose writer is killed: at every step at which it makes something durable, and at random points."""
 
+import logging
 import os
 import shutil
+import signal
 import sqlite3
+import time
+from collections import Counter
 
+import killed_writer
 import numpy as np
 import pytest
 
@@ -232,3 +237,29 @@ def test_failed_commit_leaves_the_old_state(tmp_path, monkeypatch):
         assert len(gallery) == 20
     assert state_of(tmp_path / 'g') == before
     assert len(list((tmp_path / 'g' / 'segments').glob('*'))) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_a_writer_killed_at_random_points_leaves_what_a_model_says(tmp_path):
+    """It is killed ``GLSIM_TEST_KILLS`` (12) times."""
+    seed, step, state = 0, 0, killed_writer.make_place(tmp_path)
+    moments, killed = np.random.default_rng(seed), Counter()
+    while killed.total() < int(os.environ.get('GLSIM_TEST_KILLS', 12)):
+        (tmp_path / 'steps').write_text('')
+        writer = killed_writer.start_writer(tmp_path, state, seed, step)
+        while not (tmp_path / 'steps').read_text():
+            assert os.waitpid(writer, os.WNOHANG) == (0, 0), (tmp_path / 'error').read_text()
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.2))
+        os.kill(writer, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1])
+        assert status == -signal.SIGKILL, (tmp_path / 'error').read_text()
+        last = int((tmp_path / 'steps').read_text().splitlines()[-1])
+        for done in range(step, last):
+            state = killed_writer.change(state, seed, done, tmp_path / 'backup')[1]
+        kind, after, _ = killed_writer.change(state, seed, last, tmp_path / 'backup')
+        seen = tuple(killed_writer.view_of(tmp_path / name) for name in ('gallery', 'backup'))
+        assert seen in [(one.view, one.backup) for one in (state, after)], (kind, last)
+        killed[kind] += 1
+        state, step = after if seen == (after.view, after.backup) else state, last + 1
+    logging.getLogger(__name__).info('killed in %s', dict(killed))

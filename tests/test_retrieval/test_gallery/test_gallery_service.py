@@ -136,6 +136,56 @@ def test_threads_go_on_while_another_writes_refreshes_and_closes(folder):
     assert len(errors) == 4 and all('was closed: open it again' in words for words in errors)
 
 
+@pytest.mark.slow
+def test_threads_find_the_same_while_another_writes_and_a_third_refreshes(folder):
+    """Eight threads search rows that stay among others that come and go, each ``GLSIM_TEST_SEARCHES`` (200) times."""
+    times = int(os.environ.get('GLSIM_TEST_SEARCHES', 200))
+    queries, done = X[:64], threading.Event()
+    with open_gallery(folder, writable=True) as writer, open_gallery(folder) as reader:
+        expected = reader.search(queries, 5)
+        expected_old = reader.search(queries, 5, where={'n': ('<', 150)})
+
+        def write():
+            count = 0
+            while not done.is_set():
+                ids = writer.add(-X[300:320], [Record('new.jpg', label='new')] * 20)
+                writer.set_labels(ids, 'newer')
+                writer.remove(ids)
+                count += 1
+                if count % 10 == 0:
+                    writer.compact()
+            return count
+
+        def refresh():
+            count = 0
+            while not done.is_set():
+                reader.refresh()
+                count += 1
+            return count
+
+        def search(number):
+            for turn in range(times):
+                row = (turn * 8 + number) % len(queries)
+                gallery = (reader, writer)[turn % 2].snapshot()
+                if turn % 3:
+                    hits, right = gallery.search(queries[row : row + 1], 5, where={'label': 'old'}), expected
+                else:
+                    hits, right = gallery.search(queries[row : row + 1], 5, where={'n': ('<', 150)}), expected_old
+                np.testing.assert_array_equal(hits.ids[0], right.ids[row])
+                np.testing.assert_allclose(hits.scores[0], right.scores[row], rtol=1e-6)
+                assert {record.label for record in gallery.records(hits.ids[0])} == {'old'}
+            return times
+
+        with ThreadPoolExecutor(10) as threads:
+            others = [threads.submit(write), threads.submit(refresh)]
+            searches = [threads.submit(search, number) for number in range(8)]
+            try:
+                assert [one.result() for one in searches] == [times] * 8
+            finally:
+                done.set()
+            assert all(one.result() for one in others)
+
+
 def test_threads_that_change_one_writer_wait_for_each_other(folder):
     with open_gallery(folder, writable=True) as gallery, ThreadPoolExecutor(4) as threads:
         numbers = threads.map(lambda row: int(gallery.add(X[row : row + 1])[0]), range(300, 320))
