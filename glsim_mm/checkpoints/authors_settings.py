@@ -146,6 +146,16 @@ def check_timm_settings(settings: Mapping[str, Any]) -> None:
     _tell_unknown(settings)
 
 
+def check_plain_timm_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse their variant without a crop, timm's plain ViT, if its classifier reads more than the CLS token."""
+    is_theirs = str(settings.get('model_name') or '').startswith('glsvit')
+    if is_theirs and settings.get('classifier') in ('pool', 'cls_pool'):
+        raise GLSimError(
+            f'the settings say classifier={settings["classifier"]!r}, which is not built here without a crop; choose '
+            'another checkpoint, or take its encoder alone, with init_cfg of a backbone'
+        )
+
+
 def _check_values(settings: Mapping[str, Any], known: Mapping[str, tuple | None]) -> None:
     for name, values in known.items():
         value = settings.get(name)

@@ -9,7 +9,10 @@ from .vit_layouts import read_vit
 from .vit_weights import VitDescription, describe
 
 _NUM_NAMED = 8
-_SETTINGS = ('dataset_name', 'image_size', 'dynamic_top', 'sim_metric', 'aggregator_num_hidden_layers', 'num_classes')
+_SETTINGS = (
+    'dataset_name', 'image_size', 'dynamic_top', 'sim_metric', 'aggregator_num_hidden_layers', 'num_classes',
+    'model_name', 'classifier', 'reducer', 'dynamic_anchor', 'select_top_k', 'aggregator_type',
+)  # fmt: skip
 _META = ('epoch', 'iter', 'experiment_name', 'git_commit', 'metrics')
 _EPS = {'clip': 1e-5, 'hf-clip': 1e-5, 'hf-vit': 1e-12, 'glsim': 1e-12}
 _DEFAULT_EPS = 1e-6

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
+from glsim_mm.apis.model import load_model
 from glsim_mm.checkpoints.addresses import load_whole, read_address, weights_for
-from glsim_mm.checkpoints.authors_config import official_model_config
+from glsim_mm.checkpoints.authors_config import official_config, official_model_config
 from glsim_mm.checkpoints.authors_settings import DEAD, FROM_WEIGHTS, TIMM_SETTINGS, TRAINING, VIT_SETTINGS
 from glsim_mm.checkpoints.conversion import convert_file
 from glsim_mm.errors import GLSimError
@@ -120,6 +122,18 @@ def test_unknown_settings_and_none_at_all_are_told(save, checkpoint, tmp_path, m
     torch.save({'model': checkpoint.tensors}, tmp_path / 'bare.pth')
     load_whole(str(tmp_path / 'bare.pth'))
     assert "the paper's are assumed" in mmengine_log.text
+
+
+def test_config_that_is_not_the_checkpoints_is_told(save, checkpoint, mmengine_log):
+    """The weights fit, and compute something else."""
+    path = save(dynamic_top=2, reducer=None)
+    model = load_whole(path)['meta']['model']
+    load_model(Config(official_config(checkpoint.settings, model)), path, 'cpu')
+    assert 'the config differs' not in mmengine_log.text
+    model['neck']['top_o'] = 5
+    del model['head']['all_tokens']
+    load_model(Config(official_config(checkpoint.settings, model)), path, 'cpu')
+    assert 'model.neck.top_o=5 (trained with 2), model.head.all_tokens=False (trained with True)' in mmengine_log.text
 
 
 def test_page_lists_every_setting():

@@ -110,6 +110,14 @@ def test_plain_vit_of_this_project_goes_to_the_authors_layout_and_back(tmp_path)
         (dict(neck=dict(type='GLSimSelector', top_o=(8, 16))), 'several regions cannot be exported'),
         (dict(head=dict(type='ArcFaceClsHead')), 'ArcFaceClsHead cannot be exported'),
         (dict(backbone=dict(MODEL['backbone'], img_size=(32, 64))), 'only square images'),
+        (dict(neck=dict(MODEL['neck'], crop_size=16)), r'model\.neck\.crop_size'),
+        (dict(neck=dict(MODEL['neck'], out_type='tokens')), r'model\.neck\.out_type'),
+        (dict(test_cfg=dict(crop='adaptive')), r'model\.test_cfg\.crop'),
+        (dict(backbone=dict(MODEL['backbone'], merged_tokens=1)), r'model\.backbone\.merged_tokens'),
+        (dict(backbone=dict(MODEL['backbone'], norm_cfg=dict(type='LN', eps=1e-6))), r'model\.head\.norm_cfg'),
+        (dict(head=dict(MODEL['head'], num_heads=2)), r'model\.head\.num_heads'),
+        (dict(head=dict(MODEL['head'], mlp_ratio=2)), r'model\.head\.mlp_ratio'),
+        (dict(head=dict(MODEL['head'], final_norm=dict(type='LN'))), r'model\.head\.final_norm'),
     ],
 )
 def test_models_that_the_authors_code_does_not_have(tmp_path, change, message):

@@ -15,6 +15,7 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor
 
 from ...checkpoints.addresses import weights_for
+from ...checkpoints.agreement import tell_differences
 from ...datasets.class_mapping import check_folders, label_names, leaf_datasets, map_classes, place_of
 from ...errors import GLSimError, name_some
 from .wrappers import unwrap_model
@@ -192,6 +193,7 @@ class CheckpointGuardHook(Hook):
         state = unwrap_model(runner.model).state_dict()
         checkpoint['state_dict'] = weights_for(state, checkpoint, name)
         found = match_tensors(state, checkpoint['state_dict'])
+        tell_differences(runner.cfg.get('model') or {}, (checkpoint.get('meta') or {}).get('model'), name)
         training = is_training(runner)
         if training and not runner._resume:
             check_fine_tuning(found, name)
