@@ -16,6 +16,7 @@ from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, GalleryReader, GalleryWriter, create_gallery, is_folder, open_gallery
 from retrieval.gallery.interrupts import postponed_interrupts
 from retrieval.gallery.lock import WriteLock
+from retrieval.gallery.replacing import replace_folder, undo_half_replacement
 from retrieval.whitening import Whitening
 
 from ..images.photos import ImageItem
@@ -45,7 +46,6 @@ class BuildFolder:
         name = re.sub(r'[^A-Za-z0-9_.-]+', '_', self.target) if self.is_remote else self.target.rstrip('/' + os.sep)
         self.path = Path(f'{name}.parts')
         self.merged = self.path / 'merged'
-        self._replaced = self.path / 'replaced'
 
     @contextmanager
     def hold(self, overwrite: bool) -> Iterator[None]:
@@ -61,8 +61,8 @@ class BuildFolder:
         lock = WriteLock(self.path)
         lock.announce()
         try:
-            self._restore()
             if not self.is_remote:
+                undo_half_replacement(Path(self.target))
                 self._check_target(overwrite)
             shutil.rmtree(self.merged, ignore_errors=True)  # of a run that ended while it merged
             yield
@@ -77,18 +77,11 @@ class BuildFolder:
         if not self.is_remote:
             target = Path(self.target)
             if target.exists():
-                os.replace(target, self._replaced)
-            os.replace(self.merged, target)
+                replace_folder(self.merged, target)
+            else:
+                os.replace(self.merged, target)
         for shard in list(self.path.glob('shard-*')):
             os.replace(shard, shard.with_name(f'merged-{shard.name}'))  # never a half of one, however this ends
-
-    def _restore(self) -> None:
-        """Undo a replacement that was killed between its two steps."""
-        if self._replaced.exists() and not self.is_remote:
-            if Path(self.target).exists():
-                shutil.rmtree(self._replaced)
-            else:
-                os.replace(self._replaced, self.target)
 
     def _check_target(self, overwrite: bool) -> None:
         target = Path(self.target)

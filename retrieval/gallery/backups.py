@@ -20,7 +20,7 @@ from .backends import is_folder, open_gallery
 from .database import DATABASE_FILE, Database, without_log
 from .folder import is_replaced
 from .lock import LOCK_FILE, WriteLock
-from .replacing import replace_folder, undo_half_replacement
+from .replacing import remove_replaced, replace_folder, undo_half_replacement
 from .segments import describe_file, sweep
 
 _NEW_DATABASE = f'{DATABASE_FILE}.new'
@@ -88,11 +88,11 @@ def back_up_gallery(gallery: str | Path, target: str | Path, *, overwrite: bool 
     with _read_source(root) as source, _hold(place):
         mark = dict(backup=dict(of=_identity(source.meta), generation=source.meta['generation']))
         if not _has_gallery(place):
-            return _fill(source, place, mark)
+            return _fill_in_place(source, place, mark)
         reason = _why_another(source, place)
         if not reason:
             without_log(place / DATABASE_FILE)
-            return _fill(source, place, mark)
+            return _fill_in_place(source, place, mark)
         if not overwrite:
             raise RetrievalError(f'{target} {reason}: choose another place, or replace it (--overwrite)')
         return _fill_beside(source, place, mark)
@@ -114,7 +114,7 @@ def restore_gallery(backup: str | Path, target: str | Path, *, overwrite: bool =
     root, place = _folders(backup, target, 'restored')
     with _read_source(root) as source, _hold(place):
         if not _has_gallery(place):
-            return _fill(source, place, dict(backup=None))
+            return _fill_in_place(source, place, dict(backup=None))
         if not overwrite:
             raise RetrievalError(f'{target} is a gallery already: choose another place, or replace it (--overwrite)')
         return _fill_beside(source, place, dict(backup=None, **_later_numbers(source, place)))
@@ -232,19 +232,27 @@ def _read_state(place: Path) -> tuple[dict[str, Any], dict[int, dict[str, dict]]
         database.close()
 
 
+def _fill_in_place(source: _Source, place: Path, changes: Mapping[str, Any]) -> Backup:
+    """Make a new copy, or bring one up to date."""
+    done = _fill(source, place, changes)
+    (place / _UNFINISHED).unlink(missing_ok=True)
+    return done
+
+
 def _fill_beside(source: _Source, place: Path, changes: Mapping[str, Any]) -> Backup:
     """Replace a gallery, once the copy is whole."""
     beside = place.with_name(f'{place.name}.replacement')
+    remove_replaced(beside)  # left by somebody who was killed then
     beside.mkdir(exist_ok=True)
-    if _has_gallery(beside):  # the one that was replaced, by somebody who was killed then
-        shutil.rmtree(beside)
-        beside.mkdir()
+    if _has_gallery(beside) and not (beside / _UNFINISHED).exists():
+        raise RetrievalError(f'{beside} is in the way: give that gallery another name')
     try:
         done = _fill(source, beside, changes)
     finally:
         if not any(beside.iterdir()):
             beside.rmdir()
     replace_folder(beside, place)
+    (place / _UNFINISHED).unlink()
     return done
 
 
@@ -253,7 +261,7 @@ def _fill(source: _Source, folder: Path, changes: Mapping[str, Any]) -> Backup:
     is_new = not (folder / DATABASE_FILE).exists()
     known = {} if is_new else _by_name(_read_state(folder)[1])
     wanted = _by_name(source.segments)
-    missing = [name for name, facts in wanted.items() if not _is_there(folder / name, facts, name in known)]
+    missing = [name for name, facts in wanted.items() if not _is_there(folder / name, facts, known.get(name) == facts)]
     size = source.database.size() + sum(wanted[name]['size'] for name in missing)
     free = shutil.disk_usage(folder).free
     if size > free:
@@ -274,7 +282,6 @@ def _fill(source: _Source, folder: Path, changes: Mapping[str, Any]) -> Backup:
         fsync_file(one)
     os.replace(folder / _NEW_DATABASE, folder / DATABASE_FILE)
     fsync_file(folder)
-    (folder / _UNFINISHED).unlink(missing_ok=True)
     sweep(folder, source.segments)
     generation = {**source.meta, **changes}['generation']
     return Backup(rows, generation, len(missing), len(wanted) - len(missing), size)

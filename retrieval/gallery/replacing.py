@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+_MARK = 'being-replaced'  # without it, no folder is removed
 _THIS_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
 
 
@@ -17,23 +18,34 @@ def replace_folder(new: Path, place: Path) -> None:
     Linux exchanges them at one moment. Other systems, and some network file systems, take two steps, between which
     there is nothing in the place; if the process is killed there, :func:`undo_half_replacement` puts it right.
     """
+    (place / _MARK).touch()
     if _exchange(new, place):
-        shutil.rmtree(new)
+        remove_replaced(new)
         return
-    old = _old(place)
-    os.replace(place, old)
+    os.replace(place, _old(place))
     os.replace(new, place)
-    shutil.rmtree(old)
+    remove_replaced(_old(place))
 
 
 def undo_half_replacement(place: Path) -> None:
     """Put back what was to be replaced by a process that was killed between two steps, or remove what was replaced."""
-    old = _old(place)
-    if old.exists():
-        if place.exists():
-            shutil.rmtree(old)
-        else:
-            os.replace(old, place)
+    if place.exists():
+        remove_replaced(_old(place))
+    elif (_old(place) / _MARK).exists():
+        os.replace(_old(place), place)
+    if (place / _MARK).exists():
+        (place / _MARK).unlink()
+
+
+def remove_replaced(folder: Path) -> None:
+    """Remove a folder if it is one that was replaced; else it is somebody's own."""
+    if (folder / _MARK).exists():
+        for one in folder.iterdir():
+            if one.is_dir() and not one.is_symlink():
+                shutil.rmtree(one)
+            elif one.name != _MARK:
+                one.unlink()
+        shutil.rmtree(folder)
 
 
 def _old(place: Path) -> Path:

@@ -185,8 +185,9 @@ def test_an_old_gallery_stays_until_the_new_one_is_whole(build, counter, photos,
         build(overwrite=True, **STEPWISE)
     with open_gallery(tmp_path / 'gallery') as gallery:
         assert len(gallery) == 10
-    # A kill between the two steps of the replacement: the old gallery waits in the folder of the build.
-    (tmp_path / 'gallery').rename(tmp_path / 'gallery.parts' / 'replaced')
+    # A kill between the two steps of the replacement: the old gallery waits beside its place.
+    (tmp_path / 'gallery' / 'being-replaced').touch()
+    (tmp_path / 'gallery').rename(tmp_path / 'gallery.replaced')
     counter.stop_before = None
     with pytest.raises(UserError, match='is a gallery already'):
         build()

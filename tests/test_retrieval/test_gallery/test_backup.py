@@ -325,3 +325,15 @@ def test_a_disk_that_fails_is_told_and_the_backup_goes_on(folder, tmp_path, monk
     assert state(tmp_path / 'backup') == before
     back_up_gallery(folder, tmp_path / 'backup')
     assert state(tmp_path / 'backup') == state(folder)
+
+
+def test_folders_of_like_names_are_left_alone(folder, tmp_path):
+    back_up_gallery(folder, tmp_path / 'backup')
+    for name in ('gallery.replaced', 'gallery.replacement'):
+        shutil.copytree(folder, tmp_path / name)
+        (tmp_path / name / 'mine.txt').touch()
+    with pytest.raises(RetrievalError, match=r'gallery\.replacement is in the way: give that gallery another name'):
+        restore_gallery(tmp_path / 'backup', folder, overwrite=True)
+    (tmp_path / 'gallery.replacement').rename(tmp_path / 'aside')
+    restore_gallery(tmp_path / 'backup', folder, overwrite=True)
+    assert (tmp_path / 'aside' / 'mine.txt').exists() and (tmp_path / 'gallery.replaced' / 'mine.txt').exists()
