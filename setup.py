@@ -71,7 +71,7 @@ class BuildWithConfigs(build_py):
             shutil.copyfile(source, target)
 
 
-test_requirements = read_requirements('parquet', 'metric_learning', 'milvus', 'export', 'heif', 'test')
+test_requirements = read_requirements('parquet', 'metric_learning', 'milvus', 'export', 'heif', 'watch', 'test')
 
 setup(
     name='glsim-mm',
@@ -104,6 +104,7 @@ setup(
         'milvus': read_requirements('milvus'),
         'export': read_requirements('export'),
         'heif': read_requirements('heif'),
+        'watch': read_requirements('watch'),
         'downstream': read_requirements('downstream'),
         'test': test_requirements,
         'dev': test_requirements + read_requirements('dev'),

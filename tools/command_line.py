@@ -156,9 +156,14 @@ def add_new_images(parser: Any, images: str) -> None:
     """What :func:`check_new_images` looks at: images that go into a gallery, or the data set of a config."""
     parser.add_argument('images', nargs='*', help=images)
     add_exclude(parser)
-    parser.add_argument('--exif', action='store_true', help='fill taken, camera, latitude, longitude from the photos')
+    add_exif(parser)
     parser.add_argument('--dataset', choices=['train', 'val', 'test'], help="in place of images: the config's data set")
     parser.add_argument('--no-progress', action='store_true', help='no progress bar on standard error')
+
+
+def add_exif(parser: Any) -> None:
+    """Whether to read EXIF data of photos that go into a gallery."""
+    parser.add_argument('--exif', action='store_true', help='fill taken, camera, latitude, longitude from the photos')
 
 
 def add_gallery(parser: Any) -> None:
@@ -193,23 +198,6 @@ def add_where(parser: Any, what: str, name: str = '--where') -> None:
     )
 
 
-def add_grouping(parser: Any) -> None:
-    """Which hits are shown."""
-    parser.add_argument(
-        '--group-by',
-        metavar='COLUMN',
-        help='show the best row of each group of rows with the same value, such as label; rows without one stay single',
-    )
-    add_exclude_same(parser)
-
-
-def add_exclude_same(parser: Any) -> None:
-    """Hits that are copies of the query."""
-    parser.add_argument(
-        '--exclude-same', action='store_true', help='leave out rows whose file has the very content of the query'
-    )
-
-
 def add_ranking_options(parser: Any) -> None:
     """How hits are ranked."""
     parser.add_argument('--rerank', metavar='METHOD', help='for example k-reciprocal, query-expansion, region')
@@ -235,7 +223,6 @@ def run(
     sys.path.insert(0, str(ROOT))
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     try:
-        from glsim_mm.compat import import_mmpretrain
         from glsim_mm.errors import report_user_errors
     except ImportError as error:
         _fail(f'{error}; {_INSTALL}')
@@ -245,9 +232,16 @@ def run(
         if check is not None:
             check(args)
         if needs_model:
-            _import_mmengine()
-            import_mmpretrain()
+            import_model_stack()
         main(args)
+
+
+def import_model_stack() -> None:
+    """Import mmpretrain, which takes seconds; :func:`run` does it where every run of a tool needs it."""
+    from glsim_mm.compat import import_mmpretrain
+
+    _import_mmengine()
+    import_mmpretrain()
 
 
 def needs_packages(*names: str, why: str) -> None:

@@ -22,13 +22,17 @@ _EXPORTS = {
     'MMDetDetector': '.detection',
     'ObjectSearch': '.object_search',
     'PhotoObjects': '.object_search',
+    'SyncReport': '.sync_report',
     'add_images': '.adding',
     'build_gallery': '.building',
     'crop_areas': '.detection',
     'encoder_for': '.adding',
     'find_items': '.items',
     'format_report': '.encoded',
+    'format_sync': '.sync_report',
+    'sync_images': '.syncing',
     'to_data_samples': '.object_search',
+    'watch_folders': '.watching',
 }
 
 __all__ = list(_EXPORTS)

@@ -33,7 +33,7 @@ class _Plan(NamedTuple):
     new: list[int]  # positions of images to add
     changed: dict[int, int]  # position -> id of the row whose file has another content now
     present: int  # how many are there already
-    described: dict[int, int]  # position -> id of the row at its path, of which it says other things
+    described: dict[int, dict[str, Any]]  # id of the row of an image -> what is said of it and not known
     left_alone: list[str]  # paths of which something is said, but whose content is in the gallery at another path
     errors: list[EncodingError]
     exif: ExifReport | None
@@ -86,14 +86,15 @@ def add_images(
     if dataset is not None and encoder.config is None:
         raise RetrievalError('an exported model has no config with data sets: give images')
     left_out = LeftOut()
-    items = find_source(images, dataset, encoder.config, root, exclude, left_out).items
+    items = find_source(images, dataset, encoder.config, root, exclude, left_out, gallery.columns()).items
     check_items(items, gallery)
     if exif:
         check_exif_columns(gallery.columns())
     plan = _plan(gallery, items, num_workers, progress, exif)
-    describe_rows(gallery, [(number, items[position]) for position, number in plan.described.items()])
+    if plan.described:
+        gallery.set_values(list(plan.described), list(plan.described.values()), by='add')
     start = time.monotonic()
-    writer = RowWriter(gallery, plan.changed)
+    writer = RowWriter(gallery, plan.changed, by='add')
     positions = sorted([*plan.new, *plan.changed])
     load = dict(batch_size=batch_size, num_workers=num_workers)
     errors = writer.encode(encoder, items, positions, progress, seconds_between_commits, **load)
@@ -186,11 +187,12 @@ def _plan(gallery: GalleryReader, items: Sequence[ImageItem], num_workers: int, 
             changed[position] = record.id
         elif record is not None:
             present += 1
-            if describe(record, item, columns) != record:
-                described[position] = record.id
+            values = values_said(item, has_label=record.label is not None)
+            if differs(record, values, columns):
+                described[record.id] = values
         elif content_hash in known:
             present += 1
-            if (item.label is not None and not has_folder_label(item)) or item.split or item.metadata:
+            if values_said(item, has_label=True):
                 left_alone.append(item.path)
         else:
             new.append(position)
@@ -208,30 +210,30 @@ def _find_paths(gallery: GalleryReader, paths: Sequence[str]) -> dict[str, Recor
     return found
 
 
-def describe(record: Record, item: ImageItem, columns: Mapping[str, str]) -> Record:
-    """A row's record with what is said of its image now; the name of a folder is only said where there is no label.
+def values_said(item: ImageItem, has_label: bool) -> dict[str, Any]:
+    """What is said of an image: values of its label, split and metadata by column.
+
+    The name of its folder is only said where a row has no label.
+    """
+    values = dict(item.metadata)
+    if item.split is not None:
+        values['split'] = item.split
+    if item.label is not None and not (has_label and has_folder_label(item)):
+        values['label'] = item.label
+    return values
+
+
+def differs(record: Record, values: Mapping[str, Any], columns: Mapping[str, str]) -> bool:
+    """Whether a record has other values than those said of its image.
 
     ``columns`` has the gallery's names of columns by the same in small letters, because their case does not count.
     """
-    named = {columns.get(name.lower(), name): plain_value(value, name) for name, value in item.metadata.items()}
-    values = {**record.metadata, **named}
-    keeps_label = item.label is None or (record.label is not None and has_folder_label(item))
-    return replace(
-        record,
-        label=record.label if keeps_label else item.label,
-        split=record.split if item.split is None else item.split,
-        metadata={name: value for name, value in values.items() if value is not None},
-    )
-
-
-def describe_rows(gallery: GalleryWriter, rows: Sequence[tuple[int, ImageItem]]) -> None:
-    """Write what is said of the images of some rows, given by id."""
-    columns = {name.lower(): name for name in gallery.columns()}
-    for start in range(0, len(rows), _AT_ONCE):
-        part = rows[start : start + _AT_ONCE]
-        ids = np.array([number for number, _ in part], np.int64)
-        records = gallery.records(ids)
-        gallery.update(ids, records=[describe(record, item, columns) for record, (_, item) in zip(records, part)])
+    for name, value in values.items():
+        own = columns.get(name.lower(), name)
+        known = getattr(record, own) if own in ('label', 'split') else record.metadata.get(own)
+        if plain_value(value, name) != known:
+            return True
+    return False
 
 
 class RowWriter:
@@ -240,10 +242,12 @@ class RowWriter:
     Args:
         gallery: Where they go.
         changed: Ids of rows by the position of the image that takes their place.
+        by: Whom the gallery's history names.
     """
 
-    def __init__(self, gallery: GalleryWriter, changed: Mapping[int, int]) -> None:
+    def __init__(self, gallery: GalleryWriter, changed: Mapping[int, int], by: str) -> None:
         self._gallery = gallery
+        self._by = by
         self._changed = changed
         self.added = self.updated = 0
 
@@ -279,7 +283,7 @@ class RowWriter:
         if len(changed):
             ids = np.array([self._changed[position] for position in changed.positions.tolist()], np.int64)
             records = [_keep_facts(*pair) for pair in zip(changed.records, self._gallery.records(ids))]
-            self._gallery.update(ids, changed.embeddings, records, patches=changed.patches)
+            self._gallery.update(ids, changed.embeddings, records, patches=changed.patches, by=self._by)
             self.updated += len(changed)
 
 

@@ -317,6 +317,7 @@ class _RankBuild:
                     checkpoint=_absolute(self.encoder.checkpoint),
                     root=images.root,
                     sources=json.dumps(images.sources) if images.sources else '',
+                    exclude=json.dumps(images.exclude) if images.exclude else '',
                     patches=str(settings.num_patches),
                 ),
             ) as target:

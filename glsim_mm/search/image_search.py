@@ -21,6 +21,8 @@ from .adding import add_images, encoder_for
 from .base_encoder import BaseEncoder
 from .encoded import EncodingReport
 from .result_pages import write_results
+from .sync_report import SyncReport
+from .syncing import sync_images
 
 
 class ImageSearch:
@@ -73,7 +75,7 @@ class ImageSearch:
             checkpoint: Its weights.
             device: Where the model runs.
             amp: Mixed precision.
-            writable: Allow :meth:`add` and :meth:`remove`.
+            writable: Allow :meth:`add`, :meth:`sync` and :meth:`remove`.
             with_model: Load the model; without it, the gallery can be searched by its own rows.
 
         Raises:
@@ -103,10 +105,9 @@ class ImageSearch:
             k: Hits per query, >= 1.
             box: Look only at this part of the photo, ``x0, y0, x1, y1`` in its pixels.
             space: Which embeddings to compare, or weights of several. Defaults to the gallery's first.
-            **options: ``where``, a filter, see :func:`retrieval.gallery.read_conditions`; ``group_by``, a column, of
-                whose every value only the best row is a hit; ``exclude_same``, which leaves out rows whose content is
-                that of the query, whatever their paths; ``method``, which re-ranks the first ``depth`` (100) hits, see
-                :func:`retrieval.ranking.rerank`; ``rescore`` and ``parameters`` of the gallery's search.
+            **options: ``where``, a filter, see :func:`retrieval.gallery.read_conditions`; ``method``, which re-ranks
+                the first ``depth`` (100) hits, see :func:`retrieval.ranking.rerank`; ``rescore`` and ``parameters`` of
+                the gallery's search.
 
         Returns:
             One per image, in order; an unreadable one carries ``error``.
@@ -153,6 +154,16 @@ class ImageSearch:
         """
         return add_images(self.gallery.as_writer(), self._encoder_or_refuse('adding'), images, **options)
 
+    def sync(self, sources: Any = None, **options: Any) -> SyncReport:
+        """Make the gallery what its folders are; takes the arguments of :func:`glsim_mm.search.sync_images`.
+
+        The model is needed only if something must be encoded.
+
+        Raises:
+            UserError: If the gallery was not opened ``writable``, or a folder is not there or has no photo.
+        """
+        return sync_images(self.gallery, lambda: self._encoder_or_refuse('encoding'), sources, **options)
+
     def remove(self, ids: Iterable[int] | None = None, where: Any = None) -> int:
         """Take rows out of the gallery, by their ids or those that a filter lets through; gives their number."""
         return self.gallery.as_writer().remove(ids=None if ids is None else list(ids), where=where)
@@ -187,26 +198,26 @@ class ImageSearch:
         ids: np.ndarray | None = None,
         *,
         where: Any = None,
-        group_by: str | None = None,
-        exclude_same: bool = False,
         method: str | None = None,
         depth: int = 100,
         **options: Any,
     ) -> None:
-        """Search, without the queries themselves where they are rows (``ids``), re-rank, and fill the results."""
+        """Search, leave out the queries themselves where they are rows (``ids``), re-rank, and fill the results."""
         check_count(k, 'k')
         check_count(depth, 'depth')
-        exclude = None if ids is None else list(ids[:, None])
-        if exclude_same:
-            same = gallery.same_content([result.query.content_hash for result in results])
-            exclude = same if exclude is None else [np.union1d(*both) for both in zip(exclude, same)]
-        how = dict(space=space, where=where, group_by=group_by, exclude=exclude, transformed=True)
-        hits = gallery.search(queries, k if method is None else max(k, depth), **how, **options)
+        own = ids is not None
+        filters = dict(space=space, where=where)
+        wanted = (k if method is None else max(k, depth)) + own
+        hits = gallery.search(queries, wanted, transformed=True, **filters, **options)
+        hits = _without_own(hits, ids, wanted - own)
         if method is not None:
             regions = (
                 dict(query_patches=patches, whitening=self._patch_whitening(gallery)) if method == 'region' else {}
             )
-            hits = rerank(gallery, queries, hits, method, depth=depth, k=k, **how, **regions)
+            hits = rerank(
+                gallery, queries, hits, method, depth=depth, k=k + own, transformed=True, **filters, **regions
+            )
+            hits = _without_own(hits, ids, k)
         for result, found in zip(results, to_search_hits(gallery, hits)):
             result.hits = found
 
@@ -230,3 +241,12 @@ def to_search_hits(gallery: GalleryReader, hits: Hits) -> list[list[SearchHit]]:
         ]
         for scores, ids in zip(hits.scores.tolist(), hits.ids.tolist())
     ]
+
+
+def _without_own(hits: Hits, ids: np.ndarray | None, k: int) -> Hits:
+    """The first k hits of each query that are not the query itself."""
+    if ids is None:
+        return hits
+    order = np.argsort(hits.ids == ids[:, None], axis=1, kind='stable')[:, :k]
+    scores, numbers = np.take_along_axis(hits.scores, order, 1), np.take_along_axis(hits.ids, order, 1)
+    return Hits(scores, np.where(numbers == ids[:, None], -1, numbers))

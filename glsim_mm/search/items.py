@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -43,12 +43,14 @@ _LISTS, _TABLES = ('.txt', '.lst'), ('.csv', '.tsv')
 class ItemList(NamedTuple):
     """Images to encode, each file once, in order; and the absolute folder to which paths are relative, or empty.
 
-    ``sources`` are the absolute paths of the folders, lists and tables that were given, if nothing else was.
+    ``sources`` are the absolute paths of the folders, or of the list or table, if nothing else was given; ``exclude``
+    are the patterns of what was left out.
     """
 
     items: list[ImageItem]
     root: str
     sources: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 def find_items(
@@ -56,12 +58,13 @@ def find_items(
     root: str | Path | None = None,
     exclude: Sequence[str] = (),
     left_out: LeftOut | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> ItemList:
     """Images of which a gallery is to be made; of a file that comes twice, the first entry counts.
 
     ::
 
-        items, root, _ = find_items('photos.csv')
+        items, root, *_ = find_items('photos.csv')
         print(len(items), items[0].path, items[0].label, items[0].metadata)
 
     Args:
@@ -81,13 +84,15 @@ def find_items(
         exclude: Patterns of files and folders to leave out, of those in lists, tables and data sets too, by their
             paths in the gallery; see :func:`~glsim_mm.images.photo_folders.check_patterns`.
         left_out: Takes what is left out. By default it goes to the log.
+        columns: Those of the gallery that the images go to, with their types: a table's numbers in a column of text
+            stay text.
 
     Raises:
         UserError: If there are no images, or a list or table cannot be read.
     """
     check_patterns(exclude)
     found = LeftOut() if left_out is None else left_out
-    items, own_root = _expand(images, exclude, found)
+    items, own_root = _expand(images, exclude, found, columns)
     base = os.path.abspath(root) if root is not None else own_root
     unique: dict[str, ImageItem] = {}
     for item in items:
@@ -101,7 +106,7 @@ def find_items(
         LOGGER.warning('left out: %s', found.summary())
     if not unique:
         raise RetrievalError('there are no images to encode: give at least one')
-    return ItemList(list(unique.values()), base, _sources(images))
+    return ItemList(list(unique.values()), base, _sources(images), tuple(exclude))
 
 
 def is_source(path: str | Path) -> bool:
@@ -127,12 +132,13 @@ def find_source(
     root: str | Path | None,
     exclude: Sequence[str] = (),
     left_out: LeftOut | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> ItemList:
     """Images as :func:`find_items` takes them, or those of the data set of a config; one of the two must be given."""
     if (images is None) == (dataset is None):
         raise RetrievalError('give either images or the name of a data set of the config')
     if dataset is None:
-        return find_items(images, root, exclude, left_out)
+        return find_items(images, root, exclude, left_out, columns)
     loaded = load_dataset(cfg, dataset)
     found = find_items(loaded, root, exclude, left_out)
     return found._replace(items=[replace(item, split=dataset) for item in found.items])
@@ -245,13 +251,15 @@ def hash_items(
     return hashes, errors
 
 
-def _expand(images: Any, exclude: Sequence[str], left_out: LeftOut) -> tuple[list[ImageItem], str]:
+def _expand(
+    images: Any, exclude: Sequence[str], left_out: LeftOut, columns: Mapping[str, str] | None
+) -> tuple[list[ImageItem], str]:
     """Items with files as they were found, and the folder to which they are relative."""
     if isinstance(images, (str, Path)):
         path = Path(images)
         kind = '' if path.is_dir() else path.suffix.lower()
         if kind in _LISTS or kind in _TABLES:
-            items = list(_read_list(path)) if kind in _LISTS else _read_table(path)
+            items = list(_read_list(path)) if kind in _LISTS else _read_table(path, columns)
             return items, os.path.abspath(path.parent)
         items = list(_files(images, exclude, left_out))
         return items, os.path.abspath(path) if path.is_dir() else _common_folder(items)
@@ -283,12 +291,11 @@ def _files(one: Any, exclude: Sequence[str], left_out: LeftOut) -> Iterator[Imag
 
 
 def _sources(images: Any) -> tuple[str, ...]:
-    given = [images] if isinstance(images, (str, Path)) else images
-    if not isinstance(given, (list, tuple)) or not all(
-        isinstance(one, (str, Path)) and is_source(one) for one in given
-    ):
-        return ()
-    return tuple(os.path.abspath(one) for one in given)
+    if isinstance(images, (str, Path)):
+        return (os.path.abspath(images),) if is_source(images) else ()
+    given = images if isinstance(images, (list, tuple)) else ()
+    are_folders = all(isinstance(one, (str, Path)) and Path(one).is_dir() for one in given)
+    return tuple(map(os.path.abspath, given)) if are_folders else ()
 
 
 def _read_list(path: Path) -> Iterator[ImageItem]:
@@ -298,9 +305,9 @@ def _read_list(path: Path) -> Iterator[ImageItem]:
             yield ImageItem(_beside(path, name.strip()), label=label.strip() or None)
 
 
-def _read_table(path: Path) -> list[ImageItem]:
+def _read_table(path: Path, known: Mapping[str, str] | None) -> list[ImageItem]:
     own = ('path', 'label', 'split')
-    columns, rows = read_typed_table(path, own)
+    columns, rows = read_typed_table(path, own, known)
     if 'path' not in columns:
         raise RetrievalError(f'{path} has no column "path", but {", ".join(columns) or "nothing"}: name its columns')
     return [

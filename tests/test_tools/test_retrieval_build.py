@@ -4,27 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from mmengine.config import Config
-from mmpretrain.registry import MODELS
 from PIL import Image
-from tiny_run import ROOT, call_tool, run_command, write_config, write_images
+from tiny_run import ROOT, call_tool, run_command
 
 from glsim_mm.search import Encoder, build_gallery
 from glsim_mm.search.shards import ShardSettings, add_to_shard, open_shard
 from retrieval.gallery import open_gallery
-
-
-@pytest.fixture(scope='module')
-def model_files(tmp_path_factory) -> tuple[Path, Path, Path]:
-    """Config, checkpoint with random weights, and a folder of 8 validation images in two sub-folders."""
-    folder = tmp_path_factory.mktemp('build')
-    images = write_images(folder / 'images')
-    config = write_config(folder / 'tiny_build.py', images)
-    torch.manual_seed(0)
-    model = MODELS.build(dict(Config.fromfile(config).model, type='mmpretrain.GLSimClassifier'))
-    torch.save({'state_dict': model.state_dict()}, folder / 'weights.pth')
-    return config, folder / 'weights.pth', images / 'val'
 
 
 def build(*arguments: object) -> None:
