@@ -12,6 +12,7 @@ from torch import nn
 from ..checkpoints.addresses import weights_for
 from ..checkpoints.agreement import tell_differences
 from ..engine.hooks.run_checks import check_complete, match_tensors
+from ..models.classifiers import check_parts
 
 
 def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None = None) -> nn.Module:
@@ -43,10 +44,12 @@ def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None =
 
 
 def build_model(cfg: Config) -> nn.Module:
-    """The model of a config, which is not changed, with its random weights."""
+    """The model of a config, which is not changed, with its random weights; a part that does not fit is refused."""
     settings = deepcopy(cfg.model)
     settings.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-    return MODELS.build(settings)
+    model = MODELS.build(settings)
+    check_parts(model)
+    return model
 
 
 def _dataset_meta(cfg: Config, meta: dict) -> dict:

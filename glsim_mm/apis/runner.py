@@ -19,7 +19,9 @@ from ..compat.devices import fit_dataloaders, fit_mixed_precision
 from ..compat.distributed import leave_process_group, use_cpu_distributed
 from ..compat.old_calls import ignore_known_warnings
 from ..engine.hooks.run_checks import NumClassesCheckHook
+from ..engine.hooks.wrappers import unwrap_model
 from ..errors import GLSimError
+from ..models.classifiers import check_parts
 from ..output_files import check_output_file, check_output_folder, full_disk_explained, replace_with
 from ..result_files import check_result_file
 from .config_errors import explain_config_errors
@@ -53,6 +55,7 @@ def build_runner(cfg: Config) -> Runner:
     compile_options = pop_compile_options(cfg)
     with explain_config_errors(), ignore_known_warnings(), _without_missing_compiler():
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    check_parts(unwrap_model(runner.model), needs_head=True)
     if not any(isinstance(hook, NumClassesCheckHook) for hook in runner.hooks):
         runner.register_hook(NumClassesCheckHook())  # a config that inherits nothing from here is checked too
     if compile_options is not None:

@@ -123,5 +123,9 @@ def test_without_the_hook_the_error_names_it(images, tmp_path):
 
 def test_models_without_an_embedding(images, tmp_path):
     headless = PLAIN.replace('head=dict(', 'unused=dict(') + "del model['unused']\n"
-    with pytest.raises(GLSimError, match='gives no embeddings'):
+    with pytest.raises(GLSimError, match='has no head'):
         run_testing(config_of(tmp_path, images, 'keep_headless', headless + EVALUATOR))
+    runner = build_runner(config_of(tmp_path, images, 'keep_identity', PLAIN + EVALUATOR))
+    runner.model.head = torch.nn.Identity()
+    with pytest.raises(GLSimError, match='gives no embeddings'):
+        KeepEmbeddingsHook().before_val(runner)

@@ -238,9 +238,9 @@ def test_unreadable_queries_keep_their_place(encoder, paths, tmp_path):
 
 def test_embeddings_that_no_metric_can_rank(tiny_model, paths, tmp_path):
     content = torch.load(tiny_model[1], weights_only=True)
-    content['state_dict']['head.norm.bias'] += float('nan')
-    torch.save(content, tmp_path / 'nan.pth')
-    encoded = Encoder(tiny_model[0], tmp_path / 'nan.pth', device='cpu').encode(paths[:2])
+    content['state_dict']['head.norm.weight'].fill_(3e38)  # finite, but not what it scales
+    torch.save(content, tmp_path / 'huge.pth')
+    encoded = Encoder(tiny_model[0], tmp_path / 'huge.pth', device='cpu').encode(paths[:2])
     assert len(encoded) == 0 and 'not finite' in encoded.errors[0].reason
 
 

@@ -18,6 +18,7 @@ from ...checkpoints.addresses import weights_for
 from ...checkpoints.agreement import tell_differences
 from ...datasets.class_mapping import check_folders, label_names, leaf_datasets, map_classes, place_of
 from ...errors import GLSimError, name_some
+from ...models.classifiers import check_parts
 from .wrappers import unwrap_model
 
 _NUM_NAMED = 3  # names of tensors in a message
@@ -40,7 +41,8 @@ class NumClassesCheckHook(Hook):
         allow_missing_classes: Accept splits that lack some of the classes.
 
     Raises:
-        GLSimError: If the number of class names, a name, a label, or the k of top-k accuracy does not fit.
+        GLSimError: If the number of class names, a name, a label, the k of top-k accuracy or a part of the model does
+            not fit.
     """
 
     priority = 'VERY_HIGH'
@@ -56,6 +58,10 @@ class NumClassesCheckHook(Hook):
         if not is_training(runner) or runner._resume:
             self._metainfo = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
             self._source = f'the checkpoint {runner._load_from}' if runner._load_from else 'the resumed checkpoint'
+
+    def before_run(self, runner: Runner) -> None:
+        """Check that the parts of the model fit, for programs that :func:`build_runner` does not serve."""
+        check_parts(unwrap_model(runner.model), needs_head=True)
 
     def before_train(self, runner: Runner) -> None:
         """Check the training data, and the validation data before an epoch is spent."""

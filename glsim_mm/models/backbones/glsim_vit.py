@@ -154,10 +154,11 @@ class GLSimViT(VisionTransformer):
 
     def init_weights(self) -> None:
         """Initialise, or load ``init_cfg``'s checkpoint, of any layout that :mod:`glsim_mm.checkpoints` reads."""
-        if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
+        if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained' and not self.is_init:
             load_glsim_vit(self, self.init_cfg['checkpoint'], self.init_cfg.get('prefix'))
             if hasattr(self, '_params_init_info'):  # the record that mmengine writes to the log
                 update_init_info(self, f'PretrainedInit: load from {self.init_cfg["checkpoint"]}')
+            self._is_init = True  # LoRAModel, which changes names, loads before the classifier does
         else:
             super().init_weights()
 

@@ -217,6 +217,8 @@ class TimmViT(BaseBackbone):
         the whole model, need neither file nor hub. Without pretrained weights the model keeps timm's initialisation.
         """
         # mmengine would otherwise call timm's own init_weights on the child.
+        if self.is_init:  # by LoRAModel, which changes names
+            return
         if self._checkpoint_path:
             try:  # timm's own ``pretrained`` path would pass over missing tensors in silence
                 load_timm_vit(self.model, self._checkpoint_path, crop_cls_token=self.crop_cls_token)
@@ -235,6 +237,7 @@ class TimmViT(BaseBackbone):
             load_timm_vit(self.model, self.init_cfg['checkpoint'], self.init_cfg.get('prefix'), self.crop_cls_token)
         elif self.init_cfg:
             super().init_weights()
+        self._is_init = True
 
     def _copy_cls_token_for_crops(self, state_dict: dict, prefix: str, *args) -> None:
         """Start the crops' CLS token from the image's when a checkpoint lacks it."""

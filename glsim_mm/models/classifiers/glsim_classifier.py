@@ -13,6 +13,7 @@ from ...errors import GLSimError
 from ..necks import SelectedRegions
 from ..utils import check_attention, record_attention, reuse_mlp_buffers, token_layout
 from .crop_policy import AMP_TYPES, read_test_options, unsure
+from .part_checks import check_glsim_parts, check_parts
 
 
 @MODELS.register_module()
@@ -33,8 +34,8 @@ class GLSimClassifier(ImageClassifier):
         **kwargs: ``train_cfg``, ``data_preprocessor``, ``pretrained`` and ``init_cfg`` of the parent.
 
     Raises:
-        GLSimError: If the backbone does not return raw tokens with a CLS token, the selector classifies other classes
-            than the head or does not fit it, or ``test_cfg`` is out of range.
+        GLSimError: If the backbone does not return raw tokens with a CLS token, neck or head do not fit it or each
+            other, the selector classifies other classes than the head, or ``test_cfg`` is out of range.
 
     Example::
 
@@ -58,6 +59,7 @@ class GLSimClassifier(ImageClassifier):
         super().__init__(backbone, neck or dict(type='GLSimSelector'), head, **kwargs)
         self.test_options = read_test_options(test_cfg)
         self.layout = token_layout(self.backbone)
+        check_glsim_parts(self)
         use_fast_linear(self)
         reuse_mlp_buffers(self)
         self._all_tokens = getattr(self.head, 'all_tokens', False)
@@ -181,6 +183,7 @@ class GLSimClassifier(ImageClassifier):
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """Losses of normalised images (B, 3, H, W) with labels: the head's, and those of a selector that learns."""
+        check_parts(self, needs_head=True)
         tokens, regions = self._select(inputs, data_samples)
         losses = self.head.loss((self._sequence(tokens, regions),), data_samples)
         if hasattr(self.neck, 'loss'):
@@ -196,6 +199,7 @@ class GLSimClassifier(ImageClassifier):
         ``selected_boxes`` (R, 4). Where ``test_cfg.crop`` is not ``'always'``, ``crop_encoded`` (bool) tells whether
         the prediction rests on the crop too.
         """
+        check_parts(self, needs_head=True)
         options = self.test_options
         with nullcontext() if options.amp is None else torch.autocast(inputs.device.type, AMP_TYPES[options.amp]):
             tokens, regions = self._select(inputs, data_samples)

@@ -158,7 +158,9 @@ class AggregatorHead(ClsHead):
         return self.norm(class_token_of(self.layers[-1], tokens))[:, 0]
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
-        """Logits (B, num_classes) of a sequence (B, V, C), the last item."""
+        """Logits (B, num_classes) of a sequence (B, V, C), the last item; anything else is a :class:`GLSimError`."""
+        if feats[-1].dim() != 3:
+            raise not_in_classifier(self)
         if self.pooling == 'max':
             return self.fc(self.aggregate(feats[-1])).amax(dim=1)
         return self.fc(self.pre_logits(feats))
@@ -177,6 +179,15 @@ class AggregatorHead(ClsHead):
             losses[key] = self.sequence_weights[name] * found.pop('loss')
             losses = {**found, **losses}
         return losses
+
+
+def not_in_classifier(head: nn.Module) -> GLSimError:
+    """What is wrong with such a head in mmpretrain's ``ImageClassifier``."""
+    return GLSimError(
+        f'{type(head).__name__} fuses the CLS tokens of an image and its crop, and ImageClassifier makes no crop: set '
+        "model.type='GLSimClassifier' with model.backbone.out_type='raw', or model.head.type='LinearClsHead' with "
+        "model.backbone.out_type='cls_token' for a plain ViT."
+    )
 
 
 def split_sequences(class_tokens: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:

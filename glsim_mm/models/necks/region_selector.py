@@ -182,8 +182,8 @@ class RegionSelector(BaseModule):
     def forward(
         self,
         tokens: Tensor,
-        images: Tensor,
-        layout: TokenLayout,
+        images: Tensor | None = None,
+        layout: TokenLayout | None = None,
         attention: AttentionRecord | None = None,
         boxes: Tensor | None = None,
     ) -> SelectedRegions:
@@ -197,8 +197,11 @@ class RegionSelector(BaseModule):
             boxes: Annotated boxes, (B, 4); see :attr:`needs_boxes`.
 
         Raises:
-            GLSimError: If the number of tokens does not belong to this image and patch size.
+            GLSimError: If the number of tokens does not belong to this image and patch size, or another classifier than
+                :class:`GLSimClassifier` calls, which gives tokens alone.
         """
+        if images is None or layout is None:
+            raise not_in_classifier(self)
         image_size = (images.shape[-2], images.shape[-1])
         inputs = SelectionInputs(tokens, layout, _grid(tokens, image_size, layout), image_size, attention, boxes)
         scores = self.score_patches(inputs)
@@ -208,6 +211,15 @@ class RegionSelector(BaseModule):
             located = located[:, 0]
         crops = crop_and_resize(images, located, self.crop_size or image_size)
         return SelectedRegions(scores, inputs.grid, indices, located, crops)
+
+
+def not_in_classifier(selector: RegionSelector) -> GLSimError:
+    """What is wrong with a selector as the neck of mmpretrain's ``ImageClassifier``."""
+    return GLSimError(
+        f'{type(selector).__name__} selects regions for GLSimClassifier to crop and is no neck of ImageClassifier: set '
+        "model.type='GLSimClassifier' with model.backbone.out_type='raw' and AggregatorHead as model.head, or remove "
+        'model.neck for a plain ViT.'
+    )
 
 
 def build_selector(name: str, **settings) -> RegionSelector:

@@ -12,6 +12,7 @@ from .token_layout import (
     similarity_map,
     token_layout,
     tokens_to_map,
+    unwrap_encoder,
     windowed_layer,
 )
 from .weight_hash import hash_weights
@@ -19,5 +20,5 @@ from .weight_hash import hash_weights
 __all__ = [
     'AttentionRecord', 'TokenLayout', 'check_attention', 'check_image_size', 'check_out_indices', 'class_token_of',
     'detach_patches', 'evenly_spaced', 'hash_weights', 'merge_tokens', 'record_attention', 'regularise_branches',
-    'reuse_mlp_buffers', 'similarity_map', 'token_layout', 'tokens_to_map', 'windowed_layer',
+    'reuse_mlp_buffers', 'similarity_map', 'token_layout', 'tokens_to_map', 'unwrap_encoder', 'windowed_layer',
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from ...errors import GLSimError
 from ...ops import AttentionInputs, attention_matrix
+from .token_layout import unwrap_encoder
 
 
 class AttentionRecord(Sequence[Tensor]):
@@ -56,7 +57,7 @@ def check_attention(record: AttentionRecord, backbone: nn.Module, tokens: Tensor
 
     Every layer must have been recorded once, with attention over the tokens (B, S, C) that the encoder returned.
     """
-    name = type(backbone).__name__
+    name = type(unwrap_encoder(backbone)).__name__
     if len(record) != getattr(backbone, 'num_layers', max(len(record), 1)):
         raise GLSimError(
             f'{selector} needs the attention of every layer of {name}, which gave {len(record)}: its layers must use '

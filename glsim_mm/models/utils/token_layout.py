@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from mmengine.utils import to_2tuple
+from mmpretrain.models.peft import LoRAModel
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -28,13 +29,21 @@ class TokenLayout(NamedTuple):
     num_extra_tokens: int
 
 
+def unwrap_encoder(backbone: nn.Module) -> nn.Module:
+    """The encoder in mmpretrain's ``LoRAModel``, which hides the modules of what it wraps, or the backbone itself."""
+    while isinstance(backbone, LoRAModel):
+        backbone = backbone.module
+    return backbone
+
+
 def token_layout(backbone: nn.Module) -> TokenLayout:
     """Read patch size and number of leading tokens off a backbone of this project or a token backbone of mmpretrain.
 
-    The backbone has ``num_extra_tokens`` and either ``patch_size`` or, as every ViT of mmpretrain, a
-    ``patch_embed.projection`` convolution. Any other, or one without raw tokens or CLS token, is a
+    The backbone, or the one that ``LoRAModel`` wraps, has ``num_extra_tokens`` and either ``patch_size`` or, as every
+    ViT of mmpretrain, a ``patch_embed.projection`` convolution. Any other, or one without raw tokens or CLS token, is a
     :class:`GLSimError`.
     """
+    backbone = unwrap_encoder(backbone)
     name = type(backbone).__name__
     out_type = getattr(backbone, 'out_type', 'raw')
     if out_type != 'raw':
