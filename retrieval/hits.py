@@ -88,26 +88,43 @@ def pad_hits(hits: Hits, k: int, metric: str) -> Hits:
     return Hits(scores, np.pad(hits.ids, width, constant_values=-1))
 
 
+def hits_without(hits: Hits, exclude: Sequence[np.ndarray], k: int, metric: str) -> Hits:
+    """The first k hits of each query, (m, k), but rows that are left out of its hits, by their ids."""
+    kept = hits.ids >= 0
+    for row, ids in enumerate(exclude):
+        if len(ids):
+            kept[row] &= ~np.isin(hits.ids[row], ids)
+    return _kept_first(hits, kept, k, metric)
+
+
+def best_of_groups(hits: Hits, groups: np.ndarray, k: int, metric: str) -> Hits:
+    """The first hit of each group among the first hits of each query, (m, k); groups are int64 of the hits' shape."""
+    order = np.argsort(groups, axis=1, kind='stable')
+    ordered = np.take_along_axis(groups, order, axis=1)
+    is_first = np.ones(ordered.shape, bool)
+    is_first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    kept = np.empty(ordered.shape, bool)
+    np.put_along_axis(kept, order, is_first, axis=1)
+    return _kept_first(hits, kept & (hits.ids >= 0), k, metric)
+
+
+def _kept_first(hits: Hits, kept: np.ndarray, k: int, metric: str) -> Hits:
+    """The first k hits of each query that are kept, padded to (m, k)."""
+    order = np.argsort(~kept, axis=1, kind='stable')[:, :k]
+    there = np.take_along_axis(kept, order, axis=1)
+    scores = np.where(there, np.take_along_axis(hits.scores, order, axis=1), np.float32(worst_score(metric)))
+    return pad_hits(Hits(scores, np.where(there, np.take_along_axis(hits.ids, order, axis=1), -1)), k, metric)
+
+
 def without_own(ids: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Neighbours (m, k) of queries that were searched among themselves, without themselves (``own``, (m,), -1: none).
 
     A row from which the query is taken ends with -1. The query need not come first: equal embeddings come in any order.
     """
-    return np.pad(ids, ((0, 0), (0, 1)), constant_values=-1)[_others(ids, own)].reshape(ids.shape)
-
-
-def hits_without_own(hits: Hits, own: np.ndarray, metric: str) -> Hits:
-    """Hits of queries that were searched among themselves, see :func:`without_own`."""
-    scores = np.pad(hits.scores, ((0, 0), (0, 1)), constant_values=worst_score(metric))
-    return Hits(scores[_others(hits.ids, own)].reshape(hits.scores.shape), without_own(hits.ids, own))
-
-
-def _others(ids: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Which of k neighbours, and one more at the end, are not the query itself: bool (m, k + 1), k true in each row."""
-    kept = np.ones((len(ids), ids.shape[1] + 1), bool)
+    kept = np.ones((len(ids), ids.shape[1] + 1), bool)  # and one more at the end
     kept[:, :-1] = (ids != own[:, None]) | (own < 0)[:, None]
     kept[:, -1] = ~kept.all(axis=1)
-    return kept
+    return np.pad(ids, ((0, 0), (0, 1)), constant_values=-1)[kept].reshape(ids.shape)
 
 
 def merge_ranges(found: Sequence[RangeHits], num_queries: int, metric: str) -> RangeHits:

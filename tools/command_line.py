@@ -198,6 +198,23 @@ def add_where(parser: Any, what: str, name: str = '--where') -> None:
     )
 
 
+def add_grouping(parser: Any) -> None:
+    """Which hits are shown."""
+    parser.add_argument(
+        '--group-by',
+        metavar='COLUMN',
+        help='show the best row of each group of rows with the same value, such as label; rows without one stay single',
+    )
+    add_exclude_same(parser)
+
+
+def add_exclude_same(parser: Any) -> None:
+    """Hits that are copies of the query."""
+    parser.add_argument(
+        '--exclude-same', action='store_true', help='leave out rows whose file has the very content of the query'
+    )
+
+
 def add_ranking_options(parser: Any) -> None:
     """How hits are ranked."""
     parser.add_argument('--rerank', metavar='METHOD', help='for example k-reciprocal, query-expansion, region')

@@ -37,6 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_number(parser, '-k', 'hits per object', 5)
     parser.add_argument('--space', help='embeddings to compare; default: the first of the gallery')
     cli.add_where(parser, 'rows of the gallery that are searched')
+    cli.add_grouping(parser)
     parser.add_argument('--no-classes', action='store_true', help='search only, for models that classify nothing')
     cli.add_number(parser, '--batch-size', 'boxes per pass of the classifier', 32)
     parser.add_argument('--json', action='store_true', help='print JSON in place of text')
@@ -57,7 +58,7 @@ def check(args: argparse.Namespace) -> None:
     if args.detector_config:
         cli.needs_packages('mmdet', why='a detector')
     if args.gallery:
-        cli.check_search(args, space=args.space, where=parse_conditions(args.where))
+        cli.check_search(args, space=args.space, where=parse_conditions(args.where), group_by=args.group_by)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -83,7 +84,8 @@ def main(args: argparse.Namespace) -> None:
             **{name: value for name, value in options.items() if value is not None},
         )
         boxes = [args.box] if args.box else None
-        results = search(photos, boxes, args.k, space=args.space, where=parse_conditions(args.where))
+        hits = dict(where=parse_conditions(args.where), group_by=args.group_by, exclude_same=args.exclude_same)
+        results = search(photos, boxes, args.k, space=args.space, **hits)
     print(json.dumps(objects_to_json(results), indent=1) if args.json else format_objects(results))
     if args.show_dir:
         write_pictures(results, args.show_dir)

@@ -105,9 +105,10 @@ class ImageSearch:
             k: Hits per query, >= 1.
             box: Look only at this part of the photo, ``x0, y0, x1, y1`` in its pixels.
             space: Which embeddings to compare, or weights of several. Defaults to the gallery's first.
-            **options: ``where``, a filter, see :func:`retrieval.gallery.read_conditions`; ``method``, which re-ranks
-                the first ``depth`` (100) hits, see :func:`retrieval.ranking.rerank`; ``rescore`` and ``parameters`` of
-                the gallery's search.
+            **options: ``where``, a filter, see :func:`retrieval.gallery.read_conditions`; ``group_by``, a column, of
+                whose every value only the best row is a hit; ``exclude_same``, which leaves out rows whose content is
+                that of the query, whatever their paths; ``method``, which re-ranks the first ``depth`` (100) hits, see
+                :func:`retrieval.ranking.rerank`; ``rescore`` and ``parameters`` of the gallery's search.
 
         Returns:
             One per image, in order; an unreadable one carries ``error``.
@@ -198,26 +199,26 @@ class ImageSearch:
         ids: np.ndarray | None = None,
         *,
         where: Any = None,
+        group_by: str | None = None,
+        exclude_same: bool = False,
         method: str | None = None,
         depth: int = 100,
         **options: Any,
     ) -> None:
-        """Search, leave out the queries themselves where they are rows (``ids``), re-rank, and fill the results."""
+        """Search, without the queries themselves where they are rows (``ids``), re-rank, and fill the results."""
         check_count(k, 'k')
         check_count(depth, 'depth')
-        own = ids is not None
-        filters = dict(space=space, where=where)
-        wanted = (k if method is None else max(k, depth)) + own
-        hits = gallery.search(queries, wanted, transformed=True, **filters, **options)
-        hits = _without_own(hits, ids, wanted - own)
+        exclude = None if ids is None else list(ids[:, None])
+        if exclude_same:
+            same = gallery.same_content([result.query.content_hash for result in results])
+            exclude = same if exclude is None else [np.union1d(*both) for both in zip(exclude, same)]
+        how = dict(space=space, where=where, group_by=group_by, exclude=exclude, transformed=True)
+        hits = gallery.search(queries, k if method is None else max(k, depth), **how, **options)
         if method is not None:
             regions = (
                 dict(query_patches=patches, whitening=self._patch_whitening(gallery)) if method == 'region' else {}
             )
-            hits = rerank(
-                gallery, queries, hits, method, depth=depth, k=k + own, transformed=True, **filters, **regions
-            )
-            hits = _without_own(hits, ids, k)
+            hits = rerank(gallery, queries, hits, method, depth=depth, k=k, **how, **regions)
         for result, found in zip(results, to_search_hits(gallery, hits)):
             result.hits = found
 
@@ -241,12 +242,3 @@ def to_search_hits(gallery: GalleryReader, hits: Hits) -> list[list[SearchHit]]:
         ]
         for scores, ids in zip(hits.scores.tolist(), hits.ids.tolist())
     ]
-
-
-def _without_own(hits: Hits, ids: np.ndarray | None, k: int) -> Hits:
-    """The first k hits of each query that are not the query itself."""
-    if ids is None:
-        return hits
-    order = np.argsort(hits.ids == ids[:, None], axis=1, kind='stable')[:, :k]
-    scores, numbers = np.take_along_axis(hits.scores, order, 1), np.take_along_axis(hits.ids, order, 1)
-    return Hits(scores, np.where(numbers == ids[:, None], -1, numbers))

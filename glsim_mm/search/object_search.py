@@ -159,6 +159,8 @@ class ObjectSearch:
         top_k: int = 5,
         space: str | None = None,
         where: Any = None,
+        group_by: str | None = None,
+        exclude_same: bool = False,
     ) -> list[PhotoObjects]:
         """Find, name and search.
 
@@ -170,6 +172,8 @@ class ObjectSearch:
             top_k: Classes listed per object.
             space: Embeddings to compare. Defaults to the gallery's, or the encoder's, first.
             where: Filter of the gallery, see :class:`retrieval.gallery.Condition`.
+            group_by: Column; of rows with the same value only the best is a hit.
+            exclude_same: Leave out rows whose content is that of the photo.
 
         Returns:
             One per photo, in order; an unreadable one carries ``error``.
@@ -184,23 +188,29 @@ class ObjectSearch:
             raise RetrievalError(f'there is no space {space!r}; there are: {", ".join(names)}')
         results: list[PhotoObjects] = []
         read: list[np.ndarray | None] = []
+        contents: list[str | None] = []
         for item in find_images(photos):
             try:
-                pixels = read_photo(item, self.encoder.max_pixels, self.encoder.pipeline.background).pixels
-                results.append(PhotoObjects(item.path, pixels.shape[:2]))
-                read.append(pixels)
+                photo = read_photo(item, self.encoder.max_pixels, self.encoder.pipeline.background)
+                results.append(PhotoObjects(item.path, photo.pixels.shape[:2]))
+                read.append(photo.pixels)
+                contents.append(photo.content_hash)
             except UnreadableImageError as error:
                 results.append(PhotoObjects(item.path, (0, 0), error=str(error)))
                 read.append(None)
+                contents.append(None)
         places: list[FoundObject] = []
         crops: list[np.ndarray] = []
-        for result, image, objects in zip(results, read, self._find(read, boxes)):
+        hashes: list[str | None] = []
+        for result, image, content, objects in zip(results, read, contents, self._find(read, boxes)):
             if image is not None:
                 result.objects = self._objects(objects, result.shape)
                 places += result.objects
                 crops += [image] * len(result.objects)
+                hashes += [content] * len(result.objects)
         if places:
-            self._recognise(places, crops, k, top_k, space or names[0], where)
+            options = dict(space=space or names[0], where=where, group_by=group_by)
+            self._recognise(places, crops, k, top_k, options, hashes if exclude_same else None)
         return results
 
     def close(self) -> None:
@@ -233,12 +243,18 @@ class ObjectSearch:
         ]
 
     def _recognise(
-        self, places: list[FoundObject], crops: list[np.ndarray], k: int, top_k: int, space: str, where: Any
+        self,
+        places: list[FoundObject],
+        crops: list[np.ndarray],
+        k: int,
+        top_k: int,
+        options: dict[str, Any],
+        hashes: list[str | None] | None,
     ) -> None:
         encoded = self.encoder.encode(crops, [place.area for place in places], self.batch_size)
         if not len(encoded):
             return
-        vectors = encoded.embeddings[space]
+        vectors = encoded.embeddings[options['space']]
         objects = [places[position] for position in encoded.positions]
         for row, (one, record) in enumerate(zip(objects, encoded.records)):
             one.region = None if record.box is None else tuple(map(float, record.box))
@@ -247,7 +263,9 @@ class ObjectSearch:
                 one.classes, one.label = self._likeliest(encoded.class_scores[row], top_k)
         if self.search is not None:
             gallery = self.search.gallery.snapshot()
-            found = to_search_hits(gallery, gallery.search(vectors, k, space=space, where=where))
+            if hashes is not None:
+                options['exclude'] = gallery.same_content([hashes[position] for position in encoded.positions.tolist()])
+            found = to_search_hits(gallery, gallery.search(vectors, k, **options))
             for one, hits in zip(objects, found):
                 one.hits = hits
 

@@ -114,7 +114,8 @@ def format_report(report: RetrievalReport, num_classes: int = 0, width: int = TE
 def _not_counted(report: RetrievalReport) -> list[str]:
     lines = []
     if report.num_shared:
-        lines.append(f'warning: {report.num_shared} queries are in the gallery too, as the very same file')
+        lines.append(f'warning: {report.num_shared} queries are in the gallery too, as the very same file;')
+        lines.append('  --exclude-same leaves these rows out')
     if report.num_lone:
         names = ', '.join(report.lone_classes[:_NAMED_CLASSES])
         more = len(report.lone_classes) - _NAMED_CLASSES

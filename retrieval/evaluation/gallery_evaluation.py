@@ -14,7 +14,6 @@ from ..gallery.backends import is_folder, open_gallery
 from ..gallery.conditions import Condition, read_conditions
 from ..gallery.contract import GalleryReader, Space
 from ..gallery.spaces import Spaces
-from ..hits import hits_without_own
 from ..ranking import rerank
 from .evaluation_report import RetrievalReport
 from .labels import encode_labels, unseen_classes
@@ -39,6 +38,7 @@ def evaluate_gallery(
     method_options: Mapping[str, Any] | None = None,
     ks: Sequence[int] = DEFAULT_KS,
     whole_ranking: bool = True,
+    exclude_same: bool = False,
     memory_limit: int = DEFAULT_MEMORY,
     **options: Any,
 ) -> RetrievalReport:
@@ -62,6 +62,8 @@ def evaluate_gallery(
         method_options: Options of the re-ranking.
         ks: Values of k of Recall@k, >= 1.
         whole_ranking: Whether to report mAP too, which ranks the whole gallery for every query.
+        exclude_same: Leave rows of the query's own content out, by content hash: they are neither found nor counted as
+            relevant.
         memory_limit: Bytes that a block of rankings may take, about.
         **options: ``rescore`` and ``parameters`` of the gallery's search.
 
@@ -78,26 +80,29 @@ def evaluate_gallery(
     names = list(Spaces.of(gallery).weights(space))
     if query_space is not None and len(names) > 1:
         raise RetrievalError('query_space goes with a single space: name one')
-    own_ids = np.where(codes.own_rows >= 0, query_ids, -1)
-    metric = gallery.manifest.metric
+    left_out = [np.array([one] if row >= 0 else [], np.int64) for one, row in zip(query_ids, codes.own_rows)]
+    if exclude_same:
+        left_out = [np.union1d(*both) for both in zip(left_out, _same_content(gallery, source, query_ids))]
+        codes = codes._replace(left_out=_table([rows_of(one, ids) for one in left_out]))
     context: dict[str, Any] = dict(space=names[0] if space is None else space, where=where, transformed=True)
     tuning = dict(method_options or {})
 
     def search(places: np.ndarray, k: int) -> np.ndarray:
-        own = own_ids[places]
+        context['exclude'] = [left_out[place] for place in places.tolist()]
         queries = {name: source.vectors(query_ids[places], query_space or name) for name in names}
-        wanted = min(max(k, depth if method else 0) + bool((own >= 0).any()), len(ids))
-        hits = hits_without_own(gallery.search(queries, wanted, **context, **options), own, metric)
+        wanted = min(max(k, depth if method else 0), len(ids))
+        hits = gallery.search(queries, wanted, **context, **options)
         if method is not None:
             patches = source.patches(query_ids[places]) if method == 'region' else None
             how = dict(depth=depth, k=wanted, query_patches=patches, **context, **tuning)
-            hits = hits_without_own(rerank(gallery, queries, hits, method, **how), own, metric)
+            hits = rerank(gallery, queries, hits, method, **how)
         return rows_of(hits.ids[:, :k], ids)
 
     report = evaluate(search, codes, ks, whole_ranking, memory_limit, exact=False)
-    weights, inside = space if isinstance(space, Mapping) else {}, bool((own_ids >= 0).any())
+    weights, inside = space if isinstance(space, Mapping) else {}, bool((codes.own_rows >= 0).any())
+    protocol = 'each image searched among all others' if inside else 'queries apart from the gallery'
     settings = {
-        'protocol': 'each image searched among all others' if inside else 'queries apart from the gallery',
+        'protocol': protocol + (', without copies of the query' if exclude_same else ''),
         'space': ', '.join(f'{weight:g} {name}' for name, weight in weights.items()) or names[0],
         'index': gallery.manifest.preset,
     }
@@ -105,7 +110,7 @@ def evaluate_gallery(
         settings['classes'] = f'column {label}'
     if method is not None:
         settings['re-rank'] = f'{method} of the first {depth}' + ''.join(f', {key}={tuning[key]}' for key in tuning)
-    num_shared = 0 if source is gallery else _count_shared(gallery, source, ids, query_ids)
+    num_shared = 0 if source is gallery or exclude_same else _count_shared(gallery, source, ids, query_ids)
     return replace(report, settings=settings, num_shared=num_shared)
 
 
@@ -131,6 +136,23 @@ def read_labels(gallery: GalleryReader, ids: np.ndarray, column: str = 'label') 
         records = gallery.records(ids[start : start + _RECORDS_AT_ONCE])
         values += [getattr(record, column) if column in _FIELDS else record.metadata.get(column) for record in records]
     return [None if value is None else str(value) for value in values]
+
+
+def _same_content(gallery: GalleryReader, source: GalleryReader, query_ids: np.ndarray) -> list[np.ndarray]:
+    """Rows of the gallery that have the content of each query."""
+    found: list[np.ndarray] = []
+    for start in range(0, len(query_ids), _RECORDS_AT_ONCE):
+        records = source.records(query_ids[start : start + _RECORDS_AT_ONCE])
+        found += gallery.same_content([record.content_hash for record in records])
+    return found
+
+
+def _table(lists: Sequence[np.ndarray]) -> np.ndarray:
+    """Lists of numbers as the rows of a table, -1 where they are short."""
+    table = np.full((len(lists), max(1, *map(len, lists))), -1, np.int64)
+    for row, one in zip(table, lists):
+        row[: len(one)] = one
+    return table
 
 
 def _count_shared(gallery: GalleryReader, source: GalleryReader, ids: np.ndarray, query_ids: np.ndarray) -> int:

@@ -15,19 +15,22 @@ Labels = np.ndarray | Sequence[int | str | None]
 class LabelCodes(NamedTuple):
     """Classes of queries (m,) and gallery (n,), numbered from 0, -1 where there is no label; see :func:`encode_labels`.
 
-    ``own_rows`` are the gallery rows that are the queries themselves; -1 where there is none.
+    ``own_rows`` are the gallery rows that are the queries themselves; -1 where there is none. ``left_out``, (m, e), are
+    all rows that are not searched for a query, -1 for none, if it is not only itself.
     """
 
     queries: np.ndarray
     gallery: np.ndarray
     own_rows: np.ndarray
     names: list[str]
+    left_out: np.ndarray | None = None
 
     def num_relevant(self) -> np.ndarray:
-        """Number of gallery rows of each query's class, without the query itself, int64 (m,); 0 without a label."""
+        """Number of gallery rows of each query's class that are not left out, int64 (m,); 0 without a label."""
         sizes = np.bincount(self.gallery[self.gallery >= 0], minlength=len(self.names) + 1)
-        own = np.append(self.gallery, -1)[self.own_rows] == self.queries
-        return np.where(self.queries >= 0, sizes[self.queries] - own, 0)
+        rows = self.own_rows[:, None] if self.left_out is None else self.left_out
+        alike = (np.append(self.gallery, -1)[rows] == self.queries[:, None]).sum(axis=1)
+        return np.where(self.queries >= 0, sizes[self.queries] - alike, 0)
 
 
 def encode_labels(

@@ -119,6 +119,12 @@ def to_sql(conditions: Sequence[Condition]) -> tuple[str, list[Any]]:
     return ' AND '.join(f'({clause})' for clause in clauses) or '1', values
 
 
+def check_column(column: Any, columns: Mapping[str, str]) -> None:
+    """RetrievalError if a gallery has no such column."""
+    if not isinstance(column, str) or column not in columns:
+        raise RetrievalError(f'there is no column {column!r}; the columns are {", ".join(columns)}')
+
+
 def quote(name: str) -> str:
     """A name of a column for SQL."""
     return '"' + name.replace('"', '""') + '"'
@@ -181,8 +187,7 @@ def _check(condition: Condition) -> Condition:
 def _typed(condition: Condition, columns: Mapping[str, str]) -> Condition:
     """A condition whose values are of the column's type."""
     column, operator, value = condition
-    if column not in columns:
-        raise RetrievalError(f'there is no column {column!r}; the columns are {", ".join(columns)}')
+    check_column(column, columns)
     if operator in ('in', 'not in'):
         return Condition(column, operator, tuple(_convert(column, one, columns[column]) for one in value))
     return Condition(column, operator, None if value is None else _convert(column, value, columns[column]))

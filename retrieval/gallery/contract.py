@@ -212,6 +212,16 @@ class GalleryReader(ABC):
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
         """Ids by content hash, as in :class:`Record`, the smallest of several; hashes not there are left out."""
 
+    def same_content(self, hashes: Sequence[str | None]) -> list[np.ndarray]:
+        """Ids, int64, of all rows of each content hash, none for None; what :meth:`search` takes as ``exclude``."""
+        found: dict[str, list[int]] = {one: [] for one in hashes if one is not None}
+        wanted = list(found)
+        for start in range(0, len(wanted), _READ):
+            ids = self.ids([Condition('content_hash', 'in', wanted[start : start + _READ])])
+            for record in self.records(ids):
+                found.get(record.content_hash or '', []).append(record.id)
+        return [np.array([] if one is None else found[one], np.int64) for one in hashes]
+
     @abstractmethod
     def history(self) -> list[ChangeSet]:
         """Changes of paths, labels, splits, content hashes and metadata, the last one at the end.
@@ -267,6 +277,8 @@ class GalleryReader(ABC):
         *,
         space: Space = None,
         where: Any = None,
+        group_by: str | None = None,
+        exclude: Sequence[Ids] | None = None,
         rescore: int | None = None,
         parameters: Mapping[str, int] | None = None,
         transformed: bool = False,
@@ -278,6 +290,9 @@ class GalleryReader(ABC):
             k: Hits per query, >= 1.
             space: Name of a space, or weights > 0 of several, whose scores are added up; None for the first.
             where: Filter, evaluated inside the search; see :func:`retrieval.gallery.read_conditions`.
+            group_by: Column; the result is the best row of each of the best k groups of rows that share a value in it.
+                A row without a value is a group of its own.
+            exclude: For each query, ids of rows that are left out of its hits, see :meth:`same_content`.
             rescore: Candidates of an approximate index that are scored exactly, 0 for none; None for what the preset
                 says.
             parameters: ``nprobe`` of inverted lists, ``efSearch`` of graphs.

@@ -260,6 +260,17 @@ class Database:
             rows = self.connection.execute(f'SELECT id FROM records WHERE {clause} ORDER BY id', values)
             return np.fromiter((row[0] for row in rows), np.int64)
 
+    def read_groups(self, column: str) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of all rows, int64 ascending, and of each the smallest id of those with its value in a known column.
+
+        A row without a value has its own id.
+        """
+        with self._use():
+            rows = self.connection.execute(f'SELECT id, {quote(column)} FROM records ORDER BY id').fetchall()
+        first: dict[Any, int] = {}
+        groups = [number if value is None else first.setdefault(value, number) for number, value in rows]
+        return np.fromiter((row[0] for row in rows), np.int64, len(rows)), np.array(groups, np.int64)
+
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
         """Ids by content hash; of several rows with one hash, the smallest id."""
         query = (

@@ -23,9 +23,10 @@ from ..index.presets import choose_preset
 from ..index.vector_index import RowFilter, VectorIndex
 from ..records import Ids, Record, check_count, check_ids, check_records, next_ids, read_ids
 from ..whitening import Whitening
-from .conditions import read_conditions
+from .conditions import check_column, read_conditions
 from .contract import Embeddings, Fingerprint, GalleryReader, GalleryWriter, Manifest, Space, check_open
 from .database import DATABASE_FILE, Database, DiskFull, log_of, lost_log
+from .grouping import Grouping, Rows, read_exclude, search_without
 from .history import Change, ChangeSet, Revise, differences, new_change_sets
 from .interrupts import postponed_interrupts
 from .lock import WriteLock
@@ -33,8 +34,8 @@ from .segments import NewRows, Segment, describe_file, join_rows, open_segment, 
 from .spaces import Spaces, check_patches
 
 FORMAT = 1
-_CACHED_FILTERS = 32
 _REVISED_AT_ONCE = 10_000
+_CACHED_FILTERS, _CACHED_GROUPINGS = 32, 4
 _ATTEMPTS = 100
 _RESERVE_FILE, _RESERVE_BYTES = 'reserve', 1 << 20  # room on a full disk for the log of a removal
 
@@ -49,6 +50,7 @@ class _State:
     segments: list[Segment]
     indexes: dict[str, VectorIndex]
     filters: dict[tuple[str, str], RowFilter] = field(default_factory=dict)
+    groupings: dict[str, Grouping] = field(default_factory=dict)
 
     @property
     def files(self) -> dict[str, dict]:
@@ -204,6 +206,8 @@ class FolderReader(GalleryReader):
         *,
         space: Space = None,
         where: Any = None,
+        group_by: str | None = None,
+        exclude: Sequence[Ids] | None = None,
         rescore: int | None = None,
         parameters: Mapping[str, int] | None = None,
         transformed: bool = False,
@@ -216,15 +220,33 @@ class FolderReader(GalleryReader):
             allowed = self._filter(where, name, state)
             return state.indexes[name].search(vectors, depth, allowed=allowed, rescore=rescore, parameters=parameters)
 
-        if not isinstance(space, Mapping):
-            name = spaces.space(space)
-            return search_one(name, spaces.pick(queries, name, transformed), k)
-        prepared = spaces.fused_queries(queries, space, transformed)
+        def search_rows(vectors: Mapping[str, np.ndarray], depth: int) -> Hits:
+            if not isinstance(space, Mapping):
+                return search_one(*next(iter(vectors.items())), depth)
+            return fused_search(search_one, vectors_of, vectors, space, depth, spaces.metric, len(state))
 
         def vectors_of(ids: np.ndarray, name: str) -> np.ndarray:
             return state.indexes[name].reconstruct(ids)
 
-        return fused_search(search_one, vectors_of, prepared, space, k, spaces.metric, len(state))
+        if isinstance(space, Mapping):
+            prepared = spaces.fused_queries(queries, space, transformed)
+        else:
+            prepared = {name: spaces.pick(queries, name, transformed) for name in spaces.weights(space)}
+        if group_by is None and exclude is None:
+            return search_rows(prepared, k)
+        prepared = {name: state.indexes[name].prepare(vectors, 'queries') for name, vectors in prepared.items()}
+        left_out = read_exclude(exclude, len(next(iter(prepared.values()))))
+        if group_by is None:
+            return search_without(search_rows, prepared, k, left_out, spaces.metric)
+        weights = spaces.weights(space)
+
+        def masks() -> list[np.ndarray | None]:
+            name = next(iter(weights))
+            return state.indexes[name].masks(self._filter(where, name, state))
+
+        rows = Rows([segment.parts for segment in state.segments], masks, weights, spaces.metric)
+        is_exact = all(segment.is_flat for segment in state.segments)
+        return self._grouping(group_by, state).search(search_rows, is_exact, rows, prepared, k, left_out)
 
     def range_search(
         self,
@@ -240,6 +262,21 @@ class FolderReader(GalleryReader):
         vectors = state.spaces.pick(queries, name, transformed)
         return state.indexes[name].range_search(vectors, radius, allowed=self._filter(where, name, state))
 
+    def _grouping(self, column: str, state: _State) -> Grouping:
+        check_column(column, state.database.columns())
+        found = state.groupings.get(column)
+        if found is None:
+            found = Grouping(*state.database.read_groups(column))
+            self._keep(state.groupings, column, found, _CACHED_GROUPINGS)
+        return found
+
+    def _keep(self, cache: dict[Any, Any], key: Any, value: Any, most: int) -> None:
+        """Put something into a cache of a state, in place of the oldest where it is full."""
+        with self._cache_lock:
+            while len(cache) >= most:
+                cache.pop(next(iter(cache)))
+            cache[key] = value
+
     def _filter(self, where: Any, space: str, state: _State) -> RowFilter | None:
         conditions = [] if where is None else read_conditions(where, state.database.columns())
         if not conditions:
@@ -248,10 +285,7 @@ class FolderReader(GalleryReader):
         found = state.filters.get(key)
         if found is None:
             found = state.indexes[space].select(state.database.find_ids(conditions))
-            with self._cache_lock:
-                while len(state.filters) >= _CACHED_FILTERS:
-                    state.filters.pop(next(iter(state.filters)))
-                state.filters[key] = found
+            self._keep(state.filters, key, found, _CACHED_FILTERS)
         return found
 
     def _newest_state(self, known: Sequence[Segment]) -> _State:

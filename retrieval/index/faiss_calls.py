@@ -55,6 +55,15 @@ def run_range_search(
     return getattr(index, 'range_search_numpy', index.range_search)(queries, radius, params=parameters)
 
 
+def all_scores(vectors: Any, query: np.ndarray) -> np.ndarray:
+    """Scores of one query, float32 (d,), with all rows of a ``faiss.IndexFlat``, float32 (n,), at least one."""
+    faiss = import_faiss()
+    scores, query = np.empty(vectors.ntotal, np.float32), np.ascontiguousarray(query)
+    compare = faiss.fvec_L2sqr_ny if vectors.metric_type == faiss.METRIC_L2 else faiss.fvec_inner_products_ny
+    compare(faiss.swig_ptr(scores), faiss.swig_ptr(query), vectors.get_xb(), vectors.d, vectors.ntotal)
+    return scores
+
+
 def bitmap_selector(allowed: np.ndarray) -> Any:
     """FAISS's form of a mask, bool (n,), for a filter inside the search."""
     return import_faiss().IDSelectorBitmap(np.packbits(allowed, bitorder='little'))

@@ -141,7 +141,7 @@ class VectorIndex:
         check_count(k, 'k')
         check_count(0 if rescore is None else rescore, 'rescore', 0)
         scores, numbers = [], []
-        for part, mask in zip(self.parts, self._masks(allowed)):
+        for part, mask in zip(self.parts, self.masks(allowed)):
             copy = self._copies.find(part, self.parts)
             found, rows = search_part(part, vectors, k, self.metric, mask, rescore, parameters, copy)
             scores.append(found)
@@ -160,7 +160,7 @@ class VectorIndex:
         if not np.isfinite(radius):
             raise RetrievalError(f'radius must be a finite number, got {radius}')
         found = []
-        for part, mask in zip(self.parts, self._masks(allowed)):
+        for part, mask in zip(self.parts, self.masks(allowed)):
             selector = None if mask is None else bitmap_selector(mask)
             params = search_parameters(part.vectors, selector)
             limits, scores, rows = run_range_search(part.vectors, vectors, float(radius), params)
@@ -172,7 +172,7 @@ class VectorIndex:
         array = check_embeddings(embeddings, name, self.dimension)
         return unit_length(array, name) if self.metric == 'cosine' else array
 
-    def _masks(self, allowed: RowFilter | None) -> list[np.ndarray | None]:
+    def masks(self, allowed: RowFilter | None) -> list[np.ndarray | None]:
         """For each part, the rows that are alive and let through; None for all."""
         if allowed is None:
             return [None if part.num_dead == 0 else part.alive for part in self.parts]

@@ -133,7 +133,7 @@ def record_row(record: Record) -> dict:
 
 def row_record(row: dict, columns: Mapping[str, str]) -> Record:
     """The record of a row of a gallery with these columns, name -> type."""
-    metadata = row['metadata'] if isinstance(row['metadata'], dict) else json.loads(row['metadata'])
+    metadata = _metadata(row)
     layout = row['layout'] if isinstance(row['layout'], dict) else json.loads(row['layout'])
     size = layout.get('image_size')
     return Record(
@@ -149,6 +149,19 @@ def row_record(row: dict, columns: Mapping[str, str]) -> Record:
         metadata={name: float(value) if columns.get(name) == 'REAL' else value for name, value in metadata.items()},
         id=int(row['id']),
     )
+
+
+def column_value(row: dict, column: str) -> Any:
+    """What a row has in a column; None without a value."""
+    if column == 'id':
+        return int(row['id'])
+    if column not in TEXT_COLUMNS:
+        return _metadata(row).get(column)
+    return row[column] if column not in NULLABLE_FIELDS or row[f'has_{column}'] else None
+
+
+def _metadata(row: dict) -> dict:
+    return row['metadata'] if isinstance(row['metadata'], dict) else json.loads(row['metadata'])
 
 
 def encode_array(array: np.ndarray | None, dtype: type, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..errors import RetrievalError
 from ..gallery.contract import Embeddings, GalleryReader, Space
 from ..gallery.spaces import Spaces
 from ..hits import Hits, best_first, exact_scores, worst_score
+from ..records import Ids
 from ..whitening import Whitening
 from .expansion import expand
 from .patch_regions import fit_patch_whitening, region_similarity, whiten_patches
@@ -40,6 +41,8 @@ def rerank(
     space: Space = None,
     query_patches: np.ndarray | None = None,
     where: Any = None,
+    group_by: str | None = None,
+    exclude: Sequence[Ids] | None = None,
     depth: int | None = None,
     k: int | None = None,
     transformed: bool = False,
@@ -72,6 +75,8 @@ def rerank(
         space: As it was given to the search.
         query_patches: float16 or float32, (m, O, C), selected patches of the queries, for ``'region'``.
         where: Filter of the search, for the second search of ``'query-expansion'``.
+        group_by, exclude: As they were given to the search, for that second search too. The other methods order the
+            rows that stand for their groups.
         depth: How many hits to re-rank, >= 1; None for all.
         k: How many to return, >= 1; None for as many as there are.
         transformed: Whether queries are as the gallery stores them, rather than as the model gives them.
@@ -100,7 +105,8 @@ def rerank(
     if any(len(array) != len(hits.ids) for array in embeddings.values()):
         raise RetrievalError(f'there are hits of {len(hits.ids)} queries, but another number of queries')
     if method == 'query-expansion' and options.pop('search_again', True):
-        return _second_search(gallery, embeddings, hits, space, where, k, **options)
+        again = dict(space=space, where=where, group_by=group_by, exclude=exclude)
+        return _second_search(gallery, embeddings, hits, again, k, **options)
     if method == 'region' and options.setdefault('whitening', 'gallery') == 'gallery':
         options['whitening'] = fit_patch_whitening(gallery)
     first = Hits(hits.scores[:, :depth], hits.ids[:, :depth])
@@ -185,8 +191,7 @@ def _second_search(
     gallery: GalleryReader,
     queries: dict[str, np.ndarray],
     hits: Hits,
-    space: Space,
-    where: Any,
+    again: Mapping[str, Any],
     k: int,
     num_neighbors: int = 2,
     alpha: float = 3.0,
@@ -199,7 +204,7 @@ def _second_search(
         for block in _blocks(gallery, {name: array}, nearest, {name: 1.0}):
             unit = gallery.manifest.metric == 'cosine'
             expanded[name][block.rows] = expand(block.queries, block.vectors, alpha, block.present, unit)
-    return gallery.search(expanded, k, space=space, where=where, transformed=True)
+    return gallery.search(expanded, k, **again, transformed=True)
 
 
 def _fuse(arrays: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import RetrievalError
-from ..hits import Hits, hits_without_own
+from ..hits import Hits, hits_without
 from .recognizer import Recognizer
 
 BALANCED = 'balanced'
@@ -131,7 +131,7 @@ def calibrate(
         ids, names = ids[chosen], names[chosen]
     levels: list[LevelCalibration] = []
     nearest = recognizer.neighbors(ids, recognizer.k + 1)
-    nearest = hits_without_own(nearest, ids, recognizer.gallery.manifest.metric)
+    nearest = hits_without(nearest, ids[:, None], nearest.ids.shape[1], recognizer.gallery.manifest.metric)
     known_hits = Hits(nearest.scores[:, : recognizer.k], nearest.ids[:, : recognizer.k])
     for level in range(recognizer.taxonomy.depth + 1):
         # Known is an image of whose group something is left: of its class another image, of its genus another class.

@@ -114,6 +114,20 @@ def test_filters_and_spaces(search, model):
         search(str(model[3]), [BOXES], space='depth')
 
 
+def test_groups_and_copies(search, model):
+    gallery = search.search.gallery
+    (known,) = gallery.records(gallery.ids({'path': 'striped/striped1.png'}))
+    photo = str(model[0].parent / 'images' / 'val' / known.path)
+    box = [np.array([[0, 0, 48, 48]], np.float32)]
+    found, others, best = (
+        [hit.record for hit in search(photo, box, k=8, **options)[0].objects[0].hits]
+        for options in ({}, dict(exclude_same=True), dict(group_by='label'))
+    )
+    assert known.id in [one.id for one in found]
+    assert [one.id for one in others] == [one.id for one in found if one.id != known.id]
+    assert sorted(one.label for one in best) == ['plain', 'striped'] and best[0].id == found[0].id
+
+
 def test_mistakes(search, model, tmp_path):
     config, checkpoint, gallery, photo = model
     with pytest.raises(UserError, match='give boxes, or a detector'):

@@ -1,6 +1,7 @@
 """The command lines that search galleries, and ImageSearch behind them."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tiny_run import call_tool, write_config, write_images
 
 from glsim_mm.search import ImageSearch
 from retrieval.errors import RetrievalError
-from retrieval.gallery import create_gallery, open_gallery
+from retrieval.gallery import Record, create_gallery, open_gallery
 
 
 @pytest.fixture(scope='module')
@@ -69,6 +70,41 @@ def test_rows_of_the_gallery_need_no_model_and_are_not_among_their_hits(built, c
                 assert len(hits) == 4 and 2 not in [hit.record.id for hit in hits]
         with pytest.raises(RetrievalError, match='needs the model'):
             search('photo.jpg')
+
+
+def test_best_of_each_group_and_no_copies_of_the_query(built, capsys, tmp_path):
+    gallery, config, checkpoint, images = built
+    copied = tmp_path / 'gallery'
+    shutil.copytree(gallery, copied)
+    with open_gallery(copied, writable=True) as writer:
+        (known,) = writer.ids({'path': 'striped/striped1.png'}).tolist()
+        old = writer.records([known])[0]
+        spaces = {name: writer.vectors([known], name) for name in writer.manifest.spaces}
+        moved = Record('moved.png', label='copy', content_hash=old.content_hash)
+        (copy,) = writer.add(spaces, [moved], patches=writer.patches([known])).tolist()
+    query = images / 'striped' / 'striped1.png'
+    model = ('--config', config, '--checkpoint', checkpoint, '--device', 'cpu', '--json')
+
+    def ids(*arguments):
+        return [hit['id'] for hit in json.loads(run_search(capsys, copied, *arguments))[0]['hits']]
+
+    every = ids(query, *model, '-k', 20)
+    assert len(every) == 9 and set(every[:2]) == {known, copy}
+    assert ids(query, *model, '-k', 20, '--exclude-same') == every[2:]
+    with open_gallery(copied) as reader:
+        labels = {record.id: record.label for record in reader.records(reader.ids())}
+    best = {}
+    for number in every:
+        best.setdefault(labels[number], number)
+    assert ids(query, *model, '-k', 20, '--group-by', 'label') == list(best.values())
+    assert ids('--id', known, '--json', '-k', 20) == [number for number in every if number != known]
+    assert not {known, copy} & set(ids('--id', known, '--json', '-k', 20, '--exclude-same'))
+    for method in ('k-reciprocal', 'query-expansion', 'region'):
+        found = ids(query, *model, '--rerank', method, '--group-by', 'label', '--exclude-same')
+        assert {labels[number] for number in found} == set(labels.values()) - {'copy'} and len(found) == 2
+    with pytest.raises(SystemExit):
+        run_search(capsys, copied, query, *model, '--group-by', 'colour')
+    assert "there is no column 'colour'; the columns are id, path" in capsys.readouterr().err
 
 
 def test_table_fits_a_terminal(built, capsys):

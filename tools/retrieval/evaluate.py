@@ -32,6 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--label', default='label', metavar='COLUMN', help='column with the classes; default: label')
     cli.add_ranking_options(parser)
     cli.add_number(parser, '--recall-at', 'hits among which one must be right', [1, 2, 4, 8], nargs='+', metavar='K')
+    cli.add_exclude_same(parser)
     parser.add_argument('--no-map', action='store_true', help='leave out mAP, which ranks the whole gallery: faster')
     cli.add_number(parser, '--by-class', 'list the N classes that are found worst', 0, least=0, metavar='N')
     parser.add_argument(
@@ -60,6 +61,7 @@ def main(args: argparse.Namespace) -> None:
         depth=args.depth,
         ks=args.recall_at,
         whole_ranking=not args.no_map,
+        exclude_same=args.exclude_same,
         rescore=args.rescore,
     )
     print(format_report(report, args.by_class))

@@ -30,6 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     cli.add_space(parser)
     cli.add_where(parser, 'rows that are searched')
+    cli.add_grouping(parser)
     cli.add_ranking_options(parser)
     parser.add_argument(
         '--parameters',
@@ -98,6 +99,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return dict(
         space=parse_space(args.space),
         where=parse_conditions(args.where),
+        group_by=args.group_by,
+        exclude_same=args.exclude_same,
         method=args.rerank,
         depth=args.depth,
         rescore=args.rescore,

@@ -151,8 +151,41 @@ def test_queries_that_are_in_the_gallery_too_are_told(gallery, tmp_path):
         report = evaluate_gallery(first, second)
         assert report.num_shared == 10
         assert 'warning: 10 queries are in the gallery too' in format_report(report)
+        assert 'exclude-same' in format_report(report)
         assert evaluate_gallery(first, second, where=dict(year=('<', 2055))).num_shared == 5
+        # Without these rows: the 10 queries among the gallery's other rows, as if each were the row itself.
+        own = np.where(np.arange(50, COUNT) < 60, np.arange(50, COUNT), -1)
+        expected = evaluate_embeddings(
+            spaces['global'][:60], names(labels[:60]), spaces['global'][50:], names(labels[50:]), own_rows=own
+        )
+        without = evaluate_gallery(first, second, exclude_same=True)
+        assert_same(without, expected)
+        assert without.num_shared == 0 and 'without copies of the query' in without.settings['protocol']
     assert evaluate_gallery(gallery).num_shared == 0
+
+
+def test_copies_of_an_image_are_neither_found_nor_relevant(tmp_path):
+    spaces, labels = data()
+    keys = np.arange(COUNT)
+    keys[30:45] = keys[:15]  # copies, of other classes too
+    spaces['global'][30:45] = spaces['global'][:15]
+    labels[30:40] = labels[:10]
+    records = [replace(one, content_hash=f'{key:064x}') for one, key in zip(records_of(labels), keys)]
+    with create_gallery(tmp_path / 'copies', {'global': 8}, preset='flat') as made:
+        made.add(spaces['global'], records)
+        report = evaluate_gallery(made, exclude_same=True, ks=(1,))
+    unit = spaces['global'] / np.linalg.norm(spaces['global'], axis=1, keepdims=True)
+    similar = (unit @ unit.T).astype(np.float64)
+    similar[keys[:, None] == keys] = -np.inf
+    right, precisions = [], []
+    for row in range(COUNT):
+        relevant = (labels == labels[row]) & (keys != keys[row])
+        ranking = np.argsort(-similar[row], kind='stable')
+        right.append(relevant[ranking[0]])
+        precisions.append(relevant[ranking[: relevant.sum()]].mean())
+    assert report.metrics['Recall@1'] == pytest.approx(np.mean(right))
+    assert report.metrics['R-Precision'] == pytest.approx(np.mean(precisions))
+    assert report.metrics['Recall@1'] < 1
 
 
 def test_an_approximate_index_counts_with_what_it_misses(tmp_path):

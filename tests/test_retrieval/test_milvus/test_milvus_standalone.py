@@ -7,6 +7,7 @@ import pytest
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, Record, create_gallery, open_gallery
+from retrieval.milvus import milvus_gallery
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +27,7 @@ def test_a_server_answers_as_faiss_flat_does(standalone_server, monkeypatch):
         gallery.add(embeddings, records, np.arange(500), np.ones((500, 2, 4), np.float16))
         _check_search(gallery, embeddings, queries)
         assert len(gallery) == 500 and gallery.ids().tolist() == list(range(500))
+        _check_groups(gallery, records, queries, monkeypatch)
         _check_other_writers(location, gallery, embeddings[:20])
         gallery.update([400], embeddings[:1] + 9, [Record('new.jpg', 'new')])
         assert gallery.records([400])[0].label == 'new'
@@ -79,6 +81,21 @@ def _check_search(gallery, embeddings, queries):
     limits, _, found = index.range_search(queries, 20.0)
     np.testing.assert_array_equal(within.limits, limits)
     assert sorted(within.ids.tolist()) == sorted(found.tolist())
+
+
+def _check_groups(gallery, records, queries, monkeypatch):
+    """A search that lists few rows finds the groups that one of all rows finds."""
+    for column in ('label', 'split', 'year'):
+        whole = gallery.search(queries, 30, group_by=column)
+        values = [
+            [getattr(records[row], column, None) or records[row].metadata.get(column) for row in ids if row >= 0]
+            for ids in whole.ids.tolist()
+        ]
+        named = [[value for value in row if value is not None] for row in values]
+        assert all(len(set(row)) == len(row) for row in named) and any(named)
+        with monkeypatch.context() as patch:
+            patch.setattr(milvus_gallery, 'MAX_DEPTH', 8)
+            np.testing.assert_array_equal(gallery.search(queries[:2], 30, group_by=column).ids, whole.ids[:2])
 
 
 def _check_filters(gallery, records):
