@@ -132,7 +132,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     add_overrides(
         parser,
-        help='config fields to override, as name=value; nested: a.b=1, lists: a="[1,2]" or a=1,2, without spaces',
+        help='config fields to override, as name=value; nested: a.b=1, lists: a="[1,2]" or a=1,2, dicts: a="dict(b=1)"',
     )
     parser.add_argument(
         '--allow-missing-classes',
@@ -250,6 +250,7 @@ def run(
             check(args)
         if needs_model:
             import_model_stack()
+            _check_device(getattr(args, 'device', None))
         main(args)
 
 
@@ -359,6 +360,13 @@ def _check_paths(args: argparse.Namespace) -> None:
         for path in images if isinstance(images, list) else ():
             if not glob.has_magic(path):
                 _check_file('', path)
+
+
+def _check_device(device: str | None) -> None:
+    """Find out before photos are looked for and a model is built."""
+    from glsim_mm.compat.devices import check_device
+
+    check_device(device)
 
 
 def _check_outputs(args: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..apis.model import load_model
+from ..compat.devices import check_device
 from ..errors import GLSimError
 from ..models.classifiers import GLSimClassifier
 from ..models.classifiers.crop_policy import TestOptions, margin
@@ -56,7 +57,7 @@ def measure_crop_curve(
     """
     if any(not 0 < share < 1 for share in shares):
         raise GLSimError(f'shares of crops lie between 0 and 1, got {", ".join(map(str, shares))}')
-    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    device = check_device(device)
     model = load_model(cfg, checkpoint, device)
     if not isinstance(model, GLSimClassifier):
         raise GLSimError(f'{type(model).__name__} encodes no crops: give the config of a GLSimClassifier')

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..apis.config_errors import explain_config_errors
 from ..apis.model import build_model, load_model
+from ..compat.devices import check_device
 from ..errors import GLSimError
 from ..evaluation import MEASURES, selection_quality
 from ..models.classifiers.glsim_classifier import annotated_boxes
@@ -55,7 +56,7 @@ def measure_selectors(
     network input in pixels, by default the pipeline's own; ``num_images`` are spread evenly over the test set.
     """
     check_selectors(selectors)
-    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    device = check_device(device)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
         model = _load(cfg, checkpoint, device)
         for size in sizes or (None,):

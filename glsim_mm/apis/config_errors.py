@@ -13,7 +13,7 @@ from mmengine.registry import build_from_cfg, build_scheduler_from_cfg
 from mmengine.runner import Runner
 from mmpretrain.datasets import CustomDataset
 
-from ..errors import GLSimError
+from ..errors import GLSimError, UserError, one_line
 
 # Functions that call a class with a config, and their names for the class.
 _BUILDERS = {build_from_cfg.__code__: 'obj_cls', build_scheduler_from_cfg.__code__: 'scheduler_cls'}
@@ -30,12 +30,14 @@ def explain_config_errors() -> Iterator[None]:
     """Turn errors that a config caused into :class:`GLSimError`; all others, bugs among them, pass as they are.
 
     Raises:
-        GLSimError: For an argument or type that a module does not know, a required argument that is missing, a file or
-            folder of data that is not there, and a folder without images.
+        GLSimError: For an argument or type that a module does not know, a required argument that is missing, a value
+            that a module refuses, a file or folder of data that is not there, and a folder without images.
     """
     try:
         yield
-    except (TypeError, KeyError, ValueError, RuntimeError, AssertionError, OSError) as error:
+    except UserError:  # some of them are ValueErrors too
+        raise
+    except (TypeError, LookupError, ValueError, RuntimeError, AssertionError, OSError) as error:
         sentence = explain(error)
         if sentence is None:
             raise
@@ -49,7 +51,9 @@ def explain(error: Exception) -> str | None:
         return _explain_missing_file(error, frames)
     if frames[-1].f_code in _LISTERS:
         return f'the data set has no images, or other classes: {" ".join(str(error).split())}; check its folders'
-    if not isinstance(error, (TypeError, KeyError)):
+    if isinstance(error, IndexError):
+        return _explain_frozen_stages(frames)
+    if not isinstance(error, (TypeError, KeyError, ValueError, AssertionError)):
         return None
     built = _innermost_build(frames)
     if built is None:
@@ -57,10 +61,13 @@ def explain(error: Exception) -> str | None:
     build, below = built
     if isinstance(error, KeyError):
         return _explain_unknown_type(error) if not below else None
+    module = build.f_locals[_BUILDERS[build.f_code]]
+    if isinstance(error, (ValueError, AssertionError)):
+        return _explain_value(error, module)
     # Errors of the call itself are raised in the caller's frame; arguments handed on by constructors add theirs.
     if any(frame.f_code.co_name not in _CONSTRUCTORS for frame in below):
         return None
-    return _explain_argument(error, build.f_locals['cfg'], build.f_locals[_BUILDERS[build.f_code]])
+    return _explain_argument(error, build.f_locals['cfg'], module)
 
 
 def _explain_argument(error: TypeError, fields: dict, module: Callable) -> str | None:
@@ -73,7 +80,26 @@ def _explain_argument(error: TypeError, fields: dict, module: Callable) -> str |
     return None
 
 
+def _explain_value(error: Exception, module: Callable) -> str | None:
+    """Modules complain about values of their arguments; one that says nothing has a bug."""
+    if not str(error).strip():
+        return None
+    return f'{getattr(module, "__name__", module)} cannot be built: {one_line(error, 300)}; correct the config'
+
+
+def _explain_frozen_stages(frames: list[FrameType]) -> str | None:
+    """mmpretrain's backbones look for layers that are not there."""
+    frozen = [frame.f_locals['self'] for frame in frames if frame.f_code.co_name == '_freeze_stages']
+    if not frozen:
+        return None
+    stages, name = getattr(frozen[0], 'frozen_stages', None), type(frozen[0]).__name__
+    return f'frozen_stages={stages} is more than {name} has; set --cfg-options model.backbone.frozen_stages'
+
+
 def _explain_unknown_type(error: KeyError) -> str | None:
+    if 'must contain the key "type"' in str(error):
+        fields = one_line(error.args[0].partition('but got')[2].strip().partition('\n')[0], 80)
+        return f'a part of the config has no type: {fields}; add it, or correct the name of the field'
     unknown = _UNKNOWN_TYPE.search(str(error))
     if unknown is None:
         return None

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..checkpoints.addresses import weights_for
 from ..checkpoints.agreement import tell_differences
+from ..compat.devices import check_device
 from ..engine.hooks.run_checks import check_complete, match_tensors
 from ..models.classifiers import check_parts
 
@@ -28,8 +29,9 @@ def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None =
         want them.
 
     Raises:
-        GLSimError: If the checkpoint cannot be read or is of another model.
+        GLSimError: If the checkpoint cannot be read or is of another model, or the device is not there.
     """
+    device = check_device(device)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
         model = build_model(cfg)
         content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
@@ -40,7 +42,7 @@ def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None =
         model.load_state_dict(weights, strict=False)  # whatever else the file holds is not this model's
         model._config = cfg
         model._dataset_meta = _dataset_meta(cfg, content.get('meta', {}))
-    return model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
+    return model.to(device).eval()
 
 
 def build_model(cfg: Config) -> nn.Module:

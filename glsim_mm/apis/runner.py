@@ -27,6 +27,7 @@ from ..result_files import check_result_file
 from .config_errors import explain_config_errors
 from .confusion_report import add_confusion_pairs, check_error_report, log_confusion_pairs, write_error_report
 from .photo_pipeline import type_name
+from .run_requirements import check_batches, check_requirements
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -43,10 +44,12 @@ def build_runner(cfg: Config) -> Runner:
         A runner that is ready to train or test.
 
     Raises:
-        GLSimError: If a field of the config is unknown, or the work directory cannot be written.
+        GLSimError: If a field of the config is unknown or missing, a package that it needs is not installed, or the
+            work directory cannot be written.
     """
     cfg = copy.deepcopy(cfg)
     check_output_folder(cfg.work_dir)
+    check_requirements(cfg)
     fit_dataloaders(cfg)
     mark_test_tables(cfg)
     keep_checkpoints_whole(cfg)
@@ -110,6 +113,7 @@ def run_training(cfg: Config) -> Runner:
         runner = build_runner(cfg)
     try:
         with explain_config_errors(), full_disk_explained(cfg.work_dir), ignore_known_warnings():
+            check_batches(runner)
             runner.train()
     finally:
         leave_process_group(runner)

@@ -7,6 +7,8 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
 
+from ..errors import GLSimError
+
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -28,6 +30,24 @@ def fit_dataloader(loader: dict) -> None:
         loader.pop('prefetch_factor', None)
     if get_device() == 'cpu':
         loader.update(pin_memory=False)
+
+
+def check_device(device: str | torch.device | None) -> torch.device:
+    """The device of a model, by default the GPU if there is one.
+
+    Raises:
+        GLSimError: If it is no device, or there is none of it here.
+    """
+    if device is None:
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        count = torch.cuda.device_count()
+        here = f'cuda:0 to cuda:{count - 1}' if count > 1 else 'cuda' if count else 'no GPU that torch can use'
+        raise GLSimError(f'device {device} is not there: this machine has cpu and {here}; choose another') from error
+    return found
 
 
 def use_mixed_precision(cfg: Config) -> None:

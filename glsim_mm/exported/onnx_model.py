@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import GLSimError, one_line
 from ..images.decoding import WHITE
 
+_OPENVINO_CHOOSES = ('AUTO', 'HETERO', 'MULTI')  # among several devices
 METADATA_KEY = 'glsim_mm'
 FORMAT_VERSION = 1
 BACKENDS = ('onnxruntime', 'openvino')
@@ -162,13 +163,17 @@ def _open_openvino(path: str, device: str | None, threads: int | None) -> tuple[
     except ImportError as error:
         raise GLSimError('backend openvino is not installed: pip install openvino') from error
     core = openvino.Core()
+    wanted = (device or 'cpu').upper()
+    if wanted.partition('.')[0] not in core.available_devices and wanted.partition(':')[0] not in _OPENVINO_CHOOSES:
+        found = ', '.join(core.available_devices).lower()
+        raise GLSimError(f'OpenVINO has no device {device!r} here: choose from {found}')
     # OpenVINO computes in bfloat16 where a processor has it unless told otherwise; that is not what was exported.
     options = {'INFERENCE_PRECISION_HINT': 'f32', 'PERFORMANCE_HINT': 'LATENCY'}
     if threads is not None:
         options['INFERENCE_NUM_THREADS'] = str(threads)
     try:
         model = core.read_model(path)
-        compiled = core.compile_model(model, (device or 'cpu').upper(), options)
+        compiled = core.compile_model(model, wanted, options)
     except RuntimeError as error:
         raise GLSimError(f'{path} cannot be opened ({one_line(error, 200)}): export the model again') from error
     names = [output.get_any_name() for output in compiled.outputs]

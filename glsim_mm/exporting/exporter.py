@@ -16,6 +16,7 @@ from ..apis.photo_pipeline import find_background, find_test_steps, type_name
 from ..errors import GLSimError
 from ..exported.onnx_inferencer import FILTERS
 from ..exported.onnx_model import ExportedInfo
+from ..output_files import check_output_file
 from ..search.embedder import Embedder
 from .export_graph import ExportGraph
 from .file_formats import package_versions, quantize, run_onnx, run_program, write_onnx, write_program
@@ -77,6 +78,7 @@ def export_model(
     info = _describe(cfg, model, graph, find_image_size(steps), steps, str(checkpoint))
     example = _random_images(2, info.image_size)
     is_onnx = path.suffix == '.onnx'
+    path.resolve().parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.resolve().parent, prefix=f'.{path.name}.') as folder:
         written = Path(folder) / path.name
         if is_onnx:
@@ -147,8 +149,7 @@ def _check_arguments(path: Path, what: str, int8: bool, overwrite: bool) -> None
         raise GLSimError('8-bit weights are written to .onnx files only')
     if path.exists() and not overwrite:
         raise GLSimError(f'{path} exists: give another name, or --overwrite')
-    if not path.resolve().parent.is_dir():
-        raise GLSimError(f'there is no folder {path.parent}: make it first')
+    check_output_file(path)
 
 
 def _describe(

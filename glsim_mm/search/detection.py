@@ -148,10 +148,11 @@ class MMDetDetector:
 def _load(config: str, checkpoint: str, device: str | None) -> tuple[Any, Any]:
     """Model and test pipeline for arrays."""
     try:
-        import torch
         from mmcv.transforms import Compose
         from mmdet.apis import init_detector
         from mmdet.utils import get_test_pipeline_cfg
+
+        from ..compat.devices import check_device
     except ImportError as error:
         raise RetrievalError(
             f'{error}: detection needs mmdet with full mmcv (docs/guides/downstream.md): pip install mmdet, '
@@ -161,7 +162,7 @@ def _load(config: str, checkpoint: str, device: str | None) -> tuple[Any, Any]:
         if '://' not in path and not Path(path).is_file():
             raise RetrievalError(f'{path} does not exist; check the path')
     import_mmpretrain()  # registers our reader of checkpoints, which runs no code from them
-    model = init_detector(config, checkpoint, device=device or ('cuda:0' if torch.cuda.is_available() else 'cpu'))
+    model = init_detector(config, checkpoint, device=str(check_device(device)))
     steps = get_test_pipeline_cfg(model.cfg.copy())
     steps[0]['type'] = 'mmdet.LoadImageFromNDArray'
     steps = [step for step in steps if not step['type'].endswith('LoadAnnotations')]

@@ -3,6 +3,7 @@
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import numpy as np
@@ -207,7 +208,7 @@ def test_arguments_out_of_range(made, tmp_path):
         (path, {}, '--overwrite'),
         (tmp_path / 'model.pt', {}, '.pt2'),
         (tmp_path / 'model.pt2', dict(int8=True), '.onnx files only'),
-        (tmp_path / 'no' / 'model.onnx', {}, 'no folder'),
+        (Path('/dev/null/model.onnx'), {}, 'cannot be written'),
         (tmp_path / 'model.onnx', dict(what='boxes'), 'classifier, embedding'),
     ):
         with pytest.raises(GLSimError, match=message):

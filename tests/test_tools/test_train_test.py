@@ -193,7 +193,7 @@ def test_folder_without_images(tiny_images, tmp_path, capsys):
     (tmp_path / 'empty' / 'train' / 'wren').mkdir(parents=True)
     options = ['--cfg-options', f'train_dataloader.dataset.data_root={tmp_path / "empty"}']
     error = fails_in_one_line(capsys, 'train', config, '--work-dir', tmp_path / 'work', *options)
-    assert 'has no images' in error
+    assert 'there is no folder of photos for each class in' in error
 
 
 def test_checkpoint_of_another_architecture(trained, tiny_images, tmp_path, capsys):
@@ -282,6 +282,26 @@ def test_all_tools_read_overrides_alike(tool, arguments, tiny_images, tmp_path, 
     assert 'would change nothing' in dead and 'set val_dataloader.dataset.pipeline.1.scale, test_dataloader' in dead
     assert 'brackets do not match' in fails_in_one_line(capsys, tool, *common, 'model.neck.top_o=[1,2')
     assert 'lr=low is of the wrong kind' in fails_in_one_line(capsys, tool, *common, 'optim_wrapper.optimizer.lr=low')
+
+
+@pytest.mark.parametrize(
+    'tool, arguments',
+    [
+        ('infer', ('weights', 'weights')),
+        ('analysis/crop_curve', ('weights',)),
+        ('analysis/selection_quality', ()),
+        ('retrieval/benchmark_encoding', ('weights', 'photo.png')),
+        ('retrieval/build', ()),
+    ],
+)
+def test_a_device_that_is_not_there(tool, arguments, tmp_path, capsys):
+    (tmp_path / 'empty.py').touch()
+    (tmp_path / 'weights').touch()
+    Image.new('RGB', (8, 8)).save(tmp_path / 'photo.png')
+    first = ('photo.png', 'empty.py') if tool == 'retrieval/build' else ('empty.py',)
+    rest = ('weights', '--out', 'gallery') if tool == 'retrieval/build' else arguments
+    line = fails_in_one_line(capsys, tool, *first, *rest, '--device', 'cuda:99')
+    assert 'device cuda:99 is not there: this machine has cpu' in line
 
 
 def test_dicts_on_the_command_line(trained, tiny_images, tmp_path, capsys):

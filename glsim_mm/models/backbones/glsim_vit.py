@@ -15,6 +15,7 @@ from ...checkpoints.backbone_loading import load_glsim_vit
 from ...compat.compilation import use_python_drop_probabilities
 from ...compat.linear_kernels import use_fast_linear
 from ..utils import (
+    check_frozen_stages,
     check_image_size,
     check_out_indices,
     class_token_of,
@@ -94,6 +95,7 @@ class GLSimViT(VisionTransformer):
         super().__init__(*args, drop_path_rate=drop_path_rate, out_type=out_type, **kwargs)
         if with_similarity_map and (out_type != 'featmap' or self.cls_token is None):
             raise ValueError("with_similarity_map=True needs out_type='featmap' and with_cls_token=True")
+        check_frozen_stages(self.frozen_stages, self.num_layers)
         if window_size < 0:
             raise ValueError(f'window_size must be 0 or more patches, got {window_size}')
         if merged_tokens < 0 or (merged_tokens and window_size):
@@ -144,6 +146,10 @@ class GLSimViT(VisionTransformer):
         """CLS token (B, C) of each crop (arXiv 2407.12891, section 3.3), by their own CLS token where there is one."""
         # Through __call__, so that a compiled backbone and forward hooks serve this pass too.
         return self(crops, is_crop=True, output='class_token')[-1][:, 0]
+
+    def _freeze_stages(self) -> None:
+        check_frozen_stages(self.frozen_stages, self.num_layers)  # mmpretrain would look for layers that are not there
+        super()._freeze_stages()
 
     def train(self, mode: bool = True) -> 'GLSimViT':
         """Set the mode; frozen stages stay in eval mode, so that stochastic depth does not act in them."""

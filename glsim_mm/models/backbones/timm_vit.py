@@ -14,6 +14,7 @@ from ...checkpoints.checkpoint_files import check_finite
 from ...compat.linear_kernels import use_fast_linear
 from ...errors import GLSimError, one_line
 from ..utils import (
+    check_frozen_stages,
     check_image_size,
     check_out_indices,
     class_token_of,
@@ -125,6 +126,7 @@ class TimmViT(BaseBackbone):
             )
         self.crop_cls_token = nn.Parameter(self.model.cls_token.detach().clone()) if crop_cls_token else None
         self._register_load_state_dict_pre_hook(self._copy_cls_token_for_crops)
+        check_frozen_stages(frozen_stages, self.num_layers)
         self.frozen_stages = frozen_stages
         if frozen_stages > 0:
             self._freeze_stages()

@@ -121,6 +121,12 @@ class _WindowedAttention(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def check_frozen_stages(frozen_stages: int, num_layers: int) -> None:
+    """Raise ``ValueError`` unless a backbone of so many layers can freeze this many of them; -1 is none."""
+    if not -1 <= frozen_stages <= num_layers:
+        raise ValueError(f'frozen_stages must be -1 to {num_layers}, the number of layers, got {frozen_stages}')
+
+
 def check_out_indices(out_indices: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
     """Indices of layers, one or several, as ascending numbers from 0; negative ones count from the back."""
     given = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
