@@ -259,7 +259,11 @@ def _fill_beside(source: _Source, place: Path, changes: Mapping[str, Any]) -> Ba
 def _fill(source: _Source, folder: Path, changes: Mapping[str, Any]) -> Backup:
     """Make a folder a copy of a gallery, with other values of its meta data, None for none."""
     is_new = not (folder / DATABASE_FILE).exists()
-    known = {} if is_new else _by_name(_read_state(folder)[1])
+    listed = {} if is_new else _read_state(folder)[1]
+    for leftover in folder.glob(f'{_NEW_DATABASE}*'):
+        leftover.unlink()
+    sweep(folder, listed.keys() | source.segments.keys())  # what an interrupted copy of another state has left
+    known = _by_name(listed)
     wanted = _by_name(source.segments)
     missing = [name for name, facts in wanted.items() if not _is_there(folder / name, facts, known.get(name) == facts)]
     size = source.database.size() + sum(wanted[name]['size'] for name in missing)
@@ -270,8 +274,6 @@ def _fill(source: _Source, folder: Path, changes: Mapping[str, Any]) -> Backup:
         )
     if is_new:
         (folder / _UNFINISHED).touch()
-    for leftover in folder.glob(f'{_NEW_DATABASE}*'):
-        leftover.unlink()
     rows = len(source.database.find_ids([]))
     source.database.copy_to(folder / _NEW_DATABASE, changes)
     source.database.close()  # it may keep a writer from emptying its log

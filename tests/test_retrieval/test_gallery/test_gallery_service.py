@@ -13,12 +13,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Record, create_gallery, database, open_gallery
+from retrieval.gallery import Record, back_up_gallery, create_gallery, database, open_gallery
 
 X = np.random.default_rng(0).normal(size=(400, 8)).astype(np.float32)
 ROOT = Path(__file__).parents[3]
@@ -424,6 +425,21 @@ def test_rows_can_be_removed_on_a_full_disk(folder, small_disk, when):
         gallery.add(X[:10])  # there is room again
         gallery.verify()
         assert len(gallery) == 10
+
+
+def test_a_disk_that_fills_while_a_backup_is_made(folder, small_disk, monkeypatch):
+    back_up_gallery(folder, small_disk / 'backup')
+    with open_gallery(folder, writable=True) as gallery:
+        gallery.add(np.ones((100_000, 8), np.float32))
+        with pytest.raises(RetrievalError, match=r'needs [\d.]+ MiB and has [\d.]+ MiB: make room'):
+            back_up_gallery(folder, small_disk / 'backup')
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, 'disk_usage', lambda path: SimpleNamespace(free=1 << 40))  # somebody fills it then
+            with pytest.raises(RetrievalError, match='make room'):
+                back_up_gallery(folder, small_disk / 'backup')
+        with open_gallery(small_disk / 'backup') as backup:
+            backup.verify()
+            assert len(backup) == 300
 
 
 def test_snapshots_of_a_writer_are_opened_once_for_each_change(folder):
