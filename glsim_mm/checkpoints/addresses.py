@@ -5,7 +5,7 @@
 
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.error import URLError
 from urllib.parse import urlparse
@@ -264,7 +264,10 @@ def _from_state_dict(content: dict, address: str) -> Checkpoint:
 
 def _download(url: str) -> Path:
     """A URL's file in torch's download cache; rank 0 downloads before the others look."""
-    target = Path(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlparse(url).path))
+    path = PurePosixPath(urlparse(url).path)
+    # Google's buckets have files of one name in several folders.
+    name = '-'.join(path.parts[-2:]) if path.suffix == '.npz' else path.name
+    target = Path(torch.hub.get_dir(), 'checkpoints', name)
     for turn in (get_rank() == 0, get_rank() != 0):  # other nodes have caches of their own
         if turn and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import re
 
 import layout_writers as writers
+import numpy as np
 import pytest
 import timm
 import torch
@@ -151,6 +152,26 @@ def test_weights_from_a_url(server):
     torch.save({'state_dict': {**content, 'head.layers.head.weight': torch.ones(3, 32)}}, folder / 'vit.pth')
     load_glsim_vit(backbone, f'{address}/vit.pth', prefix='backbone')
     assert all(torch.equal(backbone.state_dict()[name], tensor) for name, tensor in source.state_dict().items())
+
+
+def test_recipes_start_from_googles_weights_as_the_authors_do(server, root):
+    """Files of one name in two folders of the bucket, as the original weights and fine-tuned ones have it."""
+    folder, address = server
+    sources = {name: build_timm('vit') for name in ('imagenet21k', 'imagenet21k+imagenet2012')}
+    sources['imagenet21k'].cls_token.data += 1
+    for name, source in sources.items():
+        (folder / name).mkdir()
+        np.savez(folder / name / 'ViT-B_16.npz', **writers.google_npz(source.state_dict()))
+    for name, source in sources.items():
+        config = load_config(root / 'configs' / 'glsim_vit_cub.py').model.backbone
+        bucket, _, file = config.init_cfg.checkpoint.rpartition('/imagenet21k/')
+        assert (bucket, file) == ('https://storage.googleapis.com/vit_models', 'ViT-B_16.npz')
+        config.update(type='mmpretrain.GLSimViT', arch=TINY, img_size=32, patch_size=8)
+        config.init_cfg.checkpoint = f'{address}/{name}/{file}'
+        backbone = MODELS.build(config)
+        backbone.init_weights()
+        assert torch.equal(backbone.layers[1].ffn.layers[1].weight, source.blocks[1].mlp.fc2.weight)
+        assert torch.equal(backbone.cls_token, source.cls_token)
 
 
 def test_config_starts_from_another_projects_weights(tmp_path):

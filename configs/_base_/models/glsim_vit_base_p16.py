@@ -14,13 +14,11 @@ model = dict(
         crop_cls_token=False,  # True: crops get a learnable CLS token of their own
         frozen_stages=-1,
         with_cp=False,  # True: less memory, more time
-        # ImageNet-21k weights (augreg). Other weights: --cfg-options model.backbone.init_cfg.checkpoint=FILE,
-        # none: --cfg-options model.backbone.init_cfg=None
+        # Google's original ImageNet-21k weights, from which the authors start. Others, such as augreg's:
+        #   --cfg-options model.backbone.init_cfg.checkpoint=vit-npz://FILE.npz
+        # None: --cfg-options model.backbone.init_cfg=None (docs/guides/checkpoints.md has all addresses)
         init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://download.openmmlab.com/mmclassification/v0/vit/pretrain/'
-            'vit-base-p16_3rdparty_pt-64xb64_in1k-224_20210928-02284250.pth',
-            prefix='backbone',
+            type='Pretrained', checkpoint='https://storage.googleapis.com/vit_models/imagenet21k/ViT-B_16.npz'
         ),
     ),
     neck=dict(

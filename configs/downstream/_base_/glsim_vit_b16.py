@@ -10,7 +10,7 @@ glsim_backbone = dict(
     img_size=224,
     patch_size=16,
     out_type='featmap',
-    drop_path_rate=0.1,
+    drop_path_rate=0.1,  # grows linearly with depth, as in ViTDet
     norm_cfg=dict(type='LN', eps=1e-12),
     init_cfg=dict(
         type='Pretrained',

@@ -13,7 +13,9 @@ from .region_selector import RegionSelector, SelectionInputs
 class RandomSelector(RegionSelector):
     """Selects patches at random, from torch's generator of the images' device; the lower bound.
 
-    See :class:`RegionSelector` for arguments. Scattered patches span a large box: with O = 8 most of the image.
+    See :class:`RegionSelector` for arguments. Scattered patches span a large box: with O = 8 most of the image. The
+    authors' ``anchor_random`` is something else: it draws O patches, with replacement, from the first O of the image,
+    so that its box is a strip of the top row, and it runs on GPUs only.
 
     Example::
 
