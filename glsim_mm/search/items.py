@@ -163,10 +163,10 @@ def path_below(root: str, file: str) -> str:
     """
     if is_address(file):
         return file
-    absolute = Path(os.path.abspath(file))
-    if root and absolute.is_relative_to(root):
-        absolute = absolute.relative_to(root)
-    return to_text(absolute.as_posix())
+    absolute = os.path.abspath(file)
+    if root:
+        absolute = absolute.removeprefix(root if root.endswith(os.sep) else root + os.sep)
+    return to_text(absolute.replace(os.sep, '/'))
 
 
 def load_dataset(cfg: Config, name: str) -> Any:

@@ -116,7 +116,7 @@ _KINDS = {
     'changed': 'changed',
     'removed': 'removed',
     'flagged': 'flagged as missing',
-    'kept': 'kept without a photo',
+    'kept': 'kept, not in the folders any more',
     'copies': 'copies, left out',
     'contradictions': 'contradictions',
     'unreadable': 'unreadable, rows left as they are',
@@ -155,7 +155,8 @@ def _note(report: SyncReport, name: str) -> str:
         return f', {count:,} of them to another class' if count else ''
     if name == 'added' and not report.dry_run:
         return f', {report.encoded - len(report.changed):,} of them encoded'
-    return {'changed': ', encoded anew', 'contradictions': ' photos in several classes'}.get(name, '')
+    notes = {'changed': ', encoded anew', 'contradictions': ' photos in several classes', 'kept': ' (see --missing)'}
+    return notes.get(name, '')
 
 
 def _texts(entries: Sequence[SyncedPhoto] | Sequence[Contradiction]) -> list[str]:

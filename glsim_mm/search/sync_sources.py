@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,12 +80,25 @@ class Listing:
         absolute = self.absolute(path)
         folders = [one.folder for one in self.sources if one.has_classes and _is_below(absolute, one.folder)]
         if folders:
-            return folder_label(os.path.relpath(absolute, max(folders, key=len)).replace(os.sep, '/'))
+            return folder_label(absolute[len(max(folders, key=len)) :].replace(os.sep, '/').lstrip('/'))
         return None if os.path.isabs(path) or is_address(path) else folder_label(path)
 
 
+class GalleryFacts(NamedTuple):
+    """What has to be known of a gallery to list photos for it: name, origin as in its manifest, types of columns."""
+
+    location: str
+    origin: Mapping[str, str]
+    columns: Mapping[str, str]
+
+    @classmethod
+    def of(cls, gallery: GalleryReader) -> GalleryFacts:
+        """Those of an open gallery."""
+        return cls(gallery.location, gallery.manifest.origin, gallery.columns())
+
+
 def list_sources(
-    gallery: GalleryReader,
+    gallery: GalleryFacts,
     sources: Iterable[str | Path] | str | Path | None = None,
     exclude: Sequence[str] | None = None,
 ) -> Listing:
@@ -99,7 +112,7 @@ def list_sources(
     Raises:
         UserError: If one is not there or has no photo, which may be a disk that is not mounted.
     """
-    origin = gallery.manifest.origin
+    origin = gallery.origin
     if sources is None:
         given = json.loads(origin.get('sources') or '[]')
         exclude = json.loads(origin.get('exclude') or '[]') if exclude is None else exclude
@@ -118,7 +131,7 @@ def list_sources(
     left_out = LeftOut()
     for one, folder in zip(given, folders):
         try:
-            items = find_items(one, root, exclude or (), left_out, gallery.columns()).items
+            items = find_items(one, root, exclude or (), left_out, gallery.columns).items
         except UserError as error:
             raise RetrievalError(f'{error}; nothing was changed: if {one} is on a disk, mount it') from error
         found.append(Source(one, folder, folder == one, items))
@@ -238,6 +251,7 @@ def read_rows(gallery: GalleryReader, listing: Listing, found: FoundPhotos) -> I
         for record in gallery.records(ids[start : start + _AT_ONCE]):
             item = items.get(record.path)
             is_within = bool(record.path) and (record.path in listed or listing.is_within(record.path))
+            is_elsewhere = bool(record.path) and not is_within and record.content_hash in hashes
             yield GalleryRow(
                 record.id,
                 record.path,
@@ -245,7 +259,7 @@ def read_rows(gallery: GalleryReader, listing: Listing, found: FoundPhotos) -> I
                 record.label,
                 listing.folder_label(record.path) if record.path else None,
                 is_within,
-                not is_within and record.content_hash in hashes and _is_gone(listing.absolute(record.path)),
+                is_elsewhere and _is_gone(listing.absolute(record.path)),
                 FLAG in record.metadata,
                 item is not None and _is_outdated(record, item, columns),
             )

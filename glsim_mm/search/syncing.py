@@ -25,6 +25,7 @@ from .sync_report import SyncedPhoto, SyncReport
 from .sync_sources import (
     FLAG,
     FoundPhotos,
+    GalleryFacts,
     KnownHashes,
     Listing,
     check_choice,
@@ -90,7 +91,7 @@ def sync_images(
         UserError: If a folder is not there or holds no photo that can be read, if it is unknown of which folder the
             gallery was built, or if another model made the gallery. Nothing was changed then.
     """
-    listing = list_sources(gallery, sources, exclude)
+    listing = list_sources(GalleryFacts.of(gallery), sources, exclude)
     run = Sync(missing, contradictions, exif, batch_size, num_workers, progress, seconds_between_commits)
     return run(gallery, encoder, listing, dry_run)
 

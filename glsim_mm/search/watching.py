@@ -16,7 +16,7 @@ from retrieval.gallery import open_gallery
 
 from .base_encoder import BaseEncoder
 from .sync_report import SyncReport
-from .sync_sources import KnownHashes, Listing, Stamp, list_sources, stamp_of
+from .sync_sources import GalleryFacts, KnownHashes, Listing, Stamp, list_sources, stamp_of
 from .syncing import Sync
 
 SETTLE_SECONDS, POLL_SECONDS = 2.0, 10.0
@@ -102,8 +102,8 @@ def watch_folders(
     Args:
         location: Folder of the gallery, or ``milvus://...``.
         encoder: As for :func:`glsim_mm.search.sync_images`, as are ``sources``, ``exclude`` and ``options``.
-        tell: Gets the report of each sync that has changed something, and of the first; and a sentence where one had to
-            be put off, such as while a disk is gone.
+        tell: Gets the report of the first sync, and of each that has changed something or found another photo that
+            cannot be read or is contradictory; and a sentence where one had to be put off, as while a disk is gone.
         settle_seconds: How long a file must stay as it is before it is read.
         poll_seconds: Look at all files that often, in place of waiting for events of the operating system. None for
             events if watchdog is installed and can watch the folders, else every 10 seconds.
@@ -157,12 +157,14 @@ class _Watch:
         self._sync = sync
         self._known = KnownHashes()
         self._is_first = True
+        self._troubles: list[Any] = []
+        with open_gallery(location) as gallery:
+            self._facts = GalleryFacts.of(gallery)
         self._told: set[str] = set()
 
     def list(self) -> Listing:
         """The photos that are there now."""
-        with open_gallery(self._location) as gallery:
-            return list_sources(gallery, self._sources, self._exclude)
+        return list_sources(self._facts, self._sources, self._exclude)
 
     def tell_once(self, sentence: str) -> None:
         """Tell something that does not change."""
@@ -195,10 +197,12 @@ class _Watch:
             return
         with open_gallery(self._location, writable=True) as gallery:
             report = self._sync(gallery, self._encoder, listing, known=self._known, unsettled=unsettled)
+            self._facts = GalleryFacts.of(gallery)
         self.settling.done(stamps)
-        if self._is_first or not report.is_idle:
+        troubles = [report.unreadable, [] if unsettled else report.kept, report.contradictions]
+        if self._is_first or not report.is_idle or troubles != self._troubles:
             self._tell(report)
-        self._is_first = False
+        self._is_first, self._troubles = False, troubles
 
 
 def _identities(folders: Collection[str]) -> list[tuple[int, int] | None]:

@@ -146,6 +146,9 @@ def test_a_gallery_follows_files_as_they_come(watched, poll_seconds):
     assert [(one.old_path, one.path, one.label) for one in report.moved] == [('a/new.png', 'b/moved.png', 'b')]
     arrive(watched, 'a/0.png', 2)
     assert [one.path for one in watched.next().changed] == ['a/0.png']
+    (watched.folder / 'away.png').write_bytes(b'no image')
+    (watched.folder / 'away.png').rename(watched.photos / 'b' / 'broken.png')
+    assert [one.path for one in watched.next().unreadable] == ['b/broken.png']
     (watched.photos / 'b' / '0.png').unlink()
     assert [one.path for one in watched.next().removed] == ['b/0.png']
     assert paths(watched.gallery) == {'a/0.png', 'b/moved.png'} and watched.encoder.count == 4
