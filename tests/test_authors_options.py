@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 from golden_files import Golden, load_golden
+from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
 from test_parity import assert_near, data_samples
 
+from glsim_mm.apis.model import load_model
 from glsim_mm.checkpoints.addresses import load_whole
 from glsim_mm.checkpoints.authors_names import read_official
 from glsim_mm.checkpoints.authors_timm import read_timm_variant
 from glsim_mm.checkpoints.checkpoint_files import read_checkpoint
-from glsim_mm.checkpoints.conversion import convert_file
+from glsim_mm.checkpoints.conversion import convert_file, write_official_config
 from glsim_mm.errors import GLSimError
 
 VIT = (
@@ -216,3 +218,23 @@ def test_boxes_of_a_real_dinov2_are_those_of_tokens_without_the_norm(shared_root
     ends = torch.stack([(best % 8).amax(1), (best // 8).amax(1)], dim=1).maximum(starts + 1)
     assert torch.equal(boxes[False], 14 * torch.cat([starts, ends], dim=1))
     assert not torch.equal(boxes[True], boxes[False])
+
+
+@pytest.mark.parametrize('name', [VIT[0], TIMM[0]])
+def test_image_size_goes_along_with_settings_and_config(shared_root, tmp_path, name):
+    """Otherwise the model would be built, and the photos prepared, for the old size."""
+    golden = load_golden(shared_root / 'golden', f'authors_{name}')
+    source = write(golden, tmp_path / 'w.pth', test_resize_size=70)
+    done = convert_file(source, tmp_path / 'ours.safetensors', img_size=(96, 96))
+    config = Config.fromfile(write_official_config(done, tmp_path / 'ours.py'))
+    steps = config.test_dataloader.dataset.pipeline[1:3]
+    assert (steps[0]['scale'], steps[1]['crop_size']) == ((128, 128), 96)
+    overrides = golden.settings.get('authors_model_overrides', {})
+    config.model.backbone.update(overrides)
+    if overrides:
+        config.model.head.num_heads = 1
+    assert load_model(config, str(done.file), 'cpu')(torch.rand(1, 3, 96, 96)).shape == (1, 11)
+    theirs = convert_file(str(done.file), tmp_path / 'theirs.pth', to='glsim')
+    assert load_whole(str(theirs.file))['meta']['model']['backbone']['img_size'] == 96
+    with pytest.raises(GLSimError, match='square images'):
+        convert_file(source, tmp_path / 'wide.pth', img_size=(96, 64))

@@ -79,7 +79,7 @@ def run_convert(args: argparse.Namespace) -> list[str]:
     if done.left_out:
         lines.append(f'left out: {name_some(done.left_out, _NUM_NAMED)}')
     if getattr(args, 'config_out', None):
-        lines.append(f'wrote {write_official_config(args.source, args.config_out, done.layout)}')
+        lines.append(f'wrote {write_official_config(done, args.config_out)}')
     return lines
 
 

@@ -93,6 +93,7 @@ def convert_file(
             raise GLSimError(f'{address} has no position embedding to resize; leave the image size out')
         patch_size = tuple(tensors[patches].shape[-2:])
         tensors = {**tensors, positions: _resize(tensors[positions], positions, patch_size, img_size, mode)}
+        meta = _of_size(meta, img_size)
     if not keep_head:
         left_out = [*left_out, *(name for name in tensors if name.startswith('head.'))]
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith('head.')}
@@ -109,19 +110,34 @@ def convert_file(
     return Converted(target, meta['layout'], len(tensors), left_out, meta)
 
 
-def write_official_config(source: str, target: str | Path, layout: str = 'glsim') -> Path:
-    """Write the config, a ``.py`` file, of one of the authors' GLSim checkpoints.
+def write_official_config(done: Converted, target: str | Path) -> Path:
+    """Write the config, a ``.py`` file, of one of the authors' GLSim checkpoints that was converted.
 
     Raises:
-        GLSimError: If ``source`` is not in their layout, or the file cannot be written.
+        GLSimError: If it was not in their layout, or the file cannot be written.
     """
-    if not layout.startswith('glsim'):
+    if not {'settings', 'model'} <= set(done.meta):
         raise GLSimError(
-            f"{source} is in {layout} layout: only the authors' GLSim checkpoints say how to build a model"
+            f"{done.meta['source']} is in {done.layout} layout: only the authors' GLSim checkpoints say how to build a "
+            'model'
         )
-    meta = load_whole(source)['meta']
-    text = Config(official_config(meta['settings'], meta['model'])).pretty_text
+    text = Config(official_config(done.meta['settings'], done.meta['model'])).pretty_text
     return write_file(target, text)
+
+
+def _of_size(meta: dict[str, Any], img_size: tuple[int, int]) -> dict[str, Any]:
+    """What is written beside the tensors of a model for another image size, height and width in pixels.
+
+    The authors' model takes square images only, and their sizes before cropping belong to the image size.
+    """
+    if 'model' not in meta:
+        return meta
+    height, width = img_size
+    if height != width:
+        raise GLSimError(f"the authors' models take square images, got {height}x{width}; give one side")
+    model = dict(meta['model'], backbone=dict(meta['model']['backbone'], img_size=height))
+    settings = dict(meta['settings'], image_size=height, resize_size=None, test_resize_size=None)
+    return dict(meta, model=model, settings=settings)
 
 
 def _with_layout(source: str, layout: str | None) -> str:
