@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Record, create_gallery, open_gallery
+from retrieval.gallery import Record, back_up_gallery, create_gallery, open_gallery, restore_gallery
 
 DIMENSION = 5
 LABELS = ['wren', 'robin', None]
@@ -39,7 +40,7 @@ class GalleryMachine(RuleBasedStateMachine):
         self.gallery = create_gallery(self.folder / 'g', {'a': DIMENSION}, metric=metric, preset='flat')
         self.reader = open_gallery(self.folder / 'g')
         self.rows, self.facts, self.sets, self.reused, self.next_id = {}, {}, [], set(), 0
-        self.seen = {}, []
+        self.seen, self.backup = ({}, []), None
 
     def teardown(self):
         if hasattr(self, 'gallery'):
@@ -193,6 +194,23 @@ class GalleryMachine(RuleBasedStateMachine):
         self.gallery.close()
         self.gallery = open_gallery(self.folder / 'g', writable=True)
         self.gallery.verify()
+
+    @rule()
+    def back_up(self):
+        """A new backup, or the earlier one brought up to date; then the older one is still what it was."""
+        back_up_gallery(self.folder / 'g', self.folder / 'b')
+        self.backup = sorted(self.rows), deepcopy(self.facts), list(self.sets)
+
+    @precondition(lambda self: self.backup)
+    @rule()
+    def restore(self):
+        restore_gallery(self.folder / 'b', self.folder / 'r', overwrite=True)
+        for place in ('b', 'r'):
+            with open_gallery(self.folder / place) as gallery:
+                gallery.verify()
+                ids, *facts = self.backup
+                assert gallery.ids().tolist() == ids
+                self.same_facts(gallery, *facts)
 
     @rule()
     def refresh(self):
