@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
 from numbers import Real
@@ -14,7 +15,7 @@ import numpy as np
 
 from .errors import RetrievalError
 
-Ids = Sequence[int] | np.ndarray
+Ids = Iterable[int] | np.ndarray
 TEXT_COLUMNS = ('path', 'label', 'split', 'content_hash')
 RESERVED = ('id', *TEXT_COLUMNS, 'layout', 'similarity_map')
 MAX_ID = 2**63 - 1
@@ -61,6 +62,8 @@ class Record:
 
 def read_ids(ids: Ids) -> np.ndarray:
     """Ids of rows to read, which may repeat, as int64 (n,); RetrievalError if they are no whole numbers of 64 bits."""
+    if isinstance(ids, Iterable) and not isinstance(ids, (Sequence, Mapping)) and not hasattr(ids, '__array__'):
+        ids = list(ids)
     try:
         array = np.asarray(ids)
     except ValueError as error:  # lists of different lengths
@@ -103,12 +106,60 @@ def next_ids(first: int, count: int) -> np.ndarray:
     return np.arange(count, dtype=np.int64) + first
 
 
-def check_count(value: Any, name: str, least: int = 1) -> None:
-    """RetrievalError unless a value is a whole number, at least ``least``; ``name`` is what messages call it."""
+def check_count(value: Any, name: str, least: int = 1, most: int = 2**31 - 1) -> None:
+    """RetrievalError unless a value is a whole number in these bounds; ``name`` is what messages call it."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise RetrievalError(f'{name} must be a whole number, got {value!r}')
     if value < least:
         raise RetrievalError(f'{name} must be at least {least}, got {value}')
+    if value > most:
+        raise RetrievalError(f'{name} must be at most {most}, got {value}')
+
+
+def is_list(values: Any) -> bool:
+    """Whether something is a list, a tuple or an array of values, and no text."""
+    if isinstance(values, np.ndarray):
+        return values.ndim > 0
+    return isinstance(values, Sequence) and not isinstance(values, (str, bytes))
+
+
+def check_number(value: Any, name: str) -> float:
+    """A finite number; RetrievalError for anything else."""
+    if isinstance(value, (Real, np.number)) and not isinstance(value, (bool, complex, np.complexfloating)):
+        with suppress(OverflowError):
+            if math.isfinite(value):
+                return float(value)
+    raise RetrievalError(f'{name} must be a finite number, got {value!r}')
+
+
+def check_flag(value: Any, name: str) -> None:
+    """RetrievalError unless a value is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise RetrievalError(f'{name} must be True or False, got {value!r}')
+
+
+def check_texts(values: Any, name: str) -> list[str]:
+    """A list of texts, from a list of texts and None, which is left out; RetrievalError for anything else."""
+    if not is_list(values):
+        raise RetrievalError(f'{name} must be a list of texts, got {values!r}')
+    there = [one for one in values if one is not None]
+    wrong = [one for one in there if not isinstance(one, str)]
+    if wrong:
+        raise RetrievalError(f'{name} must be a list of texts, got {wrong[0]!r} in it')
+    return [check_text(one, name) for one in there]
+
+
+def check_search_options(k: Any, rescore: Any, parameters: Any) -> None:
+    """RetrievalError unless options of a search are whole numbers, and its parameters are by name."""
+    check_count(k, 'k')
+    if rescore is not None:
+        check_count(rescore, 'rescore', 0)
+    if parameters is None:
+        return
+    if not isinstance(parameters, Mapping):
+        raise RetrievalError(f"parameters of a search are a dict such as {{'nprobe': 64}}, got {parameters!r}")
+    for name, value in parameters.items():
+        check_count(value, str(name), 0)
 
 
 # -- values ----------------------------------------------------------------------------------------------------------

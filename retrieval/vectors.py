@@ -80,7 +80,7 @@ def _survive_forks() -> None:
 def faiss_metric(metric: str) -> int:
     """FAISS's number for a metric: that of the inner product for ``'cosine'`` (of unit vectors) and ``'ip'``."""
     faiss = import_faiss()
-    if metric not in METRICS:
+    if not isinstance(metric, str) or metric not in METRICS:
         raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {metric!r}')
     return faiss.METRIC_L2 if metric == 'l2' else faiss.METRIC_INNER_PRODUCT
 

@@ -13,8 +13,8 @@ from retrieval.errors import RetrievalError
 from retrieval.gallery import GalleryReader, Record, open_gallery
 from retrieval.gallery.spaces import Spaces
 from retrieval.hits import Hits
-from retrieval.ranking import fit_patch_whitening, rerank
-from retrieval.records import check_count, read_ids
+from retrieval.ranking import check_method, fit_patch_whitening, rerank
+from retrieval.records import check_count, check_flag, read_ids
 
 from ..images.photos import ImageInput
 from .adding import add_images, encoder_for
@@ -139,11 +139,14 @@ class ImageSearch:
         Raises:
             RetrievalError: If an id is not in the gallery.
         """
-        numbers = read_ids(list(ids))
+        numbers = read_ids(ids)
         gallery = self.gallery.snapshot()
         results = [SearchResult(record) for record in gallery.records(numbers)]
         queries = {name: gallery.vectors(numbers, name) for name in Spaces.of(gallery).weights(space)}
-        patches = gallery.patches(numbers) if options.get('method') == 'region' else None
+        method = options.get('method')
+        if method is not None:
+            check_method(method)
+        patches = gallery.patches(numbers) if method == 'region' else None
         self._search(gallery, results, queries, patches, k, space, numbers, **options)
         return results
 
@@ -167,7 +170,7 @@ class ImageSearch:
 
     def remove(self, ids: Iterable[int] | None = None, where: Any = None) -> int:
         """Take rows out of the gallery, by their ids or those that a filter lets through; gives their number."""
-        return self.gallery.as_writer().remove(ids=None if ids is None else list(ids), where=where)
+        return self.gallery.as_writer().remove(ids=ids, where=where)
 
     def write_results(self, results: Sequence[SearchResult], path: str | Path, *options: Any, **named: Any) -> None:
         """Write results of this gallery to a file; see :func:`glsim_mm.search.result_pages.write_results`."""
@@ -208,6 +211,9 @@ class ImageSearch:
         """Search, without the queries themselves where they are rows (``ids``), re-rank, and fill the results."""
         check_count(k, 'k')
         check_count(depth, 'depth')
+        check_flag(exclude_same, 'exclude_same')
+        if method is not None:
+            check_method(method)
         exclude = None if ids is None else list(ids[:, None])
         if exclude_same:
             same = gallery.same_content([result.query.content_hash for result in results])

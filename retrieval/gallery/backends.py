@@ -150,7 +150,7 @@ def _backend(location: str | Path) -> ModuleType:
 
 
 def _check_new(spaces: Mapping[str, int], transforms: Mapping[str, Any], metric: str) -> None:
-    if metric not in METRICS:
+    if not isinstance(metric, str) or metric not in METRICS:
         raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {metric!r}')
     if not spaces:
         raise RetrievalError('a gallery needs at least one space: name it, with its dimension')

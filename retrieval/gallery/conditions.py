@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import RetrievalError
-from ..records import plain_value
+from ..records import is_list, plain_value
 
 OPERATORS = ('=', '!=', '<', '<=', '>', '>=', 'in', 'not in')
 MAX_CONDITIONS = 500  # SQLite nests up to 1000 of them
@@ -59,7 +59,7 @@ def read_conditions(where: Any, columns: Mapping[str, str] | None = None) -> lis
         return []
     if isinstance(where, Mapping):
         conditions = [_from_pair(column, value) for column, value in where.items()]
-    elif isinstance(where, (str, bytes)) or not isinstance(where, Iterable):
+    elif not is_list(where) and (isinstance(where, (str, bytes, np.ndarray)) or not isinstance(where, Iterable)):
         raise RetrievalError(
             f"a filter is a dict such as {{'label': 'Wren'}} or a list of conditions, not {where!r}; parse_conditions "
             'reads conditions as text'
@@ -135,7 +135,7 @@ def _from_pair(column: str, value: Any) -> Condition:
         if len(value) != 2:
             raise RetrievalError(f'{column}: write a condition as (operator, value), for example (">=", 2019)')
         return Condition(column, *value)
-    if isinstance(value, (list, set, frozenset, np.ndarray)):
+    if isinstance(value, (list, set, frozenset)) or (isinstance(value, np.ndarray) and is_list(value)):
         return Condition(column, 'in', value)
     return Condition(column, '=', value)
 
@@ -172,7 +172,7 @@ def _check(condition: Condition) -> Condition:
     if not isinstance(operator, str) or operator not in OPERATORS:
         raise RetrievalError(f'{column} {operator!r}: the operator must be one of {", ".join(OPERATORS)}')
     if operator in ('in', 'not in'):
-        if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, set, frozenset, np.ndarray)):
+        if not is_list(value) and not isinstance(value, (set, frozenset)):
             raise RetrievalError(f'{column} {operator}: give a list of values, got {value!r}')
         members = tuple(plain_value(one, column) for one in value)
         if None in members:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..hits import Hits, RangeHits
-from ..records import Ids, Record, check_count, check_ids, check_records
+from ..records import MAX_ID, Ids, Record, check_count, check_ids, check_records, check_texts, is_list
 from ..whitening import Whitening
 from .conditions import Condition, read_conditions
 from .history import Change, ChangeSet, Revise, UndoPlan, differences, plan_undo, revise_undo, revise_values
@@ -214,7 +214,7 @@ class GalleryReader(ABC):
 
     def same_content(self, hashes: Sequence[str | None]) -> list[np.ndarray]:
         """Ids, int64, of all rows of each content hash, none for None; what :meth:`search` takes as ``exclude``."""
-        found: dict[str, list[int]] = {one: [] for one in hashes if one is not None}
+        found: dict[str, list[int]] = {one: [] for one in check_texts(hashes, 'hashes')}
         wanted = list(found)
         for start in range(0, len(wanted), _READ):
             ids = self.ids([Condition('content_hash', 'in', wanted[start : start + _READ])])
@@ -252,7 +252,7 @@ class GalleryReader(ABC):
         """What :meth:`GalleryWriter.undo` would change, and which rows are in the way."""
         known = [one.number for one in self.history()]
         if number is not None:
-            check_count(number, 'the number of a change', 0)
+            check_count(number, 'the number of a change', 0, MAX_ID)
         if not known:
             raise RetrievalError(f'nothing was changed in {self.location} so far: there is nothing to take back')
         if number not in (None, *known):
@@ -395,7 +395,7 @@ class GalleryWriter(GalleryReader):
         """Change labels of rows as :meth:`set_values` does: one for all, None for no label, or a list, one for each."""
         if labels is None or isinstance(labels, str):
             return self.set_values(ids, {'label': labels}, by=by)
-        if isinstance(labels, bytes) or not isinstance(labels, (Sequence, np.ndarray)) or np.ndim(labels) == 0:
+        if not is_list(labels):
             raise RetrievalError(f'labels must be text, None, or a list of them, got {labels!r}')
         return self.set_values(ids, [{'label': label} for label in labels], by=by)
 

@@ -19,9 +19,20 @@ import numpy as np
 from ..errors import RetrievalError
 from ..hits import Hits, RangeHits, fused_search
 from ..index.part import damaged, fill_rows, fsync_file
-from ..index.presets import choose_preset
+from ..index.presets import check_preset, choose_preset
 from ..index.vector_index import RowFilter, VectorIndex
-from ..records import Ids, Record, check_count, check_ids, check_records, next_ids, read_ids
+from ..records import (
+    MAX_ID,
+    Ids,
+    Record,
+    check_count,
+    check_ids,
+    check_records,
+    check_search_options,
+    check_texts,
+    next_ids,
+    read_ids,
+)
 from ..whitening import Whitening
 from .conditions import check_column, read_conditions
 from .contract import Embeddings, Fingerprint, GalleryReader, GalleryWriter, Manifest, Space, check_open
@@ -185,14 +196,14 @@ class FolderReader(GalleryReader):
         return found
 
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
-        return self._state.database.find_hashes(hashes)
+        return self._state.database.find_hashes(check_texts(hashes, 'hashes'))
 
     def history(self) -> list[ChangeSet]:
         return self._state.database.read_history()
 
     def changes(self, number: int | None = None, ids: Ids | None = None) -> list[Change]:
         if number is not None:
-            check_count(number, 'the number of a change', 0)
+            check_count(number, 'the number of a change', 0, MAX_ID)
         return self._state.database.read_changes(number, None if ids is None else read_ids(ids))
 
     def transform(self, embeddings: np.ndarray, space: str | None = None) -> np.ndarray:
@@ -212,9 +223,9 @@ class FolderReader(GalleryReader):
         parameters: Mapping[str, int] | None = None,
         transformed: bool = False,
     ) -> Hits:
+        check_search_options(k, rescore, parameters)
         state = self._state
         spaces = state.spaces
-        check_count(k, 'k')
 
         def search_one(name: str, vectors: np.ndarray, depth: int) -> Hits:
             allowed = self._filter(where, name, state)
@@ -505,6 +516,7 @@ class FolderWriter(FolderReader, GalleryWriter):
 
     @_alone
     def compact(self, preset: str | None = None) -> None:
+        check_preset(preset)
         state = self._state
         meta = state.meta
         wanted = preset or meta['preset']

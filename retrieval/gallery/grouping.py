@@ -13,7 +13,7 @@ from ..hits import Hits, best_first, best_of_groups, exact_scores, hits_without,
 from ..index.faiss_calls import all_scores
 from ..index.part import Part
 from ..index.part_search import BLOCK_BYTES, GATHER_ROWS
-from ..records import Ids, read_ids
+from ..records import Ids, is_list, read_ids
 
 # Up to so many hits of a query a search lists at hardly more cost than the best ten.
 MAX_DEPTH = 1024
@@ -28,7 +28,7 @@ def read_exclude(exclude: Sequence[Ids] | None, num_queries: int) -> list[np.nda
     """Ids of the rows that are left out of the hits of each query; RetrievalError if they do not fit the queries."""
     if exclude is None:
         return [np.empty(0, np.int64)] * num_queries
-    if isinstance(exclude, (str, Mapping)) or not isinstance(exclude, (Sequence, np.ndarray)):
+    if not is_list(exclude):
         raise RetrievalError(f'exclude is a list with the ids of rows for each query, not {exclude!r}')
     if len(exclude) != num_queries:
         raise RetrievalError(f'exclude has rows for {len(exclude)} queries, but there are {num_queries}')

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import RetrievalError
+from ..records import check_flag
 from ..vectors import as_array, check_embeddings, unit_length
 from ..whitening import Whitening
 from .contract import Embeddings, GalleryReader, Space
@@ -36,7 +37,7 @@ class Spaces:
         """A space by its name, the first for None; RetrievalError if there is none."""
         if name is None:
             return next(iter(self.dimensions))
-        if name not in self.dimensions:
+        if not isinstance(name, str) or name not in self.dimensions:
             raise RetrievalError(f'the gallery has no space {name!r}; it has {", ".join(self.dimensions)}')
         return name
 
@@ -55,9 +56,12 @@ class Spaces:
 
     def pick(self, queries: Embeddings, space: str, transformed: bool = False) -> np.ndarray:
         """Queries of one space, whitened but not checked; RetrievalError if there are none."""
+        check_flag(transformed, 'transformed')
         if isinstance(queries, Mapping):
             if space not in queries:
-                raise RetrievalError(f'there are no queries for the space {space!r}, only for {", ".join(queries)}')
+                raise RetrievalError(
+                    f'there are no queries for the space {space!r}, only for {", ".join(map(str, queries))}'
+                )
             queries = queries[space]
         return as_array(queries, 'queries') if transformed else self.transform(queries, space)
 
@@ -72,7 +76,7 @@ class Spaces:
         if not weights or not all(_is_weight(weight) for weight in weights.values()):
             raise RetrievalError(f'weights of spaces must be above 0, got {dict(weights)}')
         if not isinstance(queries, Mapping):
-            raise RetrievalError(f'give queries of each space: {{{", ".join(weights)}: ...}}')
+            raise RetrievalError(f'give queries of each space: {{{", ".join(map(str, weights))}: ...}}')
         return self.compared(queries, weights, transformed)
 
     def compared(self, queries: Embeddings, space: Space, transformed: bool = False) -> dict[str, np.ndarray]:
@@ -86,6 +90,7 @@ class Spaces:
         self, embeddings: Embeddings, transformed: bool = False, count: int | None = None
     ) -> dict[str, np.ndarray]:
         """New embeddings of some spaces as they are stored, float32 (n, d); RetrievalError if they do not fit."""
+        check_flag(transformed, 'transformed')
         if not isinstance(embeddings, Mapping):
             if len(self.dimensions) != 1:
                 raise RetrievalError(f'name the space of embeddings, as {{{", ".join(self.dimensions)}: ...}}')

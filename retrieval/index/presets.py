@@ -7,7 +7,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from ..errors import RetrievalError
 
 # Widths of codes and of their sub-vectors that FAISS-GPU has kernels for: an index trained here may be searched there.
 GPU_CODE_BYTES = (4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96)
@@ -210,6 +212,12 @@ def choose_preset(rows: int, dimension: int, memory_limit: int | None = None) ->
     if least <= limit:
         return name, f'{name}: {size} as whole vectors would take {readable(needed["ivf-flat"])}, {short}.'
     return name, f'{name}: even its codes take {readable(least)}, {short}: open it memory-mapped.'
+
+
+def check_preset(preset: Any) -> None:
+    """RetrievalError unless a preset is text, or None for the one that there is."""
+    if preset is not None and not isinstance(preset, str):
+        raise RetrievalError(f'preset must be auto, the name of a preset, or a FAISS factory string, got {preset!r}')
 
 
 def available_memory() -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..hits import Hits, RangeHits, merge_ranges, merge_rankings, pad_hits
-from ..records import Ids, check_count, check_ids, read_ids
+from ..records import Ids, check_count, check_ids, check_number, read_ids
 from ..vectors import METRICS, check_embeddings, unit_length
 from .effort import check_effort
 from .faiss_calls import bitmap_selector, run_range_search, search_parameters
@@ -157,8 +157,7 @@ class VectorIndex:
         It is exact: every row is compared, whatever the preset.
         """
         vectors = self.prepare(queries, 'queries')
-        if not np.isfinite(radius):
-            raise RetrievalError(f'radius must be a finite number, got {radius}')
+        check_number(radius, 'radius')
         found = []
         for part, mask in zip(self.parts, self.masks(allowed)):
             selector = None if mask is None else bitmap_selector(mask)

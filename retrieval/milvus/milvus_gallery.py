@@ -18,7 +18,19 @@ from ..gallery.grouping import MAX_DEPTH, read_exclude, search_groups, search_wi
 from ..gallery.history import Change, ChangeSet, Revise, new_change_sets
 from ..gallery.spaces import Spaces
 from ..hits import Hits, RangeHits, best_first, exact_scores, fused_search, worst_score
-from ..records import TEXT_COLUMNS, Ids, Record, check_count, check_ids, read_ids
+from ..index.presets import check_preset
+from ..records import (
+    MAX_ID,
+    TEXT_COLUMNS,
+    Ids,
+    Record,
+    check_count,
+    check_ids,
+    check_number,
+    check_search_options,
+    check_texts,
+    read_ids,
+)
 from ..whitening import Whitening
 from .collection import MAX_RESULTS, Collection
 from .expression import NULLABLE_FIELDS, conditions_expression, join_expressions
@@ -155,11 +167,12 @@ class MilvusReader(GalleryReader):
         return self._settled(read)
 
     def find_hashes(self, hashes: Sequence[str]) -> dict[str, int]:
+        listed = check_texts(hashes, 'hashes')
 
         def read(state: State) -> dict[str, int]:
             found: dict[str, int] = {}
-            for start in range(0, len(hashes), 500):
-                wanted = self._expression([('content_hash', 'in', list(hashes[start : start + 500]))], state)
+            for start in range(0, len(listed), 500):
+                wanted = self._expression([('content_hash', 'in', listed[start : start + 500])], state)
                 for page in self._collection.scan(wanted, ['content_hash']):
                     for row in sorted(page, key=lambda row: row['id']):
                         found.setdefault(row['content_hash'], int(row['id']))
@@ -172,7 +185,7 @@ class MilvusReader(GalleryReader):
 
     def changes(self, number: int | None = None, ids: Ids | None = None) -> list[Change]:
         if number is not None:
-            check_count(number, 'the number of a change', 0)
+            check_count(number, 'the number of a change', 0, MAX_ID)
         return self._history.changes(number, None if ids is None else read_ids(ids))
 
     def search(
@@ -188,8 +201,7 @@ class MilvusReader(GalleryReader):
         parameters: Mapping[str, int] | None = None,
         transformed: bool = False,
     ) -> Hits:
-        check_count(k, 'k')
-        check_count(0 if rescore is None else rescore, 'rescore', 0)
+        check_search_options(k, rescore, parameters)
         if k > MAX_RESULTS:
             raise RetrievalError(f'k must be from 1 to the {MAX_RESULTS} that Milvus returns, got {k}')
         if isinstance(space, Mapping):
@@ -244,6 +256,7 @@ class MilvusReader(GalleryReader):
         where: Any = None,
         transformed: bool = False,
     ) -> RangeHits:
+        check_number(radius, 'radius')
         name = self._spaces.space(space)
         vectors = self._spaces.queries(queries, name, transformed)
 
@@ -417,6 +430,7 @@ class MilvusWriter(MilvusReader, GalleryWriter):
 
     def compact(self, preset: str | None = None) -> None:
         """Change the index, if a preset is given; Milvus merges segments and drops deleted rows by itself."""
+        check_preset(preset)
         self.refresh()
         state = self._state
         self._collection.flush()

@@ -3,11 +3,12 @@
 from .expansion import augment_database, expand
 from .patch_regions import fit_patch_whitening, region_similarity, whiten_patches
 from .reciprocal import k_reciprocal_distances
-from .reranking import METHODS, rerank
+from .reranking import METHODS, check_method, rerank
 
 __all__ = [
     'METHODS',
     'augment_database',
+    'check_method',
     'expand',
     'fit_patch_whitening',
     'k_reciprocal_distances',

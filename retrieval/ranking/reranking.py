@@ -92,8 +92,7 @@ def rerank(
         RetrievalError: If method, options, space or shapes do not fit, or the gallery keeps no patches for
             ``'region'``.
     """
-    if method not in METHODS:
-        raise RetrievalError(f'method must be one of {", ".join(METHODS)}, got {method!r}')
+    check_method(method)
     function = METHODS[method]
     _check_options(method, function, options)
     width = hits.ids.shape[1]
@@ -254,6 +253,12 @@ def _reorder(hits: Hits, scores: np.ndarray, metric: str, k: int) -> Hits:
         scores = accumulate(scores, axis=1)  # the shift may round up
         ids = np.concatenate([ids, hits.ids[:, depth:]], axis=1)
     return Hits(scores[:, :k].astype(np.float32), ids[:, :k])
+
+
+def check_method(method: Any) -> None:
+    """RetrievalError unless it is a key of :data:`METHODS`."""
+    if not isinstance(method, str) or method not in METHODS:
+        raise RetrievalError(f'method must be one of {", ".join(METHODS)}, got {method!r}')
 
 
 def _check_options(method: str, function: Callable[..., np.ndarray], options: dict[str, Any]) -> None:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..answers import name_of
-from ..errors import RetrievalError
 from ..gallery.contract import GalleryReader
 from ..hits import RangeHits
-from ..records import Record
+from ..records import Record, check_number
 
 _BATCH = 256
 _READ = 10_000
@@ -55,8 +54,8 @@ def find_duplicates(
         Equal files first, each kind by first id. A group of similar images that are all equal files of each other is
         not listed again.
     """
-    if threshold is not None and not np.isfinite(threshold):
-        raise RetrievalError(f'threshold must be a finite number, got {threshold}')
+    if threshold is not None:
+        check_number(threshold, 'threshold')
     ids = np.asarray(gallery.ids(where), np.int64)
     contents = _rows_of_contents(gallery, ids)
     groups = [('equal', np.array(rows)) for rows in contents if len(rows) > 1]
