@@ -1,4 +1,4 @@
-"""Processes that read and write one gallery at once; run by test_gallery_processes.py.
+"""Processes that read, write and back up one gallery at once; run by test_gallery_processes.py.
 
 Rows come and go ten at a time, under one label, with the label in their vectors: a state in which a label has another
 number of rows, or another vector, was never committed.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval.gallery import Record, open_gallery
+from retrieval.gallery import Record, back_up_gallery, open_gallery
 
 DIMENSION, BATCH = 12, 10
 
@@ -77,6 +77,20 @@ def read(location, stop, seed):
     assert generations == sorted(generations)
 
 
+def back_up(location, stop, seed):
+    """Bring a backup up to date again and again, and look at it; ``stop.SEED`` tells that five states were seen."""
+    generations = set()
+    target = location.with_name('backup')
+    while not stop.exists():
+        back_up_gallery(location, target)
+        with open_gallery(target) as gallery:
+            gallery.verify()
+            check(gallery)
+            generations.add(gallery.manifest.generation)
+        if len(generations) >= 5:
+            stop.with_suffix(f'.{seed}').touch()
+
+
 if __name__ == '__main__':
     role, place, stop_file, number = sys.argv[1:]
-    dict(read=read, write=write)[role](Path(place), Path(stop_file), int(number))
+    dict(read=read, write=write, back_up=back_up)[role](Path(place), Path(stop_file), int(number))

@@ -1,4 +1,4 @@
-"""Readers in other processes beside a writer that is killed again and again."""
+"""Readers, and backups, in other processes beside a writer that is killed again and again."""
 
 import os
 import signal
@@ -46,7 +46,7 @@ def _wait_for(place, generations, writer):
 def test_readers_see_committed_states_only(tmp_path):
     place, stop = tmp_path / 'gallery', tmp_path / 'stop'
     create_gallery(place, DIMENSION, metric='l2').close()
-    readers = [_start('read', place, stop, seed) for seed in range(2)]
+    readers = [_start(role, place, stop, seed) for seed, role in enumerate(['read', 'read', 'back_up'])]
     writer = None
     try:
         for seed in range(4):
@@ -62,7 +62,7 @@ def test_readers_see_committed_states_only(tmp_path):
         victim.communicate()
         _wait_for(place, 8, writer)
         # Each has looked at enough states to prove something.
-        _wait_until(lambda: all((tmp_path / f'stop.{seed}').exists() for seed in range(2)), [*readers, writer])
+        _wait_until(lambda: all((tmp_path / f'stop.{seed}').exists() for seed in range(3)), [*readers, writer])
     finally:
         stop.touch()
         results = [process.communicate() for process in (*readers, writer) if process]
