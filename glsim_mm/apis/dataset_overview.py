@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 
+from ..datasets.class_mapping import map_classes
 from ..datasets.dataset_statistics import DatasetStatistics, collect_statistics
 from ..errors import GLSimError
 from ..images.decoding import UnreadableImageError, decode_image
@@ -32,16 +33,50 @@ def build_dataset(cfg: Config, split: str = 'train') -> BaseDataset:
         settings['pipeline'] = []
     sampler = dict(type='mmengine.DefaultSampler', shuffle=False)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')), explain_config_errors():
-        return Runner.build_dataloader(dict(batch_size=1, num_workers=0, sampler=sampler, dataset=settings)).dataset
+        built = Runner.build_dataloader(dict(batch_size=1, num_workers=0, sampler=sampler, dataset=settings))
+    _number_classes(built.dataset, built.dataset, split)
+    return built.dataset
+
+
+def _number_classes(dataset: BaseDataset, first: BaseDataset, split: str) -> None:
+    """Number labels as training does: by the names of the classes of the first split."""
+    metainfo = getattr(first, 'metainfo', None) or {}
+    if metainfo.get('classes'):
+        map_classes(dataset, metainfo, split, 'the train split', allow_missing=True)
 
 
 def describe_dataset(
     cfg: Config, split: str = 'train', duplicates: bool = True, workers: int | None = None, progress: bool = True
 ) -> DatasetStatistics:
-    """Statistics of a config's data set; see :func:`collect_statistics`. A bar shows how many headers are read."""
+    """Statistics of a config's data set; see :func:`collect_statistics`. A bar shows how many images are read.
+
+    Training images are compared with those of validation and test, all others with training images, whose split also
+    numbers the classes. What stands in the way of that is among the notes.
+    """
     dataset = build_dataset(cfg, split)
-    with ProgressBar(len(dataset), 'reading headers', progress) as bar:
-        return collect_statistics(dataset, duplicates, workers, bar.update)
+    others: dict[str, BaseDataset] = {}
+    notes = []
+    for other in ('val', 'test') if split == 'train' else ('train',):
+        try:
+            one = build_dataset(cfg, other) if cfg.get(f'{other}_dataloader') else None
+        except GLSimError as error:
+            notes.append(f'not compared with {other}: {error}')
+            continue
+        if one is not None and _paths(one) not in [_paths(known) for known in others.values()]:
+            others[other] = one
+    if 'train' in others:
+        try:
+            _number_classes(dataset, others['train'], split)
+        except GLSimError as error:
+            notes.append(f'other classes than those of the train split: {error}')
+    with ProgressBar(len(dataset), 'reading images' if duplicates else 'reading headers', progress) as bar:
+        statistics = collect_statistics(dataset, duplicates, workers, bar.update, others)
+    statistics.notes = notes
+    return statistics
+
+
+def _paths(dataset: BaseDataset) -> list[str]:
+    return [str(dataset.get_data_info(index).get('img_path')) for index in range(len(dataset))]
 
 
 def write_sample_sheet(

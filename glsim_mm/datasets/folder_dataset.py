@@ -57,7 +57,8 @@ class FolderDataset(CustomDataset):
             besides = f'; left out: {found.left_out.summary()}' if found.left_out else ''
             what = 'folder of photos for each class' if self.with_label else 'photo'
             raise GLSimError(
-                f'there is no {what} in {self.img_prefix}; photos end in {", ".join(sorted(self.extensions))}{besides}'
+                f'the data set has no images: there is no {what} in {self.img_prefix}; photos end in '
+                f'{", ".join(sorted(self.extensions))}{besides}'
             )
         return samples
 

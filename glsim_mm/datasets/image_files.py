@@ -1,6 +1,7 @@
 """Checks of image files: whether they exist, can be read, or are copies of each other."""
 
 import hashlib
+import io
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,10 +10,15 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from ..images.decoding import PILLOW_ERRORS, decode_image, describe_error, read_header
-from ..images.photos import read_content
+import numpy as np
+
+from ..images.decoding import PILLOW_ERRORS, decode_image, decode_reduced, describe_error, read_header
+from ..images.perceptual_hash import perceptual_hash
+from ..images.photos import is_address, read_content
 
 _WINDOW = 4096  # tasks queued at once; an interruption has to wait for them
+_MIDDLE = 256  # bytes
+_COMPARED_SIDE = 64  # least height and width in pixels of photos that are compared by their looks
 T = TypeVar('T')
 Progress = Callable[[int, int], None]
 """Called with the images that are done and their number."""
@@ -23,6 +29,22 @@ class UnreadableFile(NamedTuple):
 
     path: str
     reason: str
+
+
+class FileFacts(NamedTuple):
+    """What is known of an image file.
+
+    Attributes:
+        size: Width and height in pixels, turned as the EXIF data says.
+        stored_size: Width and height as the file has them.
+        digest: SHA-256 of its bytes, if it was read as a whole.
+        look: Its :func:`~glsim_mm.images.perceptual_hash.perceptual_hash`, if it was decoded and has contrast.
+    """
+
+    size: tuple[int, int]
+    stored_size: tuple[int, int]
+    digest: bytes | None = None
+    look: np.ndarray | None = None
 
 
 def missing_files(paths: Iterable[str]) -> list[str]:
@@ -55,24 +77,41 @@ def find_duplicates(
 
     ``progress`` is called after each file of which another has the same size.
     """
-    candidates = [path for group in _group(paths, _map(_size_on_disk, paths, workers)) for path in group]
-    return _group(candidates, _map(_content_digest, candidates, workers, progress))
+    candidates = [path for group in group_equal(paths, _map(_size_on_disk, paths, workers)) for path in group]
+    return group_equal(candidates, _map(_content_digest, candidates, workers, progress))
+
+
+def count_shared(paths: Sequence[str], others: Sequence[str], at_most: int) -> tuple[int, bool]:
+    """How many files of a second list are equal to one of the first, and whether all were compared.
+
+    Only files of which others have the same size are read, ``at_most`` so many, and first a few bytes of their middle.
+    """
+    own, other = dict.fromkeys(paths), dict.fromkeys(others)
+    same = [path for path in other if path in own]
+    rest = [path for path in (*own, *other) if not (path in own and path in other)]
+
+    def in_both(group: Sequence[str]) -> bool:
+        return any(path in own for path in group) and any(path in other for path in group)
+
+    found = [path for group in group_equal(rest, _map(_size_on_disk, rest, None)) if in_both(group) for path in group]
+    is_all, found = len(found) <= at_most, found[:at_most]
+    for digest in (_middle, _content_digest):
+        groups = [group for group in group_equal(found, _map(digest, found, None)) if in_both(group)]
+        found = [path for group in groups for path in group]
+    return len(same) + sum(path in other for path in found), is_all
 
 
 def image_size(path: str) -> tuple[int, int] | UnreadableFile:
     """Width and height in pixels, turned as the EXIF data says, from the file's header alone."""
-    try:
-        height, width = read_header(path).shape
-    except PILLOW_ERRORS as error:
-        return UnreadableFile(path, describe_error(error))
-    return width, height
+    facts = _read_facts(path)
+    return facts if isinstance(facts, UnreadableFile) else facts.size
 
 
-def image_sizes(
-    paths: Sequence[str], workers: int | None = None, progress: Progress | None = None
-) -> list[tuple[int, int] | UnreadableFile]:
-    """:func:`image_size` of many files, in their order."""
-    return list(_map(image_size, paths, workers, progress))
+def examine_files(
+    paths: Sequence[str], decode: bool = False, workers: int | None = None, progress: Progress | None = None
+) -> list[FileFacts | UnreadableFile]:
+    """Read the headers of files or, to compare them, decode them; in ``workers`` threads, in their order."""
+    return list(_map(_read_all if decode else _read_facts, paths, workers, progress))
 
 
 def _map(
@@ -95,9 +134,40 @@ def _decode(path: str) -> UnreadableFile | None:
     return None
 
 
+def _read_facts(path: str) -> FileFacts | UnreadableFile:
+    try:
+        header = read_header(io.BytesIO(read_content(path)) if is_address(path) else path)
+    except PILLOW_ERRORS as error:
+        return UnreadableFile(path, describe_error(error))
+    (height, width), (stored_height, stored_width) = header.shape, header.stored_shape
+    return FileFacts((width, height), (stored_width, stored_height))
+
+
+def _read_all(path: str) -> FileFacts | UnreadableFile:
+    try:
+        content = read_content(path)
+        pixels, (height, width) = decode_reduced(content, _COMPARED_SIDE)
+        stored_height, stored_width = read_header(io.BytesIO(content)).stored_shape
+    except PILLOW_ERRORS as error:
+        return UnreadableFile(path, describe_error(error))
+    stored_size = stored_width, stored_height
+    return FileFacts((width, height), stored_size, hashlib.sha256(content).digest(), perceptual_hash(pixels))
+
+
 def _size_on_disk(path: str) -> int | None:
     try:
         return os.stat(path).st_size
+    except OSError:
+        return None
+
+
+def _middle(path: str) -> tuple[int, bytes] | None:
+    """Size and some bytes of the middle of a file, which tell most photos apart."""
+    try:
+        with open(path, 'rb') as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(size // 2)
+            return size, file.read(_MIDDLE)
     except OSError:
         return None
 
@@ -109,7 +179,7 @@ def _content_digest(path: str) -> bytes | None:
         return None
 
 
-def _group(paths: Sequence[str], keys: Iterable[object]) -> list[list[str]]:
+def group_equal(paths: Sequence[str], keys: Iterable[object]) -> list[list[str]]:
     """Paths with equal keys, where there are two or more."""
     groups: dict[object, list[str]] = defaultdict(list)
     for path, key in zip(paths, keys):

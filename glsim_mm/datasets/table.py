@@ -12,6 +12,7 @@ from mmpretrain.registry import DATASETS
 from ..errors import GLSimError, one_line
 from ..images.photos import is_address, join_written_path
 from .annotation_files import read_csv
+from .data_faults import are_fractions
 
 
 @DATASETS.register_module()
@@ -20,7 +21,8 @@ class TableDataset(BaseDataset):
 
     ``path`` is relative to ``data_root``, or absolute. ``label`` is the class, by name or number. ``split`` is any
     word; without the column, or with ``split=None``, all rows are taken. ``box`` is ``x0 y0 x1 y1`` in pixels of the
-    file's image, or empty; several boxes are separated by ``;``. A Parquet file may have a list of numbers there.
+    photo, turned as its EXIF data says, or empty; several boxes are separated by ``;``. A Parquet file may have a list
+    of numbers there.
 
     As in mmengine, ``test_mode=True`` marks a split for validation or tests, where no other image takes the place of
     one that cannot be read.
@@ -156,6 +158,11 @@ def _parse_boxes(value: Any, number: int, path: str) -> np.ndarray:
         boxes = np.array(parts, np.float32).reshape(-1, 4)
     except (ValueError, TypeError) as error:
         raise GLSimError(f'line {number} of {path} has the box {value!r}; write it as x0 y0 x1 y1') from error
+    if are_fractions(boxes):
+        raise GLSimError(
+            f'line {number} of {path} has the box {value!r}, which is a fraction of the photo; write pixels, from 0 at '
+            'the upper left corner of the upright photo'
+        )
     if not np.isfinite(boxes).all() or (boxes[:, 2:] <= boxes[:, :2]).any():
         raise GLSimError(f'line {number} of {path} has the box {value!r}, whose end is not after its start; correct it')
     return boxes

@@ -83,6 +83,7 @@ class ImageHeader(NamedTuple):
         shape: Height and width in pixels, turned as the EXIF data says.
         is_turned: Whether the pixels are stored in another orientation.
         is_transparent: Whether pixels can be transparent.
+        stored_shape: Height and width as the pixels are stored, before they are turned.
     """
 
     kind: str
@@ -90,6 +91,7 @@ class ImageHeader(NamedTuple):
     shape: tuple[int, int]
     is_turned: bool
     is_transparent: bool
+    stored_shape: tuple[int, int]
 
 
 def read_header(file: str | Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> ImageHeader:
@@ -109,7 +111,7 @@ def read_header(file: str | Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Im
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImageError(str(error).partition(',')[0]) from error
     shape = (width, height) if orientation in _TURNED else (height, width)
-    return ImageHeader(kind, mode, shape, orientation != 1, is_transparent)
+    return ImageHeader(kind, mode, shape, orientation != 1, is_transparent, (height, width))
 
 
 def decode_image(content: bytes, max_pixels: int = MAX_PIXELS, background: Sequence[int] = WHITE) -> np.ndarray:
@@ -272,7 +274,7 @@ def _decode_file(
     except UnreadableImageError:
         raise
     except PILLOW_ERRORS:  # the decoders say what is wrong, or know the format
-        header = ImageHeader('', '', (0, 0), False, False)
+        header = ImageHeader('', '', (0, 0), False, False, (0, 0))
     image = None
     if header.kind in _JPEG_KINDS:
         factor = _factor(header.shape, min_side)

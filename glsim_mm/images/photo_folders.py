@@ -44,8 +44,10 @@ _NAMED = 1
 
 _JUNK = re.compile('|'.join(translate(pattern.lower()) for pattern in JUNK))
 _HOW_TO_READ = {
-    **dict.fromkeys(HEIF_SUFFIXES, INSTALL_HEIF),
-    **dict.fromkeys((one for suffixes in _PILLOW_SUFFIXES.values() for one in suffixes), 'pip install -U pillow'),
+    **dict.fromkeys(HEIF_SUFFIXES, f'to read them: {INSTALL_HEIF}'),
+    **dict.fromkeys(
+        (one for suffixes in _PILLOW_SUFFIXES.values() for one in suffixes), 'to read them: pip install -U pillow'
+    ),
 }
 
 
@@ -86,8 +88,8 @@ class LeftOut:
         """Number, reason and first paths of what was left out for one reason."""
         paths = self.by_reason[reason]
         such_as = 'such as ' if len(paths) > at_most else ''
-        help_ = f'; to read them: {_HOW_TO_READ[reason]}' if reason in _HOW_TO_READ else ''
-        return f'{len(paths):,} {reason} ({such_as}{", ".join(paths[:at_most])}{help_})'
+        hint = f'; {_HOW_TO_READ[reason]}' if reason in _HOW_TO_READ else ''
+        return f'{len(paths):,} {reason} ({such_as}{", ".join(paths[:at_most])}{hint})'
 
 
 @dataclass
@@ -103,6 +105,11 @@ class PhotoList:
     files: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
+
+
+def with_hint(reason: str) -> str:
+    """Why files were left out, with what would help, if anything does."""
+    return f'{reason} ({_HOW_TO_READ[reason]})' if reason in _HOW_TO_READ else reason
 
 
 def is_junk(name: str) -> bool:
@@ -135,7 +142,7 @@ def list_photos(
     folders, links = [''], []
     while folders or links:
         if folders:
-            folder = folders.pop()
+            folder = folders.pop(0)
         else:  # all real folders are known by now
             folder = links.pop(0)
             if _leads_back(root, folder) or _identity(os.path.join(root, folder)) in seen:
@@ -221,7 +228,7 @@ def is_excluded(path: str, patterns: Sequence[str]) -> bool:
 
 def _entries(root: str, folder: str, left_out: LeftOut) -> list[os.DirEntry]:
     try:
-        with os.scandir(os.path.join(root, folder)) as entries:
+        with os.scandir(os.path.join(root, folder) if folder else root) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError:
         if not folder:

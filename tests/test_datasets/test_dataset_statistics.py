@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmpretrain.datasets import CustomDataset
 from PIL import Image
 from published_layouts import write_inaturalist2017, write_oxford_pets
 
-from glsim_mm.datasets import INaturalist2017, OxfordPetsFormat, TableDataset
+from glsim_mm.datasets import FolderDataset, INaturalist2017, OxfordPetsFormat, TableDataset
 from glsim_mm.datasets.dataset_statistics import collect_statistics, format_statistics, to_csv
 from glsim_mm.datasets.image_files import UnreadableFile
 from glsim_mm.errors import GLSimError
@@ -38,7 +37,7 @@ def photos(tmp_path) -> Path:
 
 
 def test_every_figure(photos):
-    statistics = collect_statistics(CustomDataset(data_root=str(photos), pipeline=[]))
+    statistics = collect_statistics(FolderDataset(data_root=str(photos), pipeline=[]))
     assert statistics.names == ('cat', 'dog')
     assert statistics.counts.tolist() == [3, 1]
     assert statistics.sizes.tolist() == [[50, 40], [50, 40], [90, 30]]
@@ -48,10 +47,11 @@ def test_every_figure(photos):
 
 
 def test_text(photos):
-    lines = format_statistics(collect_statistics(CustomDataset(data_root=str(photos), pipeline=[]))).splitlines()
-    assert lines[:4] == [
+    lines = format_statistics(collect_statistics(FolderDataset(data_root=str(photos), pipeline=[]))).splitlines()
+    assert lines[:5] == [
         '4 images of 2 classes',
         'images per class: min 1, median 2, max 3',
+        'classes of one image: 1 (dog)',
         'width in pixels: min 50, median 50, max 90',
         'height in pixels: min 30, median 40, max 40',
     ]
@@ -61,7 +61,7 @@ def test_text(photos):
 
 
 def test_csv(photos):
-    statistics = collect_statistics(CustomDataset(data_root=str(photos), pipeline=[]), duplicates=False)
+    statistics = collect_statistics(FolderDataset(data_root=str(photos), pipeline=[]), duplicates=False)
     assert statistics.duplicates is None
     statistics.names = ('cat, "the" one', 'dog')
     assert to_csv(statistics) == 'label,class,images\n0,"cat, ""the"" one",3\n1,dog,1\n'
@@ -140,7 +140,7 @@ def test_progress_and_headers_alone(photos):
     (photos / 'cat' / '1.jpg').write_bytes(content[: len(content) // 2])  # the header is there
     steps = []
     statistics = collect_statistics(
-        CustomDataset(data_root=str(photos), pipeline=[]), workers=1, progress=lambda *step: steps.append(step)
+        FolderDataset(data_root=str(photos), pipeline=[]), False, 1, lambda *step: steps.append(step)
     )
     assert len(statistics.sizes) == 3
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]

@@ -8,10 +8,11 @@ from image_files import colored_files, unreadable_files, write_files
 from glsim_mm.datasets import image_files
 from glsim_mm.datasets.image_files import (
     UnreadableFile,
+    count_shared,
+    examine_files,
     find_duplicates,
     find_unreadable,
     image_size,
-    image_sizes,
     missing_files,
 )
 from glsim_mm.images.decoding import NOT_AN_IMAGE
@@ -30,7 +31,12 @@ def test_every_kind_of_image(tmp_path, workers):
 
 def test_sizes_are_those_of_the_upright_image(tmp_path):
     paths = [str(path) for path in write_files(tmp_path, colored_files())]
-    assert image_sizes(paths, workers=2) == [(40, 24)] * len(paths)
+    for decode in (False, True):
+        facts = examine_files(paths, decode, workers=2)
+        assert [one.size for one in facts] == [(40, 24)] * len(paths)
+        turned = [Path(path).name for path, one in zip(paths, facts) if one.stored_size != one.size]
+        assert turned == ['exif.jpg'] and facts[5].stored_size == (24, 40)
+        assert all((one.digest is not None) == (one.look is not None) == decode for one in facts)
     (tmp_path / 'x.jpg').write_bytes(b'')
     assert image_size(str(tmp_path / 'x.jpg')) == UnreadableFile(str(tmp_path / 'x.jpg'), NOT_AN_IMAGE)
 
@@ -56,3 +62,14 @@ def test_more_files_than_wait_at_once(tmp_path, monkeypatch):
     assert [file.path for file in find_unreadable(paths, 2, lambda *step: steps.append(step))] == paths
     assert steps == [(done, 8) for done in range(1, 9)]
     assert find_unreadable([]) == find_duplicates([]) == []
+
+
+def test_shared_files_are_equal_byte_by_byte(tmp_path):
+    long = bytes(1000)
+    own = {'a': b'11', 'b': b'22', 'c': b'333', 'd': long + b'1', 'e': b'1' + long}
+    other = {'A': b'11', 'B': b'23', 'C': b'333', 'D': long + b'2', 'E': b'2' + long, 'F': b'11'}
+    mine, theirs = ([str(path) for path in write_files(tmp_path, files)] for files in (own, other))
+    assert count_shared(mine, theirs, 100) == (3, True)
+    assert count_shared(mine, [*theirs, mine[1], str(tmp_path / 'none')], 100) == (4, True)
+    assert count_shared(mine, theirs, 0) == (0, False)
+    assert count_shared([], theirs, 100) == count_shared(mine, [], 100) == (0, True)

@@ -165,7 +165,7 @@ def test_folders_without_permission_are_named(tmp_path, monkeypatch):
     scandir = os.scandir
 
     def refuse(folder):
-        if folder.rstrip('/').endswith('closed'):
+        if folder.endswith('closed'):
             raise PermissionError(13, 'Permission denied')
         return scandir(folder)
 

@@ -8,7 +8,7 @@ from image_files import LEEDS, photo_with_exif
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
-from tiny_run import CLASSES, call_tool, write_config, write_images
+from tiny_run import CLASSES, call_tool, read_log, write_config, write_images
 
 from retrieval.gallery import open_gallery
 
@@ -141,3 +141,63 @@ def test_patterns_that_mean_nothing(tool, model_files, photos, tmp_path, capsys)
     assert raised.value.code == 2
     if tool != 'retrieval/add':  # where there is no gallery
         assert "'!photo.jpg' excludes nothing" in capsys.readouterr().err
+
+
+def test_training_tells_what_is_wrong_in_one_line_and_the_command_lists_it(tmp_path, capsys):
+    images = write_images(tmp_path / 'images')
+    train, val = images / 'train', images / 'val'
+    for name in ('.ipynb_checkpoints', 'plain/@eaDir'):
+        shutil.copytree(train / 'striped', train / name)
+    (train / 'plain' / 'a.psd').touch()
+    for index in (1, 2, 3):
+        (train / 'plain' / f'plain{index}.png').unlink()
+    shutil.copy(train / 'striped' / 'striped1.png', val / 'striped' / 'again.png')
+    config, work = write_config(tmp_path / 'tiny_faults.py', images), tmp_path / 'work'
+    call_tool('train', config, '--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=1')
+    (line,) = (line for line in read_log(work).splitlines() if 'data: ' in line)
+    assert line.partition('data: ')[2] == (
+        'classes of one image: 1 (plain); photos that val has too: 1; left out of train: 2 hidden or of the system '
+        '(such as .ipynb_checkpoints), 1 .psd (plain/a.psd); listed by: python tools/datasets/stats.py '
+        f'{work}/tiny_faults.py'
+    )
+    capsys.readouterr()
+    call_tool('datasets/stats', work / 'tiny_faults.py', '--no-progress')
+    text = capsys.readouterr().out
+    assert 'classes of one image: 1 (plain)' in text
+    assert f'also in val, equal content: 1\n  {train}/striped/striped1.png, {val}/striped/again.png\n' in text
+    assert 'left out, hidden or of the system: 2\n  .ipynb_checkpoints\n  plain/@eaDir\n' in text
+    assert 'left out, .psd: 1\n  plain/a.psd\n' in text
+
+
+def test_training_on_one_class_is_refused(tmp_path, capsys):
+    images = write_images(tmp_path / 'images')
+    for split in ('train', 'val'):
+        shutil.rmtree(images / split / 'plain')
+    config = write_config(tmp_path / 'tiny_one_class.py', images)
+    for options in ([], ['--cfg-options', 'model.head.num_classes=1']):
+        with pytest.raises(SystemExit) as raised:
+            call_tool('train', config, '--work-dir', tmp_path / 'work', *options)
+        assert raised.value.code == 2
+        assert "train has photos of one class only, 'striped'; a classifier learns nothing" in capsys.readouterr().err
+    call_tool('datasets/stats', config, '--no-progress')
+    assert 'all images are of one class' in capsys.readouterr().out
+
+
+def test_boxes_of_a_table_before_training(tmp_path, capsys):
+    images = write_images(tmp_path / 'images')
+    photos = sorted((images / 'train').rglob('*.png'))
+    rows = [f'{photo.relative_to(images)},{photo.parent.name},500 500 900 900' for photo in photos]
+    (images / 'all.csv').write_text('path,label,box\n' + '\n'.join(rows))
+    table = f"dict(_delete_=True, type='TableDataset', ann_file='all.csv', data_root='{images}', pipeline=pipeline)"
+    config = tmp_path / 'tiny_boxes.py'
+    base = write_config(tmp_path / 'tiny_boxes_base.py', images)
+    pipeline = 'pipeline = _base_.train_pipeline'
+    config.write_text(f"_base_ = '{base}'\n{pipeline}\ntrain_dataloader = dict(dataset={table})\n")
+    call_tool('train', config, '--work-dir', tmp_path / 'work', '--cfg-options', 'train_cfg.max_epochs=1')
+    (line,) = (line for line in read_log(tmp_path / 'work').splitlines() if 'data: ' in line)
+    assert 'data: boxes that hold nothing of their photo: in 8 of 8 photos looked at; listed by: ' in line
+    (images / 'all.csv').write_text((images / 'all.csv').read_text().replace('500 500 900 900', '0.1 0.1 0.9 0.9'))
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        call_tool('train', config, '--work-dir', tmp_path / 'work')
+    assert "all.csv has the box '0.1 0.1 0.9 0.9', which is a fraction of the photo" in capsys.readouterr().err

@@ -11,7 +11,8 @@ import command_line as cli
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
-        description='Count images per class, boxes, unreadable and equal files of a data set, and measure its images'
+        description='Count images per class and measure them; list unreadable and equal files, near copies, images '
+        'that other splits have too, boxes that cannot be right, and files that are left out'
     )
     parser.add_argument('config', help='config file with the data set')
     parser.add_argument(
@@ -22,7 +23,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--sheet', type=cli.OutputFile, help='PNG file for a sheet of sample pictures')
     cli.add_number(parser, '--num', 'pictures on the sheet', 24)
     parser.add_argument('--seed', type=int, default=0, help='other seeds choose other pictures; default: 0')
-    parser.add_argument('--no-duplicates', action='store_true', help='do not look for files with equal content')
+    parser.add_argument('--no-duplicates', action='store_true', help='do not decode images to compare them')
     cli.add_number(parser, '--workers', 'threads; default: one per core')
     parser.add_argument('--no-progress', action='store_true', help='no progress bar')
     cli.add_overrides(parser)

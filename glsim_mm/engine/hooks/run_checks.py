@@ -1,7 +1,9 @@
 """Hooks that check, before a run spends time, that data, metrics and checkpoint fit the model."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch import Tensor
 from ...checkpoints.addresses import weights_for
 from ...checkpoints.agreement import tell_differences
 from ...datasets.class_mapping import check_folders, label_names, leaf_datasets, map_classes, place_of
+from ...datasets.data_faults import check_two_classes, summarise_faults
 from ...errors import GLSimError, name_some
 from ...models.classifiers import check_parts
 from .wrappers import unwrap_model
@@ -37,12 +40,15 @@ class NumClassesCheckHook(Hook):
 
         custom_hooks = [dict(type='NumClassesCheckHook')]
 
+    What else is likely wrong with the data of a training goes to the log in one line, see
+    :func:`~glsim_mm.datasets.data_faults.summarise_faults`.
+
     Args:
         allow_missing_classes: Accept splits that lack some of the classes.
 
     Raises:
         GLSimError: If the number of class names, a name, a label, the k of top-k accuracy or a part of the model does
-            not fit.
+            not fit, or all training photos are of one class.
     """
 
     priority = 'VERY_HIGH'
@@ -70,6 +76,7 @@ class NumClassesCheckHook(Hook):
         num_classes = _num_classes(runner)
         if num_classes:
             label_names(first, 'train')  # tells about hidden folders, which would change the number
+            check_two_classes(dataset)
             check_class_names(first if getattr(dataset, 'metainfo', None) is None else dataset, num_classes, 'train')
         if not runner._resume:
             self._metainfo = getattr(dataset, 'metainfo', None) or getattr(first, 'metainfo', None) or {}
@@ -79,6 +86,8 @@ class NumClassesCheckHook(Hook):
             if judges_classes(runner.val_loop.evaluator.metrics):
                 check_folders(dataset, runner.val_loop.dataloader.dataset, 'val')
             self._check_loop(runner, runner.val_loop, 'val')
+        if num_classes and runner.rank == 0:
+            _tell_faults(runner, dataset, num_classes)
 
     def before_val(self, runner: Runner) -> None:
         self._check_loop(runner, runner.val_loop, 'val')
@@ -110,6 +119,16 @@ class NumClassesCheckHook(Hook):
             check_labels(leaf, num_classes, split)
         self._checked.add(id(dataset))
         return bool(renumbered)
+
+
+def _tell_faults(runner: Runner, dataset: Any, num_classes: int) -> None:
+    names = (getattr(dataset, 'metainfo', None) or {}).get('classes') or [f'class {i}' for i in range(num_classes)]
+    others = {} if runner.val_loop is None else {'val': runner.val_loop.dataloader.dataset}
+    faults = summarise_faults(dataset, others, names)
+    if faults:
+        name = Path(runner.cfg.filename).name if runner.cfg.filename else f'{runner.timestamp}.py'
+        config = shlex.quote(str(Path(runner.work_dir, name)))  # as mmengine has written it
+        runner.logger.warning(f'data: {faults}; listed by: python tools/datasets/stats.py {config}')
 
 
 def is_training(runner: Runner) -> bool:
