@@ -18,7 +18,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     cli.add_number(parser, '--num', 'number of images, 0 for all', 16, least=0)
     parser.add_argument('--split', choices=('test', 'val', 'train'), default='test', help='data set; default: test')
-    parser.add_argument('--html', type=cli.OutputFile, help='write a report to this file too: one page, mistakes first')
+    parser.add_argument(
+        '--html',
+        type=cli.OutputFile,
+        help='write a report to this file too, mistakes first, with further pages beside it above 20 MiB',
+    )
     parser.add_argument(
         '--selectors',
         nargs='+',

@@ -21,8 +21,8 @@ from ..evaluation import (
     ImageResult,
     format_pairs,
 )
-from ..output_files import check_output_file, write_file
-from ..visualization import ClassAccuracy, PairPictures, Prediction, render_error_report
+from ..output_files import check_output_file
+from ..visualization import ClassAccuracy, PairPictures, Prediction, write_error_report_page
 from .dataset_pictures import class_names, predict_at, report_settings, with_relative_paths
 
 _SINGLE_LABEL_METRICS = (Accuracy, SingleLabelMetric, CalibrationError, ClassDeviation, HierarchicalAccuracy)
@@ -102,8 +102,7 @@ def write_error_report(
     ]
     settings = report_settings(runner.cfg, runner.cfg.load_from or '', model, title='What the model confuses')
     mistakes = _pictures(worst, pictures, dataset, names)
-    html = render_error_report(pairs, mistakes, _accuracies(confusions.images, names), metrics, settings)
-    return write_file(path, html)
+    return write_error_report_page(path, pairs, mistakes, _accuracies(confusions.images, names), metrics, settings)
 
 
 def _example_of(label: int, images: Sequence[ImageResult]) -> ImageResult | None:

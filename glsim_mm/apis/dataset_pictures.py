@@ -37,8 +37,8 @@ from ..visualization import (
     draw_selector_grid,
     font_size,
     legend_strip,
-    render_report,
     sort_predictions,
+    write_report,
 )
 from ..visualization.from_sample import prediction_from_sample, to_rgb_image
 from .config_errors import explain_config_errors
@@ -117,7 +117,7 @@ def draw_test_set(
     if html is not None:
         settings = report_settings(cfg, checkpoint, model, **options.look, only_mistakes=options.only_mistakes)
         named = with_relative_paths(predictions, dataset)
-        written.report = write_file(html, render_report(named, settings))
+        written.report = write_report(html, named, settings)[0]
     return written
 
 

@@ -1,7 +1,8 @@
 """Search results as files: JSON, a page of HTML, or a sheet of photos with the regions in which the model looked."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,11 +15,10 @@ from retrieval.gallery import Manifest, Record
 
 from ..images.photos import ImageItem, UnreadableImageError, read_photo
 from ..output_files import write_file, write_json
-from ..visualization import FoundImage, SearchRow, draw_search_sheet, render_search_page
+from ..visualization import FoundImage, SearchRow, draw_search_sheet, write_search_pages
 from ..visualization.html_report import ReportSettings
 
 SIDE = 320
-_MISSING = np.full((SIDE, SIDE, 3), 228, np.uint8)
 
 
 def write_results(
@@ -33,7 +33,7 @@ def write_results(
 
     Args:
         results: Results of one gallery.
-        path: ``.json``; ``.html``, a page that holds its pictures; or a picture such as ``.png``.
+        path: ``.json``; ``.html``, pages of at most 20 MiB that hold their pictures; or a picture such as ``.png``.
         manifest: What that gallery says of itself.
         root: Where relative paths of photos begin. Defaults to the folder that was encoded.
         columns: Hits in a row of a picture.
@@ -54,10 +54,9 @@ def write_results(
             if manifest.fingerprint is not None and manifest.fingerprint.description:
                 facts.append(('Model', manifest.fingerprint.description))
             settings = ReportSettings(title='Image search', side=256)
-            page = render_search_page(_rows(results, photos), settings, facts)
-            write_file(path, page)
+            write_search_pages(path, _rows(results, photos), len(results), settings, facts)
         else:
-            sheet = draw_search_sheet(_rows(results, photos), columns=columns, heatmaps=heatmaps)
+            sheet = draw_search_sheet(list(_rows(results, photos)), columns=columns, heatmaps=heatmaps)
             buffer = io.BytesIO()
             Image.fromarray(sheet).save(buffer, Image.registered_extensions().get(kind, kind))
             write_file(path, buffer.getvalue())
@@ -65,38 +64,55 @@ def write_results(
         raise RetrievalError(f'{path} cannot be written ({error}); choose another file, such as results.png') from error
 
 
-def _rows(results: Sequence[SearchResult], root: str | Path) -> list[SearchRow]:
-    rows = []
+def _rows(results: Sequence[SearchResult], root: str | Path) -> Iterator[SearchRow]:
     for result in results:
         truth = result.query.label
         hits = [
             _found(hit.record, root, hit.score, None if truth is None else hit.record.label == truth)
             for hit in result.hits
         ]
-        rows.append(SearchRow(_found(result.query, root), hits))
-    return rows
+        yield SearchRow(_found(result.query, root), hits)
 
 
 def _found(record: Record, root: str | Path, score: float | None = None, is_right: bool | None = None) -> FoundImage:
     path = Path(root if record.id >= 0 else '', record.path)  # queries from outside have paths of their own
-    try:
-        image, lost = np.ascontiguousarray(read_photo(ImageItem(str(path))).pixels[..., ::-1]), False
-    except UnreadableImageError:  # gone or damaged
-        image, lost = _MISSING, True
-    height, width = image.shape[:2]
-    if max(height, width) > SIDE:  # a sheet of full-size photos would need gigabytes
-        scale = SIDE / max(height, width)
-        size = max(round(width * scale), 1), max(round(height * scale), 1)
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    extent = np.array([width, height] * 2, np.float64)
+    size: Sequence[int] | None = record.image_size
+    if size is None and (record.box is not None or record.map_area is not None):
+        size = _size(path)
+    extent = np.array([*(size or (1, 1))] * 2, np.float64)
     return FoundImage(
-        image=image,
-        path=f'{record.path} (cannot be read)' if lost and record.path else record.path,
+        image=partial(_read, path),
+        path=record.path,
         label=record.label,
         score=score,
         number=record.id if record.id >= 0 else None,
-        box=None if lost or record.box is None else (np.asarray(record.box) / extent).tolist(),
-        similarity_map=None if lost else record.similarity_map,
+        box=None if record.box is None else (np.asarray(record.box) / extent).tolist(),
+        similarity_map=record.similarity_map,
         map_area=None if record.map_area is None else (np.asarray(record.map_area) / extent).tolist(),
         is_right=is_right,
+        key=str(path) if record.path else None,
     )
+
+
+def _read(path: Path) -> np.ndarray | None:
+    """A photo, not larger than it is shown, because pages of full-size photos would need gigabytes; None if lost."""
+    image = _pixels(path)
+    if image is None:
+        return None
+    height, width = image.shape[:2]
+    scale = SIDE / max(height, width)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+
+
+def _size(path: Path) -> Sequence[int] | None:
+    """Width and height of the photo of a row that does not say them."""
+    image = _pixels(path)
+    return None if image is None else image.shape[1::-1]
+
+
+def _pixels(path: Path) -> np.ndarray | None:
+    try:
+        return np.ascontiguousarray(read_photo(ImageItem(str(path))).pixels[..., ::-1])
+    except UnreadableImageError:  # gone or damaged
+        return None

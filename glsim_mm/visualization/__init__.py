@@ -7,9 +7,9 @@ from .html_report import (
     ClassAccuracy,
     PairPictures,
     ReportSettings,
-    render_error_report,
-    render_report,
     sort_predictions,
+    write_error_report_page,
+    write_report,
 )
 from .layout import contact_sheet, legend_strip
 from .overlays import (
@@ -25,13 +25,13 @@ from .overlays import (
     patch_levels,
 )
 from .panel import MIN_SIDE, Box, Prediction, draw_panel, font_size
-from .search_sheet import FoundImage, SearchRow, draw_search_sheet, render_search_page
+from .search_sheet import FoundImage, SearchRow, draw_search_sheet, write_search_pages
 from .selector_grid import ComparedImage, Selection, draw_selector_grid, shares
 
 __all__ = [
     'ANNOTATED_COLOR', 'COLORMAPS', 'MIN_SIDE', 'SCALINGS', 'SELECTED_COLOR', 'SearchRow', 'Box', 'ClassAccuracy',
     'ComparedImage', 'PairPictures', 'FoundImage', 'Prediction', 'ReportSettings', 'Selection', 'color_bar',
     'contact_sheet', 'crop_box', 'draw_box', 'draw_outlined_box', 'draw_panel', 'draw_search_sheet',
-    'draw_selector_grid', 'font_size', 'legend_strip', 'overlay_heatmap', 'patch_levels', 'render_error_report',
-    'render_report', 'render_search_page', 'shares', 'sort_predictions',
+    'draw_selector_grid', 'font_size', 'legend_strip', 'overlay_heatmap', 'patch_levels', 'shares',
+    'sort_predictions', 'write_error_report_page', 'write_report', 'write_search_pages',
 ]  # fmt: skip

@@ -1,21 +1,14 @@
 """Predictions and mistakes as pages of HTML that need no other file, no network and no scripts."""
 
-import base64
-import datetime
-import io
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from .panel import Prediction, draw_panel, fit_height, percent, with_boxes
-
-TEMPLATES = Path(__file__).parent / 'templates'
-JPEG_QUALITY = 90
+from .html_pages import PAGE_BYTES, Piece, data_url, render_piece, write_pages
+from .panel import Prediction, draw_panel, fit_height, with_boxes
 
 
 @dataclass
@@ -33,7 +26,7 @@ class ReportSettings:
 
     Example::
 
-        render_report(predictions, ReportSettings(config='glsim_vit_cub.py', only_mistakes=True))
+        write_report('report.html', predictions, ReportSettings(config='glsim_vit_cub.py', only_mistakes=True))
     """
 
     config: str = ''
@@ -80,11 +73,14 @@ def list_errors(predictions: Iterable[Prediction]) -> list[ClassErrors]:
     return sorted(rows, key=lambda row: (-row.errors, row.name))
 
 
-def render_report(predictions: Sequence[Prediction], settings: ReportSettings | None = None) -> str:
-    """Draw predictions into one page of HTML: summary, mistakes per class, a panel for each image.
+def write_report(
+    path: str | Path, predictions: Sequence[Prediction], settings: ReportSettings | None = None, limit: int = PAGE_BYTES
+) -> list[Path]:
+    """Draw predictions into a report of HTML: summary, mistakes per class, a panel for each image.
 
     Names and paths are escaped, so nothing in them runs. Panels are embedded as JPEG, in the order of
-    :func:`sort_predictions`.
+    :func:`sort_predictions`. Returns the files; for pages of ``limit`` bytes see
+    :func:`glsim_mm.visualization.html_pages.write_pages`.
     """
     settings = settings or ReportSettings()
     known = [prediction for prediction in predictions if prediction.is_right is not None]
@@ -92,52 +88,40 @@ def render_report(predictions: Sequence[Prediction], settings: ReportSettings | 
     drawn = sort_predictions(predictions)
     if settings.only_mistakes:
         drawn = [prediction for prediction in drawn if prediction.is_right is False]
-    return render_page(
+    return write_pages(
+        path,
         'report.html',
-        settings,
+        _cards(drawn, settings),
+        limit,
+        settings=settings,
         total=len(predictions),
         known=len(known),
         mistakes=mistakes,
         accuracy=f'{100 * (1 - mistakes / len(known)):.1f} %' if known else None,
         errors=list_errors(known),
-        groups=_groups(drawn, settings),
+        drawn=len(drawn),
     )
 
 
-def render_page(template: str, settings: ReportSettings, **content: Any) -> str:
-    """Fill a template in ``templates/``; every text is escaped, so nothing in names and paths runs."""
-    from jinja2 import Environment, FileSystemLoader  # here, for few need it
-
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters['percent'] = percent
-    date = settings.date or datetime.date.today().isoformat()
-    return environment.get_template(template).render(settings=settings, date=date, **content)
-
-
-def _groups(drawn: Sequence[Prediction], settings: ReportSettings) -> list[dict]:
-    """Mistakes, right ones and those of unknown class, each with what the template shows of it."""
+def _cards(drawn: Sequence[Prediction], settings: ReportSettings) -> Iterator[Piece]:
+    """Mistakes, right ones and those of unknown class; the first of each has a heading."""
     titles = {False: 'Mistakes', True: 'Right', None: 'Of unknown class'}
     orders = {False: 'most confident first', True: 'least confident first', None: 'least confident first'}
-    groups = []
     for key, title in titles.items():
         members = [prediction for prediction in drawn if prediction.is_right is key]
-        if members:
-            cards = (dict(prediction=member, source=embed_panel(member, settings)) for member in members)
-            groups.append(dict(title=title, order=orders[key], number=len(members), cards=cards))
-    return groups
+        for place, member in enumerate(members):
+            heading = dict(title='' if place else title, order=orders[key], number=len(members))
+            card = render_piece('report_card.html', prediction=member, source=embed_panel(member, settings), **heading)
+            yield partial(_as_it_is, card)
+
+
+def _as_it_is(piece: str, left: dict[Any, Any]) -> str:
+    return piece
 
 
 def embed_panel(prediction: Prediction, settings: ReportSettings) -> str:
     """A panel as a data URL, without its words, which are written in HTML, whose fonts know more scripts."""
     return data_url(draw_panel(prediction, settings.side, settings.colormap, settings.scaling, words=False))
-
-
-def data_url(picture: np.ndarray) -> str:
-    """A URL that holds a picture, (H, W, 3) uint8 RGB, as JPEG: ``data:image/jpeg;base64,...``."""
-    buffer = io.BytesIO()
-    # Without subsampling of colours, which blurs coloured frames and text.
-    Image.fromarray(picture).save(buffer, 'JPEG', quality=JPEG_QUALITY, subsampling=0)
-    return 'data:image/jpeg;base64,' + base64.b64encode(buffer.getvalue()).decode('ascii')
 
 
 @dataclass
@@ -183,14 +167,15 @@ class ClassAccuracy:
         return 100.0 * self.right / self.images
 
 
-def render_error_report(
+def write_error_report_page(
+    path: str | Path,
     pairs: Sequence[PairPictures],
     mistakes: Sequence[Prediction],
     classes: Sequence[ClassAccuracy],
     metrics: Mapping[str, float] | None = None,
     settings: ReportSettings | None = None,
-) -> str:
-    """Draw a model's mistakes into one page of HTML.
+) -> Path:
+    """Draw a model's mistakes into one page of HTML, of as many images as are given.
 
     It shows the metrics; the most confused pairs of classes, each with some of its images beside one of the class they
     were taken for, boxes drawn; the most confident mistakes as panels; and the accuracy of every class, lowest first.
@@ -199,9 +184,11 @@ def render_error_report(
     settings = settings or ReportSettings(title='What the model confuses')
     in_pairs = [item for pair in pairs for item in [*pair.mistakes, pair.reference] if item]
     total, right = sum(row.images for row in classes), sum(row.right for row in classes)
-    return render_page(
+    (written,) = write_pages(
+        path,
         'error_report.html',
-        settings,
+        (),
+        settings=settings,
         total=total,
         known=total,
         mistakes=total - right,
@@ -213,6 +200,7 @@ def render_error_report(
         has_annotated=any(item.annotated_box is not None for item in in_pairs),
         classes=sorted(classes, key=lambda row: (row.accuracy, -row.images, row.name)),
     )
+    return written
 
 
 def _row(pair: PairPictures, side: int) -> dict:

@@ -125,8 +125,13 @@ def color_bar(height: int, width: int, colormap: str = 'cividis', opacity: float
     return _blend(np.full((height, width, 1), 128, np.uint8), levels, colormap, opacity)
 
 
+def color_levels(levels: np.ndarray, colormap: str = 'cividis') -> np.ndarray:
+    """Colours of levels (h, w), 0..1, as (h, w, 3) uint8 RGB."""
+    return cv2.applyColorMap(np.round(255 * levels).astype(np.uint8), COLORMAPS[colormap])[..., ::-1]
+
+
 def _blend(grey: np.ndarray, levels: np.ndarray, colormap: str, opacity: float) -> np.ndarray:
-    colors = cv2.applyColorMap(np.round(255 * levels).astype(np.uint8), COLORMAPS[colormap])[..., ::-1]
+    colors = color_levels(levels, colormap)
     return np.round(grey * (1 - opacity) + colors * opacity).astype(np.uint8)
 
 

@@ -1,16 +1,22 @@
 """Results of an image search: each query with its hits, and where the model looked in all of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .html_report import ReportSettings, data_url, render_page
+from .html_pages import PAGE_BYTES, Piece, data_url, render_piece, small_url, write_pages
+from .html_report import ReportSettings
 from .layout import BACKGROUND, GAP, MUTED_COLOR, join, legend_strip, stack, text_strip, with_margin
-from .overlays import SELECTED_COLOR, Box, draw_outlined_box, overlay_heatmap
+from .overlays import OPACITY, SELECTED_COLOR, Box, color_levels, draw_outlined_box, overlay_heatmap, patch_levels
 from .panel import MIN_SIDE, RIGHT_COLOR, WRONG_COLOR, fit_height, font_size
 
+THUMBNAIL_QUALITY = 80
+_HITS_AT_ONCE = 100
+_MISSING = np.full((320, 320, 3), 228, np.uint8)
 _BAND = 4  # pixels
 _BANDS = {None: (BACKGROUND, ''), True: (RIGHT_COLOR, '✓'), False: (WRONG_COLOR, '✗')}
 
@@ -20,7 +26,8 @@ class FoundImage:
     """A query, or an image that was found.
 
     Attributes:
-        image: Upright photo in any size, (H, W, 3) uint8 RGB.
+        image: Upright photo in any size, (H, W, 3) uint8 RGB, or a function that reads it, or gives None where it
+            cannot be read.
         path: Of its file, for captions.
         label: Name of its class, if known.
         score: Similarity of a hit; None for a query.
@@ -29,13 +36,14 @@ class FoundImage:
         similarity_map: (h, w) scores of patches, the larger the likelier selected.
         map_area: The part of the photo that the map covers, as :attr:`box`. Defaults to the whole photo.
         is_right: Whether a hit is of its query's class, None where that is not known.
+        key: What tells photos apart, so that a page holds each of them once; None for a photo that comes once.
 
     Example::
 
         FoundImage(photo, 'a.jpg', label='Fish Crow', score=0.93)
     """
 
-    image: np.ndarray
+    image: np.ndarray | Callable[[], np.ndarray | None]
     path: str = ''
     label: str | None = None
     score: float | None = None
@@ -44,6 +52,7 @@ class FoundImage:
     similarity_map: np.ndarray | None = None
     map_area: Box | None = None
     is_right: bool | None = None
+    key: Any = None
 
     @property
     def name(self) -> str:
@@ -77,8 +86,8 @@ def draw_search_sheet(
         raise ValueError(f'a sheet needs a query, a side of {MIN_SIDE} pixels and a column at least')
     parts = []
     for row in rows:
-        query = _tile(row.query, 'query', side, heatmaps)
-        hits = [_tile(hit, f'{rank}', side, heatmaps) for rank, hit in enumerate(row.hits, start=1)]
+        query = _tile(loaded(row.query), 'query', side, heatmaps)
+        hits = [_tile(loaded(hit), f'{rank}', side, heatmaps) for rank, hit in enumerate(row.hits, start=1)]
         lines = [join(hits[start : start + columns], GAP) for start in range(0, len(hits), columns)]
         parts.append(join([query, stack(lines, GAP)], 3 * GAP) if lines else query)
     sheet = stack(parts, 3 * GAP)
@@ -88,26 +97,108 @@ def draw_search_sheet(
     return with_margin(sheet, 2 * GAP)
 
 
-def render_search_page(
-    rows: Sequence[SearchRow], settings: ReportSettings | None = None, facts: Sequence[tuple[str, str]] = ()
-) -> str:
-    """Draw queries and their hits into one page of HTML that needs no other file, no network and no scripts.
+def write_search_pages(
+    path: str | Path,
+    rows: Iterable[SearchRow],
+    total: int,
+    settings: ReportSettings | None = None,
+    facts: Sequence[tuple[str, str]] = (),
+    limit: int = PAGE_BYTES,
+) -> list[Path]:
+    """Draw queries and their hits into pages of HTML that need no other file, no network and no scripts.
 
-    Names, paths and labels are escaped. ``facts`` are what the head of the page says of gallery and model.
+    A photo is embedded once on each page. Names, paths and labels are escaped.
+
+    Args:
+        path: The first page, see :func:`glsim_mm.visualization.html_pages.write_pages`, also for ``limit``.
+        rows: Taken one by one, so that they need not be in memory together.
+        total: How many they are.
+        settings: How it looks.
+        facts: What the head of the first page says of gallery and model.
+        limit: Bytes of a page.
+
+    Returns:
+        The files.
     """
     settings = settings or ReportSettings(title='Image search')
 
-    def picture(item: FoundImage) -> tuple[FoundImage, str, str | None]:
-        heat = None if item.similarity_map is None else data_url(show_region(item, settings.side, heatmap=True))
-        return item, data_url(show_region(item, settings.side)), heat
+    def pieces() -> Iterator[Piece]:
+        for number, row in enumerate(rows, start=1):
+            for start in range(0, max(len(row.hits), 1), _HITS_AT_ONCE):
+                yield partial(_search_piece, number, row, start, settings)
 
-    shown = [dict(query=picture(row.query), hits=[picture(hit) for hit in row.hits]) for row in rows]
-    return render_page('search_results.html', settings, rows=shown, facts=facts, accuracy=None, total=len(rows))
+    content = dict(settings=settings, facts=facts, total=total, opacity=OPACITY)
+    return write_pages(path, 'search_results.html', pieces(), limit, **content)
+
+
+def _search_piece(number: int, row: SearchRow, start: int, settings: ReportSettings, left: dict[Any, Any]) -> str:
+    """A query with some of its hits, and the photos that are not on the page yet."""
+    known = set(left)
+    query, *hits = (_shown(item, settings, left) for item in [row.query, *row.hits[start : start + _HITS_AT_ONCE]])
+    new = [thumbnail for key, thumbnail in left.items() if key not in known]
+    piece = render_piece('search_query.html', number=number, query=query, hits=hits, first=start + 1, new=new)
+    for thumbnail in new:
+        thumbnail.url = ''  # it is on the page
+    return piece
+
+
+@dataclass
+class _Thumbnail:
+    """A photo on a page: number, sides in pixels, and until it is written its picture."""
+
+    number: int
+    width: int
+    height: int
+    url: str
+    is_lost: bool
+
+
+def _shown(item: FoundImage, settings: ReportSettings, left: dict[Any, Any]) -> dict[str, Any]:
+    """What the template shows of an image; its photo goes among those of the page."""
+    key = item.key if item.key is not None else (id(left), len(left))
+    thumbnail = left.get(key)
+    if thumbnail is None:
+        one = loaded(item)
+        image = np.asarray(one.image)
+        picture = fit_height(image, min(settings.side, image.shape[0]))  # browsers enlarge small ones
+        height, width = picture.shape[:2]
+        url = data_url(picture, THUMBNAIL_QUALITY)
+        thumbnail = left[key] = _Thumbnail(len(left), width, height, url, one is not item and one.path != item.path)
+    width, height = thumbnail.width, thumbnail.height
+    if thumbnail.is_lost:
+        item = as_lost(item)
+    shown = dict(item=item, number=thumbnail.number, width=width, height=height, box=None, heat=None)
+    if item.box is not None:
+        shown['box'] = _rectangle(item.box, width, height)
+    if item.similarity_map is not None:
+        colors = color_levels(patch_levels(item.similarity_map))
+        shown['heat'] = dict(_rectangle(item.map_area or (0, 0, 1, 1), width, height), url=small_url(colors))
+    return shown
+
+
+def _rectangle(box: Box, width: int, height: int) -> dict[str, float]:
+    """A box, shares of the sides, as SVG has it, in pixels."""
+    x0, y0, x1, y1 = (round(float(value) * side, 1) for value, side in zip(box, (width, height, width, height)))
+    return dict(x=x0, y=y0, width=round(max(x1 - x0, 0.1), 1), height=round(max(y1 - y0, 0.1), 1))
+
+
+def loaded(item: FoundImage) -> FoundImage:
+    """An image whose photo is read; one that cannot be read is grey and says so."""
+    if not callable(item.image):
+        return item
+    image = item.image()
+    return as_lost(item) if image is None else replace(item, image=image)
+
+
+def as_lost(item: FoundImage) -> FoundImage:
+    """An image whose photo cannot be read."""
+    path = f'{item.path} (cannot be read)' if item.path else item.path
+    return replace(item, image=_MISSING, path=path, box=None, similarity_map=None)
 
 
 def show_region(item: FoundImage, side: int, heatmap: bool = False) -> np.ndarray:
     """A photo of a height in pixels with the box in which the model looked and, if asked for, its similarity map."""
-    image = fit_height(item.image, side)
+    image = fit_height(np.asarray(item.image), side)
     size = np.array(image.shape[1::-1] * 2)
     if heatmap and item.similarity_map is not None:
         image = image.copy()

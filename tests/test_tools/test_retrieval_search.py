@@ -138,7 +138,12 @@ def test_result_files(built, capsys, tmp_path):
     sheet = Image.open(files[0])
     assert sheet.width > 4 * 160 and len(set(sheet.getdata())) > 100
     page = files[1].read_text()
-    assert page.count('data:image/jpeg') == 8 and 'plain/plain0.png' in page and 'GLSimClassifier' in page
+    assert (
+        page.count('data:image/jpeg') == 3
+        and page.count('data:image/png') == 4
+        and 'plain/plain0.png' in page
+        and 'GLSimClassifier' in page
+    )
     assert len(json.loads(files[2].read_text())[0]['hits']) == 3
 
 

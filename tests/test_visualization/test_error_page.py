@@ -2,15 +2,22 @@
 
 import io
 import re
+import tempfile
 from base64 import b64decode
 from html.parser import HTMLParser
+from pathlib import Path
 
 from PIL import Image
 from test_visualization.example_predictions import make_prediction
 
-from glsim_mm.visualization import ClassAccuracy, PairPictures, render_error_report
+from glsim_mm.visualization import ClassAccuracy, PairPictures, write_error_report_page
 
 EVIL = '<script>alert(1)</script>"\' onload=x'
+
+
+def render_error_report(*content) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        return write_error_report_page(Path(folder, 'report.html'), *content).read_text(encoding='utf-8')
 
 
 def test_classes_with_the_lowest_accuracy_come_first():

@@ -3,12 +3,14 @@
 import base64
 import io
 import re
+import tempfile
 from html.parser import HTMLParser
+from pathlib import Path
 
 from PIL import Image
 from test_visualization.example_predictions import make_prediction
 
-from glsim_mm.visualization import ReportSettings, render_report, sort_predictions
+from glsim_mm.visualization import ReportSettings, sort_predictions, write_report
 from glsim_mm.visualization.html_report import list_errors
 
 EVIL = '<script>alert(1)</script>"\' onload=x'
@@ -31,6 +33,12 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[dict]:
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+def render_report(predictions: list, settings: ReportSettings | None = None) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        (page,) = write_report(Path(folder, 'report.html'), predictions, settings)
+        return page.read_text(encoding='utf-8')
 
 
 def made(score: float, truth: str | None, path: str = 'a.jpg') -> object:
@@ -88,6 +96,22 @@ def test_every_picture_has_a_text_and_can_be_read():
         assert 'Crow' in image['alt'] and 'b/' in image['alt']
         picture = Image.open(io.BytesIO(base64.b64decode(image['src'].partition(',')[2])))
         assert picture.format == 'JPEG' and picture.size[1] > 192
+
+
+def test_panels_are_drawn_when_they_are_scrolled_to():
+    assert all(image['loading'] == 'lazy' for image in Page(render_report(MIXED)).all('img'))
+
+
+def test_a_long_report_has_several_pages(tmp_path):
+    size = len(render_report(MIXED).encode())
+    first, second = write_report(tmp_path / 'report.html', MIXED, limit=size - 1)
+    pages = [Page(file.read_text(encoding='utf-8')) for file in (first, second)]
+    assert second.name == 'report-2.html' and max(file.stat().st_size for file in (first, second)) < size
+    assert [link['href'] for link in pages[0].all('a')] == ['report-2.html']
+    assert {link['href'] for link in pages[1].all('a')} == {'report.html'}
+    assert '50.0 %' in pages[0].text and '50.0 %' not in pages[1].text
+    shown = [image['alt'].partition(':')[0] for page in pages for image in page.all('img')]
+    assert shown == ['b/4.jpg', 'b/2.jpg', 'b/3.jpg', 'b/1.jpg']
 
 
 def test_likeliest_classes_are_text():

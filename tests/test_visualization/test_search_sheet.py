@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from glsim_mm.visualization import FoundImage, SearchRow, draw_search_sheet, render_search_page
+from glsim_mm.visualization import FoundImage, SearchRow, draw_search_sheet, write_search_pages
 from glsim_mm.visualization.overlays import SELECTED_COLOR
 from glsim_mm.visualization.panel import RIGHT_COLOR, WRONG_COLOR
 from glsim_mm.visualization.search_sheet import show_region
@@ -15,6 +15,11 @@ GREY = np.full((60, 120, 3), 128, np.uint8)
 
 def has_color(picture, color):
     return bool((picture == color).all(axis=-1).any())
+
+
+def page_of(folder, found, **options):
+    (page,) = write_search_pages(folder / 'page.html', found, len(found), **options)
+    return page.read_text(encoding='utf-8')
 
 
 def rows(**hit):
@@ -52,9 +57,9 @@ def test_hits_wrap_into_columns():
     assert narrow.shape[1] < wide.shape[1] and narrow.shape[0] > wide.shape[0]
 
 
-def test_query_without_hits_is_drawn():
+def test_query_without_hits_is_drawn(tmp_path):
     assert draw_search_sheet([SearchRow(FoundImage(np.zeros((200, 3, 3), np.uint8)))]).ndim == 3
-    assert 'Nothing was found' in render_search_page([SearchRow(FoundImage(GREY))])
+    assert 'Nothing was found' in page_of(tmp_path, [SearchRow(FoundImage(GREY))])
 
 
 @pytest.mark.parametrize('wrong', [dict(rows=[]), dict(side=20), dict(columns=0)])
@@ -63,9 +68,9 @@ def test_impossible_sheets_are_refused(wrong):
         draw_search_sheet(**{'rows': rows(), **wrong})
 
 
-def test_page_needs_nothing_else_and_escapes_names():
+def test_page_needs_nothing_else_and_escapes_names(tmp_path):
     found = rows(label='<script>alert(1)</script>', box=(0, 0, 1, 1), similarity_map=np.eye(3), is_right=False)
-    page = render_search_page(found, facts=[('Gallery', 'a & b')])
+    page = page_of(tmp_path, found, facts=[('Gallery', 'a & b')])
     assert '<script' not in page and '&lt;script&gt;' in page and 'a &amp; b' in page
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert '✗ 1: 0.900' in page and '(id 7)' in page and 'similarity map' in page
