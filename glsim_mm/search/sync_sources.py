@@ -107,19 +107,21 @@ def list_sources(
     Args:
         gallery: The gallery that they are for.
         sources: None for those that the gallery was built from.
-        exclude: Patterns of what to leave out; None for those of the build, if ``sources`` are its own too.
+        exclude: Patterns of what to leave out; None for those of the build, if it was made from the same folders.
 
     Raises:
         UserError: If one is not there or has no photo, which may be a disk that is not mounted.
     """
     origin = gallery.origin
+    own = json.loads(origin.get('sources') or '[]')
     if sources is None:
-        given = json.loads(origin.get('sources') or '[]')
-        exclude = json.loads(origin.get('exclude') or '[]') if exclude is None else exclude
+        given = own
         if not given:
             raise RetrievalError(f'{gallery.location} does not say of which folder or table it was built: give it')
     else:
         given = [os.path.abspath(one) for one in ([sources] if isinstance(sources, (str, Path)) else sources)]
+    if exclude is None:
+        exclude = json.loads(origin.get('exclude') or '[]') if set(given) <= set(own) else []
     for one in given:
         if not os.path.exists(one):
             raise RetrievalError(f'{one} is not there; nothing was changed: mount its disk, or correct the path')
@@ -131,7 +133,7 @@ def list_sources(
     left_out = LeftOut()
     for one, folder in zip(given, folders):
         try:
-            items = find_items(one, root, exclude or (), left_out, gallery.columns).items
+            items = find_items(one, root, exclude, left_out, gallery.columns).items
         except UserError as error:
             raise RetrievalError(f'{error}; nothing was changed: if {one} is on a disk, mount it') from error
         found.append(Source(one, folder, folder == one, items))

@@ -73,7 +73,7 @@ def sync_images(
         encoder: The model that made it, or what gives it; it is asked only if something must be encoded.
         sources: Folders, lists and tables; None for those that the gallery was built from.
         exclude: Patterns of files and folders to leave out, see :func:`glsim_mm.search.find_items`; None for those of
-            the build, if ``sources`` are its own too.
+            the build, if it was made from these folders.
         missing: What to do with rows whose photos are gone: ``'remove'``, ``'flag'`` (the date goes into their column
             ``missing_since``, and out of it when the photo is back) or ``'keep'``. None removes them too, but keeps
             those of which it is not certain: photos that are there and not listed any more, and more than 20 at once

@@ -74,7 +74,7 @@ def test_sync(gallery, photos, capsys):
     assert after['striped/moved.png'] == (before['plain/plain0.png'][0], 'striped')
     assert after['plain/plain2.png'] == before['plain/plain2.png'] and after['new.png'][1] is None
     assert 'plain/plain1.png' not in after and len(after) == 8
-    call_tool('retrieval/sync', gallery, *OPTIONS)
+    call_tool('retrieval/sync', gallery, photos, *OPTIONS)
     assert capsys.readouterr().out.splitlines()[-1] == 'nothing to do'
 
 
