@@ -46,7 +46,8 @@ def official_model_config(settings: Mapping[str, Any], tensors: Mapping[str, Ten
         plain = dict(type='LinearClsHead', num_classes=head['num_classes'], in_channels=head['in_channels'])
         return dict(type='ImageClassifier', backbone=backbone, head=plain)
     head = dict(type='AggregatorHead', **head, **rates)
-    return dict(type='GLSimClassifier', backbone=backbone, neck=_selector(settings), head=head)
+    neck = selector_config(settings, 'crops' if makes_crop(settings) else 'none')
+    return dict(type='GLSimClassifier', backbone=backbone, neck=neck, head=head)
 
 
 def official_config(settings: Mapping[str, Any], model: dict) -> dict:
@@ -89,11 +90,7 @@ def _backbone(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], norm_c
             f'the settings say image_size={side}, but positional_embedding.pos_embedding is for {num_patches} patches '
             f'of {height}x{width}; get the checkpoint again'
         )
-    if side % height or side % width:  # the authors leave the rest of the image out, GLSimViT pads it
-        raise GLSimError(
-            f'the settings say image_size={side}, no whole number of patches of {height}x{width}, which is not built '
-            'here; choose another checkpoint'
-        )
+    check_side(side, height, width)
     heads = _HEADS.get(str(settings.get('model_name'))[:5], max(1, channels // _CHANNELS_PER_HEAD))
     return dict(
         type='GLSimViT',
@@ -161,7 +158,17 @@ def _normalisation(settings: Mapping[str, Any]) -> dict:
     return values
 
 
-def _selector(settings: Mapping[str, Any]) -> dict:
+def check_side(side: int, height: int, width: int) -> None:
+    """Refuse an image that is no whole number of patches: the authors leave the rest of it out, and we pad it."""
+    if side % height or side % width:
+        raise GLSimError(
+            f'the settings say image_size={side}, no whole number of patches of {height}x{width}, which is not built '
+            'here; choose another checkpoint'
+        )
+
+
+def selector_config(settings: Mapping[str, Any], out_type: str) -> dict[str, Any]:
+    """The ``GLSimSelector`` of the settings, which both variants read alike."""
     if settings and settings.get('dynamic_top') is None:
         print_log(f'the checkpoint does not say how many patches it selects; O = {_TOP_O} is assumed', 'current')
     return dict(
@@ -169,7 +176,7 @@ def _selector(settings: Mapping[str, Any]) -> dict:
         similarity=str(settings.get('sim_metric') or 'cos'),
         top_o=int(settings.get('dynamic_top') or _TOP_O),
         box_end='exclusive',
-        **({} if makes_crop(settings) else dict(out_type='none')),
+        **({} if out_type == 'crops' else dict(out_type=out_type)),
     )
 
 

@@ -34,7 +34,7 @@ VIT_SETTINGS: dict[str, tuple | None] = {
     'num_anchors': None,
     'dynamic_top': None,
     'sim_metric': ('cos', 'l1', 'l2'),
-    'anchor_random': (False,),  # theirs draws from the O patches of the top row, and on a GPU only
+    'anchor_random': (False,),  # theirs draws from the first O patches of the image, and on a GPU only
     'reducer': ('cls', True, False),
     'num_attention_heads': None,
     'layer_norm_eps': None,

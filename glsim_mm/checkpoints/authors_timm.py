@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import GLSimError
+from .authors_config import check_side, selector_config
 from .authors_settings import check_timm_settings
 from .vit_names import Renamed, pair_rules, rename
 
 CROP_TOKEN = 'cls_token_crops'
-_TOP_O = 8
 _LAST_NORM = dict(type='LN', eps=1e-5)  # torch's default, which they leave behind the aggregator
 # Their name, ours. A convolution's numbers count the reshapes between its layers.
 _BLOCK = (
@@ -101,26 +101,16 @@ def _model_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], ki
     name = str(settings['model_name']).removeprefix('gls')
     height, width = tensors['patch_embed.proj.weight'].shape[-2:]
     side = int(settings['image_size'])
-    if side % height or side % width:
-        raise GLSimError(
-            f'the settings say image_size={side}, no whole number of patches of {height}x{width}, which is not built '
-            'here; choose another checkpoint'
-        )
+    check_side(side, height, width)
     rate = float(settings.get('sd') or 0)
     backbone = dict(type='TimmViT', model_name=name, img_size=side, final_norm=False)
-    neck = dict(
-        type='GLSimSelector',
-        similarity=str(settings.get('sim_metric') or 'cos'),
-        top_o=int(settings.get('dynamic_top') or _TOP_O),
-        box_end='exclusive',
-    )
+    takes_tokens = bool(settings.get('select_top_k'))
+    neck = selector_config(settings, 'tokens' if takes_tokens else 'crops')
     num_classes, channels = tensors['head.weight'].shape
     head: dict[str, Any] = dict(type='AggregatorHead', num_classes=num_classes, in_channels=channels)
-    if settings.get('select_top_k'):
-        neck.update(out_type='tokens')
-        if settings.get('classifier') == 'pool':
-            head.update(pooling='avg')
-    else:
+    if takes_tokens and settings.get('classifier') == 'pool':
+        head.update(pooling='avg')
+    if not takes_tokens:
         backbone.update(crop_cls_token=True)
     if rate:
         backbone.update(drop_path_rate=rate)
