@@ -130,7 +130,7 @@ def _folders(gallery: str | Path, target: str | Path, done: str) -> tuple[Path, 
                 'tools/retrieval/migrate.py'
             )
     open_gallery(gallery).close()
-    root, place = Path(gallery).resolve(), Path(target).expanduser().resolve()
+    root, place = Path(gallery).resolve(), Path(target).resolve()
     if place == root or place.is_relative_to(root) or root.is_relative_to(place):
         raise RetrievalError(f'{target} and {gallery} lie within each other: choose a place outside')
     return root, place
@@ -163,7 +163,8 @@ def _read_source(root: Path) -> Iterator[_Source]:
 @contextmanager
 def _hold(place: Path) -> Iterator[None]:
     """Keep a folder, which is made if it is not there, from others who write; an empty one does not stay."""
-    undo_half_replacement(place)
+    if not place.exists():
+        undo_half_replacement(place)
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -171,6 +172,7 @@ def _hold(place: Path) -> Iterator[None]:
     _has_gallery(place)  # else nothing is made in it
     lock = WriteLock(place)
     try:
+        undo_half_replacement(place)
         yield
     except OSError as error:
         raise RetrievalError(
@@ -193,7 +195,10 @@ def _has_gallery(place: Path) -> bool:
 
 def _why_another(source: _Source, place: Path) -> str:
     """Why a gallery is no earlier backup of the source, as the predicate of a sentence; '' if it is one."""
-    meta, segments = _read_state(place)
+    try:
+        meta, segments = _read_state(place)
+    except RetrievalError:
+        return 'cannot be read'
     mark = meta.get('backup')
     if mark is None:
         return 'is a gallery and no backup'

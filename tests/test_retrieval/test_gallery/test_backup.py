@@ -153,6 +153,11 @@ def test_what_is_no_earlier_backup_is_kept(folder, tmp_path):
     refused(target, 'is a backup of a state that .*gallery has not had, or no longer has')
     back_up_gallery(folder, target, overwrite=True)
     assert state(target) == state(folder)
+    (target / 'gallery.sqlite').write_bytes(b'nothing of it is left' * 1000)
+    with pytest.raises(RetrievalError, match='backup cannot be read: choose another place, or replace it'):
+        back_up_gallery(folder, target)
+    back_up_gallery(folder, target, overwrite=True)
+    assert state(target) == state(folder)
     back_up_gallery(tmp_path / 'other', target, overwrite=True)
     assert state(target) == state(tmp_path / 'other')
     assert not [path for path in tmp_path.iterdir() if path.name.startswith('backup.')]
