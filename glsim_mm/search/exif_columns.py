@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -30,13 +29,15 @@ class ExifReport:
     """
 
     photos: int = 0
-    filled: Counter[str] = field(default_factory=Counter)
+    filled: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     from_table: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """All that in one line."""
-        filled = [f'{column} of {self.filled[column]:,}' for column in EXIF_COLUMNS if column not in self.from_table]
+        filled = [
+            f'{column} of {self.filled.get(column, 0):,}' for column in EXIF_COLUMNS if column not in self.from_table
+        ]
         parts = [f'{", ".join(filled) or "nothing"} of {self.photos:,} photos']
         if self.from_table:
             parts.append(f'{" and ".join(self.from_table)} as in the table')
@@ -88,7 +89,8 @@ def fill_exif(
                 item = items[position]
                 values = {name: value for name, value in found.values.items() if name in wanted[position]}
                 item.metadata = {**item.metadata, **values}
-                report.filled.update(values.keys())
+                for name in values:
+                    report.filled[name] = report.filled.get(name, 0) + 1
                 report.wrong += [f'{item.path}: {words}' for words in found.wrong]
                 bar.advance()
     return report

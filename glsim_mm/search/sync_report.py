@@ -11,6 +11,7 @@ from retrieval.answers import one_line
 from ..images.photo_folders import LeftOut
 from ..output_files import write_json
 from .encoded import listed_lines
+from .exif_columns import ExifReport
 from .sync_plan import Contradiction
 
 
@@ -68,6 +69,7 @@ class SyncReport:
         contradictions: Contents in several classes, with the paths of each.
         unreadable: Photos that cannot be read; their rows, if there are any, stay as they are.
         left_out: What was found beside photos, or excluded.
+        exif: What the EXIF data of new and changed photos gave, if it was asked for.
         encoded: Number of photos that went through the model.
         seconds: What the run took.
     """
@@ -89,6 +91,7 @@ class SyncReport:
     contradictions: list[Contradiction] = field(default_factory=list)
     unreadable: list[SyncedPhoto] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
+    exif: ExifReport | None = None
     encoded: int = 0
     seconds: float = 0.0
 
@@ -140,6 +143,8 @@ def format_sync(report: SyncReport, details: bool = False, listed: int = 20) -> 
             lines.append(f'{title}: {len(entries):,}{_note(report, name)}')
             if details or name in _ALWAYS_LISTED:
                 lines += listed_lines(_texts(entries), len(entries) if details else listed)
+    if report.exif is not None:
+        lines.append(f'EXIF: {one_line(report.exif.summary())}')
     if report.left_out:
         lines.append(f'left out: {one_line(report.left_out.summary())}')
     if report.dry_run:

@@ -79,8 +79,8 @@ def sync_images(
             those of which it is not certain: photos that are there and not listed any more, and more than 20 at once
             that are more than half of all, or whose folder is empty. Where a disk does not answer, rows always stay.
         contradictions: Of a content in several classes, ``'keep'`` a row for each, or ``'drop'`` all rows.
-        exif: Fill ``taken``, ``camera``, ``latitude`` and ``longitude`` of photos that are encoded, unless a table has
-            such columns.
+        exif: Fill ``taken``, ``camera``, ``latitude`` and ``longitude`` of photos that are new or have changed, unless
+            a table has such columns.
         dry_run: Change nothing.
         batch_size: Images per pass.
         num_workers: Workers that read photos.
@@ -183,6 +183,9 @@ class Sync:
     ) -> None:
         """Do what is planned; whatever was done, planning again gives the rest."""
         items = found.items
+        if self._exif:
+            new = sorted([*plan.added, *plan.shared, *(one.position for one in plan.changed)])
+            report.exif = fill_exif(items, new, self._load['num_workers'], self._progress)
         followed = [*plan.moved, *plan.described]
         written = [one.position for one in (*followed, *plan.changed)] + plan.added + plan.shared
         check_items([items[position] for position in written], gallery)
@@ -211,8 +214,6 @@ class Sync:
         plan: SyncPlan,
         report: SyncReport,
     ) -> None:
-        if self._exif:
-            fill_exif(items, positions, self._load['num_workers'], self._progress)
         wanted = list(items)
         for row, position, label in plan.changed:
             metadata = {**items[position].metadata, FLAG: None} if row.is_flagged else items[position].metadata

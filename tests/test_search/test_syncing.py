@@ -1,5 +1,6 @@
 """A gallery follows its photos: what moved, changed, came, went, or cannot be read."""
 
+import json
 import os
 import shutil
 from itertools import count
@@ -415,9 +416,19 @@ def test_a_folder_that_may_not_be_listed(gallery, photos, monkeypatch):
 
 
 @pytest.mark.parametrize('location', ['folder'], indirect=True)
-def test_exif_of_new_photos(gallery, photos, encoder_of):
+def test_exif_of_new_photos(gallery, photos, encoder_of, tmp_path):
     exif = Image.Exif()
     exif[0x0110] = 'Camera'
+    exif.get_ifd(0x8769)[0x9003] = '2024:13:01 12:00:00'
     Image.fromarray(np.full((40, 30, 3), 50, np.uint8)).save(photos / 'a' / 'new.jpg', exif=exif)
-    sync(gallery, encoder=lambda: encoder_of(gallery), exif=True)
-    assert rows(gallery)['a/new.jpg'][3] == {'camera': 'Camera'}
+    shutil.copytree(photos / 'a', photos / 'c')  # the same photos in another class
+    for path in (photos / 'c').glob('*.png'):
+        path.unlink()
+    report = sync(gallery, encoder=lambda: encoder_of(gallery), exif=True)
+    assert rows(gallery)['a/new.jpg'][3] == rows(gallery)['c/new.jpg'][3] == {'camera': 'Camera'}
+    assert (report.exif.photos, report.exif.filled, len(report.exif.wrong)) == (2, {'camera': 2}, 2)
+    assert 'EXIF: taken of 0, camera of 2, latitude of 0, longitude of 0 of 2 photos; 2 impossible' in format_sync(
+        report
+    )
+    report.write(tmp_path / 'report.json')
+    assert json.loads((tmp_path / 'report.json').read_text())['exif']['filled'] == {'camera': 2}
