@@ -1,5 +1,6 @@
 """What is likely wrong with the photos, classes and boxes of a data set, and a line about it before a training."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 
 from ..errors import GLSimError
 from ..images.perceptual_hash import near_groups
-from ..images.photo_folders import LeftOut
+from ..images.photo_folders import LeftOut, is_junk
 from .class_mapping import leaf_datasets, place_of
 from .image_files import FileFacts, count_shared, examine_files
 
@@ -16,6 +17,7 @@ FRACTIONS = 'boxes that are fractions of their photo, not pixels'
 AS_STORED = 'boxes that fit their photo only as it is stored, before EXIF turns it'
 OUTSIDE = 'boxes that hold nothing of their photo'
 BEYOND = 'boxes that reach beyond their photo'
+HIDDEN_PHOTOS = 'photos in hidden or system folders'
 _TOLERANCE = 0.01  # of a side, beyond which a box reaches; and a pixel for rounding
 
 _LOOKED_AT = 256  # photos whose headers are read before a training
@@ -92,6 +94,19 @@ def find_leaks(
     return groups, leaks
 
 
+def find_junk(paths: Sequence[str]) -> list[str]:
+    """Photos in hidden or system folders, or hidden themselves, below the folder that holds all of them.
+
+    :class:`FolderDataset` takes none; lists, tables and mmpretrain's ``CustomDataset`` may.
+    """
+    try:
+        start = len(os.path.commonpath({os.path.dirname(path) for path in paths})) if paths else 0
+    except ValueError:  # absolute and relative paths, or several drives: nothing holds all of them
+        start = 0
+        paths = [path for path in paths if not os.path.isabs(path)]
+    return [path for path in paths if any(map(is_junk, filter(None, path[start:].split('/'))))]
+
+
 def describe_classes(names: Sequence[str], counts: np.ndarray) -> list[tuple[str, list[str]]]:
     """Classes that cannot be learnt, with what they are: those of no and of one photo."""
     kinds = (('classes without an image', 0), ('classes of one image', 1))
@@ -138,6 +153,8 @@ def summarise_faults(dataset: Any, others: Mapping[str, Any], names: Sequence[st
         if found
     ]
     parts += _summarise_boxes(listing.boxes)
+    junk = find_junk(listing.paths)
+    parts += [f'{HIDDEN_PHOTOS}: {len(junk):,} ({junk[0]}{", ..." if len(junk) > 1 else ""})'] if junk else []
     for split, other in others.items():
         shared, is_all = count_shared(listing.paths, _list_samples(other).paths, _COMPARED)
         if shared:

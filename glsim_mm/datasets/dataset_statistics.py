@@ -11,7 +11,7 @@ from mmengine.dataset import BaseDataset
 
 from ..errors import GLSimError, name_some
 from ..images.photo_folders import LeftOut, with_hint
-from .data_faults import Leak, describe_classes, find_box_fault, find_leaks, left_out_of
+from .data_faults import HIDDEN_PHOTOS, Leak, describe_classes, find_box_fault, find_junk, find_leaks, left_out_of
 from .image_files import FileFacts, Progress, UnreadableFile, examine_files, group_equal
 
 _SHOWN = 10
@@ -35,6 +35,7 @@ class DatasetStatistics:
         box_faults: Images with boxes that cannot be right, by what is wrong; each with its boxes and size.
         num_turned: Images with boxes that EXIF data turns by a quarter.
         left_out: What lies in folders beside the images.
+        junk: Images in hidden or system folders, which lists, tables and mmpretrain's ``CustomDataset`` take.
         notes: What could not be found out, in sentences.
     """
 
@@ -49,6 +50,7 @@ class DatasetStatistics:
     box_faults: dict[str, list[str]] = field(default_factory=dict)
     num_turned: int = 0
     left_out: LeftOut = field(default_factory=LeftOut)
+    junk: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -89,6 +91,7 @@ def collect_statistics(
         near_copies=near,
         leaks=leaks,
         left_out=left_out_of(dataset),
+        junk=find_junk(splits['']),
     )
     _examine_boxes(samples, good, statistics)
     return statistics
@@ -123,6 +126,7 @@ def format_statistics(statistics: DatasetStatistics, classes: int | None = None)
         for what, is_equal in (('equal content', True), ('near copies', False)):
             pairs = [f'{leak.path}, {leak.other}' for leak in leaks if leak.is_equal == is_equal]
             lines += _listed(f'also in {split}, {what}', pairs)
+    lines += _listed(HIDDEN_PHOTOS, statistics.junk) if statistics.junk else []
     for reason, left in statistics.left_out.by_reason.items():
         lines += _listed(f'left out, {with_hint(reason)}', left)
     return '\n'.join([*lines, '', *_table(statistics, classes)])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from image_files import encode, turned_by_exif, two_colors
 from mmengine.config import Config
+from mmpretrain.datasets import CustomDataset
 from PIL import Image
 
 from glsim_mm.apis.dataset_overview import describe_dataset
@@ -15,6 +16,7 @@ from glsim_mm.datasets.data_faults import (
     OUTSIDE,
     check_two_classes,
     find_box_fault,
+    find_junk,
     summarise_faults,
 )
 from glsim_mm.datasets.dataset_statistics import collect_statistics, format_statistics
@@ -140,6 +142,19 @@ def test_left_out_photos_by_reason(birds):
     text = format_statistics(describe_dataset(config(birds), progress=False))
     assert 'left out, .xyz: 2\n  ani/a.xyz\n  wren/b.xyz\n' in text
     assert 'left out, in no folder of a class: 1\n  loose.png\n' in text
+
+
+def test_junk_that_other_data_sets_take(birds):
+    for place in ('@eaDir', '.hidden'):
+        (birds / 'train' / 'ani' / place).mkdir()
+        noise(77).save(birds / 'train' / 'ani' / place / 'x.png')
+    dataset = CustomDataset(str(birds), 'train', pipeline=[])
+    assert len(dataset) == 8
+    path = f'{birds}/train/ani/.hidden/x.png'
+    assert summarise_faults(dataset, {}, ('ani', 'wren')) == f'photos in hidden or system folders: 2 ({path}, ...)'
+    assert f'photos in hidden or system folders: 2\n  {path}\n' in format_statistics(collect_statistics(dataset))
+    assert find_junk(['/home/.cache/a.png', 'b/@eaDir/c.png']) == ['b/@eaDir/c.png']
+    assert find_junk([]) == find_junk(['.cache/a.png', '.cache/b.png']) == []
 
 
 @pytest.mark.parametrize('names', [('ani', 'wren'), None])
