@@ -51,6 +51,22 @@ def parse_value(text: str) -> Any:
     return _parse_word(text)
 
 
+def parse_assignments(text: str) -> dict[str, Any]:
+    """Values by name of a config's text as mmengine writes it, read without running it; ``...`` for other values."""
+    try:
+        statements = ast.parse(text).body
+    except (SyntaxError, ValueError):
+        return {}
+    found = {}
+    for one in statements:
+        if isinstance(one, ast.Assign) and len(one.targets) == 1 and isinstance(one.targets[0], ast.Name):
+            try:
+                found[one.targets[0].id] = _evaluate(one.value)
+            except ValueError:
+                found[one.targets[0].id] = ...
+    return found
+
+
 def _parse_word(text: str) -> Any:
     for kind in (int, float):
         try:

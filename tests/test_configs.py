@@ -90,6 +90,7 @@ def shrink(model: ConfigDict) -> ConfigDict:
     backbone = model['backbone']
     if backbone['type'] == 'TimmViT':
         backbone.update(pretrained=False, embed_dim=32, depth=2, num_heads=1)
+        backbone.frozen_stages = min(backbone.get('frozen_stages', -1), 1)
     elif backbone['type'] == 'ResNet':
         backbone.update(depth=18, stem_channels=8, base_channels=4, init_cfg=None)
         model['neck'].update(in_channels=32, num_attentions=4)

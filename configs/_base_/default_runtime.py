@@ -15,6 +15,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='CheckpointGuardHook'),
     dict(type='NumClassesCheckHook'),
+    dict(type='ResumeHook'),  # a resumed run takes its settings from the config, and says what has changed
     dict(type='NonFiniteLossHook', interval=50),
     dict(type='UnreadableImageHook'),
     dict(type='KeepEmbeddingsHook'),  # does something where RetrievalMetrics measures

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import ConfigParsingError
+from mmengine.logging import print_log
 
 from ..compat.devices import DATALOADERS, use_mixed_precision
+from ..engine.resumption import find_last_checkpoint
 from ..errors import GLSimError, one_line
 from ..result_files import check_views
 from .config_overrides import override
@@ -55,13 +57,19 @@ def set_training_options(
     """Merge the options of training into a config, in place.
 
     Args:
-        resume: ``'auto'`` for the latest checkpoint in the work directory, or a checkpoint.
+        resume: A checkpoint, or ``'auto'`` for the latest one in the work directory; if there is none, training starts
+            from the beginning, or from the config's ``load_from``.
         amp: Mixed precision: float16 on GPU, bfloat16 on CPU.
         auto_scale_lr: Scale the learning rate with the total batch size.
 
     Raises:
         GLSimError: If the learning rate is to be scaled and the config does not name its base batch size.
     """
+    if resume == 'auto' and cfg.get('work_dir') is not None:
+        found = find_last_checkpoint(cfg.work_dir)
+        if found is None:
+            print_log(f'there is no checkpoint in {cfg.work_dir}: training starts from the beginning', 'current')
+        resume = None if found is None else str(found)
     if resume is not None:
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else resume

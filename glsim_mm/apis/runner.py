@@ -14,12 +14,15 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..checkpoints.checkpoint_files import load_checkpoint_file
 from ..compat.compilation import compile_backbone, pop_compile_options
 from ..compat.devices import fit_dataloaders, fit_mixed_precision
 from ..compat.distributed import leave_process_group, use_cpu_distributed
 from ..compat.old_calls import ignore_known_warnings
+from ..engine.hooks.resuming import ResumeHook
 from ..engine.hooks.run_checks import NumClassesCheckHook
 from ..engine.hooks.wrappers import unwrap_model
+from ..engine.resumption import check_resumption, find_last_checkpoint, read_settings
 from ..errors import GLSimError
 from ..models.classifiers import check_parts
 from ..output_files import check_output_file, check_output_folder, full_disk_explained, replace_with
@@ -59,8 +62,9 @@ def build_runner(cfg: Config) -> Runner:
     with explain_config_errors(), ignore_known_warnings(), _without_missing_compiler():
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     check_parts(unwrap_model(runner.model), needs_head=True)
-    if not any(isinstance(hook, NumClassesCheckHook) for hook in runner.hooks):
-        runner.register_hook(NumClassesCheckHook())  # a config that inherits nothing from here is checked too
+    for kind in (NumClassesCheckHook, ResumeHook):  # a config that inherits nothing from here is checked too
+        if not any(isinstance(hook, kind) for hook in runner.hooks):
+            runner.register_hook(kind())
     if compile_options is not None:
         compile_backbone(runner, compile_options)
     return runner
@@ -109,6 +113,7 @@ def run_training(cfg: Config) -> Runner:
         GLSimError: If the config, its data or its checkpoints cannot be used, or the loss is NaN.
     """
     _check_load_from(cfg)
+    _check_resumed(cfg)
     with full_disk_explained(cfg.work_dir):
         runner = build_runner(cfg)
     try:
@@ -168,6 +173,16 @@ class _DumpWholeResults(DumpResults):
         replace_with(self.out_file_path, lambda partial: mmengine.dump(results, partial, 'pkl'))
         print_log(f'predictions in {self.out_file_path}', logger='current')
         return {}
+
+
+def _check_resumed(cfg: Config) -> None:
+    """Find out before the data is read whether a run can go on with this config; the hook looks at the rest."""
+    path = cfg.get('load_from') or (find_last_checkpoint(cfg.work_dir) if cfg.get('resume') else None)
+    if cfg.get('resume') and path and Path(path).expanduser().is_file():
+        content = load_checkpoint_file(path, map_location='cpu')
+        settings = read_settings(content.get('meta') or {}) if isinstance(content, dict) else None
+        if settings is not None:
+            check_resumption(settings, cfg.to_dict(), str(path))
 
 
 def _check_load_from(cfg: Config) -> None:

@@ -159,6 +159,15 @@ def test_training_options():
     assert cfg.load_from == 'b.pth'
 
 
+def test_resuming_in_a_work_directory(tmp_path):
+    cfg = Config(dict(work_dir=str(tmp_path), load_from='pretrained.pth'))
+    set_training_options(cfg, 'auto')  # the first start of a job that may be interrupted
+    assert (cfg.get('resume'), cfg.load_from) == (None, 'pretrained.pth')
+    (tmp_path / 'epoch_3.pth').touch()
+    set_training_options(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'epoch_3.pth'))
+
+
 def test_auto_scale_lr_needs_a_base():
     with pytest.raises(GLSimError, match='base_batch_size'):
         set_training_options(Config(dict()), auto_scale_lr=True)

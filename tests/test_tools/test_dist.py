@@ -17,7 +17,6 @@ ONE_STEP = {
     'optim_wrapper.optimizer.momentum': 0.0,
     'param_scheduler': None,
     'model.backbone.drop_path_rate': 0.0,
-    'train_pipeline.2.prob': 0.0,
     'train_dataloader.dataset.pipeline.2.prob': 0.0,
     'default_hooks.checkpoint.save_best': None,
 }

@@ -2,6 +2,7 @@
 
 from .keep_embeddings import KeepEmbeddingsHook
 from .prediction_panels import PredictionPictureHook, SelectionPanelHook
+from .resuming import ResumeHook
 from .run_checks import CheckpointGuardHook, NumClassesCheckHook
 from .training_guards import EpochSeedHook, NonFiniteLossHook, UnreadableImageHook
 from .training_progress import ProgressHook
@@ -15,6 +16,7 @@ __all__ = [
     'NumClassesCheckHook',
     'PredictionPictureHook',
     'ProgressHook',
+    'ResumeHook',
     'SelectionPanelHook',
     'UnreadableImageHook',
     'WholeCheckpointHook',
