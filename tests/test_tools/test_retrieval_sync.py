@@ -136,3 +136,22 @@ def test_photos_but_no_model(tmp_path, capsys):
     with pytest.raises(SystemExit):
         call_tool('retrieval/sync', 'gallery', 'photos')
     assert 'does not say which model made it: give config and checkpoint' in capsys.readouterr().err
+
+
+def test_a_table_is_remembered(model_files, photos, capsys):
+    (photos / 'birds.csv').write_text('path,label,code\nplain/plain0.png,Wren,0012\nplain/plain1.png,Robin,0013\n')
+    call_tool('retrieval/build', photos / 'birds.csv', *model_files[:2], '--out', 'gallery', *OPTIONS)
+    (photos / 'plain' / 'plain0.png').rename(photos / 'wren.png')
+    (photos / 'birds.csv').write_text('path,label,code\nwren.png,Wren,12\n')  # of text, like the codes before
+    capsys.readouterr()
+    call_tool('retrieval/sync', 'gallery', *OPTIONS)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == f'photos: 1 in {photos / "birds.csv"}; 0 rows as they were' and lines[2] == 'moved: 1'
+    assert lines[3:] == [
+        'kept, not in the folders any more: 1 (see --missing)',
+        '  plain/plain1.png: not listed any more',
+    ]
+    call_tool('retrieval/sync', 'gallery', '--missing', 'remove', *OPTIONS)
+    with open_gallery('gallery') as opened:
+        (record,) = opened.records(opened.ids())
+    assert (record.path, record.label, record.metadata) == ('wren.png', 'Wren', {'code': '12'})
