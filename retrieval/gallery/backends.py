@@ -11,8 +11,9 @@ from types import ModuleType
 from typing import Any, Literal, overload
 
 from ..errors import RetrievalError
-from ..records import check_count
+from ..records import MAX_ID, check_count, check_flag, check_text
 from ..vectors import METRICS
+from ..whitening import Whitening
 from .contract import Fingerprint, GalleryReader, GalleryWriter, Manifest, check_model
 
 # By the scheme of a location, '' for a folder: a module with the number FORMAT and the functions create_backend,
@@ -63,8 +64,15 @@ def create_gallery(
         RetrievalError: If there is something already, or an argument is out of range.
     """
     dimensions = dict(spaces) if isinstance(spaces, Mapping) else {'embedding': spaces}
-    transforms = dict(transforms or {})
+    transforms, origin = _named(transforms, Whitening, 'transforms'), _named(origin, str, 'origin')
     _check_new(dimensions, transforms, metric)
+    if fingerprint is not None:
+        _check_kind(fingerprint, Fingerprint, 'fingerprint')
+    _check_kind(preset, str, 'preset')
+    check_count(expected_rows, 'expected_rows', 0, MAX_ID)
+    if memory_limit is not None:
+        check_count(memory_limit, 'memory_limit', 0, MAX_ID)
+        memory_limit = int(memory_limit)
     dimensions = {name: int(dimension) for name, dimension in dimensions.items()}  # NumPy's numbers are no JSON
     backend = _backend(location)
     manifest = Manifest(
@@ -75,7 +83,7 @@ def create_gallery(
         spaces=dimensions,
         input_dimensions={**dimensions, **{space: one.input_dimension for space, one in transforms.items()}},
         preset=preset,
-        origin=dict(origin or {}),
+        origin=origin,
     )
     return backend.create_backend(str(location), manifest, transforms, memory_limit, expected_rows)
 
@@ -127,6 +135,13 @@ def open_gallery(
         RetrievalError: If there is none, it is damaged or too new, was made by another model, or another process writes
             to it.
     """
+    for flag, name in ((writable, 'writable'), (mmap, 'mmap')):
+        check_flag(flag, name)
+    if expect is not None:
+        _check_kind(expect, Fingerprint, 'expect')
+    _check_kind(device, str, 'device')
+    if dimension is not None:
+        check_count(dimension, 'dimension')
     gallery = _backend(location).open_backend(str(location), writable=writable, mmap=mmap, device=device)
     try:
         check_model(gallery.location, gallery.manifest, expect, dimension)
@@ -142,11 +157,30 @@ def _scheme(location: str | Path) -> str:
 
 
 def _backend(location: str | Path) -> ModuleType:
+    if not isinstance(location, (str, Path)) or not str(location):
+        raise RetrievalError(f'a gallery is in a folder or at an address such as milvus://..., not at {location!r}')
+    check_text(str(location), 'location of a gallery')  # FAISS takes no others
     scheme = _scheme(location)
     if not scheme and '://' in str(location):
         known = ' or '.join(f'{name}://...' for name in BACKENDS if name)
         raise RetrievalError(f'no gallery can be kept at {location}: give a folder, or {known}')
     return import_module(BACKENDS[scheme])
+
+
+def _check_kind(value: Any, kind: type, name: str) -> None:
+    if not isinstance(value, kind):
+        raise RetrievalError(f'{name} must be {"text" if kind is str else f"a {kind.__name__}"}, got {value!r}')
+
+
+def _named(values: Any, kind: type, name: str) -> dict[str, Any]:
+    """A dict whose names are texts, and whose values are of one kind; empty for None."""
+    if values is not None and not isinstance(values, Mapping):
+        raise RetrievalError(f'{name} must be a dict, got {values!r}')
+    found = dict(values or {})
+    for key, value in found.items():
+        _check_kind(key, str, f'a name in {name}')
+        _check_kind(value, kind, f'{name}[{key!r}]')
+    return found
 
 
 def _check_new(spaces: Mapping[str, int], transforms: Mapping[str, Any], metric: str) -> None:

@@ -44,6 +44,11 @@ def test_wrong_places(tmp_path, folder):
             RetrievalError, match=r'no gallery can be kept at milvs://host/birds: .* or milvus://\.\.\.'
         ):
             wrong('milvs://host/birds')  # not a folder of that name
+    for place, words in ((5, 'not at 5'), (None, 'not at None'), ('', "not at ''"), (b'g', "not at b'g'")):
+        with pytest.raises(RetrievalError, match=words):
+            open_gallery(place)
+    with pytest.raises(RetrievalError, match='is not valid text, which UTF-8 can write: rename it'):
+        create_gallery(tmp_path / os.fsdecode(b'\xff'), 8)  # FAISS opens no files there
     for place in (folder, tmp_path / 'photos'):
         with pytest.raises(RetrievalError, match='exists already'):
             create_gallery(place, 8)

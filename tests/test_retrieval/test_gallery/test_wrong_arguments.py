@@ -109,6 +109,25 @@ def test_reading(folder, data):
         check_methods(gallery, READING, data)
 
 
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_making_and_opening(tmp_path_factory, data):
+    place = tmp_path_factory.mktemp('wrong') / 'gallery'
+    options, function = {'location': place}, data.draw(st.sampled_from([create_gallery, open_gallery]))
+    if function is create_gallery:
+        options['spaces'] = {'a': 4}
+    else:
+        create_gallery(place, {'a': 4}).close()
+    name = data.draw(st.sampled_from(arguments(function)[0][1:]))
+    options[name] = data.draw(values)
+    opened = []
+    message = message_of(lambda: opened.append(function(**options)), {})
+    assert '\n' not in message and len(message) < 2100
+    for gallery in opened:
+        gallery.close()
+        open_gallery(place).close()  # whatever went into it can be read
+
+
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_writing(tmp_path_factory, data):
