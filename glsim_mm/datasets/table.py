@@ -10,6 +10,7 @@ from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
 from ..errors import GLSimError, one_line
+from ..images.photo_folders import EXCLUDED, LeftOut, check_patterns, is_excluded
 from ..images.photos import is_address, join_written_path
 from .annotation_files import read_csv
 from .data_faults import are_fractions
@@ -40,6 +41,8 @@ class TableDataset(BaseDataset):
             UTF-16, with commas, semicolons or tabs.
         data_root: Folder of the images.
         split: Rows to take. Defaults to None, all.
+        exclude: Patterns of images to leave out, by their paths below ``data_root``; see
+            :func:`~glsim_mm.images.photo_folders.check_patterns`. :attr:`left_out` counts them.
         ancestor_columns: Columns with groups above the class, the coarsest first, for hierarchical metrics.
         metainfo: Takes the place of what the file says.
         **kwargs: Further arguments of mmpretrain's :class:`BaseDataset`.
@@ -56,8 +59,12 @@ class TableDataset(BaseDataset):
         split: str | None = None,
         ancestor_columns: Sequence[str] = (),
         metainfo: dict | None = None,
+        exclude: str | Sequence[str] = (),
         **kwargs,
     ) -> None:
+        self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+        check_patterns(self.exclude)
+        self.left_out = LeftOut()
         data_root = os.path.expanduser(str(data_root))
         self.table = join_written_path(data_root, str(ann_file))
         self.split = split
@@ -78,10 +85,16 @@ class TableDataset(BaseDataset):
                     f'{len(self.CLASSES)} classes; correct it, or the classes'
                 )
             if self.split is None or row.get('split') == self.split:
+                below = row['path'] if is_address(row['path']) else os.path.relpath(row['path'], self.data_root or '.')
+                if is_excluded(below.replace(os.sep, '/'), self.exclude):
+                    self.left_out.add(EXCLUDED, below)
+                    continue
                 sample = dict(img_path=row['path'], gt_label=label_of[row['label']])
                 if 'box' in row:
                     sample['gt_bboxes'] = _parse_boxes(row['box'], number, self.table)
                 samples.append(sample)
+        if not samples and self.left_out:
+            raise GLSimError(f'{self.table} has no image that exclude={self.exclude} leaves; correct the patterns')
         if not samples:
             known = sorted({str(row.get('split')) for row in rows.values()})
             raise GLSimError(

@@ -184,3 +184,17 @@ def test_damaged_parquet_file(tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(GLSimError, match='t.parquet cannot be read .* damaged or not a Parquet file'):
         TableDataset(path)
+
+
+def test_excluded_images_are_counted(tmp_path):
+    (tmp_path / 'all.csv').write_text(
+        'path,label,split\na/1.jpg,wren,x\na/1_mask.jpg,wren,x\nb/2.jpg,ani,x\nb/3.jpg,ani,y\n'
+    )
+    dataset = TableDataset('all.csv', str(tmp_path), 'x', exclude=['*_mask.jpg', 'b/'], pipeline=[])
+    assert [dataset.get_data_info(0)['img_path'], len(dataset)] == [f'{tmp_path}/a/1.jpg', 1]
+    assert dataset.left_out.by_reason == {'excluded': ['a/1_mask.jpg', 'b/2.jpg']}
+    assert dataset.metainfo['classes'] == ('ani', 'wren')
+    with pytest.raises(GLSimError, match=r"has no image that exclude=\('\*.jpg',\) leaves"):
+        TableDataset('all.csv', str(tmp_path), 'x', exclude='*.jpg', pipeline=[])
+    with pytest.raises(GLSimError, match='excludes nothing'):
+        TableDataset('all.csv', str(tmp_path), exclude='!a', pipeline=[])
