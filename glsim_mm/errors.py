@@ -45,10 +45,15 @@ def report_user_errors() -> Iterator[None]:
 
     That is a :class:`UserError`, a missing package, or an error of the system such as a full disk. All other exceptions
     are bugs and keep their traceback; ``GLSIM_TRACEBACK=1`` in the environment shows it always. Where the reader of a
-    pipe has gone, as in ``| head``, the command line ends without a word.
+    pipe has gone, as in ``| head``, the command line ends without a word, on Ctrl-C with one.
     """
     try:
         yield
+    except KeyboardInterrupt:
+        if os.environ.get('GLSIM_TRACEBACK') == '1':
+            raise
+        sys.stderr.write('stopped\n')
+        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered
         sys.exit(1)

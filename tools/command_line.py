@@ -241,17 +241,19 @@ def run(
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     try:
         from glsim_mm.errors import report_user_errors
+        from glsim_mm.output_files import full_disk_explained
     except ImportError as error:
         _fail(f'{error}; {_INSTALL}')
     with report_user_errors():
         _check_paths(args)
-        _check_outputs(args)
+        outputs = _check_outputs(args)
         if check is not None:
             check(args)
         if needs_model:
             import_model_stack()
             _check_device(getattr(args, 'device', None))
-        main(args)
+        with full_disk_explained(', '.join(outputs)) if outputs else nullcontext():
+            main(args)
 
 
 def import_model_stack() -> None:
@@ -369,18 +371,21 @@ def _check_device(device: str | None) -> None:
     check_device(device)
 
 
-def _check_outputs(args: argparse.Namespace) -> None:
-    """Find out now what would be told only when the results are there, and make the paths plain text."""
+def _check_outputs(args: argparse.Namespace) -> list[str]:
+    """Find out now what would be told only when the results are there, make the paths plain text, and list them."""
     from glsim_mm.output_files import check_output_file, check_output_folder
 
+    found = []
     for name, value in vars(args).items():
         for path in value if isinstance(value, list) else [value]:
             if isinstance(path, OutputFile) and '://' not in path:
+                found.append(str(path))
                 (check_output_folder if isinstance(path, OutputFolder) else check_output_file)(path)
         if isinstance(value, OutputFile):
             setattr(args, name, str(value))
         elif isinstance(value, list):
             setattr(args, name, [str(one) if isinstance(one, OutputFile) else one for one in value])
+    return found
 
 
 def _check_file(what: str, path: str | None) -> None:

@@ -29,13 +29,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if Path(args.out).suffix not in ('.onnx', '.pt2'):
         parser.error(f'--out {args.out}: the name must end in .onnx or .pt2')
-    if Path(args.out).exists() and not args.overwrite:
-        parser.error(f'{args.out} is there; choose another name, or give --overwrite')
     return args
 
 
 def check(args: argparse.Namespace) -> None:
-    """Find missing packages before the model is built."""
+    """Find a file that is there, and missing packages, before the model is built."""
+    from glsim_mm.errors import GLSimError
+
+    if Path(args.out).exists() and not args.overwrite:
+        raise GLSimError(f'{args.out} is there; choose another name, or give --overwrite')
     if args.out.endswith('.onnx'):
         cli.needs_packages('onnx', 'onnxscript', why='writing an .onnx file')
 

@@ -17,8 +17,8 @@ from ..errors import GLSimError
 from ..images.decoding import UnreadableImageError, decode_image
 from ..progress import ProgressBar
 from ..visualization.layout import BACKGROUND, contact_sheet, stack, text_strip
+from ..visualization.panel import write_picture
 from .config_errors import explain_config_errors
-from .dataset_pictures import write_picture
 
 _UNREADABLE_COLOR = (224, 224, 224)
 

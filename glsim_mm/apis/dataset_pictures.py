@@ -1,6 +1,5 @@
 """Pictures and a report of where a model looked in a data set, and what other selectors would select there."""
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -15,7 +14,6 @@ from mmengine.dataset import BaseDataset, Compose, pseudo_collate
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.registry import METRICS
-from PIL import Image
 from torch import Tensor, nn
 
 from ..datasets.class_mapping import map_classes
@@ -25,7 +23,6 @@ from ..errors import GLSimError
 from ..models import GLSimClassifier, RegionSelector
 from ..models.necks import build_selector
 from ..models.utils import check_attention, record_attention
-from ..output_files import write_file
 from ..selectors import SELECTORS, check_selectors
 from ..visualization import (
     ComparedImage,
@@ -38,6 +35,7 @@ from ..visualization import (
     font_size,
     legend_strip,
     sort_predictions,
+    write_picture,
     write_report,
 )
 from ..visualization.from_sample import prediction_from_sample, to_rgb_image
@@ -175,13 +173,6 @@ def with_relative_paths(predictions: Sequence[Prediction], dataset: BaseDataset)
         replace(item, path=picture_name(item.path, dataset, 0) + Path(item.path).suffix) if item.path else item
         for item in predictions
     ]
-
-
-def write_picture(path: Path, picture: np.ndarray) -> Path:
-    """Write a picture, (H, W, 3) uint8 RGB, as PNG; see :func:`glsim_mm.output_files.replace_with`."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, 'PNG')
-    return write_file(path, buffer.getvalue())
 
 
 def _write_panels(

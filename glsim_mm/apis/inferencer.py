@@ -10,7 +10,6 @@ from mmengine.config import Config, ConfigDict
 from mmpretrain import ImageClassificationInferencer
 from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
-from PIL import Image
 
 from ..errors import GLSimError
 from ..images.photos import ImageInput, ImageItem, find_images
@@ -19,7 +18,7 @@ from ..images.results import to_result
 from ..models.classifiers import GLSimClassifier
 from ..progress import ProgressBar
 from ..selectors import SELECTORS
-from ..visualization import Prediction, draw_panel
+from ..visualization import Prediction, draw_panel, write_picture
 from ..visualization.from_sample import prediction_from_sample
 from .config_errors import explain_config_errors
 from .model import load_model
@@ -203,8 +202,7 @@ class _PanelWriter:
             self._window.show(panel, win_name=name, wait_time=self._wait_time)
         if self._folder is not None:
             path = self._folder / f'{self._free_name(name, prediction.path)}.png'
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(panel).save(path)
+            write_picture(path, panel)
 
     def close(self) -> None:
         if self._window is not None:

@@ -1,5 +1,6 @@
 """The files that an export writes: ONNX, and programs of ``torch.export`` for AOTInductor and ExecuTorch."""
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -118,7 +119,9 @@ def write_program(graph: ExportGraph, example: Tensor, info: ExportedInfo, path:
     """Write a program of ``torch.export`` with any batch size, and the height and width of ``example``."""
     with torch.no_grad():
         program = torch.export.export(graph, (example,), dynamic_shapes=_ANY_BATCH)
-    torch.export.save(program, str(path), extra_files={METADATA_KEY: info.to_json()})
+    buffer = io.BytesIO()  # where torch writes to a file, a full disk is an error that names nothing
+    torch.export.save(program, buffer, extra_files={METADATA_KEY: info.to_json()})
+    path.write_bytes(buffer.getbuffer())
 
 
 def run_program(path: Path, outputs: Sequence[str]) -> Callable[[Tensor], dict[str, Tensor]]:

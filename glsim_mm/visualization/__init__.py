@@ -24,7 +24,7 @@ from .overlays import (
     overlay_heatmap,
     patch_levels,
 )
-from .panel import MIN_SIDE, Box, Prediction, draw_panel, font_size
+from .panel import MIN_SIDE, Box, Prediction, draw_panel, font_size, write_picture
 from .search_sheet import FoundImage, SearchRow, draw_search_sheet, write_search_pages
 from .selector_grid import ComparedImage, Selection, draw_selector_grid, shares
 
@@ -33,5 +33,5 @@ __all__ = [
     'ComparedImage', 'PairPictures', 'FoundImage', 'Prediction', 'ReportSettings', 'Selection', 'color_bar',
     'contact_sheet', 'crop_box', 'draw_box', 'draw_outlined_box', 'draw_panel', 'draw_search_sheet',
     'draw_selector_grid', 'font_size', 'legend_strip', 'overlay_heatmap', 'patch_levels', 'shares',
-    'sort_predictions', 'write_error_report_page', 'write_report', 'write_search_pages',
+    'sort_predictions', 'write_error_report_page', 'write_picture', 'write_report', 'write_search_pages',
 ]  # fmt: skip

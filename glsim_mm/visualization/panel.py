@@ -1,13 +1,16 @@
 """What is drawn of one image: where the model looked, what it saw there, and what it took it for."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..output_files import write_file
 from .layout import (
     BACKGROUND,
     GAP,
@@ -245,3 +248,10 @@ def draw_objects(photo: np.ndarray, objects: Sequence[DrawnObject]) -> np.ndarra
         draw.rectangle((left, top, left + length, top + height), fill='black')
         draw.text((left + 3, top + height / 2), caption, 'white', font, anchor='lm')
     return np.asarray(canvas)
+
+
+def write_picture(path: str | Path, picture: np.ndarray) -> Path:
+    """Write a picture, (H, W, 3) uint8 RGB, as a whole PNG file; see :func:`glsim_mm.output_files.replace_with`."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, 'PNG')
+    return write_file(path, buffer.getvalue())

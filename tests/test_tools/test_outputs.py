@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -118,3 +119,37 @@ def test_a_reader_that_has_gone_is_no_error(exported):
     assert process.stderr.read() == b''
     process.stderr.close()
     assert process.wait() == 1
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='a device of Linux')
+def test_a_log_on_a_full_disk_says_nothing_and_a_result_names_its_place(capsys):
+    cli = load_tool('infer').cli
+    logger = logging.getLogger('test_full_disk')
+    logger.addHandler(logging.FileHandler('/dev/full'))
+
+    def main(args: argparse.Namespace) -> None:
+        logger.error('cannot be written')
+        with open('/dev/full', 'w') as file:
+            file.write('x')
+
+    with pytest.raises(SystemExit):
+        cli.run(main, argparse.Namespace(out=cli.OutputFile('results.json')), needs_model=False)
+    logger.handlers.clear()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        'error: results.json cannot be written (No space left on device); free some space, or choose another place'
+    )
+
+
+@pytest.mark.slow
+def test_interrupted_predictions_end_in_a_word(exported, tmp_path):
+    command = [sys.executable, str(ROOT / 'tools' / 'infer_exported.py'), *map(str, exported), '--batch-size', '4']
+    process = subprocess.Popen(
+        [*command, '--out', str(tmp_path / 'results.json')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, pipesize=1
+    )
+    for _ in range(6):
+        assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (130, b'stopped\n')
+    assert 6 <= len(json.loads((tmp_path / 'results.json').read_text())) < NUM_PHOTOS

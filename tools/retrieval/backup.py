@@ -18,7 +18,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('gallery', help='folder of the gallery')
-    parser.add_argument('target', help='folder of the backup, new or from the time before')
+    parser.add_argument('target', type=cli.OutputFolder, help='folder of the backup, new or from the time before')
     parser.add_argument(
         '--overwrite', action='store_true', help='replace another gallery there, or a backup that was changed since'
     )

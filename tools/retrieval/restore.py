@@ -16,7 +16,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('backup', help='folder of the backup')
-    parser.add_argument('gallery', help='folder of the gallery')
+    parser.add_argument('gallery', type=cli.OutputFolder, help='folder of the gallery')
     parser.add_argument('--overwrite', action='store_true', help='replace a gallery there, once the restored is whole')
     return parser.parse_args(argv)
 

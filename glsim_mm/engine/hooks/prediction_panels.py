@@ -15,13 +15,12 @@ from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 from mmpretrain.engine import VisualizationHook
 from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
-from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
 from ...datasets.class_mapping import leaf_datasets
 from ...errors import GLSimError
-from ...visualization import Prediction, contact_sheet, draw_panel
+from ...visualization import Prediction, contact_sheet, draw_panel, write_picture
 from ...visualization.from_sample import prediction_from_sample
 from .wrappers import unwrap_model
 
@@ -79,8 +78,7 @@ class PredictionPictureHook(VisualizationHook):
                 self._visualizer.add_image(name.replace('/', '_'), panel, step)  # the local back-end makes no folders
                 continue
             path = Path(self.out_dir, f'{name}.png')
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(panel).save(path)
+            write_picture(path, panel)
 
 
 def picture_name(image_path: str, dataset: object, step: int) -> str:

@@ -1,5 +1,6 @@
 """mmpretrain's image-to-image retriever on FAISS."""
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ...errors import GLSimError
+from ...output_files import write_file
 from ..classifiers import GLSimClassifier
 from ..necks import SelectedRegions
 from .prototypes import (
@@ -195,7 +197,9 @@ class FaissRetriever(ImageToImageRetriever):
         """Save the embeddings of the gallery, as mmpretrain's retriever reads them too; the main process writes."""
         vectors = self.prototype_vecs
         if is_main_process():
-            torch.save(vectors, path)
+            buffer = io.BytesIO()
+            torch.save(vectors, buffer)
+            write_file(path, buffer.getvalue())
 
     def _prepared(self) -> Prototype:
         if not self.prototype_inited or self.gallery is None:
