@@ -7,7 +7,7 @@ import gc
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,9 +28,10 @@ from ..compat.distributed import set_rank_environment
 from ..images.photo_folders import LeftOut
 from ..images.photos import ImageItem, hash_content, is_address
 from ..progress import ProgressBar
-from .encoded import Encoded, EncodingError, EncodingReport, sorted_errors
+from .encoded import Encoded, EncodingError, EncodingReport, SourceReport, sorted_errors
 from .encoder import Encoder
 from .exif_columns import fill_exif
+from .gallery_source import GallerySource, read_gallery_source
 from .items import ItemList, check_items, find_source, hash_items
 from .loader_images import LoaderImages
 from .shards import (
@@ -53,13 +54,14 @@ def build_gallery(
     location: str | Path,
     *,
     dataset: str | None = None,
+    source: str | Path | None = None,
     root: str | Path | None = None,
     exclude: Sequence[str] = (),
     exif: bool = False,
     spaces: Sequence[str] | None = None,
     keep_patches: bool = False,
-    preset: str = 'auto',
-    metric: str = 'cosine',
+    preset: str | None = None,
+    metric: str | None = None,
     memory_limit: int | None = None,
     whiten: int | None = None,
     batch_size: int = 32,
@@ -81,18 +83,22 @@ def build_gallery(
     Args:
         images: Folder, image, glob pattern, list of files (``.txt``), table (``.csv``, ``.tsv``), data set, list of
             these (see :func:`glsim_mm.search.find_items`), or a data loader (see
-            :class:`~glsim_mm.search.loader_images.LoaderImages`); None with ``dataset``.
+            :class:`~glsim_mm.search.loader_images.LoaderImages`); None with ``dataset`` and ``source``.
         config: Config of the model.
         checkpoint: Its weights.
         location: Folder of the gallery, or an address such as ``milvus://...``.
         dataset: Encode the config's own data set: ``'train'``, ``'val'`` or ``'test'``.
-        root: Folder to which paths in the gallery are relative. Defaults to that of the images.
+        source: Encode the rows of another gallery, which stays as it is and may be searched and written meanwhile. They
+            keep ids, paths, labels, splits and metadata. Photos that are gone or cannot be read are left out; those
+            whose content has changed are encoded as they are now. The report says which.
+        root: Folder to which paths in the gallery are relative. Defaults to that of the images, or of ``source``.
         exclude: Patterns of files and folders to leave out, see :func:`glsim_mm.search.find_items`.
         exif: Fill ``taken``, ``camera``, ``latitude`` and ``longitude`` from the photos, unless a table has such
             columns; see :func:`glsim_mm.images.exif.read_exif`.
         spaces: See :class:`Encoder`, also for ``keep_patches``, ``device`` and ``amp``.
-        preset: Kind of index, or a FAISS factory string; ``'auto'`` goes by number, dimension and memory limit.
-        metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
+        preset: Kind of index, or a FAISS factory string; ``'auto'``, the default, goes by number, dimension and memory
+            limit. Defaults to that of ``source``, as the metric does.
+        metric: ``'cosine'``, the default, ``'ip'`` or ``'l2'``.
         memory_limit: Bytes that the index may take in memory.
         whiten: Dimension to which each space is whitened by PCA.
         batch_size: Images per pass.
@@ -113,6 +119,15 @@ def build_gallery(
     folder = BuildFolder(location)
     with _join_ranks(launcher) as ranks, folder.hold(overwrite) if ranks.is_first else nullcontext():
         ranks.wait()
+        rows = None
+        if source is not None:
+            if images is not None or dataset is not None or exclude:
+                raise RetrievalError(
+                    'the rows of a gallery are all that is encoded: give no images, data set or exclude'
+                )
+            rows = read_gallery_source(source, root)
+        preset = preset or (rows.manifest.preset if rows else 'auto')
+        metric = metric or (rows.manifest.metric if rows else 'cosine')
         if metric not in METRICS:
             raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {metric!r}')
         if isinstance(images, DataLoader) and exif:
@@ -122,7 +137,10 @@ def build_gallery(
         cfg = config if isinstance(config, Config) else load_config(config)
         is_loader = isinstance(images, DataLoader) and dataset is None
         left_out = LeftOut()
-        found = None if is_loader else find_source(images, dataset, cfg, root, exclude, left_out)
+        if rows is not None:
+            found: ItemList | None = rows.images
+        else:
+            found = None if is_loader else find_source(images, dataset, cfg, root, exclude, left_out)
         if found is not None:
             check_items(found.items)
         encoder = Encoder(cfg, checkpoint, _own_device(launcher, device), amp, spaces, keep_patches)
@@ -137,12 +155,13 @@ def build_gallery(
         build = _RankBuild(encoder, folder, settings, ranks, progress and ranks.is_first, seconds_between_commits)
         if found is not None:
             share = build.encode_items(found.items, batch_size, num_workers)
+            share.listing += rows.listing if rows is not None else ''
         else:
-            source = LoaderImages(images, encoder.pipeline, root)
-            share = build.encode_loader(source)
-            found = ItemList(source.items, source.root)
+            loader = LoaderImages(images, encoder.pipeline, root)
+            share = build.encode_loader(loader)
+            found = ItemList(loader.items, loader.root)
         shares = ranks.gather(share)
-        report = build.merge(found, shares, preset, memory_limit, whiten) if ranks.is_first else None
+        report = build.merge(found, shares, preset, memory_limit, whiten, rows) if ranks.is_first else None
         if report is not None:
             report.left_out, report.exif = left_out, exif_report
         ranks.wait()
@@ -281,8 +300,9 @@ class _RankBuild:
         preset: str,
         memory_limit: int | None,
         whiten: int | None,
+        rows: GallerySource | None = None,
     ) -> EncodingReport:
-        """Make the gallery of what all ranks have encoded."""
+        """Make the gallery of what all ranks have encoded; of ``rows`` it keeps the ids."""
         if len({share.listing for share in shares}) > 1:
             raise RetrievalError('the processes found different images: let no files come or go while they encode')
         hashes = {position: value for share in shares for position, value in share.hashes.items()}
@@ -293,6 +313,8 @@ class _RankBuild:
             seconds=max(share.seconds for share in shares),
         )
         report.reused = len(hashes) - report.encoded
+        if rows is not None:
+            report.source = _compare(rows, hashes, report.unreadable)
         if not hashes:
             errors = report.unreadable
             if not errors:
@@ -322,11 +344,22 @@ class _RankBuild:
                 ),
             ) as target:
                 with ProgressBar(len(places), 'merging', self.progress) as bar:
-                    shards.merge(target, images.items, places, bar)
+                    shards.merge(target, images.items, places, bar, None if rows is None else rows.ids)
                 target.compact(preset)
                 report.take_gallery(target)
+        if rows is not None and report.source is not None:
+            report.source.is_outdated = rows.has_changed()
         self.folder.finish()
         return report
+
+
+def _compare(rows: GallerySource, hashes: Mapping[int, str], errors: Sequence[EncodingError]) -> SourceReport:
+    """What has become of the photos of a gallery."""
+    items = rows.images.items
+    files = {error.position: items[error.position].file for error in errors}
+    gone = [position for position, file in files.items() if not is_address(file) and not os.path.exists(file)]
+    changed = [position for position, value in sorted(hashes.items()) if rows.hashes[position] not in (None, value)]
+    return SourceReport(len(items), len(gone), [items[position].path for position in changed])
 
 
 def _absolute(file: str) -> str:

@@ -76,6 +76,23 @@ def join_encoded(parts: Sequence[Encoded]) -> Encoded:
 
 
 @dataclass
+class SourceReport:
+    """What has become of the photos of a gallery whose rows were encoded again.
+
+    Attributes:
+        rows: How many they were.
+        gone: Rows of photos that are not there any more; they are among the unreadable ones.
+        changed: Paths of photos whose content has changed since.
+        is_outdated: Whether the gallery was written to after its rows were read.
+    """
+
+    rows: int
+    gone: int = 0
+    changed: list[str] = field(default_factory=list)
+    is_outdated: bool = False
+
+
+@dataclass
 class EncodingReport:
     """What a run that encodes images has done.
 
@@ -90,6 +107,7 @@ class EncodingReport:
             gallery at another path, whose row stays as it is.
         unreadable: Images that are not in the gallery, and why.
         left_out: What was found beside photos, or excluded.
+        source: What became of the rows of another gallery, if these were encoded.
         exif: What the EXIF data of photos gave, if it was asked for.
         seconds: Spent on encoding, start of the worker processes included.
         spaces: Dimension of each space of the gallery.
@@ -105,6 +123,7 @@ class EncodingReport:
     left_alone: list[str] = field(default_factory=list)
     unreadable: list[EncodingError] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
+    source: SourceReport | None = None
     exif: ExifReport | None = None
     seconds: float = 0.0
     spaces: dict[str, int] = field(default_factory=dict)
@@ -147,6 +166,16 @@ def format_report(report: EncodingReport, listed: int = 20) -> str:
         lines.append(f'unreadable: {len(report.unreadable):,}, left out')
         errors = [f'{one_line(error.path)}: {one_line(error.reason)}' for error in report.unreadable]
         lines += listed_lines(errors, listed)
+    if report.source is not None:
+        lost = len(report.unreadable)
+        lines.append(f'rows: {report.source.rows - lost:,} of {report.source.rows:,} taken over')
+        if lost:
+            lines[-1] += f'; of the {lost:,} left out, the photos of {report.source.gone:,} are gone'
+        if report.source.changed:
+            lines.append(f'changed since: {len(report.source.changed):,}, encoded as they are now')
+            lines += listed_lines([one_line(path) for path in report.source.changed], listed)
+        if report.source.is_outdated:
+            lines.append('the other gallery was written to meanwhile: what changed in it since is not in this one')
     if report.exif is not None:
         lines.append(f'EXIF: {one_line(report.exif.summary())}')
     if report.left_out:

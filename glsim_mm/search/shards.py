@@ -203,11 +203,17 @@ class Shards:
         return {space: Whitening.fit(array, dimension, is_cosine) for space, array in embeddings.items()}
 
     def merge(
-        self, target: GalleryWriter, items: Sequence[ImageItem], places: Mapping[int, Place], progress: ProgressBar
+        self,
+        target: GalleryWriter,
+        items: Sequence[ImageItem],
+        places: Mapping[int, Place],
+        progress: ProgressBar,
+        ids: np.ndarray | None = None,
     ) -> None:
         """Copy embeddings into an empty gallery in the order of the items, each with what is known of its item.
 
-        ``places`` says where the embedding of an item is, by its position; unreadable items have none.
+        ``places`` says where the embedding of an item is, by its position; unreadable items have none. ``ids`` are
+        those of all items, None for new ones.
         """
         positions = sorted(places)
         for start in range(0, len(positions), _ROWS_AT_ONCE):
@@ -217,7 +223,7 @@ class Shards:
                 replace(record, id=-1, path=item.path, label=item.label, split=item.split, metadata=dict(item.metadata))
                 for record, item in zip(encoded.records, (items[position] for position in chunk))
             ]
-            target.add(encoded.embeddings, records, patches=encoded.patches)
+            target.add(encoded.embeddings, records, None if ids is None else ids[chunk], encoded.patches)
             progress.advance(len(chunk))
 
 

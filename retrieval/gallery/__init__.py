@@ -6,6 +6,7 @@ from .backups import Backup, back_up_gallery, restore_gallery
 from .conditions import Condition, parse_conditions, read_conditions
 from .contract import Fingerprint, GalleryReader, GalleryWriter, Manifest, check_model
 from .history import Change, ChangeSet, UndoPlan
+from .swapping import swap_galleries
 
 __all__ = [
     'Backup',
@@ -27,4 +28,5 @@ __all__ = [
     'parse_conditions',
     'read_conditions',
     'restore_gallery',
+    'swap_galleries',
 ]

@@ -47,6 +47,7 @@ from .spaces import Spaces, check_patches
 FORMAT = 1
 _REVISED_AT_ONCE = 10_000
 _CACHED_FILTERS, _CACHED_GROUPINGS = 32, 4
+_MODEL_FACTS = ('fingerprint', 'metric', 'spaces', 'input_dimensions')
 _ATTEMPTS = 100
 _RESERVE_FILE, _RESERVE_BYTES = 'reserve', 1 << 20  # room on a full disk for the log of a removal
 
@@ -146,7 +147,17 @@ class FolderReader(GalleryReader):
 
     def refresh(self) -> None:
         with self._changing:
-            self._current = self._newest_state(self._state.segments)
+            old = self._state
+            new = self._newest_state(old.segments)
+            is_other = any(old.meta[name] != new.meta[name] for name in _MODEL_FACTS)
+            if is_other or (old.meta['created'] != new.meta['created'] and not self._fits(new.database)):
+                new.database.close()
+                raise RetrievalError(f'{self.root} is the gallery of another model now: open it again, with that model')
+            self._current = new
+
+    def _fits(self, database: Database) -> bool:
+        """Whether a gallery that took the place of this one is whitened alike."""
+        return database.read_transforms() == {name: one.to_bytes() for name, one in self._transforms.items()}
 
     def snapshot(self) -> FolderReader:
         found = copy(self)
@@ -304,18 +315,18 @@ class FolderReader(GalleryReader):
         path = self.root / DATABASE_FILE
         for _ in range(_ATTEMPTS):
             with ExitStack() as undo:
+                file = _number(path)
                 snapshot = Database(path)
                 undo.callback(snapshot.close)
-                file = path.stat().st_ino
                 snapshot.begin_snapshot()
                 try:
                     state = self._read(snapshot, known)
                 except RetrievalError:
                     # A writer may have replaced segments since the snapshot was taken; then there is a newer state.
-                    if not is_replaced(path, snapshot):
+                    if _number(path) == file and not is_replaced(path, snapshot):
                         raise
                 else:
-                    if path.stat().st_ino != file and is_replaced(path, snapshot):
+                    if _number(path) != file:
                         continue  # the folder is another one now, and the segments may be from there
                     undo.pop_all()
                     return state
@@ -681,7 +692,18 @@ def open_backend(location: str, *, writable: bool, mmap: bool, device: str) -> F
         raise RetrievalError(f'there is no gallery at {root}: build it first, or correct the path')
     if not path.is_file():
         raise RetrievalError(f'{root} is not a gallery: it has no {DATABASE_FILE}')
+    for _ in range(_ATTEMPTS):
+        file = _number(path)
+        gallery = _open(root, writable, mmap, device)
+        if _number(path) == file:
+            return gallery
+        gallery.close()  # another gallery took its place, and the whitening may be that of the first
+    raise RetrievalError(f'{root} is replaced faster than it can be opened: try again when less is written')
+
+
+def _open(root: Path, writable: bool, mmap: bool, device: str) -> FolderReader:
     check_log(root)
+    path = root / DATABASE_FILE
     database = Database(path)
     try:
         meta = database.read_meta()
@@ -728,6 +750,14 @@ def _make_folder(root: Path, meta: Mapping[str, Any], transforms: Mapping[str, b
         raise RetrievalError(f'{root} cannot be made ({error.strerror}): choose another place') from error
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def _number(path: Path) -> int | None:
+    """What tells a file from one that takes its place; None where there is none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def is_replaced(path: Path, snapshot: Database) -> bool:

@@ -19,7 +19,7 @@ def replace_folder(new: Path, place: Path) -> None:
     there is nothing in the place; if the process is killed there, :func:`undo_half_replacement` puts it right.
     """
     (place / _MARK).touch()
-    if _exchange(new, place):
+    if exchange_folders(new, place):
         remove_replaced(new)
         return
     os.replace(place, _old(place))
@@ -52,7 +52,7 @@ def _old(place: Path) -> Path:
     return place.with_name(f'{place.name}.replaced')
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def exchange_folders(one: Path, other: Path) -> bool:
     """Swap two folders at one moment; whether the system and the file system can."""
     rename = getattr(ctypes.CDLL(None), 'renameat2', None) if sys.platform == 'linux' else None
     if rename is None:

@@ -84,6 +84,7 @@ def test_tools_for_galleries(gallery, tmp_path):
         ('retrieval/migrate', gallery, 'copy'),
         ('retrieval/backup', gallery, 'backup'),
         ('retrieval/restore', gallery, 'restored'),
+        ('retrieval/swap', 'restored', 'copy'),
         ('compare', 'GLSim=metrics.json'),
         ('datasets/make_demo', 'demo', '--classes', 2, '--train', 1, '--test', 1),
     ]

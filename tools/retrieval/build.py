@@ -22,6 +22,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'folders (the sub-folder of an image is its label), image files, patterns such as "photos/**/*.jpg"; or '
         'one list (.txt: a path per line) or table (.csv with a column path; label, split and any others)',
     )
+    parser.add_argument(
+        '--from',
+        dest='source',
+        metavar='GALLERY',
+        help='in place of images: the rows of this gallery, with ids, labels and metadata, for another model',
+    )
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='its weights: path or URL')
     parser.add_argument(
@@ -31,7 +37,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='GALLERY',
         help='folder of the gallery, or milvus://...',
     )
-    parser.add_argument('--root', help='folder to which paths in the gallery are relative; default: that of the images')
+    parser.add_argument(
+        '--root', help='folder to which paths in the gallery are relative; default: that of the images, or of --from'
+    )
     what = parser.add_argument_group('what to keep of each image')
     what.add_argument(
         '--spaces',
@@ -43,8 +51,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     what.add_argument('--keep-patches', action='store_true', help='tokens of the selected patches, for --rerank region')
     cli.add_number(what, '--whiten', 'whiten embeddings to DIM dimensions by PCA', metavar='DIM')
     index = parser.add_argument_group('index')
-    index.add_argument('--preset', default='auto', help='kind of index, or a FAISS factory string; default: auto')
-    index.add_argument('--metric', default='cosine', help='cosine, ip or l2; default: cosine')
+    index.add_argument('--preset', help='kind of index, or a FAISS factory string; default: auto, or that of --from')
+    index.add_argument('--metric', help='cosine, ip or l2; default: cosine, or that of --from')
     index.add_argument('--memory-limit', type=float, metavar='GIB', help='memory that the index may take')
     work = parser.add_argument_group('work')
     cli.add_encoding_options(work)
@@ -52,8 +60,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_overrides(work)
     cli.add_launcher(work)
     args = parser.parse_intermixed_args(argv)
-    if bool(args.images) == bool(args.dataset):
-        parser.error('give either images or --dataset')
+    if sum(map(bool, (args.images, args.dataset, args.source))) != 1:
+        parser.error('give either images, --dataset or --from')
+    if args.source and args.exclude:
+        parser.error('--from takes over all rows: leave out --exclude, and remove rows with tools/retrieval/remove.py')
     if args.memory_limit is not None and args.memory_limit <= 0:
         parser.error('--memory-limit must be more than 0')
     return args
@@ -68,7 +78,7 @@ def check(args: argparse.Namespace) -> None:
     from retrieval.vectors import METRICS
 
     check_spaces(args.spaces, (AGGREGATED, GLOBAL, CROP, CONCAT), 'a GLSim model')
-    if args.metric not in METRICS:
+    if args.metric is not None and args.metric not in METRICS:
         raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {args.metric!r}')
     if not is_folder(args.out):
         cli.needs_packages('pymilvus', why='a gallery in Milvus')
@@ -78,8 +88,19 @@ def check(args: argparse.Namespace) -> None:
             '--overwrite, or choose another place'
         )
     else:
-        _check_preset(args.preset)
+        _check_preset(args.preset or 'auto')
+    if args.source:
+        _check_source(args)
     cli.check_new_images(args)
+
+
+def _check_source(args: argparse.Namespace) -> None:
+    """A gallery that is opened for reading, and whose kind of index the new one can have."""
+    from retrieval.gallery import is_folder, open_gallery
+
+    with open_gallery(args.source) as gallery:
+        if args.preset is None and is_folder(args.out):
+            _check_preset(gallery.manifest.preset)
 
 
 def _check_preset(preset: str) -> None:

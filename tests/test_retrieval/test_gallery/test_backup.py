@@ -245,7 +245,7 @@ def test_damage_is_never_backed_up_nor_restored(folder, tmp_path):
 @pytest.mark.parametrize('exchange', [True, False])
 def test_a_gallery_is_restored(folder, tmp_path, monkeypatch, exchange):
     if not exchange:
-        monkeypatch.setattr(replacing_module, '_exchange', lambda *folders: False)
+        monkeypatch.setattr(replacing_module, 'exchange_folders', lambda *folders: False)
     back_up_gallery(folder, tmp_path / 'backup')
     before = state(folder)
     _change(folder)
@@ -295,7 +295,7 @@ def test_segments_of_one_number_that_differ_are_not_taken_for_each_other(folder,
 
 def test_a_half_of_a_replacement_is_put_right(folder, tmp_path, monkeypatch):
     back_up_gallery(folder, tmp_path / 'backup')
-    monkeypatch.setattr(replacing_module, '_exchange', lambda *folders: False)
+    monkeypatch.setattr(replacing_module, 'exchange_folders', lambda *folders: False)
     replace = os.replace
 
     def killed(source, target):

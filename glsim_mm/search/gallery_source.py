@@ -1,0 +1,79 @@
+"""Rows of a gallery as images that another model encodes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from retrieval.errors import RetrievalError
+from retrieval.gallery import GalleryReader, Manifest, open_gallery
+
+from ..images.photos import ImageItem, is_address
+from .items import ItemList
+
+_AT_ONCE = 4096
+
+
+class GallerySource(NamedTuple):
+    """The rows of one state of a gallery: images with their paths, labels, splits and metadata, ids and content hashes.
+
+    ``manifest`` says what the gallery was then, ``location`` where it is.
+    """
+
+    location: str
+    images: ItemList
+    ids: np.ndarray
+    hashes: list[str | None]
+    manifest: Manifest
+
+    @property
+    def listing(self) -> str:
+        """A hash that tells states apart."""
+        digest = hashlib.sha256(self.ids.tobytes())
+        for item, content_hash in zip(self.images.items, self.hashes):
+            facts = [item.path, item.label, item.split, item.metadata, content_hash]
+            digest.update(json.dumps(facts, default=str).encode())
+        return digest.hexdigest()
+
+    def has_changed(self) -> bool:
+        """Whether others have written to the gallery since."""
+        with open_gallery(self.location) as gallery:
+            return gallery.manifest.generation != self.manifest.generation
+
+
+def read_gallery_source(location: str | Path, root: str | Path | None = None) -> GallerySource:
+    """The rows of a gallery, read in one state, while others may write to it.
+
+    Args:
+        location: Of the gallery, which is opened for reading.
+        root: Where relative paths of its photos begin; None for where they began when it was built.
+
+    Raises:
+        RetrievalError: If it has no rows, or cannot be opened.
+    """
+    with open_gallery(location) as gallery:
+        state = gallery.snapshot()
+        manifest, ids = state.manifest, state.ids()
+        if not len(ids):
+            raise RetrievalError(f'{location} has no rows to encode')
+        origin = manifest.origin
+        base = origin.get('root', '') if root is None else os.path.abspath(root)
+        items, hashes = _read_rows(state, ids, base)
+    listed = (tuple(json.loads(origin.get(name) or '[]')) for name in ('sources', 'exclude'))
+    return GallerySource(str(location), ItemList(items, base, *listed), ids, hashes, manifest)
+
+
+def _read_rows(gallery: GalleryReader, ids: np.ndarray, base: str) -> tuple[list[ImageItem], list[str | None]]:
+    items: list[ImageItem] = []
+    hashes: list[str | None] = []
+    for start in range(0, len(ids), _AT_ONCE):  # in blocks, because records carry similarity maps
+        for record in gallery.records(ids[start : start + _AT_ONCE]):
+            file = record.path if is_address(record.path) else os.path.join(base, record.path) if record.path else ''
+            items.append(ImageItem(file, record.path, record.label, record.split, dict(record.metadata)))
+            hashes.append(record.content_hash)
+    return items, hashes
