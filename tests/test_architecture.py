@@ -13,8 +13,8 @@ PACKAGES = ('glsim_mm', 'retrieval')
 # What takes long to load, or may be missing: only these may be imported inside a function.
 HEAVY = {
     'faiss', 'google', 'grpc', 'jinja2', 'matplotlib', 'milvus_lite', 'mmcv', 'mmdet', 'mmengine', 'mmpretrain',
-    'mmseg', 'onnx', 'onnxruntime', 'onnxscript', 'openvino', 'pooch', 'pyarrow', 'pymilvus', 'pytorch_metric_learning',
-    'resource', 'safetensors', 'scipy', 'timm', 'torch', 'torchvision', 'turbojpeg',
+    'mmseg', 'onnx', 'onnxruntime', 'onnxscript', 'openvino', 'pillow_heif', 'pooch', 'pyarrow', 'pymilvus',
+    'pytorch_metric_learning', 'resource', 'safetensors', 'scipy', 'timm', 'torch', 'torchvision', 'turbojpeg', 'watchdog',
 }  # fmt: skip
 
 

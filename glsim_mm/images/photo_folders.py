@@ -2,9 +2,11 @@
 
 import os
 import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase, translate
+from heapq import heappop, heappush
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -139,12 +141,12 @@ def list_photos(
     found = PhotoList()
     wanted = pattern.split('/') if pattern else ['**']
     seen = {_identity(root)}
-    folders, links = [''], []
+    folders, links = deque(['']), list[str]()
     while folders or links:
         if folders:
-            folder = folders.pop(0)
+            folder = folders.popleft()
         else:  # all real folders are known by now
-            folder = links.pop(0)
+            folder = heappop(links)
             if _leads_back(root, folder) or _identity(os.path.join(root, folder)) in seen:
                 found.left_out.add(_LINKED, folder)
                 continue
@@ -164,8 +166,7 @@ def list_photos(
             elif not is_folder:
                 found.files.append(path)
             elif entry.is_symlink():
-                links.append(path)
-                links.sort()
+                heappush(links, path)
             elif _identity(entry.path) not in seen:
                 seen.add(_identity(entry.path))
                 folders.append(path)
