@@ -24,7 +24,7 @@ from .decoding import (
     describe_error,
     image_to_bgr,
 )
-from .photo_folders import EXCLUDED, PHOTO_SUFFIXES, LeftOut, check_patterns, is_excluded, list_photos
+from .photo_folders import EXCLUDED, PHOTO_SUFFIXES, LeftOut, PhotoList, check_patterns, is_excluded, list_photos
 
 MAX_BYTES = 1 << 30
 _ESCAPED_BYTE = re.compile(r'\\udc([89a-f][0-9a-f])')
@@ -249,7 +249,7 @@ def _expand(one: ImageInput, exclude: Sequence[str], left_out: LeftOut) -> Itera
 def _found(root: Path, pattern: str, exclude: Sequence[str], left_out: LeftOut) -> Iterator[ImageItem]:
     where = root / pattern
     try:
-        found = list_photos(str(root), exclude, pattern=pattern)
+        found = PhotoList() if pattern and not root.is_dir() else list_photos(str(root), exclude, pattern=pattern)
     except OSError as error:
         raise GLSimError(f'{root} cannot be read ({error.strerror}); check the path') from error
     left_out.update(found.left_out)

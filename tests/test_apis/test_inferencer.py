@@ -255,7 +255,8 @@ def test_unreadable_images_are_listed(inferencer, files, tmp_path, caplog):
         results = inferencer(tmp_path, batch_size=2, progress=False, show_dir=tmp_path / 'panels')
     assert [('error' in result) for result in results] == [True, False, True]
     assert '1.jpg cannot be read' in results[0]['error'] and 'pred_label' not in results[0]
-    lines = [record.getMessage() for record in caplog.records]
+    first, *lines = [record.getMessage() for record in caplog.records]
+    assert first == 'left out: 1 .txt (notes.txt)'
     assert len(lines) == 2 and '1.jpg' in lines[0] and '3.jpg' in lines[1] and '\n' not in lines[0]
     assert len(list((tmp_path / 'panels').iterdir())) == 1
     assert json.dumps(results_to_json(results))
