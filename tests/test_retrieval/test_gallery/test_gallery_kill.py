@@ -165,7 +165,7 @@ def restore(folder):
 
 
 def restore_in_two_steps(folder):
-    replacing._exchange = lambda *folders: False
+    replacing.exchange_folders = lambda *folders: False
     restore_gallery(folder / 'backup', folder / 'gallery', overwrite=True)
 
 
