@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from retrieval.errors import RetrievalError
 from retrieval.gallery import Record, create_gallery, open_gallery
 
 LABELS = ('a', 'b', None)
@@ -17,13 +18,15 @@ steps = st.lists(
         st.tuples(st.just('add'), st.integers(1, 5), st.sampled_from(LABELS)),
         st.tuples(st.just('add ids'), st.sets(st.integers(0, 60), min_size=1, max_size=4), st.sampled_from(LABELS)),
         st.tuples(st.just('update'), st.integers(0, 9), st.sampled_from(LABELS)),
+        st.tuples(st.just('label'), st.integers(0, 3), st.sampled_from(LABELS)),
+        st.tuples(st.just('undo'), st.integers(0, 2), st.just(None)),
         st.tuples(st.just('remove'), st.integers(0, 9), st.just(None)),
         st.tuples(st.just('remove label'), st.sampled_from(LABELS[:2]), st.just(None)),
         st.tuples(st.just('reopen'), st.just(0), st.just(None)),
         st.tuples(st.just('search'), st.integers(1, 12), st.sampled_from(LABELS)),
     ),
     min_size=3,
-    max_size=12,
+    max_size=16,
 )
 
 
@@ -32,7 +35,7 @@ steps = st.lists(
 def test_sequences_of_writes(milvus_file, steps, seed):
     rng = np.random.default_rng(seed)
     location = f'{milvus_file}/model_{next(_numbers)}'
-    vectors, labels = {}, {}
+    vectors, labels, changes = {}, {}, []  # of each change set: id -> label before and after, None if the id is reused
     gallery = create_gallery(location, 4, metric='l2')
     try:
         for action, number, label in steps:
@@ -49,9 +52,16 @@ def test_sequences_of_writes(milvus_file, steps, seed):
                     assert not vectors.keys() & set(new) and len(set(new)) == len(rows)
                     vectors.update(zip(new, rows))
                     labels.update(dict.fromkeys(new, label))
+                    for change in changes if ids is not None else ():
+                        change.update(dict.fromkeys(change.keys() & set(new)))
+            elif action == 'undo':
+                _undo(gallery, labels, changes, number)
             else:
+                before = dict(labels)
                 _change(gallery, vectors, labels, action, number, label, rng)
+                _note(changes, before, labels)
             assert gallery.ids().tolist() == sorted(vectors) and len(gallery) == len(vectors)
+        assert [one.rows for one in gallery.history()] == [len(change) for change in changes]
         ids = sorted(vectors)
         assert [record.label for record in gallery.records(ids)] == [labels[one] for one in ids]
         for one in ids:
@@ -60,20 +70,45 @@ def test_sequences_of_writes(milvus_file, steps, seed):
         gallery.close()
 
 
+def _note(changes, before, labels):
+    changed = {one: (before[one], label) for one, label in labels.items() if before[one] != label}
+    if changed:
+        changes.append(changed)
+
+
+def _undo(gallery, labels, changes, back):
+    if back >= len(changes):
+        return
+    history, change = gallery.history()[-1 - back], changes[-1 - back]
+    gone = {one for one in change if one not in labels or change[one] is None}
+    todo = {one: change[one] for one in change.keys() - gone if labels[one] != change[one][0]}
+    if gone or any(labels[one] != new for one, (_, new) in todo.items()):
+        with pytest.raises(RetrievalError, match='cannot be taken back'):
+            gallery.undo(history.number)
+    else:
+        before = dict(labels)
+        labels.update((one, old) for one, (old, _) in todo.items())
+        assert gallery.undo(history.number).rows == len(todo)
+        _note(changes, before, labels)
+
+
 def _change(gallery, vectors, labels, action, number, label, rng):
     if action == 'remove label':
         gone = [one for one, value in labels.items() if value == number]
         assert gallery.remove(where={'label': number}) == len(gone)
     else:
         gone = sorted(vectors)[number : number + 2]
-        if gone and action == 'update':
+        if gone and action == 'label':
+            gallery.set_labels(gone, label)
+            labels.update(dict.fromkeys(gone, label))
+        elif gone and action == 'update':
             rows = rng.normal(size=(len(gone), 4)).astype(np.float32)
             gallery.update(gone, rows, [Record(label=label)] * len(gone))
             vectors.update(zip(gone, rows))
             labels.update(dict.fromkeys(gone, label))
         elif gone:
             assert gallery.remove(gone) == len(gone)
-    if action != 'update':
+    if action not in ('update', 'label'):
         for one in gone:
             del vectors[one], labels[one]
 
