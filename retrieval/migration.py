@@ -13,6 +13,7 @@ import numpy as np
 from .errors import RetrievalError
 from .gallery.backends import create_gallery, gallery_exists, open_gallery
 from .gallery.contract import GalleryReader, GalleryWriter, Manifest
+from .gallery.history import numbered_history
 
 SAMPLE = 1000
 _logger = logging.getLogger(__name__)
@@ -85,8 +86,7 @@ def migrate(
         compared = sum(_copy_and_check(origin, copy, own, there, batch_size) for origin, own in zip(origins, parts))
         if not np.array_equal(copy.ids(), ids):
             raise RetrievalError(f'{target} or its source was changed meanwhile: migrate again')
-        for origin, numbers in zip(origins, _number_history(origins)):
-            copy.copy_history(origin, numbers)
+        copy.copy_history(numbered_history(origins))
         if len(there) < len(ids):
             copy.compact()
     return Migration(len(ids), len(ids) - len(there), compared)
@@ -129,17 +129,6 @@ def _open_target(origin: GalleryReader, target: str | Path, preset: str, count: 
         origin=manifest.origin,
         expected_rows=count,
     )
-
-
-def _number_history(origins: Sequence[GalleryReader]) -> list[dict[int, int]]:
-    """Number in the copy, from 1 on, of each change set of each source; those of several sources in order of time."""
-    listed = [(one, source) for source, origin in enumerate(origins) for one in origin.history()]
-    if len(origins) > 1:
-        listed.sort(key=lambda pair: pair[0].time)
-    numbers: list[dict[int, int]] = [{} for _ in origins]
-    for number, (one, source) in enumerate(listed, 1):
-        numbers[source][one.number] = number
-    return numbers
 
 
 def _check_alike(location: str | Path, manifest: Manifest, other: Manifest, advice: str) -> None:

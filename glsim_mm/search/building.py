@@ -345,6 +345,8 @@ class _RankBuild:
             ) as target:
                 with ProgressBar(len(places), 'merging', self.progress) as bar:
                     shards.merge(target, images.items, places, bar, None if rows is None else rows.ids)
+                if rows is not None:
+                    target.copy_history(rows.history)
                 target.compact(preset)
                 report.take_gallery(target)
         if rows is not None and report.source is not None:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import GalleryReader, Manifest, open_gallery
+from retrieval.gallery import Change, ChangeSet, GalleryReader, Manifest, open_gallery
+from retrieval.gallery.history import numbered_history
 
 from ..images.photos import ImageItem, is_address
 from .items import ItemList
@@ -22,7 +23,7 @@ _AT_ONCE = 4096
 class GallerySource(NamedTuple):
     """The rows of one state of a gallery: images with their paths, labels, splits and metadata, ids and content hashes.
 
-    ``manifest`` says what the gallery was then, ``location`` where it is.
+    ``manifest`` and ``history`` say what the gallery was then, ``location`` where it is.
     """
 
     location: str
@@ -30,6 +31,7 @@ class GallerySource(NamedTuple):
     ids: np.ndarray
     hashes: list[str | None]
     manifest: Manifest
+    history: list[tuple[ChangeSet, list[Change]]]
 
     @property
     def listing(self) -> str:
@@ -64,8 +66,9 @@ def read_gallery_source(location: str | Path, root: str | Path | None = None) ->
         origin = manifest.origin
         base = origin.get('root', '') if root is None else os.path.abspath(root)
         items, hashes = _read_rows(state, ids, base)
+        history = list(numbered_history([state]))
     listed = (tuple(json.loads(origin.get(name) or '[]')) for name in ('sources', 'exclude'))
-    return GallerySource(str(location), ItemList(items, base, *listed), ids, hashes, manifest)
+    return GallerySource(str(location), ItemList(items, base, *listed), ids, hashes, manifest, history)
 
 
 def _read_rows(gallery: GalleryReader, ids: np.ndarray, base: str) -> tuple[list[ImageItem], list[str | None]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -417,8 +417,8 @@ class GalleryWriter(GalleryReader):
         """Replace records of rows by revised ones, all or none, and note it in the history if anything changes."""
 
     @abstractmethod
-    def copy_history(self, origin: GalleryReader, numbers: Mapping[int, int]) -> None:
-        """Take over the history of another gallery, whose rows this one has, under these numbers by its own.
+    def copy_history(self, sets: Iterable[tuple[ChangeSet, list[Change]]]) -> None:
+        """Take over the history of galleries whose rows this one has (:func:`numbered_history`).
 
         What is there already stays; RetrievalError if it differs.
         """

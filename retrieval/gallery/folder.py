@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field, fields
@@ -38,7 +38,7 @@ from .conditions import check_column, read_conditions
 from .contract import Embeddings, Fingerprint, GalleryReader, GalleryWriter, Manifest, Space, check_open
 from .database import DATABASE_FILE, Database, DiskFull, log_of, lost_log
 from .grouping import Grouping, Rows, read_exclude, search_without
-from .history import Change, ChangeSet, Revise, differences, new_change_sets
+from .history import Change, ChangeSet, Revise, differences, is_new
 from .interrupts import postponed_interrupts
 from .lock import WriteLock
 from .segments import NewRows, Segment, describe_file, join_rows, open_segment, rows_of_segments, sweep, write_segment
@@ -500,15 +500,16 @@ class FolderWriter(FolderReader, GalleryWriter):
         return begun.of(changes)
 
     @_alone
-    def copy_history(self, origin: GalleryReader, numbers: Mapping[int, int]) -> None:
-        database = self._state.database
-        new = new_change_sets(origin.history(), numbers, database.read_history())
-        with self._commit():
-            for own, change_set in new:
-                changes = [change._replace(number=change_set.number) for change in origin.changes(own)]
-                database.write_changes(changes)
-                database.write_change_set(change_set)
-            if new:
+    def copy_history(self, sets: Iterable[tuple[ChangeSet, list[Change]]]) -> None:
+        known = {one.number: one for one in self.history()}
+        with self._commit() as database:
+            count = 0
+            for change_set, changes in sets:
+                if is_new(change_set, known):
+                    database.write_changes(changes)
+                    database.write_change_set(change_set)
+                    count += 1
+            if count:
                 self._write_meta()
 
     @_alone

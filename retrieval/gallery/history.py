@@ -5,10 +5,10 @@ from __future__ import annotations
 import getpass
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -191,23 +191,37 @@ def differences(number: int, old: Sequence[Record], new: Sequence[Record]) -> li
     ]
 
 
-def new_change_sets(
-    sets: Sequence[ChangeSet], numbers: Mapping[int, int], known: Sequence[ChangeSet]
-) -> list[tuple[int, ChangeSet]]:
-    """Change sets of a gallery that its copy has not, by their numbers, as the copy numbers them.
+class HasHistory(Protocol):
+    """A gallery, as far as its history goes."""
 
-    RetrievalError if the copy has another one of the same number.
+    def history(self) -> list[ChangeSet]:
+        """Change sets, the last one at the end."""
+
+    def changes(self, number: int | None = None) -> list[Change]:
+        """Changes of a set."""
+
+
+def numbered_history(galleries: Sequence[HasHistory]) -> Iterator[tuple[ChangeSet, list[Change]]]:
+    """Change sets of galleries with their changes, for a copy of all of them, in which they have numbers from 1 on.
+
+    Those of several galleries are in order of time.
     """
-    there = {one.number: one for one in known}
-    new = []
-    for one in sets:
-        undoes = None if one.undoes is None else numbers[one.undoes]
-        renumbered = replace(one, number=numbers[one.number], undoes=undoes)
-        if there.get(renumbered.number, renumbered) != renumbered:
-            raise RetrievalError(f'change {one.number} differs between source and copy: migrate to a new place')
-        if renumbered.number not in there:
-            new.append((one.number, renumbered))
-    return new
+    listed = [(one, source) for source, gallery in enumerate(galleries) for one in gallery.history()]
+    if len(galleries) > 1:
+        listed.sort(key=lambda pair: pair[0].time)
+    numbers = {(source, one.number): number for number, (one, source) in enumerate(listed, 1)}
+    for one, source in listed:
+        number = numbers[source, one.number]
+        undoes = None if one.undoes is None else numbers[source, one.undoes]
+        changes = [change._replace(number=number) for change in galleries[source].changes(one.number)]
+        yield replace(one, number=number, undoes=undoes), changes
+
+
+def is_new(change_set: ChangeSet, known: Mapping[int, ChangeSet]) -> bool:
+    """Whether a copy lacks a change set; RetrievalError if it has another one of the same number."""
+    if known.get(change_set.number, change_set) != change_set:
+        raise RetrievalError(f'change {change_set.number} differs between source and copy: migrate to a new place')
+    return change_set.number not in known
 
 
 def value_of(record: Record, column: str) -> Value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,7 @@ from ..errors import RetrievalError
 from ..gallery.conditions import check_column, read_conditions
 from ..gallery.contract import Embeddings, GalleryReader, GalleryWriter, Manifest, Space
 from ..gallery.grouping import MAX_DEPTH, read_exclude, search_groups, search_without
-from ..gallery.history import Change, ChangeSet, Revise, new_change_sets
+from ..gallery.history import Change, ChangeSet, Revise, is_new
 from ..gallery.spaces import Spaces
 from ..hits import Hits, RangeHits, best_first, exact_scores, fused_search, worst_score
 from ..index.presets import check_preset
@@ -414,11 +414,12 @@ class MilvusWriter(MilvusReader, GalleryWriter):
         )
         return noted.change_set
 
-    def copy_history(self, origin: GalleryReader, numbers: Mapping[int, int]) -> None:
-        known = [one for one in self.history() if one.whole or one.number not in numbers.values()]
-        for own, change_set in new_change_sets(origin.history(), numbers, known):
-            changes = [change._replace(number=change_set.number) for change in origin.changes(own)]
-            self._history.take_over(change_set, changes)
+    def copy_history(self, sets: Iterable[tuple[ChangeSet, list[Change]]]) -> None:
+        known = {one.number: one for one in self.history()}
+        for change_set, changes in sets:
+            broken_off = change_set.whole and change_set.number in known and not known[change_set.number].whole
+            if broken_off or is_new(change_set, known):
+                self._history.take_over(change_set, changes)
 
     def remove(self, ids: Ids | None = None, where: Any = None) -> int:
         self._check_removal(ids, where)
