@@ -2,7 +2,6 @@
 
 import warnings
 from copy import deepcopy
-from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
@@ -43,7 +42,7 @@ class ResumeHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare config and checkpoint before anything is taken from it."""
-        checkpoint.get('meta', {}).pop('config', None)  # mmengine would run it
+        checkpoint.get('meta', {}).pop('config', None)  # mmengine (0.10.7) would run it
         if not (is_training(runner) and runner._resume):
             return
         meta, name = checkpoint['meta'], str(runner._load_from or 'the checkpoint')
@@ -56,8 +55,9 @@ class ResumeHook(Hook):
         changed += _changed_batches(runner, meta)
         _check_groups(runner, checkpoint, name)
         is_done = self._tell(runner, meta, name, changed)
-        schedule = any(one.is_of_schedule for one in changed) and isinstance(runner.optim_wrapper, OptimWrapper)
-        self._fresh = _schedule_of(runner) if schedule and not is_done else None
+        self._fresh = None
+        if any(one.is_of_schedule for one in changed) and not is_done:
+            self._fresh = _schedule_of(runner)
 
     def before_train(self, runner: Runner) -> None:
         """Give the optimiser the learning rates of the config, if they have changed."""
@@ -125,16 +125,14 @@ def _check_groups(runner: Runner, checkpoint: dict, name: str) -> None:
         )
 
 
-def _schedulers(runner: Runner) -> list[Any]:
-    found = runner.param_schedulers
-    if isinstance(found, dict):
-        return [scheduler for several in found.values() for scheduler in several]
-    return list(found or ())
-
-
 def _schedule_of(runner: Runner) -> tuple[list[dict], list[dict]]:
     """Settings of the optimiser's groups, and states of the schedulers, as the config has them."""
-    schedulers = _schedulers(runner)
+    if not isinstance(runner.optim_wrapper, OptimWrapper):
+        raise GLSimError(
+            'a run with several optimisers cannot go on with another schedule; resume with the settings of the '
+            'checkpoint, or start from its weights with load_from'
+        )
+    schedulers = list(runner.param_schedulers or ())
     if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers):
         raise GLSimError(
             'a schedule that follows a metric cannot go on with other settings; resume with those of the checkpoint, '
@@ -150,7 +148,7 @@ def _groups(runner: Runner) -> list[dict]:
 
 def _replay(runner: Runner, groups: list[dict], states: list[dict]) -> None:
     """Go through a schedule from its beginning to the present iteration."""
-    schedulers = _schedulers(runner)
+    schedulers = list(runner.param_schedulers or ())
     for group, settings in zip(_groups(runner), groups):
         group.update(settings)
     for scheduler, state in zip(schedulers, states):
