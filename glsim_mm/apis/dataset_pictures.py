@@ -17,9 +17,11 @@ from mmpretrain.registry import METRICS
 from torch import Tensor, nn
 
 from ..datasets.class_mapping import map_classes
+from ..datasets.data_faults import left_out_of
 from ..engine.hooks.prediction_panels import picture_name
 from ..engine.hooks.run_checks import judges_classes
 from ..errors import GLSimError
+from ..images.decoding import LOGGER
 from ..models import GLSimClassifier, RegionSelector
 from ..models.necks import build_selector
 from ..models.utils import check_attention, record_attention
@@ -134,7 +136,11 @@ def _build_split(cfg: Config, split: str) -> BaseDataset:
     sampler = dict(type='mmengine.DefaultSampler', shuffle=False)
     with explain_config_errors():
         loader = dict(batch_size=1, num_workers=0, sampler=sampler, dataset=dict(settings, pipeline=pipeline))
-        return Runner.build_dataloader(loader).dataset
+        dataset = Runner.build_dataloader(loader).dataset
+    left_out = left_out_of(dataset)
+    if left_out:
+        LOGGER.warning('left out of the %s split: %s', split, left_out.summary())
+    return dataset
 
 
 def _number_classes(cfg: Config, model: nn.Module, dataset: BaseDataset, split: str, checkpoint: str) -> None:

@@ -6,6 +6,8 @@ from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
 from ..errors import GLSimError
+from ..images.photo_folders import LeftOut
+from .data_faults import left_out_of
 
 HALVES = ('train', 'test')
 
@@ -41,6 +43,7 @@ class ClassDisjointSplit(BaseDataset):
         if not datasets:
             raise GLSimError('ClassDisjointSplit: datasets is empty; list the official splits of a data set')
         self.half = half
+        self.left_out = LeftOut()
         # The parts live for a moment only: packing their samples would cost time.
         self._parts = [DATASETS.build({'serialize_data': False, **part}) for part in datasets]
         metainfo = self._parts[0].metainfo
@@ -64,6 +67,7 @@ class ClassDisjointSplit(BaseDataset):
         samples = []
         for part in parts:
             part.full_init()
+            self.left_out.update(left_out_of(part))
             for index in range(len(part)):
                 sample = part.get_data_info(index)
                 if self.first <= sample['gt_label'] < self.last:

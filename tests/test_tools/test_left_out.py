@@ -6,10 +6,11 @@ import pytest
 import torch
 from image_files import LEEDS, photo_with_exif
 from mmengine.config import Config
-from mmpretrain.registry import MODELS
+from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
 from tiny_run import CLASSES, call_tool, read_log, write_config, write_images
 
+from glsim_mm.datasets.data_faults import left_out_of
 from retrieval.gallery import open_gallery
 
 HEIC = b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(200)
@@ -167,6 +168,22 @@ def test_training_tells_what_is_wrong_in_one_line_and_the_command_lists_it(tmp_p
     assert f'also in val, equal content: 1\n  {train}/striped/striped1.png, {val}/striped/again.png\n' in text
     assert 'left out, hidden or of the system: 2\n  .ipynb_checkpoints\n  plain/@eaDir\n' in text
     assert 'left out, .psd: 1\n  plain/a.psd\n' in text
+
+
+def test_tests_and_pictures_tell_what_is_left_out(model_files, tmp_path, caplog):
+    config, checkpoint = model_files
+    images = shutil.copytree(config.parent / 'images', tmp_path / 'images')
+    (images / 'val' / 'plain' / 'a.psd').touch()
+    (images / 'val' / '@eaDir').mkdir()
+    left = '1 hidden or of the system (@eaDir), 1 .psd (plain/a.psd)'
+    data = ['--cfg-options', f'test_dataloader.dataset.data_root={images}']
+    call_tool('test', config, checkpoint, '--work-dir', tmp_path / 'work', *data)
+    assert f'data: left out of test: {left}' in read_log(tmp_path / 'work')
+    call_tool('visualize', config, checkpoint, '--out-dir', tmp_path / 'panels', *data)
+    assert f'left out of the test split: {left}' in caplog.messages
+    half = dict(type='ClassDisjointSplit', half='train', datasets=[])
+    half['datasets'].append(dict(type='FolderDataset', data_root=str(images), data_prefix='val', pipeline=[]))
+    assert left_out_of(DATASETS.build(half)).summary() == left
 
 
 def test_training_on_one_class_is_refused(tmp_path, capsys):

@@ -19,7 +19,7 @@ from torch import Tensor
 from ...checkpoints.addresses import weights_for
 from ...checkpoints.agreement import tell_differences
 from ...datasets.class_mapping import check_folders, label_names, leaf_datasets, map_classes, place_of
-from ...datasets.data_faults import check_two_classes, summarise_faults
+from ...datasets.data_faults import check_two_classes, left_out_of, summarise_faults
 from ...errors import GLSimError, name_some
 from ...models.classifiers import check_parts
 from .wrappers import unwrap_model
@@ -93,6 +93,9 @@ class NumClassesCheckHook(Hook):
         self._check_loop(runner, runner.val_loop, 'val')
 
     def before_test(self, runner: Runner) -> None:
+        left_out = left_out_of(runner.test_loop.dataloader.dataset)
+        if left_out and runner.rank == 0:
+            runner.logger.warning(f'data: left out of test: {left_out.summary()}')
         self._check_loop(runner, runner.test_loop, 'test')
 
     def _check_loop(self, runner: Runner, loop: Any, split: str) -> None:
