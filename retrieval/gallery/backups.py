@@ -18,7 +18,7 @@ from ..errors import RetrievalError
 from ..index.part import damaged, fsync_file
 from .backends import is_folder, open_gallery
 from .database import DATABASE_FILE, Database, without_log
-from .folder import is_replaced
+from .folder_reader import is_replaced
 from .lock import LOCK_FILE, WriteLock
 from .replacing import remove_replaced, replace_folder, undo_half_replacement
 from .segments import describe_file, sweep

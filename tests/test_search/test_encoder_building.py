@@ -13,7 +13,7 @@ from tiny_run import ROOT, run_command
 from glsim_mm.search import Encoder, build_gallery, find_items
 from glsim_mm.search.shards import BuildFolder
 from retrieval.errors import UserError
-from retrieval.gallery import folder, open_gallery
+from retrieval.gallery import folder_writer, open_gallery
 from retrieval.gallery.database import Database
 from retrieval.whitening import Whitening
 
@@ -75,7 +75,7 @@ def test_a_stopped_build_goes_on(build, counter, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'owner, name', [(Database, 'write_records'), (folder, 'choose_preset'), (BuildFolder, 'finish')]
+    'owner, name', [(Database, 'write_records'), (folder_writer, 'choose_preset'), (BuildFolder, 'finish')]
 )
 def test_ctrl_c_in_the_last_commit_and_while_shards_are_merged_keeps_what_was_encoded(
     build, tmp_path, monkeypatch, owner, name

@@ -4,7 +4,7 @@ import numpy as np
 
 from glsim_mm.search import ImageSearch
 from retrieval.gallery import Record, create_gallery, open_gallery
-from retrieval.gallery.folder import FolderReader
+from retrieval.gallery.folder_reader import FolderReader
 
 X = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
 

@@ -8,7 +8,7 @@ import pytest
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import create_gallery, open_gallery, segments
-from retrieval.gallery import folder as folder_module
+from retrieval.gallery import folder_reader as folder_module
 from retrieval.gallery.segments import open_segment, segment_folder
 
 X = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
@@ -83,7 +83,7 @@ def test_a_reader_goes_on_to_the_newest_state_however_often_it_changes(folder, m
 
 
 def test_a_reader_that_never_comes_to_an_end_says_so(folder, monkeypatch):
-    monkeypatch.setattr(folder_module, '_ATTEMPTS', 3)
+    monkeypatch.setattr(folder_module, 'ATTEMPTS', 3)
     _before(monkeypatch, folder_module, 'open_segment', lambda: _compact(folder), times=99)
     with pytest.raises(RetrievalError, match='is changed faster than it can be opened'):
         open_gallery(folder)

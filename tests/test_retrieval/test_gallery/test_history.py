@@ -212,7 +212,7 @@ def test_a_change_that_fails_leaves_neither_values_nor_history(gallery, monkeypa
 
 
 def test_more_rows_than_are_changed_at_once(gallery, monkeypatch):
-    monkeypatch.setattr('retrieval.gallery.folder._REVISED_AT_ONCE', 2)
+    monkeypatch.setattr('retrieval.gallery.folder_writer._REVISED_AT_ONCE', 2)
     assert gallery.set_values(range(6), [{'label': str(n), 'weight': n} for n in range(6)]).rows == 6
     assert labels(gallery) == list('012345') and len(gallery.changes(1)) == 12
     with pytest.raises(RetrievalError, match='id 99'):

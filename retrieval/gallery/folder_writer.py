@@ -1,0 +1,369 @@
+"""A gallery in a folder, open for writing: files first, then one transaction of SQLite, the only commit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from ..errors import RetrievalError
+from ..index.presets import check_preset, choose_preset
+from ..records import (
+    Ids,
+    Record,
+    check_ids,
+    check_records,
+    next_ids,
+)
+from ..whitening import Whitening
+from .contract import Embeddings, GalleryWriter, check_open
+from .database import DATABASE_FILE, Database, DiskFull, log_of, lost_log
+from .folder_reader import FolderReader, FolderState
+from .history import Change, ChangeSet, Revise, differences, is_new
+from .interrupts import postponed_interrupts
+from .lock import WriteLock
+from .segments import NewRows, Segment, join_rows, rows_of_segments, sweep, write_segment
+from .spaces import check_patches
+
+_REVISED_AT_ONCE = 10_000
+_RESERVE_FILE, _RESERVE_BYTES = 'reserve', 1 << 20  # room on a full disk for the log of a removal
+Method = TypeVar('Method', bound=Callable[..., Any])
+
+
+def _alone(method: Method) -> Method:
+    """One change at a time, whatever number of threads ask."""
+
+    @wraps(method)
+    def call(self: FolderWriter, *args: Any, **options: Any) -> Any:
+        with self._changing:
+            return method(self, *args, **options)
+
+    return cast(Method, call)
+
+
+class FolderWriter(FolderReader, GalleryWriter):
+    """A gallery in a folder, open for writing; made by ``create_gallery`` and ``open_gallery(..., writable=True)``.
+
+    Every change is whole or not made at all, also when the process is killed: files are written and made durable first,
+    then one transaction of SQLite lists them. Searches may run in other threads meanwhile; each keeps to the state that
+    it began with. RetrievalError if another process writes to it.
+    """
+
+    def __init__(
+        self, root: Path, transforms: Mapping[str, Whitening], mmap: bool = True, device: str = 'auto'
+    ) -> None:
+        self._reader: FolderReader | None = None  # of the last committed state, for snapshots
+        self._lock = WriteLock(root)
+        try:
+            check_log(root)
+            try:
+                super().__init__(root, transforms, mmap, device)
+            except DiskFull:
+                (root / _RESERVE_FILE).unlink(missing_ok=True)
+                super().__init__(root, transforms, mmap, device)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._lock.announce()
+        sweep(self.root, [segment.number for segment in self._state.segments])
+        self._fill_reserve()
+
+    def close(self) -> None:
+        with self._changing:
+            if self._current is None or os.getpid() != self._process:
+                return
+            self._reader = None
+            with ExitStack() as others:
+                emptied = False
+                with suppress(RetrievalError):  # on a full disk, the log keeps what it holds
+                    emptied = self._current.database.empty_log()
+                if emptied:
+                    self._lock.withdraw()
+                else:  # SQLite removes the log with the last connection, and then its notice would be wrong
+                    others.callback(Database(self.root / DATABASE_FILE).close)
+                super().close()
+            self._lock.release()
+
+    def refresh(self) -> None:
+        """Take over the last committed state, which is the writer's own."""
+        with self._changing:
+            state = self._state
+            self._reader = None
+            self._current = self._read(state.database, state.segments)
+            sweep(self.root, [segment.number for segment in self._current.segments])
+
+    @_alone
+    def snapshot(self) -> FolderReader:
+        check_open(self.root, self._current is not None, self._process)
+        if self._reader is None:  # opened once for each change, because it copies the database
+            self._reader = FolderReader(self.root, self._transforms, self._mmap, self._device)
+        return self._reader.snapshot()
+
+    @_alone
+    def add(
+        self,
+        embeddings: Embeddings,
+        records: Sequence[Record] | None = None,
+        ids: Ids | None = None,
+        patches: np.ndarray | None = None,
+        *,
+        transformed: bool = False,
+    ) -> np.ndarray:
+        state = self._state
+        vectors = state.spaces.whole_rows(embeddings, transformed)
+        count = len(next(iter(vectors.values())))
+        if ids is None:
+            numbers = next_ids(state.meta['next_id'], count)
+        else:
+            numbers = check_ids(ids, count)
+            for segment in state.segments:
+                known = numbers[segment.any_part.find(numbers) >= 0]
+                if len(known):
+                    raise RetrievalError(f'id {known[0]} is in the gallery already; use update, or another id')
+        checked = check_records(records, numbers, self.columns(), self.ids)
+        patches = check_patches(patches, count, state.meta['patch_shape'], lambda: not len(state))
+
+        def write() -> None:
+            state.database.mark_reused(numbers[numbers < state.meta['next_id']])
+            self._write_records(*checked)
+
+        self._write_rows(NewRows(numbers, {name: [array] for name, array in vectors.items()}, patches), write)
+        return numbers
+
+    @_alone
+    def update(
+        self,
+        ids: Ids,
+        embeddings: Embeddings | None = None,
+        records: Sequence[Record] | None = None,
+        patches: np.ndarray | None = None,
+        *,
+        by: str | None = None,
+    ) -> None:
+        state = self._state
+        database = state.database
+        numbers = check_ids(ids)
+        old = self.records(numbers)  # all of them are there
+        begun = ChangeSet.begin(by)
+        named, columns, changes = [], {}, []
+        if records is not None:
+            named, columns = check_records(records, numbers, self.columns(), self.ids)
+            changes = differences(database.next_change_set(), old, named)
+        if embeddings is None and patches is None:
+            with self._commit():
+                self._write_records(named, columns)
+                self._write_history(begun, changes)
+                self._write_meta()
+            return
+        vectors = {} if embeddings is None else state.spaces.rows(embeddings, count=len(numbers))
+        kept = {name: self.vectors(numbers, name) for name in state.spaces.dimensions if name not in vectors}
+        whole = {name: [{**kept, **vectors}[name]] for name in state.spaces.dimensions}
+        if patches is None:
+            patches = self.patches(numbers)
+        else:
+            patches = check_patches(patches, len(numbers), state.meta['patch_shape'], lambda: not len(state))
+
+        def write() -> None:
+            self._write_records(named, columns)
+            self._write_history(begun, changes)
+
+        self._write_rows(NewRows(numbers, whole, patches), write, replaced=numbers)
+
+    @_alone
+    def _revise(self, ids: np.ndarray, revise: Revise, by: str | None, undoes: int | None = None) -> ChangeSet:
+        database = self._state.database
+        begun = ChangeSet.begin(by, undoes)
+        number = database.next_change_set()
+        changes: list[Change] = []
+        with self._commit():
+            for start in range(0, len(ids), _REVISED_AT_ONCE):
+                part = ids[start : start + _REVISED_AT_ONCE]
+                old = database.read_records(part)
+                new, columns = check_records(revise(old), part, database.columns(), self.ids)
+                found = differences(number, old, new)
+                changed = {change.id for change in found}
+                if changed:
+                    self._write_records([one for one in new if one.id in changed], columns)
+                    changes += found
+            if changes:
+                self._write_history(begun, changes)
+                self._write_meta()
+        return begun.of(changes)
+
+    @_alone
+    def copy_history(self, sets: Iterable[tuple[ChangeSet, list[Change]]]) -> None:
+        known = {one.number: one for one in self.history()}
+        with self._commit() as database:
+            count = 0
+            for change_set, changes in sets:
+                if is_new(change_set, known):
+                    database.write_changes(changes)
+                    database.write_change_set(change_set)
+                    count += 1
+            if count:
+                self._write_meta()
+
+    @_alone
+    def remove(self, ids: Ids | None = None, where: Any = None) -> int:
+        self._check_removal(ids, where)
+        numbers = self.ids(where) if ids is None else check_ids(ids)
+        self.records(numbers)
+        if not len(numbers):
+            return 0
+        try:
+            self._remove_rows(numbers)
+        except DiskFull:
+            (self.root / _RESERVE_FILE).unlink(missing_ok=True)
+            self._remove_rows(numbers)
+        return len(numbers)
+
+    @_alone
+    def compact(self, preset: str | None = None) -> None:
+        check_preset(preset)
+        state = self._state
+        meta = state.meta
+        wanted = preset or meta['preset']
+        chosen, reason = wanted, f'{wanted}: as asked for.'
+        if wanted == 'auto':
+            chosen, reason = choose_preset(len(state), max(state.spaces.dimensions.values()), meta['memory_limit'])
+        alive = self._alive_without(np.empty(0, np.int64))
+        segments = [segment for segment in state.segments if alive[segment.number].any()]
+        number = meta['next_segment']
+        files: dict[str, dict] = {}
+        if segments:
+            rows = rows_of_segments(segments, alive, state.spaces.dimensions)
+            limit = meta['memory_limit']
+            files, efforts = write_segment(
+                self.root, number, rows, state.spaces.dimensions, meta['metric'], chosen, limit
+            )
+            reason = ' '.join([reason, *(f'{space}: {effort}' for space, effort in efforts.items())])
+        with self._commit() as database:
+            database.drop_segments([segment.number for segment in state.segments])
+            if segments:
+                database.add_segment(number, len(rows.ids), dict.fromkeys(state.spaces.dimensions, chosen), files)
+            self._write_meta(next_segment=number + 1, preset=wanted, preset_reason=reason)
+
+    @contextmanager
+    def _commit(self) -> Iterator[Database]:
+        """Make all changes of the block and take over the new state, or neither; Ctrl-C waits for the end of both."""
+        state = self._state
+        with postponed_interrupts():
+            try:
+                with state.database.transaction():
+                    yield state.database
+            except BaseException:
+                sweep(self.root, [segment.number for segment in state.segments])
+                raise
+            self.refresh()
+
+    def _write_rows(
+        self,
+        rows: NewRows,
+        write_facts: Callable[[], None],
+        replaced: np.ndarray | None = None,
+    ) -> None:
+        """Write a segment and commit it with what is known of its rows, which ``write_facts`` writes to the database.
+
+        Exact segments of like size are merged, so that they stay few.
+        """
+        state = self._state
+        meta = state.meta
+        alive = self._alive_without(np.empty(0, np.int64) if replaced is None else replaced)
+        merged: list[Segment] = []
+        count = len(rows.ids)
+        for segment in reversed(state.segments):
+            size = int(alive[segment.number].sum())
+            if not segment.is_flat or size > count:
+                break
+            merged.insert(0, segment)
+            count += size
+        number = meta['next_segment']
+        kept = [segment for segment in merged if alive[segment.number].any()]
+        whole = join_rows(rows_of_segments(kept, alive, state.spaces.dimensions), rows) if kept else rows
+        files, _ = write_segment(self.root, number, whole, state.spaces.dimensions, meta['metric'])
+        dropped = [segment.number for segment in merged]
+        dropped += [one for one, mask in alive.items() if not mask.any() and one not in dropped]
+        shape = None if whole.patches is None else list(whole.patches.shape[1:])
+        with self._commit() as database:
+            database.drop_segments(dropped)
+            database.add_segment(number, len(whole.ids), dict.fromkeys(state.spaces.dimensions, 'flat'), files)
+            if replaced is not None:
+                self._write_dead(alive, dropped)
+            write_facts()
+            largest = max(meta['next_id'], int(rows.ids.max()) + 1)
+            self._write_meta(next_id=largest, next_segment=number + 1, patch_shape=shape)
+
+    def _write_records(self, records: Sequence[Record], columns: Mapping[str, str]) -> None:
+        self._state.database.set_columns(columns)
+        self._state.database.write_records(records)
+
+    def _write_history(self, begun: ChangeSet, changes: Sequence[Change]) -> None:
+        if changes:
+            self._state.database.write_changes(changes)
+            self._state.database.write_change_set(begun.of(changes))
+
+    def _remove_rows(self, numbers: np.ndarray) -> None:
+        alive = self._alive_without(numbers)
+        empty = [number for number, rows in alive.items() if not rows.any()]
+        with self._commit() as database:
+            database.delete_records(numbers)
+            database.drop_segments(empty)
+            self._write_dead(alive, empty)
+            self._write_meta()
+
+    def _fill_reserve(self) -> None:
+        """Keep some of the disk, which is given back when it is full, so that rows can be removed even then."""
+        path = self.root / _RESERVE_FILE
+        if path.exists():
+            return
+        try:
+            path.write_bytes(bytes(_RESERVE_BYTES))
+        except OSError:
+            path.unlink(missing_ok=True)
+
+    def _write_dead(self, alive: Mapping[int, np.ndarray], dropped: Sequence[int]) -> None:
+        for segment in self._state.segments:
+            mask = alive[segment.number]
+            if segment.number not in dropped and mask.sum() != segment.any_part.alive.sum():
+                self._state.database.write_dead(segment.number, mask)
+
+    def _write_meta(self, **values: Any) -> None:
+        self._state.database.write_meta({'generation': self._state.meta['generation'] + 1, **values})
+
+    def _alive_without(self, ids: np.ndarray) -> dict[int, np.ndarray]:
+        """Rows of each segment that are alive and are not these."""
+        found = {}
+        for segment in self._state.segments:
+            part = segment.any_part
+            rows = part.find(ids)
+            mask = part.alive
+            if (rows >= 0).any():
+                mask = mask.copy()
+                mask[rows[rows >= 0]] = False
+            found[segment.number] = mask
+        return found
+
+    def _newest_state(self, known: Sequence[Segment]) -> FolderState:
+        """The last committed state, open for writing: it is the writer's own as long as it holds the lock."""
+        database = Database(self.root / DATABASE_FILE, writable=True)
+        try:
+            return self._read(database, known)
+        except BaseException:
+            database.close()
+            raise
+
+
+def check_log(root: Path) -> None:
+    """Refuse a copy that was made without the write-ahead log, before anything is made or removed in it."""
+    path = root / DATABASE_FILE
+    if all(lost_log(path) for _ in range(3)):  # a writer may come and go while it looks
+        name = log_of(path).name
+        raise RetrievalError(
+            f'{root} is a copy without its {name}, which holds the last changes: close the gallery and copy its whole '
+            f'folder again; to go on without these changes, make an empty file {name} in the copy'
+        )
