@@ -36,7 +36,7 @@ def write_pages(
 
     Args:
         path: The first page.
-        template: Of ``templates/``, made on ``base.html``; its pieces stand at ``{{ pieces }}``.
+        template: Of ``templates/``, made on ``base.html``; its pieces stand at ``{{ pieces | safe }}``.
         pieces: Functions from what the earlier pieces of the page have left there to HTML.
         limit: Bytes of a page.
         **content: What the template shows; ``page`` is the number of the page.
@@ -108,11 +108,9 @@ def _split(page: str) -> list[bytes]:
 
 
 def _renderer(template: str) -> Callable[..., str]:
-    from markupsafe import Markup
-
     date = datetime.date.today().isoformat()
     found = _environment().get_template(template)
-    return lambda **content: found.render(date=content['settings'].date or date, pieces=Markup(_PIECES), **content)
+    return lambda **content: found.render(date=content['settings'].date or date, pieces=_PIECES, **content)
 
 
 @cache
