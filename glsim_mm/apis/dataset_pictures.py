@@ -1,9 +1,10 @@
 """Pictures and a report of where a model looked in a data set, and what other selectors would select there."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,20 +106,40 @@ def draw_test_set(
         dataset = _build_split(cfg, options.split)
         model = load_model(cfg, checkpoint)
         _number_classes(cfg, model, dataset, options.split, checkpoint)
-        predictions = [prediction for _, prediction in predict_at(model, dataset, _spread(dataset, options.num_images))]
-    if not predictions:
-        raise GLSimError(f'no image of the {options.split} set could be read; check its files')
-    if options.only_mistakes and all(prediction.truth is None for prediction in predictions):
-        raise GLSimError('the data set has no labels, so mistakes are not known; leave out --only-mistakes')
-    chosen = sort_predictions(predictions) if options.mistakes_first or options.only_mistakes else predictions
-    if options.only_mistakes:
-        chosen = [prediction for prediction in chosen if prediction.is_right is False]
-    written = _write_panels(chosen, dataset, Path(out_dir), options)
-    if html is not None:
-        settings = report_settings(cfg, checkpoint, model, **options.look, only_mistakes=options.only_mistakes)
-        named = with_relative_paths(predictions, dataset)
-        written.report = write_report(html, named, settings)[0]
+        found = predict_at(model, dataset, _spread(dataset, options.num_images))
+        predictions = [_Placed(**{**vars(one), 'image': _NO_IMAGE}, position=position) for position, one in found]
+        if not predictions:
+            raise GLSimError(f'no image of the {options.split} set could be read; check its files')
+        if options.only_mistakes and all(prediction.truth is None for prediction in predictions):
+            raise GLSimError('the data set has no labels, so mistakes are not known; leave out --only-mistakes')
+        chosen = sort_predictions(predictions) if options.mistakes_first or options.only_mistakes else predictions
+        if options.only_mistakes:
+            chosen = [prediction for prediction in chosen if prediction.is_right is False]
+        read = partial(_read_again, dataset=dataset)
+        # In this scope to the end: pipelines may build modules by name as they run.
+        written = _write_panels(chosen, dataset, Path(out_dir), options, read)
+        if html is not None:
+            settings = report_settings(cfg, checkpoint, model, **options.look, only_mistakes=options.only_mistakes)
+            named = with_relative_paths(predictions, dataset)
+            written.report = write_report(html, named, settings, read=read)[0]
     return written
+
+
+_NO_IMAGE = np.full((64, 64, 3), 228, np.uint8)
+
+
+@dataclass
+class _Placed(Prediction):
+    """A prediction without its image, which is read again when it is drawn: a whole test set would fill the memory."""
+
+    position: int = -1
+
+
+def _read_again(prediction: Prediction, dataset: BaseDataset) -> Prediction:
+    """A prediction with its image; grey if the file has gone since."""
+    position = getattr(prediction, 'position', -1)
+    found = next(_read_at(dataset, [position]), None)
+    return prediction if found is None else replace(prediction, image=to_rgb_image(found[2]['inputs']))
 
 
 def _build_split(cfg: Config, split: str) -> BaseDataset:
@@ -182,15 +203,19 @@ def with_relative_paths(predictions: Sequence[Prediction], dataset: BaseDataset)
 
 
 def _write_panels(
-    chosen: Sequence[Prediction], dataset: BaseDataset, folder: Path, options: PictureOptions
+    chosen: Sequence[Prediction],
+    dataset: BaseDataset,
+    folder: Path,
+    options: PictureOptions,
+    read: Callable[[Prediction], Prediction],
 ) -> WrittenPictures:
-    """A panel for each prediction and a sheet of the first of them."""
+    """A panel for each prediction and a sheet of the first of them; ``read`` gives them their images."""
     if not chosen:
         return WrittenPictures()
     paths = [folder / PANELS / f'{name}.png' for name in _distinct_names(chosen, dataset)]
     for prediction, path in zip(chosen, paths):
-        write_picture(path, draw_panel(prediction, **options.look))
-    on_sheet = [draw_panel(prediction, **options.look, legend=False) for prediction in chosen[:SHEET_LIMIT]]
+        write_picture(path, draw_panel(read(prediction), **options.look))
+    on_sheet = [draw_panel(read(prediction), **options.look, legend=False) for prediction in chosen[:SHEET_LIMIT]]
     has_map = any(prediction.similarity_map is not None for prediction in chosen)
     has_annotations = any(prediction.annotated_box is not None for prediction in chosen)
     colors = options.colormap if has_map else None

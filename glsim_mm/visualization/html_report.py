@@ -1,7 +1,8 @@
 """Predictions and mistakes as pages of HTML that need no other file, no network and no scripts."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -74,13 +75,18 @@ def list_errors(predictions: Iterable[Prediction]) -> list[ClassErrors]:
 
 
 def write_report(
-    path: str | Path, predictions: Sequence[Prediction], settings: ReportSettings | None = None, limit: int = PAGE_BYTES
+    path: str | Path,
+    predictions: Sequence[Prediction],
+    settings: ReportSettings | None = None,
+    limit: int = PAGE_BYTES,
+    read: Callable[[Prediction], Prediction] = copy,
 ) -> list[Path]:
     """Draw predictions into a report of HTML: summary, mistakes per class, a panel for each image.
 
     Names and paths are escaped, so nothing in them runs. Panels are embedded as JPEG, in the order of
     :func:`sort_predictions`. Returns the files; for pages of ``limit`` bytes see
-    :func:`glsim_mm.visualization.html_pages.write_pages`.
+    :func:`glsim_mm.visualization.html_pages.write_pages`. ``read`` gives a prediction its image when it is drawn, where
+    many would not fit into memory.
     """
     settings = settings or ReportSettings()
     known = [prediction for prediction in predictions if prediction.is_right is not None]
@@ -91,7 +97,7 @@ def write_report(
     return write_pages(
         path,
         'report.html',
-        _cards(drawn, settings),
+        _cards(drawn, settings, read),
         limit,
         settings=settings,
         total=len(predictions),
@@ -103,7 +109,9 @@ def write_report(
     )
 
 
-def _cards(drawn: Sequence[Prediction], settings: ReportSettings) -> Iterator[Piece]:
+def _cards(
+    drawn: Sequence[Prediction], settings: ReportSettings, read: Callable[[Prediction], Prediction]
+) -> Iterator[Piece]:
     """Mistakes, right ones and those of unknown class; the first of each has a heading."""
     titles = {False: 'Mistakes', True: 'Right', None: 'Of unknown class'}
     orders = {False: 'most confident first', True: 'least confident first', None: 'least confident first'}
@@ -111,7 +119,9 @@ def _cards(drawn: Sequence[Prediction], settings: ReportSettings) -> Iterator[Pi
         members = [prediction for prediction in drawn if prediction.is_right is key]
         for place, member in enumerate(members):
             heading = dict(title='' if place else title, order=orders[key], number=len(members))
-            card = render_piece('report_card.html', prediction=member, source=embed_panel(member, settings), **heading)
+            card = render_piece(
+                'report_card.html', prediction=member, source=embed_panel(read(member), settings), **heading
+            )
             yield partial(_as_it_is, card)
 
 

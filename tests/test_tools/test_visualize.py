@@ -1,6 +1,8 @@
 """Pictures and reports of a trained model, through the real command line."""
 
 import shutil
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from mmengine.config import Config
 from PIL import Image
 from tiny_run import CLASSES, ROOT, call_tool, write_config, write_images
 
-from glsim_mm.apis import PictureOptions, compare_selectors, draw_test_set, load_config, load_model
+from glsim_mm.apis import PictureOptions, compare_selectors, dataset_pictures, draw_test_set, load_config, load_model
 from glsim_mm.apis.dataset_pictures import OWN, SELECTORS, SHEET, build_selectors, select_regions
 from glsim_mm.errors import GLSimError
 
@@ -97,6 +99,26 @@ def test_report_of_all_images(config, checkpoint, tmp_path, capsys):
     assert 'tiny_visualized.py' in html and 'model.pth' in html and 'GLSimSelector' in html
     assert str(tmp_path) not in html and str(config.parent) not in html  # folders are not told
     assert f'<p>val/{CLASSES[0]}/same.png</p>' in html
+
+
+def test_images_are_not_kept_in_memory_but_read_again(cfg, checkpoint, tmp_path, monkeypatch):
+    """Predictions of large images, as those of a whole test set would be."""
+    predict, sizes = dataset_pictures.predict_at, []
+
+    def predict_large(*arguments):
+        for position, one in predict(*arguments):
+            yield position, replace(one, image=np.zeros((2000, 2000, 3), np.uint8))
+
+    monkeypatch.setattr(dataset_pictures, 'predict_at', predict_large)
+    draw = dataset_pictures.draw_panel
+    monkeypatch.setattr(
+        dataset_pictures, 'draw_panel', lambda one, **look: sizes.append(one.image.shape) or draw(one, **look)
+    )
+    tracemalloc.start()
+    written = draw_test_set(cfg, str(checkpoint), tmp_path, PictureOptions(num_images=8), tmp_path / 'r.html')
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(written.panels) == 8 and set(sizes) == {(32, 32, 3)} and peak < 4 * 12_000_000
 
 
 def test_only_mistakes(cfg, checkpoint, tmp_path):
