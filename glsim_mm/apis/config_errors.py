@@ -57,7 +57,7 @@ def explain(error: Exception) -> str | None:
         return None
     built = _innermost_build(frames)
     if built is None:
-        return None
+        return _explain_data_loader(error, frames)
     build, below = built
     if isinstance(error, KeyError):
         return _explain_unknown_type(error) if not below else None
@@ -85,6 +85,14 @@ def _explain_value(error: Exception, module: Callable) -> str | None:
     if not str(error).strip():
         return None
     return f'{getattr(module, "__name__", module)} cannot be built: {one_line(error, 300)}; correct the config'
+
+
+def _explain_data_loader(error: Exception, frames: list[FrameType]) -> str | None:
+    """torch checks what a config says of a data loader itself."""
+    asked = any(frame.f_code is Runner.build_dataloader.__code__ for frame in frames)
+    if not asked or frames[-1].f_code.co_name not in _CONSTRUCTORS or not isinstance(error, (TypeError, ValueError)):
+        return None
+    return f'a data loader cannot be built: {one_line(error, 300)}; correct the config'
 
 
 def _explain_frozen_stages(frames: list[FrameType]) -> str | None:

@@ -17,16 +17,19 @@ _EXTRA_FIELDS = [
     *('compile', 'custom_imports', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn', 'work_dir'),
     *('activation_checkpointing', 'efficient_conv_bn_eval', 'runner_type', 'tta_model', 'tta_pipeline'),
 ]
-# Groups of which mmengine reads these fields alone; others would change nothing.
+# Groups of which mmengine reads these fields alone; others would change nothing, or end a run that has begun.
 _GROUPS = {
     'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
     'auto_scale_lr': ('enable', 'base_batch_size'),
+    'randomness': ('seed', 'diff_rank_seed', 'deterministic'),
+    'optim_wrapper.clip_grad': ('type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'),
 }
 _WHOLE_NUMBERS = (
     *('batch_size', 'num_workers', 'prefetch_factor', 'max_epochs', 'max_iters', 'val_interval', 'val_begin'),
     *('interval', 'max_keep_ckpts', 'num_classes', 'in_channels', 'embed_dims', 'num_layers', 'num_heads'),
     *('patch_size', 'frozen_stages', 'seed', 'accumulative_counts', 'base_batch_size'),
 )
+_POSITIVE = ('batch_size', 'val_interval', 'num_layers', 'embed_dims', 'patch_size', 'accumulative_counts')
 _NUMBER_OR_TEXT = ('loss_scale', 'dtype')
 _NUM_NAMED = 3
 _MISSING = object()  # a field that is not there
@@ -50,6 +53,7 @@ def override(cfg: Config, overrides: Mapping) -> Config:
             raise GLSimError(f'--cfg-options {name}: there is no config field {field}; {hint}')
     merged = {}
     for name, value in overrides.items():
+        _refuse_unread(name, value)
         _refuse_variable(cfg, name)
         old = _find_old(cfg, name)
         _refuse_other_kind(name, value, old)
@@ -64,10 +68,6 @@ def override(cfg: Config, overrides: Mapping) -> Config:
 def _refuse_variable(cfg: Config, name: str) -> None:
     """A variable that a config file made other fields from: they have copies of it, and nothing reads it."""
     field, _, rest = name.partition('.')
-    group = _GROUPS.get(field)
-    part = rest.partition('.')[0]
-    if group and part and part not in group:
-        raise GLSimError(f'--cfg-options {name}: {field} has no field {part}; it has {", ".join(group)}')
     if _is_read(cfg, field) or not _is_variable(cfg.text, field):
         return
     places = [place for one in cfg if _is_read(cfg, one) for place in _find(cfg[one], cfg[field], one)]
@@ -77,6 +77,16 @@ def _refuse_variable(cfg: Config, name: str) -> None:
         f'--cfg-options {name} would change nothing: {field} is a variable of the config file, of which other fields '
         f'got copies when it was read; set {instead}'
     )
+
+
+def _refuse_unread(name: str, value: Any) -> None:
+    for group, fields in _GROUPS.items():
+        parts = list(value) if name == group and isinstance(value, Mapping) else []
+        if name.startswith(f'{group}.'):
+            parts = [name.removeprefix(f'{group}.').partition('.')[0]]
+        unknown = [part for part in parts if part not in (*fields, '_delete_')]
+        if unknown:
+            raise GLSimError(f'--cfg-options {name}: {group} has no field {unknown[0]}; it has {", ".join(fields)}')
 
 
 def _is_read(cfg: Config, field: str) -> bool:
@@ -156,6 +166,8 @@ def _wanted(field: str, old: Any, new: Any) -> str | None:
         return 'a dict or None'
     if field in _WHOLE_NUMBERS and isinstance(new, float | str | bool):
         return 'a whole number'
+    if field in _POSITIVE and isinstance(new, int) and new < 1:
+        return 'a whole number from 1'
     if isinstance(old, bool):
         return None if isinstance(new, bool) else 'true or false'
     if numbers:

@@ -1,5 +1,6 @@
 """What a run needs, found out from its config before anything is built."""
 
+import os
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -31,6 +32,11 @@ def check_requirements(cfg: Config) -> None:
         if package and not _is_installed(package):
             raise GLSimError(f'{name} needs {package}: pip install {install}, or take {name} out of the config')
     _check_batch_augments(cfg)
+    if cfg.get('launcher') == 'pytorch' and 'RANK' not in os.environ:
+        raise GLSimError(
+            '--launcher pytorch is for processes that torchrun has started, which set RANK; start them with '
+            'bash tools/dist_train.sh or dist_test.sh, or leave --launcher out'
+        )
 
 
 def check_batches(runner: Runner) -> None:

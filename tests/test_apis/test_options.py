@@ -109,6 +109,13 @@ def test_fields_that_change_something(variables):
         ('val_evaluator.0.topk', ['one'], r'give numbers, the config has \(1, 5\)'),
         ('custom_hooks', 'H', 'give a list of dicts or None'),
         ('env_cfg.cudnn', True, 'env_cfg has no field cudnn; it has cudnn_benchmark'),
+        ('randomness.sed', 3, 'randomness has no field sed; it has seed'),
+        (
+            'optim_wrapper.clip_grad',
+            dict(max_nrm=1),
+            'optim_wrapper.clip_grad has no field max_nrm; it has type, max_norm',
+        ),
+        ('train_dataloader.batch_size', 0, 'batch_size=0 is of the wrong kind: give a whole number from 1'),
         ('auto_scale_lr.enabled', True, 'auto_scale_lr has no field enabled; it has enable'),
     ],
 )
@@ -127,6 +134,7 @@ def test_values_that_fit(variables):
         'model.test_cfg': dict(crop='off'),
         'model.backbone': dict(arch=dict(embed_dims=32)),
         'train_cfg.max_epochs': 3,
+        'optim_wrapper.clip_grad': dict(max_norm=1.0, _delete_=True),
     }
     override(variables, values)
     assert variables.model.backbone == dict(arch=dict(embed_dims=32), frozen_stages=-1)  # merged

@@ -71,6 +71,8 @@ def test_training_without_a_batch(config, tmp_path):
             {'model.backbone.type': 'VisionTransformer', 'model.backbone.out_type': 'raw'},
             'frozen_stages=99 is more than VisionTransformer has',
         ),
+        ({'train_dataloader.num_workers': -1}, 'a data loader cannot be built: num_workers option should be non-neg'),
+        ({'launcher': 'pytorch'}, '--launcher pytorch is for processes that torchrun has started'),
         ({'optim_wrapper.optimizer.lr': -1}, 'SGD cannot be built: Invalid learning rate: -1; correct the config'),
         (
             {'default_hooks.chekpoint': dict(interval=2)},
@@ -78,7 +80,8 @@ def test_training_without_a_batch(config, tmp_path):
         ),
     ],
 )
-def test_values_that_modules_refuse(config, fields, message):
+def test_values_that_modules_refuse(config, fields, message, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
     more = {'model.backbone.frozen_stages': 99} if 'VisionTransformer' in fields.values() else {}
     with pytest.raises(GLSimError, match=message):
         run_training(config(**fields, **more))
