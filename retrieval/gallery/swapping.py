@@ -39,13 +39,13 @@ def swap_galleries(location: str | Path, other: str | Path) -> str:
             raise RetrievalError(f'{place} is no gallery in a folder: only these change places')
     if first.resolve() == second.resolve():
         raise RetrievalError(f'{first} and {second} are the same gallery: name two')
-    if first.is_symlink():
-        return _turn_link(first, second)
     if second.is_symlink():
         raise RetrievalError(f'{second} is a symbolic link: name the folder that it leads to')
     with ExitStack() as stack:
         for place in (first, second):  # nobody writes to a gallery that is no more what it was
             stack.callback(WriteLock(place).release)
+        if first.is_symlink():
+            return _turn_link(first, second)
         if not exchange_folders(first, second):
             raise RetrievalError(
                 f'{first} and {second} cannot change places at one moment on this system or file system: let a '

@@ -101,10 +101,17 @@ def test_mistakes_are_told_and_change_nothing(tmp_path, monkeypatch):
     for first, second, message in cases:
         with pytest.raises(RetrievalError, match=message):
             swap_galleries(first, second)
-    lock = WriteLock(new)
-    with pytest.raises(RetrievalError, match='new is being written by'):
-        swap_galleries(old, new)
-    lock.release()
+    link = tmp_path / 'link'
+    link.symlink_to('gallery')
+    for written in (old, new):
+        lock = WriteLock(written)
+        for place in (old, link):
+            with pytest.raises(RetrievalError, match='is being written by'):
+                swap_galleries(place, new)
+        lock.release()
+    with pytest.raises(RetrievalError, match='link is a symbolic link: name the folder'):
+        swap_galleries(new, link)
+    assert sign_of(link) == 1
     monkeypatch.setattr(swapping, 'exchange_folders', lambda first, second: False)
     with pytest.raises(RetrievalError, match='cannot change places at one moment .* let a symbolic link'):
         swap_galleries(old, new)
