@@ -21,7 +21,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     training = tasks.add_parser('training', help='training steps: forward, backward, optimiser')
     _add_workload(training, [224], [8])
     loading = tasks.add_parser('loading', help='the data pipeline of a config against its model')
-    loading.add_argument('config', help='config file with a train_dataloader')
+    cli.add_config(loading, ' with a train_dataloader')
     cli.add_number(loading, '--num-workers', 'processes that load images', [0, 1, 2], least=0, nargs='+')
     cli.add_number(loading, '--images', 'images to load', 256)
     cli.add_number(loading, '--threads', 'threads of the model on the CPU; default: as torch does')

@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 ROOT = Path(__file__).resolve().parents[1]
 _INSTALL = 'install the project: pip install -e ".[mmcv-lite]"'
 _FILES = {
-    'config': 'config file',
     'detector_config': 'config file',
     'checkpoint': 'checkpoint',
     'detector_checkpoint': 'checkpoint',
@@ -99,6 +98,11 @@ def find_images(images: list[str], exclude: list[str]) -> Any:
     from glsim_mm.images.photos import find_images
 
     return find_images(images, exclude)
+
+
+def add_config(parser: Any, what: str = '') -> None:
+    """The config that a tool works with; :func:`run` finds it by its name, too."""
+    parser.add_argument('config', help=f'config file{what}, or name of one that the package ships, as glsim_vit_cub')
 
 
 def add_prediction_options(parser: Any) -> None:
@@ -354,7 +358,13 @@ def print_predictions(predictions: Iterable[dict], out: str | None) -> None:
 
 
 def _check_paths(args: argparse.Namespace) -> None:
-    """Find out now what would be told only after the model stack is imported."""
+    """Find out now what would be told only after the model stack is imported; a config may be given by its name."""
+    if getattr(args, 'config', None):
+        from glsim_mm.shipped_files import find_config
+
+        path, note = find_config(args.config)
+        args.config = str(path)
+        sys.stderr.write(f'{note}\n' if note else '')
     for name, what in _FILES.items():
         _check_file(what, getattr(args, name, None))
     for name in ('images', 'inputs', 'photos'):

@@ -12,7 +12,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description='Write a model, both passes and the crop, as one graph with any batch size, and check it against '
         'PyTorch. tools/infer_exported.py runs .onnx files.'
     )
-    parser.add_argument('config', help='config file of the model')
+    cli.add_config(parser, ' of the model')
     parser.add_argument('checkpoint', help='its weights: path or URL')
     parser.add_argument(
         '--out', required=True, type=cli.OutputFile, metavar='FILE', help='.onnx, or .pt2 for torch.export'

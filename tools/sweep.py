@@ -15,7 +15,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description='Train a config with every combination of settings and seeds, and print the mean and deviation '
         'of each setting. Run it again to go on after an interruption, or to add settings'
     )
-    parser.add_argument('config', help='config file')
+    cli.add_config(parser)
     parser.add_argument(
         '--grid',
         nargs='+',

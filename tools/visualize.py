@@ -11,7 +11,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description='Draw predictions on a data set: image, heat map of the selector, selected box (vermilion) and '
         'annotated one (sky blue), crop, likeliest classes; one picture each and a contact sheet'
     )
-    parser.add_argument('config', help='config file')
+    cli.add_config(parser)
     parser.add_argument('checkpoint', help='checkpoint: path or URL')
     parser.add_argument(
         '--out-dir', type=cli.OutputFolder, default='pictures', help='folder for the pictures; default: pictures'

@@ -1,26 +1,11 @@
 """The model zoo in mmpretrain's hub."""
 
-from pathlib import Path
-
 import yaml
 from mmpretrain.apis.model import ModelHub
 
-from ..errors import GLSimError
+from ..shipped_files import INDEX, find_shipped_folder
 
-INDEX, METAFILE = 'model-index.yml', 'configs/metafile.yml'
-
-
-def find_model_index() -> Path:
-    """Find ``model-index.yml``: an installed package has it in its folder ``.mim``, a checkout in its root.
-
-    Raises:
-        GLSimError: If it is in neither.
-    """
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / '.mim', package.parent):
-        if (folder / INDEX).is_file() and (folder / METAFILE).is_file():
-            return folder / INDEX
-    raise GLSimError(f'{INDEX} is not there; install the package again')
+METAFILE = 'configs/metafile.yml'
 
 
 def register_models() -> list[str]:
@@ -28,9 +13,9 @@ def register_models() -> list[str]:
 
     Returns their names. Calling it again changes nothing.
     """
-    index = find_model_index()
-    metafile = yaml.safe_load((index.parent / METAFILE).read_text(encoding='utf-8'))
+    folder = find_shipped_folder()
+    metafile = yaml.safe_load((folder / METAFILE).read_text(encoding='utf-8'))
     names = [model['Name'] for model in metafile['Models']]
     if not all(ModelHub.has(name.lower()) for name in names):
-        ModelHub.register_model_index(index, config_prefix=index.parent)
+        ModelHub.register_model_index(folder / INDEX, config_prefix=folder)
     return names

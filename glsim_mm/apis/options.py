@@ -12,6 +12,7 @@ from ..compat.devices import DATALOADERS, use_mixed_precision
 from ..engine.resumption import find_last_checkpoint
 from ..errors import GLSimError, one_line
 from ..result_files import check_views
+from ..shipped_files import find_config
 from .config_overrides import override
 from .photo_pipeline import type_name
 
@@ -20,14 +21,14 @@ def load_config(path: str | Path, overrides: Mapping | None = None) -> Config:
     """Read a config file.
 
     Args:
+        path: The file, or the name of a config that the package ships, such as ``glsim_vit_cub``.
         overrides: Values by dotted names, as ``--cfg-options`` gives them.
 
     Raises:
         GLSimError: If the file does not exist or is no config, if what it inherits from or imports is not installed, or
             if an override names an unknown field.
     """
-    if not Path(path).is_file():
-        raise GLSimError(f'config file {path} does not exist; check the path')
+    path, _ = find_config(path)
     try:
         cfg = Config.fromfile(str(path))
     except (SyntaxError, FileNotFoundError, ConfigParsingError, OSError, AssertionError) as error:

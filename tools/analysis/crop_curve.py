@@ -13,7 +13,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Measure one checkpoint with test_cfg.crop = 'off', 'adaptive' at several thresholds, and 'always'"
     )
-    parser.add_argument('config', help='config file of a GLSimClassifier with a test set')
+    cli.add_config(parser, ' of a GLSimClassifier with a test set')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument(
         '--shares',

@@ -11,7 +11,7 @@ import command_line as cli
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description='Measure how well region selectors find annotated objects')
-    parser.add_argument('config', help='config file; its test set must have boxes')
+    cli.add_config(parser, ' with boxes in its test set')
     parser.add_argument('checkpoint', nargs='?', help='weights of the model; default: those its backbone starts with')
     parser.add_argument('--selectors', nargs='+', help='short names; default: all that need no training')
     cli.add_number(parser, '--top-o', 'values of O', [8], nargs='+')

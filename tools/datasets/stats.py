@@ -14,7 +14,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description='Count images per class and measure them; list unreadable and equal files, near copies, images '
         'that other splits have too, boxes that cannot be right, and files that are left out'
     )
-    parser.add_argument('config', help='config file with the data set')
+    cli.add_config(parser, ' with the data set')
     parser.add_argument(
         '--split', choices=['train', 'val', 'test'], default='train', help='which images; default: train'
     )

@@ -13,7 +13,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Measure images per second of the model on batches in memory, and of encoding from files, in turns'
     )
-    parser.add_argument('config', help='config file of the model')
+    cli.add_config(parser, ' of the model')
     parser.add_argument('checkpoint', help='its weights: path or URL')
     cli.add_images(parser)
     cli.add_number(parser, '--num-images', 'use the first so many; default: all')

@@ -28,7 +28,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='GALLERY',
         help='in place of images: the rows of this gallery, with ids, labels and metadata, for another model',
     )
-    parser.add_argument('config', help='config file of the model')
+    cli.add_config(parser, ' of the model')
     parser.add_argument('checkpoint', help='its weights: path or URL')
     parser.add_argument(
         '--out',
