@@ -1,6 +1,5 @@
 """What a run needs, found out from its config before anything is built."""
 
-import os
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from ..compat.distributed import check_launcher
 from ..errors import GLSimError
 from .photo_pipeline import type_name
 
@@ -32,11 +32,7 @@ def check_requirements(cfg: Config) -> None:
         if package and not _is_installed(package):
             raise GLSimError(f'{name} needs {package}: pip install {install}, or take {name} out of the config')
     _check_batch_augments(cfg)
-    if cfg.get('launcher') == 'pytorch' and 'RANK' not in os.environ:
-        raise GLSimError(
-            '--launcher pytorch is for processes that torchrun has started, which set RANK; start them with '
-            'bash tools/dist_train.sh or dist_test.sh, or leave --launcher out'
-        )
+    check_launcher(cfg.get('launcher') or 'none')
 
 
 def check_batches(runner: Runner) -> None:

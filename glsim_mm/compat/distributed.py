@@ -19,6 +19,14 @@ from mmengine.device import get_device
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from ..errors import GLSimError
+
+# A variable that says that a launcher is at work, and what the launcher is called.
+_STARTED_BY = {
+    'pytorch': ('RANK', 'torchrun'),
+    'slurm': ('SLURM_PROCID', 'srun'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'mpirun'),
+}
 _MASTER_PORT = '29500'  # default of torch.distributed
 
 
@@ -51,8 +59,19 @@ def leave_process_group(runner: Runner) -> None:
     gc.collect()  # the wrapper is part of reference cycles; the group's threads end with the last reference to it
 
 
+def check_launcher(launcher: str) -> None:
+    """Raise :class:`GLSimError` unless a launcher has started this process; they are known by their variables."""
+    variable, starts = _STARTED_BY.get(launcher, ('', ''))
+    if variable and variable not in os.environ:
+        raise GLSimError(
+            f'--launcher {launcher} is for processes that {starts} has started, which sets {variable}; start them so '
+            '(see tools/dist_train.sh), or leave --launcher out'
+        )
+
+
 def set_rank_environment(launcher: str) -> None:
     """Translate the environment variables of ``'slurm'`` and ``'mpi'`` to those that torch reads, and torchrun sets."""
+    check_launcher(launcher)
     environment = os.environ
     if launcher == 'slurm':
         ranks = ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID')

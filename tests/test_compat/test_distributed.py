@@ -6,6 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from glsim_mm.compat.distributed import set_rank_environment, use_cpu_distributed
+from glsim_mm.errors import GLSimError
 
 RANK_VARIABLES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
 
@@ -40,3 +41,13 @@ def test_single_process_is_left_alone():
     cfg = Config(dict(launcher='none'))
     use_cpu_distributed(cfg)
     assert 'model_wrapper_cfg' not in cfg
+
+
+@pytest.mark.parametrize(
+    'launcher, starts, variable',
+    [('pytorch', 'torchrun', 'RANK'), ('slurm', 'srun', 'SLURM_PROCID'), ('mpi', 'mpirun', 'OMPI_COMM_WORLD_RANK')],
+)
+def test_launchers_that_started_nothing(launcher, starts, variable, monkeypatch):
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(GLSimError, match=f'--launcher {launcher} .* that {starts} has started, which sets {variable};'):
+        set_rank_environment(launcher)
