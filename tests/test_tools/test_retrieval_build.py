@@ -78,10 +78,10 @@ def test_overrides_of_the_config(model_files, tmp_path):
         (['IMAGES', 'CONFIG', 'nowhere.pth', '--out', 'gallery'], 'nowhere.pth does not exist'),
         (['IMAGES', 'CONFIG', 'CHECKPOINT', '--out', 'gallery', '--spaces', 'head'], 'spaces must be some of'),
         (['IMAGES', 'CONFIG', 'CHECKPOINT', '--out', 'gallery', '--whiten', '99'], '1 to 32 dimensions'),
-        (['CONFIG', 'CHECKPOINT', '--out', 'gallery'], 'give either images or --dataset'),
+        (['CONFIG', 'CHECKPOINT', '--out', 'gallery'], 'give either images, --dataset or --from'),
         (
             ['IMAGES', 'CONFIG', 'CHECKPOINT', '--out', 'gallery', '--dataset', 'test'],
-            'give either images or --dataset',
+            'give either images, --dataset or --from',
         ),
         (['IMAGES', 'CONFIG', 'CHECKPOINT', '--out', 'gallery', '--memory-limit', '0'], 'more than 0'),
         (['IMAGES', 'CONFIG', 'CHECKPOINT'], '--out'),
