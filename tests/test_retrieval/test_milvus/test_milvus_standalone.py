@@ -31,6 +31,7 @@ def test_a_server_answers_as_faiss_flat_does(standalone_server, monkeypatch):
         _check_other_writers(location, gallery, embeddings[:20])
         gallery.update([400], embeddings[:1] + 9, [Record('new.jpg', 'new')])
         assert gallery.records([400])[0].label == 'new'
+        _check_history(gallery, embeddings)
         assert gallery.remove(np.arange(450, 500)) == 50 and gallery.remove(where={'label': 'new'}) == 1
         assert len(gallery.ids()) == 449
         with pytest.raises(RetrievalError, match='id 3 is there already'):
@@ -44,6 +45,23 @@ def test_a_server_answers_as_faiss_flat_does(standalone_server, monkeypatch):
     with pytest.raises(RetrievalError, match='MILVUS_TOKEN') as caught:
         open_gallery(location)
     assert 'root:' not in str(caught.value)
+
+
+def _check_history(gallery, embeddings):
+    """Changes are listed and taken back, and a row that got the id of another is left alone."""
+    before = [record.label for record in gallery.records([1, 2, 3])]
+    first = gallery.set_labels([1, 2, 3], ['a', 'b', None], by='anna')
+    second = gallery.set_values([1, 2], {'year': 1.5, 'note': 'x'}, by='bert')
+    assert gallery.history()[-2:] == [first, second] and second.whole and second.by == 'bert'
+    assert [change.old for change in gallery.changes(first.number)] == before
+    gallery.undo()
+    gallery.undo(first.number)
+    assert [record.label for record in gallery.records([1, 2, 3])] == before
+    gallery.set_labels([440], 'c')
+    gallery.remove([440])
+    gallery.add(embeddings[440:441], ids=[440], patches=np.ones((1, 2, 4), np.float16))
+    with pytest.raises(RetrievalError, match=r'1 row \(440\) was removed since'):
+        gallery.undo()
 
 
 def _check_other_writers(location, gallery, embeddings):
