@@ -332,7 +332,7 @@ def _check_fields(record: Record, what: str) -> dict[str, Any]:
 
 
 def _numbers(values: Any, count: int, what: str) -> tuple[float, ...] | None:
-    """So many finite numbers; None stays None."""
+    """So many finite numbers, None for None; RetrievalError for anything else. ``what`` is what messages call them."""
     if values is None:
         return None
     numbers = list(values) if isinstance(values, (Sequence, np.ndarray)) else []

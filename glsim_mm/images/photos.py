@@ -203,9 +203,12 @@ def crop_photo(pixels: np.ndarray, box: Sequence[float]) -> tuple[np.ndarray, tu
     Raises:
         GLSimError: If the box is no box, or nothing of it lies in the photo.
     """
-    corners = np.asarray(box, np.float64)
+    try:
+        corners = np.asarray(box, np.float64)
+    except (TypeError, ValueError):
+        corners = np.empty(0)
     if corners.shape != (4,) or not np.isfinite(corners).all():
-        raise GLSimError(f'a box is four numbers x0, y0, x1, y1, got {list(box)}')
+        raise GLSimError(f'a box is four numbers x0, y0, x1, y1, got {box!r}')
     height, width = pixels.shape[:2]
     x0, y0 = (int(np.floor(value)) for value in np.maximum(corners[:2], 0))
     x1, y1 = (int(np.ceil(min(value, limit))) for value, limit in zip(corners[2:], (width, height)))

@@ -11,6 +11,7 @@ import numpy as np
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, GalleryReader, Record, check_model
+from retrieval.records import is_list
 
 from ..images.photos import MAX_PIXELS, ImageInput, ImageItem, find_images
 from ..images.preparing import Batch, PhotoPipeline, Prepared, collate, prepare_photo
@@ -272,9 +273,13 @@ def _boxes(box: Box | Sequence[Box | None] | None, count: int) -> Sequence[Box |
     """One box per image."""
     if box is None:
         return [None] * count
+    if not is_list(box):
+        raise RetrievalError(
+            f'a box is four numbers x0, y0, x1, y1; give one for all images, or one per image, not {box!r}'
+        )
     parts: Any = list(box)
     if parts and all(isinstance(value, (int, float, np.number)) for value in parts):
-        return [parts] * count
+        parts = [parts] * count
     if len(parts) != count:
         raise RetrievalError(f'there are {len(parts)} boxes for {count} images: give one box, or one per image')
     return parts

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from retrieval.errors import RetrievalError
+from retrieval.vectors import as_array
 
 from ..compat import import_mmpretrain
 
@@ -31,7 +32,7 @@ class DetectedObjects:
     names: Sequence[str] = field(default_factory=tuple)
 
     def __post_init__(self) -> None:
-        array = np.asarray(self.boxes, np.float32)
+        array = _numbers(self.boxes, np.float32, 'boxes')
         self.boxes = array = array.reshape(0, 4) if array.size == 0 else array
         if array.ndim != 2 or array.shape[1] != 4 or not np.isfinite(array).all():
             raise RetrievalError(
@@ -40,15 +41,22 @@ class DetectedObjects:
         if (array[:, 2:] < array[:, :2]).any():
             raise RetrievalError('a box ends before it begins: give x0, y0, x1, y1, not x, y, width, height')
         count = len(self.boxes)
-        self.scores = np.ones(count, np.float32) if self.scores is None else np.asarray(self.scores, np.float32)
-        self.labels = np.zeros(count, np.int64) if self.labels is None else np.asarray(self.labels, np.int64)
-        if len(self.scores) != count or len(self.labels) != count:
-            raise RetrievalError(f'{count} boxes have {len(self.scores)} scores and {len(self.labels)} labels')
+        self.scores = np.ones(count, np.float32) if self.scores is None else _numbers(self.scores, np.float32, 'scores')
+        self.labels = np.zeros(count, np.int64) if self.labels is None else _numbers(self.labels, np.int64, 'labels')
+        if self.scores.shape != (count,) or self.labels.shape != (count,):
+            raise RetrievalError(f'{count} boxes have {self.scores.size} scores and {self.labels.size} labels')
 
     def name(self, row: int) -> str:
         """The detector's name of an object; ``'object'`` where there are no names."""
         label = int(self.labels[row])
         return self.names[label] if label < len(self.names) else 'object'
+
+
+def _numbers(values: Any, kind: type, name: str) -> np.ndarray:
+    array = as_array(values, name)
+    if array.size and array.dtype.kind not in 'fiub':
+        raise RetrievalError(f'{name} of objects must be numbers, got {values!r}')
+    return array.astype(kind)
 
 
 Detector: TypeAlias = Callable[[Sequence[np.ndarray]], list[DetectedObjects]]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from retrieval.answers import SearchHit, one_line
 from retrieval.errors import RetrievalError
+from retrieval.records import is_list
 
 from ..images.photos import ImageItem, UnreadableImageError, find_images, read_photo
 from ..visualization.panel import DrawnObject, draw_objects
@@ -220,6 +221,8 @@ class ObjectSearch:
 
     def _find(self, photos: Sequence[np.ndarray | None], boxes: Sequence[Any] | None) -> list[DetectedObjects]:
         if boxes is not None:
+            if not is_list(boxes):
+                raise RetrievalError(f'boxes must be a list of arrays (n, 4), one for each photo, got {boxes!r}')
             if len(boxes) != len(photos):
                 raise RetrievalError(f'there are boxes of {len(boxes)} photos for {len(photos)} photos')
             return [one if isinstance(one, DetectedObjects) else DetectedObjects(one) for one in boxes]

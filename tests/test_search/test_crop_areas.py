@@ -50,6 +50,9 @@ def test_examples():
     [
         (np.zeros((2, 3)), 'shape'),
         ([1, 2, 3, 4], 'shape'),
+        ('1,2,3,4', 'must be numbers'),
+        ([['a', 'b', 'c', 'd']], 'must be numbers'),
+        (object(), 'must be numbers'),
         ([[0, 0, np.nan, 1]], 'finite'),
         ([[10, 10, 5, 20]], 'ends before it begins'),
     ],

@@ -215,6 +215,10 @@ def test_part_of_a_photo(encoder, tmp_path):
         ((30, 10, 20, 20), 'holds nothing'),
         ((1, 2, 3), 'four numbers'),
         ((1, 2, 3, float('nan')), 'four numbers'),
+        ([(1, 2, 3, 'x')], 'four numbers'),
+        ('1,2,3,4', 'four numbers'),
+        (5, 'four numbers'),
+        ({'a': 1}, 'four numbers'),
         ([(1, 2, 3, 4), (1, 2, 3, 4)], '2 boxes for 1 images'),
     ],
 )
