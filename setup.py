@@ -109,6 +109,7 @@ setup(
         'test': test_requirements,
         'dev': test_requirements + read_requirements('dev'),
     },
+    entry_points={'console_scripts': ['glsim = glsim_mm.command:main']},
     cmdclass={'build_py': BuildWithConfigs},
     zip_safe=False,
 )

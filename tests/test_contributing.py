@@ -1,6 +1,7 @@
 """CONTRIBUTING.md says where common changes go: the places exist, and a change that is made there works everywhere."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from mmengine import Config
 from mmpretrain.registry import DATASETS, MODELS
 from tiny_run import call_tool, load_tool, write_images
 
-from glsim_mm import selectors
+from glsim_mm import command, selectors
 from glsim_mm.models import RegionSelector
 from retrieval import metrics
 from retrieval.evaluation import evaluate_embeddings, format_report
@@ -77,6 +78,22 @@ def test_a_selector_is_a_class_and_a_row(monkeypatch):
     selector = MODELS.build(dict(selectors.SELECTORS['norm'].config, top_o=2))
     assert isinstance(selector, LongestTokenSelector)
     assert load_tool('visualize').parse_args(['c.py', 'w.pth', '--selectors', 'norm']).selectors == ['norm']
+
+
+def test_a_command_is_a_script_and_a_row(monkeypatch, tmp_path, capsys):
+    (tmp_path / 'tools').mkdir()
+    (tmp_path / 'tools' / 'greet.py').write_text(
+        '"""Greet somebody: python tools/greet.py NAME."""\nimport sys\nprint("hello", sys.argv)\n'
+    )
+    monkeypatch.setattr(command, 'find_shipped_folder', lambda: tmp_path)
+    monkeypatch.setattr(command, 'COMMANDS', {'manners': {'greet': 'greet.py'}})
+    assert '\nmanners:\n  greet               Greet somebody\n' in command.describe_commands()
+
+    monkeypatch.setitem(sys.modules, '__main__', sys.modules['__main__'])
+    monkeypatch.setattr(sys, 'path', [*sys.path])
+    monkeypatch.setattr(sys, 'argv', ['glsim', 'greet', 'Ada'])
+    command.main()
+    assert capsys.readouterr().out == "hello ['glsim greet', 'Ada']\n"
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from email import message_from_string
 from pathlib import Path
@@ -119,6 +120,36 @@ def test_unpacked_wheel_imports_and_its_configs_load(wheel, tmp_path):
     bootstrap = f'import sys; sys.path.insert(0, {str(tmp_path / "site")!r})\n'
     output = run(sys.executable, '-c', bootstrap + code, cwd=tmp_path)
     assert output.split('\n')[-3:] == [str(tmp_path / 'site'), __version__, '']
+
+
+@pytest.fixture(scope='module')
+def glsim(wheel, tmp_path_factory) -> Path:
+    """The console command of the wheel in a virtual environment that has its requirements, but not the checkout."""
+    folder = tmp_path_factory.mktemp('installed')
+    venv.create(folder, symlinks=True)
+    python = folder / 'bin' / 'python'
+    site = Path(run(python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))', cwd=folder).strip())
+    (site / 'requirements.pth').write_text('\n'.join(path for path in sys.path if path.endswith('-packages')))
+    options = ['--quiet', '--no-deps', '--no-index', '--disable-pip-version-check', '--ignore-installed']
+    run(python, '-m', 'pip', 'install', *options, str(wheel), cwd=folder)
+    assert str(folder) in run(python, '-c', 'import glsim_mm; print(glsim_mm.__file__)', cwd=folder)
+    return folder / 'bin' / 'glsim'
+
+
+def test_the_console_command_of_a_wheel_has_all_commands(glsim, tmp_path):
+    assert '  build               Encode images into a gallery\n' in run(glsim, '--help', cwd=tmp_path)
+    assert run(glsim, '--version', cwd=tmp_path) == f'glsim_mm {__version__}\n'
+    assert run(glsim, 'build', '--help', cwd=tmp_path).startswith('usage: glsim build ')
+
+
+def test_a_wheel_has_all_that_training_by_name_needs(glsim, tmp_path):
+    run(glsim, 'make-demo', '--classes', '8', '--train', '2', '--test', '1', cwd=tmp_path)
+    assert run(glsim, 'stats', 'glsim_vit_demo', cwd=tmp_path).startswith('16 images')
+    options = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'train_dataloader.num_workers=0']
+    run(glsim, 'train', 'glsim_vit_demo', '--cfg-options', *options, 'val_dataloader.num_workers=0', cwd=tmp_path)
+    (config,) = (tmp_path / 'work_dirs' / 'glsim_vit_demo').glob('glsim_vit_demo.py')
+    assert Config.fromfile(config).model.type == 'GLSimClassifier'
+    assert list(config.parent.glob('*.pth'))
 
 
 def test_source_distribution_builds_the_same_wheel(checkout, wheel, tmp_path):

@@ -9,7 +9,7 @@ import command_line as cli
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description='Compare speed and memory of models that take turns in one process')
-    tasks = parser.add_subparsers(dest='task', required=True, metavar='TASK')
+    tasks = parser.add_subparsers(dest='task', required=True)
     inference = tasks.add_parser('inference', help='predictions: eager, compiled, exported, and what trades accuracy')
     _add_workload(inference, [224, 448], [1, 8, 32])
     inference.add_argument(

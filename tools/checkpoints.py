@@ -17,7 +17,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     source = argparse.ArgumentParser(add_help=False)
     source.add_argument('source', help='file or folder of weights, SCHEME://FILE, or timm://NAME')
     layout = argparse.ArgumentParser(add_help=False)
-    layout.add_argument('--layout', choices=LAYOUTS, help='naming scheme of the file; default: recognised')
+    layout.add_argument(
+        '--layout',
+        choices=LAYOUTS,
+        metavar='NAME',
+        help=f'naming scheme of the file: {", ".join(LAYOUTS)}; default: recognised',
+    )
     out = argparse.ArgumentParser(add_help=False)
     out.add_argument('--out', required=True, type=cli.OutputFile, help='file to write, .pth or .safetensors')
     resizing = argparse.ArgumentParser(add_help=False)

@@ -23,12 +23,14 @@ from mmpretrain.registry import MODELS
 from PIL import Image
 from tiny_run import CLASSES, ROOT, call_tool, load_tool, write_config, write_images
 
+from glsim_mm.command import describe_commands, find_script
+
 pytestmark = pytest.mark.slow
 
 PAGES = sorted(['README.md', *(path.relative_to(ROOT).as_posix() for path in (ROOT / 'docs').rglob('*.md'))])
 FENCE = re.compile(r'^( *)```(\w*)\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)
 # Lines that are commands or code, wherever they stand at the beginning of a line.
-CODE = re.compile(r'(python|bash) tools/|pip install |mim (train|test) |(from [\w.]+ )?import [\w, ]+$')
+CODE = re.compile(r'(python|bash) tools/|glsim |pip install |mim (train|test) |(from [\w.]+ )?import [\w, ]+$')
 NAME = re.compile(r'`((?:glsim_mm|retrieval)(?:\.(?!py\b|X\b)\w+)+)(?=[`(])')
 FILE = re.compile(r'`((?:configs|docs|glsim_mm|requirements|tests|tools)/[\w/]+\.(?:py|md|sh|txt|yml|ipynb))`')
 CONFIGS = ('glsim_vit_cub', 'my_products')
@@ -99,16 +101,29 @@ def place(world, tmp_path, monkeypatch) -> Path:
     return copy
 
 
+def find_tool(words: list[str]) -> tuple[str, list[str]] | None:
+    """Name of a tool, for its helpers in tests, and arguments; ``glsim`` has a short name for each tool."""
+    if words[0] == 'glsim' and not words[1].startswith('-'):
+        return find_script(words[1]).relative_to(ROOT / 'tools').with_suffix('').as_posix(), words[2:]
+    if words[0] == 'python' and len(words) > 1 and words[1].startswith('tools/'):
+        return words[1].removeprefix('tools/').removesuffix('.py'), words[2:]
+    return None
+
+
 def run_words(words: list[str]) -> None:
     if words[0] == 'cp':
         target = Path(words[2])
         if not target.exists():  # the copies that a reader has to edit are in the world already
             shutil.copyfile(words[1], target)
+    elif words == ['glsim', '--help']:
+        describe_commands()
     else:
-        if words[1].endswith('/build.py'):  # the page shows how the gallery that other pages start from is made
+        tool = find_tool(words)
+        assert tool is not None, f'{words}: say what it needs: # Needs ...'
+        name, arguments = tool
+        if name == 'retrieval/build':  # the page shows how the gallery that other pages start from is made
             shutil.rmtree(words[words.index('--out') + 1], ignore_errors=True)
-        assert words[0] == 'python' and words[1].startswith('tools/'), f'{words}: say what it needs: # Needs ...'
-        call_tool(words[1].removeprefix('tools/').removesuffix('.py'), *words[2:])
+        call_tool(name, *arguments)
 
 
 @pytest.mark.parametrize('page', [page for page in PAGES if read_blocks(page)])
@@ -156,7 +171,8 @@ def test_commands_that_are_not_run_are_parsed():
             if block.language != 'bash' or not block.needs:
                 continue
             for words in read_commands(block.text):
-                if words[0] == 'python' and len(words) > 1 and words[1].startswith('tools/'):
-                    load_tool(words[1].removeprefix('tools/').removesuffix('.py')).parse_args(words[2:])
+                tool = find_tool(words)
+                if tool is not None:
+                    load_tool(tool[0]).parse_args(tool[1])
                     parsed += 1
     assert parsed > 10
