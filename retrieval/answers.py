@@ -120,6 +120,11 @@ def describe_gallery(location: str | Path, ids: Sequence[int] = ()) -> dict[str,
         described['bytes'] = sum(facts['size'] for facts in manifest.files.values())
         described['indexes'] = gallery.built_presets
         described['unfinished'] = gallery.unfinished
+        described['learned'] = {
+            space: dict(source=one.source, fingerprint=one.fingerprint, **one.notes)
+            for space, one in gallery.transforms.items()
+            if one.source
+        }
         records = [SearchResult(record) for record in gallery.records(ids)] if len(ids) else []
         described['records'] = [answer['query'] for answer in results_to_json(records)]
     return described
@@ -129,11 +134,8 @@ def format_description(described: Mapping[str, Any], as_json: bool = False) -> s
     """What :func:`describe_gallery` found, as text: the main facts, a line each, or all of it as JSON."""
     if as_json:
         return json.dumps(described, indent=1)
-    counts, whole = described['counts'], described['input_dimensions']
-    spaces = [
-        f'{name} ({size})' if whole.get(name, size) == size else f'{name} ({size}, whitened from {whole[name]})'
-        for name, size in described['spaces'].items()
-    ]
+    counts = described['counts']
+    spaces = [f'{name} ({_describe_space(described, name, size)})' for name, size in described['spaces'].items()]
     built = sorted({preset for segment in described['indexes'] for preset in segment.values()})
     own = [f'{name} ({kind.lower()})' for name, kind in described['columns'].items()]
     print_ = described['fingerprint'] or {}
@@ -153,6 +155,14 @@ def format_description(described: Mapping[str, Any], as_json: bool = False) -> s
     ]
     lines = [f'{name + ":":<11} {value}' for name, value in facts if value]
     return '\n'.join([described['location'], *lines, *(json.dumps(record) for record in described['records'])])
+
+
+def _describe_space(described: Mapping[str, Any], name: str, size: int) -> str:
+    """Dimension of a space, and how it is computed from what the model gives."""
+    if name in described['learned']:
+        return f'{size}, learned from labels, of {described["learned"][name]["source"]}'
+    whole = described['input_dimensions'].get(name, size)
+    return f'{size}' if whole == size else f'{size}, whitened from {whole}'
 
 
 def text_width(text: str) -> int:

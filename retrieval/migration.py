@@ -12,7 +12,7 @@ import numpy as np
 
 from .errors import RetrievalError
 from .gallery.backends import create_gallery, gallery_exists, open_gallery
-from .gallery.contract import GalleryReader, GalleryWriter, Manifest
+from .gallery.contract import GalleryReader, GalleryWriter
 from .gallery.history import numbered_history
 
 SAMPLE = 1000
@@ -68,7 +68,7 @@ def migrate(
     with ExitStack() as stack:
         origins = [stack.enter_context(open_gallery(one)) for one in sources]
         for one, origin in zip(sources[1:], origins[1:]):
-            _check_alike(one, origin.manifest, origins[0].manifest, 'migrate it alone')
+            _check_alike(one, origin, origins[0], 'migrate it alone')
         parts = [origin.ids() for origin in origins]
         ids = np.sort(np.concatenate(parts))
         if (ids[1:] == ids[:-1]).any():
@@ -114,7 +114,7 @@ def _open_target(origin: GalleryReader, target: str | Path, preset: str, count: 
     if gallery_exists(target):
         copy = open_gallery(target, writable=True)
         try:
-            _check_alike(target, copy.manifest, manifest, 'migrate to a new place')
+            _check_alike(target, copy, origin, 'migrate to a new place')
         except RetrievalError:
             copy.close()
             raise
@@ -131,10 +131,14 @@ def _open_target(origin: GalleryReader, target: str | Path, preset: str, count: 
     )
 
 
-def _check_alike(location: str | Path, manifest: Manifest, other: Manifest, advice: str) -> None:
+def _check_alike(location: str | Path, gallery: GalleryReader, origin: GalleryReader, advice: str) -> None:
+    manifest, other = gallery.manifest, origin.manifest
     for name in ('metric', 'spaces', 'input_dimensions'):
         if getattr(manifest, name) != getattr(other, name):
             raise RetrievalError(f'{location} is another gallery, its {name} differs: {advice}')
+    prints = [{space: one.fingerprint for space, one in each.transforms.items()} for each in (gallery, origin)]
+    if prints[0] != prints[1]:
+        raise RetrievalError(f'{location} is another gallery, its whitening or learned metric differs: {advice}')
     one, two = manifest.fingerprint, other.fingerprint
     if (one is None) != (two is None) or (one is not None and two is not None and one.differences(two)):
         raise RetrievalError(f'{location} was made by another model: {advice}')

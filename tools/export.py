@@ -24,6 +24,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='classes and embeddings, or embeddings alone, for search; default: classifier',
     )
     parser.add_argument('--int8', action='store_true', help='weights of 8 bits: a quarter of the size, not exact')
+    parser.add_argument(
+        '--metric-of',
+        metavar='GALLERY',
+        help='add embeddings as this gallery of the model compares them, by the metric that it has learned',
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace a file that is there')
     cli.add_overrides(parser)
     args = parser.parse_args(argv)
@@ -48,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
     from glsim_mm.exporting import export_model, format_report
 
     cfg = load_config(args.config, args.cfg_options)
-    report = export_model(cfg, args.checkpoint, args.out, args.what, args.int8, args.overwrite)
+    report = export_model(cfg, args.checkpoint, args.out, args.what, args.int8, args.overwrite, args.metric_of)
     print(format_report(report))
 
 

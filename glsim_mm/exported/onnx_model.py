@@ -28,13 +28,14 @@ class ExportedInfo:
         image_size: Height and width of the network input in pixels.
         steps: The test pipeline, see :class:`glsim_mm.exported.onnx_inferencer.ExportedPipeline`.
         outputs: Names of the graph's outputs: ``'logits'`` (B, K), ``'embedding'`` (B, D), ``'class_tokens'`` (B, V,
-            C), ``'selected_boxes'`` (B, R, 4), ``'similarity_map'`` (B, h, w).
+            C), ``'selected_boxes'`` (B, R, 4), ``'similarity_map'`` (B, h, w), ``'metric'`` (B, M).
         spaces: What a search can embed with it, the default first.
         classes: Names of its classes; empty where they are not known.
         fingerprint: Which model was exported, as galleries keep it.
         versions: Packages that wrote the file.
         is_quantized: Whether the weights have 8 bits; the fingerprint is still that of the exact model.
         background: Red, green and blue behind transparent pixels of a photo.
+        metric: Of the output ``'metric'``, the gallery's ``space``, its ``source`` and ``fingerprint``.
     """
 
     description: str
@@ -47,6 +48,7 @@ class ExportedInfo:
     versions: dict[str, str] = field(default_factory=dict)
     is_quantized: bool = False
     background: Sequence[int] = WHITE
+    metric: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The text that :meth:`from_json` reads."""

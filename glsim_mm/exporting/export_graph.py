@@ -1,11 +1,58 @@
 """The part of a model that becomes a graph: from pixels to logits, embeddings and regions."""
 
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
 from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
+from retrieval.whitening import Whitening
+
 from ..errors import GLSimError
 from ..models.classifiers import GLSimClassifier
+from ..search.base_encoder import CONCAT, CROP, GLOBAL
 from ..search.embedder import last_stage
+
+
+class MetricLayer(nn.Module):
+    """Embeddings as a space of a gallery compares them, of length 1 for cosine similarity.
+
+    Args:
+        space: What of the model's embeddings is compared, as :class:`~glsim_mm.search.embedder.Embedder` names it.
+        transforms: Maps of the gallery, in the order in which they are applied.
+        is_cosine: Whether the gallery compares by cosine similarity.
+        about: What the file says of it.
+    """
+
+    def __init__(
+        self,
+        space: str,
+        transforms: Sequence[Whitening],
+        is_cosine: bool = True,
+        about: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.space, self.is_cosine, self.about = space, is_cosine, dict(about or {})
+        self.normalized = [one.normalize for one in transforms]
+        self.layers = nn.ModuleList()
+        for one in transforms:
+            layer = nn.Linear(one.input_dimension, one.output_dimension)
+            layer.load_state_dict(dict(weight=torch.from_numpy(one.matrix), bias=torch.from_numpy(one.bias)))
+            self.layers.append(layer)
+
+    def forward(self, embedding: Tensor, class_tokens: Tensor | None) -> Tensor:
+        """Map the model's embedding (B, D) or class tokens (B, 1 + R, C), whichever it is, to (B, M)."""
+        found = embedding
+        if class_tokens is not None and self.space == GLOBAL:
+            found = class_tokens[:, 0]
+        elif class_tokens is not None and self.space == CROP:
+            found = class_tokens[:, 1:].mean(dim=1)
+        elif class_tokens is not None and self.space == CONCAT:
+            found = F.normalize(class_tokens, dim=-1).flatten(1)
+        for normalize, layer in zip(self.normalized, self.layers):
+            found = layer(F.normalize(found, dim=-1) if normalize else found)
+        return F.normalize(found, dim=-1) if self.is_cosine else found
 
 
 class ExportGraph(nn.Module):
@@ -16,6 +63,7 @@ class ExportGraph(nn.Module):
     Args:
         model: :class:`GLSimClassifier`, or mmpretrain's :class:`ImageClassifier` with a ViT.
         classify: Give logits too.
+        metric: Give embeddings as a gallery compares them too.
 
     Attributes:
         outputs: Names of what :meth:`forward` returns, in order.
@@ -24,7 +72,7 @@ class ExportGraph(nn.Module):
         GLSimError: If the model cannot be one graph.
     """
 
-    def __init__(self, model: nn.Module, classify: bool = True) -> None:
+    def __init__(self, model: nn.Module, classify: bool = True, metric: MetricLayer | None = None) -> None:
         super().__init__()
         _check(model)
         self.model = model
@@ -34,7 +82,9 @@ class ExportGraph(nn.Module):
             raise GLSimError(f'{type(model.head).__name__} classifies nothing: export it with --what embedding')
         self.classify = classify
         names = (['logits'] if classify else []) + ['embedding']
-        self.outputs = tuple(names + (['class_tokens', 'selected_boxes', 'similarity_map'] if self.has_regions else []))
+        names += ['class_tokens', 'selected_boxes', 'similarity_map'] if self.has_regions else []
+        self.metric = metric
+        self.outputs = tuple(names + (['metric'] if metric is not None else []))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Everything that the file gives.
@@ -44,8 +94,15 @@ class ExportGraph(nn.Module):
 
         Returns:
             float32, named by :attr:`outputs`: logits (B, K), embedding (B, D), class tokens (B, 1 + R, C), boxes (B, R,
-            4) in pixels of the input, similarity map (B, h, w).
+            4) in pixels of the input, similarity map (B, h, w), metric (B, M).
         """
+        found = self._embed(pixels)
+        if self.metric is None:
+            return found
+        named = dict(zip(self.outputs, found))
+        return (*found, self.metric(named['embedding'], named.get('class_tokens')))
+
+    def _embed(self, pixels: Tensor) -> tuple[Tensor, ...]:
         inputs = self._normalize(pixels)
         if not self.has_regions:
             features = self.model.extract_feat(inputs)

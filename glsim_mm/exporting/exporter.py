@@ -11,6 +11,9 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from retrieval.gallery import Fingerprint, open_gallery
+from retrieval.gallery.spaces import Spaces
+
 from ..apis.model import load_model
 from ..apis.photo_pipeline import find_background, find_test_steps, type_name
 from ..errors import GLSimError
@@ -18,7 +21,7 @@ from ..exported.onnx_inferencer import FILTERS
 from ..exported.onnx_model import ExportedInfo
 from ..output_files import check_output_file
 from ..search.embedder import Embedder
-from .export_graph import ExportGraph
+from .export_graph import ExportGraph, MetricLayer
 from .file_formats import package_versions, quantize, run_onnx, run_program, write_onnx, write_program
 
 TOLERANCE = 1e-4  # what tests of parity with the authors' code allow, too
@@ -49,6 +52,7 @@ def export_model(
     what: str = 'classifier',
     int8: bool = False,
     overwrite: bool = False,
+    metric_of: str | Path | None = None,
 ) -> ExportReport:
     """Write a model to a file and check that it computes the same.
 
@@ -65,6 +69,9 @@ def export_model(
         int8: Weights of 8 bits, quantised per channel; activations are quantised while the model runs. ONNX only, and
             no longer exact.
         overwrite: Replace an existing file.
+        metric_of: Gallery of the model whose learned metric goes into the file, as the output ``'metric'``: embeddings
+            as its default space compares them. A search in the gallery itself does without, because the gallery
+            applies its metric to queries.
 
     Raises:
         GLSimError: If the model cannot be exported, the file exists, a package is missing, or the file computes
@@ -73,7 +80,8 @@ def export_model(
     path = Path(path)
     _check_arguments(path, what, int8, overwrite)
     model = load_model(cfg, str(checkpoint), 'cpu').eval()
-    graph = ExportGraph(model, what == 'classifier').eval()
+    metric = None if metric_of is None else _metric_layer(metric_of, Embedder(model).fingerprint(cfg, str(checkpoint)))
+    graph = ExportGraph(model, what == 'classifier', metric).eval()
     steps = translate_steps(find_test_steps(cfg))
     info = _describe(cfg, model, graph, find_image_size(steps), steps, str(checkpoint))
     example = _random_images(2, info.image_size)
@@ -152,6 +160,21 @@ def _check_arguments(path: Path, what: str, int8: bool, overwrite: bool) -> None
     check_output_file(path)
 
 
+def _metric_layer(location: str | Path, fingerprint: Fingerprint) -> MetricLayer:
+    """The metric of a gallery's default space; a UserError unless it has one, and this model made it."""
+    with open_gallery(location, expect=fingerprint) as gallery:
+        spaces = Spaces.of(gallery)
+        name = spaces.space(None)
+        source = spaces.source(name)
+        if source == name:
+            raise GLSimError(
+                f'{location} searches by {name}, which is no learned metric: learn one with tools/retrieval/metric.py'
+            )
+        used = [spaces.transforms[one] for one in (source, name) if one in spaces.transforms]
+        about = dict(space=name, source=source, fingerprint=spaces.transforms[name].fingerprint)
+        return MetricLayer(source, used, spaces.metric == 'cosine', about)
+
+
 def _describe(
     cfg: Config, model: torch.nn.Module, graph: ExportGraph, size: tuple[int, int], steps: list[dict], checkpoint: str
 ) -> ExportedInfo:
@@ -167,6 +190,7 @@ def _describe(
         fingerprint=asdict(embedder.fingerprint(cfg, checkpoint)),
         versions=package_versions(),
         background=find_background(cfg),
+        metric={} if graph.metric is None else graph.metric.about,
     )
 
 

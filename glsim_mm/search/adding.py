@@ -12,6 +12,7 @@ import numpy as np
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import GalleryReader, GalleryWriter, Record
+from retrieval.gallery.spaces import Spaces
 from retrieval.records import plain_value
 
 from ..images.photo_folders import LeftOut
@@ -136,7 +137,7 @@ def encoder_for(
         UserError: If the model is another one, or the gallery does not say which.
     """
     config, checkpoint = model_of(gallery, config, checkpoint)
-    spaces = tuple(gallery.manifest.spaces)
+    spaces = tuple(Spaces.of(gallery).given)
     encoder: BaseEncoder
     if config is None:
         if options.pop('amp', False):
@@ -274,7 +275,7 @@ class RowWriter:
 
     def write(self, encoded: Encoded) -> None:
         """Write images; the encoder may give more spaces than the gallery has."""
-        encoded.embeddings = {space: encoded.embeddings[space] for space in self._gallery.manifest.spaces}
+        encoded.embeddings = {space: encoded.embeddings[space] for space in Spaces.of(self._gallery).given}
         is_new = np.array([position not in self._changed for position in encoded.positions.tolist()], bool)
         new, changed = encoded.rows(np.flatnonzero(is_new)), encoded.rows(np.flatnonzero(~is_new))
         if len(new):

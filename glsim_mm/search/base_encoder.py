@@ -11,6 +11,7 @@ import numpy as np
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, GalleryReader, Record, check_model
+from retrieval.gallery.spaces import Spaces
 from retrieval.records import is_list
 
 from ..images.photos import MAX_PIXELS, ImageInput, ImageItem, find_images
@@ -261,11 +262,12 @@ def check_encoder(gallery: GalleryReader, encoder: BaseEncoder) -> None:
         RetrievalError: If weights, config or pipeline differ, or a space is missing.
     """
     check_model('the gallery', gallery.manifest, encoder.fingerprint)
-    missing = [name for name in gallery.manifest.spaces if name not in encoder.dimensions]
+    spaces = Spaces.of(gallery).given
+    missing = [name for name in spaces if name not in encoder.dimensions]
     if missing:
         raise RetrievalError(
             f'the gallery has the space {missing[0]}, which the encoder was not told to make: give it '
-            f'spaces={tuple(gallery.manifest.spaces)}'
+            f'spaces={tuple(spaces)}'
         )
 
 

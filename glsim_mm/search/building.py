@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from retrieval.errors import RetrievalError
 from retrieval.gallery import create_gallery
 from retrieval.vectors import METRICS
+from retrieval.whitening import check_classes
 
 from ..apis.options import load_config
 from ..compat.distributed import set_rank_environment
@@ -64,6 +65,7 @@ def build_gallery(
     metric: str | None = None,
     memory_limit: int | None = None,
     whiten: int | None = None,
+    metric_from: str | None = None,
     batch_size: int = 32,
     num_workers: int = 2,
     device: str | None = None,
@@ -101,6 +103,9 @@ def build_gallery(
         metric: ``'cosine'``, the default, ``'ip'`` or ``'l2'``.
         memory_limit: Bytes that the index may take in memory.
         whiten: Dimension to which each space is whitened by PCA.
+        metric_from: ``'labels'`` to learn a metric of the first space from the labels, see
+            :func:`retrieval.class_metric.learn_metric`. The report says whether held-out classes gain; only then the
+            gallery has it.
         batch_size: Images per pass.
         num_workers: Processes that read photos, of each rank.
         overwrite: Replace an existing gallery.
@@ -149,6 +154,10 @@ def build_gallery(
         narrowest = min(encoder.dimensions.values())
         if whiten is not None and not 1 <= whiten <= narrowest:
             raise RetrievalError(f'whitening can keep 1 to {narrowest} dimensions of these embeddings, not {whiten}')
+        if metric_from not in (None, 'labels') or (metric_from and whiten is not None):
+            raise RetrievalError(f"metric_from must be 'labels', and alone without whiten, got {metric_from!r}")
+        if metric_from and found is not None:
+            check_classes([item.label for item in found.items])
         exif_report = None
         if exif and found is not None and ranks.is_first:  # which alone writes what is known of the images
             exif_report = fill_exif(found.items, range(len(found.items)), num_workers, progress)
@@ -161,7 +170,11 @@ def build_gallery(
             share = build.encode_loader(loader)
             found = ItemList(loader.items, loader.root)
         shares = ranks.gather(share)
-        report = build.merge(found, shares, preset, memory_limit, whiten, rows) if ranks.is_first else None
+        report = (
+            build.merge(found, shares, preset, memory_limit, whiten, metric_from is not None, rows)
+            if ranks.is_first
+            else None
+        )
         if report is not None:
             report.left_out, report.exif = left_out, exif_report
         ranks.wait()
@@ -300,6 +313,7 @@ class _RankBuild:
         preset: str,
         memory_limit: int | None,
         whiten: int | None,
+        learn: bool,
         rows: GallerySource | None = None,
     ) -> EncodingReport:
         """Make the gallery of what all ranks have encoded; of ``rows`` it keeps the ids."""
@@ -325,10 +339,18 @@ class _RankBuild:
         with Shards(self.folder.path, settings) as shards:
             by_hash = shards.find(hashes.values())
             places = {position: by_hash[value] for position, value in hashes.items()}
-            transforms = None if whiten is None else shards.fit_whitening(list(places.values()), whiten)
+            spaces, transforms = settings.spaces, None
+            if whiten is not None:
+                spaces = dict.fromkeys(spaces, whiten)
+                transforms = shards.fit_whitening(list(places.values()), whiten)
+            if learn:
+                report.learned, learned = shards.learn_metric(images.items, places)
+                if learned is not None:
+                    spaces = {learned.space: learned.transform.output_dimension, **spaces}
+                    transforms = {learned.space: learned.transform}
             with create_gallery(
                 self.folder.target if self.folder.is_remote else self.folder.merged,
-                settings.spaces if whiten is None else dict.fromkeys(settings.spaces, whiten),
+                spaces,
                 metric=settings.metric,
                 preset=preset,
                 fingerprint=settings.fingerprint,

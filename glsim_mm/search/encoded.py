@@ -125,6 +125,7 @@ class EncodingReport:
     left_out: LeftOut = field(default_factory=LeftOut)
     source: SourceReport | None = None
     exif: ExifReport | None = None
+    learned: str = ''
     seconds: float = 0.0
     spaces: dict[str, int] = field(default_factory=dict)
     preset: str = ''
@@ -156,6 +157,7 @@ def format_report(report: EncodingReport, listed: int = 20) -> str:
     ]
     if report.preset:
         lines.append(f'index: {report.preset}' + (f' ({report.preset_reason})' if report.preset_reason else ''))
+    lines += report.learned.splitlines()
     if report.described:
         lines.append(f'labels and metadata: replaced in {report.described:,} rows')
     if report.left_alone:

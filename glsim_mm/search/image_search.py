@@ -116,12 +116,13 @@ class ImageSearch:
         Raises:
             UserError: If there is no model, or an argument is out of range.
         """
-        names = Spaces.of(self.gallery).weights(space)
+        spaces = Spaces.of(self.gallery)
+        names = spaces.weights(space)
         encoded = self._encoder_or_refuse('searching with').encode(images, box=box)
         found = [SearchResult(record) for record in encoded.records]
         if found:
             gallery = self.gallery.snapshot()
-            queries = {name: gallery.transform(encoded.embeddings[name], name) for name in names}
+            queries = {name: gallery.transform(encoded.embeddings[spaces.source(name)], name) for name in names}
             self._search(gallery, found, queries, encoded.patches, k, space, **options)
         results = dict(zip(encoded.positions.tolist(), found))
         for error in encoded.errors:

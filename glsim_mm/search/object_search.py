@@ -14,6 +14,7 @@ from PIL import Image
 
 from retrieval.answers import SearchHit, one_line
 from retrieval.errors import RetrievalError
+from retrieval.gallery.spaces import Spaces
 from retrieval.records import is_list
 
 from ..images.photos import ImageItem, UnreadableImageError, find_images, read_photo
@@ -148,7 +149,7 @@ class ObjectSearch:
         elif options:
             raise RetrievalError(f'{", ".join(options)}: options of a detector, but there is none')
         search = None if gallery is None else ImageSearch.open(gallery, with_model=False)
-        spaces = None if search is None else list(search.gallery.manifest.spaces)
+        spaces = None if search is None else Spaces.of(search.gallery).given
         encoder = Encoder(config, checkpoint, device, spaces=spaces, classify=classify)
         return cls(encoder, detector, search, **own)
 
@@ -257,7 +258,8 @@ class ObjectSearch:
         encoded = self.encoder.encode(crops, [place.area for place in places], self.batch_size)
         if not len(encoded):
             return
-        vectors = encoded.embeddings[options['space']]
+        name = options['space'] if self.search is None else Spaces.of(self.search.gallery).source(options['space'])
+        vectors = encoded.embeddings[name]
         objects = [places[position] for position in encoded.positions]
         for row, (one, record) in enumerate(zip(objects, encoded.records)):
             one.region = None if record.box is None else tuple(map(float, record.box))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from retrieval.class_metric import Labeled, LearnedMetric, learn_metric, sample_rows
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, GalleryReader, GalleryWriter, create_gallery, is_folder, open_gallery
 from retrieval.gallery.interrupts import postponed_interrupts
@@ -201,6 +202,22 @@ class Shards:
         is_cosine = self.settings.metric == 'cosine'
         embeddings = self.read(places).embeddings
         return {space: Whitening.fit(array, dimension, is_cosine) for space, array in embeddings.items()}
+
+    def learn_metric(self, items: Sequence[ImageItem], places: Mapping[int, Place]) -> tuple[str, LearnedMetric | None]:
+        """Learn a metric of the first space from labels: what to say of it, and the metric if held-out classes gain.
+
+        Where photos of too few classes can be read, the sentence says so: all is encoded, and the gallery goes without.
+        """
+        positions = sample_rows(np.array(sorted(places))).tolist()
+        space = next(iter(self.settings.spaces))
+        rows = self.read([places[position] for position in positions]).embeddings[space]
+        labeled = Labeled(rows, [items[position].label for position in positions])
+        try:
+            found = learn_metric(labeled, space, metric=self.settings.metric)
+        except RetrievalError as error:
+            return f'{space}: no metric is learned: {error}.', None
+        found.kept = found.gains
+        return found.describe(), found if found.kept else None
 
     def merge(
         self,

@@ -72,12 +72,13 @@ def evaluate_gallery(
             relevant image.
     """
     source = gallery if queries is None else queries
-    _check_models(gallery, source)
+    check_same_model(gallery, source)
     ids = _some_ids(gallery, where, 'gallery')
     query_ids = _some_ids(source, where if query_where is None and source is gallery else query_where, 'queries')
     own = rows_of(query_ids, ids) if source is gallery else None
     codes = encode_labels(read_labels(source, query_ids, label), read_labels(gallery, ids, label), own)
-    names = list(Spaces.of(gallery).weights(space))
+    spaces = Spaces.of(gallery)
+    names = list(spaces.weights(space))
     if query_space is not None and len(names) > 1:
         raise RetrievalError('query_space goes with a single space: name one')
     left_out = [np.array([one] if row >= 0 else [], np.int64) for one, row in zip(query_ids, codes.own_rows)]
@@ -89,7 +90,7 @@ def evaluate_gallery(
 
     def search(places: np.ndarray, k: int) -> np.ndarray:
         context['exclude'] = [left_out[place] for place in places.tolist()]
-        queries = {name: source.vectors(query_ids[places], query_space or name) for name in names}
+        queries = {name: spaces.taken_from(source, query_ids[places], name, query_space) for name in names}
         wanted = min(max(k, depth if method else 0), len(ids))
         hits = gallery.search(queries, wanted, **context, **options)
         if method is not None:
@@ -167,11 +168,11 @@ def _count_shared(gallery: GalleryReader, source: GalleryReader, ids: np.ndarray
     return count
 
 
-def _check_models(gallery: GalleryReader, source: GalleryReader) -> None:
+def check_same_model(gallery: GalleryReader, source: GalleryReader) -> None:
     first, second = gallery.manifest.fingerprint, source.manifest.fingerprint
     if first is not None and second is not None and (differences := first.differences(second)):
         raise RetrievalError(
-            f'queries and gallery were made by different models ({", ".join(differences)}): build one of them again'
+            f'the two galleries were made by different models ({", ".join(differences)}): build one of them again'
         )
 
 

@@ -15,6 +15,7 @@ from ..records import MAX_ID, check_count, check_flag, check_text
 from ..vectors import METRICS
 from ..whitening import Whitening
 from .contract import Fingerprint, GalleryReader, GalleryWriter, Manifest, check_model
+from .spaces import Spaces
 
 # By the scheme of a location, '' for a folder: a module with the number FORMAT and the functions create_backend,
 # open_backend and backend_exists, which is imported when such a gallery is first named.
@@ -54,7 +55,7 @@ def create_gallery(
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
         preset: Kind of index that ``compact`` builds.
         fingerprint: Identifies the model.
-        transforms: Whitening of spaces.
+        transforms: Whitening of spaces, some of which may be computed from another one, its ``source``.
         memory_limit: Bytes that ``'auto'`` may fill, and inverted lists while they are built; None for half and a
             quarter of the memory. Only for folders.
         origin: What else to remember about how it was made.
@@ -81,7 +82,7 @@ def create_gallery(
         fingerprint=fingerprint,
         metric=metric,
         spaces=dimensions,
-        input_dimensions={**dimensions, **{space: one.input_dimension for space, one in transforms.items()}},
+        input_dimensions=_input_dimensions(dimensions, transforms),
         preset=preset,
         origin=origin,
     )
@@ -198,3 +199,14 @@ def _check_new(spaces: Mapping[str, int], transforms: Mapping[str, Any], metric:
                 f'the whitening of {name} gives dimension {transform.output_dimension}, the gallery has '
                 f'{spaces.get(name, "no such space")}'
             )
+    for name, transform in transforms.items():
+        if transform.source:
+            others = {space: one for space, one in transforms.items() if space != name}
+            sizes = {space: size for space, size in spaces.items() if space != name}
+            Spaces(metric, sizes, others).added(name, transform)
+
+
+def _input_dimensions(spaces: Mapping[str, int], transforms: Mapping[str, Whitening]) -> dict[str, int]:
+    whole = {**spaces, **{space: one.input_dimension for space, one in transforms.items()}}
+    sources = {space: one.source for space, one in transforms.items() if one.source}
+    return {space: whole[sources.get(space, space)] for space in spaces}

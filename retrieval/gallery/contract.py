@@ -62,7 +62,7 @@ class Manifest:
         fingerprint: Identifies the model; None for embeddings of unknown origin.
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``.
         spaces: Name and stored dimension of each kind of embedding, the default one first.
-        input_dimensions: Dimension of the embeddings before whitening, by space.
+        input_dimensions: Dimension of the embeddings of the model, before whitening, by space.
         preset: Kind of index: ``'auto'``, the name of a preset, or a FAISS factory string.
         preset_reason: Why the last index is of its kind.
         counts: Number of ``rows`` and, where known, of ``removed`` rows and ``segments``.
@@ -323,7 +323,7 @@ class GalleryReader(ABC):
         raise RetrievalError(f'{self.location} was opened for reading: open it with writable=True')
 
     if not TYPE_CHECKING:  # type checkers know that a reader has none of them; people get a sentence
-        add = update = remove = compact = set_values = set_labels = undo = _refuse_writing
+        add = update = remove = compact = set_values = set_labels = undo = put_space = remove_space = _refuse_writing
 
 
 class GalleryWriter(GalleryReader):
@@ -447,6 +447,23 @@ class GalleryWriter(GalleryReader):
         ``preset`` changes the gallery's: ``'auto'``, a name, or a FAISS factory string. If it is unknown, or the disk
         is full, RetrievalError says so, and the gallery is as before.
         """
+
+    @property
+    def fixed_spaces(self) -> str:
+        """A sentence that says why no space can be added or removed; '' where one can."""
+        return ''
+
+    def put_space(self, name: str, transform: Whitening) -> None:
+        """Add a space that is computed from another, ``transform.source``, in place of one of that name, if any.
+
+        It is searched by default, and follows what is added and updated. All rows are written again, as
+        :meth:`compact` does.
+        """
+        raise RetrievalError(self.fixed_spaces)
+
+    def remove_space(self, name: str) -> None:
+        """Remove a space that is computed from another; RetrievalError if the model gives it."""
+        raise RetrievalError(self.fixed_spaces)
 
     def discard_unfinished(self) -> int:
         """Clear up after the ``unfinished`` writes, none of whose writers may still run; returns how many there were.

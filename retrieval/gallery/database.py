@@ -182,8 +182,9 @@ class Database:
             return dict(self.connection.execute('SELECT space, content FROM transforms'))
 
     def write_transforms(self, contents: Mapping[str, bytes]) -> None:
-        """Store the whitening of spaces."""
-        self.connection.executemany('INSERT OR REPLACE INTO transforms VALUES (?, ?)', contents.items())
+        """Store the whitening of spaces, in place of those that were there."""
+        self.connection.execute('DELETE FROM transforms')
+        self.connection.executemany('INSERT INTO transforms VALUES (?, ?)', contents.items())
 
     def read_segments(self) -> list[tuple[int, int, dict[str, str], dict[str, dict], bytes | None]]:
         """Number, rows, preset of each space, files and tombstones of each segment, the oldest first."""

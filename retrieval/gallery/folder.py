@@ -41,7 +41,7 @@ def create_backend(
     meta['identity'] = uuid4().hex
     del meta['counts'], meta['files']  # the segments tell
     _make_folder(root, meta, {name: one.to_bytes() for name, one in transforms.items()})
-    return FolderWriter(root, transforms)
+    return FolderWriter(root)
 
 
 def open_backend(location: str, *, writable: bool, mmap: bool, device: str) -> FolderReader:
@@ -57,7 +57,7 @@ def open_backend(location: str, *, writable: bool, mmap: bool, device: str) -> F
         gallery = _open(root, writable, mmap, device)
         if file_number(path) == file:
             return gallery
-        gallery.close()  # another gallery took its place, and the whitening may be that of the first
+        gallery.close()  # another gallery took its place, whose format was not looked at
     raise RetrievalError(f'{root} is replaced faster than it can be opened: try again when less is written')
 
 
@@ -67,7 +67,6 @@ def _open(root: Path, writable: bool, mmap: bool, device: str) -> FolderReader:
     database = Database(path)
     try:
         meta = database.read_meta()
-        contents = database.read_transforms()
     finally:
         database.close()
     if 'format_version' not in meta:
@@ -76,8 +75,7 @@ def _open(root: Path, writable: bool, mmap: bool, device: str) -> FolderReader:
         raise RetrievalError(
             f'{root} is of format {meta["format_version"]}, this version reads up to {FORMAT}: update glsim-mm'
         )
-    transforms = {space: Whitening.from_bytes(content) for space, content in contents.items()}
-    return (FolderWriter if writable else FolderReader)(root, transforms, mmap, device)
+    return (FolderWriter if writable else FolderReader)(root, mmap, device)
 
 
 def _make_folder(root: Path, meta: Mapping[str, Any], transforms: Mapping[str, bytes]) -> None:

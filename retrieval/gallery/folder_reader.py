@@ -37,7 +37,6 @@ from .spaces import Spaces
 
 ATTEMPTS = 100
 _CACHED_FILTERS, _CACHED_GROUPINGS = 32, 4
-_MODEL_FACTS = ('fingerprint', 'metric', 'spaces', 'input_dimensions')
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,8 @@ class FolderReader(GalleryReader):
     or closes it: each call keeps to the state that it began with, which ends with the last call that uses it.
     """
 
-    def __init__(
-        self, root: Path, transforms: Mapping[str, Whitening], mmap: bool = True, device: str = 'auto'
-    ) -> None:
+    def __init__(self, root: Path, mmap: bool = True, device: str = 'auto') -> None:
         self.root = root
-        self._transforms = dict(transforms)
         self._mmap = mmap
         self._device = device
         self._process = os.getpid()
@@ -104,7 +100,7 @@ class FolderReader(GalleryReader):
 
     @property
     def transforms(self) -> dict[str, Whitening]:
-        return dict(self._transforms)
+        return dict(self._state.spaces.transforms)
 
     @property
     def built_presets(self) -> list[dict[str, str]]:
@@ -123,15 +119,10 @@ class FolderReader(GalleryReader):
         with self._changing:
             old = self._state
             new = self._newest_state(old.segments)
-            is_other = any(old.meta[name] != new.meta[name] for name in _MODEL_FACTS)
-            if is_other or (old.meta['created'] != new.meta['created'] and not self._fits(new.database)):
+            if old.meta['fingerprint'] != new.meta['fingerprint'] or not old.spaces.take_the_same(new.spaces):
                 new.database.close()
                 raise RetrievalError(f'{self.root} is the gallery of another model now: open it again, with that model')
             self._current = new
-
-    def _fits(self, database: Database) -> bool:
-        """Whether a gallery that took the place of this one is whitened alike."""
-        return database.read_transforms() == {name: one.to_bytes() for name, one in self._transforms.items()}
 
     def snapshot(self) -> FolderReader:
         found = copy(self)
@@ -320,7 +311,8 @@ class FolderReader(GalleryReader):
             space: VectorIndex(dimension, meta['metric'], [one.parts[space] for one in segments], self._device)
             for space, dimension in meta['spaces'].items()
         }
-        spaces = Spaces(meta['metric'], meta['spaces'], self._transforms)
+        transforms = {space: Whitening.from_bytes(content) for space, content in database.read_transforms().items()}
+        spaces = Spaces(meta['metric'], meta['spaces'], transforms)
         return FolderState(database, meta, spaces, segments, indexes)
 
 

@@ -28,7 +28,7 @@ from .history import Change, ChangeSet, Revise, differences, is_new
 from .interrupts import postponed_interrupts
 from .lock import WriteLock
 from .segments import NewRows, Segment, join_rows, rows_of_segments, sweep, write_segment
-from .spaces import check_patches
+from .spaces import Spaces, check_patches
 
 _REVISED_AT_ONCE = 10_000
 _RESERVE_FILE, _RESERVE_BYTES = 'reserve', 1 << 20  # room on a full disk for the log of a removal
@@ -54,18 +54,16 @@ class FolderWriter(FolderReader, GalleryWriter):
     it began with. RetrievalError if another process writes to it.
     """
 
-    def __init__(
-        self, root: Path, transforms: Mapping[str, Whitening], mmap: bool = True, device: str = 'auto'
-    ) -> None:
+    def __init__(self, root: Path, mmap: bool = True, device: str = 'auto') -> None:
         self._reader: FolderReader | None = None  # of the last committed state, for snapshots
         self._lock = WriteLock(root)
         try:
             check_log(root)
             try:
-                super().__init__(root, transforms, mmap, device)
+                super().__init__(root, mmap, device)
             except DiskFull:
                 (root / _RESERVE_FILE).unlink(missing_ok=True)
-                super().__init__(root, transforms, mmap, device)
+                super().__init__(root, mmap, device)
         except BaseException:
             self._lock.release()
             raise
@@ -101,7 +99,7 @@ class FolderWriter(FolderReader, GalleryWriter):
     def snapshot(self) -> FolderReader:
         check_open(self.root, self._current is not None, self._process)
         if self._reader is None:  # opened once for each change, because it copies the database
-            self._reader = FolderReader(self.root, self._transforms, self._mmap, self._device)
+            self._reader = FolderReader(self.root, self._mmap, self._device)
         return self._reader.snapshot()
 
     @_alone
@@ -225,28 +223,51 @@ class FolderWriter(FolderReader, GalleryWriter):
     @_alone
     def compact(self, preset: str | None = None) -> None:
         check_preset(preset)
+        self._rewrite(preset or self._state.meta['preset'], self._state.spaces)
+
+    @_alone
+    def put_space(self, name: str, transform: Whitening) -> None:
         state = self._state
-        meta = state.meta
-        wanted = preset or meta['preset']
+        spaces = state.spaces.added(name, transform)
+        widths = {**state.meta['input_dimensions'], name: state.meta['input_dimensions'][transform.source]}
+        self._rewrite(state.meta['preset'], spaces, transform, input_dimensions=widths)
+
+    @_alone
+    def remove_space(self, name: str) -> None:
+        state = self._state
+        spaces = state.spaces.without(name)
+        widths = {space: width for space, width in state.meta['input_dimensions'].items() if space != name}
+        self._rewrite(state.meta['preset'], spaces, input_dimensions=widths)
+
+    def _rewrite(self, wanted: str, spaces: Spaces, new: Whitening | None = None, **values: Any) -> None:
+        """Write all rows into one segment with an index for each of some spaces; ``new`` maps to the first of them."""
+        state = self._state
+        meta, dimensions = state.meta, spaces.dimensions
         chosen, reason = wanted, f'{wanted}: as asked for.'
         if wanted == 'auto':
-            chosen, reason = choose_preset(len(state), max(state.spaces.dimensions.values()), meta['memory_limit'])
+            chosen, reason = choose_preset(len(state), max(dimensions.values()), meta['memory_limit'])
         alive = self._alive_without(np.empty(0, np.int64))
         segments = [segment for segment in state.segments if alive[segment.number].any()]
         number = meta['next_segment']
         files: dict[str, dict] = {}
         if segments:
-            rows = rows_of_segments(segments, alive, state.spaces.dimensions)
+            own = [name for name in dimensions if new is None or name != next(iter(dimensions))]
+            rows = rows_of_segments(segments, alive, own)
+            if new is not None:
+                name = next(iter(dimensions))
+                blocks = rows_of_segments(segments, alive, [new.source]).vectors[new.source]
+                rows.vectors = {**rows.vectors, name: (spaces.stored(new.apply(block), name) for block in blocks)}
             limit = meta['memory_limit']
-            files, efforts = write_segment(
-                self.root, number, rows, state.spaces.dimensions, meta['metric'], chosen, limit
-            )
+            files, efforts = write_segment(self.root, number, rows, dimensions, meta['metric'], chosen, limit)
             reason = ' '.join([reason, *(f'{space}: {effort}' for space, effort in efforts.items())])
         with self._commit() as database:
             database.drop_segments([segment.number for segment in state.segments])
             if segments:
-                database.add_segment(number, len(rows.ids), dict.fromkeys(state.spaces.dimensions, chosen), files)
-            self._write_meta(next_segment=number + 1, preset=wanted, preset_reason=reason)
+                database.add_segment(number, len(rows.ids), dict.fromkeys(dimensions, chosen), files)
+            if spaces is not state.spaces:
+                database.write_transforms({name: one.to_bytes() for name, one in spaces.transforms.items()})
+                values['spaces'] = dict(dimensions)
+            self._write_meta(next_segment=number + 1, preset=wanted, preset_reason=reason, **values)
 
     @contextmanager
     def _commit(self) -> Iterator[Database]:

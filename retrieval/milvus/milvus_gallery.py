@@ -445,6 +445,14 @@ class MilvusWriter(MilvusReader, GalleryWriter):
         self._collection.set_properties(properties)
         self.refresh()
 
+    @property
+    def fixed_spaces(self) -> str:
+        return (
+            f'{self.location}: a collection of Milvus takes no vectors of a new kind, and gives none up, once it is '
+            'made: copy it into a folder with tools/retrieval/migrate.py, change that, and migrate it to a new '
+            'collection; or build it with --metric-from labels'
+        )
+
     def discard_unfinished(self) -> int:
         return self._writes.clear_up(lambda note: True)[1]
 

@@ -11,15 +11,21 @@ import onnx
 import pytest
 import torch
 from exported_files import write_model
+from PIL import Image
 from tiny_run import call_tool
 
 from glsim_mm.apis import GLSimInferencer, load_config
 from glsim_mm.errors import GLSimError
 from glsim_mm.exported import ExportedInferencer, ExportedInfo, ExportedModel
 from glsim_mm.exporting import export_model
+from glsim_mm.exporting.export_graph import MetricLayer
 from glsim_mm.exporting.exporter import find_image_size, translate_steps
 from glsim_mm.search import Encoder, ExportedEncoder, ImageSearch, build_gallery
+from glsim_mm.search.exported_encoder import _embed
+from retrieval.class_metric import fit_metric
 from retrieval.errors import UserError
+from retrieval.gallery import open_gallery
+from retrieval.whitening import Whitening
 
 
 def test_it_predicts_what_the_model_predicts(made):
@@ -91,6 +97,44 @@ def test_search_with_the_exported_encoder(made, tmp_path):
     onnx.save(content, str(tmp_path / 'other.onnx'))
     with pytest.raises(UserError, match='config'):
         ImageSearch.open(tmp_path / 'gallery', checkpoint=tmp_path / 'other.onnx')
+
+
+@pytest.mark.parametrize('space', ['global', 'crop', 'concat', 'aggregated'])
+def test_a_metric_reads_the_embeddings_of_its_space(space):
+    rng = np.random.default_rng(0)
+    tokens, embedding = (rng.standard_normal(shape, np.float32) for shape in ((5, 3, 4), (5, 4)))
+    given = _embed(space, dict(class_tokens=tokens, embedding=embedding))
+    first = Whitening.fit_classes(given, list('aabbb'))
+    second = Whitening(np.eye(2, first.output_dimension, dtype=np.float32), np.ones(2, np.float32))
+    layer = MetricLayer(space, [first, second])
+    found = layer(torch.from_numpy(embedding), torch.from_numpy(tokens)).detach().numpy()
+    expected = second.apply(first.apply(given))
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('space', ['crop', 'aggregated'])
+def test_the_metric_of_a_gallery_is_exported(made, tmp_path, space):
+    config, weights, images, path = made
+    place, out = tmp_path / 'gallery', tmp_path / 'metric.onnx'
+    options = dict(device='cpu', num_workers=0, progress=False, spaces=[space])
+    build_gallery(str(images), config, str(weights), place, **options)
+    with pytest.raises(UserError, match='which is no learned metric: learn one'):
+        export_model(load_config(config), str(weights), out, 'embedding', metric_of=place)
+    with open_gallery(place, writable=True) as gallery:
+        metric = fit_metric(gallery, force=True).transform
+    call_tool('export', config, weights, '--out', out, '--what', 'embedding', '--metric-of', place)
+    model = ExportedModel(out, device='cpu')
+    assert model.info.metric == {'space': f'{space}-metric', 'source': space, 'fingerprint': metric.fingerprint}
+    encoder = ExportedEncoder(out, device='cpu')
+    prepared = [encoder.pipeline(np.asarray(Image.open(one))[..., ::-1]) for one in sorted(images.rglob('*.png'))]
+    found = model(np.stack(prepared)[:, ::-1])['metric']
+    with ImageSearch.open(place, checkpoint=out, device='cpu') as search:
+        ids = {Path(one.path).name: one.id for one in search.gallery.records(search.gallery.ids())}
+        stored = search.gallery.vectors([ids[one.name] for one in sorted(images.rglob('*.png'))])
+        np.testing.assert_allclose(found, stored, atol=1e-3)
+        (result,) = search(str(sorted(images.rglob('*.png'))[3]), 1)  # by the gallery, whose metric queries get there
+    assert result.hits[0].score > 0.999
 
 
 def test_every_space_and_class_scores(made):

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from counting_model import press_ctrl_c, press_ctrl_c_before, write_photo, write_weights
 from mmengine.config import Config
+from PIL import Image
 from tiny_run import ROOT, run_command
 
-from glsim_mm.search import Encoder, build_gallery, find_items
+from glsim_mm.search import Encoder, ImageSearch, build_gallery, find_items, format_report
 from glsim_mm.search.shards import BuildFolder
+from retrieval.class_metric import Labeled, fit_metric, learn_metric
 from retrieval.errors import UserError
 from retrieval.gallery import folder_writer, open_gallery
 from retrieval.gallery.database import Database
@@ -242,6 +244,46 @@ def test_whitening(build, tiny_model, photos, tmp_path):
         build(location=tmp_path / 'other', whiten=33)
     with pytest.raises(UserError, match='needs more than 10 embeddings'):
         build(location=tmp_path / 'other', whiten=10)
+
+
+def test_a_metric_from_labels(build, tiny_model, tmp_path):
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (6, 3))
+    for number in range(24):
+        colour = colours[number // 4]
+        folder = tmp_path / 'kinds' / f'class {number // 4}'
+        folder.mkdir(parents=True, exist_ok=True)
+        noise = rng.integers(-40, 40, (40, 48, 1)) * rng.random()
+        Image.fromarray(np.clip(colour + noise, 0, 255).astype(np.uint8)).save(folder / f'{number}.png')
+    report = build(tmp_path / 'kinds', metric_from='labels', spaces=['crop', 'global'])
+    assert (
+        report.learned in format_report(report) and 'crop-metric: learned from 24 rows of 6 classes' in report.learned
+    )
+    encoded = Encoder(*tiny_model[:2], device='cpu').encode(tmp_path / 'kinds')
+    labels = [Path(record.path).parent.name for record in encoded.records]
+    expected = learn_metric(Labeled(encoded.embeddings['crop'], labels), 'crop')
+    with open_gallery(tmp_path / 'gallery') as gallery:
+        assert list(gallery.manifest.spaces) == ([expected.space] if expected.gains else []) + ['crop', 'global']
+    with open_gallery(tmp_path / 'gallery', writable=True) as gallery:
+        kept = fit_metric(gallery, force=True)
+        np.testing.assert_allclose(kept.transform.matrix, expected.transform.matrix, atol=1e-3)
+    with ImageSearch.open(tmp_path / 'gallery', *tiny_model[:2], device='cpu', writable=True) as search:
+        for result in search(tmp_path / 'kinds', 1):
+            assert result.hits[0].score == pytest.approx(1, abs=1e-4)
+        write_photo(tmp_path / 'new.png', rng)
+        assert search.add(tmp_path / 'new.png', num_workers=0, progress=False).encoded == 1
+        (found,) = search(tmp_path / 'new.png', 1)
+        assert found.hits[0].record.path.endswith('new.png') and found.hits[0].score == pytest.approx(1, abs=1e-4)
+
+
+def test_a_metric_needs_labels(build, photos, tmp_path):
+    with pytest.raises(UserError, match='there are 0: give more photos their labels'):
+        build(sorted(photos.glob('*.png')), metric_from='labels')
+    with pytest.raises(UserError, match="must be 'labels', and alone without whiten"):
+        build(metric_from='labels', whiten=4)
+    assert not (tmp_path / 'gallery').exists() and not (tmp_path / 'gallery.parts').exists()
+    report = build(metric_from='labels')
+    assert 'testing it takes 5 classes or more' in report.learned and list(report.spaces)[0] == 'aggregated'
 
 
 def test_data_set_of_the_config(build, tiny_model, tmp_path):

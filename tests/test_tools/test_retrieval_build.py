@@ -80,6 +80,10 @@ def test_overrides_of_the_config(model_files, tmp_path):
         (['IMAGES', 'CONFIG', 'CHECKPOINT', '--out', 'gallery', '--whiten', '99'], '1 to 32 dimensions'),
         (['CONFIG', 'CHECKPOINT', '--out', 'gallery'], 'give either images, --dataset or --from'),
         (
+            ['IMAGES', 'CONFIG', 'CHECKPOINT', '--out', 'gallery', '--whiten', '3', '--metric-from', 'labels'],
+            'either --whiten or --metric-from',
+        ),
+        (
             ['IMAGES', 'CONFIG', 'CHECKPOINT', '--out', 'gallery', '--dataset', 'test'],
             'give either images, --dataset or --from',
         ),

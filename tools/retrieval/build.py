@@ -50,6 +50,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     what.add_argument('--keep-patches', action='store_true', help='tokens of the selected patches, for --rerank region')
     cli.add_number(what, '--whiten', 'whiten embeddings to DIM dimensions by PCA', metavar='DIM')
+    what.add_argument(
+        '--metric-from',
+        choices=['labels'],
+        help='learn from the labels which directions of the first space to trust, as tools/retrieval/metric.py does; '
+        'kept, and searched by default, if classes that were held out gain',
+    )
     index = parser.add_argument_group('index')
     index.add_argument('--preset', help='kind of index, or a FAISS factory string; default: auto, or that of --from')
     index.add_argument('--metric', help='cosine, ip or l2; default: cosine, or that of --from')
@@ -64,6 +70,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('give either images, --dataset or --from')
     if args.source and args.exclude:
         parser.error('--from takes over all rows: leave out --exclude, and remove rows with tools/retrieval/remove.py')
+    if args.metric_from and args.whiten:
+        parser.error('give either --whiten or --metric-from')
     if args.memory_limit is not None and args.memory_limit <= 0:
         parser.error('--memory-limit must be more than 0')
     return args

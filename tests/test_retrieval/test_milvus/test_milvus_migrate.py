@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tiny_run import call_tool
 
+from retrieval.class_metric import describe_metrics, fit_metric, remove_metric
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, Record, create_gallery, open_gallery
 from retrieval.migration import migrate
@@ -168,3 +169,36 @@ def test_whitenings_move_too(tmp_path, location):
         for one in (hits, back):
             np.testing.assert_array_equal(one.ids, expected.ids)
             np.testing.assert_allclose(one.scores, expected.scores, atol=1e-5)
+
+
+def test_learned_metrics_move_too(tmp_path, location):
+    rng = np.random.default_rng(0)
+    centers = np.repeat(rng.normal(size=(6, 8)), 10, axis=0)
+    rows = (centers + rng.normal(size=(60, 8)) * (5, 5, 1, 1, 1, 1, 1, 1)).astype(np.float32)
+    queries, new = rng.normal(size=(2, 5, 8)).astype(np.float32)
+    with create_gallery(tmp_path / 'first', {'global': 8}) as gallery:
+        gallery.add(rows, [Record(label=f'class {row // 10}') for row in range(60)], np.arange(60))
+        metric = fit_metric(gallery, force=True).transform
+    migrate(tmp_path / 'first', location)
+    with open_gallery(location, writable=True) as gallery:
+        with pytest.raises(RetrievalError, match='takes no vectors of a new kind.*migrate'):
+            fit_metric(gallery, force=True)
+        with pytest.raises(RetrievalError, match='takes no vectors of a new kind'):
+            remove_metric(gallery)
+        assert metric.fingerprint[:12] in describe_metrics(gallery)
+        gallery.add(new, ids=np.arange(60, 65))
+        gallery.update([3], new[:1])
+        with open_gallery(tmp_path / 'first', writable=True) as first:
+            first.add(new, ids=np.arange(60, 65))
+            first.update([3], new[:1])
+            expected = first.search(queries, 7)
+        hits = gallery.search(queries, 7)
+        np.testing.assert_allclose(gallery.vectors([3, 60], 'global'), new[[0, 0]] / np.linalg.norm(new[0]), atol=1e-6)
+    migrate(location, tmp_path / 'back')
+    with open_gallery(tmp_path / 'back', writable=True) as gallery:
+        back = gallery.search(queries, 7)
+        assert gallery.transforms['global-metric'].notes == metric.notes
+        assert remove_metric(gallery) == 'global-metric'
+    for one in (hits, back):
+        np.testing.assert_array_equal(one.ids, expected.ids)
+        np.testing.assert_allclose(one.scores, expected.scores, atol=1e-5)

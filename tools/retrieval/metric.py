@@ -1,0 +1,54 @@
+"""Learn a metric from the labels of a gallery: python tools/retrieval/metric.py fit GALLERY."""
+
+import argparse
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import command_line as cli
+
+DESCRIPTION = """Learn from labels which directions of the embeddings to trust, without the
+model.
+
+fit learns a metric from stored embeddings and keeps it as a new space, which
+searches compare by default, if classes that were held out are found better
+with it; info shows the metrics of a gallery; remove takes one away."""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('action', choices=['fit', 'info', 'remove'], help='what to do')
+    cli.add_gallery(parser)
+    parser.add_argument(
+        '--space', help='embeddings to learn a metric of; default: the first. With remove, those of the metric'
+    )
+    parser.add_argument(
+        '--labels-from', metavar='OTHER', help='gallery of the same model to learn from; default: GALLERY itself'
+    )
+    parser.add_argument('--force', action='store_true', help='keep the metric even if held-out classes do not gain')
+    args = parser.parse_args(argv)
+    if args.action != 'fit' and (args.labels_from or args.force):
+        parser.error('--labels-from and --force go with fit')
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    """Learn, look or remove, and say what was done."""
+    from retrieval.class_metric import describe_metrics, fit_metric, remove_metric
+    from retrieval.gallery import open_gallery
+
+    with ExitStack() as stack:
+        gallery = stack.enter_context(open_gallery(args.gallery, writable=args.action != 'info'))
+        if args.action == 'info':
+            print(describe_metrics(gallery))
+        elif args.action == 'remove':
+            print(f'{remove_metric(gallery.as_writer(), args.space)} is removed')
+        else:
+            other = stack.enter_context(open_gallery(args.labels_from)) if args.labels_from else None
+            print(fit_metric(gallery.as_writer(), args.space, labels_from=other, force=args.force).describe())
+
+
+if __name__ == '__main__':
+    cli.run(main, parse_args(), needs_model=False)
