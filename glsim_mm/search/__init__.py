@@ -30,6 +30,7 @@ _EXPORTS = {
     'find_items': '.items',
     'format_report': '.encoded',
     'format_sync': '.sync_report',
+    'sync_gallery': '.syncing',
     'sync_images': '.syncing',
     'to_data_samples': '.object_search',
     'watch_folders': '.watching',

@@ -33,7 +33,7 @@ from .encoded import Encoded, EncodingError, EncodingReport, SourceReport, sorte
 from .encoder import Encoder
 from .exif_columns import fill_exif
 from .gallery_source import GallerySource, read_gallery_source
-from .items import ItemList, check_items, find_source, hash_items
+from .items import ItemList, check_items, common_folder, find_source, hash_items
 from .loader_images import LoaderImages
 from .shards import (
     SECONDS_BETWEEN_COMMITS,
@@ -361,6 +361,7 @@ class _RankBuild:
                     checkpoint=_absolute(self.encoder.checkpoint),
                     root=images.root,
                     sources=json.dumps(images.sources) if images.sources else '',
+                    photos=_photo_folder(images) if rows is None else rows.manifest.origin.get('photos', ''),
                     exclude=json.dumps(images.exclude) if images.exclude else '',
                     patches=str(settings.num_patches),
                 ),
@@ -384,6 +385,11 @@ def _compare(rows: GallerySource, hashes: Mapping[int, str], errors: Sequence[En
     gone = [position for position, file in files.items() if not is_address(file) and not os.path.exists(file)]
     changed = [position for position, value in sorted(hashes.items()) if rows.hashes[position] not in (None, value)]
     return SourceReport(len(items), len(gone), [items[position].path for position in changed])
+
+
+def _photo_folder(images: ItemList) -> str:
+    """The innermost folder that holds all photos of a list or table, which may lie elsewhere."""
+    return '' if all(map(os.path.isdir, images.sources)) else common_folder(images.items)
 
 
 def _absolute(file: str) -> str:

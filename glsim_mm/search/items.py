@@ -169,6 +169,15 @@ def path_below(root: str, file: str) -> str:
     return to_text(absolute.replace(os.sep, '/'))
 
 
+def common_folder(items: Sequence[ImageItem]) -> str:
+    """The innermost folder that holds the files of all items, absolute; empty if there is none."""
+    folders = {os.path.dirname(os.path.abspath(item.file)) for item in items if item.file and not is_address(item.file)}
+    try:
+        return os.path.commonpath(folders) if folders else ''
+    except ValueError:  # several drives
+        return ''
+
+
 def load_dataset(cfg: Config, name: str) -> Any:
     """The data set ``'train'``, ``'val'`` or ``'test'`` of a config, for its images and labels.
 
@@ -262,7 +271,7 @@ def _expand(
             items = list(_read_list(path)) if kind in _LISTS else _read_table(path, columns)
             return items, os.path.abspath(path.parent)
         items = list(_files(images, exclude, left_out))
-        return items, os.path.abspath(path) if path.is_dir() else _common_folder(items)
+        return items, os.path.abspath(path) if path.is_dir() else common_folder(items)
     if hasattr(images, 'get_data_info'):
         from ..datasets.class_mapping import leaf_datasets
 
@@ -276,7 +285,7 @@ def _expand(
             'data loader'
         )
     items = [item for one in images for item in _files(one, exclude, left_out)]
-    return items, _common_folder(items)
+    return items, common_folder(items)
 
 
 def _files(one: Any, exclude: Sequence[str], left_out: LeftOut) -> Iterator[ImageItem]:
@@ -329,15 +338,7 @@ def _beside(path: Path, name: str) -> str:
 def _dataset_root(dataset: Any, items: Sequence[ImageItem]) -> str:
     root = getattr(dataset, 'data_root', None)
     if not isinstance(root, str) or not root or is_address(root):
-        return _common_folder(items)
+        return common_folder(items)
     folder = os.path.abspath(root)
     is_inside = all(Path(os.path.abspath(item.file)).is_relative_to(folder) for item in items)
-    return folder if is_inside else _common_folder(items)
-
-
-def _common_folder(items: Sequence[ImageItem]) -> str:
-    folders = {os.path.dirname(os.path.abspath(item.file)) for item in items if item.file and not is_address(item.file)}
-    try:
-        return os.path.commonpath(folders) if folders else ''
-    except ValueError:  # several drives
-        return ''
+    return folder if is_inside else common_folder(items)

@@ -160,7 +160,8 @@ def _note(report: SyncReport, name: str) -> str:
         return f', {count:,} of them to another class' if count else ''
     if name == 'added' and not report.dry_run:
         return f', {report.encoded - len(report.changed):,} of them encoded'
-    notes = {'changed': ', encoded anew', 'contradictions': ' photos in several classes', 'kept': ' (see --missing)'}
+    photos = 'photo' if len(report.contradictions) == 1 else 'photos'
+    notes = {'changed': ', encoded anew', 'contradictions': f' {photos} in several classes', 'kept': ' (see --missing)'}
     return notes.get(name, '')
 
 

@@ -18,7 +18,7 @@ from ..images.photos import ImageItem, is_address, to_text
 from ..progress import ProgressBar
 from .adding import differs, values_said
 from .encoded import EncodingError
-from .items import find_items, folder_label, has_folder_label, hash_items, is_source
+from .items import common_folder, find_items, folder_label, has_folder_label, hash_items, is_source
 from .sync_plan import FoundPhoto, GalleryRow
 
 FLAG = 'missing_since'
@@ -37,12 +37,20 @@ class Source:
         folder: The folder itself, or that in which the list or table lies.
         has_classes: Whether it is a folder, whose sub-folders are classes.
         items: Its photos.
+        photo_folders: Of a list or table, the innermost folders that hold all its photos, now and at the build, if
+            they lie elsewhere.
     """
 
     given: str
     folder: str
     has_classes: bool
     items: list[ImageItem]
+    photo_folders: tuple[str, ...] = ()
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """All folders whose photos are its own."""
+        return self.folder, *self.photo_folders
 
 
 @dataclass
@@ -64,7 +72,7 @@ class Listing:
     def is_within(self, path: str) -> bool:
         """Whether a path of the gallery lies in one of the folders."""
         absolute = self.absolute(path)
-        return any(_is_below(absolute, source.folder) for source in self.sources)
+        return any(_is_below(absolute, folder) for source in self.sources for folder in source.folders)
 
     @property
     def shown(self) -> list[str]:
@@ -136,7 +144,12 @@ def list_sources(
             items = find_items(one, root, exclude, left_out, gallery.columns).items
         except UserError as error:
             raise RetrievalError(f'{error}; nothing was changed: if {one} is on a disk, mount it') from error
-        found.append(Source(one, folder, folder == one, items))
+        has_classes = folder == one
+        source = Source(one, folder, has_classes, items)
+        if not has_classes:
+            at_build = origin.get('photos', '') if one in own else ''
+            source.photo_folders = _folders_elsewhere(folder, (common_folder(items), at_build))
+        found.append(source)
     unique: dict[str, ImageItem] = {}
     for source in sorted(found, key=lambda one: one.has_classes):
         for item in source.items:
@@ -333,6 +346,15 @@ def _is_outdated(record: Record, item: ImageItem, columns: dict[str, str]) -> bo
 
 def _photo(item: ImageItem, content_hash: str | None) -> FoundPhoto:
     return FoundPhoto(item.path, content_hash, item.label, has_folder_label(item))
+
+
+def _folders_elsewhere(folder: str, others: Iterable[str]) -> tuple[str, ...]:
+    """Those that lie outside of a folder, each once; not the root of a disk, which would make everything one's own."""
+    return tuple(
+        one
+        for one in dict.fromkeys(others)
+        if one and one != os.path.dirname(one) and one != folder and not _is_below(one, folder)
+    )
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import GalleryReader, GalleryWriter
+from retrieval.gallery import GalleryReader, GalleryWriter, open_gallery
 
 from ..images.photos import ImageItem
 from ..progress import ProgressBar
@@ -96,6 +97,34 @@ def sync_images(
     return run(gallery, encoder, listing, dry_run)
 
 
+def sync_gallery(
+    location: str | Path,
+    encoder: BaseEncoder | Callable[[], BaseEncoder],
+    sources: Iterable[str | Path] | str | Path | None = None,
+    *,
+    exclude: Sequence[str] | None = None,
+    dry_run: bool = False,
+    **options: Any,
+) -> SyncReport:
+    """Open a gallery and make it what its folders are, as :func:`sync_images` does.
+
+    The photos are read before the gallery is opened for writing, so that others can write to it meanwhile. Those that
+    have changed by then are read again.
+    """
+    start = time.monotonic()
+    run = Sync(**options)
+    known = KnownHashes()
+    with open_gallery(location, writable=not dry_run) as gallery:  # whoever writes now is told of before the reading
+        facts = GalleryFacts.of(gallery)
+        run.check(gallery)
+    listing = list_sources(facts, sources, exclude)
+    run.read_ahead(listing, known)
+    with open_gallery(location, writable=not dry_run) as gallery:
+        report = run(gallery, encoder, listing, dry_run, known)
+    report.seconds = time.monotonic() - start
+    return report
+
+
 class Sync:
     """A sync with its settings, for listings that were made before; :func:`sync_images` says what they mean."""
 
@@ -119,6 +148,18 @@ class Sync:
         self._progress = progress
         self._seconds_between_commits = seconds_between_commits
 
+    def check(self, gallery: GalleryReader) -> None:
+        """RetrievalError if a gallery cannot be synced so."""
+        if self.missing == 'flag' and gallery.columns().get(FLAG, 'TEXT') != 'TEXT':
+            raise RetrievalError(f'the gallery has a column {FLAG} of its own: use --missing keep or remove')
+        if self._exif:
+            check_exif_columns(gallery.columns())
+
+    def read_ahead(self, listing: Listing, known: KnownHashes, unsettled: Collection[str] = ()) -> None:
+        """Read the photos, which takes long, before the gallery is opened for writing; ``known`` takes their hashes."""
+        with ProgressBar(len(listing.items), 'looking for changes', self._progress) as bar:
+            read_photos(listing, self._load['num_workers'], bar, known, unsettled)
+
     def __call__(
         self,
         gallery: GalleryReader,
@@ -130,17 +171,13 @@ class Sync:
     ) -> SyncReport:
         """Sync a gallery with a listing.
 
-        ``known`` has hashes of photos that need not be read again. Photos and rows at the paths ``unsettled`` are left
-        for later, and as long as there are any, no row is removed.
+        ``known`` has hashes of photos that were read ahead and need not be read again. Photos and rows at the paths
+        ``unsettled`` are left for later, and as long as there are any, no row is removed.
         """
         start = time.monotonic()
-        if self.missing == 'flag' and gallery.columns().get(FLAG, 'TEXT') != 'TEXT':
-            raise RetrievalError(f'the gallery has a column {FLAG} of its own: use --missing keep or remove')
-        threads = self._load['num_workers']
-        if self._exif:
-            check_exif_columns(gallery.columns())
-        with ProgressBar(len(listing.items), 'looking for changes', self._progress) as bar:
-            found = read_photos(listing, threads, bar, known, unsettled)
+        self.check(gallery)
+        with ProgressBar(len(listing.items), 'looking for changes', self._progress and known is None) as bar:
+            found = read_photos(listing, self._load['num_workers'], bar, known, unsettled)
         plan = plan_sync(read_rows(gallery, listing, found), found.photos, self._contradictions)
         report = _report(gallery, listing, found, plan)
         removed = self._sort_lost(listing, plan, report, bool(unsettled))

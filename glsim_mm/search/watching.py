@@ -113,7 +113,7 @@ def watch_folders(
         UserError: If the first sync fails.
     """
     watch = _Watch(str(location), encoder, sources, exclude, tell, Settling(settle_seconds), Sync(**options))
-    folders = [one.folder for one in watch.list().sources]
+    folders = [folder for one in watch.list().sources for folder in one.folders]
     halt = stop or threading.Event()
     while not halt.is_set():
         # A folder that was away, as with its disk, is another one when it is back, and has to be watched anew.
@@ -195,6 +195,7 @@ class _Watch:
         unsettled = self.settling.look(stamps, time.monotonic())
         if not self.settling.is_due:
             return
+        self._sync.read_ahead(listing, self._known, unsettled)
         with open_gallery(self._location, writable=True) as gallery:
             report = self._sync(gallery, self._encoder, listing, known=self._known, unsettled=unsettled)
             self._facts = GalleryFacts.of(gallery)

@@ -8,9 +8,10 @@ from itertools import count
 import numpy as np
 import pytest
 from counting_model import press_ctrl_c, write_photo
+from mean_encoder import MeanEncoder
 from PIL import Image
 
-from glsim_mm.search import ImageSearch, build_gallery, format_sync, sync_images
+from glsim_mm.search import ImageSearch, build_gallery, format_sync, sync_gallery, sync_images, syncing
 from retrieval.errors import UserError
 from retrieval.gallery import create_gallery, open_gallery
 from retrieval.migration import migrate
@@ -294,6 +295,46 @@ def test_a_table_says_labels_and_metadata(gallery, photos):
     assert again.is_idle and rows(gallery) == after
     assert len(sync_images(gallery, no_model, photos / 'birds.csv', missing='remove', **QUIET).removed) == 7
     assert set(rows(gallery)) == {'a/0.png', 'a/2.png', 'moved.png'}
+
+
+def test_a_table_elsewhere_leaves_rows_of_other_folders(gallery, photos, tmp_path):
+    """A table's own photos are below the innermost folder that holds all that it lists."""
+    (tmp_path / 'lists').mkdir()
+    (tmp_path / 'lists' / 'birds.csv').write_text(f'path\n{photos}/b/0.png\n{photos}/b/deep/3.png\n')
+    report = sync_images(gallery, no_model, tmp_path / 'lists' / 'birds.csv', **QUIET)
+    assert (report.unchanged, report.elsewhere, paths(report.kept)) == (2, 6, ['b/1.png', 'b/2.png'])
+
+
+def test_a_table_of_all_over_the_disk_owns_what_it_lists(gallery, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr('glsim_mm.search.sync_sources.common_folder', lambda items: os.path.abspath(os.sep))
+    (tmp_path / 'lists').mkdir()
+    (tmp_path / 'lists' / 'birds.csv').write_text(f'path\n{photos}/b/0.png\n')
+    report = sync_images(gallery, no_model, tmp_path / 'lists' / 'birds.csv', **QUIET)
+    assert (report.unchanged, report.elsewhere, report.kept) == (1, 9, [])
+
+
+def test_others_may_write_while_photos_are_read(photos, tmp_path, monkeypatch):
+    """What they write counts then, and so does what has changed on the disk."""
+    encoder = MeanEncoder()
+    origin = dict(root=str(photos), sources=json.dumps([str(photos)]))
+    create_gallery(tmp_path / 'own', {'global': 48}, fingerprint=encoder.fingerprint, origin=origin).close()
+    assert sync_gallery(tmp_path / 'own', encoder, **QUIET).encoded == 10
+    (photos / 'a' / '0.png').rename(photos / 'a' / 'moved.png')
+    read = syncing.read_photos
+
+    def read_while_others_write(*args):
+        found = read(*args)
+        monkeypatch.setattr(syncing, 'read_photos', read)
+        with open_gallery(tmp_path / 'own', writable=True) as other:
+            other.set_labels(other.ids({'path': ['a/0.png', 'b/0.png']}), 'mine', by='somebody')
+        write_photo(photos / 'b' / '0.png', np.random.default_rng(99))
+        return found
+
+    monkeypatch.setattr(syncing, 'read_photos', read_while_others_write)
+    report = sync_gallery(tmp_path / 'own', encoder, **QUIET)
+    assert (paths(report.moved), paths(report.changed), report.encoded) == (['a/moved.png'], ['b/0.png'], 1)
+    with open_gallery(tmp_path / 'own') as own:
+        assert sorted(one.path for one in own.records(own.ids({'label': 'mine'}))) == ['a/moved.png', 'b/0.png']
 
 
 def test_labels_that_somebody_gave_stay(gallery, photos):

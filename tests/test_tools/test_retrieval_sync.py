@@ -155,3 +155,25 @@ def test_a_table_is_remembered(model_files, photos, capsys):
     with open_gallery('gallery') as opened:
         (record,) = opened.records(opened.ids())
     assert (record.path, record.label, record.metadata) == ('wren.png', 'Wren', {'code': '12'})
+
+
+def test_a_table_in_another_folder_owns_its_photos(model_files, photos, tmp_path, capsys):
+    """Photos that it names no more are noticed, also if those that are left share a deeper folder."""
+    names = ['plain/plain0.png', 'plain/plain1.png', 'striped/striped0.png', 'striped/striped1.png']
+    table = tmp_path / 'lists' / 'birds.csv'
+    table.parent.mkdir()
+    table.write_text('\n'.join(['path', *(f'../{photos.name}/{name}' for name in names)]))
+    call_tool('retrieval/build', table, *model_files[:2], '--out', 'gallery', *OPTIONS)
+    table.write_text(f'path\n../{photos.name}/plain/plain0.png\n')
+    (photos / 'striped' / 'striped0.png').unlink()
+    capsys.readouterr()
+    call_tool('retrieval/sync', 'gallery', *OPTIONS)
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f'photos: 1 in {table}; 1 rows as they were',
+        'removed: 1',
+        'kept, not in the folders any more: 2 (see --missing)',
+        f'  {photos}/plain/plain1.png: not listed any more',
+        f'  {photos}/striped/striped1.png: not listed any more',
+    ]
+    call_tool('retrieval/sync', 'gallery', '--missing', 'remove', *OPTIONS)
+    assert list(rows('gallery')) == [f'{photos}/plain/plain0.png']

@@ -70,7 +70,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Sync and say what was done."""
-    from glsim_mm.search import encoder_for, format_sync, sync_images, watch_folders
+    from glsim_mm.search import encoder_for, format_sync, sync_gallery, watch_folders
     from retrieval.gallery import open_gallery
 
     def load_model() -> Any:
@@ -92,8 +92,7 @@ def main(args: argparse.Namespace) -> None:
             watching = dict(settle_seconds=args.settle, poll_seconds=args.poll)
             watch_folders(args.gallery, load_model, args.folders or None, tell=tell, **watching, **options)
             return
-        with open_gallery(args.gallery, writable=not args.dry_run) as gallery:
-            report = sync_images(gallery, load_model, args.folders or None, dry_run=args.dry_run, **options)
+        report = sync_gallery(args.gallery, load_model, args.folders or None, dry_run=args.dry_run, **options)
     if args.report:
         report.write(args.report)
     print(format_sync(report, details=args.dry_run))
