@@ -45,6 +45,7 @@ COMMANDS = {
         'add': 'retrieval/add.py',
         'sync': 'retrieval/sync.py',
         'label': 'retrieval/label.py',
+        'metric': 'retrieval/metric.py',
         'remove': 'retrieval/remove.py',
         'backup': 'retrieval/backup.py',
         'restore': 'retrieval/restore.py',
