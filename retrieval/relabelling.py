@@ -13,6 +13,7 @@ import numpy as np
 from .answers import one_line
 from .errors import RetrievalError
 from .gallery import Change, ChangeSet, GalleryReader, UndoPlan, parse_conditions
+from .gallery.conditions import check_column
 from .gallery.history import Value
 from .records import Ids
 from .text_tables import read_typed_table, read_values
@@ -42,13 +43,27 @@ def read_assignments(words: Sequence[str], columns: Mapping[str, str]) -> dict[s
     that the gallery has. RetrievalError for other words, and for a column that comes twice.
     """
     values: dict[str, Value] = {}
+    how = 'write label=Wren, or year= for no value'
+    for word in words:
+        if '=' not in word:
+            raise RetrievalError(f'{word!r} sets no value: {how}')
     for one in parse_conditions(words) or ():
         if one.op != '=':
-            raise RetrievalError(f'{one} sets no value: write label=Wren, or year= for no value')
+            raise RetrievalError(f'{one} sets no value: {how}')
+        if one.value is None:
+            check_column(one.column, columns)
         if one.column in values:
             raise RetrievalError(f'{one.column} is set twice: give it one value')
         values[one.column] = None if one.value is None else read_values(one.column, [one.value], columns)[0]
     return values
+
+
+def new_columns(values: Iterable[Mapping[str, Value]], columns: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each column that a gallery with these columns does not have yet; it may be a slip of the pen."""
+    known = [name.lower() for name in columns]
+    for name in dict.fromkeys(name for row in values for name in row):
+        if name.lower() not in known:
+            yield one_line(f'{name} is a new column')
 
 
 def renamed_labels(gallery: GalleryReader, names: Iterable[tuple[str, str]]) -> NewValues:
@@ -105,7 +120,7 @@ def read_value_table(gallery: GalleryReader, path: str | Path) -> NewValues:
                 raise RetrievalError(f'{path}: line {line} names id {number}, which is {own}, not {row["path"]}')
             ids.append(number)
             values.append(said)
-    return NewValues(np.array(ids, np.int64), values)
+    return NewValues(np.array(ids, np.int64), values, list(new_columns(values, gallery.columns())))
 
 
 def describe_changes(changes: Sequence[Change], limit: int | None = None, numbered: bool = False) -> Iterator[str]:

@@ -34,8 +34,8 @@ def swap_galleries(location: str | Path, other: str | Path) -> str:
             places.
     """
     first, second = Path(location), Path(other)
-    for place in (first, second):
-        if not is_folder(str(place)) or not (place / DATABASE_FILE).is_file():
+    for place in (location, other):
+        if not is_folder(str(place)) or not Path(place, DATABASE_FILE).is_file():
             raise RetrievalError(f'{place} is no gallery in a folder: only these change places')
     if first.resolve() == second.resolve():
         raise RetrievalError(f'{first} and {second} are the same gallery: name two')

@@ -61,6 +61,7 @@ def labels(place):
 
 def test_values_by_id_and_by_filter(gallery, label):
     out = label('--id', 0, 4, '--set', 'label=House, wren', '--set', 'year=', '--set', 'Weight=1.5', '--by', 'anna')
+    assert out.startswith('Weight is a new column\n')
     assert re.search(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  anna  2 rows: label \(2\), ', out)
     assert labels(gallery) == ['House, wren', 'wren', 'wren', 'robin', 'House, wren', 'robin']
     assert records(gallery)[0].metadata == {'code': '00', 'Weight': 1.5}
@@ -100,7 +101,8 @@ def test_rename_and_merge(gallery, label, refuse):
 def test_tables(gallery, label, tmp_path):
     table = tmp_path / 'new.csv'
     table.write_text('path,label,code,size\na/0.jpg,"House, wren",12,3\n/photos/a/1.jpg,,,4.5\na\\2.jpg,Wren,,\n')
-    assert '3 rows: ' in label('--table', table)
+    out = label('--table', table)
+    assert '3 rows: ' in out and out.startswith('size is a new column\n')
     found = records(gallery)
     assert labels(gallery)[:3] == ['House, wren', 'wren', 'Wren']  # an empty cell says nothing
     assert [one.metadata.get('size') for one in found[:3]] == [3.0, 4.5, None]
@@ -166,7 +168,9 @@ def test_history_and_undo(gallery, label, refuse):
 def test_mistakes_of_the_caller(gallery, refuse, capsys):
     assert 'id 17 is not in' in refuse('--id', 17, '--set', 'label=x')
     assert '0 of 6 rows have label=Wren; did you mean wren?' in refuse('--where', 'label=Wren', '--set', 'label=x')
-    assert 'year>5 sets no value' in refuse('--id', 0, '--set', 'year>5')
+    assert "'year>5' sets no value" in refuse('--id', 0, '--set', 'year>5')
+    assert "'label' sets no value: write label=Wren" in refuse('--id', 0, '--set', 'label')
+    assert "there is no column 'yaer'" in refuse('--id', 0, '--set', 'yaer=')
     assert 'label is set twice' in refuse('--id', 0, '--set', 'label=a', '--set', 'label=b')
     assert 'content_hash cannot be set' in refuse('--id', 0, '--set', 'content_hash=b')
     assert 'by is the name' in refuse('--id', 0, '--set', 'label=a', '--by', '')

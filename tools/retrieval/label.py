@@ -111,12 +111,13 @@ def _undo(gallery: 'GalleryReader', args: argparse.Namespace) -> None:
 
 def _set(gallery: 'GalleryReader', args: argparse.Namespace) -> None:
     from retrieval.gallery import parse_conditions
-    from retrieval.relabelling import NewValues, read_assignments, read_value_table, renamed_labels
+    from retrieval.relabelling import NewValues, new_columns, read_assignments, read_value_table, renamed_labels
 
     if args.set:
         where = parse_conditions(args.where)
         cli.check_filter(gallery, where)
-        new = NewValues(args.id or gallery.ids(where), read_assignments(args.set, gallery.columns()))
+        values = read_assignments(args.set, gallery.columns())
+        new = NewValues(args.id or gallery.ids(where), values, list(new_columns([values], gallery.columns())))
     else:
         new = renamed_labels(gallery, args.rename) if args.rename else read_value_table(gallery, args.table)
     print('\n'.join(new.sentences), end='\n' if new.sentences else '')

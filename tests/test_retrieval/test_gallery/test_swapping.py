@@ -97,7 +97,7 @@ def test_open_readers_take_over_one_of_the_same_model(tmp_path):
 def test_mistakes_are_told_and_change_nothing(tmp_path, monkeypatch):
     old, new = make(tmp_path / 'gallery', 1), make(tmp_path / 'new', -1)
     cases = [(old, tmp_path / 'gone', 'gone is no gallery in a folder'), (old, old, 'are the same gallery')]
-    cases.append(('milvus://localhost/birds', new, 'is no gallery in a folder'))
+    cases.append(('milvus://localhost/birds', new, '^milvus://localhost/birds is no gallery in a folder'))
     for first, second, message in cases:
         with pytest.raises(RetrievalError, match=message):
             swap_galleries(first, second)
