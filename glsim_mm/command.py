@@ -169,7 +169,7 @@ def write_completion() -> str:
     cases = []
     for name in names:
         shown = _read_help(name)
-        actions = [action for line in re.findall(r'^  {(.+)}$', shown, re.MULTILINE) for action in line.split(',')]
+        actions = [one for line in re.findall(r'^  {(.+?)}', shown, re.MULTILINE) for one in line.split(',')]
         shown += ''.join(_read_help(name, action) for action in actions)
         options = re.findall(r'^  (?:-\w\b.*?, )?(--[\w-]+)', shown, re.MULTILINE)
         cases.append((f'{name}:-*', list(dict.fromkeys(options))))

@@ -52,9 +52,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End | None:
     """Run one command and print what it did."""
     print('\n'.join(_COMMANDS[args.command](args)))
+    return None if args.command == 'inspect' else cli.End('checkpoints', 'inspect', args.out)
 
 
 def run_inspect(args: argparse.Namespace) -> list[str]:

@@ -9,8 +9,9 @@ import glob
 import io
 import logging
 import os
+import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,6 +36,14 @@ class OutputFile(str):
 
 class OutputFolder(OutputFile):
     """Type of an option that names a folder to write to."""
+
+
+class End:
+    """What :func:`run` says when a tool is done: files beside those of its options, and the likely next command."""
+
+    def __init__(self, *following: str, written: Sequence[str] = ()) -> None:
+        """``following`` are the words of a command of ``glsim``, with names such as PHOTO.jpg for what is to come."""
+        self.following, self.written = following, written
 
 
 class Overrides(argparse.Action):
@@ -227,13 +236,15 @@ def add_ranking_options(parser: Any) -> None:
 
 
 def run(
-    main: Callable[[argparse.Namespace], None],
+    main: Callable[[argparse.Namespace], End | None],
     args: argparse.Namespace,
     needs_model: bool = True,
     check: Callable[[argparse.Namespace], None] | None = None,
 ) -> None:
     """Check what the command line names, import mmpretrain unless the tool needs no model, and call ``main``.
 
+    In the end it names on stderr the files of the options that were written, and what ``main`` returns; without the
+    next command where ``GLSIM_NO_NEXT=1`` is set, by scripts that go on themselves.
     A user's mistake ends in one line on stderr and exit code 2; ``GLSIM_TRACEBACK=1`` shows the traceback.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -257,7 +268,9 @@ def run(
             import_model_stack()
             _check_device(getattr(args, 'device', None))
         with full_disk_explained(', '.join(outputs)) if outputs else nullcontext():
-            main(args)
+            end = main(args) or End()
+        if os.environ['LOCAL_RANK'] == '0':
+            _tell_end(end, outputs)
 
 
 def import_model_stack() -> None:
@@ -396,6 +409,33 @@ def _check_outputs(args: argparse.Namespace) -> list[str]:
         elif isinstance(value, list):
             setattr(args, name, [str(one) if isinstance(one, OutputFile) else one for one in value])
     return found
+
+
+def _tell_end(end: End, outputs: list[str]) -> None:
+    """Standard output is for results, which may go to another program."""
+    written = [path for path in dict.fromkeys([*end.written, *outputs]) if os.path.isfile(path) or os.path.isdir(path)]
+    if written:
+        sys.stderr.write(f'written: {", ".join(map(_from_here, written))}\n')
+    if end.following and os.environ.get('GLSIM_NO_NEXT') != '1':
+        sys.stderr.write(f'next: {_as_typed(end.following)}\n')
+
+
+def _as_typed(words: Sequence[str]) -> str:
+    """A command as this one was started: by ``glsim``, or as a script."""
+    from glsim_mm.command import find_script
+    from glsim_mm.shipped_files import list_configs
+
+    names = {str(path): path.stem for path in list_configs()}
+    arguments = [names.get(word) or _from_here(word) for word in words[1:]]
+    if Path(sys.argv[0]).name.startswith('glsim '):
+        return shlex.join(['glsim', words[0], *arguments])
+    return shlex.join(['python', _from_here(str(find_script(words[0]))), *arguments])
+
+
+def _from_here(path: str) -> str:
+    """An absolute path below the current folder from there on, everything else as it is."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def _check_file(what: str, path: str | None) -> None:

@@ -47,7 +47,7 @@ def check(args: argparse.Namespace) -> None:
         cli.needs_packages('onnx', 'onnxscript', why='writing an .onnx file')
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End | None:
     """Export and say what was written."""
     from glsim_mm.apis import load_config
     from glsim_mm.exporting import export_model, format_report
@@ -55,6 +55,7 @@ def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
     report = export_model(cfg, args.checkpoint, args.out, args.what, args.int8, args.overwrite, args.metric_of)
     print(format_report(report))
+    return cli.End('infer-exported', args.out, 'PHOTO.jpg') if args.out.endswith('.onnx') else None
 
 
 if __name__ == '__main__':

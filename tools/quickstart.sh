@@ -114,6 +114,7 @@ if [[ $smoke ]]; then
     options=(--cfg-options train_cfg.max_epochs=1)
 fi
 
+export GLSIM_NO_NEXT=1 # this script goes on itself
 step "Environment"
 prepare_environment "$root" "$extras" ${packages[@]+"${packages[@]}"}
 cd -- "$root"

@@ -39,7 +39,7 @@ def check(args: argparse.Namespace) -> None:
         check_result_file(args.out, args.out_item or 'pred')
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Test."""
     from glsim_mm import apis
 
@@ -54,6 +54,7 @@ def main(args: argparse.Namespace) -> None:
     cfg.launcher = args.launcher
     apis.override(cfg, args.cfg_options or {})
     apis.run_testing(cfg, args.out, args.out_item or 'pred', args.error_report)
+    return cli.End('infer', args.config, args.checkpoint, 'PHOTO.jpg', written=[cfg.work_dir])
 
 
 if __name__ == '__main__':

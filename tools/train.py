@@ -23,7 +23,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Train."""
     from glsim_mm import apis
 
@@ -34,7 +34,9 @@ def main(args: argparse.Namespace) -> None:
     if args.allow_missing_classes:
         apis.allow_missing_classes(cfg)
     cfg.launcher = args.launcher
-    apis.run_training(apis.override(cfg, args.cfg_options or {}))
+    runner = apis.run_training(apis.override(cfg, args.cfg_options or {}))
+    best = apis.find_best_checkpoint(runner)
+    return cli.End(*(['test', args.config, best] if best else []), written=[runner.work_dir])
 
 
 if __name__ == '__main__':

@@ -63,7 +63,7 @@ def check(args: argparse.Namespace) -> None:
         check_selectors(args.selectors, [*SELECTORS, 'own'])
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Draw."""
     from glsim_mm import apis
 
@@ -79,14 +79,13 @@ def main(args: argparse.Namespace) -> None:
     )
     if args.selectors:
         print(f'selectors in {apis.draw_selectors(config, args.checkpoint, args.selectors, args.out_dir, options)}')
-        return
+        return cli.End()
     written = apis.draw_test_set(config, args.checkpoint, args.out_dir, options, args.html)
-    if written.report:
-        print(f'report in {written.report}')
     if written.sheet:
         print(f'{len(written.panels)} pictures in {args.out_dir}, all of them in {written.sheet}')
     else:
         print('no mistake, so no picture')
+    return cli.End('export', args.config, args.checkpoint, '--out', 'model.onnx')
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ from .options import (
     set_training_options,
     set_work_dir,
 )
-from .runner import build_runner, run_testing, run_training
+from .runner import build_runner, find_best_checkpoint, run_testing, run_training
 from .sweep_table import format_results_table, gather_results, write_results
 from .sweep_trials import plan_sweep, run_sweep, training_command
 
@@ -38,6 +38,7 @@ __all__ = [
     'results_to_json',
     'allow_missing_classes',
     'build_runner',
+    'find_best_checkpoint',
     'load_config',
     'override',
     'report_user_errors',

@@ -125,6 +125,13 @@ def run_training(cfg: Config) -> Runner:
     return runner
 
 
+def find_best_checkpoint(runner: Runner) -> str | None:
+    """The checkpoint with the best validation of a run that is done, else its last one; None if it wrote none."""
+    best = runner.message_hub.runtime_info.get('best_ckpt')
+    last = find_last_checkpoint(runner.work_dir)
+    return best or (str(last) if last else None)
+
+
 def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred', error_report: str | None = None) -> dict:
     """Test the model of a config; where every image has one label, the most confused classes go to the log.
 

@@ -36,7 +36,8 @@ def test_build_and_add(model_files, tmp_path, capsys):
     captured = capsys.readouterr()
     assert 'images: 9 in the gallery, 1 encoded now' in captured.out and '8 encoded before' in captured.out
     assert 'unreadable: 1, left out' in captured.out and 'broken.png: ' in captured.out
-    assert captured.err == ''
+    search = ROOT / 'tools' / 'retrieval' / 'search.py'
+    assert captured.err == f'next: python {search} gallery PHOTO.jpg\n'
 
 
 def test_options(model_files, tmp_path, capsys):

@@ -41,6 +41,7 @@ def refuse(gallery, capsys):
     """Runs the tool, which must end with code 2, and returns its one line."""
 
     def run(*arguments):
+        capsys.readouterr()
         with pytest.raises(SystemExit) as caught:
             call_tool('retrieval/label', gallery, *arguments)
         error = capsys.readouterr().err

@@ -23,7 +23,10 @@ def trained(tiny_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     config = write_config(folder / 'tiny_trained.py', tiny_images)
     result = run_command(sys.executable, ROOT / 'tools' / 'train.py', config.name, cwd=folder)
     assert result.returncode == 0, result.stderr
-    assert result.stderr == ''  # no warnings of libraries either
+    written, following = result.stderr.splitlines()  # no warnings of libraries either
+    assert written == 'written: work_dirs/tiny_trained'
+    best = r'work_dirs/tiny_trained/best_accuracy_top1_epoch_\d\.pth'
+    assert re.fullmatch(rf'next: python {ROOT}/tools/test\.py tiny_trained\.py {best}', following)
     return folder / 'work_dirs' / 'tiny_trained'
 
 
@@ -79,7 +82,10 @@ def test_testing_writes_predictions_and_pictures(trained, tiny_images, tmp_path)
     command = [sys.executable, ROOT / 'tools' / 'test.py', config, trained / 'epoch_2.pth']
     result = run_command(*command, '--out', 'predictions.pkl', '--show-dir', 'pictures', cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert result.stderr == ''
+    assert result.stderr.splitlines() == [
+        'written: work_dirs/tiny_tested, predictions.pkl, pictures',
+        f'next: python {ROOT}/tools/infer.py tiny_tested.py {trained / "epoch_2.pth"} PHOTO.jpg',
+    ]
     predictions = mmengine.load(tmp_path / 'predictions.pkl')
     assert len(predictions) == NUM_IMAGES
     assert predictions[0]['pred_score'].shape == (len(CLASSES),)

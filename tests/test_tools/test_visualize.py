@@ -93,7 +93,7 @@ def test_images_that_differ_in_suffix_only_are_all_drawn(images, checkpoint, tmp
 def test_report_of_all_images(config, checkpoint, tmp_path, capsys):
     report = tmp_path / 'a' / 'report.html'
     call_tool('visualize', config, checkpoint, '--out-dir', tmp_path, '--num', 0, '--html', report, '--mistakes-first')
-    assert f'report in {report}\n' in capsys.readouterr().out
+    assert 'written: ., a/report.html\n' in capsys.readouterr().err
     html = report.read_text(encoding='utf-8')
     assert html.count('<img ') == 8
     assert 'tiny_visualized.py' in html and 'model.pth' in html and 'GLSimSelector' in html

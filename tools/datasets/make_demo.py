@@ -25,7 +25,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End | None:
     """Render."""
     from glsim_mm.images.demo_set import DemoSettings, render_demo
 
@@ -34,6 +34,7 @@ def main(args: argparse.Namespace) -> None:
     print(
         f'{settings.num_images} pictures of {args.classes} classes {"rendered" if rendered else "are"} in {args.root}'
     )
+    return cli.End('train', 'glsim_vit_demo') if (args.root, args.classes) == ('data/demo', 8) else None
 
 
 if __name__ == '__main__':

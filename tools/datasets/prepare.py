@@ -28,7 +28,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End | None:
     """Check, complete, print."""
     from glsim_mm.datasets.preparation.completing import prepare
     from glsim_mm.datasets.preparation.folder_checks import format_report, format_set
@@ -37,10 +37,12 @@ def main(args: argparse.Namespace) -> None:
     if args.list:
         names = [args.name] if args.name else PUBLISHED_SETS
         print('\n\n'.join(format_set(find_published_set(name)) for name in names))
-        return
+        return None
     report = prepare(args.name, args.root, args.download, args.images, args.deep, args.workers, not args.no_progress)
     print(format_report(report))
-    sys.exit(0 if report.is_complete else 1)
+    if not report.is_complete:
+        sys.exit(1)
+    return cli.End('train', f'glsim_vit_{report.published.name}')
 
 
 if __name__ == '__main__':

@@ -30,7 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Count and print."""
     from glsim_mm.apis import dataset_overview, load_config
     from glsim_mm.datasets.dataset_statistics import format_statistics, to_csv
@@ -45,6 +45,7 @@ def main(args: argparse.Namespace) -> None:
         write_file(args.out, to_csv(statistics))
     if args.sheet:
         dataset_overview.write_sample_sheet(cfg, args.sheet, args.split, args.num, args.seed)
+    return cli.End('train', args.config)
 
 
 if __name__ == '__main__':

@@ -38,7 +38,7 @@ def check(args: argparse.Namespace) -> None:
     cli.check_new_images(args)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Add and say what was done."""
     from glsim_mm.search import ImageSearch, format_report
 
@@ -48,6 +48,7 @@ def main(args: argparse.Namespace) -> None:
     with cli.resumable(), ImageSearch.open(gallery, **model, writable=True) as search:
         report = search.add(cli.new_images(images), progress=progress, **options)
     print(format_report(report))
+    return cli.End('search', gallery, 'PHOTO.jpg')
 
 
 if __name__ == '__main__':

@@ -25,12 +25,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Back up and say how much."""
     from retrieval.gallery import back_up_gallery
 
     with cli.resumable():
         print(back_up_gallery(args.gallery, args.target, overwrite=args.overwrite).describe())
+    return cli.End('info', args.target, '--verify')
 
 
 if __name__ == '__main__':

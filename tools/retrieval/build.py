@@ -129,7 +129,7 @@ def _check_preset(preset: str) -> None:
     raise RetrievalError(f'preset {preset!r} is neither one of {", ".join(PRESETS)} nor a FAISS factory string')
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End | None:
     """Build and say what was done."""
     from glsim_mm.apis import load_config
     from glsim_mm.search import build_gallery, format_report
@@ -143,8 +143,10 @@ def main(args: argparse.Namespace) -> None:
     with cli.resumable():
         images = cli.new_images(images)
         report = build_gallery(images, cfg, checkpoint, out, memory_limit=memory_limit, progress=progress, **options)
-    if report is not None:
-        print(format_report(report))
+    if report is None:  # a process that encodes a part
+        return None
+    print(format_report(report))
+    return cli.End('search', out, 'PHOTO.jpg')
 
 
 if __name__ == '__main__':

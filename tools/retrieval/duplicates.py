@@ -24,7 +24,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End | None:
     """Find and print."""
     from retrieval.gallery import open_gallery, parse_conditions
     from retrieval.recognition import duplicates_to_json, find_duplicates, format_duplicates
@@ -34,6 +34,7 @@ def main(args: argparse.Namespace) -> None:
         cli.check_filter(gallery, where)
         groups = find_duplicates(gallery, args.threshold, space=args.space, where=where)
     print(json.dumps(duplicates_to_json(groups), indent=1) if args.json else format_duplicates(groups))
+    return cli.End('remove', args.gallery, '--id', 'ID', '--dry-run') if groups else None
 
 
 if __name__ == '__main__':

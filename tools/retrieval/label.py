@@ -73,7 +73,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End | None:
     """Look up, change and say what was done."""
     from retrieval.gallery import open_gallery
 
@@ -85,6 +85,7 @@ def main(args: argparse.Namespace) -> None:
             _undo(gallery, args)
         else:
             _set(gallery, args)
+    return None if reading else cli.End('label', args.gallery, '--history')
 
 
 def _print_history(gallery: 'GalleryReader', args: argparse.Namespace) -> None:

@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End | None:
     """Learn, look or remove, and say what was done."""
     from retrieval.class_metric import describe_metrics, fit_metric, remove_metric
     from retrieval.gallery import open_gallery
@@ -48,6 +48,7 @@ def main(args: argparse.Namespace) -> None:
         else:
             other = stack.enter_context(open_gallery(args.labels_from)) if args.labels_from else None
             print(fit_metric(gallery.as_writer(), args.space, labels_from=other, force=args.force).describe())
+    return cli.End('evaluate', args.gallery) if args.action == 'fit' else None
 
 
 if __name__ == '__main__':

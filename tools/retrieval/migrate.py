@@ -28,11 +28,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Copy and say how much."""
     from retrieval.migration import migrate
 
     print(migrate(args.source, args.target, preset=args.preset, batch_size=args.batch_size).describe())
+    return cli.End('info', args.target, '--verify')
 
 
 if __name__ == '__main__':

@@ -27,7 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End | None:
     """Remove and say how many."""
     from retrieval.gallery import open_gallery, parse_conditions
 
@@ -37,17 +37,18 @@ def main(args: argparse.Namespace) -> None:
             print('\n'.join(gallery.unfinished) or 'no write is unfinished')
             if not args.dry_run:
                 gallery.as_writer().discard_unfinished()
-            return
+            return None
         reason = gallery.why_empty(where)
         if reason:
             print(reason)
         if args.dry_run:
             print(f'{len(gallery.records(args.id)) if args.id else len(gallery.ids(where))} would be removed')
-            return
+            return None
         count = gallery.remove(args.id) if args.id else gallery.remove(where=where)
         if args.compact:
             gallery.compact()
         print(f'{count} removed, {len(gallery)} left')
+        return cli.End('info', args.gallery)
 
 
 if __name__ == '__main__':

@@ -21,12 +21,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Restore and say how much."""
     from retrieval.gallery import restore_gallery
 
     with cli.resumable():
         print(restore_gallery(args.backup, args.gallery, overwrite=args.overwrite).describe())
+    return cli.End('search', args.gallery, 'PHOTO.jpg')
 
 
 if __name__ == '__main__':

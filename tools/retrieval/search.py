@@ -68,7 +68,7 @@ def check(args: argparse.Namespace) -> None:
         cli.check_search(args, **_options(args))
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End | None:
     """Search, print and write."""
     from glsim_mm.search import ImageSearch
     from retrieval.answers import format_table, results_to_json
@@ -89,6 +89,9 @@ def main(args: argparse.Namespace) -> None:
             search.write_results(results, path, args.root, args.columns, args.heatmaps)
     if all(result.error for result in results):
         sys.exit(1)
+    if args.out or args.json or len(args.images) != 1:
+        return None
+    return cli.End('search', args.gallery, *args.images, '--out', 'results.html')
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

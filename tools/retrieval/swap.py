@@ -21,11 +21,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Swap and say what is where."""
     from retrieval.gallery import swap_galleries
 
     print(swap_galleries(args.gallery, args.new))
+    return cli.End('info', args.gallery)
 
 
 if __name__ == '__main__':

@@ -68,7 +68,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End | None:
     """Sync and say what was done."""
     from glsim_mm.search import encoder_for, format_sync, sync_gallery, watch_folders
     from retrieval.gallery import open_gallery
@@ -91,11 +91,12 @@ def main(args: argparse.Namespace) -> None:
         if args.watch:
             watching = dict(settle_seconds=args.settle, poll_seconds=args.poll)
             watch_folders(args.gallery, load_model, args.folders or None, tell=tell, **watching, **options)
-            return
+            return None
         report = sync_gallery(args.gallery, load_model, args.folders or None, dry_run=args.dry_run, **options)
     if args.report:
         report.write(args.report)
     print(format_sync(report, details=args.dry_run))
+    return None if args.dry_run else cli.End('search', args.gallery, 'PHOTO.jpg')
 
 
 if __name__ == '__main__':
