@@ -21,7 +21,7 @@ SUFFIX = '-metric'  # a metric of the space 'global' is the space 'global-metric
 LEVEL = 0.05
 SHRINKAGES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 LEAST_CLASSES = 5  # of fewer, no result of the test is below LEVEL
-_HALVINGS = 3
+_HALVINGS, _HALVINGS_OF_FEW, _FEW_ROWS = 3, 10, 500  # few photos tell more if they are halved more often
 _MOST_ROWS, _ROWS_OF_CLASS, _ROWS_OF_TEST = 50_000, 100, 2_000
 _EXACT_CLASSES, _DRAWS = 12, 9_999
 _SCORES = ('MAP@R', 'Recall@1')
@@ -348,7 +348,8 @@ def _try(source: Labeled, tested: Labeled, metric: str) -> Trial | None:
     if len(classes) < LEAST_CLASSES:
         return None
     shared = set(classes) & set(_several(source.labels))
-    parts = _halves(classes, _HALVINGS) if shared else iter([set(classes)])
+    count = _HALVINGS_OF_FEW if len(tested.rows) <= _FEW_ROWS else _HALVINGS
+    parts = _halves(classes, count) if shared else iter([set(classes)])
     mean = tested.rows.mean(axis=0, dtype=np.float64)
     found: dict[str, dict[str, list[tuple[float, float]]]] = {name: {} for name in _SCORES}
     for part in parts:

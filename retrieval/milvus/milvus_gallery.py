@@ -448,7 +448,7 @@ class MilvusWriter(MilvusReader, GalleryWriter):
     @property
     def fixed_spaces(self) -> str:
         return (
-            f'{self.location}: a collection of Milvus takes no vectors of a new kind, and gives none up, once it is '
+            f'{self.location}: a collection of Milvus 2 takes no vectors of a new kind, and gives none up, once it is '
             'made: copy it into a folder with tools/retrieval/migrate.py, change that, and migrate it to a new '
             'collection; or build it with --metric-from labels'
         )

@@ -58,13 +58,13 @@ def test_noise_that_is_not_the_same_in_every_direction_is_learned(metric, seed):
 
 
 def test_labels_at_random_are_refused_as_often_as_the_level_says():
-    """Of 20 sets whose labels mean nothing, 5 % may pass by chance."""
+    """Of 12 sets whose labels mean nothing, 5 % may pass by chance."""
     kept = 0
-    for seed in range(20):
-        rows = photos(seed=seed, each=6).rows
-        labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(8).astype(str), 6)).tolist()
+    for seed in range(12):
+        rows = photos(6, 4, seed=seed).rows
+        labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(6).astype(str), 4)).tolist()
         kept += learn_metric(Labeled(rows, labels), 'global').gains
-    assert kept <= 2
+    assert kept <= 1
 
 
 def test_a_metric_of_another_domain_is_tested_on_all_classes_of_the_gallery():

@@ -181,7 +181,7 @@ def test_learned_metrics_move_too(tmp_path, location):
         metric = fit_metric(gallery, force=True).transform
     migrate(tmp_path / 'first', location)
     with open_gallery(location, writable=True) as gallery:
-        with pytest.raises(RetrievalError, match='takes no vectors of a new kind.*migrate'):
+        with pytest.raises(RetrievalError, match='Milvus 2 takes no vectors of a new kind.*migrate'):
             fit_metric(gallery, force=True)
         with pytest.raises(RetrievalError, match='takes no vectors of a new kind'):
             remove_metric(gallery)
