@@ -8,8 +8,9 @@ import logging
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -40,6 +41,9 @@ _HEIF_START = b'ftyp'
 _HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
 _JPEG_END = b'\xff\xd9'
 _JPEG_MARKER = re.compile(rb'\xff+([^\x00\xd0-\xd7\xff])')  # neither a stuffed byte nor a restart of the scan
+_JPEG_SCAN = 0xDA
+_JPEG_FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
+_PROGRESSIVE_FRAMES = (0xC2, 0xCA)
 _JPEG_KINDS = ('JPEG', 'MPO')
 _JPEG_GREY = 128  # of the blocks for which a JPEG file has no data
 _FILLER = bytes(range(1, 250)) * 4  # taken for data by a scan that lacks some, and ignored by one that is complete
@@ -295,6 +299,8 @@ def _decode_jpeg(content: bytes, header: ImageHeader, factor: int, decoder: str)
     end = len(content) - len(_JPEG_END) if content.endswith(_JPEG_END) else _find_jpeg_end(content)
     if end is None:
         raise UnreadableImageError('the file is cut off: it has no end')
+    if _lacks_scans(content):
+        raise UnreadableImageError('the file is damaged: the scans that hold its fine detail are missing')
     image = _decode(content, factor, decoder)
     if image is not None:
         corners = image[:: max(1, len(image) - 1), :: max(1, image.shape[1] - 1)]
@@ -307,16 +313,40 @@ def _decode_jpeg(content: bytes, header: ImageHeader, factor: int, decoder: str)
 
 def _find_jpeg_end(content: bytes) -> int | None:
     """Where the end mark of a JPEG file stands, behind which there may be more; None if it has none."""
+    return next((start for marker, start, _ in _jpeg_segments(content) if marker == _JPEG_END[1]), None)
+
+
+def _lacks_scans(content: bytes) -> bool:
+    """Whether a progressive JPEG file ends before the scans that refine what others began, or has only some parts."""
+    components, bits_left = b'', {}
+    for marker, start, end in _jpeg_segments(content):
+        body = content[start + 4 : end]
+        if marker in _JPEG_FRAMES:
+            if marker not in _PROGRESSIVE_FRAMES:
+                return False
+            components = body[6::3]
+        elif marker == _JPEG_SCAN and body:
+            first, last, bits = body[-3:]
+            places = product(body[1 : 1 + 2 * body[0] : 2], range(first, last + 1))
+            bits_left.update(dict.fromkeys(places, bits & 15))
+        elif marker == _JPEG_END[1]:
+            break
+    # Encoders may leave out fine detail of the colours that is zero, but neither the means nor the brightness.
+    needed = [*product(components, (0,)), *product(components[:1], (1,))]
+    return any(bits_left.values()) or any(place not in bits_left for place in needed)
+
+
+def _jpeg_segments(content: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker of each segment of a JPEG file, where it stands, and the end of what it says of its own length.
+
+    Marks inside of a segment, such as those of a preview, do not count.
+    """
     position = 2
     while found := _JPEG_MARKER.search(content, position):
         marker, position = found[1][0], found.end()
-        if marker == _JPEG_END[1]:
-            return position - len(_JPEG_END)
-        if (
-            marker != 0x01
-        ):  # all others here have a length; marks inside of a segment, such as a preview's, do not count
+        if marker not in (0x01, _JPEG_END[1]):  # which alone have no length
             position += int.from_bytes(content[position : position + 2], 'big')
-    return None
+        yield marker, found.end() - 2, position
 
 
 def _is_cut_off_png(content: bytes) -> bool:

@@ -1,6 +1,7 @@
 """Image files of all kinds become 8-bit BGR, JPEG at a fraction of the size too; damaged ones an error of one kind."""
 
 import io
+import re
 import struct
 
 import cv2
@@ -136,6 +137,27 @@ def test_missing_parts_of_a_jpeg_are_told_at_any_size(left, min_side):
     content = photo(400, 300)
     with pytest.raises(UnreadableImageError, match='a part of the picture is missing'):
         decode_reduced(content[: int(left * len(content))] + b'\xff\xd9', min_side)
+
+
+def scans(image: Image.Image, **options: object) -> tuple[bytes, list[int]]:
+    """A progressive JPEG file, and where each of its scans begins."""
+    content = encode(image, 'JPEG', progressive=True, **options)
+    return content, [found.start() for found in re.finditer(b'\xff\xda', content)]
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'CMYK'])
+def test_a_progressive_jpeg_has_all_of_its_scans(mode):
+    """Decoders take any number of scans, and show a picture that is blurred without the later ones."""
+    image = Image.open(io.BytesIO(photo(160, 120))).convert(mode)
+    content, starts = scans(image)
+    assert decode_image(content).shape == decode_image(content + b'more').shape == (120, 160, 3)
+    assert len(starts) > 4
+    for start in starts[1:]:
+        with pytest.raises(UnreadableImageError, match='scans that hold its fine detail are missing'):
+            decode_image(content[:start] + b'\xff\xd9')
+    for restart_interval in (1, 7):
+        whole, _ = scans(image, restart_marker_blocks=restart_interval)
+        assert np.array_equal(decode_image(whole), decode_image(content))
 
 
 def jpeg_of(width: int, height: int) -> bytes:
