@@ -1,6 +1,7 @@
 """Overviews of the data set of a config: statistics, and a sheet of sample pictures."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from mmpretrain.registry import METRICS
 from PIL import Image
 
-from ..datasets.class_mapping import map_classes
+from ..datasets.class_mapping import find_missing, map_classes, quote_classes
 from ..datasets.dataset_statistics import DatasetStatistics, collect_statistics
+from ..engine.hooks.run_checks import judges_classes
 from ..errors import GLSimError
 from ..images.decoding import UnreadableImageError, decode_image
 from ..progress import ProgressBar
@@ -36,6 +39,13 @@ def build_dataset(cfg: Config, split: str = 'train') -> BaseDataset:
         built = Runner.build_dataloader(dict(batch_size=1, num_workers=0, sampler=sampler, dataset=settings))
     _number_classes(built.dataset, built.dataset, split)
     return built.dataset
+
+
+def needs_classes(cfg: Config, split: str) -> bool:
+    """Whether a split is there to judge classes, of the training split or a checkpoint, not only image search."""
+    settings = cfg.get(f'{split}_evaluator') or cfg.get('test_evaluator') or []
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')), explain_config_errors():
+        return judges_classes([METRICS.build(one) for one in (settings if isinstance(settings, list) else [settings])])
 
 
 def _number_classes(dataset: BaseDataset, first: BaseDataset, split: str) -> None:
@@ -64,15 +74,28 @@ def describe_dataset(
             continue
         if one is not None and _paths(one) not in [_paths(known) for known in others.values()]:
             others[other] = one
-    if 'train' in others:
+    for first, one, name in _to_compare(dataset, split, others):
         try:
-            _number_classes(dataset, others['train'], split)
+            if needs_classes(cfg, name):
+                missing = find_missing(one, first.metainfo.get('classes') or (), name)
+                _number_classes(one, first, name)
+                notes += [f'the {name} split lacks {quote_classes(missing)} of the train split'] if missing else []
         except GLSimError as error:
             notes.append(f'other classes than those of the train split: {error}')
     with ProgressBar(len(dataset), 'reading images' if duplicates else 'reading headers', progress) as bar:
         statistics = collect_statistics(dataset, duplicates, workers, bar.update, others)
     statistics.notes = notes
     return statistics
+
+
+def _to_compare(
+    dataset: BaseDataset, split: str, others: dict[str, BaseDataset]
+) -> Iterator[tuple[BaseDataset, BaseDataset, str]]:
+    """The training split, which names the classes, and each split whose classes are compared with it, by name."""
+    if split == 'train':
+        yield from ((dataset, one, name) for name, one in others.items())
+    elif 'train' in others:
+        yield others['train'], dataset, split
 
 
 def _paths(dataset: BaseDataset) -> list[str]:

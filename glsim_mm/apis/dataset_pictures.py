@@ -14,13 +14,11 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose, pseudo_collate
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from mmpretrain.registry import METRICS
 from torch import Tensor, nn
 
 from ..datasets.class_mapping import map_classes
 from ..datasets.data_faults import left_out_of
 from ..engine.hooks.prediction_panels import picture_name
-from ..engine.hooks.run_checks import judges_classes
 from ..errors import GLSimError
 from ..images.decoding import LOGGER
 from ..models import GLSimClassifier, RegionSelector
@@ -43,6 +41,7 @@ from ..visualization import (
 )
 from ..visualization.from_sample import prediction_from_sample, to_rgb_image
 from .config_errors import explain_config_errors
+from .dataset_overview import needs_classes
 from .model import load_model
 
 SHEET = 'contact_sheet.png'
@@ -166,11 +165,8 @@ def _build_split(cfg: Config, split: str) -> BaseDataset:
 
 def _number_classes(cfg: Config, model: nn.Module, dataset: BaseDataset, split: str, checkpoint: str) -> None:
     """Number the classes of a data set as the checkpoint does, unless it is there to measure image search."""
-    settings = cfg.get(f'{split}_evaluator') or cfg.get('test_evaluator') or []
-    with explain_config_errors():
-        metrics = [METRICS.build(one) for one in (settings if isinstance(settings, list) else [settings])]
     known = model._dataset_meta.get('classes') or ()
-    if judges_classes(metrics) and known and len(known) == getattr(getattr(model, 'head', None), 'num_classes', None):
+    if known and needs_classes(cfg, split) and len(known) == getattr(getattr(model, 'head', None), 'num_classes', None):
         map_classes(dataset, model._dataset_meta, split, f'the checkpoint {checkpoint}', allow_missing=True)
 
 

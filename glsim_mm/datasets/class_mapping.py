@@ -35,16 +35,13 @@ def map_classes(
     names = tuple(map(str, metainfo['classes']))
     leaves = list(leaf_datasets(dataset))
     own_names = [label_names(leaf, split) for leaf in leaves]
-    found = {name for own in own_names for name in own or names}
-    missing = [name for name in names if name not in found]
+    missing = find_missing(dataset, names, split)
     for leaf, own in zip(leaves, own_names):
         if own is not None and own != names:
             _check_known(leaf, own, names, missing, split, source)
     if missing and not allow_missing:
-        raise GLSimError(
-            f'{place_of(leaves[0], split)} lacks {_quote(missing)} of {source}; add photos of it, or accept that with '
-            '--allow-missing-classes'
-        )
+        lacking = f'{place_of(leaves[0], split)} lacks {quote_classes(missing)} of {source}'
+        raise GLSimError(f'{lacking}; add photos of it, or accept that with --allow-missing-classes')
     renumbered = []
     for leaf, own in zip(leaves, own_names):
         if own is not None and own != names:
@@ -53,6 +50,12 @@ def map_classes(
     if renumbered:
         _set_metainfo(dataset, names, leaves[0])
     return renumbered
+
+
+def find_missing(dataset: Any, names: Sequence[str], split: str = '') -> list[str]:
+    """Which classes a data set, or those inside a wrapper, do not name; none if one of them names no classes."""
+    found = {name for leaf in leaf_datasets(dataset) for name in label_names(leaf, split) or names}
+    return [name for name in names if name not in found]
 
 
 def check_folders(training: Any, dataset: Any, split: str) -> None:
@@ -113,6 +116,12 @@ def place_of(dataset: Any, split: str = '') -> str:
     return what + (f' in {where}' if where else '')
 
 
+def quote_classes(names: Sequence[str]) -> str:
+    """Names of classes for a message: the first, and how many more there are."""
+    more = f' and {len(names) - 1} more' if len(names) > 1 else ''
+    return f'the class {names[0]!r}{more}'
+
+
 def _inside(dataset: object) -> Sequence[object]:
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     return () if inner[0] is None else inner
@@ -136,16 +145,17 @@ def _check_known(
     unknown = [own[label] for label in sorted(counts) if own[label] not in names]
     if unknown:
         alike = [name for name in names if name.strip().casefold() == unknown[0].strip().casefold()]
-        hint = f' (did you mean {alike[0]!r}?)' if alike else f' (the split lacks {_quote(missing)})' if missing else ''
+        hint = (
+            f' (did you mean {alike[0]!r}?)'
+            if alike
+            else f' (the split lacks {quote_classes(missing)})'
+            if missing
+            else ''
+        )
         raise GLSimError(
-            f'{place} has {counts[own.index(unknown[0])]} photos of {_quote(unknown)}, which {source} does not '
+            f'{place} has {counts[own.index(unknown[0])]} photos of {quote_classes(unknown)}, which {source} does not '
             f'have{hint}; give it the same name there and here, or take it out'
         )
-
-
-def _quote(names: Sequence[str]) -> str:
-    more = f' and {len(names) - 1} more' if len(names) > 1 else ''
-    return f'the class {names[0]!r}{more}'
 
 
 def _labels(sample: Mapping[str, Any]) -> list[int]:

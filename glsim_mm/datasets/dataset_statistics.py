@@ -11,6 +11,7 @@ from mmengine.dataset import BaseDataset
 
 from ..errors import GLSimError, name_some
 from ..images.photo_folders import LeftOut, with_hint
+from ..images.photos import on_one_line
 from .data_faults import HIDDEN_PHOTOS, Leak, describe_classes, find_box_fault, find_junk, find_leaks, left_out_of
 from .image_files import FileFacts, Progress, UnreadableFile, examine_files, group_equal
 
@@ -175,7 +176,8 @@ def _spread(values: np.ndarray) -> str:
 
 
 def _listed(what: str, found: Sequence[str]) -> list[str]:
-    lines = [f'{what}: {len(found):,}', *(f'  {one}' for one in found[:_SHOWN])]
+    # Names of files may hold line ends, which would look like other lines.
+    lines = [f'{what}: {len(found):,}', *(f'  {on_one_line(one)}' for one in found[:_SHOWN])]
     return [*lines, f'  and {len(found) - _SHOWN:,} more'] if len(found) > _SHOWN else lines
 
 

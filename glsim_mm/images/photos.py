@@ -28,6 +28,7 @@ from .photo_folders import EXCLUDED, PHOTO_SUFFIXES, LeftOut, PhotoList, check_p
 
 MAX_BYTES = 1 << 30
 _ESCAPED_BYTE = re.compile(r'\\udc([89a-f][0-9a-f])')
+_ESCAPES = str.maketrans({'\n': r'\n', '\r': r'\r', '\t': r'\t'})
 
 
 @dataclass
@@ -155,6 +156,11 @@ def to_text(name: str) -> str:
     Names that are UTF-8 stay as they are; :func:`read_content` finds files by such a text too.
     """
     return name.encode('utf-8', 'backslashreplace').decode()
+
+
+def on_one_line(name: str) -> str:
+    r"""A file name for a list in which each line is a file: line ends and tabs in it are written ``\n``, ``\t``."""
+    return name.translate(_ESCAPES)
 
 
 def read_content(file: str) -> bytes:

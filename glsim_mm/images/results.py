@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .photos import ImageItem
+from .photos import ImageItem, on_one_line
 from .preparing import Prepared, unreadable
 
 LINE_WIDTH = 80
-_ESCAPES = str.maketrans({'\n': r'\n', '\r': r'\r', '\t': r'\t'})
 
 
 def to_result(
@@ -94,7 +93,7 @@ def format_prediction(result: Mapping) -> str:
         *([str([round(value) for value in box])] if box else []),
     ]
     start = '  '.join(words) + '  '
-    where = str(result.get('path', f'image {result.get("index", 0)}')).translate(_ESCAPES)
+    where = on_one_line(str(result.get('path', f'image {result.get("index", 0)}')))
     room = max(LINE_WIDTH - len(start), len(Path(where).name), 3)
     return start + (where if len(where) <= room else f'...{where[3 - room :] if room > 3 else ""}')
 

@@ -1,5 +1,7 @@
 """What is likely wrong with photos, classes and boxes is found, and nothing else."""
 
+import shutil
+
 import numpy as np
 import pytest
 from image_files import encode, turned_by_exif, two_colors
@@ -242,3 +244,24 @@ def test_unreadable_photos_are_decoded_only_to_be_compared(birds):
     (birds / 'train' / 'ani' / 'half.png').write_bytes(content[: len(content) // 2])
     assert len(describe_dataset(config(birds), progress=False).unreadable) == 1
     assert describe_dataset(config(birds), duplicates=False, progress=False).unreadable == []
+
+
+def test_other_class_names_in_another_split(birds):
+    (birds / 'val' / 'ani').rename(birds / 'val' / 'finch')
+    (note,) = describe_dataset(config(birds), progress=False).notes
+    assert note.startswith('other classes than those of the train split: the val split in ')
+    assert "has 2 photos of the class 'finch'" in note
+    (note,) = describe_dataset(config(birds), 'val', progress=False).notes
+    assert "has 2 photos of the class 'finch'" in note
+    shutil.rmtree(birds / 'val' / 'finch')
+    (note,) = describe_dataset(config(birds), progress=False).notes
+    assert note == "the val split lacks the class 'ani' of the train split"
+    search = config(birds)
+    search.val_evaluator = search.test_evaluator = dict(type='RetrievalMetrics')
+    assert not describe_dataset(search, progress=False).notes
+
+
+def test_line_ends_in_names_make_no_lines(birds):
+    (birds / 'train' / 'ani' / 'two\nlines.png').write_text('<html>')
+    text = format_statistics(describe_dataset(config(birds), progress=False))
+    assert rf'{birds}/train/ani/two\nlines.png: not an image' in text
