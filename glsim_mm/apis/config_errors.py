@@ -140,4 +140,4 @@ def _suggest(field: str, module: Callable) -> str:
     functions = own or [module]
     known = [name for function in functions for name in inspect.signature(function).parameters]
     close = difflib.get_close_matches(field, known, n=1)
-    return f', did you mean {close[0]!r}?' if close else ''
+    return f' (did you mean {close[0]!r}?)' if close else ''

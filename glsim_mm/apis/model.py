@@ -10,10 +10,12 @@ from mmpretrain.registry import DATASETS, MODELS
 from torch import nn
 
 from ..checkpoints.addresses import weights_for
-from ..checkpoints.agreement import tell_differences
+from ..checkpoints.agreement import tell_differences, tell_nameless
 from ..compat.devices import check_device
 from ..engine.hooks.run_checks import check_complete, match_tensors
+from ..errors import UserError
 from ..models.classifiers import check_parts
+from .config_errors import explain_config_errors
 
 
 def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None = None) -> nn.Module:
@@ -41,7 +43,11 @@ def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None =
         tell_differences(cfg.model, (content.get('meta') or {}).get('model'), checkpoint)
         model.load_state_dict(weights, strict=False)  # whatever else the file holds is not this model's
         model._config = cfg
-        model._dataset_meta = _dataset_meta(cfg, content.get('meta', {}))
+        num_classes = getattr(getattr(model, 'head', None), 'num_classes', None)
+        model._dataset_meta = _dataset_meta(cfg, content.get('meta') or {}, num_classes)
+    if num_classes:
+        consequence = 'predictions are numbers, from 0 in the order of the training'
+        tell_nameless(model._dataset_meta, f'checkpoint {checkpoint}', consequence)
     return model.to(device).eval()
 
 
@@ -54,10 +60,29 @@ def build_model(cfg: Config) -> nn.Module:
     return model
 
 
-def _dataset_meta(cfg: Config, meta: dict) -> dict:
-    """What the checkpoint knows of its data, else what the class of the test set knows."""
+def check_model(cfg: Config) -> None:
+    """Find out whether the model of a config can be built, which costs no memory and next to no time.
+
+    mmengine prints hundreds of lines before it builds the model. What cannot be built without memory is left to it.
+
+    Raises:
+        GLSimError: If a field of the model is unknown, or its parts do not fit.
+    """
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
+        try:
+            with explain_config_errors(), torch.device('meta'):
+                check_parts(build_model(cfg), needs_head=True)
+        except UserError:
+            raise
+        except Exception:  # noqa: BLE001  # whatever it is, the runner builds the model again and tells
+            return
+
+
+def _dataset_meta(cfg: Config, meta: dict, num_classes: int | None) -> dict:
+    """What the checkpoint knows of its data, else what the class of the test set knows, if that fits the head."""
     known = meta.get('dataset_meta')
     if known:
         return known
     dataset_class = DATASETS.get(cfg.test_dataloader.dataset.type) if cfg.get('test_dataloader') else None
-    return getattr(dataset_class, 'METAINFO', {})
+    published = getattr(dataset_class, 'METAINFO', {})
+    return published if len(published.get('classes') or ()) == num_classes else {}

@@ -29,6 +29,7 @@ from ..output_files import check_output_file, check_output_folder, full_disk_exp
 from ..result_files import check_result_file
 from .config_errors import explain_config_errors
 from .confusion_report import add_confusion_pairs, check_error_report, log_confusion_pairs, write_error_report
+from .model import check_model
 from .photo_pipeline import type_name
 from .run_requirements import check_batches, check_requirements
 
@@ -53,6 +54,8 @@ def build_runner(cfg: Config) -> Runner:
     cfg = copy.deepcopy(cfg)
     check_output_folder(cfg.work_dir)
     check_requirements(cfg)
+    if 'runner_type' not in cfg and isinstance(cfg.get('model'), dict):
+        check_model(cfg)
     fit_dataloaders(cfg)
     mark_test_tables(cfg)
     keep_checkpoints_whole(cfg)

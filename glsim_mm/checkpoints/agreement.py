@@ -1,4 +1,4 @@
-"""Settings of a model that its weights do not show, in a config and in what a checkpoint says of itself."""
+"""What a checkpoint says of itself beside its weights: settings of the model, and names of its classes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -41,6 +41,12 @@ def tell_differences(config: Mapping[str, Any], trained: Mapping[str, Any] | Non
             level=30,
         )
     return differing
+
+
+def tell_nameless(metainfo: Mapping[str, Any], source: str, consequence: str) -> None:
+    """Say in the log what follows from a checkpoint or split that names no classes; nothing if there are names."""
+    if not metainfo.get('classes'):
+        print_log(f'{source} does not name its classes: {consequence}', 'current', level=30)
 
 
 def _name(value: Any) -> Any:

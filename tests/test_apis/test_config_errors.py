@@ -50,8 +50,8 @@ def build(**cfg: object) -> object:
 @pytest.mark.parametrize(
     'cfg, expected',
     [
-        (dict(type='Inner', size=1, color='blue'), "Inner has no field 'color', did you mean 'colour'?"),
-        (dict(type='Outer', size=1, color='blue'), "Outer has no field 'color', did you mean 'colour'?"),
+        (dict(type='Inner', size=1, color='blue'), "Inner has no field 'color' (did you mean 'colour'?)"),
+        (dict(type='Outer', size=1, color='blue'), "Outer has no field 'color' (did you mean 'colour'?)"),
         (dict(type='Outer', size=1, inner=dict(type='Inner', sise=1)), "Inner has no field 'sise'"),
         (dict(type='Inner'), "Inner needs the field 'size'"),
         (dict(type='Iner', size=1), "there is no thing of type 'Iner'"),

@@ -286,3 +286,11 @@ def test_mistakes(run, inferencer, tmp_path):
             inferencer(wrong)
     with pytest.raises(GLSimError, match='batch_size'):
         inferencer(np.zeros((4, 4, 3), np.uint8), batch_size=0)
+
+
+def test_a_checkpoint_that_names_no_classes_is_told(run, files, tmp_path, mmengine_log):
+    config, checkpoint, _ = run
+    torch.save({'state_dict': torch.load(checkpoint)['state_dict']}, tmp_path / 'nameless.pth')
+    (result,) = GLSimInferencer(config, tmp_path / 'nameless.pth')(files[0], progress=False)
+    assert 'pred_class' not in result
+    assert 'nameless.pth does not name its classes: predictions are numbers' in mmengine_log.text

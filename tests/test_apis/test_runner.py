@@ -6,7 +6,8 @@ import sysconfig
 import mmengine
 import pytest
 import torch
-from tiny_run import write_config, write_images
+from mmpretrain.registry import MODELS
+from tiny_run import read_log, write_config, write_images
 
 from glsim_mm.apis import (
     allow_missing_classes,
@@ -19,6 +20,7 @@ from glsim_mm.apis import (
 from glsim_mm.apis.model import build_model
 from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
 from glsim_mm.errors import GLSimError
+from glsim_mm.models import GLSimViT
 
 
 def test_config_is_not_changed(tmp_path):
@@ -66,6 +68,8 @@ def run_labels(images, folder, names, extra='', missing=False):
     state = build_model(cfg).state_dict()
     torch.save(dict(state_dict=state, meta=dict(dataset_meta=dict(classes=names))), checkpoint)
     set_test_options(cfg, str(checkpoint))
+    if not names:
+        torch.save(dict(state_dict=state), checkpoint)
     if missing:
         allow_missing_classes(cfg)
     run_testing(cfg, str(out))
@@ -89,6 +93,51 @@ def test_unknown_and_missing_classes_end_a_test(images, tmp_path):
     with pytest.raises(GLSimError, match=r"fewer/val lacks the class 'plain' of the checkpoint .*named\.pth; "):
         run_labels(fewer, tmp_path / 'lacks', ('plain', 'striped'))
     assert run_labels(fewer, tmp_path / 'accepts', ('plain', 'striped'), missing=True) == [1] * 4
+
+
+def test_a_checkpoint_that_names_no_classes_is_told(images, tmp_path):
+    assert run_labels(images, tmp_path, ()) == [0] * 4 + [1] * 4
+    told = [line for line in read_log(tmp_path / 'work').splitlines() if 'does not name its classes' in line]
+    assert len(told) == 1
+    assert (
+        f'the checkpoint {tmp_path / "named.pth"} does not name its classes: those of the data are compared' in told[0]
+    )
+    assert run_labels(images, tmp_path / 'named', ('plain', 'striped')) == [0] * 4 + [1] * 4
+    assert 'does not name its classes' not in read_log(tmp_path / 'named/work')
+
+
+@pytest.mark.parametrize(
+    'part, fields, expected',
+    [
+        ('backbone', dict(frozen_stages=9), 'frozen_stages must be -1 to 2'),
+        ('backbone', dict(depth=9), "GLSimViT has no field 'depth'"),
+        ('head', dict(_delete_=True, type='LinearClsHead', num_classes=2, in_channels=32), 'LinearClsHead classifies'),
+    ],
+)
+def test_a_model_that_cannot_be_built_is_told_before_all_else(images, tmp_path, capsys, part, fields, expected):
+    cfg = load_config(write_config(tmp_path / 'tiny_parts.py', images), dict(work_dir=str(tmp_path / 'work')))
+    cfg.merge_from_dict(dict(model={part: fields}))
+    with pytest.raises(GLSimError, match=expected):
+        build_runner(cfg)
+    assert not capsys.readouterr().out
+    assert not (tmp_path / 'work').exists()
+
+
+@MODELS.register_module()
+class NeedsMemory(GLSimViT):
+    """Looks at its own weights when it is built, which the check beforehand cannot."""
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.largest = float(self.cls_token.max())
+
+
+def test_a_model_that_cannot_be_checked_beforehand_is_built(images, tmp_path):
+    cfg = load_config(write_config(tmp_path / 'tiny_memory.py', images), dict(work_dir=str(tmp_path / 'work')))
+    cfg.model.backbone.type = 'NeedsMemory'
+    runner = build_runner(cfg)
+    assert isinstance(runner.model.backbone.largest, float)
+    assert {value.device.type for value in runner.model.state_dict().values()} == {'cpu'}
 
 
 def test_the_training_split_names_the_classes_of_validation(images, tmp_path):

@@ -168,9 +168,9 @@ def test_nan_loss_ends_run_and_keeps_last_good_checkpoint(tiny_images, tmp_path,
 @pytest.mark.parametrize(
     'options, expected',
     [
-        (['model.neck.topo=3'], "GLSimSelector has no field 'topo', did you mean 'top_o'?"),
-        (['optim_wrapper.optimizer.lrr=3'], "SGD has no field 'lrr', did you mean 'lr'?"),
-        (['param_scheduler.0.Tmax=3'], "CosineAnnealingLR has no field 'Tmax', did you mean 'T_max'?"),
+        (['model.neck.topo=3'], "GLSimSelector has no field 'topo' (did you mean 'top_o'?)"),
+        (['optim_wrapper.optimizer.lrr=3'], "SGD has no field 'lrr' (did you mean 'lr'?)"),
+        (['param_scheduler.0.Tmax=3'], "CosineAnnealingLR has no field 'Tmax' (did you mean 'T_max'?)"),
         (['modl.head.num_classes=3'], 'no config field modl; did you mean model?'),
         (['model.head.type=Nothing'], "no model of type 'Nothing'"),
         (['train_dataloader.dataset.data_root=nowhere'], 'nowhere'),

@@ -17,7 +17,7 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor
 
 from ...checkpoints.addresses import weights_for
-from ...checkpoints.agreement import tell_differences
+from ...checkpoints.agreement import tell_differences, tell_nameless
 from ...datasets.class_mapping import check_folders, label_names, leaf_datasets, map_classes, place_of
 from ...datasets.data_faults import check_two_classes, left_out_of, summarise_faults
 from ...errors import GLSimError, name_some
@@ -57,6 +57,7 @@ class NumClassesCheckHook(Hook):
         self.allow_missing_classes = allow_missing_classes
         self._metainfo: Mapping[str, Any] = {}  # that names the classes
         self._source = ''
+        self._is_told = False
         self._checked: set[int] = set()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -117,6 +118,10 @@ class NumClassesCheckHook(Hook):
             renumbered = map_classes(dataset, self._metainfo, split, self._source, self.allow_missing_classes)
             for place in renumbered:
                 runner.logger.info(f'{place}: labels are numbered by name as in {self._source}')
+        elif not self._is_told and self._source:
+            consequence = 'those of the data are compared by their number only; check that their order is the same'
+            tell_nameless(self._metainfo, self._source, consequence)
+            self._is_told = True
         for leaf in leaf_datasets(dataset):
             check_class_names(leaf, num_classes, split)
             check_labels(leaf, num_classes, split)
