@@ -289,6 +289,8 @@ def doubts(listing: Listing, rows: Sequence[GalleryRow], num_rows: int) -> dict[
     found = {row.id: _doubt(listing.absolute(row.path), folders) for row in rows}
     if len(rows) <= MANY:
         found = {number: '' if reason == _EMPTY else reason for number, reason in found.items()}
+    named = {item.path for item in listing.items if not item.name}  # by a list or table, which may follow a move later
+    found.update((row.id, 'listed, but not there') for row in rows if row.path in named and not found[row.id])
     certain = [number for number, reason in found.items() if not reason]
     if len(certain) > MANY and 2 * len(certain) > num_rows:
         found.update(dict.fromkeys(certain, 'gone with more than half of all: a disk that is not mounted?'))

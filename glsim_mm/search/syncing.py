@@ -77,8 +77,9 @@ def sync_images(
             the build, if it was made from these folders.
         missing: What to do with rows whose photos are gone: ``'remove'``, ``'flag'`` (the date goes into their column
             ``missing_since``, and out of it when the photo is back) or ``'keep'``. None removes them too, but keeps
-            those of which it is not certain: photos that are there and not listed any more, and more than 20 at once
-            that are more than half of all, or whose folder is empty. Where a disk does not answer, rows always stay.
+            those of which it is not certain: photos that are there and not listed any more, or listed and not there,
+            and more than 20 at once that are more than half of all, or whose folder is empty. Where a disk does not
+            answer, rows always stay.
         contradictions: Of a content in several classes, ``'keep'`` a row for each, or ``'drop'`` all rows.
         exif: Fill ``taken``, ``camera``, ``latitude`` and ``longitude`` of photos that are new or have changed, unless
             a table has such columns.

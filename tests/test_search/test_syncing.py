@@ -297,6 +297,21 @@ def test_a_table_says_labels_and_metadata(gallery, photos):
     assert set(rows(gallery)) == {'a/0.png', 'a/2.png', 'moved.png'}
 
 
+def test_a_photo_moves_before_its_table_says_so(gallery, photos):
+    """Its row waits, and keeps its id and what somebody said of it."""
+    before = rows(gallery)
+    (photos / 'birds.csv').write_text('path\n' + '\n'.join(before))
+    gallery.set_labels([before['a/0.png'][0]], 'mine', by='me')
+    (photos / 'a' / '0.png').rename(photos / 'b' / 'moved.png')
+    report = sync(gallery, photos / 'birds.csv')
+    assert [(one.path, one.reason) for one in report.kept] == [('a/0.png', 'listed, but not there')]
+    (photos / 'birds.csv').write_text('path\nb/moved.png\n' + '\n'.join(path for path in before if path != 'a/0.png'))
+    assert paths(sync(gallery, photos / 'birds.csv').moved) == ['b/moved.png']
+    assert rows(gallery)['b/moved.png'][:2] == (before['a/0.png'][0], 'mine')
+    (photos / 'b' / 'moved.png').unlink()
+    assert paths(sync(gallery, photos / 'birds.csv', missing='remove').removed) == ['b/moved.png']
+
+
 def test_a_table_elsewhere_leaves_rows_of_other_folders(gallery, photos, tmp_path):
     """A table's own photos are below the innermost folder that holds all that it lists."""
     (tmp_path / 'lists').mkdir()

@@ -34,7 +34,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=['remove', 'flag', 'keep'],
         help='what to do with rows whose photos are gone: remove them, note the date in their column missing_since, or '
         'nothing; default: remove those that are certainly gone, and keep and list the others (photos that are there '
-        'but not listed any more; more than 20 at once that are more than half of all, or whose folder is empty)',
+        'but not listed any more, or listed but not there; more than 20 at once that are more than half of all, or '
+        'whose folder is empty)',
     )
     parser.add_argument(
         '--contradictions',
