@@ -18,6 +18,9 @@ from .shipped_files import find_shipped_folder, list_configs
 from .version import __version__
 
 COMMANDS = {
+    'set up': {
+        'doctor': 'doctor.py',
+    },
     'train and test': {
         'train': 'train.py',
         'test': 'test.py',

@@ -1,0 +1,151 @@
+"""What is installed, what is missing, and what to type: looks at packages one by one, and fails at none."""
+
+import importlib
+import io
+import platform
+import re
+import textwrap
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from importlib import metadata
+from typing import Any, NamedTuple
+
+from .shipped_files import find_shipped_folder
+from .version import __version__
+
+_FAISS = ('faiss-gpu', 'faiss-cpu', 'faiss-gpu-cu11', 'faiss-gpu-cu12')
+_MMCV = ('mmcv', 'mmcv-lite', 'mmcv-full', 'onedl-mmcv')
+# Other distributions of the same modules.
+_INSTEAD = {
+    'faiss-gpu': _FAISS,
+    'faiss-cpu': _FAISS,
+    'mmengine': ('onedl-mmengine',),
+    'mmpretrain': ('onedl-mmpretrain',),
+    'mmcv-lite': _MMCV,
+}
+_FORMATS = {'jpg': 'JPEG', 'libtiff': 'TIFF', 'webp': 'WebP', 'avif': 'AVIF', 'jpg_2000': 'JPEG 2000'}
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    name: str
+    found: str
+    fix: str = ''
+    """What to type, or empty where nothing is wrong."""
+    is_needed: bool = True
+    """Whether nothing works without it; otherwise only an extra does not."""
+
+
+def diagnose() -> list[Finding]:
+    """Look at this machine: versions, FAISS, mmcv, GPUs, OpenCV, formats of photos, and extras; takes seconds."""
+    versions = {str(one.metadata['Name']).lower(): one.version for one in metadata.distributions()}
+    system = f'Python {platform.python_version()}, {platform.system()} {platform.machine()}'
+    findings = [Finding('glsim_mm', f'{__version__}, {system}'), Finding('configs', str(find_shipped_folder()))]
+    if 'glsim-mm' in versions:
+        findings += check_requirements(metadata.requires('glsim-mm') or [], versions)
+    else:
+        findings.append(Finding('requirements', 'not known: the package is not installed', 'pip install -e .'))
+    return [*findings, check_mmcv(versions), _look_at_torch(), _look_at_faiss(), _look_at_opencv(), *_look_at_photos()]
+
+
+def check_requirements(requirements: Sequence[str], versions: Mapping[str, str]) -> list[Finding]:
+    """Compare requirements, as the metadata of the package list them, with versions by names of distributions."""
+    parsing = _load('packaging.requirements')
+    if isinstance(parsing, str):
+        return [Finding('requirements', f'not known: {parsing}', 'pip install packaging')]
+    parsed = [parsing.Requirement(line) for line in requirements]
+    named = {name for one in parsed for name in re.findall('extra == "(.+?)"', str(one.marker))}
+    findings = []
+    for extra in ['', *sorted(named - {'test', 'dev'})]:
+        wanted = [one for one in parsed if one.marker is None or one.marker.evaluate({'extra': extra})]
+        if extra:  # what is needed anyway is told once
+            wanted = [one for one in wanted if 'extra ==' in str(one.marker)]
+        lacking = [one for one in wanted if not _is_there(one, versions)]
+        name = f'extra {extra}' if extra else 'requirements'
+        there = [one.name for one in wanted if one.name.lower() in versions and one not in lacking]
+        found = ', '.join(f'{one} {versions[one.lower()]}' for one in there) or 'complete'
+        if lacking:
+            found = f'lacks {", ".join(one.name for one in lacking)}'
+        fix = ' '.join(f'"{one.name}{one.specifier}"' for one in lacking)
+        findings.append(Finding(name, found, f'pip install {fix}' if lacking else '', is_needed=not extra))
+    return findings
+
+
+def check_mmcv(versions: Mapping[str, str]) -> Finding:
+    """Exactly one distribution may have installed the package mmcv."""
+    kinds = [name for name in _MMCV if name in versions]
+    found = ' and '.join(f'{name} {versions[name]}' for name in kinds) or 'not there'
+    if len(kinds) == 1:
+        return Finding('mmcv', found + (', without compiled operators' if kinds == ['mmcv-lite'] else ''))
+    fix = f'pip uninstall {" ".join(kinds)}, then install one of them again' if kinds else 'pip install "mmcv-lite<2.2"'
+    return Finding('mmcv', found, fix)
+
+
+def format_findings(findings: Sequence[Finding]) -> str:
+    """Text of 80 columns, below each finding what to type, which is in one line."""
+    lines = []
+    for one in findings:
+        lines += textwrap.wrap(f'{one.name:<22}{one.found}', 80, subsequent_indent=' ' * 22, break_long_words=False)
+        if one.fix:
+            lines.append(f'{"":<22}-> {one.fix}')
+    return '\n'.join(lines)
+
+
+def is_fit(findings: Sequence[Finding]) -> bool:
+    """Whether all is there that nothing works without."""
+    return not any(one.fix and one.is_needed for one in findings)
+
+
+def _is_there(requirement: Any, versions: Mapping[str, str]) -> bool:
+    version = versions.get(requirement.name.lower())
+    if version is not None:
+        return requirement.specifier.contains(version, prereleases=True)
+    return any(name in versions for name in _INSTEAD.get(requirement.name.lower(), ()))
+
+
+def _look_at_torch() -> Finding:
+    torch = _load('torch')
+    if isinstance(torch, str):
+        return Finding('torch', torch, 'pip install torch torchvision')
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return Finding('torch', f'{torch.__version__}, {", ".join(gpus) or "no GPU that it can use"}')
+
+
+def _look_at_faiss() -> Finding:
+    faiss = _load('faiss')
+    if isinstance(faiss, str):
+        return Finding('FAISS', faiss, 'pip install faiss-cpu')
+    number = getattr(faiss, 'get_num_gpus', lambda: 0)()
+    kind = 'built for GPUs' if hasattr(faiss, 'StandardGpuResources') else 'built for CPUs'
+    return Finding('FAISS', f'{faiss.__version__}, {kind}, {number} GPUs that it can use')
+
+
+def _look_at_opencv() -> Finding:
+    cv2 = _load('cv2')
+    if isinstance(cv2, str):
+        return Finding('OpenCV', cv2, 'pip install --force-reinstall --no-deps opencv-python-headless')
+    return Finding('OpenCV', cv2.__version__)
+
+
+def _look_at_photos() -> list[Finding]:
+    features = _load('PIL.features')
+    if isinstance(features, str):
+        return [Finding('photos', features, 'pip install pillow')]
+    can = [name for feature, name in _FORMATS.items() if feature in features.get_supported()]
+    findings = [Finding('photos', ', '.join(['PNG', 'GIF', *can]))]
+    lacking = [name for name in _FORMATS.values() if name not in can]
+    if lacking:
+        findings.append(Finding(', '.join(lacking), 'not read', 'pip install --upgrade pillow', is_needed=False))
+    return findings
+
+
+def _load(name: str) -> Any:
+    """A module, or in one line why it cannot be loaded."""
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter('ignore')
+            return importlib.import_module(name)
+    except (ImportError, OSError, RuntimeError, AttributeError, ValueError, TypeError) as error:
+        return f'cannot be imported: {" ".join(str(error).split())}'
