@@ -9,11 +9,12 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from retrieval.gallery import Record, create_gallery, database, folder, open_gallery
+from retrieval.gallery import Record, create_gallery, database, folder_reader, folder_writer, open_gallery
 from retrieval.gallery.interrupts import postponed_interrupts
+from retrieval.whitening import Whitening
 
 X = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
-FILES = {module.__file__ for module in (database, folder)}
+FILES = {module.__file__ for module in (database, folder_reader, folder_writer)}
 
 
 @contextmanager
@@ -61,6 +62,12 @@ def _compact(gallery):
     gallery.compact('sq8')
 
 
+def _put_space(gallery):
+    metric = Whitening.fit_classes(X, [str(row % 3) for row in range(60)])
+    metric.source = 'a'
+    gallery.put_space('a-metric', metric)
+
+
 def _state(gallery):
     ids = gallery.ids()
     records = [(record.id, record.path, record.label, record.metadata) for record in gallery.records(ids)]
@@ -69,7 +76,7 @@ def _state(gallery):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('action', [_add, _update, _update_records, _set_labels, _remove, _compact])
+@pytest.mark.parametrize('action', [_add, _update, _update_records, _set_labels, _remove, _compact, _put_space])
 def test_ctrl_c_leaves_the_old_or_the_new_state_and_a_writer_that_works(tmp_path, monkeypatch, action):
     monkeypatch.setattr(os, 'fsync', lambda descriptor: None)  # nothing is killed here
     start = tmp_path / 'start'
