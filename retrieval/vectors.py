@@ -61,8 +61,8 @@ def import_faiss() -> ModuleType:
     """The module ``faiss``, which takes a third of a second to import and is not always needed."""
     try:
         import faiss
-    except ImportError as error:
-        raise ImportError('Image search needs FAISS: pip install faiss-cpu (or faiss-gpu on Linux x86_64).') from error
+    except ModuleNotFoundError:
+        raise ImportError('Image search needs FAISS: pip install faiss-cpu (or faiss-gpu on Linux x86_64).') from None
     _survive_forks()
     return faiss
 

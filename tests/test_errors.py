@@ -1,9 +1,13 @@
 """How command lines end."""
 
+import io
+from importlib import import_module
+
 import pytest
 import torch
+from PIL import Image, UnidentifiedImageError
 
-from glsim_mm.errors import GLSimError, report_user_errors
+from glsim_mm.errors import GLSimError, explain_missing, one_line, report_user_errors
 
 
 class Unreadable(torch.utils.data.Dataset):
@@ -45,6 +49,28 @@ def test_packages_that_are_missing_or_do_not_load(capsys):
         raise ImportError('an index needs x: pip install x')
     with pytest.raises(SystemExit), report_user_errors():
         raise ImportError('libxcb.so.1: cannot open shared object file', name='cv2')
-    first, second = capsys.readouterr().err.splitlines()
+    with pytest.raises(SystemExit), report_user_errors():
+        import_module('no_such_package.part')
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert third == "error: No module named 'no_such_package'; to install it: pip install no_such_package"
     assert first == 'error: an index needs x: pip install x'
     assert 'libxcb' in second and second.endswith('pip install --force-reinstall --no-deps opencv-python-headless')
+
+
+def test_messages_have_no_address_in_memory():
+    with pytest.raises(UnidentifiedImageError, match='object at 0x') as raised:
+        Image.open(io.BytesIO(b'none'))
+    assert one_line(raised.value) == 'cannot identify image file BytesIO'
+
+
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        ('epoch_50.pth', 'checkpoint {}/epoch_50.pth does not exist; the nearest in its folder is epoch_2.pth'),
+        ('other.safetensors', 'checkpoint {}/other.safetensors does not exist; check the path'),
+        ('runs/a/epoch_5.pth', 'checkpoint {0}/runs/a/epoch_5.pth does not exist: there is no folder {0}/runs'),
+    ],
+)
+def test_a_missing_file_names_its_neighbours(name, message, tmp_path):
+    (tmp_path / 'epoch_2.pth').touch()
+    assert explain_missing('checkpoint', tmp_path / name) == message.format(tmp_path)

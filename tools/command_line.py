@@ -317,6 +317,29 @@ def check_search(args: argparse.Namespace, **options: Any) -> None:
             check_filter(search.gallery, options.get('where'))
             search.similar(search.gallery.ids()[:1], 1, **options)
         check_model(search.gallery, args)
+    check_readable(getattr(args, 'images', None) or [], args.exclude)
+
+
+def check_folder(path: str | None) -> None:
+    """Refuse a folder that is not there, if one is given."""
+    _check_file('folder', path)
+
+
+def check_readable(images: list[str], exclude: list[str]) -> None:
+    """Refuse queries none of which can be read; the first that can be ends the check."""
+    from glsim_mm.errors import GLSimError
+    from glsim_mm.images.photo_folders import LeftOut
+    from glsim_mm.images.photos import UnreadableImageError, find_images, read_photo
+
+    reasons = []
+    for item in find_images(images, exclude, LeftOut()):
+        try:
+            read_photo(item)
+            return
+        except UnreadableImageError as error:
+            reasons.append(f'{item.path} cannot be read: {error}')
+    if reasons:
+        raise GLSimError(reasons[0] if len(reasons) == 1 else f'no query can be read; the first, {reasons[0]}')
 
 
 def check_filter(gallery: Any, where: Any) -> None:
@@ -385,6 +408,25 @@ def _check_paths(args: argparse.Namespace) -> None:
         for path in images if isinstance(images, list) else ():
             if not glob.has_magic(path):
                 _check_file('', path)
+    if getattr(args, 'gallery', None):
+        _check_order(args.gallery, getattr(args, 'images', None) or [])
+    if getattr(args, 'resume', None) != 'auto':
+        _check_file('checkpoint', getattr(args, 'resume', None))
+
+
+def _check_order(gallery: str, images: list[str]) -> None:
+    """Say that the gallery comes first where it stands among the images."""
+    from glsim_mm.errors import GLSimError
+    from retrieval.gallery import is_folder
+    from retrieval.gallery.database import DATABASE_FILE
+
+    def is_gallery(path: str) -> bool:
+        return Path(path, DATABASE_FILE).is_file()
+
+    if is_folder(gallery) and not is_gallery(gallery):
+        found = next((path for path in images if is_gallery(path)), None)
+        if found is not None:
+            raise GLSimError(f'{gallery} is not a gallery, but {found} is one: the gallery comes before the images')
 
 
 def _check_device(device: str | None) -> None:
@@ -439,17 +481,22 @@ def _from_here(path: str) -> str:
 
 
 def _check_file(what: str, path: str | None) -> None:
-    from glsim_mm.errors import GLSimError
+    from glsim_mm.errors import GLSimError, explain_missing
+    from glsim_mm.images.photo_folders import PHOTO_SUFFIXES
 
-    if path and '://' not in path and not Path(path).expanduser().exists():
-        raise GLSimError(f'{what} {path} does not exist; check the path'.lstrip())
+    if not path or '://' in path:
+        return
+    if not Path(path).expanduser().exists():
+        raise GLSimError(explain_missing(what, path))
+    if what == 'checkpoint' and path.lower().endswith(('.py', *PHOTO_SUFFIXES)):
+        raise GLSimError(f'{path} is no checkpoint: look at the order of the arguments')
 
 
 def _import_mmengine() -> None:
     try:
         import mmengine  # noqa: F401
     except ModuleNotFoundError as missing:
-        raise ImportError(f'{missing}; {_INSTALL}') from missing
+        raise ImportError(f'{missing}; {_INSTALL}') from None
 
 
 def _fail(message: object) -> NoReturn:

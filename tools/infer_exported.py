@@ -22,10 +22,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def check(args: argparse.Namespace) -> None:
     """Find missing files and packages before anything is loaded."""
-    from glsim_mm.errors import GLSimError
+    from glsim_mm.errors import GLSimError, explain_missing
 
     if not Path(args.model).is_file():
-        raise GLSimError(f'{args.model} does not exist; check the path')
+        raise GLSimError(explain_missing('', args.model))
     cli.needs_packages(args.backend, why=f'--backend {args.backend}')
 
 

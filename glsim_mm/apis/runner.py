@@ -23,7 +23,7 @@ from ..engine.hooks.resuming import ResumeHook
 from ..engine.hooks.run_checks import NumClassesCheckHook
 from ..engine.hooks.wrappers import unwrap_model
 from ..engine.resumption import check_resumption, find_last_checkpoint, read_settings
-from ..errors import GLSimError
+from ..errors import GLSimError, explain_missing
 from ..models.classifiers import check_parts
 from ..output_files import check_output_file, check_output_folder, full_disk_explained, replace_with
 from ..result_files import check_result_file
@@ -199,4 +199,4 @@ def _check_load_from(cfg: Config) -> None:
     """Report a missing checkpoint before minutes are spent on data; a folder may hold the shards of one."""
     path = cfg.get('load_from')
     if path and '://' not in path and not Path(path).expanduser().exists():
-        raise GLSimError(f'checkpoint {path} does not exist; check the path')
+        raise GLSimError(explain_missing('checkpoint', path))

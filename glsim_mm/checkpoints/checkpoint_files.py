@@ -21,7 +21,7 @@ import torch
 from mmengine.logging import HistoryBuffer, print_log
 from torch import Tensor
 
-from ..errors import GLSimError, name_some
+from ..errors import GLSimError, explain_missing, name_some
 
 SAFETENSORS_META = 'glsim_mm'  # entry in the header of a .safetensors file: the meta of a checkpoint as JSON
 SAFETENSORS_UNREAD = 'unread/'  # prefix, in such a file, of tensors that no forward pass reads
@@ -157,7 +157,7 @@ def load_checkpoint_file(file: str | Path, map_location: Any = None, name: str =
     name = name or str(file)
     file = Path(file).expanduser()
     if not file.is_file():
-        raise GLSimError(f'checkpoint {name} does not exist; check the path')
+        raise GLSimError(explain_missing('checkpoint', name))
     if file.suffix == '.safetensors':
         return _load_safetensors(file, map_location)
     try:
@@ -194,7 +194,7 @@ def _find_file(path: Path) -> Path:
             raise GLSimError(f'folder {path} holds none of {", ".join(_FOLDER_FILES)}; give the file of weights')
         return found[0]
     if not path.is_file():
-        raise GLSimError(f'checkpoint {path} does not exist; check the path')
+        raise GLSimError(explain_missing('checkpoint', path))
     return path
 
 

@@ -57,8 +57,8 @@ def _load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         import onnx  # an extra, for this file alone
         from google.protobuf.message import DecodeError
         from onnx import numpy_helper
-    except ImportError as error:
-        raise GLSimError('reading ONNX files needs a package that is missing: pip install onnx') from error
+    except ModuleNotFoundError:
+        raise GLSimError('reading ONNX files needs a package that is missing: pip install onnx') from None
     try:
         graph = onnx.load(path).graph
     except (OSError, DecodeError) as error:

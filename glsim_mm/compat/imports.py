@@ -84,7 +84,7 @@ def _quiet_import() -> Iterator[None]:
             warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
             yield
     except ModuleNotFoundError as error:
-        raise ImportError(_explain_missing(error)) from error
+        raise ImportError(_explain_missing(error)) from None
     except AssertionError as error:  # mmpretrain and mmcv assert each other's versions on import
         raise ImportError(f'{one_line(error)} To mend it: {_INSTALL_MMCV}') from error
 

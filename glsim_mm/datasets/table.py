@@ -186,8 +186,8 @@ def _read_parquet(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict
     try:
         import pyarrow
         import pyarrow.parquet
-    except ImportError as error:
-        raise GLSimError(f'{path} is a Parquet file, which needs pyarrow: pip install pyarrow') from error
+    except ModuleNotFoundError:
+        raise GLSimError(f'{path} is a Parquet file, which needs pyarrow: pip install pyarrow') from None
     if not fileio.isfile(path):
         raise GLSimError(f'{path} is not there; check ann_file and data_root')
     try:

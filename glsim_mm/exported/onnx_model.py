@@ -139,8 +139,8 @@ class ExportedModel:
 def _open_onnxruntime(path: str, device: str | None, threads: int | None) -> tuple[Runner, ExportedInfo]:
     try:
         import onnxruntime
-    except ImportError as error:
-        raise GLSimError('running .onnx files needs ONNX Runtime: pip install onnxruntime') from error
+    except ModuleNotFoundError:
+        raise GLSimError('running .onnx files needs ONNX Runtime: pip install onnxruntime') from None
     options = onnxruntime.SessionOptions()
     if threads is not None:
         options.intra_op_num_threads = threads
@@ -162,8 +162,8 @@ def _open_onnxruntime(path: str, device: str | None, threads: int | None) -> tup
 def _open_openvino(path: str, device: str | None, threads: int | None) -> tuple[Runner, ExportedInfo]:
     try:
         import openvino
-    except ImportError as error:
-        raise GLSimError('backend openvino is not installed: pip install openvino') from error
+    except ModuleNotFoundError:
+        raise GLSimError('backend openvino is not installed: pip install openvino') from None
     core = openvino.Core()
     wanted = (device or 'cpu').upper()
     if wanted.partition('.')[0] not in core.available_devices and wanted.partition(':')[0] not in _OPENVINO_CHOOSES:

@@ -141,8 +141,8 @@ def _import_onnx() -> Any:
         import onnx
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise GLSimError(_HINT) from error
+    except ModuleNotFoundError:
+        raise GLSimError(_HINT) from None
     return onnx
 
 

@@ -234,8 +234,8 @@ def _is_heif(file: str | Path | BinaryIO) -> bool:
 def _register_heif() -> None:
     try:
         from pillow_heif import register_heif_opener
-    except ImportError as error:
-        raise UnreadableImageError(f'a HEIC file; to read them: {INSTALL_HEIF}') from error
+    except ModuleNotFoundError:
+        raise UnreadableImageError(f'a HEIC file; to read them: {INSTALL_HEIF}') from None
     register_heif_opener()
 
 

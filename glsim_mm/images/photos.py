@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image
 
-from ..errors import GLSimError, one_line
+from ..errors import GLSimError, explain_missing, one_line
 from .decoding import (
     LOGGER,
     MAX_PIXELS,
@@ -252,7 +252,7 @@ def _expand(one: ImageInput, exclude: Sequence[str], left_out: LeftOut) -> Itera
         root = _root_of(path)
         yield from _found(root, path.relative_to(root).as_posix(), exclude, left_out)
     else:
-        raise GLSimError(f'{one} does not exist; check the path')
+        raise GLSimError(explain_missing('', one))
 
 
 def _found(root: Path, pattern: str, exclude: Sequence[str], left_out: LeftOut) -> Iterator[ImageItem]:

@@ -141,7 +141,9 @@ def encoder_for(
     encoder: BaseEncoder
     if config is None:
         if options.pop('amp', False):
-            raise RetrievalError('an exported model computes in the precision that it was exported with: leave amp out')
+            raise RetrievalError(
+                'an exported model computes in the precision that it was exported with: leave --amp out'
+            )
         encoder = ExportedEncoder(checkpoint, spaces, **options)
     else:
         from .encoder import Encoder  # needs torch and mmpretrain, which exported models do without
@@ -165,7 +167,7 @@ def model_of(
     if checkpoint and str(checkpoint).endswith('.onnx'):
         return None, checkpoint
     if not (config and checkpoint):
-        raise RetrievalError(f'{gallery.location} does not say which model made it: give config and checkpoint')
+        raise RetrievalError(f'{gallery.location} does not say which model made it: give --config and --checkpoint')
     return config, checkpoint
 
 

@@ -26,6 +26,7 @@ from retrieval.whitening import check_classes
 
 from ..apis.options import load_config
 from ..compat.distributed import set_rank_environment
+from ..errors import explain_missing
 from ..images.photo_folders import LeftOut
 from ..images.photos import ImageItem, hash_content, is_address
 from ..progress import ProgressBar
@@ -121,6 +122,8 @@ def build_gallery(
         UserError: If an argument cannot be used, there is a gallery already, no image can be read, or an
             unfinished build has other settings.
     """
+    if root is not None and not Path(root).is_dir():
+        raise RetrievalError(explain_missing('folder', root))
     folder = BuildFolder(location)
     with _join_ranks(launcher) as ranks, folder.hold(overwrite) if ranks.is_first else nullcontext():
         ranks.wait()

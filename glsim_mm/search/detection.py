@@ -13,6 +13,7 @@ from retrieval.errors import RetrievalError
 from retrieval.vectors import as_array
 
 from ..compat import import_mmpretrain
+from ..errors import explain_missing
 
 
 @dataclass
@@ -161,14 +162,14 @@ def _load(config: str, checkpoint: str, device: str | None) -> tuple[Any, Any]:
         from mmdet.utils import get_test_pipeline_cfg
 
         from ..compat.devices import check_device
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise RetrievalError(
             f'{error}: detection needs mmdet with full mmcv (docs/guides/downstream.md): pip install mmdet, '
             'bash tools/install_mmcv.sh; or give the boxes yourself'
-        ) from error
+        ) from None
     for path in (config, checkpoint):
         if '://' not in path and not Path(path).is_file():
-            raise RetrievalError(f'{path} does not exist; check the path')
+            raise RetrievalError(explain_missing('', path))
     import_mmpretrain()  # registers our reader of checkpoints, which runs no code from them
     model = init_detector(config, checkpoint, device=str(check_device(device)))
     steps = get_test_pipeline_cfg(model.cfg.copy())

@@ -75,7 +75,9 @@ class Encoder(BaseEncoder):
         self.classes = tuple(getattr(self._model, '_dataset_meta', {}).get('classes') or ())
         self.spaces = check_spaces(spaces, self._embedder.spaces, self.description)
         if keep_patches and not self._embedder.has_regions:
-            raise RetrievalError(f'{self.description} selects no patches to keep: leave keep_patches out')
+            raise RetrievalError(
+                f'{self.description} selects no patches to keep: leave --keep-patches (in Python, keep_patches) out'
+            )
         self.keep_patches = keep_patches
         self.classify = classify
         self.max_pixels = max_pixels

@@ -305,8 +305,8 @@ def to_data_samples(results: Sequence[PhotoObjects], k: int = 5) -> list[DetData
     """
     try:
         from mmdet.structures import DetDataSample
-    except ImportError as error:
-        raise RetrievalError(f'{error}: data samples of mmdet need mmdet (docs/guides/downstream.md)') from error
+    except ModuleNotFoundError as error:
+        raise RetrievalError(f'{error}: data samples of mmdet need mmdet (docs/guides/downstream.md)') from None
     samples = []
     for result in results:
         objects = result.objects

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from retrieval.answers import SearchResult, results_to_json
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Manifest, Record
 
+from ..errors import explain_missing
 from ..images.photos import ImageItem, UnreadableImageError, read_photo
 from ..output_files import write_file, write_json
 from ..visualization import FoundImage, SearchRow, draw_search_sheet, write_search_pages
@@ -45,6 +47,8 @@ def write_results(
     path, kind = Path(path), Path(path).suffix.lower()
     if not results and kind not in ('.json', '.html'):
         raise RetrievalError('there are no results to draw; give at least one query')
+    if root is not None and not Path(root).is_dir():
+        raise RetrievalError(explain_missing('folder', root))
     photos = manifest.origin.get('root', '') if root is None else root
     try:
         if kind == '.json':
@@ -71,7 +75,7 @@ def _rows(results: Sequence[SearchResult], root: str | Path) -> Iterator[SearchR
             _found(hit.record, root, hit.score, None if truth is None else hit.record.label == truth)
             for hit in result.hits
         ]
-        yield SearchRow(_found(result.query, root), hits)
+        yield SearchRow(replace(_found(result.query, root), error=result.error), hits)
 
 
 def _found(record: Record, root: str | Path, score: float | None = None, is_right: bool | None = None) -> FoundImage:

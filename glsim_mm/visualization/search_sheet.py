@@ -36,6 +36,7 @@ class FoundImage:
         similarity_map: (h, w) scores of patches, the larger the likelier selected.
         map_area: The part of the photo that the map covers, as :attr:`box`. Defaults to the whole photo.
         is_right: Whether a hit is of its query's class, None where that is not known.
+        error: Why a query cannot be read; then nothing was searched.
         key: What tells photos apart, so that a page holds each of them once; None for a photo that comes once.
 
     Example::
@@ -53,6 +54,7 @@ class FoundImage:
     map_area: Box | None = None
     is_right: bool | None = None
     key: Any = None
+    error: str = ''
 
     @property
     def name(self) -> str:

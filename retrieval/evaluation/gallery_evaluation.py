@@ -80,7 +80,7 @@ def evaluate_gallery(
     spaces = Spaces.of(gallery)
     names = list(spaces.weights(space))
     if query_space is not None and len(names) > 1:
-        raise RetrievalError('query_space goes with a single space: name one')
+        raise RetrievalError('--query-space (in Python, query_space) goes with a single space: name one')
     left_out = [np.array([one] if row >= 0 else [], np.int64) for one, row in zip(query_ids, codes.own_rows)]
     if exclude_same:
         left_out = [np.union1d(*both) for both in zip(left_out, _same_content(gallery, source, query_ids))]

@@ -137,13 +137,30 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, int] | None:
     return parsed or None
 
 
-def check_effort(parameters: Mapping[str, int] | None) -> None:
-    """Refuse parameters that no kind of index has, also where rows are compared one by one and no parameter counts."""
+def check_effort(parameters: Mapping[str, int] | None, indexes: Sequence[Any]) -> None:
+    """Refuse parameters that an index does not have, also where a search compares rows one by one.
+
+    ``indexes`` are those of the parts, None for a part of which every row is compared.
+    """
+    known = {name for index in indexes for name in _names(index)}
     for name, value in (parameters or {}).items():
         if name not in PARAMETERS:
             raise RetrievalError(f'searches have no parameter {name!r}; they have: {", ".join(PARAMETERS)}')
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
             raise RetrievalError(f'{name} must be a whole number of at least 1, got {value!r}')
+        if indexes and not any(index is not None for index in indexes):
+            raise RetrievalError(f'the index has no parameter {name!r}: it compares every row; leave {name} out')
+        if indexes and name not in known:
+            raise RetrievalError(f'the index has no parameter {name!r}; it has: {", ".join(sorted(known)) or "none"}')
+
+
+def _names(index: Any) -> tuple[str, ...]:
+    """Parameters of searches in an index."""
+    faiss = import_faiss()
+    inner = None if index is None else innermost(index)
+    if isinstance(inner, faiss.IndexIVF):
+        return 'nprobe', 'max_codes'
+    return ('efSearch',) if isinstance(inner, faiss.IndexHNSW) else ()
 
 
 def _parameter(index: Any) -> tuple[str, Iterator[int], int, Callable[[int], None]] | None:

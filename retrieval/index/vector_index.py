@@ -137,7 +137,7 @@ class VectorIndex:
             parameters: ``nprobe`` of inverted lists, ``efSearch`` of graphs.
         """
         vectors = self.prepare(queries, 'queries')
-        check_effort(parameters)
+        check_effort(parameters, [part.approximate for part in self.parts])
         check_count(k, 'k')
         check_count(0 if rescore is None else rescore, 'rescore', 0)
         scores, numbers = [], []

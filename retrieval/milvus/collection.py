@@ -194,8 +194,8 @@ def connect(location: MilvusLocation) -> MilvusClient:
     """Connect; the token comes from the environment variable MILVUS_TOKEN."""
     try:
         import pymilvus
-    except ImportError as error:
-        raise ImportError('A gallery in Milvus needs pymilvus: pip install pymilvus.') from error
+    except ModuleNotFoundError:
+        raise ImportError('A gallery in Milvus needs pymilvus: pip install pymilvus.') from None
     if location.is_file:
         return _open_file(location)
     token = os.environ.get(TOKEN_VARIABLE, '')
@@ -221,11 +221,11 @@ def _open_file(location: MilvusLocation) -> MilvusClient:
 
     try:
         import milvus_lite.server_manager  # noqa: F401
-    except ImportError as error:
+    except ModuleNotFoundError:
         raise ImportError(
             'A local Milvus file needs milvus-lite: pip install milvus-lite (beside faiss-gpu: with --no-deps, see '
             'docs/guides/milvus.md).'
-        ) from error
+        ) from None
     os.makedirs(os.path.dirname(location.uri) or '.', exist_ok=True)
     try:
         with milvus_errors(location, 'be opened'):

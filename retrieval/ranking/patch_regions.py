@@ -36,7 +36,9 @@ def fit_patch_whitening(
         ids = np.sort(np.random.default_rng(seed).choice(ids, num_images, replace=False))
     patches = gallery.patches(ids) if len(ids) else None
     if patches is None:
-        raise RetrievalError('the gallery keeps no patches: build it with keep_patches=True')
+        raise RetrievalError(
+            'the gallery keeps no patches: build it with --keep-patches (in Python, keep_patches=True)'
+        )
     tokens = patches.reshape(-1, patches.shape[-1]).astype(np.float32)
     tokens = tokens[tokens.any(axis=1)]
     if dimension is None:

@@ -162,13 +162,17 @@ def _region(
     if not 0 <= weight <= 1:
         raise RetrievalError(f'weight must be from 0 to 1, got {weight}')
     if patches is None:
-        raise RetrievalError('region re-ranking compares patches: encode the queries with keep_patches=True')
+        raise RetrievalError(
+            'region re-ranking compares patches: encode the queries with --keep-patches (in Python, keep_patches=True)'
+        )
     numbers, places = np.unique(block.ids[block.present], return_inverse=True)
     similarities = np.zeros(block.ids.shape, np.float32)
     if len(numbers):
         kept = gallery.patches(numbers)
         if kept is None:
-            raise RetrievalError('the gallery keeps no patches: build it with keep_patches=True')
+            raise RetrievalError(
+                'the gallery keeps no patches: build it with --keep-patches (in Python, keep_patches=True)'
+            )
         if whitening is not None:
             patches, kept = whiten_patches(patches, whitening), whiten_patches(kept, whitening)
         for row, there in enumerate(block.present):

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..answers import name_of
 from ..gallery.contract import GalleryReader
+from ..gallery.spaces import Spaces
 from ..hits import RangeHits
 from ..records import Record, check_number
 
@@ -56,6 +57,7 @@ def find_duplicates(
     """
     if threshold is not None:
         check_number(threshold, 'threshold')
+    Spaces.of(gallery).space(space)
     ids = np.asarray(gallery.ids(where), np.int64)
     contents = _rows_of_contents(gallery, ids)
     groups = [('equal', np.array(rows)) for rows in contents if len(rows) > 1]

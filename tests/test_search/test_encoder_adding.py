@@ -184,7 +184,7 @@ def test_an_encoder_without_the_spaces(location, tiny_model, photos):
 def test_a_gallery_of_no_model(tmp_path, photos, tiny_model, encoder):
     with create_gallery(tmp_path / 'own', {'global': 32}) as gallery:
         assert add_images(gallery, encoder, photos, **QUIET).size == 10
-    with pytest.raises(UserError, match='does not say which model made it: give config and checkpoint'):
+    with pytest.raises(UserError, match='does not say which model made it: give --config and --checkpoint'):
         add(tmp_path / 'own', photos)
 
 

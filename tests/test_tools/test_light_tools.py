@@ -37,10 +37,10 @@ print(json.dumps(results))
 """
 
 
-def start(cwd: Path, *commands: tuple, options: tuple = ()) -> list[tuple[int, str, list[str]]]:
+def start(cwd: Path, *commands: tuple, options: tuple = (), before: str = '') -> list[tuple[int, str, list[str]]]:
     """Exit code, output, and loaded packages of the model stack, of tools and their arguments run in one process."""
     listed = [[str(ROOT / 'tools' / f'{tool}.py'), *map(str, arguments)] for tool, *arguments in commands]
-    command = [sys.executable, *options, '-c', RUN, json.dumps(listed)]
+    command = [sys.executable, *options, '-c', before + RUN, json.dumps(listed)]
     result = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return [tuple(one) for one in json.loads(result.stdout)]
@@ -109,23 +109,27 @@ def test_tools_for_exported_files(exported, tmp_path):
 
 
 def test_mistakes_are_told_before_the_model_stack_is_loaded(gallery, tmp_path):
-    (tmp_path / 'config.py').touch()
+    for name in ('config.py', 'weights.pth', 'epoch_2.pth', 'epoch_10.pth', 'model.onnx'):
+        (tmp_path / name).touch()
+    (tmp_path / 'broken.jpg').write_bytes(b'no photo')
+    (tmp_path / 'of_mmdet.py').write_text("_base_ = ['mmrotate::some/some.py']\n")
     (tmp_path / 'table.csv').write_text('file,label\na.jpg,x\n')
-    config, build = 'config.py', ('retrieval/build', 'table.csv', 'config.py', 'config.py', '--out')
-    detect = ('detect_and_search', config, '--config', config, '--checkpoint', config, '--box', 0, 0, 9, 9)
+    config, weights, broken = 'config.py', 'weights.pth', 'broken.jpg'
+    build = ('retrieval/build', 'table.csv', config, weights, '--out')
+    detect = ('detect_and_search', config, '--config', config, '--checkpoint', weights, '--box', 0, 0, 9, 9)
     search, classify = ('retrieval/search', gallery, config), ('retrieval/classify', gallery, config)
     cases = [
         (('train', 'nowhere.py'), 'config file nowhere.py does not exist'),
         (('test', config, 'nowhere.pth'), 'checkpoint nowhere.pth does not exist'),
-        (('test', config, config, '--out', 'a.json'), '--out a.json: pred can be written as .pkl'),
-        (('test', config, config, '--tta', '--show'), 'cannot be combined with --show or --show-dir'),
-        (('infer', config, config, 'nowhere.jpg'), 'error: nowhere.jpg does not exist'),
-        (('infer', config, config, config, '--selector', 'gsl'), "there is no selector 'gsl'; did you mean gls?"),
-        (('visualize', config, config, '--selectors', 'gls', 'mine'), "there is no selector 'mine'"),
+        (('test', config, weights, '--out', 'a.json'), '--out a.json: pred can be written as .pkl'),
+        (('test', config, weights, '--tta', '--show'), 'cannot be combined with --show or --show-dir'),
+        (('infer', config, weights, 'nowhere.jpg'), 'error: nowhere.jpg does not exist'),
+        (('infer', config, weights, config, '--selector', 'gsl'), "there is no selector 'gsl'; did you mean gls?"),
+        (('visualize', config, weights, '--selectors', 'gls', 'mine'), "there is no selector 'mine'"),
         (('analysis/selection_cost', '--selectors', 'mine'), "there is no selector 'mine'"),
         (('benchmark', 'inference', '--modes', 'eager', 'fast'), "there is no mode 'fast'; choose from eager"),
         (('benchmark', 'training', '--sizes', 100), 'multiples of 32 pixels here, got 100'),
-        (('export', config, config, '--out', 'a.bin'), 'the name must end in .onnx or .pt2'),
+        (('export', config, weights, '--out', 'a.bin'), 'the name must end in .onnx or .pt2'),
         (('infer_exported', 'nowhere.onnx', config), 'nowhere.onnx does not exist'),
         ((*detect, '--gallery', gallery, '--space', 'best'), "no space 'best'"),
         ((*build, gallery), 'is a gallery already'),
@@ -133,19 +137,86 @@ def test_mistakes_are_told_before_the_model_stack_is_loaded(gallery, tmp_path):
         ((*build, 'g'), 'no column "path"'),
         ((*build, 'g', '--spaces', 'head'), 'spaces must be some of'),
         ((*build, 'g', '--preset', 'flatt'), 'is neither one of'),
-        (('retrieval/benchmark_encoding', config, config, 'nowhere'), 'nowhere does not exist'),
+        (('retrieval/benchmark_encoding', config, weights, 'nowhere'), 'nowhere does not exist'),
         (('retrieval/add', 'nowhere', config), 'nowhere'),
-        (('retrieval/add', gallery, config), 'does not say which model made it: give config and checkpoint'),
+        (('retrieval/add', gallery, config), 'does not say which model made it: give --config and --checkpoint'),
         ((*search, '--where', 'colour=red'), "no column 'colour'"),
         ((*search, '--rerank', 'magic'), 'method must be one of'),
-        (search, 'does not say which model made it: give config and checkpoint'),
+        (search, 'does not say which model made it: give --config and --checkpoint'),
         ((*classify, '--space', 'best'), "no space 'best'"),
         ((*classify, '--taxonomy-columns', 'genus'), "no column 'genus'"),
-        ((*classify, '--config', config), 'does not say which model made it: give config and checkpoint'),
+        ((*build, 'g', '--root', 'nowhere'), 'error: folder nowhere does not exist; check the path'),
+        ((*search, '--root', 'nowhere'), 'error: folder nowhere does not exist; check the path'),
+        ((*search, '--space', 'globl'), "no space 'globl'; it has"),
+        (('retrieval/search', gallery, '--id', 3, '--space', 'globl'), "no space 'globl'; it has"),
+        (('retrieval/evaluate', gallery, '--space', 'globl'), "no space 'globl'; it has"),
+        (('retrieval/evaluate', gallery, '--query-space', 'globl'), "no space 'globl'; it has"),
+        (('retrieval/duplicates', gallery, '--space', 'globl'), "no space 'globl'; it has"),
+        ((*search, '--parameters', 'nprobe=3'), "no parameter 'nprobe': it compares every row; leave nprobe out"),
+        ((*search, '--rerank', 'region'), 'the gallery keeps no patches: build it with --keep-patches'),
+        ((*search, '--where', 'year>=2019'), "there is no column 'year'; the columns are id, path, label"),
+        (
+            ('retrieval/search', gallery, broken, '--config', config, '--checkpoint', weights),
+            'error: broken.jpg cannot be read: not an image',
+        ),
+        (
+            ('retrieval/classify', gallery, broken, broken, '--config', config, '--checkpoint', weights),
+            'error: no query can be read; the first, broken.jpg cannot be read: not an image',
+        ),
+        (
+            ('retrieval/search', broken, gallery),
+            f'broken.jpg is not a gallery, but {gallery} is one: the gallery comes',
+        ),
+        (('train', weights), 'weights.pth is no config file, whose name ends in .py'),
+        (('infer', broken, config, weights), 'broken.jpg is no config file, whose name ends in .py'),
+        (('infer', config, broken, weights), 'broken.jpg is no checkpoint: look at the order of the arguments'),
+        (('test', config, config), 'config.py is no checkpoint: look at the order of the arguments'),
+        (('retrieval/build', config, weights, tmp_path, '--out', 'g'), 'is no config file, whose name ends in .py'),
+        (('test', tmp_path, weights), 'is a folder and no config file: look at the order of the arguments'),
+        (('test', config, 'epoch_50.pth'), 'the nearest in its folder are epoch_10.pth, epoch_2.pth'),
+        (('train', config, '--resume', 'epoch_50.pth'), 'the nearest in its folder are epoch_10.pth, epoch_2.pth'),
+        (
+            ('test', config, 'runs/a/epoch_5.pth'),
+            'checkpoint runs/a/epoch_5.pth does not exist: there is no folder runs',
+        ),
+        (('train', 'of_mmdet.py'), 'inherits from mmrotate, which is not installed: pip install mmrotate'),
+        ((*classify, '--config', config), 'does not say which model made it: give --config and --checkpoint'),
     ]
     for (command, message), (code, printed, loaded) in zip(cases, start(tmp_path, *(case[0] for case in cases))):
         assert (code, loaded) == (2, []), (command, printed)
         assert message in printed.splitlines()[-1], command
+
+
+# Finds no module of one package.
+WITHOUT = """
+import sys
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *place: None if name.partition('.')[0] == {!r} else find(name, *place)
+"""
+
+
+@pytest.mark.parametrize(
+    'package, command, message',
+    [
+        ('faiss', ('retrieval/search', 'GALLERY', '--id', 3), 'pip install faiss-cpu'),
+        ('faiss', ('retrieval/build', 'IMAGES', 'config.py', 'weights.pth', '--out', 'g'), 'pip install faiss-cpu'),
+        ('pymilvus', ('retrieval/info', 'milvus://localhost:1/x'), 'pip install pymilvus'),
+        ('onnxruntime', ('infer_exported', 'model.onnx', 'a.jpg'), 'pip install onnxruntime'),
+        ('onnx', ('export', 'config.py', 'weights.pth', '--out', 'a.onnx'), 'pip install onnx'),
+        ('PIL', ('retrieval/search', 'GALLERY', '--id', 3), 'pip install pillow'),
+    ],
+)
+def test_a_missing_package_is_one_line_that_installs_it(package, command, message, gallery, tmp_path):
+    for name in ('config.py', 'weights.pth', 'model.onnx', 'a.jpg'):
+        (tmp_path / name).touch()
+    names = {'GALLERY': gallery, 'IMAGES': 'a.jpg'}
+    [(code, printed, loaded)] = start(
+        tmp_path, tuple(names.get(one, one) for one in command), before=WITHOUT.format(package)
+    )
+    assert (code, loaded) == (2, []), printed
+    (line,) = printed.splitlines()
+    assert line.startswith('error: ') and message in line
 
 
 def test_help_needs_nothing_installed(tmp_path, monkeypatch):

@@ -74,7 +74,7 @@ def test_classify_lists_what_it_cannot_read(capsys, built, tmp_path):
     (tmp_path / 'broken.png').write_bytes(b'none')
     with pytest.raises(SystemExit) as end:
         call_tool('retrieval/classify', gallery, tmp_path / 'broken.png', *model)
-    assert end.value.code == 1
+    assert end.value.code == 2
     assert 'broken.png cannot be read' in capsys.readouterr().err
 
 

@@ -127,8 +127,11 @@ def test_filters_and_unreadable_queries(built, capsys, tmp_path):
     assert {hit['label'] for hit in good['hits']} == {'striped'} and all(hit['id'] > 4 for hit in good['hits'])
     with pytest.raises(SystemExit) as stop:
         call_tool('retrieval/search', gallery, tmp_path / 'broken.png', '--device', 'cpu')
-    assert stop.value.code == 1
-    assert 'cannot be read' in capsys.readouterr().out
+    assert stop.value.code == 2
+    assert 'broken.png cannot be read: not an image' in capsys.readouterr().err.splitlines()[-1]
+    run_search(capsys, *arguments[:2], *arguments[2:], '--out', tmp_path / 'r.html')
+    page = (tmp_path / 'r.html').read_text()
+    assert 'The query cannot be read: not an image' in page and 'Nothing was found' not in page
 
 
 def test_result_files(built, capsys, tmp_path):
@@ -187,7 +190,7 @@ def test_gallery_that_names_no_model(tmp_path, capsys):
     create_gallery(tmp_path / 'plain', 4).close()
     with pytest.raises(SystemExit):
         call_tool('retrieval/search', tmp_path / 'plain', tmp_path)
-    assert 'does not say which model made it: give config and checkpoint' in capsys.readouterr().err
+    assert 'does not say which model made it: give --config and --checkpoint' in capsys.readouterr().err
 
 
 def test_remove_and_info(built, capsys, tmp_path):

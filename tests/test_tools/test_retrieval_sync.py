@@ -135,7 +135,7 @@ def test_photos_but_no_model(tmp_path, capsys):
     Image.fromarray(np.full((40, 30, 3), 9, np.uint8)).save(tmp_path / 'photos' / '1.png')
     with pytest.raises(SystemExit):
         call_tool('retrieval/sync', 'gallery', 'photos')
-    assert 'does not say which model made it: give config and checkpoint' in capsys.readouterr().err
+    assert 'does not say which model made it: give --config and --checkpoint' in capsys.readouterr().err
 
 
 def test_a_table_is_remembered(model_files, photos, capsys):

@@ -85,6 +85,7 @@ def check(args: argparse.Namespace) -> None:
     from retrieval.gallery.database import DATABASE_FILE
     from retrieval.vectors import METRICS
 
+    cli.check_folder(args.root)
     check_spaces(args.spaces, (AGGREGATED, GLOBAL, CROP, CONCAT), 'a GLSim model')
     if args.metric is not None and args.metric not in METRICS:
         raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {args.metric!r}')
@@ -113,11 +114,11 @@ def _check_source(args: argparse.Namespace) -> None:
 
 def _check_preset(preset: str) -> None:
     """A mistake here would otherwise be found when all images are encoded."""
-    import faiss
-
     from retrieval.errors import RetrievalError
     from retrieval.index import PRESETS
+    from retrieval.vectors import import_faiss
 
+    faiss = import_faiss()  # every preset needs it
     if preset == 'auto' or preset in PRESETS:
         return
     for dimension in (64, 96, 100, 128, 192, 256, 384, 512, 768, 1000, 1024, 1280, 1536, 2048):

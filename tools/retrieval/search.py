@@ -64,6 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def check(args: argparse.Namespace) -> None:
     """Find mistakes in the options; rows of the gallery are searched with at once."""
+    cli.check_folder(args.root)
     if args.images:
         cli.check_search(args, **_options(args))
 

@@ -111,8 +111,8 @@ def _import_library() -> ModuleType:
     try:
         import pytorch_metric_learning.losses
         import pytorch_metric_learning.miners
-    except ImportError as error:
-        raise ImportError('MetricLearningLoss needs a library: pip install pytorch-metric-learning') from error
+    except ModuleNotFoundError:
+        raise ImportError('MetricLearningLoss needs a library: pip install pytorch-metric-learning') from None
     return pytorch_metric_learning
 
 
