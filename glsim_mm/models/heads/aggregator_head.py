@@ -24,8 +24,8 @@ class AggregatorHead(ClsHead):
     """Pre-norm ViT blocks over the sequence of CLS tokens, LayerNorm, and a linear classifier on the first token.
 
     The sequence has no position embedding: the image's own CLS token is told from the crops' by being the one that is
-    read out (arXiv 2407.12891, section 3.4). The paper's head needs the first two arguments alone; docs/reference/
-    ablations.md tells what the others were compared for.
+    read out (arXiv 2407.12891, section 3.4). The paper's head needs the first two arguments alone;
+    docs/studies/ablations.md tells what the others were compared for.
 
     Args:
         num_classes: At least 1.
