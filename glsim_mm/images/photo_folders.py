@@ -38,9 +38,9 @@ INSTALL_HEIF = 'pip install pillow-heif'
 HIDDEN = 'hidden or of the system'
 EXCLUDED = 'excluded'
 OUTSIDE = 'in no folder of a class'
-_LINKED = 'links to folders that are listed already'
-_BROKEN = 'broken links'
-_CLOSED = 'folders that cannot be read'
+_LINKED = 'linked to a folder that is listed already'
+_BROKEN = 'linked to nothing'
+_CLOSED = 'whose content cannot be listed'
 _NO_SUFFIX = 'without an ending'
 _NAMED = 1
 
@@ -159,7 +159,8 @@ def list_photos(
             if not (_may_hold if is_folder else _fits)(path.split('/'), wanted):
                 continue
             reason = _reason(path, is_folder, exclude, suffixes)
-            if reason is None and not is_folder and not os.path.isfile(entry.path):
+            leads_nowhere = not is_folder and not os.path.isfile(entry.path)
+            if leads_nowhere and (reason is None or (reason == _NO_SUFFIX and entry.is_symlink())):
                 reason = _BROKEN
             if reason is not None:
                 found.left_out.add(reason, path)

@@ -151,13 +151,14 @@ def test_links_are_followed_once_and_loops_are_not(tmp_path):
         (tmp_path / 'photos' / link).symlink_to(target)
     (tmp_path / 'elsewhere' / 'back').symlink_to(tmp_path / 'photos')
     (tmp_path / 'photos' / 'gone.jpg').symlink_to(tmp_path / 'nothing.jpg')
+    (tmp_path / 'photos' / 'gone').symlink_to(tmp_path / 'nothing')
     (tmp_path / 'photos' / 'link.jpg').symlink_to(tmp_path / 'photos' / 'z' / '1.jpg')
     found = list_photos(str(tmp_path / 'photos'))
     assert found.files == ['a_first/3.jpg', 'a_first/deep/4.jpg', 'link.jpg', 'y/2.jpg', 'z/1.jpg']
     assert found.folders == ['a_first', 'y', 'z']
     again = ['a_first/back', 'b_again', 'c_inside', 'd_known', 'e_loop', 'f_above', 'y/h_loop']
-    assert sorted(found.left_out.by_reason['links to folders that are listed already']) == again
-    assert found.left_out.by_reason['broken links'] == ['gone.jpg']
+    assert sorted(found.left_out.by_reason['linked to a folder that is listed already']) == again
+    assert found.left_out.by_reason['linked to nothing'] == ['g_itself', 'gone', 'gone.jpg']
 
 
 def test_folders_without_permission_are_named(tmp_path, monkeypatch):
@@ -170,7 +171,7 @@ def test_folders_without_permission_are_named(tmp_path, monkeypatch):
         return scandir(folder)
 
     monkeypatch.setattr(os, 'scandir', refuse)
-    assert list_photos(str(tmp_path)).left_out.by_reason == {'folders that cannot be read': ['closed']}
+    assert list_photos(str(tmp_path)).left_out.by_reason == {'whose content cannot be listed': ['closed']}
     with pytest.raises(GLSimError, match=r'closed cannot be read \(Permission denied\)'):
         find_images(tmp_path / 'closed')
 
