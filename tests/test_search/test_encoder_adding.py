@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from glsim_mm.search import Encoder, ImageSearch, add_images, build_gallery
 from retrieval.errors import UserError
-from retrieval.gallery import create_gallery, folder, open_gallery
+from retrieval.gallery import create_gallery, folder_writer, open_gallery
 from retrieval.gallery.database import Database
 
 QUIET = dict(num_workers=0, progress=False)
@@ -126,7 +126,9 @@ def test_a_stopped_run_goes_on(location, photos, counter):
     assert (report.encoded, report.reused, report.size) == (3, 12, 15)
 
 
-@pytest.mark.parametrize('owner, name', [(folder, 'write_segment'), (Database, 'write_records'), (folder, 'sweep')])
+@pytest.mark.parametrize(
+    'owner, name', [(folder_writer, 'write_segment'), (Database, 'write_records'), (folder_writer, 'sweep')]
+)
 def test_ctrl_c_in_the_last_commit_keeps_what_was_encoded(location, photos, monkeypatch, owner, name):
     """Nothing is written twice either, whether the signal comes before the commit or after it."""
     for number in range(5):
@@ -144,7 +146,7 @@ def test_ctrl_c_in_the_last_commit_keeps_what_was_encoded(location, photos, monk
 def test_ctrl_c_in_the_compaction_keeps_what_was_encoded(location, photos, monkeypatch):
     write_photo(photos / 'new.png', np.random.default_rng(7))
     with monkeypatch.context() as patch:
-        press_ctrl_c_before(patch, folder, 'choose_preset')
+        press_ctrl_c_before(patch, folder_writer, 'choose_preset')
         with pytest.raises(KeyboardInterrupt):
             add(location, photos, compact=True)
     assert len(rows(location)) == 11
