@@ -1,6 +1,7 @@
 """Search results as files: JSON, a page of HTML, or a sheet of photos with the regions in which the model looked."""
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ from retrieval.errors import RetrievalError
 from retrieval.gallery import Manifest, Record
 
 from ..errors import explain_missing
-from ..images.photos import ImageItem, UnreadableImageError, read_photo
+from ..images.photos import ImageItem, UnreadableImageError, is_address, read_photo
 from ..output_files import write_file, write_json
 from ..visualization import FoundImage, SearchRow, draw_search_sheet, write_search_pages
 from ..visualization.html_report import ReportSettings
@@ -86,7 +87,7 @@ def _found(record: Record, root: str | Path, score: float | None = None, is_righ
     extent = np.array([*(size or (1, 1))] * 2, np.float64)
     return FoundImage(
         image=partial(_read, path),
-        path=record.path,
+        path=_shown_path(record.path, root),
         label=record.label,
         score=score,
         number=record.id if record.id >= 0 else None,
@@ -96,6 +97,15 @@ def _found(record: Record, root: str | Path, score: float | None = None, is_righ
         is_right=is_right,
         key=str(path) if record.path else None,
     )
+
+
+def _shown_path(path: str, root: str | Path) -> str:
+    """A path as a page shows it: below the root, else the name alone, because pages are passed on."""
+    if is_address(path) or not os.path.isabs(path):
+        return path
+    folder = os.path.abspath(root) if root else ''
+    inside = bool(folder) and Path(path).is_relative_to(folder)
+    return Path(path).relative_to(folder).as_posix() if inside else Path(path).name
 
 
 def _read(path: Path) -> np.ndarray | None:

@@ -103,6 +103,21 @@ def test_paths_from_another_folder(location, photos, tmp_path):
     path = write_photo(tmp_path / 'elsewhere' / 'x' / 'new.png', np.random.default_rng(7))
     assert add(location, tmp_path / 'elsewhere').encoded == 1
     assert rows(location)[path.as_posix()][1] == 'x'
+    with ImageSearch.open(location, device='cpu') as search:
+        results = search([path, photos / 'a' / '0.png'], k=20)
+        search.write_results(results, tmp_path / 'page.html')
+    page = (tmp_path / 'page.html').read_text()
+    assert results[0].hits[0].record.path == path.as_posix()
+    assert str(tmp_path) not in page and '>new.png' in page and '>a/0.png' in page and 'cannot be read' not in page
+
+
+def test_a_column_of_codes_stays_text_where_new_ones_look_like_numbers(location, photos):
+    for number, gtin in enumerate(['0012', '4006381333931']):
+        write_photo(photos / f'{number}.png', np.random.default_rng(30 + number))
+        (photos / 'table.csv').write_text(f'path,gtin\n{number}.png,{gtin}\n')
+        assert add(location, photos / 'table.csv').encoded == 1
+    with open_gallery(location) as gallery:
+        assert gallery.columns()['gtin'] == 'TEXT' and len(gallery.ids({'gtin': '4006381333931'})) == 1
     write_photo(photos / 'b' / 'new.png', np.random.default_rng(8))
     assert add(location, photos / 'b').encoded == 1
     assert 'b/new.png' in rows(location)
