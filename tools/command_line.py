@@ -154,6 +154,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--no-pin-memory', action='store_true', help='switch pin_memory off in all data loaders')
     parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on GPU, bfloat16 on CPU')
+    parser.add_argument('--verbose', action='store_true', help='print the whole log, which otherwise goes to its file')
     add_launcher(parser)
 
 

@@ -1,6 +1,7 @@
 """Test the model of a config: python tools/test.py CONFIG CHECKPOINT."""
 
 import argparse
+from contextlib import nullcontext
 
 import command_line as cli
 
@@ -53,7 +54,8 @@ def main(args: argparse.Namespace) -> cli.End:
         apis.allow_missing_classes(cfg)
     cfg.launcher = args.launcher
     apis.override(cfg, args.cfg_options or {})
-    apis.run_testing(cfg, args.out, args.out_item or 'pred', args.error_report)
+    with nullcontext() if args.verbose else apis.RunConsole() as console:
+        apis.run_testing(cfg, args.out, args.out_item or 'pred', args.error_report, console)
     return cli.End('infer', args.config, args.checkpoint, 'PHOTO.jpg', written=[cfg.work_dir])
 
 

@@ -1,6 +1,7 @@
 """Train the model of a config: python tools/train.py CONFIG."""
 
 import argparse
+from contextlib import nullcontext
 
 import command_line as cli
 
@@ -27,14 +28,15 @@ def main(args: argparse.Namespace) -> cli.End:
     """Train."""
     from glsim_mm import apis
 
-    cfg = apis.load_config(args.config)
-    apis.set_work_dir(cfg, args.config, args.work_dir)
-    apis.set_training_options(cfg, args.resume, args.amp, args.auto_scale_lr, not args.no_validate)
-    apis.set_dataloader_options(cfg, not args.no_pin_memory, not args.no_persistent_workers)
-    if args.allow_missing_classes:
-        apis.allow_missing_classes(cfg)
-    cfg.launcher = args.launcher
-    runner = apis.run_training(apis.override(cfg, args.cfg_options or {}))
+    with nullcontext() if args.verbose else apis.RunConsole() as console:
+        cfg = apis.load_config(args.config)
+        apis.set_work_dir(cfg, args.config, args.work_dir)
+        apis.set_training_options(cfg, args.resume, args.amp, args.auto_scale_lr, not args.no_validate)
+        apis.set_dataloader_options(cfg, not args.no_pin_memory, not args.no_persistent_workers)
+        if args.allow_missing_classes:
+            apis.allow_missing_classes(cfg)
+        cfg.launcher = args.launcher
+        runner = apis.run_training(apis.override(cfg, args.cfg_options or {}), console)
     best = apis.find_best_checkpoint(runner)
     return cli.End(*(['test', args.config, best] if best else []), written=[runner.work_dir])
 

@@ -15,6 +15,7 @@ from .options import (
     set_training_options,
     set_work_dir,
 )
+from .run_console import RunConsole
 from .runner import build_runner, find_best_checkpoint, run_testing, run_training
 from .sweep_table import format_results_table, gather_results, write_results
 from .sweep_trials import plan_sweep, run_sweep, training_command
@@ -22,6 +23,7 @@ from .sweep_trials import plan_sweep, run_sweep, training_command
 __all__ = [
     'GLSimInferencer',
     'PictureOptions',
+    'RunConsole',
     'WrittenPictures',
     'compare_selectors',
     'draw_selectors',

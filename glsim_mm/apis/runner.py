@@ -31,10 +31,11 @@ from .config_errors import explain_config_errors
 from .confusion_report import add_confusion_pairs, check_error_report, log_confusion_pairs, write_error_report
 from .model import check_model
 from .photo_pipeline import type_name
+from .run_console import RunConsole
 from .run_requirements import check_batches, check_requirements
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, console: RunConsole | None = None) -> Runner:
     """Build the runner of a config; the config is not changed.
 
     Besides what mmengine does: checkpoints are read without running code from them and written whole, splits and
@@ -43,6 +44,7 @@ def build_runner(cfg: Config) -> Runner:
 
     Args:
         cfg: Config with all fields of a run, ``work_dir`` among them.
+        console: Where a person reads the run; without one, mmengine writes its log to standard output.
 
     Returns:
         A runner that is ready to train or test.
@@ -63,7 +65,11 @@ def build_runner(cfg: Config) -> Runner:
     use_cpu_distributed(cfg)
     compile_options = pop_compile_options(cfg)
     with explain_config_errors(), ignore_known_warnings(), _without_missing_compiler():
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        if console is not None:
+            kind = RUNNERS.get(cfg.runner_type) if 'runner_type' in cfg else Runner
+            runner = console.runner_class(kind).from_cfg(cfg)
+        else:
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     check_parts(unwrap_model(runner.model), needs_head=True)
     for kind in (NumClassesCheckHook, ResumeHook):  # a config that inherits nothing from here is checked too
         if not any(isinstance(hook, kind) for hook in runner.hooks):
@@ -109,8 +115,12 @@ def _without_missing_compiler() -> Iterator[None]:
         variables['CC'] = compiler
 
 
-def run_training(cfg: Config) -> Runner:
+def run_training(cfg: Config, console: RunConsole | None = None) -> Runner:
     """Train the model of a config.
+
+    Args:
+        cfg: Config of a run.
+        console: As for :func:`build_runner`.
 
     Raises:
         GLSimError: If the config, its data or its checkpoints cannot be used, or the loss is NaN.
@@ -118,9 +128,11 @@ def run_training(cfg: Config) -> Runner:
     _check_load_from(cfg)
     _check_resumed(cfg)
     with full_disk_explained(cfg.work_dir):
-        runner = build_runner(cfg)
+        runner = build_runner(cfg, console)
     try:
         with explain_config_errors(), full_disk_explained(cfg.work_dir), ignore_known_warnings():
+            if console is not None:
+                console.watch(runner, training=True)
             check_batches(runner)
             runner.train()
     finally:
@@ -135,7 +147,13 @@ def find_best_checkpoint(runner: Runner) -> str | None:
     return best or (str(last) if last else None)
 
 
-def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred', error_report: str | None = None) -> dict:
+def run_testing(
+    cfg: Config,
+    out: str | None = None,
+    out_item: str = 'pred',
+    error_report: str | None = None,
+    console: RunConsole | None = None,
+) -> dict:
     """Test the model of a config; where every image has one label, the most confused classes go to the log.
 
     Args:
@@ -143,6 +161,7 @@ def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred', err
         out: File for the results, .pkl, .json or .yml as mmengine writes them.
         out_item: ``'pred'`` for predictions (.pkl only) or ``'metrics'``.
         error_report: File for a report of the mistakes with pictures, HTML.
+        console: As for :func:`build_runner`.
 
     Returns:
         Metrics by name.
@@ -155,9 +174,11 @@ def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred', err
         check_output_file(out)
     _check_load_from(cfg)
     with full_disk_explained(cfg.work_dir):
-        runner = build_runner(cfg)
+        runner = build_runner(cfg, console)
     try:
         with explain_config_errors(), full_disk_explained(cfg.work_dir):
+            if console is not None:
+                console.watch(runner, training=False)
             if out and out_item == 'pred':
                 runner.test_evaluator.metrics.append(_DumpWholeResults(out_file_path=out))
             confusions = add_confusion_pairs(runner.test_evaluator)
@@ -171,6 +192,8 @@ def run_testing(cfg: Config, out: str | None = None, out_item: str = 'pred', err
             if error_report and confusions is not None and runner.rank == 0:
                 path = write_error_report(runner, confusions, error_report, metrics)
                 runner.logger.info('report of the mistakes in %s', path)
+            if console is not None:
+                console.end_of_test(runner)
     finally:
         leave_process_group(runner)
     return metrics

@@ -42,6 +42,9 @@ def test_two_processes_take_the_step_of_one(tiny_images, tmp_path, port):
     result = run_command(*command, cwd=tmp_path, PORT=port)
     assert result.returncode == 0, result.stderr
     assert 'Warning' not in result.stderr
+    lines = result.stdout.splitlines()  # of the first process alone
+    assert [line.split()[0] for line in lines] == ['training', '1', 'epoch', 'last', 'next:']
+    assert ' on 2 x cpu: 8 photos' in lines[0]
 
     before = weights(start)
     expected, found = weights(tmp_path / 'single' / 'epoch_1.pth'), weights(tmp_path / 'two of them' / 'epoch_1.pth')

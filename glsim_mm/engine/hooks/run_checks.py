@@ -3,7 +3,6 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ from ...datasets.class_mapping import check_folders, label_names, leaf_datasets,
 from ...datasets.data_faults import check_two_classes, left_out_of, summarise_faults
 from ...errors import GLSimError, name_some
 from ...models.classifiers import check_parts
+from .run_report import written_config
 from .wrappers import unwrap_model
 
 _NUM_NAMED = 3  # names of tensors in a message
@@ -134,8 +134,7 @@ def _tell_faults(runner: Runner, dataset: Any, num_classes: int) -> None:
     others = {} if runner.val_loop is None else {'val': runner.val_loop.dataloader.dataset}
     faults = summarise_faults(dataset, others, names)
     if faults:
-        name = Path(runner.cfg.filename).name if runner.cfg.filename else f'{runner.timestamp}.py'
-        config = shlex.quote(str(Path(runner.work_dir, name)))  # as mmengine has written it
+        config = shlex.quote(str(written_config(runner)))
         runner.logger.warning(f'data: {faults}; listed by: python tools/datasets/stats.py {config}')
 
 

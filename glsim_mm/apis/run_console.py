@@ -1,0 +1,178 @@
+"""The terminal during a training or test: answers and warnings; the log file has all that mmengine says besides."""
+
+import faulthandler
+import io
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any
+
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+from ..engine.hooks.run_report import RunReportHook, command, written_config
+from ..engine.hooks.training_progress import ProgressHook
+from ..engine.hooks.wrappers import unwrap_model
+
+# Warnings that nobody who trains a model can do anything about.
+_NOISE = re.compile(
+    r'deprecat|is the alias of|is skipped since its requires_grad|prefix is not set in metric class|'
+    r'`save_param_scheduler` is True but'
+)
+# Modules of this package whose notes are for the log: they come with every epoch.
+_OF_EVERY_EPOCH = ('glsim_mm.engine.hooks.whole_checkpoints', 'glsim_mm.evaluation')
+
+
+class RunConsole:
+    """Shows a run to a person: what, data and device, a live bar, a line per epoch, warnings, the best checkpoint.
+
+    It takes over the place of mmengine's handler that writes the log to standard output. The log file is not touched:
+    it has the config, the environment, and everything that libraries say, warnings of Python and messages that
+    libraries write in C included. What is not a terminal gets the lines alone::
+
+        with RunConsole() as console:
+            run_training(cfg, console)
+    """
+
+    def __init__(self) -> None:
+        self._progress: ProgressHook | None = None
+        self._training = False
+        self._stack = ExitStack()
+
+    def __enter__(self) -> 'RunConsole':
+        self._take(MMLogger.get_current_instance())
+        self._stack.enter_context(warnings.catch_warnings())
+        warnings.showwarning = self._note_warning  # type: ignore[assignment] # the documented place to redirect them
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal to what comes next, such as the sentence of an error."""
+        if self._progress is not None:
+            self._progress.stop()
+        self._stack.close()
+
+    def runner_class(self, kind: type[Runner]) -> type[Runner]:
+        """A class of runners whose log goes to this console from its first line on."""
+
+        def build_logger(runner: Runner, *args: Any, **options: Any) -> MMLogger:
+            logger = kind.build_logger(runner, *args, **options)
+            self._take(logger)
+            self._stack.enter_context(_errors_of_c_go_to(logger))
+            return logger
+
+        return type(kind.__name__, (kind,), {'build_logger': build_logger, '__module__': kind.__module__})
+
+    def watch(self, runner: Runner, training: bool) -> None:
+        """Show what a runner does."""
+        self._training = training
+        runner.register_hook(RunReportHook(self.say))
+        shown = [hook for hook in runner.hooks if isinstance(hook, ProgressHook)]
+        if not shown and sys.stderr.isatty():
+            shown = [ProgressHook(transient=True)]
+            runner.register_hook(shown[0])
+        self._progress = shown[0] if shown else None
+
+    def end_of_test(self, runner: Runner) -> None:
+        """Name the command that is likely to come next."""
+        classifies = getattr(getattr(unwrap_model(runner.model), 'head', None), 'num_classes', None)
+        if runner.rank == 0 and classifies:
+            self.say(f'next: {command("infer.py", written_config(runner), runner.cfg.load_from)} PHOTOS')
+
+    def say(self, text: str) -> None:
+        """Write lines to standard output, above the bar if there is one; data workers may do it too."""
+        bar = self._progress is not None and self._progress.live and sys.stdout.isatty()
+        sys.stdout.write(f'\r\033[2K{text}\n' if bar else f'{text}\n')  # the bar is drawn again in the next line
+        sys.stdout.flush()
+
+    def is_for_people(self, record: logging.LogRecord) -> bool:
+        """Whether a line of the log belongs on the terminal: all warnings but noise, and notes of this package."""
+        if getattr(record, 'only_in_log', False):
+            return False
+        if record.levelno >= logging.WARNING:
+            return not _NOISE.search(record.getMessage())
+        caller = _caller()
+        return caller.startswith('glsim_mm.') and not (self._training and caller.startswith(_OF_EVERY_EPOCH))
+
+    def _take(self, logger: MMLogger) -> None:
+        """Put this console in the place of the handlers of a logger that write to standard output, for now."""
+        before = list(logger.handlers)
+        standard = [handler for handler in before if type(handler) is logging.StreamHandler]
+        if standard:
+            mine = _ConsoleHandler(self, standard[0].level)
+            mine.filters = list(standard[0].filters)
+            logger.handlers[:] = [mine, *(handler for handler in before if handler not in standard)]
+            self._stack.callback(logger.handlers.__setitem__, slice(None), before)
+
+    def _note_warning(self, message: Warning | str, category: type[Warning], filename: str, *args: Any) -> None:
+        """A warning of Python: to the log, and on the terminal if it is of this package."""
+        ours = '/glsim_mm/' in filename.replace(os.sep, '/')
+        text = f'{category.__name__}: {message} ({filename})'
+        MMLogger.get_current_instance().warning('%s', text, extra=dict(only_in_log=not ours))
+
+
+class _ConsoleHandler(logging.Handler):
+    def __init__(self, console: RunConsole, level: int) -> None:
+        super().__init__(level)
+        self._console = console
+        self.setFormatter(logging.Formatter('%(message)s'))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self._console.is_for_people(record):
+                label = f'{record.levelname.lower()}: ' if record.levelno >= logging.WARNING else ''
+                self._console.say(label + self.format(record))
+        except BrokenPipeError:
+            raise
+        except OSError:
+            self.handleError(record)
+
+
+def _caller() -> str:
+    """Name of the module that has logged what is being handled."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get('__name__', '')
+        if name != __name__ and not name.startswith(('logging', 'mmengine.logging')):
+            return name
+        frame = frame.f_back
+    return ''
+
+
+@contextmanager
+def _errors_of_c_go_to(logger: MMLogger) -> Iterator[None]:
+    """Send what libraries in C write to standard error to the log file, as "Corrupt JPEG data" by libjpeg.
+
+    What Python writes there still reaches the terminal, and so does where Python was if the process is killed by a
+    library.
+    """
+    files = [handler.stream for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
+    if not files or _file_number(sys.stderr) != 2:
+        yield
+        return
+    python, terminal = sys.stderr, os.dup(2)
+    sys.stderr = os.fdopen(terminal, 'w', buffering=1, encoding=python.encoding, errors='backslashreplace')
+    python.flush()
+    os.dup2(files[0].fileno(), 2)  # the same open file: neither writes over the other
+    was_enabled = faulthandler.is_enabled()
+    faulthandler.enable(sys.stderr)
+    try:
+        yield
+    finally:
+        faulthandler.enable(python) if was_enabled else faulthandler.disable()
+        os.dup2(terminal, 2)
+        ours, sys.stderr = sys.stderr, python
+        ours.close()
+
+
+def _file_number(stream: Any) -> int | None:
+    try:
+        return stream.fileno()
+    except (AttributeError, OSError, io.UnsupportedOperation):
+        return None
