@@ -8,7 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from types import TracebackType
 from typing import Any
 
@@ -43,8 +43,10 @@ class RunConsole:
         self._progress: ProgressHook | None = None
         self._training = False
         self._stack = ExitStack()
+        self._out = sys.stdout
 
     def __enter__(self) -> 'RunConsole':
+        self._out = sys.stdout
         self._take(MMLogger.get_current_instance())
         self._stack.enter_context(warnings.catch_warnings())
         warnings.showwarning = self._note_warning  # type: ignore[assignment] # the documented place to redirect them
@@ -67,7 +69,15 @@ class RunConsole:
             self._stack.enter_context(_errors_of_c_go_to(logger))
             return logger
 
-        return type(kind.__name__, (kind,), {'build_logger': build_logger, '__module__': kind.__module__})
+        def load_checkpoint(runner: Runner, *args: Any, **options: Any) -> dict:
+            # mmengine prints which file it reads, in each process
+            with redirect_stdout(io.StringIO()) as printed:
+                checkpoint = kind.load_checkpoint(runner, *args, **options)
+            runner.logger.info(printed.getvalue().strip(), extra=dict(only_in_log=True))
+            return checkpoint
+
+        methods = dict(build_logger=build_logger, load_checkpoint=load_checkpoint)
+        return type(kind.__name__, (kind,), {**methods, '__module__': kind.__module__})
 
     def watch(self, runner: Runner, training: bool) -> None:
         """Show what a runner does."""
@@ -87,9 +97,10 @@ class RunConsole:
 
     def say(self, text: str) -> None:
         """Write lines to standard output, above the bar if there is one; data workers may do it too."""
-        bar = self._progress is not None and self._progress.live and sys.stdout.isatty()
-        sys.stdout.write(f'\r\033[2K{text}\n' if bar else f'{text}\n')  # the bar is drawn again in the next line
-        sys.stdout.flush()
+        bar = self._progress is not None and self._progress.live and self._out.isatty()
+        with suppress(OSError):  # a training goes on where nobody reads it any more; the log file has it
+            self._out.write(f'\r\033[2K{text}\n' if bar else f'{text}\n')  # the bar is drawn again in the next line
+            self._out.flush()
 
     def is_for_people(self, record: logging.LogRecord) -> bool:
         """Whether a line of the log belongs on the terminal: all warnings but noise, and notes of this package."""
@@ -124,14 +135,9 @@ class _ConsoleHandler(logging.Handler):
         self.setFormatter(logging.Formatter('%(message)s'))
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            if self._console.is_for_people(record):
-                label = f'{record.levelname.lower()}: ' if record.levelno >= logging.WARNING else ''
-                self._console.say(label + self.format(record))
-        except BrokenPipeError:
-            raise
-        except OSError:
-            self.handleError(record)
+        if self._console.is_for_people(record):
+            label = f'{record.levelname.lower()}: ' if record.levelno >= logging.WARNING else ''
+            self._console.say(label + self.format(record))
 
 
 def _caller() -> str:

@@ -55,7 +55,8 @@ class RunReportHook(Hook):
         self._say(f'training {_name(runner)} ({model}) on {_device(runner)}: {photos}')
         length = f'{runner.max_iters:,} iterations'
         if not _in_iterations(runner):
-            length = f'{runner.max_epochs} epochs of {len(runner.train_dataloader)} iterations'
+            epochs = 'one epoch' if runner.max_epochs == 1 else f'{runner.max_epochs} epochs'
+            length = f'{epochs} of {len(runner.train_dataloader):,} iterations'
         if runner.iter:
             length += f', {runner.iter if _in_iterations(runner) else runner.epoch} of them done before'
         self._say(f'{length}; log: {short_path(runner.logger.log_file or runner.work_dir)}')
