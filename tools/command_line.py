@@ -458,7 +458,7 @@ def _tell_end(end: End, outputs: list[str]) -> None:
     """Standard output is for results, which may go to another program."""
     written = [path for path in dict.fromkeys([*end.written, *outputs]) if os.path.isfile(path) or os.path.isdir(path)]
     if written:
-        sys.stderr.write(f'written: {", ".join(map(_from_here, written))}\n')
+        sys.stderr.write(f'written: {", ".join(dict.fromkeys(map(_from_here, written)))}\n')
     if end.following and os.environ.get('GLSIM_NO_NEXT') != '1':
         sys.stderr.write(f'next: {_as_typed(end.following)}\n')
 

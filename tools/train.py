@@ -38,7 +38,8 @@ def main(args: argparse.Namespace) -> cli.End:
         cfg.launcher = args.launcher
         runner = apis.run_training(apis.override(cfg, args.cfg_options or {}), console)
     best = apis.find_best_checkpoint(runner)
-    return cli.End(*(['test', args.config, best] if best else []), written=[runner.work_dir])
+    config = str(apis.written_config(runner)) if args.cfg_options else args.config
+    return cli.End(*(['test', config, best] if best else []), written=[runner.work_dir])
 
 
 if __name__ == '__main__':

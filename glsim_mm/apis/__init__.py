@@ -1,5 +1,6 @@
 """What users call: training, testing, configs."""
 
+from ..engine.hooks.run_report import written_config
 from ..errors import report_user_errors
 from ..images.results import format_prediction, results_to_json
 from .dataset_pictures import PictureOptions, WrittenPictures, compare_selectors, draw_selectors, draw_test_set
@@ -35,6 +36,7 @@ __all__ = [
     'run_sweep',
     'training_command',
     'write_results',
+    'written_config',
     'load_model',
     'register_models',
     'results_to_json',

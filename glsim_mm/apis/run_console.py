@@ -15,9 +15,8 @@ from typing import Any
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from ..engine.hooks.run_report import RunReportHook, command, written_config
+from ..engine.hooks.run_report import RunReportHook
 from ..engine.hooks.training_progress import ProgressHook
-from ..engine.hooks.wrappers import unwrap_model
 
 # Warnings that nobody who trains a model can do anything about.
 _NOISE = re.compile(
@@ -88,12 +87,6 @@ class RunConsole:
             shown = [ProgressHook(transient=True)]
             runner.register_hook(shown[0])
         self._progress = shown[0] if shown else None
-
-    def end_of_test(self, runner: Runner) -> None:
-        """Name the command that is likely to come next."""
-        classifies = getattr(getattr(unwrap_model(runner.model), 'head', None), 'num_classes', None)
-        if runner.rank == 0 and classifies:
-            self.say(f'next: {command("infer.py", written_config(runner), runner.cfg.load_from)} PHOTOS')
 
     def say(self, text: str) -> None:
         """Write lines to standard output, above the bar if there is one; data workers may do it too."""

@@ -192,8 +192,6 @@ def run_testing(
             if error_report and confusions is not None and runner.rank == 0:
                 path = write_error_report(runner, confusions, error_report, metrics)
                 runner.logger.info('report of the mistakes in %s', path)
-            if console is not None:
-                console.end_of_test(runner)
     finally:
         leave_process_group(runner)
     return metrics

@@ -38,9 +38,9 @@ def test_what_was_written_is_named(cli, capsys, tmp_path):
     outputs = dict(out=[cli.OutputFile('a.json'), cli.OutputFile(tmp_path / 'my file.json')], html=cli.OutputFile('no'))
     outputs.update(show_dir=cli.OutputFolder('folder'), sheet=cli.OutputFile('/dev/null'), report=None)
     assert ending(cli, capsys, **outputs) == ['written: a.json, my file.json, folder']
-    assert ending(cli, capsys, cli.End(written=['folder', 'nowhere']), out=outputs['out'][0]) == [
-        'written: folder, a.json'
-    ]
+    assert ending(
+        cli, capsys, cli.End(written=['folder', str(tmp_path / 'folder'), 'nowhere']), out=outputs['out'][0]
+    ) == ['written: folder, a.json']
     assert ending(cli, capsys) == []
 
 

@@ -1,7 +1,6 @@
 """What a person reads of a run: what is trained on which data, a line per epoch, and where the best weights are."""
 
 import os
-import shlex
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -86,7 +85,7 @@ class RunReportHook(Hook):
         self._tell(runner)
 
     def after_train(self, runner: Runner) -> None:
-        """Say where the weights are, and what to type to test the best."""
+        """Say where the weights are."""
         self._tell(runner)
         best = _best_checkpoints(runner)
         for name, (path, score) in best.items():
@@ -94,9 +93,6 @@ class RunReportHook(Hook):
         last = runner.message_hub.runtime_info.get('last_ckpt')
         if last:
             self._say(f'last checkpoint: {short_path(last)}')
-        checkpoint = next((path for path, _ in best.values()), last)
-        if checkpoint and runner.cfg.get('test_dataloader') is not None:
-            self._say(f'next: {command("test.py", written_config(runner), checkpoint)}')
 
     def before_test(self, runner: Runner) -> None:
         """Say what is tested."""
@@ -146,11 +142,6 @@ def written_config(runner: Runner) -> Path:
     """The config with all that the command line changed, as mmengine has written it to the work directory."""
     name = Path(runner.cfg.filename).name if runner.cfg.filename else f'{runner.timestamp}.py'
     return Path(runner.work_dir, name)
-
-
-def command(tool: str, *arguments: object) -> str:
-    """A line to type, which calls a tool with arguments."""
-    return shlex.join(['python', f'tools/{tool}', *(short_path(argument) for argument in arguments)])
 
 
 def short_path(path: object) -> str:
