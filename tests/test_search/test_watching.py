@@ -205,3 +205,14 @@ def test_without_watchdog_or_watches(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'watchdog.observers', SimpleNamespace(Observer=Observer))
     observer, reason = _start_observer([str(tmp_path)], signal)
     assert observer is None and reason == 'the system cannot watch the folders (inotify watch limit reached)'
+
+
+def test_photos_of_a_table_in_another_folder_are_watched(watched):
+    pytest.importorskip('watchdog')
+    table = watched.folder / 'lists' / 'birds.csv'
+    table.parent.mkdir()
+    table.write_text(f'path\n{watched.photos}/a/0.png\n{watched.photos}/b/0.png\n')
+    watched.watch(sources=table)
+    assert len(watched.next().added) == 2
+    write_photo(watched.folder / 'away.png', np.random.default_rng(5)).rename(watched.photos / 'b' / '0.png')
+    assert [one.path for one in watched.next().changed] == ['b/0.png']
