@@ -5,9 +5,10 @@ import pytest
 from mmengine.dataset import BaseDataset
 from mmpretrain.evaluation import Accuracy
 
-from glsim_mm.engine.hooks.run_checks import check_class_names, check_labels, check_top_k
+from glsim_mm.engine.hooks.run_checks import check_class_names, check_labels, check_predictions, check_top_k
 from glsim_mm.errors import GLSimError
-from glsim_mm.evaluation import ClassDeviation
+from glsim_mm.evaluation import ClassDeviation, RetrievalMetrics
+from glsim_mm.models import AggregatorHead, EmbeddingHead
 
 
 class LabelDataset(BaseDataset):
@@ -43,3 +44,13 @@ def test_top_k_needs_k_classes():
     check_top_k([Accuracy(topk=(1, 5)), ClassDeviation()], 5, 'val_evaluator')
     with pytest.raises(GLSimError, match=r'top-5, but the head has 4 .*--cfg-options test_evaluator\.1\.topk=1'):
         check_top_k([ClassDeviation(), Accuracy(topk=(1, 5))], 4, 'test_evaluator')
+
+
+def test_metrics_of_classes_need_a_head_that_predicts_them():
+    pytest.importorskip('pytorch_metric_learning')
+    triplets = EmbeddingHead(in_channels=64, loss=dict(type='MetricLearningLoss', name='TripletMarginLoss'))
+    check_predictions(triplets, [RetrievalMetrics()], 'val_evaluator')
+    for head in (EmbeddingHead(3, 64), AggregatorHead(3, 64), None):
+        check_predictions(head, [Accuracy(topk=(1,))], 'val_evaluator')
+    with pytest.raises(GLSimError, match=r'Accuracy judges .* EmbeddingHead .*set val_evaluator=dict\(type='):
+        check_predictions(triplets, [RetrievalMetrics(), Accuracy(topk=(1,))], 'val_evaluator')

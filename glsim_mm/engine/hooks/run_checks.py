@@ -11,7 +11,13 @@ from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
-from mmpretrain.evaluation import RetrievalAveragePrecision, RetrievalRecall
+from mmpretrain.evaluation import (
+    Accuracy,
+    ConfusionMatrix,
+    RetrievalAveragePrecision,
+    RetrievalRecall,
+    SingleLabelMetric,
+)
 from mmpretrain.registry import HOOKS
 from torch import Tensor
 
@@ -24,6 +30,7 @@ from ...models.classifiers import check_parts
 from .run_report import written_config
 from .wrappers import unwrap_model
 
+_OF_CLASSES = (Accuracy, SingleLabelMetric, ConfusionMatrix)
 _NUM_NAMED = 3  # names of tensors in a message
 _MIN_BACKBONE_SHARE = 0.5
 # Backbones resize these on loading, to fit another image size.
@@ -104,6 +111,7 @@ class NumClassesCheckHook(Hook):
         if judges_classes(metrics) and self._check_data(runner, loop.dataloader.dataset, split):
             # mmengine took a copy of the names when it built the loop.
             loop.evaluator.dataset_meta = runner.visualizer.dataset_meta = loop.dataloader.dataset.metainfo
+        check_predictions(getattr(unwrap_model(runner.model), 'head', None), metrics, f'{split}_evaluator')
         num_classes = _num_classes(runner)
         if num_classes:
             check_top_k(metrics, num_classes, f'{split}_evaluator')
@@ -165,6 +173,16 @@ def check_class_names(dataset: object, num_classes: int, split: str = '') -> Non
             advice = 'test with the classes that the model was trained with, metainfo=dict(classes=...) of the data set'
         raise GLSimError(
             f'{place_of(dataset, split)} has {len(names)} classes but the head has {num_classes}; {advice}'
+        )
+
+
+def check_predictions(head: Any, metrics: Sequence[BaseMetric], field: str) -> None:
+    """Raise :class:`GLSimError` if a metric of mmpretrain in this field judges classes and the head predicts none."""
+    judges = [type(metric).__name__ for metric in metrics if isinstance(metric, _OF_CLASSES)]
+    if judges and not getattr(head, 'classifies', True):
+        raise GLSimError(
+            f'{judges[0]} judges predicted classes, but {type(head).__name__} with this loss predicts none; set '
+            f"{field}=dict(type='RetrievalMetrics') in the config, or take a loss with class vectors, as ArcFaceLoss"
         )
 
 

@@ -191,6 +191,11 @@ class EmbeddingHead(AggregatorHead):
         self.normalize = normalize
         self.projection = nn.Identity() if embedding_dims is None else nn.Linear(width, embedding_dims)
 
+    @property
+    def classifies(self) -> bool:
+        """Whether predictions have classes, for metrics that judge them."""
+        return self.loss_module.has_classes
+
     def pre_logits(self, feats: Sequence[Tensor]) -> Tensor:
         """Embeddings (B, D), with ``normalize`` of length 1, of class tokens (B, V, C), the last item."""
         embeddings = self.projection(super().pre_logits(feats))
