@@ -28,7 +28,8 @@ def without_metrics(html: str) -> str:
 @pytest.mark.slow
 def test_two_processes_report_what_one_does(checkpoint, tiny_images, tmp_path, port):
     config = write_config(tmp_path / 'tiny_reporting.py', tiny_images)
-    single, double = tmp_path / 'single.html', tmp_path / 'double.html'
+    # Of one name, because a page tells the name of its report.
+    single, double = tmp_path / 'one' / 'errors.html', tmp_path / 'two' / 'errors.html'
     metrics = '--out-item', 'metrics', '--out'
     call_tool('test', config, checkpoint, '--work-dir', 'one', '--error-report', single, *metrics, 'one.json', *BLIND)
     # Three images in a batch, so that the last batches are padded.
