@@ -53,12 +53,13 @@ def write_stanford_dogs(folder: Path) -> Path:
     return folder
 
 
-def write_inaturalist2017(folder: Path) -> Path:
-    """Two birds and a fungus; one photo has two boxes, another none."""
+def write_inaturalist2017(folder: Path, *more_birds: str) -> Path:
+    """Two birds and a fungus, and more birds; one photo has two boxes, another none."""
     categories = [
         dict(id=4, name='Accipiter cooperii', supercategory='Aves'),
         dict(id=2, name='Amanita muscaria', supercategory='Fungi'),
         dict(id=9, name='Anas crecca', supercategory='Aves'),
+        *(dict(id=10 + number, name=name, supercategory='Aves') for number, name in enumerate(more_birds)),
     ]
     for start, split in ((0, 'train'), (10, 'val')):
         images, annotations = [], []

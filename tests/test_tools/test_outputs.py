@@ -73,9 +73,10 @@ def test_all_outputs_are_tried(tool, monkeypatch, tmp_path, capsys):
 def test_real_commands_stop_before_they_load_a_model(tmp_path):
     (tmp_path / 'file').touch()
     (tmp_path / 'config.py').touch()
+    (tmp_path / 'weights.pth').touch()
     for tool, *arguments in (
         ('train', 'config.py', '--work-dir', 'file'),
-        ('infer', 'config.py', 'config.py', 'config.py', '--out', '.'),
+        ('infer', 'config.py', 'weights.pth', 'config.py', '--out', '.'),
         ('retrieval/migrate', 'nowhere', 'file/gallery'),
     ):
         result = run_command(sys.executable, ROOT / 'tools' / f'{tool}.py', *arguments, cwd=tmp_path)

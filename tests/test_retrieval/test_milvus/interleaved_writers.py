@@ -96,6 +96,9 @@ class MemoryMilvus:
     def create_collection(self, name, schema, properties):
         self.properties[name] = dict(properties)
 
+    def create_index(self, name, index_params, sync):
+        """Rows in memory need none."""
+
     def describe_collection(self, name):
         return {'properties': dict(self.properties[name])}
 

@@ -18,7 +18,7 @@ from retrieval.milvus import state, stored_rows
 
 EMBEDDINGS = np.eye(30, 8, dtype=np.float32) + 1
 
-# Changes a gallery in small calls and kills itself before the third of them.
+# Changes a gallery in small calls and kills itself before the third of them; calls for the history do not count.
 KILLED_WRITER = """
 import os, signal, sys
 import numpy as np
@@ -28,7 +28,8 @@ stored_rows.MAX_BYTES, writes.MAX_IDS = 2000, 2
 calls = []
 def dying(method):
     def call(self, *args):
-        calls.append(method)
+        if not self.location.collection.endswith('_history'):
+            calls.append(method)
         if len(calls) > 2:
             os.kill(os.getpid(), signal.SIGKILL)
         return method(self, *args)
