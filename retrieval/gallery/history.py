@@ -105,7 +105,7 @@ class UndoPlan:
         """RetrievalError if rows cannot be taken back, unless they shall be skipped and others can."""
         if self.left and not (skip_changed and self.changes):
             reasons = ', '.join(f'{_rows(ids)} {reason}' for reason, ids in self.left.items())
-            advice = '; skip_changed takes back the others' if self.changes else ''
+            advice = '; add --skip-changed (skip_changed=True) to take back the others' if self.changes else ''
             raise RetrievalError(f'change {self.number} cannot be taken back, {reasons}{advice}')
 
 

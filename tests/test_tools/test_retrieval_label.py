@@ -160,7 +160,7 @@ def test_history_and_undo(gallery, label, refuse):
     label('--rename', 'robin', 'c')
     fourth = label('--history').splitlines()[-1].split()[0]
     call_tool('retrieval/remove', gallery, '--id', 5)
-    assert '1 row (5) was removed since; skip_changed takes back the others' in refuse('--undo')
+    assert '1 row (5) was removed since; add --skip-changed ' in refuse('--undo')
     out = label('--undo', fourth, '--skip-changed')
     assert 'left alone, removed since: id 5\n' in out and '2 rows: label (2)' in out
     assert 'has no change 77' in refuse('--undo', 77)

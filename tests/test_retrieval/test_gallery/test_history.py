@@ -140,7 +140,7 @@ def test_undo_names_rows_that_changed_since_or_are_gone(gallery):
     gallery.remove([2])
     gallery.update([3], X[5:6], [Record('3.jpg', content_hash='ab' * 32, label='a', metadata={'year': 2003})])
     refused = r'change 1 cannot be taken back, 1 row \(1\) was changed since, 1 row \(2\) was removed since'
-    with pytest.raises(RetrievalError, match=refused + '; skip_changed takes back the others'):
+    with pytest.raises(RetrievalError, match=refused + '; add --skip-changed '):
         gallery.undo(1)
     assert labels(gallery) == ['a', 'b', 'a', 'a', 'robin'] and len(gallery.history()) == 3
     assert gallery.plan_undo(1).left == {'changed since': [1], 'removed since': [2]}
