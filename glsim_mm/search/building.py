@@ -36,6 +36,8 @@ from .exif_columns import fill_exif
 from .gallery_source import GallerySource, read_gallery_source
 from .items import ItemList, check_items, common_folder, find_source, hash_items
 from .loader_images import LoaderImages
+from .pretrained_encoder import FrozenEncoder, frozen_settings
+from .pretrained_settings import FrozenSettings
 from .shards import (
     SECONDS_BETWEEN_COMMITS,
     BuildFolder,
@@ -51,10 +53,11 @@ _PATIENCE = datetime.timedelta(days=7)  # a rank that is done waits for the slow
 
 def build_gallery(
     images: Any,
-    config: str | Path | Config,
-    checkpoint: str | Path,
+    config: str | Path | Config | None,
+    checkpoint: str | Path | None,
     location: str | Path,
     *,
+    encoder: str | FrozenSettings | None = None,
     dataset: str | None = None,
     source: str | Path | None = None,
     root: str | Path | None = None,
@@ -87,9 +90,11 @@ def build_gallery(
         images: Folder, image, glob pattern, list of files (``.txt``), table (``.csv``, ``.tsv``), data set, list of
             these (see :func:`glsim_mm.search.find_items`), or a data loader (see
             :class:`~glsim_mm.search.loader_images.LoaderImages`); None with ``dataset`` and ``source``.
-        config: Config of the model.
-        checkpoint: Its weights.
+        config: Config of the model; None with ``encoder``.
+        checkpoint: Its weights; None with ``encoder``.
         location: Folder of the gallery, or an address such as ``milvus://...``.
+        encoder: In place of config and checkpoint, a pretrained encoder as it is: its address, or what
+            :func:`glsim_mm.search.frozen_settings` makes of it.
         dataset: Encode the config's own data set: ``'train'``, ``'val'`` or ``'test'``.
         source: Encode the rows of another gallery, which stays as it is and may be searched and written meanwhile. They
             keep ids, paths, labels, splits and metadata. Photos that are gone or cannot be read are left out; those
@@ -142,7 +147,8 @@ def build_gallery(
             raise RetrievalError('a data loader gives no EXIF data: give its data set instead')
         if isinstance(images, DataLoader) and ranks.size > 1:
             raise RetrievalError('a data loader cannot be shared among processes: give its data set instead')
-        cfg = config if isinstance(config, Config) else load_config(config)
+        cfg = _read_config(config, checkpoint, encoder, dataset)
+        frozen = frozen_settings(encoder) if isinstance(encoder, str) else encoder
         is_loader = isinstance(images, DataLoader) and dataset is None
         left_out = LeftOut()
         if rows is not None:
@@ -151,10 +157,13 @@ def build_gallery(
             found = None if is_loader else find_source(images, dataset, cfg, root, exclude, left_out)
         if found is not None:
             check_items(found.items)
-        encoder = Encoder(cfg, checkpoint, _own_device(launcher, device), amp, spaces, keep_patches)
-        num_patches = encoder.num_patches if keep_patches else 0
-        settings = ShardSettings(encoder.dimensions, metric, encoder.fingerprint, num_patches)
-        narrowest = min(encoder.dimensions.values())
+        options: dict[str, Any] = dict(
+            device=_own_device(launcher, device), amp=amp, spaces=spaces, keep_patches=keep_patches
+        )
+        model = Encoder(cfg, str(checkpoint), **options) if frozen is None else FrozenEncoder(frozen, **options)
+        num_patches = model.num_patches if keep_patches else 0
+        settings = ShardSettings(model.dimensions, metric, model.fingerprint, num_patches)
+        narrowest = min(model.dimensions.values())
         if whiten is not None and not 1 <= whiten <= narrowest:
             raise RetrievalError(f'whitening can keep 1 to {narrowest} dimensions of these embeddings, not {whiten}')
         if metric_from not in (None, 'labels') or (metric_from and whiten is not None):
@@ -164,12 +173,12 @@ def build_gallery(
         exif_report = None
         if exif and found is not None and ranks.is_first:  # which alone writes what is known of the images
             exif_report = fill_exif(found.items, range(len(found.items)), num_workers, progress)
-        build = _RankBuild(encoder, folder, settings, ranks, progress and ranks.is_first, seconds_between_commits)
+        build = _RankBuild(model, folder, settings, ranks, progress and ranks.is_first, seconds_between_commits)
         if found is not None:
             share = build.encode_items(found.items, batch_size, num_workers)
             share.listing += rows.listing if rows is not None else ''
         else:
-            loader = LoaderImages(images, encoder.pipeline, root)
+            loader = LoaderImages(images, model.pipeline, root)
             share = build.encode_loader(loader)
             found = ItemList(loader.items, loader.root)
         shares = ranks.gather(share)
@@ -180,8 +189,21 @@ def build_gallery(
         )
         if report is not None:
             report.left_out, report.exif = left_out, exif_report
+            report.encoder = '' if frozen is None else frozen.summary()
         ranks.wait()
         return report
+
+
+def _read_config(config: Any, checkpoint: Any, encoder: Any, dataset: str | None) -> Config | None:
+    if encoder is None:
+        if config is None or checkpoint is None:
+            raise RetrievalError('give config and checkpoint of the model, or a pretrained encoder')
+        return config if isinstance(config, Config) else load_config(config)
+    if config is not None or checkpoint is not None:
+        raise RetrievalError('give either config and checkpoint, or a pretrained encoder')
+    if dataset is not None:
+        raise RetrievalError('a pretrained encoder has no config with data sets: give images')
+    return None
 
 
 class _Ranks(NamedTuple):
@@ -360,6 +382,7 @@ class _RankBuild:
                 transforms=transforms,
                 memory_limit=memory_limit,
                 origin=dict(
+                    encoder=self.encoder.settings.to_json() if isinstance(self.encoder, FrozenEncoder) else '',
                     config=_absolute(str(getattr(self.encoder.config, 'filename', None) or '')),
                     checkpoint=_absolute(self.encoder.checkpoint),
                     root=images.root,

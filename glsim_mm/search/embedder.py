@@ -38,7 +38,7 @@ class Embedder:
     - ``'concat'``: CLS tokens of image and crops, each of length 1, one after another, so that its cosine similarity
       is the mean of theirs
 
-    Where the head reads no CLS tokens of crops there are the first two only.
+    Where the head reads no CLS tokens of crops there are the first two only; without a head, all but the first.
 
     Any other model has ``'global'`` alone: the CLS token of a ViT, pooled features of a convolutional network.
 
@@ -59,7 +59,8 @@ class Embedder:
         encoder = getattr(model, 'image_encoder', None)  # of a retriever
         self.module = encoder if isinstance(encoder, GLSimClassifier) else model
         self.has_regions = isinstance(self.module, GLSimClassifier)
-        self.spaces: tuple[str, ...] = (AGGREGATED, GLOBAL) if self.has_regions else (GLOBAL,)
+        is_headed = self.has_regions and self.module.head is not None
+        self.spaces: tuple[str, ...] = (AGGREGATED, GLOBAL) if is_headed else (GLOBAL,)
         if self.has_regions and self.module.has_crop_tokens:
             self.spaces = (*self.spaces, CROP, CONCAT)
         backbone = getattr(self.module, 'backbone', None)

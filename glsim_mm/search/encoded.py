@@ -98,6 +98,7 @@ class EncodingReport:
 
     Attributes:
         location: Folder or address of the gallery.
+        encoder: Which pretrained encoder was used as it is, and its licence; empty for the model of a config.
         size: Rows that the gallery has now.
         encoded: Images that went through the model in this run.
         reused: Images whose embedding was there already, by the hash of their content.
@@ -115,6 +116,7 @@ class EncodingReport:
     """
 
     location: str
+    encoder: str = ''
     size: int = 0
     encoded: int = 0
     reused: int = 0
@@ -149,6 +151,7 @@ def format_report(report: EncodingReport, listed: int = 20) -> str:
     spaces = ', '.join(f'{name} ({dimension})' for name, dimension in report.spaces.items())
     lines = [
         f'gallery: {report.location}',
+        *([f'encoder: {report.encoder}'] if report.encoder else []),
         f'images: {report.size:,} in the gallery, {report.encoded:,} encoded now'
         + (f' ({report.images_per_second:.1f} images/s)' if report.encoded else '')
         + (f', {report.updated:,} of them in place of older versions' if report.updated else '')

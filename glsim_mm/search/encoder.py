@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from retrieval.errors import RetrievalError
@@ -67,9 +67,9 @@ class Encoder(BaseEncoder):
     ) -> None:
         self.config = config if isinstance(config, Config) else load_config(config)
         with explain_config_errors():
-            self._model = load_model(self.config, str(checkpoint), device)
+            self.checkpoint = str(checkpoint)
+            self._model = self._load_model(device)
             self.pipeline = TestPipeline(self.config)
-        self.checkpoint = str(checkpoint)
         self._embedder = Embedder(self._model)
         self.description, self.has_regions = self._embedder.description, self._embedder.has_regions
         self.classes = tuple(getattr(self._model, '_dataset_meta', {}).get('classes') or ())
@@ -84,6 +84,9 @@ class Encoder(BaseEncoder):
         self.device = next((parameter.device for parameter in self._model.parameters()), torch.device('cpu'))
         self._amp_type = _amp_type(amp, self.device)
         self.uses_amp = self._amp_type is not None
+
+    def _load_model(self, device: str | torch.device | None) -> nn.Module:
+        return load_model(self.config, self.checkpoint, device)
 
     @cached_property
     def fingerprint(self) -> Fingerprint:

@@ -16,6 +16,9 @@ GPUs, see bash tools/dist_encode.sh."""
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument('--encoder')
+    has_encoder = first.parse_known_args(argv)[0].encoder is not None
     parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_new_images(
         parser,
@@ -28,8 +31,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='GALLERY',
         help='in place of images: the rows of this gallery, with ids, labels and metadata, for another model',
     )
-    cli.add_config(parser, ' of the model')
-    parser.add_argument('checkpoint', help='its weights: path or URL')
+    if not has_encoder:
+        cli.add_config(parser, ' of the model; not with --encoder')
+        parser.add_argument('checkpoint', help='its weights: path or URL; not with --encoder')
+    cli.add_encoder(parser)
     parser.add_argument(
         '--out',
         required=True,
@@ -70,6 +75,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('give either images, --dataset or --from')
     if args.source and args.exclude:
         parser.error('--from takes over all rows: leave out --exclude, and remove rows with tools/retrieval/remove.py')
+    if has_encoder and (args.dataset or args.cfg_options):
+        parser.error('--dataset and --cfg-options are for the config of a model, which --encoder does without')
+    if not has_encoder and (args.arch or args.image_size):
+        parser.error('--arch and --image-size go with --encoder')
     if args.metric_from and args.whiten:
         parser.error('give either --whiten or --metric-from')
     if args.memory_limit is not None and args.memory_limit <= 0:
@@ -80,12 +89,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def check(args: argparse.Namespace) -> None:
     """Find mistakes about images, embeddings and the gallery before the model is loaded."""
     from glsim_mm.search.base_encoder import AGGREGATED, CONCAT, CROP, GLOBAL, check_spaces
+    from glsim_mm.search.pretrained_settings import check_address
     from retrieval.errors import RetrievalError
     from retrieval.gallery import is_folder
     from retrieval.gallery.database import DATABASE_FILE
     from retrieval.vectors import METRICS
 
     cli.check_folder(args.root)
+    if args.encoder:
+        check_address(args.encoder)
     check_spaces(args.spaces, (AGGREGATED, GLOBAL, CROP, CONCAT), 'a GLSim model')
     if args.metric is not None and args.metric not in METRICS:
         raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {args.metric!r}')
@@ -133,17 +145,22 @@ def _check_preset(preset: str) -> None:
 def main(args: argparse.Namespace) -> cli.End | None:
     """Build and say what was done."""
     from glsim_mm.apis import load_config
-    from glsim_mm.search import build_gallery, format_report
+    from glsim_mm.search import build_gallery, format_report, frozen_settings
 
     options = vars(args)
     del options['local_rank']
-    images, checkpoint, out = (options.pop(name) for name in ('images', 'checkpoint', 'out'))
-    cfg = load_config(options.pop('config'), options.pop('cfg_options'))
+    images, out = (options.pop(name) for name in ('images', 'out'))
+    address, arch, size, overrides = (options.pop(name) for name in ('encoder', 'arch', 'image_size', 'cfg_options'))
+    if address is None:
+        model = load_config(options.pop('config'), overrides), options.pop('checkpoint')
+    else:
+        model = None, None
+        options['encoder'] = frozen_settings(address, arch, size)
     gibibytes, progress = options.pop('memory_limit'), not options.pop('no_progress')
     memory_limit = None if gibibytes is None else int(gibibytes * 2**30)
     with cli.resumable():
         images = cli.new_images(images)
-        report = build_gallery(images, cfg, checkpoint, out, memory_limit=memory_limit, progress=progress, **options)
+        report = build_gallery(images, *model, out, memory_limit=memory_limit, progress=progress, **options)
     if report is None:  # a process that encodes a part
         return None
     print(format_report(report))

