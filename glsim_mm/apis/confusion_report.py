@@ -102,7 +102,7 @@ def write_error_report(
     ]
     settings = report_settings(runner.cfg, runner.cfg.load_from or '', model, title='What the model confuses')
     mistakes = _pictures(worst, pictures, dataset, names)
-    return write_error_report_page(path, pairs, mistakes, _accuracies(confusions.images, names), metrics, settings)
+    return write_error_report_page(path, pairs, mistakes, _accuracies(confusions.images, names), metrics, settings)[0]
 
 
 def _example_of(label: int, images: Sequence[ImageResult]) -> ImageResult | None:

@@ -57,7 +57,8 @@ def write_pages(
 
     def write(partial: Path) -> None:
         nonlocal piece
-        links = dict(page=number, name=first.name, previous=quote(_page_path(first, number - 1).name))
+        links = dict(page=number, name=first.name, start=quote(first.name))
+        links['previous'] = quote(_page_path(first, number - 1).name)
         following = quote(_page_path(first, number + 1).name)
         # Whether there is another page is not known before this one is full, so only its end can say so.
         start, last = _split(render(**content, **links, following=''))

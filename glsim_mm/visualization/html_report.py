@@ -4,12 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .html_pages import PAGE_BYTES, Piece, data_url, render_piece, write_pages
-from .panel import Prediction, draw_panel, fit_height, with_boxes
+from .html_pages import PAGE_BYTES, Piece, data_url, render_piece, small_url, write_pages
+from .overlays import color_bar
+from .panel import Prediction, fit_height, panel_tiles, with_boxes
 
 
 @dataclass
@@ -94,44 +94,104 @@ def write_report(
     drawn = sort_predictions(predictions)
     if settings.only_mistakes:
         drawn = [prediction for prediction in drawn if prediction.is_right is False]
+
+    def pieces() -> Iterator[Piece]:
+        columns = ('Class', 'text'), ('Wrong', 'number'), ('Taken for', 'text')
+        rows = [(row.name, f'{row.errors} of {row.images}', _counted(row.taken_for)) for row in list_errors(known)]
+        yield from _table('Mistakes by class', 'most first', columns, rows)
+        for title, order, members in _by_outcome(drawn):
+            yield from _cards(title, f'{len(members)}, {order}', members, settings, read)
+        if not drawn:
+            yield _fixed('<p>There is nothing to show: no mistake was made.</p>' if known else _NOTHING)
+
+    counts = dict(total=len(predictions), known=len(known), mistakes=mistakes)
+    return _write(path, pieces(), settings, counts, drawn, limit)
+
+
+_NOTHING = '<p>There is nothing to show.</p>'
+_ROWS_AT_ONCE = 500
+_LARGEST_SIDE = 640  # pixels; so that the pictures of an image never fill a page
+
+
+def _write(
+    path: str | Path,
+    pieces: Iterable[Piece],
+    settings: ReportSettings,
+    counts: Mapping[str, int],
+    drawn: Sequence[Prediction],
+    limit: int,
+) -> list[Path]:
+    """Pages with a summary of counts and a legend of what is drawn of predictions."""
+    share = 100 * (1 - counts['mistakes'] / counts['known']) if counts['known'] else None
+    has_map = any(item.similarity_map is not None for item in drawn)
     return write_pages(
         path,
         'report.html',
-        _cards(drawn, settings, read),
+        pieces,
         limit,
         settings=settings,
-        total=len(predictions),
-        known=len(known),
-        mistakes=mistakes,
-        accuracy=f'{100 * (1 - mistakes / len(known)):.1f} %' if known else None,
-        errors=list_errors(known),
-        drawn=len(drawn),
+        accuracy=None if share is None else f'{share:.1f} %',
+        bar=small_url(color_bar(1, 64, settings.colormap)) if has_map else '',
+        has_selected=any(item.boxes for item in drawn),
+        has_annotated=any(item.annotated_box is not None for item in drawn),
+        **counts,
     )
 
 
-def _cards(
-    drawn: Sequence[Prediction], settings: ReportSettings, read: Callable[[Prediction], Prediction]
-) -> Iterator[Piece]:
-    """Mistakes, right ones and those of unknown class; the first of each has a heading."""
+def _by_outcome(drawn: Sequence[Prediction]) -> Iterator[tuple[str, str, list[Prediction]]]:
+    """Mistakes, right ones and those of unknown class: a title, how they are ordered, and the predictions."""
     titles = {False: 'Mistakes', True: 'Right', None: 'Of unknown class'}
-    orders = {False: 'most confident first', True: 'least confident first', None: 'least confident first'}
     for key, title in titles.items():
         members = [prediction for prediction in drawn if prediction.is_right is key]
-        for place, member in enumerate(members):
-            heading = dict(title='' if place else title, order=orders[key], number=len(members))
-            card = render_piece(
-                'report_card.html', prediction=member, source=embed_panel(read(member), settings), **heading
-            )
-            yield partial(_as_it_is, card)
+        yield title, 'most confident first' if key is False else 'least confident first', members
 
 
-def _as_it_is(piece: str, left: dict[Any, Any]) -> str:
+def _cards(
+    title: str,
+    note: str,
+    members: Sequence[Prediction],
+    settings: ReportSettings,
+    read: Callable[[Prediction], Prediction] = copy,
+) -> Iterator[Piece]:
+    """A piece for each prediction."""
+    for place, member in enumerate(members):
+        content = dict(title=title, note=note, item=member, tiles=_tiles(read(member), settings))
+        yield _under_title('report_card.html', place > 0, content)
+
+
+def _tiles(prediction: Prediction, settings: ReportSettings) -> list[tuple[str, str, int, int]]:
+    """Name, data URL, width and height of the pictures of a panel; words are HTML, whose fonts know all scripts."""
+    tiles = panel_tiles(prediction, min(settings.side, _LARGEST_SIDE), settings.colormap, settings.scaling)
+    return [(name, data_url(picture), picture.shape[1], picture.shape[0]) for name, picture in tiles]
+
+
+def _table(
+    title: str, note: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[object]]
+) -> Iterator[Piece]:
+    """Pieces of some hundred rows each, so that tables of any length fit on pages."""
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        content = dict(title=title, note=note, columns=columns, rows=rows[start : start + _ROWS_AT_ONCE])
+        yield _under_title('report_table.html', start > 0, content)
+
+
+def _under_title(template: str, is_continued: bool, content: dict[str, Any]) -> Piece:
+    """A piece of a section; the first piece of it on a page has the title, for headings to be whole on every page."""
+
+    def piece(left: dict[Any, Any]) -> str:
+        is_titled = left.setdefault('title', '') == content['title']
+        left['title'] = content['title']
+        return render_piece(template, **content, is_titled=is_titled, is_continued=is_continued)
+
     return piece
 
 
-def embed_panel(prediction: Prediction, settings: ReportSettings) -> str:
-    """A panel as a data URL, without its words, which are written in HTML, whose fonts know more scripts."""
-    return data_url(draw_panel(prediction, settings.side, settings.colormap, settings.scaling, words=False))
+def _counted(names: Sequence[tuple[str, int]]) -> str:
+    return ', '.join(f'{name} ({count})' if count > 1 else name for name, count in names)
+
+
+def _fixed(piece: str) -> Piece:
+    """A piece that does not depend on what is on the page."""
+    return lambda left: piece
 
 
 @dataclass
@@ -184,40 +244,41 @@ def write_error_report_page(
     classes: Sequence[ClassAccuracy],
     metrics: Mapping[str, float] | None = None,
     settings: ReportSettings | None = None,
-) -> Path:
-    """Draw a model's mistakes into one page of HTML, of as many images as are given.
+    limit: int = PAGE_BYTES,
+) -> list[Path]:
+    """Draw a model's mistakes into pages of HTML, of as many images as are given, and return the files.
 
     It shows the metrics; the most confused pairs of classes, each with some of its images beside one of the class they
     were taken for, boxes drawn; the most confident mistakes as panels; and the accuracy of every class, lowest first.
     Pairs and mistakes keep their order. Names and paths are escaped.
     """
     settings = settings or ReportSettings(title='What the model confuses')
-    in_pairs = [item for pair in pairs for item in [*pair.mistakes, pair.reference] if item]
     total, right = sum(row.images for row in classes), sum(row.right for row in classes)
-    (written,) = write_pages(
-        path,
-        'error_report.html',
-        (),
-        settings=settings,
-        total=total,
-        known=total,
-        mistakes=total - right,
-        accuracy=f'{100 * right / total:.1f} %' if total else None,
-        metrics=dict(metrics or {}),
-        pairs=[_row(pair, settings.side) for pair in pairs],
-        cards=[dict(prediction=item, source=embed_panel(item, settings)) for item in mistakes],
-        has_selected=any(item.boxes for item in in_pairs),
-        has_annotated=any(item.annotated_box is not None for item in in_pairs),
-        classes=sorted(classes, key=lambda row: (row.accuracy, -row.images, row.name)),
-    )
-    return written
+
+    def pieces() -> Iterator[Piece]:
+        columns = [('Metric', 'text'), ('Value', 'number')]
+        yield from _table('Metrics', '', columns, [(name, f'{value:.4g}') for name, value in (metrics or {}).items()])
+        for place, pair in enumerate(pairs):
+            content = dict(title='Most confused pairs', note='', **_row(pair, settings.side))
+            yield _under_title('report_pair.html', place > 0, content)
+        yield from _cards('Mistakes', f'the {len(mistakes)} most confident of {total - right}', mistakes, settings)
+        if not mistakes:
+            yield _fixed('<p>There is nothing to show: no mistake was made.</p>')
+        columns = [('Class', 'text'), ('Right', 'number'), ('%', 'number'), ('of 100 %', 'bar')]
+        ordered = sorted(classes, key=lambda row: (row.accuracy, -row.images, row.name))
+        rows = [(row.name, f'{row.right} of {row.images}', f'{row.accuracy:.1f}', row.accuracy) for row in ordered]
+        yield from _table('Accuracy by class', 'lowest first', columns, rows)
+
+    in_pairs = [item for pair in pairs for item in [*pair.mistakes, pair.reference] if item]
+    counts = dict(total=total, known=total, mistakes=total - right)
+    return _write(path, pieces(), settings, counts, [*mistakes, *in_pairs], limit)
 
 
-def _row(pair: PairPictures, side: int) -> dict:
+def _row(pair: PairPictures, side: int) -> dict[str, Any]:
     """What the template shows of a pair; photos without heat maps, so that they fit side by side."""
 
     def photo(item: Prediction) -> tuple[Prediction, str]:
-        return item, data_url(with_boxes(fit_height(item.image, side), item))
+        return item, data_url(with_boxes(fit_height(item.image, min(side, _LARGEST_SIDE)), item))
 
     reference = photo(pair.reference) if pair.reference else None
-    return dict(vars(pair), mistakes=[photo(item) for item in pair.mistakes], reference=reference)
+    return dict(pair=pair, mistakes=[photo(item) for item in pair.mistakes], reference=reference)

@@ -103,16 +103,7 @@ def draw_panel(
     """
     if side < MIN_SIDE:
         raise ValueError(f'side must be at least {MIN_SIDE} pixels for text to be legible, got {side}')
-    size = font_size(side)
-    image = fit_height(prediction.image, side)
-    tiles = [('image', image)]
-    if prediction.similarity_map is not None:
-        tiles.append(('heat map', overlay_heatmap(image, prediction.similarity_map, colormap, scaling)))
-    if prediction.boxes or prediction.annotated_box is not None:
-        tiles.append(('box', with_boxes(image, prediction)))
-    if prediction.boxes:
-        label = 'crop' if len(prediction.boxes) == 1 else f'{len(prediction.boxes)} crops'
-        tiles.append((label, _crops(prediction, image.shape)))
+    size, tiles = font_size(side), panel_tiles(prediction, side, colormap, scaling)
     columns = [stack([text_strip(name, tile.shape[1], size, color=MUTED_COLOR), tile]) for name, tile in tiles]
     row = join([*columns, _bars(prediction, side, size)] if words else columns)
     parts = [_headline(prediction, row.shape[1], size + 2), row] if words else [row]
@@ -122,6 +113,22 @@ def draw_panel(
         strip = legend_strip(row.shape[1], size, colors, scaling, **marks)
         parts += [] if strip is None else [strip]
     return stack(parts)
+
+
+def panel_tiles(
+    prediction: Prediction, side: int = 192, colormap: str = 'cividis', scaling: str = 'rank'
+) -> list[tuple[str, np.ndarray]]:
+    """The pictures of a panel, see :func:`draw_panel`, each with its name: image, heat map, boxes and crops."""
+    image = fit_height(prediction.image, side)
+    tiles = [('image', image)]
+    if prediction.similarity_map is not None:
+        tiles.append(('heat map', overlay_heatmap(image, prediction.similarity_map, colormap, scaling)))
+    if prediction.boxes or prediction.annotated_box is not None:
+        tiles.append(('box', with_boxes(image, prediction)))
+    if prediction.boxes:
+        label = 'crop' if len(prediction.boxes) == 1 else f'{len(prediction.boxes)} crops'
+        tiles.append((label, _crops(prediction, image.shape)))
+    return tiles
 
 
 def font_size(side: int) -> int:

@@ -138,10 +138,20 @@ def _search_piece(number: int, row: SearchRow, start: int, settings: ReportSetti
     known = set(left)
     query, *hits = (_shown(item, settings, left) for item in [row.query, *row.hits[start : start + _HITS_AT_ONCE]])
     new = [thumbnail for key, thumbnail in left.items() if key not in known]
-    piece = render_piece('search_query.html', number=number, query=query, hits=hits, first=start + 1, new=new)
+    hits = [dict(hit, rank=rank) for rank, hit in enumerate(hits, start=start + 1)]
+    content = dict(number=number, query=query, hits=hits, groups=_by_class(hits), first=start + 1, new=new)
+    piece = render_piece('search_query.html', **content)
     for thumbnail in new:
         thumbnail.url = ''  # it is on the page
     return piece
+
+
+def _by_class(hits: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Hits by class, that of the best hit first, those without one under ``''``; empty if none has a class."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for hit in hits:
+        groups.setdefault(hit['item'].label or '', []).append(hit)
+    return list(groups.items()) if any(groups) else []
 
 
 @dataclass

@@ -40,8 +40,8 @@ def test_report_shows_pairs_mistakes_and_classes(checkpoint, tiny_images, tmp_pa
     assert re.search(r'\b(plain|striped) taken for (plain|striped)\s+4 images, 100.0 %', text)
     assert 'for comparison, a ' in text
     assert 'accuracy/top1' in text and '50.0 %' in text and '4 of 4' in text and '0 of 4' in text
-    # Three mistakes and an image for comparison with the pair, and all four mistakes.
-    assert html.count('src="data:image/jpeg;base64,') == 4 + PER_CLASS
+    # Three mistakes and an image for comparison with the pair, and all four mistakes: image, map, box and crop of each.
+    assert html.count('src="data:image/jpeg;base64,') == 4 + 4 * PER_CLASS
     assert str(tiny_images) not in html
     assert html.count('alt="') == html.count('<img ')
 

@@ -95,7 +95,7 @@ def test_report_of_all_images(config, checkpoint, tmp_path, capsys):
     call_tool('visualize', config, checkpoint, '--out-dir', tmp_path, '--num', 0, '--html', report, '--mistakes-first')
     assert 'written: ., a/report.html\n' in capsys.readouterr().err
     html = report.read_text(encoding='utf-8')
-    assert html.count('<img ') == 8
+    assert html.count('<article ') == 8
     assert 'tiny_visualized.py' in html and 'model.pth' in html and 'GLSimSelector' in html
     assert str(tmp_path) not in html and str(config.parent) not in html  # folders are not told
     assert f'<p>val/{CLASSES[0]}/same.png</p>' in html
@@ -126,7 +126,7 @@ def test_only_mistakes(cfg, checkpoint, tmp_path):
     written = draw_test_set(cfg, str(checkpoint), tmp_path, options, tmp_path / 'r.html')
     html = written.report.read_text(encoding='utf-8')
     assert f'{8 - len(written.panels)} right, {len(written.panels)} wrong' in html
-    assert html.count('<img ') == len(written.panels)
+    assert html.count('<article ') == len(written.panels)
     assert len(written.panels) == len(list((tmp_path / 'panels').rglob('*.png')))
 
 

@@ -4,11 +4,11 @@ import io
 import re
 import tempfile
 from base64 import b64decode
-from html.parser import HTMLParser
 from pathlib import Path
 
 from PIL import Image
 from test_visualization.example_predictions import make_prediction
+from test_visualization.page_reader import Page
 
 from glsim_mm.visualization import ClassAccuracy, PairPictures, write_error_report_page
 
@@ -17,7 +17,8 @@ EVIL = '<script>alert(1)</script>"\' onload=x'
 
 def render_error_report(*content) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        return write_error_report_page(Path(folder, 'report.html'), *content).read_text(encoding='utf-8')
+        (page,) = write_error_report_page(Path(folder, 'report.html'), *content)
+        return page.read_text(encoding='utf-8')
 
 
 def test_classes_with_the_lowest_accuracy_come_first():
@@ -30,14 +31,9 @@ def test_names_and_paths_do_not_run():
     mistake = make_prediction((32, 32), truth=EVIL, path=EVIL)
     pair = PairPictures(EVIL, EVIL, 1, 50.0, [mistake], mistake)
     html = render_error_report([pair], [mistake], [ClassAccuracy(EVIL, 2, 1)], {EVIL: 1.0})
-    tags: list[tuple[str, dict]] = []
-    parser = HTMLParser()
-    parser.handle_starttag = lambda tag, attributes: tags.append((tag, dict(attributes)))
-    parser.feed(html)
-    assert 'script' not in {tag for tag, _ in tags}
-    assert not any('onload' in attributes for _, attributes in tags)
-    pictures = [attributes for tag, attributes in tags if tag == 'img']
-    assert len(pictures) == 3 and all(EVIL in attributes['alt'] for attributes in pictures)
+    page = Page(html)
+    assert not page.all('script') and not any('onload' in attributes for _, attributes in page.tags)
+    assert sum(EVIL in picture['alt'] for picture in page.all('img')) == 2 + 4  # of the pair and of the mistake
 
 
 def test_pair_without_pictures():
@@ -51,15 +47,15 @@ def test_photos_of_a_pair_fit_side_by_side():
     html = render_error_report([PairPictures('Gull', 'Crow', 1, 50.0, [mistake], mistake)], [], [])
     sources = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)
     assert [Image.open(io.BytesIO(b64decode(source))).size for source in sources] == [(192, 192)] * 2
-    assert 'selected by the model' in html and 'annotated</p>' not in html
+    assert 'selected by the model' in html and 'annotated</span>' not in html
 
 
 def test_boxes_are_explained_if_there_are_any():
     plain = make_prediction((32, 32), selects=False, truth='Gull')
-    assert 'Boxes:' not in render_error_report([PairPictures('Gull', 'Crow', 1, 50.0, [plain])], [], [])
+    assert 'class="legend"' not in render_error_report([PairPictures('Gull', 'Crow', 1, 50.0, [plain])], [], [])
     annotated = make_prediction((32, 32), selects=False, truth='Gull', annotated_box=(1, 1, 9, 9))
     html = render_error_report([PairPictures('Gull', 'Crow', 1, 50.0, [annotated])], [], [])
-    assert 'annotated</p>' in html and 'selected by the model' not in html
+    assert 'annotated</span>' in html and 'selected by the model' not in html
 
 
 def test_missing_comparison_is_explained():
