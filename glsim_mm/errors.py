@@ -33,6 +33,9 @@ _PACKAGES = {
 FULL_DISK = (ENOSPC, EDQUOT, EFBIG)
 """Numbers of the system's errors for a file that has no room."""
 
+EXPORTED_SUFFIXES = ('.onnx', '.pt2')
+"""Of files that an export writes."""
+
 
 class GLSimError(UserError):
     """A mistake in the use of models, data sets, configs and checkpoints."""
@@ -68,6 +71,19 @@ def explain_missing(what: str, path: str | Path) -> str:
     if not near:
         return f'{said}; check the path'
     return f'{said}; the nearest in its folder {"is" if len(near) == 1 else "are"} {", ".join(near)}'
+
+
+def check_not_exported(path: str | Path) -> None:
+    """Refuse an exported model in the place of weights.
+
+    Raises:
+        GLSimError: With what takes such a file.
+    """
+    if Path(path).suffix in EXPORTED_SUFFIXES:
+        raise GLSimError(
+            f'{path} is an exported model, and weights are needed here: give the checkpoint that it was exported from; '
+            'glsim infer-exported runs .onnx files, and commands for galleries take them as --checkpoint'
+        )
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from published_layouts import WRITERS as SETS
 from timm.scheduler import CosineLRScheduler
 
 from glsim_mm.apis import build_runner
+from glsim_mm.apis.photo_pipeline import find_test_steps
+from glsim_mm.exporting.exporter import find_image_size, translate_steps
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path.relative_to(ROOT / 'configs').as_posix() for path in (ROOT / 'configs').rglob('*.py'))
@@ -167,6 +169,15 @@ def test_what_is_trained():
 @pytest.mark.parametrize('name', BASES)
 def test_base_loads_on_its_own(name):
     assert load(name)
+
+
+def test_every_test_pipeline_can_be_exported():
+    for name in FILES:
+        config = read(name)
+        if name not in BASES and config.get('test_dataloader'):
+            height, width = find_image_size(translate_steps(find_test_steps(config)))
+            model = config.model.get('image_encoder', config.model)
+            assert height == width == model.backbone.get('img_size', width), name
 
 
 @pytest.mark.parametrize('name', CONFIGS)

@@ -38,6 +38,10 @@ class OutputFolder(OutputFile):
     """Type of an option that names a folder to write to."""
 
 
+class ModelFile(str):
+    """Type of an option that names weights or an exported model."""
+
+
 class End:
     """What :func:`run` says when a tool is done: files beside those of its options, and the likely next command."""
 
@@ -202,7 +206,9 @@ def add_gallery_model(parser: Any) -> None:
     """The model of a gallery, for tools that encode images for it."""
     parser.add_argument('--config', help='config of the model; default: the one that the gallery was built with')
     parser.add_argument(
-        '--checkpoint', help='its weights, or its .onnx file, which needs no config; default: those of the build'
+        '--checkpoint',
+        type=ModelFile,
+        help='its weights, or its .onnx file, which needs no config; default: those of the build',
     )
 
 
@@ -323,7 +329,7 @@ def check_model(gallery: Any, args: argparse.Namespace) -> None:
         check_address(model.address)
         return
     _check_file('config file', model[0])
-    _check_file('checkpoint', str(model[1]))
+    _check_file('checkpoint', ModelFile(model[1]))
 
 
 def check_search(args: argparse.Namespace, **options: Any) -> None:
@@ -499,7 +505,7 @@ def _from_here(path: str) -> str:
 
 
 def _check_file(what: str, path: str | None) -> None:
-    from glsim_mm.errors import GLSimError, explain_missing
+    from glsim_mm.errors import GLSimError, check_not_exported, explain_missing
     from glsim_mm.images.photo_folders import PHOTO_SUFFIXES
 
     if not path or '://' in path:
@@ -508,6 +514,8 @@ def _check_file(what: str, path: str | None) -> None:
         raise GLSimError(explain_missing(what, path))
     if what == 'checkpoint' and path.lower().endswith(('.py', *PHOTO_SUFFIXES)):
         raise GLSimError(f'{path} is no checkpoint: look at the order of the arguments')
+    if what == 'checkpoint' and not isinstance(path, ModelFile):
+        check_not_exported(path)
 
 
 def _import_mmengine() -> None:

@@ -21,7 +21,7 @@ import torch
 from mmengine.logging import HistoryBuffer, print_log
 from torch import Tensor
 
-from ..errors import GLSimError, explain_missing, name_some
+from ..errors import GLSimError, check_not_exported, explain_missing, name_some
 
 SAFETENSORS_META = 'glsim_mm'  # entry in the header of a .safetensors file: the meta of a checkpoint as JSON
 SAFETENSORS_UNREAD = 'unread/'  # prefix, in such a file, of tensors that no forward pass reads
@@ -203,6 +203,7 @@ def _load(file: Path, map_location: Any) -> dict[str, Any]:
         return dict(_load_npz(file))
     if file.name.endswith('.index.json'):
         return _load_shards(file, map_location)
+    check_not_exported(file)
     if file.suffix != '.safetensors' and _is_torchscript(file):
         raise GLSimError(
             f"checkpoint {file} is a TorchScript program, not weights, and was not run; take the model's "

@@ -12,7 +12,7 @@ from retrieval.whitening import Whitening
 from ..errors import GLSimError
 from ..models.classifiers import GLSimClassifier
 from ..search.base_encoder import CONCAT, CROP, GLOBAL
-from ..search.embedder import last_stage
+from ..search.embedder import last_stage, selected_tokens
 
 
 class MetricLayer(nn.Module):
@@ -82,7 +82,7 @@ class ExportGraph(nn.Module):
             raise GLSimError(f'{type(model.head).__name__} classifies nothing: export it with --what embedding')
         self.classify = classify
         names = (['logits'] if classify else []) + ['embedding']
-        names += ['class_tokens', 'selected_boxes', 'similarity_map'] if self.has_regions else []
+        names += ['class_tokens', 'selected_boxes', 'similarity_map', 'patches'] if self.has_regions else []
         self.metric = metric
         self.outputs = tuple(names + (['metric'] if metric is not None else []))
 
@@ -94,7 +94,7 @@ class ExportGraph(nn.Module):
 
         Returns:
             float32, named by :attr:`outputs`: logits (B, K), embedding (B, D), class tokens (B, 1 + R, C), boxes (B, R,
-            4) in pixels of the input, similarity map (B, h, w), metric (B, M).
+            4) in pixels of the input, similarity map (B, h, w), patches (B, O, C), metric (B, M).
         """
         found = self._embed(pixels)
         if self.metric is None:
@@ -109,13 +109,14 @@ class ExportGraph(nn.Module):
             embedding = last_stage(features)
             return (self.model.head(features), embedding) if self.classify else (embedding,)
         # The crop is left out where the model is set to leave it out.
-        class_tokens, regions = self.model.encode(inputs, crop=self.model.test_options.crop != 'off')[:2]
+        class_tokens, regions, tokens = self.model.encode(inputs, crop=self.model.test_options.crop != 'off')
         embedding = self.model.head.pre_logits((class_tokens,))
         # The aggregator is not run twice: its output is what the classifier reads.
         logits = (self._classifier(embedding, class_tokens),) if self.classify else ()
         boxes = regions.boxes if regions.boxes.dim() == 3 else regions.boxes[:, None]
         maps = regions.scores.unflatten(1, regions.grid)
-        return (*logits, embedding, class_tokens, boxes.float(), maps)
+        patches = selected_tokens(tokens, regions.indices, self.model.layout.num_extra_tokens)
+        return (*logits, embedding, class_tokens, boxes.float(), maps, patches)
 
     def _classifier(self, embedding: Tensor, sequence: Tensor) -> Tensor:
         head = self.model.head

@@ -140,11 +140,11 @@ def encoder_for(
     model = model_of(gallery, config, checkpoint)
     spaces = tuple(Spaces.of(gallery).given)
     encoder: BaseEncoder
-    keep_patches = int(gallery.manifest.origin.get('patches') or 0) > 0
+    options['keep_patches'] = int(gallery.manifest.origin.get('patches') or 0) > 0
     if isinstance(model, FrozenSettings):
         from .pretrained_encoder import FrozenEncoder  # needs torch and mmpretrain, which exported models do without
 
-        encoder = FrozenEncoder(model, spaces=spaces, keep_patches=keep_patches, **options)
+        encoder = FrozenEncoder(model, spaces=spaces, **options)
     elif model[0] is None:
         if options.pop('amp', False):
             raise RetrievalError(
@@ -154,7 +154,7 @@ def encoder_for(
     else:
         from .encoder import Encoder
 
-        encoder = Encoder(*model, spaces=spaces, keep_patches=keep_patches, **options)
+        encoder = Encoder(*model, spaces=spaces, **options)
     check_encoder(gallery, encoder)
     return encoder
 

@@ -110,12 +110,11 @@ class Embedder:
             )
         needs_crop = classify or any(space != GLOBAL for space in spaces)
         class_tokens, regions, tokens = self.module.encode(inputs, crop=needs_crop)
-        places = regions.indices + self.module.layout.num_extra_tokens
         return Features(
             {space: self._embed(space, class_tokens) for space in spaces},
             regions.boxes if regions.boxes.dim() == 2 else regions.boxes[:, 0],
             regions.scores.unflatten(1, regions.grid),
-            tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1])) if patches else None,
+            selected_tokens(tokens, regions.indices, self.module.layout.num_extra_tokens) if patches else None,
             self._classify((class_tokens,)) if classify else None,
         )
 
@@ -157,6 +156,12 @@ def last_stage(features: Tensor | Sequence[Tensor]) -> Tensor:
     while not isinstance(features, Tensor):
         features = features[-1]
     return features
+
+
+def selected_tokens(tokens: Tensor, indices: Tensor, num_extra_tokens: int) -> Tensor:
+    """Tokens (B, O, C) of the patches at ``indices`` (B, O), of all tokens (B, P0 + N, C), P0 of which are no patch."""
+    places = indices + num_extra_tokens
+    return tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
 def _pool(features: Tensor, module: nn.Module) -> Tensor:

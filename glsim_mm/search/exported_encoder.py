@@ -30,6 +30,7 @@ class ExportedEncoder(BaseEncoder):
     Args:
         path: An ``.onnx`` file.
         spaces: What to embed, the default of searches first. Defaults to all but ``'concat'``.
+        keep_patches: Keep the tokens of the selected patches, for re-ranking by regions.
         classify: Give the probabilities of the model's own classes too.
         max_pixels: Photos with more are not decoded. Defaults to 268 million.
         **options: ``backend``, ``device`` and ``threads`` of :class:`glsim_mm.exported.ExportedModel`.
@@ -42,6 +43,7 @@ class ExportedEncoder(BaseEncoder):
         self,
         path: str | Path,
         spaces: Sequence[str] | None = None,
+        keep_patches: bool = False,
         classify: bool = False,
         max_pixels: int = MAX_PIXELS,
         **options: Any,
@@ -54,6 +56,12 @@ class ExportedEncoder(BaseEncoder):
         self.spaces = check_spaces(spaces, self._info.spaces, self.description)
         if classify and 'logits' not in self._info.outputs:
             raise RetrievalError(f'{path} gives no classes: export it with --what classifier')
+        if keep_patches and 'patches' not in self._info.outputs:
+            raise RetrievalError(
+                f'{path} gives no patches, which are kept for re-ranking by regions: '
+                + ('export the model again' if 'selected_boxes' in self._info.outputs else 'its model selects none')
+            )
+        self.keep_patches = keep_patches
         self.classify = classify
         self.max_pixels = max_pixels
         self.has_regions = 'selected_boxes' in self._info.outputs
@@ -73,6 +81,7 @@ class ExportedEncoder(BaseEncoder):
             {space: _embed(space, outputs) for space in self.spaces},
             outputs['selected_boxes'][:, 0] if self.has_regions else None,
             outputs.get('similarity_map'),
+            outputs['patches'] if self.keep_patches else None,
             class_scores=softmax(outputs['logits']) if self.classify else None,
         )
 

@@ -120,6 +120,12 @@ def test_pickle_bomb_in_an_npz_is_refused(tmp_path):
 
 
 @pytest.mark.filterwarnings('ignore:.*torch.jit')
+def test_an_exported_model_is_no_checkpoint(tmp_path):
+    (tmp_path / 'model.onnx').touch()
+    with pytest.raises(GLSimError, match='give the checkpoint that it was exported from'):
+        read_checkpoint(tmp_path / 'model.onnx')
+
+
 def test_torchscript_is_not_run(tmp_path):
     path = tmp_path / 'ViT-B-32.pt'
     torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), path)

@@ -83,20 +83,43 @@ def test_search_with_the_exported_encoder(made, tmp_path):
     assert exported.spaces == encoder.spaces and exported.classes == encoder.classes
     assert not exported.fingerprint.differences(encoder.fingerprint)
     wanted, found = encoder.encode(str(images)), exported.encode(str(images))
+    assert found.patches is None
     for space in encoder.spaces:
         np.testing.assert_allclose(found.embeddings[space], wanted.embeddings[space], atol=1e-4)
     for one, other in zip(found.records, wanted.records, strict=True):
         np.testing.assert_allclose(one.box, other.box, atol=0.06)
-    build_gallery(str(images), config, str(weights), tmp_path / 'gallery', device='cpu', num_workers=0, progress=False)
-    photo = sorted(images.rglob('*.png'))[3]
-    with ImageSearch.open(tmp_path / 'gallery', checkpoint=path, device='cpu') as search:
-        (found,) = search(str(photo), 2)
-    assert found.hits[0].record.path.endswith(photo.name) and found.hits[0].score > 0.999
+
+
+def test_the_exported_model_adds_to_a_gallery_and_compares_regions(made, tmp_path):
+    config, weights, images, path = made
+    options = dict(device='cpu', num_workers=0, progress=False, keep_patches=True)
+    photos = sorted(map(str, images.rglob('*.png')))
+    build_gallery(photos[:6], config, str(weights), tmp_path / 'model', root=images, **options)
+    shutil.copytree(tmp_path / 'model', tmp_path / 'exported')
+    found = {}
+    for name, checkpoint in dict(model=None, exported=path).items():
+        with ImageSearch.open(tmp_path / name, checkpoint=checkpoint, device='cpu', writable=True) as search:
+            assert search.add(photos[6:], num_workers=0, progress=False).encoded == 2
+            vectors, patches = search.gallery.vectors(search.gallery.ids()), search.gallery.patches([6, 7])
+            results = search(photos[5:], 8, method='region')
+            hits = [{hit.record.path: hit.score for hit in result.hits} for result in results]
+            found[name] = vectors, patches, hits, search.sync([str(images)], dry_run=True, progress=False)
+    for one, other in zip(found['exported'][:2], found['model'][:2]):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)  # patches are stored as float16
+    for one, other in zip(found['exported'][2], found['model'][2], strict=True):
+        assert list(one) == list(other) and one == pytest.approx(other, abs=1e-4)
+    assert next(iter(found['exported'][2][1])) == str(Path(photos[6]).relative_to(images))
     content = onnx.load(str(path))
-    content.metadata_props[0].value = content.metadata_props[0].value.replace(exported.fingerprint.config, '0' * 64)
-    onnx.save(content, str(tmp_path / 'other.onnx'))
-    with pytest.raises(UserError, match='config'):
-        ImageSearch.open(tmp_path / 'gallery', checkpoint=tmp_path / 'other.onnx')
+    said = content.metadata_props[0].value
+    fingerprint = ExportedEncoder(path).fingerprint
+    for old, new, message in (
+        (fingerprint.config, '0' * 64, 'config'),
+        ('"patches"', '"else"', 'other.onnx gives no patches.*: export the model again'),
+    ):
+        content.metadata_props[0].value = said.replace(old, new)
+        onnx.save(content, str(tmp_path / 'other.onnx'))
+        with pytest.raises(UserError, match=message):
+            ImageSearch.open(tmp_path / 'model', checkpoint=tmp_path / 'other.onnx')
 
 
 @pytest.mark.parametrize('space', ['global', 'crop', 'concat', 'aggregated'])

@@ -63,11 +63,12 @@ def exported(tmp_path_factory) -> tuple[Path, Path, Path]:
     folder = tmp_path_factory.mktemp('light_exported')
     config, weights, images = write_model(folder)
     export_model(load_config(config), weights, folder / 'model.onnx')
-    encoder = ExportedEncoder(folder / 'model.onnx')
-    encoded = encoder.encode(images)
+    encoder = ExportedEncoder(folder / 'model.onnx', keep_patches=True)
+    encoded = encoder.encode(str(images / 'plain'))
     spaces = {name: values.shape[1] for name, values in encoded.embeddings.items()}
-    with create_gallery(folder / 'gallery', spaces, fingerprint=encoder.fingerprint) as gallery:
-        gallery.add(encoded.embeddings, encoded.records)
+    made_by = dict(fingerprint=encoder.fingerprint, origin=dict(patches='3'))
+    with create_gallery(folder / 'gallery', spaces, **made_by) as gallery:
+        gallery.add(encoded.embeddings, encoded.records, patches=encoded.patches)
     return folder / 'model.onnx', images, folder / 'gallery'
 
 
@@ -101,11 +102,14 @@ def test_tools_for_exported_files(exported, tmp_path):
     results = start(
         tmp_path,
         ('infer_exported', model, images, '--out', 'results.json'),
-        ('retrieval/search', gallery, images, '--checkpoint', model),
+        ('retrieval/sync', gallery, images, '--checkpoint', model),
+        ('retrieval/add', gallery, images, '--checkpoint', model),
+        ('retrieval/search', gallery, images, '--checkpoint', model, '--rerank', 'region'),
         ('retrieval/classify', gallery, images, '--checkpoint', model),
     )
-    assert [(code, loaded) for code, _, loaded in results] == [(0, [])] * 3, results
-    assert results[1][1].count('rank') == 8
+    assert [(code, loaded) for code, _, loaded in results] == [(0, [])] * 5, results
+    assert 'encoding: 4 of 4' in results[1][1]
+    assert results[3][1].count('rank') == 8
 
 
 def test_mistakes_are_told_before_the_model_stack_is_loaded(gallery, tmp_path):
@@ -170,6 +174,7 @@ def test_mistakes_are_told_before_the_model_stack_is_loaded(gallery, tmp_path):
         (('train', weights), 'weights.pth is no config file, whose name ends in .py'),
         (('infer', broken, config, weights), 'broken.jpg is no config file, whose name ends in .py'),
         (('infer', config, broken, weights), 'broken.jpg is no checkpoint: look at the order of the arguments'),
+        (('test', config, 'model.onnx'), 'model.onnx is an exported model, and weights are needed here'),
         (('test', config, config), 'config.py is no checkpoint: look at the order of the arguments'),
         (('retrieval/build', config, weights, tmp_path, '--out', 'g'), 'is no config file, whose name ends in .py'),
         (('test', tmp_path, weights), 'is a folder and no config file: look at the order of the arguments'),

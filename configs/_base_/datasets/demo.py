@@ -3,14 +3,14 @@ _base_ = 'cub.py'
 
 train_pipeline = [
     dict(type='LoadImage'),
-    dict(type='Resize', scale=72),
+    dict(type='Resize', scale=72, backend='pillow', interpolation='bicubic'),
     dict(type='RandomCrop', crop_size=64),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImage', on_unreadable='blank'),
-    dict(type='Resize', scale=72),
+    dict(type='Resize', scale=72, backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=64),
     dict(type='PackInputs'),
 ]
