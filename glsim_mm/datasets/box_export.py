@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..errors import GLSimError
+from ..images.image_files import UnreadableFile, image_size
 from ..output_files import write_file, write_json
-from .image_files import UnreadableFile, image_size
 
 SHAPES = ('ellipse', 'box')
 _CORNERS = 24

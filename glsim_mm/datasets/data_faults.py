@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import GLSimError
-from ..images.perceptual_hash import near_groups
+from ..images.image_files import FileFacts, count_shared, examine_files
 from ..images.photo_folders import LeftOut, is_junk
 from .class_mapping import leaf_datasets, place_of
-from .image_files import FileFacts, count_shared, examine_files
 
 FRACTIONS = 'boxes that are fractions of their photo, not pixels'
 AS_STORED = 'boxes that fit their photo only as it is stored, before EXIF turns it'
@@ -22,14 +21,6 @@ _TOLERANCE = 0.01  # of a side, beyond which a box reaches; and a pixel for roun
 
 _LOOKED_AT = 256  # photos whose headers are read before a training
 _COMPARED = 20_000  # photos of equal size that are compared before a training
-
-
-class Leak(NamedTuple):
-    """A photo that another split has too."""
-
-    path: str
-    other: str  # its path there
-    is_equal: bool  # byte by byte; else it looks alike
 
 
 def left_out_of(dataset: Any) -> LeftOut:
@@ -58,40 +49,6 @@ def find_box_fault(boxes: np.ndarray, facts: FileFacts) -> str | None:
     x0, y0, x1, y1 = boxes.T
     is_outside = (x0 >= width) | (y0 >= height) | (x1 <= 0) | (y1 <= 0)
     return OUTSIDE if is_outside.any() else BEYOND
-
-
-def find_leaks(
-    facts: Mapping[str, FileFacts], others: Mapping[str, Mapping[str, FileFacts]]
-) -> tuple[list[list[str]], dict[str, list[Leak]]]:
-    """Photos that look alike, by their paths: groups in one split, and those that other splits have too.
-
-    Photos whose files are equal are one photo here, and count as leaks, but not as groups.
-    """
-    hashes, places = [], []
-    for split, known in [('', facts), *others.items()]:
-        for path, fact in known.items():
-            if fact.look is not None:
-                hashes.append(fact.look)
-                places.append((split, path, fact.digest))
-    own_by_digest = {fact.digest: path for path, fact in reversed(list(facts.items()))}
-    leaks = {
-        split: [
-            Leak(own_by_digest[fact.digest], path, True) for path, fact in known.items() if fact.digest in own_by_digest
-        ]
-        for split, known in others.items()
-    }
-    members: dict[int, list[tuple[str, str, bytes | None]]] = {}
-    for place, group in zip(places, near_groups(np.array(hashes, np.uint16).reshape(-1, 16)).tolist()):
-        members.setdefault(group, []).append(place)
-    groups = []
-    for found in members.values():
-        own = {digest: path for split, path, digest in reversed(found) if not split}
-        if len(own) > 1:
-            groups.append(list(own.values())[::-1])
-        for split, path, digest in found:
-            if split and own and digest not in own_by_digest:
-                leaks[split].append(Leak(next(reversed(own.values())), path, False))
-    return groups, leaks
 
 
 def find_junk(paths: Sequence[str]) -> list[str]:

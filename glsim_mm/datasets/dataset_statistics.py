@@ -10,10 +10,10 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 
 from ..errors import GLSimError, name_some
+from ..images.image_files import FileFacts, Leak, Progress, UnreadableFile, examine_files, find_leaks, group_equal
 from ..images.photo_folders import LeftOut, with_hint
 from ..images.photos import on_one_line
-from .data_faults import HIDDEN_PHOTOS, Leak, describe_classes, find_box_fault, find_junk, find_leaks, left_out_of
-from .image_files import FileFacts, Progress, UnreadableFile, examine_files, group_equal
+from .data_faults import HIDDEN_PHOTOS, describe_classes, find_box_fault, find_junk, left_out_of
 
 _SHOWN = 10
 _NAMED = 5  # classes

@@ -22,8 +22,8 @@ from glsim_mm.datasets.data_faults import (
     summarise_faults,
 )
 from glsim_mm.datasets.dataset_statistics import collect_statistics, format_statistics
-from glsim_mm.datasets.image_files import FileFacts
 from glsim_mm.errors import GLSimError
+from glsim_mm.images.image_files import FileFacts
 
 UPRIGHT = FileFacts((120, 90), (120, 90))
 TURNED = FileFacts((90, 160), (160, 90))

@@ -10,9 +10,9 @@ from published_layouts import write_inaturalist2017, write_oxford_pets
 
 from glsim_mm.datasets import FolderDataset, INaturalist2017, OxfordPetsFormat, TableDataset
 from glsim_mm.datasets.dataset_statistics import collect_statistics, format_statistics, to_csv
-from glsim_mm.datasets.image_files import UnreadableFile
 from glsim_mm.errors import GLSimError
 from glsim_mm.images.decoding import NOT_AN_IMAGE
+from glsim_mm.images.image_files import UnreadableFile
 
 
 def write_noise(path: Path, size: tuple[int, int], seed: int, turned: bool = False) -> None:

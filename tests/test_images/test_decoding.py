@@ -23,10 +23,10 @@ from image_files import (
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
-from glsim_mm.datasets.image_files import find_unreadable, image_size
 from glsim_mm.errors import GLSimError
 from glsim_mm.images import decoding
 from glsim_mm.images.decoding import UnreadableImageError, decode_image, decode_reduced
+from glsim_mm.images.image_files import find_unreadable, image_size
 from glsim_mm.images.photos import ImageItem, read_photo
 
 COLORED, UNREADABLE = colored_files(), unreadable_files()

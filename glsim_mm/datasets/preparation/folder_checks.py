@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from ...errors import GLSimError
+from ...images.image_files import Progress, UnreadableFile, find_duplicates, find_unreadable, missing_files
 from ..fine_grained import DOWNLOADS, PublishedSet, Source
-from ..image_files import Progress, UnreadableFile, find_duplicates, find_unreadable, missing_files
 from .downloads import mismatch
 
 _SHOWN = 10

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from image_files import colored_files, unreadable_files, write_files
 
-from glsim_mm.datasets import image_files
-from glsim_mm.datasets.image_files import (
+from glsim_mm.images import image_files
+from glsim_mm.images.decoding import NOT_AN_IMAGE
+from glsim_mm.images.image_files import (
     UnreadableFile,
     count_shared,
     examine_files,
@@ -15,7 +16,6 @@ from glsim_mm.datasets.image_files import (
     image_size,
     missing_files,
 )
-from glsim_mm.images.decoding import NOT_AN_IMAGE
 
 
 @pytest.mark.parametrize('workers', [1, 3, None])

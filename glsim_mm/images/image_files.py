@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -12,9 +12,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from ..images.decoding import PILLOW_ERRORS, decode_image, decode_reduced, describe_error, read_header
-from ..images.perceptual_hash import perceptual_hash
-from ..images.photos import is_address, read_content
+from .decoding import PILLOW_ERRORS, decode_image, decode_reduced, describe_error, read_header
+from .perceptual_hash import near_groups, perceptual_hash
+from .photos import is_address, read_content
 
 _WINDOW = 4096  # tasks queued at once; an interruption has to wait for them
 _MIDDLE = 256  # bytes
@@ -45,6 +45,14 @@ class FileFacts(NamedTuple):
     stored_size: tuple[int, int]
     digest: bytes | None = None
     look: np.ndarray | None = None
+
+
+class Leak(NamedTuple):
+    """A photo that another split has too."""
+
+    path: str
+    other: str  # its path there
+    is_equal: bool  # byte by byte; else it looks alike
 
 
 def missing_files(paths: Iterable[str]) -> list[str]:
@@ -186,3 +194,37 @@ def group_equal(paths: Sequence[str], keys: Iterable[object]) -> list[list[str]]
         if key is not None:
             groups[key].append(path)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def find_leaks(
+    facts: Mapping[str, FileFacts], others: Mapping[str, Mapping[str, FileFacts]]
+) -> tuple[list[list[str]], dict[str, list[Leak]]]:
+    """Photos that look alike, by their paths: groups in one split, and those that other splits have too.
+
+    Photos whose files are equal are one photo here, and count as leaks, but not as groups.
+    """
+    hashes, places = [], []
+    for split, known in [('', facts), *others.items()]:
+        for path, fact in known.items():
+            if fact.look is not None:
+                hashes.append(fact.look)
+                places.append((split, path, fact.digest))
+    own_by_digest = {fact.digest: path for path, fact in reversed(list(facts.items()))}
+    leaks = {
+        split: [
+            Leak(own_by_digest[fact.digest], path, True) for path, fact in known.items() if fact.digest in own_by_digest
+        ]
+        for split, known in others.items()
+    }
+    members: dict[int, list[tuple[str, str, bytes | None]]] = {}
+    for place, group in zip(places, near_groups(np.array(hashes, np.uint16).reshape(-1, 16)).tolist()):
+        members.setdefault(group, []).append(place)
+    groups = []
+    for found in members.values():
+        own = {digest: path for split, path, digest in reversed(found) if not split}
+        if len(own) > 1:
+            groups.append(list(own.values())[::-1])
+        for split, path, digest in found:
+            if split and own and digest not in own_by_digest:
+                leaks[split].append(Leak(next(reversed(own.values())), path, False))
+    return groups, leaks
