@@ -27,7 +27,7 @@ def find_mim_files() -> list[Path]:
     """Model index, configs and command lines; scripts that only serve a checkout are left out."""
     patterns = ('model-index.yml', 'configs/**/*.yml', 'configs/**/*.py', 'tools/**/*.py', 'tools/**/*.sh')
     files = [path for pattern in patterns for path in ROOT.glob(pattern)]
-    checkout_only = ('environment.sh', 'quickstart.sh', 'run_tests.sh')
+    checkout_only = ('environment.sh', 'fresh_machine.sh', 'quickstart.sh', 'run_tests.sh')
     return [path for path in files if path.name not in checkout_only]
 
 
@@ -48,7 +48,8 @@ class BuildWithConfigs(build_py):
     """Ships configs and command lines as ``glsim_mm/.mim``, where OpenMMLab's packages keep theirs and mim looks.
 
     mim expects that folder beside the metadata in site-packages. An editable install has the package elsewhere, so it
-    gets small files there which lead to those of the checkout. Without ``__init__.py`` they are in nobody's way.
+    gets small files there which lead to those of the checkout. Without ``__init__.py`` they are in nobody's way. They
+    are part of the editable wheel, so that pip uninstalls them; the folder of the package, too, as it holds a file.
     """
 
     def run(self) -> None:
@@ -61,6 +62,7 @@ class BuildWithConfigs(build_py):
                 target = site / mim / source.relative_to(ROOT)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(stand_in(source), encoding='utf-8')
+            (site / 'glsim_mm' / 'README.txt').write_text(f'The package itself is in {ROOT}.\n', encoding='utf-8')
             return
         # What an earlier build left there would be shipped too.
         shutil.rmtree(self.build_lib, ignore_errors=True)

@@ -4,7 +4,7 @@ import mmpretrain.registry
 from mmengine.registry import Registry
 
 from .checkpoints.addresses import register_loaders
-from .compat.old_calls import restore_in1d
+from .compat.old_calls import restore_find_loader, restore_in1d, silence_missing_programs
 
 _REGISTERING = ('models', 'datasets', 'engine', 'evaluation')
 """Sub-packages with modules for mmpretrain's registries, each named as the one of mmpretrain that it adds to."""
@@ -26,3 +26,5 @@ def extend_mmpretrain() -> None:
             registry._imported = False  # names may have been looked up before we came
     register_loaders()
     restore_in1d()
+    restore_find_loader()
+    silence_missing_programs()

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ['glsim_mm', 'retrieval', 'configs', 'tools', 'tests', 'requirements']
-CHECKOUT_ONLY = {'quickstart.sh', 'run_tests.sh', 'environment.sh'}
+PURELIB = 'import sysconfig; print(sysconfig.get_path("purelib"))'
+CHECKOUT_ONLY = {'quickstart.sh', 'run_tests.sh', 'environment.sh', 'fresh_machine.sh'}
 
 
 def run(*command, cwd) -> str:
@@ -128,7 +129,7 @@ def glsim(wheel, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('installed')
     venv.create(folder, symlinks=True)
     python = folder / 'bin' / 'python'
-    site = Path(run(python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))', cwd=folder).strip())
+    site = Path(run(python, '-c', PURELIB, cwd=folder).strip())
     (site / 'requirements.pth').write_text('\n'.join(path for path in sys.path if path.endswith('-packages')))
     options = ['--quiet', '--no-deps', '--no-index', '--disable-pip-version-check', '--ignore-installed']
     run(python, '-m', 'pip', 'install', *options, str(wheel), cwd=folder)
@@ -172,6 +173,19 @@ def editable(checkout, tmp_path_factory) -> Path:
     (wheel,) = folder.glob('*.whl')
     zipfile.ZipFile(wheel).extractall(folder / 'site')
     return folder / 'site'
+
+
+def test_pip_uninstalls_all_of_an_editable_install(editable, tmp_path):
+    venv.create(tmp_path, symlinks=True)
+    site = Path(run(tmp_path / 'bin' / 'python', '-c', PURELIB, cwd=tmp_path).strip())
+    (site / 'requirements.pth').write_text('\n'.join(path for path in sys.path if path.endswith('-packages')))
+    before = set(tmp_path.rglob('*'))
+    pip = [tmp_path / 'bin' / 'python', '-m', 'pip', '--quiet', '--disable-pip-version-check']
+    options = ['--no-deps', '--no-index', '--no-compile', '--ignore-installed']
+    run(*pip, 'install', *options, *map(str, editable.parent.glob('*.whl')), cwd=tmp_path)
+    assert (site / 'glsim_mm' / '.mim' / 'model-index.yml').exists()
+    run(*pip, 'uninstall', '--yes', 'glsim-mm', cwd=tmp_path)
+    assert set(tmp_path.rglob('*')) == before
 
 
 @pytest.mark.parametrize('in_the_way', [None, 'retrieval/search.py', 'glsim_mm/x.py'])

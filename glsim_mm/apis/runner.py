@@ -1,10 +1,6 @@
 """Training and testing of a config, with the work-arounds that today's libraries need."""
 
 import copy
-import shutil
-import sysconfig
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import mmengine
@@ -64,7 +60,7 @@ def build_runner(cfg: Config, console: RunConsole | None = None) -> Runner:
     fit_mixed_precision(cfg)
     use_cpu_distributed(cfg)
     compile_options = pop_compile_options(cfg)
-    with explain_config_errors(), ignore_known_warnings(), _without_missing_compiler():
+    with explain_config_errors(), ignore_known_warnings():
         if console is not None:
             kind = RUNNERS.get(cfg.runner_type) if 'runner_type' in cfg else Runner
             runner = console.runner_class(kind).from_cfg(cfg)
@@ -96,23 +92,6 @@ def keep_checkpoints_whole(cfg: Config) -> None:
     hook = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))  # mmengine's default
     if isinstance(hook, dict) and 'type' in hook and type_name(hook).rpartition('.')[2] == 'CheckpointHook':
         hook['type'] = 'mmpretrain.WholeCheckpointHook'
-
-
-@contextmanager
-def _without_missing_compiler() -> Iterator[None]:
-    """Keep a shell's complaint from the user where the compiler that Python was built with is not installed.
-
-    mmengine (``collect_env`` in mmengine/utils/dl_utils/collect_env.py of 0.10.7) asks it for its version, and notes
-    "n/a" if that fails, as ``false`` does silently.
-    """
-    variables = sysconfig.get_config_vars()
-    compiler = variables.get('CC')
-    if compiler and shutil.which(Path(compiler.split()[0]).name) is None:
-        variables['CC'] = 'false'
-    try:
-        yield
-    finally:
-        variables['CC'] = compiler
 
 
 def run_training(cfg: Config, console: RunConsole | None = None) -> Runner:
