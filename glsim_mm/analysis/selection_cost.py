@@ -83,7 +83,8 @@ def run_study(
     title = '{model}; {device}, {threads} threads, torch {torch}; {repeats} rounds'.format(**setting)
     write_file(folder / 'selection_cost.csv', _to_csv(rows, setting))
     if not no_plot:
-        plot_costs(rows, Passes(settings).shape(), folder / 'selection_cost.png', title)
+        note = f'{title}; medians, bars from least to most'
+        plot_costs(rows, Passes(settings).shape(), folder / 'selection_cost.png', note)
     return f'{title}\n\n{_format_costs(rows)}'
 
 

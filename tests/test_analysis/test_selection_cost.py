@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from tiny_run import ROOT, call_tool
 
+from glsim_mm.analysis.selection_cost_plot import spread_apart
 from glsim_mm.analysis.selection_passes import PUBLISHED_SELECTIONS, Case, Passes, list_cases, vit_settings
 from glsim_mm.errors import GLSimError
 
@@ -58,7 +59,9 @@ def test_command_line(tmp_path, capsys):
     assert {row['selector'] for row in rows} == {'none', 'gls', 'maws', 'rollout'}
     ratios = [float(value) for row in rows for name, value in row.items() if 'ratio' in name and value]
     assert ratios and min(ratios) > 0
-    assert Image.open(out / 'selection_cost.png').size[0] > 1000
+    picture = Image.open(out / 'selection_cost.png').convert('RGB')
+    colors = {color for _, color in picture.getcolors(picture.width * picture.height)}
+    assert picture.width > 1000 and {(213, 94, 0), (0, 114, 178), (0, 158, 115)} <= colors  # curves and leaders
     output = capsys.readouterr().out
     assert max(map(len, output.splitlines())) <= 80
     assert all(name in output for name in ('gls', 'maws', 'rollout', '+ crop pass'))
@@ -93,3 +96,22 @@ def test_unknown_selector_and_model():
         list_cases(['nothing'])
     with pytest.raises(GLSimError, match='choose from'):
         vit_settings('nothing')
+
+
+@pytest.mark.parametrize(
+    'places, expected',
+    [
+        ([0.5, 0.1, 0.9], [0.5, 0.1, 0.9]),
+        ([0.5, 0.5], [0.55, 0.45]),  # alike, apart in both directions; the order of equal places is that of the curves
+        ([0.0, 0.01, 0.02], [0.0, 0.1, 0.2]),
+        ([1.0, 0.99], [1.0, 0.9]),
+        ([0.5] * 21, [position / 20 for position in range(21)]),
+        ([], []),
+    ],
+)
+def test_labels_are_spread_apart(places, expected):
+    found = spread_apart(places, 0.1)
+    assert sorted(found) == pytest.approx(sorted(expected))
+    assert [sorted(found).index(place) for place in found] == [
+        sorted(range(len(places)), key=lambda index: places[index]).index(index) for index in range(len(places))
+    ]
