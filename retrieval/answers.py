@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .gallery import Record, open_gallery
+from .hits import PatchMatch
 from .index.presets import readable
 
 TERMINAL_WIDTH = 80
@@ -28,11 +29,21 @@ class SearchHit:
         rank: 1 for the best.
         score: As in :class:`retrieval.hits.Hits`; after re-ranking, whatever the method ranks by.
         record: What the gallery knows about it.
+        matches: Which of its patches are like which of the query's, see :func:`retrieval.ranking.match_patches`; None
+            where that was not asked for, or cannot be told.
+        unexplained: Why it cannot be told.
     """
 
     rank: int
     score: float
     record: Record
+    matches: list[PatchMatch] | None = None
+    unexplained: str = ''
+
+    @property
+    def region_similarity(self) -> float | None:
+        """What its patches and the query's have in common, -1 to 1; the re-ranking by regions adds it to the score."""
+        return None if self.matches is None else sum(one.weight * one.similarity for one in self.matches)
 
 
 @dataclass
@@ -59,14 +70,36 @@ def format_table(results: Sequence[SearchResult], width: int = TERMINAL_WIDTH) -
     return '\n\n'.join(_block(result, width) for result in results)
 
 
+def format_matches(results: Sequence[SearchResult], listed: int = 3) -> str:
+    """The ``listed`` most similar patches of each hit that has any, as text: similarity, place in query and in hit."""
+    lines = []
+    for result in results:
+        told = [hit for hit in result.hits if hit.matches is not None or hit.unexplained]
+        lines += (
+            [f'{shorten(name_of(result.query), TERMINAL_WIDTH - 38, 0.0)}: its patches and those of its hits']
+            if told
+            else []
+        )
+        for hit in told:
+            if hit.matches is None:
+                lines.append(f'  {hit.rank:>3}  {one_line(hit.unexplained)}')
+                continue
+            lines.append(f'  {hit.rank:>3}  {hit.region_similarity:.2f} in all, {len(hit.matches)} pairs')
+            for one in hit.matches[:listed]:
+                lines.append(f'       {one.similarity:5.2f}  {_place(one.query_box)} - {_place(one.box)}')
+    return '\n'.join(lines)
+
+
 def results_to_json(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
     """Results in types that JSON knows, without similarity maps: ``query``, ``hits``, and ``error`` if there is one.
+
+    Hits that are explained have ``region_similarity`` and ``matches``, pairs of patches.
 
     Boxes are ``x0, y0, x1, y1`` in pixels of the upright photo.
     """
     answers = []
     for result in results:
-        hits = [dict(rank=hit.rank, score=hit.score, **_fields(hit.record)) for hit in result.hits]
+        hits = [dict(rank=hit.rank, score=hit.score, **_fields(hit.record), **_explained(hit)) for hit in result.hits]
         answer = dict(query=_fields(result.query), hits=hits)
         answers.append({**answer, 'error': result.error} if result.error else answer)
     return answers
@@ -82,6 +115,17 @@ def _fields(record: Record) -> dict[str, Any]:
     return dict(
         id=int(record.id), path=record.path, label=record.label, split=record.split, box=box, metadata=record.metadata
     )
+
+
+def _explained(hit: SearchHit) -> dict[str, Any]:
+    if hit.matches is None:
+        return {'unexplained': hit.unexplained} if hit.unexplained else {}
+    return dict(region_similarity=hit.region_similarity, matches=[one._asdict() for one in hit.matches])
+
+
+def _place(box: Sequence[float] | None) -> str:
+    """A box of a photo in whole pixels; a question mark where it is not known."""
+    return '?' if box is None else '[' + ' '.join(f'{value:.0f}' for value in box) + ']'
 
 
 def _block(result: SearchResult, width: int) -> str:

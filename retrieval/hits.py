@@ -46,6 +46,24 @@ class RangeHits(NamedTuple):
     ids: np.ndarray
 
 
+class PatchMatch(NamedTuple):
+    """A patch of a query and a patch of a hit, one of which is the most similar patch that the other has.
+
+    Attributes:
+        similarity: Cosine similarity of the two, -1 to 1.
+        weight: Share of it in :func:`retrieval.ranking.region_similarity`, 0 to 1; those of all matches of a hit make 1.
+        query_box, box: Where the two lie, ``x0, y0, x1, y1`` in pixels of the upright photos; None where not known.
+        query_patch, patch: Their numbers among the patches of query and hit, from 0.
+    """
+
+    similarity: float
+    weight: float
+    query_box: tuple[float, ...] | None
+    box: tuple[float, ...] | None
+    query_patch: int
+    patch: int
+
+
 def worst_score(metric: str) -> float:
     """The score of a place without a hit."""
     return np.inf if metric == 'l2' else -np.inf

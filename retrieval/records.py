@@ -20,6 +20,7 @@ TEXT_COLUMNS = ('path', 'label', 'split', 'content_hash')
 RESERVED = ('id', *TEXT_COLUMNS, 'layout', 'similarity_map')
 MAX_ID = 2**63 - 1
 MAX_COLUMNS = 1900  # SQLite has 2000 and needs some
+_LAYOUT = ('box', 'image_size', 'map_area', 'patch_boxes')
 _EXACT = 2**53  # beyond it, floating point numbers skip whole ones
 _NO_NAME = set('"\\=<>![]')
 _KINDS = {int: 'INTEGER', float: 'REAL', str: 'TEXT'}
@@ -41,6 +42,8 @@ class Record:
         similarity_map: uint8, (h, w); the larger the value, the likelier the patch is selected.
         map_area: The part of the photo that the map covers, in the same coordinates as ``box``; None for the whole
             photo.
+        patch_boxes: Where each of the patches lies that the gallery keeps of the row, in their order and in the same
+            coordinates as ``box``, O of them; None where no patches are kept, or their places are not known.
         metadata: Values by column, see :func:`plain_value`; None is no value.
         id: Id of the row in its gallery; -1 for an image that is in none.
     """
@@ -53,6 +56,7 @@ class Record:
     content_hash: str | None = None
     similarity_map: np.ndarray | None = None
     map_area: Sequence[float] | None = None
+    patch_boxes: Sequence[Sequence[float]] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     id: int = -1
 
@@ -326,6 +330,7 @@ def _check_fields(record: Record, what: str) -> dict[str, Any]:
         texts,
         box=_numbers(record.box, 4, f'{what}: box'),
         map_area=_numbers(record.map_area, 4, f'{what}: map_area'),
+        patch_boxes=_boxes(record.patch_boxes, f'{what}: patch_boxes'),
         image_size=None if size is None else (int(size[0]), int(size[1])),
         similarity_map=heat,
     )
@@ -340,6 +345,32 @@ def _numbers(values: Any, count: int, what: str) -> tuple[float, ...] | None:
     if len(right) != count or not all(right):
         raise RetrievalError(f'{what} must be {count} finite numbers, got {values!r}')
     return tuple(float(one) for one in numbers)
+
+
+def _boxes(values: Any, what: str) -> tuple[tuple[float, ...], ...] | None:
+    """Some boxes of four finite numbers, None for None; RetrievalError for anything else."""
+    if values is None:
+        return None
+    if not is_list(values):
+        raise RetrievalError(f'{what} must be a list of boxes x0, y0, x1, y1, got {values!r}')
+    return tuple(_numbers(one, 4, f'each of {what}') or () for one in values)
+
+
+def to_layout(record: Record) -> dict[str, Any]:
+    """The geometry of a checked record in types that JSON knows, without what it does not have."""
+    values = {name: getattr(record, name) for name in _LAYOUT}
+    lists = {name: list(value) for name, value in values.items() if value is not None}
+    if 'patch_boxes' in lists:
+        lists['patch_boxes'] = [list(box) for box in lists['patch_boxes']]
+    return lists
+
+
+def from_layout(layout: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a record, from what :func:`to_layout` gave; galleries of before know no ``patch_boxes``."""
+    fields: dict[str, Any] = {name: tuple(layout[name]) for name in _LAYOUT if name in layout}
+    if 'patch_boxes' in fields:
+        fields['patch_boxes'] = tuple(tuple(box) for box in fields['patch_boxes'])
+    return fields
 
 
 def _exact_float(name: str, value: int) -> float:

@@ -28,8 +28,8 @@ class ExportedInfo:
         image_size: Height and width of the network input in pixels.
         steps: The test pipeline, see :class:`glsim_mm.exported.onnx_inferencer.ExportedPipeline`.
         outputs: Names of the graph's outputs: ``'logits'`` (B, K), ``'embedding'`` (B, D), ``'class_tokens'`` (B, V,
-            C), ``'selected_boxes'`` (B, R, 4), ``'similarity_map'`` (B, h, w), ``'patches'`` (B, O, C), ``'metric'``
-            (B, M).
+            C), ``'selected_boxes'`` (B, R, 4), ``'similarity_map'`` (B, h, w), ``'patches'`` (B, O, C),
+            ``'patch_places'`` (B, O), ``'metric'`` (B, M).
         spaces: What a search can embed with it, the default first.
         classes: Names of its classes; empty where they are not known.
         fingerprint: Which model was exported, as galleries keep it.

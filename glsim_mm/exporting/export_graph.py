@@ -82,7 +82,9 @@ class ExportGraph(nn.Module):
             raise GLSimError(f'{type(model.head).__name__} classifies nothing: export it with --what embedding')
         self.classify = classify
         names = (['logits'] if classify else []) + ['embedding']
-        names += ['class_tokens', 'selected_boxes', 'similarity_map', 'patches'] if self.has_regions else []
+        names += (
+            ['class_tokens', 'selected_boxes', 'similarity_map', 'patches', 'patch_places'] if self.has_regions else []
+        )
         self.metric = metric
         self.outputs = tuple(names + (['metric'] if metric is not None else []))
 
@@ -94,7 +96,8 @@ class ExportGraph(nn.Module):
 
         Returns:
             float32, named by :attr:`outputs`: logits (B, K), embedding (B, D), class tokens (B, 1 + R, C), boxes (B, R,
-            4) in pixels of the input, similarity map (B, h, w), patches (B, O, C), metric (B, M).
+            4) in pixels of the input, similarity map (B, h, w), patches (B, O, C) and their numbers (B, O), metric
+            (B, M).
         """
         found = self._embed(pixels)
         if self.metric is None:
@@ -116,7 +119,7 @@ class ExportGraph(nn.Module):
         boxes = regions.boxes if regions.boxes.dim() == 3 else regions.boxes[:, None]
         maps = regions.scores.unflatten(1, regions.grid)
         patches = selected_tokens(tokens, regions.indices, self.model.layout.num_extra_tokens)
-        return (*logits, embedding, class_tokens, boxes.float(), maps, patches)
+        return (*logits, embedding, class_tokens, boxes.float(), maps, patches, regions.indices.float())
 
     def _classifier(self, embedding: Tensor, sequence: Tensor) -> Tensor:
         head = self.model.head

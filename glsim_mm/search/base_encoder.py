@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
@@ -32,6 +33,7 @@ class Features(NamedTuple):
         boxes: (B, 4), the region that was cropped, ``x0, y0, x1, y1`` in pixels of the network input.
         maps: (B, h, w), scores of the patches, the larger the likelier selected.
         patches: (B, O, C), tokens of the selected patches, best first.
+        places: (B, O), their numbers among the patches of the map, row by row from 0.
         class_scores: (B, K), probabilities of the classes that the model was trained on.
     """
 
@@ -39,6 +41,7 @@ class Features(NamedTuple):
     boxes: Any = None
     maps: Any = None
     patches: Any = None
+    places: Any = None
     class_scores: Any = None
 
 
@@ -54,6 +57,7 @@ class BaseEncoder(ABC):
         spaces: What is embedded, the default of searches first.
         has_regions: Whether the model says where it looked.
         max_pixels: Photos with more are not decoded.
+        keep_patches: Whether tokens of the selected patches are kept.
         config: Config of the model; None of an exported one.
         uses_amp: Whether the model computes in less than float32.
     """
@@ -64,6 +68,7 @@ class BaseEncoder(ABC):
     pipeline: PhotoPipeline
     has_regions: bool
     max_pixels: int = MAX_PIXELS
+    keep_patches: bool = False
     config: Any = None
     checkpoint: str
     uses_amp: bool = False
@@ -91,6 +96,14 @@ class BaseEncoder(ABC):
     def _probe(self) -> Features:
         """What the model makes of one grey image, from which dimensions are read."""
         return self.forward(self.pipeline(np.full((256, 256, 3), 127, np.uint8))[None])
+
+    def with_patches(self) -> 'BaseEncoder':
+        """The same encoder, that keeps patches; RetrievalError if it cannot."""
+        other = copy(self)
+        other.keep_patches = True
+        for name in ('_probe', 'num_patches'):  # of an encoder that may have kept none
+            other.__dict__.pop(name, None)
+        return other
 
     def encode(
         self,
@@ -199,7 +212,7 @@ class BaseEncoder(ABC):
         if features is None:
             return Encoded({}, [], np.zeros(0, np.int64), None, errors)
         embeddings = {space: self._fetch(value) for space, value in features.embeddings.items()}
-        boxes, maps, patches, scores = (None if part is None else self._fetch(part) for part in features[1:])
+        boxes, maps, patches, places, scores = (None if part is None else self._fetch(part) for part in features[1:])
         good = np.logical_and.reduce([np.isfinite(x).all(axis=1) & x.any(axis=1) for x in embeddings.values()])
         reason = 'its embedding is not finite, or all zeros' + ('; encode it without amp' if self.uses_amp else '')
         scaled = None if maps is None else _scale_maps(maps)
@@ -218,7 +231,8 @@ class BaseEncoder(ABC):
                 metadata=dict(item.metadata),
             )
             if boxes is not None and scaled is not None:
-                _add_region(record, image, boxes[row].tolist(), scaled[row], batch.inputs.shape[-2:])
+                kept = None if places is None else places[row].astype(int)
+                _add_region(record, image, boxes[row].tolist(), scaled[row], batch.inputs.shape[-2:], kept)
             records.append(record)
         return Encoded(
             {space: array[good] for space, array in embeddings.items()},
@@ -288,12 +302,30 @@ def _boxes(box: Box | Sequence[Box | None] | None, count: int) -> Sequence[Box |
 
 
 def _add_region(
-    record: Record, image: Prepared, box: Sequence[float], similarity_map: np.ndarray, shape: Sequence[int]
+    record: Record,
+    image: Prepared,
+    box: Sequence[float],
+    similarity_map: np.ndarray,
+    shape: Sequence[int],
+    places: np.ndarray | None,
 ) -> None:
-    """Say where the model looked, in pixels of the upright photo where the test pipeline can be followed back."""
+    """Say where the model looked, in pixels of the upright photo where the test pipeline can be followed back.
+
+    ``shape`` is height and width of the network input, ``places`` the numbers of the patches that are kept.
+    """
     record.similarity_map = similarity_map
     if image.matrix is None:
         return
+    matrix = image.matrix
     x, y, height, width = image.part
-    corners = [map_box(image.matrix, part, (height, width)) for part in (box, (0, 0, shape[1], shape[0]))]
-    record.box, record.map_area = ((x0 + x, y0 + y, x1 + x, y1 + y) for x0, y0, x1, y1 in corners)
+
+    def in_photo(part: Sequence[float]) -> tuple[float, ...]:
+        x0, y0, x1, y1 = map_box(matrix, part, (height, width))
+        return x0 + x, y0 + y, x1 + x, y1 + y
+
+    record.box, record.map_area = in_photo(box), in_photo((0, 0, shape[1], shape[0]))
+    if places is not None:
+        rows, columns = np.divmod(places, similarity_map.shape[1])
+        corners = np.stack([columns, rows, columns + 1, rows + 1], axis=1)
+        size = np.divide(shape[::-1], similarity_map.shape[::-1])
+        record.patch_boxes = [in_photo(part) for part in (corners * np.tile(size, 2)).tolist()]

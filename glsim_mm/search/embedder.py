@@ -115,6 +115,7 @@ class Embedder:
             regions.boxes if regions.boxes.dim() == 2 else regions.boxes[:, 0],
             regions.scores.unflatten(1, regions.grid),
             selected_tokens(tokens, regions.indices, self.module.layout.num_extra_tokens) if patches else None,
+            regions.indices if patches else None,
             self._classify((class_tokens,)) if classify else None,
         )
 

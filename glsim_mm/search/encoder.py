@@ -93,6 +93,12 @@ class Encoder(BaseEncoder):
         """Hashes of weights, config and test pipeline."""
         return self._embedder.fingerprint(self.config, self.checkpoint)
 
+    def with_patches(self) -> BaseEncoder:
+        """The same model, of which patches are kept; RetrievalError if it selects none."""
+        if not self.has_regions:
+            raise RetrievalError(f'{self.description} selects no patches to compare: take a model that selects regions')
+        return super().with_patches()
+
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> Features:
         """The model's part of the work, with tensors on its device; may be called by several threads at a time."""

@@ -66,6 +66,12 @@ class ExportedEncoder(BaseEncoder):
         self.max_pixels = max_pixels
         self.has_regions = 'selected_boxes' in self._info.outputs
 
+    def with_patches(self) -> BaseEncoder:
+        """The same file, of which patches are kept; RetrievalError if it does not give them and their places."""
+        if 'patch_places' not in self._info.outputs:
+            raise RetrievalError(f'{self.checkpoint} gives no patches with their places: export its model again')
+        return super().with_patches()
+
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """That of the model that was exported."""
@@ -82,6 +88,7 @@ class ExportedEncoder(BaseEncoder):
             outputs['selected_boxes'][:, 0] if self.has_regions else None,
             outputs.get('similarity_map'),
             outputs['patches'] if self.keep_patches else None,
+            outputs.get('patch_places') if self.keep_patches else None,
             class_scores=softmax(outputs['logits']) if self.classify else None,
         )
 

@@ -20,6 +20,7 @@ from ..images.photos import ImageInput
 from .adding import add_images, encoder_for
 from .base_encoder import BaseEncoder
 from .encoded import EncodingReport
+from .explaining import explain_hits, keeps_patches
 from .result_pages import write_results
 from .sync_report import SyncReport
 from .syncing import sync_images
@@ -96,6 +97,8 @@ class ImageSearch:
         *,
         box: Sequence[float] | None = None,
         space: str | dict[str, float] | None = None,
+        explain: bool = False,
+        root: str | Path | None = None,
         **options: Any,
     ) -> list[SearchResult]:
         """Search with images.
@@ -105,6 +108,9 @@ class ImageSearch:
             k: Hits per query, >= 1.
             box: Look only at this part of the photo, ``x0, y0, x1, y1`` in its pixels.
             space: Which embeddings to compare, or weights of several. Defaults to the gallery's first.
+            explain: Say which patches of a hit are like which of the query: ``matches`` of each hit. In a gallery that
+                does not keep patches with their places, the photos of hits are encoded again.
+            root: Where relative paths of those photos begin. Defaults to the folder that was encoded.
             **options: ``where``, a filter, see :func:`retrieval.gallery.read_conditions`; ``group_by``, a column, of
                 whose every value only the best row is a hit; ``exclude_same``, which leaves out rows whose content is
                 that of the query, whatever their paths; ``method``, which re-ranks the first ``depth`` (100) hits, see
@@ -118,24 +124,34 @@ class ImageSearch:
         """
         spaces = Spaces.of(self.gallery)
         names = spaces.weights(space)
-        encoded = self._encoder_or_refuse('searching with').encode(images, box=box)
+        encoder = self._encoder_or_refuse('searching with')
+        encoded = (encoder.with_patches() if explain else encoder).encode(images, box=box)
         found = [SearchResult(record) for record in encoded.records]
         if found:
             gallery = self.gallery.snapshot()
             queries = {name: gallery.transform(encoded.embeddings[spaces.source(name)], name) for name in names}
             self._search(gallery, found, queries, encoded.patches, k, space, **options)
+            if explain:
+                self._explain(gallery, found, encoded.patches, root)
         results = dict(zip(encoded.positions.tolist(), found))
         for error in encoded.errors:
             results[error.position] = SearchResult(Record(path=error.path), error=error.reason)
         return [results[position] for position in sorted(results)]
 
     def similar(
-        self, ids: Iterable[int], k: int = 10, *, space: str | dict[str, float] | None = None, **options: Any
+        self,
+        ids: Iterable[int],
+        k: int = 10,
+        *,
+        space: str | dict[str, float] | None = None,
+        explain: bool = False,
+        root: str | Path | None = None,
+        **options: Any,
     ) -> list[SearchResult]:
         """Search with rows of the gallery, which are left out of their own hits; no model is needed.
 
-        The arguments are those of :meth:`__call__`; ``where`` filters the hits, not the queries. There is one result
-        per id, in order.
+        Only to ``explain``, in a gallery that does not keep patches with their places, one is needed. The arguments are
+        those of :meth:`__call__`; ``where`` filters the hits, not the queries. There is one result per id, in order.
 
         Raises:
             RetrievalError: If an id is not in the gallery.
@@ -149,6 +165,8 @@ class ImageSearch:
             check_method(method)
         patches = gallery.patches(numbers) if method == 'region' else None
         self._search(gallery, results, queries, patches, k, space, numbers, **options)
+        if explain:
+            self._explain(gallery, results, None, root)
         return results
 
     def add(self, images: Any, **options: Any) -> EncodingReport:
@@ -228,6 +246,13 @@ class ImageSearch:
             hits = rerank(gallery, queries, hits, method, depth=depth, k=k, **how, **regions)
         for result, found in zip(results, to_search_hits(gallery, hits)):
             result.hits = found
+
+    def _explain(
+        self, gallery: GalleryReader, results: list[SearchResult], patches: np.ndarray | None, root: str | Path | None
+    ) -> None:
+        """Fill in the matches of hits, by the patches that the re-ranking by regions compares."""
+        whitening = self._patch_whitening(gallery) if keeps_patches(gallery) else None
+        explain_hits(gallery, results, patches, whitening, self.encoder, root)
 
     def _patch_whitening(self, gallery: GalleryReader) -> Any:
         """Learnt from the patches of the gallery when it is first needed."""

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from retrieval.answers import SearchResult, results_to_json
+from retrieval.answers import SearchHit, SearchResult, results_to_json
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Manifest, Record
 
@@ -20,6 +20,7 @@ from ..images.photos import ImageItem, UnreadableImageError, is_address, read_ph
 from ..output_files import write_file, write_json
 from ..visualization import FoundImage, SearchRow, draw_search_sheet, write_search_pages
 from ..visualization.html_report import ReportSettings
+from ..visualization.matches import PatchPair
 
 SIDE = 320
 
@@ -73,7 +74,11 @@ def _rows(results: Sequence[SearchResult], root: str | Path) -> Iterator[SearchR
     for result in results:
         truth = result.query.label
         hits = [
-            _found(hit.record, root, hit.score, None if truth is None else hit.record.label == truth)
+            replace(
+                _found(hit.record, root, hit.score, None if truth is None else hit.record.label == truth),
+                matches=_pairs(result.query, hit),
+                unexplained=hit.unexplained,
+            )
             for hit in result.hits
         ]
         yield SearchRow(replace(_found(result.query, root), error=result.error), hits)
@@ -97,6 +102,18 @@ def _found(record: Record, root: str | Path, score: float | None = None, is_righ
         is_right=is_right,
         key=str(path) if record.path else None,
     )
+
+
+def _pairs(query: Record, hit: SearchHit) -> list[PatchPair] | None:
+    """Matches with places, in shares of the sides of the photos."""
+    if hit.matches is None or query.image_size is None or hit.record.image_size is None:
+        return None
+    extents = [np.array([*record.image_size] * 2, np.float64) for record in (query, hit.record) if record.image_size]
+    return [
+        PatchPair(one.similarity, one.weight, np.divide(one.query_box, extents[0]), np.divide(one.box, extents[1]))
+        for one in hit.matches
+        if one.query_box is not None and one.box is not None
+    ] or None
 
 
 def _shown_path(path: str, root: str | Path) -> str:

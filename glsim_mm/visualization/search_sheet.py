@@ -11,6 +11,7 @@ import numpy as np
 from .html_pages import PAGE_BYTES, Piece, data_url, render_piece, small_url, write_pages
 from .html_report import ReportSettings
 from .layout import BACKGROUND, GAP, MUTED_COLOR, join, legend_strip, stack, text_strip, with_margin
+from .matches import PatchPair, draw_matches, lay_out_matches, similarity_text
 from .overlays import OPACITY, SELECTED_COLOR, Box, color_levels, draw_outlined_box, overlay_heatmap, patch_levels
 from .panel import MIN_SIDE, RIGHT_COLOR, WRONG_COLOR, fit_height, font_size
 
@@ -37,6 +38,8 @@ class FoundImage:
         map_area: The part of the photo that the map covers, as :attr:`box`. Defaults to the whole photo.
         is_right: Whether a hit is of its query's class, None where that is not known.
         error: Why a query cannot be read; then nothing was searched.
+        matches: Patches of a hit that are like some of its query, if that was asked for.
+        unexplained: Why these are not known.
         key: What tells photos apart, so that a page holds each of them once; None for a photo that comes once.
 
     Example::
@@ -55,6 +58,8 @@ class FoundImage:
     is_right: bool | None = None
     key: Any = None
     error: str = ''
+    matches: Sequence[PatchPair] | None = None
+    unexplained: str = ''
 
     @property
     def name(self) -> str:
@@ -88,10 +93,20 @@ def draw_search_sheet(
         raise ValueError(f'a sheet needs a query, a side of {MIN_SIDE} pixels and a column at least')
     parts = []
     for row in rows:
-        query = _tile(loaded(row.query), 'query', side, heatmaps)
-        hits = [_tile(loaded(hit), f'{rank}', side, heatmaps) for rank, hit in enumerate(row.hits, start=1)]
+        first, found = loaded(row.query), [loaded(hit) for hit in row.hits]
+        query = _tile(first, 'query', side, heatmaps)
+        hits = [_tile(hit, f'{rank}', side, heatmaps) for rank, hit in enumerate(found, start=1)]
         lines = [join(hits[start : start + columns], GAP) for start in range(0, len(hits), columns)]
         parts.append(join([query, stack(lines, GAP)], 3 * GAP) if lines else query)
+        matches = [
+            draw_matches(
+                np.asarray(first.image), np.asarray(hit.image), hit.matches, f'query and hit {rank}: {hit.name}'
+            )
+            for rank, hit in enumerate(found, start=1)
+            if hit.matches
+        ]
+        if matches:
+            parts.append(stack(matches, 3 * GAP))
     sheet = stack(parts, 3 * GAP)
     if any(item.box is not None for row in rows for item in [row.query, *row.hits]):
         legend = legend_strip(sheet.shape[1], font_size(side), None, annotated=False)
@@ -139,7 +154,9 @@ def _search_piece(number: int, row: SearchRow, start: int, settings: ReportSetti
     query, *hits = (_shown(item, settings, left) for item in [row.query, *row.hits[start : start + _HITS_AT_ONCE]])
     new = [thumbnail for key, thumbnail in left.items() if key not in known]
     hits = [dict(hit, rank=rank) for rank, hit in enumerate(hits, start=start + 1)]
+    told = [_explained(hit, query) for hit in hits if _is_told(hit['item'])]
     content = dict(number=number, query=query, hits=hits, groups=_by_class(hits), first=start + 1, new=new)
+    content.update(explained=told)
     piece = render_piece('search_query.html', **content)
     for thumbnail in new:
         thumbnail.url = ''  # it is on the page
@@ -188,6 +205,54 @@ def _shown(item: FoundImage, settings: ReportSettings, left: dict[Any, Any]) -> 
     return shown
 
 
+def _is_told(item: FoundImage) -> bool:
+    return item.matches is not None or bool(item.unexplained)
+
+
+def _explained(hit: dict[str, Any], query: dict[str, Any]) -> dict[str, Any]:
+    """What the template shows of the matches of a hit."""
+    item, rank = hit['item'], hit['rank']
+    shown = dict(rank=rank, is_open=rank == 1, reason=item.unexplained.rstrip('.'))
+    if item.matches is None:
+        return shown
+    sizes = [(one['width'], one['height']) for one in (query, hit)]
+    layout = lay_out_matches(item.matches, sizes[0], sizes[1])
+    photos = [
+        dict(
+            number=one['number'],
+            x=place[0].round(1),
+            y=place[1].round(1),
+            scale=round((place[2] - place[0]) / width, 4),
+        )
+        for one, place, (width, _) in zip((query, hit), layout.photos, sizes)
+    ]
+    lines = [
+        dict(
+            similarity=similarity_text(line.pair.similarity),
+            share=line.pair.weight,
+            width=round(line.width, 1),
+            opacity=round(line.opacity, 2),
+            points=' '.join(f'{x:.1f},{y:.1f}' for x, y in line.points),
+            boxes=[_rectangle(box, 1, 1) for box in line.boxes],
+            label=[round(value, 1) for value in line.label],
+            places=[_in_words(box) for box in (line.pair.query_box, line.pair.box)],
+        )
+        for line in layout.lines
+    ]
+    similarity = similarity_text(sum(pair.weight * pair.similarity for pair in item.matches))
+    words = (
+        f'The {len(lines)} most similar of {len(item.matches)} pairs of patches. The table says where their middles '
+        f'lie, from the left and from the top, and how much each counts in the similarity of the regions, {similarity}.'
+    )
+    size = dict(width=round(layout.width, 1), height=round(layout.height, 1))
+    return dict(shown, **size, photos=photos, lines=lines, words=words, similarity=similarity)
+
+
+def _in_words(box: Box) -> str:
+    x0, y0, x1, y1 = (float(value) for value in box)
+    return f'{50 * (x0 + x1):.0f} %, {50 * (y0 + y1):.0f} %'
+
+
 def _rectangle(box: Box, width: int, height: int) -> dict[str, float]:
     """A box, shares of the sides, as SVG has it, in pixels."""
     x0, y0, x1, y1 = (round(float(value) * side, 1) for value, side in zip(box, (width, height, width, height)))
@@ -205,7 +270,7 @@ def loaded(item: FoundImage) -> FoundImage:
 def as_lost(item: FoundImage) -> FoundImage:
     """An image whose photo cannot be read."""
     path = f'{item.path} (cannot be read)' if item.path else item.path
-    return replace(item, image=_MISSING, path=path, box=None, similarity_map=None)
+    return replace(item, image=_MISSING, path=path, box=None, similarity_map=None, matches=None)
 
 
 def show_region(item: FoundImage, side: int, heatmap: bool = False) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import RetrievalError
-from ..records import RESERVED, TEXT_COLUMNS, Record
+from ..records import RESERVED, TEXT_COLUMNS, Record, from_layout, to_layout
 from .conditions import Condition, quote, to_sql
 from .history import Change, ChangeSet
 from .lock import WRITER_FILE
@@ -451,11 +451,7 @@ def _open_copy(path: Path) -> sqlite3.Connection | None:
 
 
 def _row(record: Record, own: Sequence[str]) -> tuple[Any, ...]:
-    layout: dict[str, Any] = {}
-    for name in ('box', 'image_size', 'map_area'):
-        value = getattr(record, name)
-        if value is not None:
-            layout[name] = list(value)
+    layout = to_layout(record)
     pixels = None
     if record.similarity_map is not None:
         layout['map_shape'], pixels = list(record.similarity_map.shape), record.similarity_map.tobytes()
@@ -468,17 +464,13 @@ def _row(record: Record, own: Sequence[str]) -> tuple[Any, ...]:
 def _record(row: tuple[Any, ...], own: Mapping[str, str]) -> Record:
     number, path, label, split, content_hash, layout, pixels = row[: len(RESERVED)]
     facts = json.loads(layout) if layout else {}
-    size = facts.get('image_size')
     heat = None if pixels is None else np.frombuffer(pixels, np.uint8).reshape(facts['map_shape'])
     return Record(
         path=path,
         label=label,
         split=split,
-        box=tuple(facts['box']) if 'box' in facts else None,
-        image_size=(size[0], size[1]) if size else None,
         content_hash=content_hash,
         similarity_map=heat,
-        map_area=tuple(facts['map_area']) if 'map_area' in facts else None,
         metadata={
             # A column that became REAL later holds whole numbers too.
             name: float(value) if kind == 'REAL' else value
@@ -486,4 +478,5 @@ def _record(row: tuple[Any, ...], own: Mapping[str, str]) -> Record:
             if value is not None
         },
         id=number,
+        **from_layout(facts),
     )

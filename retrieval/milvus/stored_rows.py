@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..index.presets import PRESETS
-from ..records import TEXT_COLUMNS, Record
+from ..records import TEXT_COLUMNS, Record, from_layout, to_layout
 from .collection import MAX_BYTES, MAX_TEXT_BYTES, METRIC_TYPES, Collection
 from .expression import NULLABLE_FIELDS
 
@@ -125,8 +125,11 @@ def record_row(record: Record) -> dict:
     row['metadata'] = record.metadata
     if len(json.dumps(row['metadata']).encode()) > _JSON_BYTES:
         raise RetrievalError(f'row {number}: metadata is larger than the {_JSON_BYTES} bytes that Milvus takes')
-    layout = {name: getattr(record, name) for name in ('box', 'map_area', 'image_size')}
-    row['layout'] = {name: list(value) for name, value in layout.items() if value is not None}
+    row['layout'] = to_layout(record)
+    if len(json.dumps(row['layout']).encode()) > _JSON_BYTES:
+        raise RetrievalError(
+            f'row {number}: patch_boxes are larger than the {_JSON_BYTES} bytes that Milvus takes: leave them out'
+        )
     row['similarity_map'] = encode_array(record.similarity_map, np.uint8, f'row {number}: similarity_map')
     return row
 
@@ -135,19 +138,16 @@ def row_record(row: dict, columns: Mapping[str, str]) -> Record:
     """The record of a row of a gallery with these columns, name -> type."""
     metadata = _metadata(row)
     layout = row['layout'] if isinstance(row['layout'], dict) else json.loads(row['layout'])
-    size = layout.get('image_size')
     return Record(
         path=row['path'],
         label=row['label'] if row['has_label'] else None,
         split=row['split'] if row['has_split'] else None,
-        box=tuple(layout['box']) if 'box' in layout else None,
-        image_size=(size[0], size[1]) if size else None,
         content_hash=row['content_hash'] if row['has_content_hash'] else None,
         similarity_map=decode_array(row['similarity_map'], np.uint8),
-        map_area=tuple(layout['map_area']) if 'map_area' in layout else None,
         # A column that became REAL later holds whole numbers too.
         metadata={name: float(value) if columns.get(name) == 'REAL' else value for name, value in metadata.items()},
         id=int(row['id']),
+        **from_layout(layout),
     )
 
 

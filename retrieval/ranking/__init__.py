@@ -1,7 +1,7 @@
 """Better rankings of hits that a search has found: re-ranking, query expansion, database-side augmentation."""
 
 from .expansion import augment_database, expand
-from .patch_regions import fit_patch_whitening, region_similarity, whiten_patches
+from .patch_regions import fit_patch_whitening, match_patches, region_similarity, whiten_patches
 from .reciprocal import k_reciprocal_distances
 from .reranking import METHODS, check_method, rerank
 
@@ -12,6 +12,7 @@ __all__ = [
     'expand',
     'fit_patch_whitening',
     'k_reciprocal_distances',
+    'match_patches',
     'region_similarity',
     'rerank',
     'whiten_patches',

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..errors import RetrievalError
 from ..gallery.contract import GalleryReader
+from ..hits import PatchMatch
 from ..whitening import Whitening
 
 _PATCHES_PER_DIMENSION = 4
@@ -85,12 +88,63 @@ def region_similarity(queries: np.ndarray, candidates: np.ndarray, present: np.n
     step = max(1, _BLOCK_BYTES // max(1, 4 * r * p * (c + queries.shape[1])))
     for start in range(0, m, step):
         block = slice(start, start + step)
-        query, other = _unit(queries[block]), _unit(candidates[block])
-        cosines = (other.reshape(len(other), r * p, c) @ query.swapaxes(1, 2)).reshape(
-            len(other), r, p, queries.shape[1]
-        )
+        query, other = queries[block], candidates[block]
+        cosines = _cosines(other.reshape(len(other), r * p, c), query).reshape(len(other), r, p, query.shape[1])
         result[block] = (cosines.max(axis=3).mean(axis=2) + cosines.max(axis=2).mean(axis=2)) / 2
     return result if present is None else np.where(present, result, -np.inf).astype(np.float32)
+
+
+def match_patches(
+    query: np.ndarray,
+    query_boxes: Sequence[Sequence[float]] | None,
+    candidate: np.ndarray,
+    boxes: Sequence[Sequence[float]] | None,
+    whitening: Whitening | None = None,
+) -> list[PatchMatch]:
+    """Which patches of a query and of a hit :func:`region_similarity` compares, the most similar first.
+
+    The sum of ``weight * similarity`` over all of them is that similarity, so that they explain the score of the
+    re-ranking by regions. Each patch of either image is in at least one, with the patch of the other that it is like.
+
+    Args:
+        query, candidate: float16 or float32, (O, C) and (P, C), patch tokens of both.
+        query_boxes, boxes: Where they lie, (O, 4) and (P, 4), :attr:`retrieval.records.Record.patch_boxes`; None where
+            that is not known.
+        whitening: What :func:`fit_patch_whitening` has learned, as it was given to the re-ranking.
+
+    Raises:
+        RetrievalError: If the arrays do not belong together.
+    """
+    query, candidate = np.asarray(query), np.asarray(candidate)
+    if query.ndim != 2 or candidate.ndim != 2 or query.shape[1] != candidate.shape[1] or 0 in query.shape:
+        raise RetrievalError(f'patches must be (O, C) and (P, C) of one model, got {query.shape} and {candidate.shape}')
+    for name, tokens, places in (('query_boxes', query, query_boxes), ('boxes', candidate, boxes)):
+        if places is not None and len(places) != len(tokens):
+            raise RetrievalError(f'{name} must be one for each of {len(tokens)} patches, got {len(places)}')
+    if whitening is not None:
+        query, candidate = whiten_patches(query, whitening), whiten_patches(candidate, whitening)
+    cosines = _cosines(query[None], candidate[None])[0]
+    weights = np.zeros_like(cosines)
+    weights[np.arange(len(query)), cosines.argmax(axis=1)] += 0.5 / len(query)
+    weights[cosines.argmax(axis=0), np.arange(len(candidate))] += 0.5 / len(candidate)
+    pairs = np.argwhere(weights > 0)
+    order = np.argsort(-cosines[tuple(pairs.T)], kind='stable')
+    return [
+        PatchMatch(
+            float(np.clip(cosines[one, other], -1, 1)),
+            float(weights[one, other]),
+            None if query_boxes is None else tuple(map(float, query_boxes[one])),
+            None if boxes is None else tuple(map(float, boxes[other])),
+            one,
+            other,
+        )
+        for one, other in pairs[order].tolist()
+    ]
+
+
+def _cosines(patches: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Cosine similarities, (m, p, o), of patches (m, p, C) and others (m, o, C)."""
+    return _unit(patches) @ _unit(others).swapaxes(1, 2)
 
 
 def _unit(patches: np.ndarray) -> np.ndarray:

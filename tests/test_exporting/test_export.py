@@ -83,7 +83,7 @@ def test_search_with_the_exported_encoder(made, tmp_path):
     assert exported.spaces == encoder.spaces and exported.classes == encoder.classes
     assert not exported.fingerprint.differences(encoder.fingerprint)
     wanted, found = encoder.encode(str(images)), exported.encode(str(images))
-    assert found.patches is None
+    assert found.patches is None and found.records[0].patch_boxes is None
     for space in encoder.spaces:
         np.testing.assert_allclose(found.embeddings[space], wanted.embeddings[space], atol=1e-4)
     for one, other in zip(found.records, wanted.records, strict=True):
@@ -101,14 +101,16 @@ def test_the_exported_model_adds_to_a_gallery_and_compares_regions(made, tmp_pat
         with ImageSearch.open(tmp_path / name, checkpoint=checkpoint, device='cpu', writable=True) as search:
             assert search.add(photos[6:], num_workers=0, progress=False).encoded == 2
             vectors, patches = search.gallery.vectors(search.gallery.ids()), search.gallery.patches([6, 7])
-            results = search(photos[5:], 8, method='region')
+            results = search(photos[5:], 8, method='region', explain=True)
+            assert all(hit.matches for result in results for hit in result.hits)
+            places = np.sort([record.patch_boxes for record in search.gallery.records([6, 7])], axis=1)
             hits = [{hit.record.path: hit.score for hit in result.hits} for result in results]
-            found[name] = vectors, patches, hits, search.sync([str(images)], dry_run=True, progress=False)
-    for one, other in zip(found['exported'][:2], found['model'][:2]):
+            found[name] = vectors, patches, places, hits, search.sync([str(images)], dry_run=True, progress=False)
+    for one, other in zip(found['exported'][:3], found['model'][:3]):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)  # patches are stored as float16
-    for one, other in zip(found['exported'][2], found['model'][2], strict=True):
+    for one, other in zip(found['exported'][3], found['model'][3], strict=True):
         assert list(one) == list(other) and one == pytest.approx(other, abs=1e-4)
-    assert next(iter(found['exported'][2][1])) == str(Path(photos[6]).relative_to(images))
+    assert next(iter(found['exported'][3][1])) == str(Path(photos[6]).relative_to(images))
     content = onnx.load(str(path))
     said = content.metadata_props[0].value
     fingerprint = ExportedEncoder(path).fingerprint

@@ -55,6 +55,7 @@ def test_a_gallery_holds_what_the_encoder_gives(build, tiny_model, photos, tmp_p
         np.testing.assert_allclose(record.box, other.box)
         np.testing.assert_allclose(record.map_area, (0, 0, 48, 40), atol=1e-3)
         np.testing.assert_array_equal(record.similarity_map, other.similarity_map)
+        np.testing.assert_allclose(record.patch_boxes, other.patch_boxes)
     assert origin['root'] == str(photos) and origin['config'] == str(tiny_model[0])
     assert report.preset == 'flat' and not report.unreadable and report.images_per_second > 0
     assert not (tmp_path / 'gallery.parts').exists()

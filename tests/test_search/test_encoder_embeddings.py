@@ -75,7 +75,7 @@ def test_threads_that_share_an_encoder_get_their_own_patches(tiny_model, paths, 
 def test_boxes_and_maps_are_those_of_the_inferencer(tiny_model, tmp_path):
     rng = np.random.default_rng(3)
     paths = [str(write_photo(tmp_path / f'{width}.png', rng, (40, width))) for width in (48, 90)]
-    encoded = Encoder(*tiny_model[:2], device='cpu').encode(paths)
+    encoded = Encoder(*tiny_model[:2], device='cpu', keep_patches=True).encode(paths)
     results = GLSimInferencer(*tiny_model[:2], device='cpu')(paths, progress=False)
     for record, result in zip(encoded.records, results):
         np.testing.assert_allclose(record.box, result['selected_box_image'], atol=1e-3)
@@ -86,6 +86,11 @@ def test_boxes_and_maps_are_those_of_the_inferencer(tiny_model, tmp_path):
         width, height = record.image_size
         assert (width, height) == (int(record.path.split('/')[-1][:-4]), 40)
         np.testing.assert_allclose(record.map_area, (0, 0, width, height), atol=1e-3)
+        # The patches that are kept are the best of the map, best first.
+        x, y = (np.asarray(record.patch_boxes)[:, :2] / (width / 4, height / 4)).round().astype(int).T
+        order = np.argsort(-scores.ravel())[: len(x)]
+        np.testing.assert_array_equal(4 * y + x, order)
+        np.testing.assert_allclose(np.diff(np.asarray(record.patch_boxes)[:, ::2]), width / 4, atol=1e-2)
 
 
 def test_plain_models_have_one_space(tiny_model, tmp_path, paths):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,48 @@ def test_rows_of_the_gallery_need_no_model_and_are_not_among_their_hits(built, c
                 assert len(hits) == 4 and 2 not in [hit.record.id for hit in hits]
         with pytest.raises(RetrievalError, match='needs the model'):
             search('photo.jpg')
+
+
+def test_matches_of_patches_explain_the_score_of_the_re_ranking(built, capsys, tmp_path):
+    gallery, config, checkpoint, images = built
+    query, page = images / 'striped' / 'striped1.png', tmp_path / 'results.html'
+    out = json.loads(run_search(capsys, gallery, query, '-k', 8, '--rerank', 'region', '--explain', '--json'))[0]
+    without = json.loads(run_search(capsys, gallery, query, '-k', 8, '--json'))[0]['hits']
+    plain = {hit['id']: hit['score'] for hit in without}
+    for hit in out['hits']:
+        assert hit['score'] == pytest.approx(0.75 * plain[hit['id']] + 0.25 * hit['region_similarity'], abs=1e-4)
+        for pair in hit['matches']:
+            assert -1 <= pair['similarity'] <= 1 and len(pair['query_box']) == len(pair['box']) == 4
+    assert out['hits'][0]['region_similarity'] == pytest.approx(1, abs=1e-3)
+    text = run_search(capsys, gallery, '--id', 1, '-k', 2, '--explain', '--out', page, tmp_path / 'results.png')
+    assert '1.00 in all' not in text and 'pairs' in text and text.count(' - [') == 6
+    html = page.read_text()
+    assert html.count('<details class="matches"') == 2 and html.count('Share</th>') == 2
+    assert np.asarray(Image.open(tmp_path / 'results.png')).shape[0] > 400
+
+
+def test_patches_without_places_are_explained_by_the_photos(built, capsys, tmp_path):
+    gallery, config, checkpoint, images = built
+    old = tmp_path / 'old'
+    shutil.copytree(gallery, old)
+    with open_gallery(old, writable=True) as writer:  # as galleries of earlier versions are
+        records = writer.records(writer.ids())
+        writer.update(writer.ids(), records=[replace(record, patch_boxes=None) for record in records])
+    query = images / 'striped' / 'striped1.png'
+    new_hits, old_hits = (
+        json.loads(run_search(capsys, one, query, '-k', 3, '--explain', '--json'))[0]['hits'] for one in (gallery, old)
+    )
+    for one, other in zip(new_hits, old_hits):
+        assert one['region_similarity'] == pytest.approx(other['region_similarity'], abs=1e-3)
+        np.testing.assert_allclose(
+            [pair['box'] for pair in one['matches']], [pair['box'] for pair in other['matches']], atol=1e-2
+        )
+    gone = json.loads(run_search(capsys, old, query, '-k', 2, '--explain', '--json', '--root', tmp_path))[0]['hits']
+    assert all('its photo is not there' in hit['unexplained'] for hit in gone)
+    with ImageSearch.open(old, with_model=False) as search:
+        assert search.similar([1], 2, method='region')[0].hits  # works as before
+        with pytest.raises(RetrievalError, match='does not say where the patches .* --keep-patches'):
+            search.similar([1], 2, explain=True)
 
 
 def test_best_of_each_group_and_no_copies_of_the_query(built, capsys, tmp_path):

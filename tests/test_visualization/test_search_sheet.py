@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from glsim_mm.visualization import FoundImage, SearchRow, draw_search_sheet, write_search_pages
+from glsim_mm.visualization.matches import PatchPair, draw_matches, lay_out_matches
 from glsim_mm.visualization.overlays import SELECTED_COLOR
 from glsim_mm.visualization.panel import RIGHT_COLOR, WRONG_COLOR
 from glsim_mm.visualization.search_sheet import show_region
@@ -74,3 +75,24 @@ def test_page_needs_nothing_else_and_escapes_names(tmp_path):
     assert '<script' not in page and '&lt;script&gt;' in page and 'a &amp; b' in page
     assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert '✗ 1: 0.900' in page and '(id 7)' in page and 'similarity map' in page
+
+
+def test_lines_end_in_their_patches_and_numbers_do_not_hide_each_other():
+    generator = np.random.default_rng(0)
+    corners = generator.uniform(0, 0.9, (12, 2, 2))
+    boxes = np.concatenate([corners, corners + 0.1], axis=-1)
+    pairs = [PatchPair(float(value), 1 / 12, *both) for value, both in zip(generator.uniform(-1, 1, 12), boxes)]
+    layout = lay_out_matches(pairs, (100, 300), (400, 100))  # at one height, they are lower than eight numbers
+    strongest = sorted((pair.similarity for pair in pairs), reverse=True)[:8]
+    assert [line.pair.similarity for line in layout.lines] == strongest
+    assert np.diff(sorted(line.label[1] for line in layout.lines)).min() >= 20 - 1e-9
+    assert [line.width for line in layout.lines] == sorted((line.width for line in layout.lines), reverse=True)
+    for photo, ratio in zip(layout.photos, (1 / 3, 4)):
+        width, height = photo[2:] - photo[:2]
+        assert width / height == pytest.approx(ratio) and 0 <= photo[1] and photo[3] <= layout.height + 1e-9
+    for line in layout.lines:
+        shares = line.pair.query_box, line.pair.box
+        for photo, box, end, share in zip(layout.photos, line.boxes, line.points[[0, 3]], shares):
+            np.testing.assert_allclose((end - photo[:2]) / (photo[2:] - photo[:2]), np.add(share[:2], 0.05))
+            assert (box[:2] < end).all() and (end < box[2:]).all()
+    assert draw_matches(GREY, GREY, pairs, 'caption').shape[1] == round(layout.width)

@@ -49,6 +49,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     cli.add_number(parser, '--columns', 'hits in a row of a picture', 5)
     parser.add_argument('--heatmaps', action='store_true', help='similarity maps in a picture')
+    parser.add_argument(
+        '--explain',
+        action='store_true',
+        help='which patches of a hit are like which of the query, printed and drawn: from the gallery where it was '
+        'built with --keep-patches, else from the photos',
+    )
     parser.add_argument('--root', help='folder where relative paths begin; default: that of the build')
     cli.add_device(parser)
     args = parser.parse_intermixed_args(argv)  # images may come after options
@@ -72,20 +78,23 @@ def check(args: argparse.Namespace) -> None:
 def main(args: argparse.Namespace) -> cli.End | None:
     """Search, print and write."""
     from glsim_mm.search import ImageSearch
-    from retrieval.answers import format_table, results_to_json
+    from retrieval.answers import format_matches, format_table, results_to_json
 
     images = cli.find_images(args.images, args.exclude)
+    explain = dict(explain=args.explain, root=args.root)
     with redirect_stdout(sys.stderr):  # mmengine's logger writes to standard output, which is for results
-        model = dict(device=args.device, with_model=bool(images))
+        model = dict(device=args.device, with_model=_needs_model(args))
         opened = ImageSearch.open(args.gallery, args.config, args.checkpoint, **model)
     with opened as search:
         if images:
-            results = search(images, args.k, box=args.box, **_options(args))
+            results = search(images, args.k, box=args.box, **explain, **_options(args))
         else:
             options = _options(args)
             cli.check_filter(search.gallery, options['where'])
-            results = search.similar(args.id, args.k, **options)
+            results = search.similar(args.id, args.k, **explain, **options)
         print(json.dumps(results_to_json(results), indent=1) if args.json else format_table(results))
+        if args.explain and not args.json:
+            print(format_matches(results))
         for path in args.out:
             search.write_results(results, path, args.root, args.columns, args.heatmaps)
     if all(result.error for result in results):
@@ -93,6 +102,11 @@ def main(args: argparse.Namespace) -> cli.End | None:
     if args.out or args.json or len(args.images) != 1:
         return None
     return cli.End('search', args.gallery, *args.images, '--out', 'results.html')
+
+
+def _needs_model(args: argparse.Namespace) -> bool:
+    """Rows are searched with without one; to explain them, photos may have to be encoded again."""
+    return bool(args.images or args.explain and args.checkpoint)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -114,4 +128,4 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 if __name__ == '__main__':
     arguments = parse_args()
-    cli.run(main, arguments, needs_model=bool(arguments.images) and not cli.is_exported(arguments), check=check)
+    cli.run(main, arguments, needs_model=_needs_model(arguments) and not cli.is_exported(arguments), check=check)

@@ -25,7 +25,7 @@ def unit(array):
 def test_records_come_back(tmp_path):
     record = Record(
         'dir/ä.jpg', 'Wren', 'train', (1.5, 2, 30, 40), (640, 480), 'ab' * 32,
-        np.arange(12, dtype=np.uint8).reshape(3, 4), (0, 0, 640, 480),
+        np.arange(12, dtype=np.uint8).reshape(3, 4), (0, 0, 640, 480), ((0, 0, 160, 160), (160.5, 0, 320, 160)),
         {'year': 2020, 'weight': 0.5, 'note': "it's; --"},
     )  # fmt: skip
     with create_gallery(tmp_path / 'g', 12, origin={'root': 'photos'}) as gallery:
@@ -35,7 +35,17 @@ def test_records_come_back(tmp_path):
         empty, found = gallery.records([5, ids[0]])
         assert found.id == 2**60 and empty == Record(id=5)
         np.testing.assert_array_equal(found.similarity_map, record.similarity_map)
-        for name in ('path', 'label', 'split', 'box', 'image_size', 'content_hash', 'map_area', 'metadata'):
+        for name in (
+            'path',
+            'label',
+            'split',
+            'box',
+            'image_size',
+            'content_hash',
+            'map_area',
+            'patch_boxes',
+            'metadata',
+        ):
             assert getattr(found, name) == getattr(record, name), name
         assert gallery.find_hashes(['ab' * 32, 'cd' * 32]) == {'ab' * 32: 2**60}
         assert gallery.manifest.origin == {'root': 'photos'}

@@ -99,6 +99,7 @@ def test_everything_of_a_record_is_kept(location):
     record = Record(
         'a/b.jpg', 'wren', 'train', (0.5, 1.0, 20.25, 30.0), image_size=(640, 480), content_hash='ab' * 32,
         similarity_map=np.arange(12, dtype=np.uint8).reshape(3, 4), metadata={'year': 2019, 'text': 'ß'},
+        patch_boxes=tuple((4.5 * patch, 0, 4.5 * patch + 4, 4) for patch in range(8)),
     )  # fmt: skip
     patches = np.random.default_rng(0).normal(size=(2, 8, 4)).astype(np.float16)
     with create_gallery(location, SPACES) as gallery:
@@ -108,8 +109,8 @@ def test_everything_of_a_record_is_kept(location):
         np.testing.assert_array_equal(first.similarity_map, record.similarity_map)
         assert first.similarity_map.dtype == np.uint8
         assert (first.box, first.image_size, first.content_hash) == (record.box, record.image_size, record.content_hash)
-        assert first.metadata == record.metadata
-        assert (second.label, second.box, second.similarity_map) == (None, None, None)
+        assert first.metadata == record.metadata and first.patch_boxes == record.patch_boxes
+        assert (second.label, second.box, second.similarity_map, second.patch_boxes) == (None, None, None, None)
         np.testing.assert_array_equal(gallery.patches([1, 0]), patches[::-1])
         assert gallery.find_hashes(['ab' * 32, 'cd' * 32]) == {'ab' * 32: 0}
 

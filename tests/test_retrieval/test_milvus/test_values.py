@@ -48,6 +48,7 @@ def gallery(request, tmp_path_factory):
         (Record(box=(1, 2, 3, float('nan'))), 'box must be 4 finite numbers'),
         (Record(box='abcd'), 'box must be 4 finite numbers'),
         (Record(map_area=(0, 0, float('inf'), 1)), 'map_area must be 4 finite numbers'),
+        (Record(patch_boxes=((0, 0, 1),)), 'patch_boxes must be 4 finite numbers'),
         (Record(metadata=[('a', 1)]), 'metadata must be a dict'),
         (Record(metadata={3: 1}), '3 is not a valid name'),
         (Record(metadata={'a=b': 1}), 'not a valid name'),

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.errors import RetrievalError
+from retrieval.ranking import match_patches, region_similarity, whiten_patches
 from retrieval.ranking import patch_regions as module
-from retrieval.ranking import region_similarity
+from retrieval.whitening import Whitening
 
 
 def _loop(query, candidate):
@@ -74,3 +75,29 @@ def test_missing_candidates_and_empty_patches():
 def test_invalid_shapes_are_clear_errors(queries, candidates, message):
     with pytest.raises(RetrievalError, match=message):
         region_similarity(np.ones(queries), np.ones(candidates))
+
+
+@pytest.mark.parametrize('whitened', [False, True])
+def test_matches_explain_the_similarity(whitened):
+    generator = np.random.default_rng(2)
+    query, candidate = (generator.normal(size=(count, 6)).astype(np.float16) for count in (3, 5))
+    whitening = Whitening.fit(generator.normal(size=(40, 6)).astype(np.float32), 4) if whitened else None
+    boxes = [[4.0 * patch, 0, 4.0 * patch + 4, 4] for patch in range(5)]
+    matches = match_patches(query, boxes[:3], candidate, boxes, whitening)
+    if whitening is not None:
+        query, candidate = whiten_patches(query, whitening), whiten_patches(candidate, whitening)
+    expected = region_similarity(query[None], candidate[None, None])[0, 0]
+    assert sum(one.weight * one.similarity for one in matches) == pytest.approx(expected, abs=1e-6)
+    assert sum(one.weight for one in matches) == pytest.approx(1)
+    assert {one.query_patch for one in matches} == {0, 1, 2} and {one.patch for one in matches} == set(range(5))
+    values = [one.similarity for one in matches]
+    assert values == sorted(values, reverse=True) and -1 <= values[-1] <= values[0] <= 1
+    for one in matches:
+        assert one.query_box == tuple(boxes[one.query_patch]) and one.box == tuple(boxes[one.patch])
+
+
+def test_matches_of_unlike_shapes_are_refused():
+    with pytest.raises(RetrievalError, match='of one model'):
+        match_patches(np.ones((2, 3)), None, np.ones((2, 4)), None)
+    with pytest.raises(RetrievalError, match='query_boxes must be one for each of 2 patches, got 1'):
+        match_patches(np.ones((2, 3)), [(0, 0, 1, 1)], np.ones((2, 3)), None)
