@@ -1,6 +1,8 @@
 """What is installed, what is missing, and what to type: looks at packages one by one, and fails at none."""
 
 import importlib
+import importlib.machinery
+import importlib.util
 import io
 import platform
 import re
@@ -40,14 +42,15 @@ class Finding(NamedTuple):
 
 def diagnose() -> list[Finding]:
     """Look at this machine: versions, FAISS, mmcv, GPUs, OpenCV, formats of photos, and extras; takes seconds."""
-    versions = {str(one.metadata['Name']).lower(): one.version for one in metadata.distributions()}
+    versions = {_plain(str(one.metadata['Name'])): one.version for one in metadata.distributions()}
     system = f'Python {platform.python_version()}, {platform.system()} {platform.machine()}'
     findings = [Finding('glsim_mm', f'{__version__}, {system}'), Finding('configs', str(find_shipped_folder()))]
     if 'glsim-mm' in versions:
         findings += check_requirements(metadata.requires('glsim-mm') or [], versions)
     else:
         findings.append(Finding('requirements', 'not known: the package is not installed', 'pip install -e .'))
-    return [*findings, check_mmcv(versions), _look_at_torch(), _look_at_faiss(), _look_at_opencv(), *_look_at_photos()]
+    findings += [check_mmcv(versions, _has_operators()), _look_at_mmpretrain(versions), _look_at_torch()]
+    return [*findings, _look_at_faiss(versions), _look_at_opencv(), *_look_at_photos(versions)]
 
 
 def check_requirements(requirements: Sequence[str], versions: Mapping[str, str]) -> list[Finding]:
@@ -64,8 +67,8 @@ def check_requirements(requirements: Sequence[str], versions: Mapping[str, str])
             wanted = [one for one in wanted if 'extra ==' in str(one.marker)]
         lacking = [one for one in wanted if not _is_there(one, versions)]
         name = f'extra {extra}' if extra else 'requirements'
-        there = [one.name for one in wanted if one.name.lower() in versions and one not in lacking]
-        found = ', '.join(f'{one} {versions[one.lower()]}' for one in there) or 'complete'
+        there = [_find(one.name, versions) for one in wanted if one not in lacking]
+        found = ', '.join(f'{one} {versions[one]}' for one in there if one) or 'complete'
         if lacking:
             found = f'lacks {", ".join(one.name for one in lacking)}'
         fix = ' '.join(f'"{one.name}{one.specifier}"' for one in lacking)
@@ -73,14 +76,20 @@ def check_requirements(requirements: Sequence[str], versions: Mapping[str, str])
     return findings
 
 
-def check_mmcv(versions: Mapping[str, str]) -> Finding:
-    """Exactly one distribution may have installed the package mmcv."""
+def check_mmcv(versions: Mapping[str, str], has_operators: bool) -> Finding:
+    """Exactly one distribution may have installed the package mmcv, with its operators where mmdet or mmseg are."""
     kinds = [name for name in _MMCV if name in versions]
-    found = ' and '.join(f'{name} {versions[name]}' for name in kinds) or 'not there'
-    if len(kinds) == 1:
-        return Finding('mmcv', found + (', without compiled operators' if kinds == ['mmcv-lite'] else ''))
-    fix = f'pip uninstall {" ".join(kinds)}, then install one of them again' if kinds else 'pip install "mmcv-lite<2.2"'
-    return Finding('mmcv', found, fix)
+    found = _list(kinds, versions) or 'not there'
+    if len(kinds) != 1:
+        again = f'pip uninstall {" ".join(kinds)}, then install one of them again'
+        return Finding('mmcv', found, again if kinds else 'pip install "mmcv-lite<2.2"')
+    if has_operators:
+        return Finding('mmcv', f'{found}, with compiled operators')
+    users = _list([name for name in ('mmdet', 'mmsegmentation') if name in versions], versions)
+    if users:
+        fix = f'pip uninstall {kinds[0]}, then bash tools/install_mmcv.sh'
+        return Finding('mmcv', f'{found}, without compiled operators, needed by {users}', fix, is_needed=False)
+    return Finding('mmcv', f'{found}, without compiled operators')
 
 
 def format_findings(findings: Sequence[Finding]) -> str:
@@ -98,11 +107,43 @@ def is_fit(findings: Sequence[Finding]) -> bool:
     return not any(one.fix and one.is_needed for one in findings)
 
 
+def _plain(name: str) -> str:
+    """A name of a distribution, in the one of its spellings that stands for all."""
+    return re.sub('[-_.]+', '-', name).lower()
+
+
+def _list(names: Sequence[str], versions: Mapping[str, str]) -> str:
+    return ' and '.join(f'{name} {versions[name]}' for name in names)
+
+
+def _find(name: str, versions: Mapping[str, str]) -> str | None:
+    """The distribution that is there under a name, or else one of the same modules."""
+    candidates = (_plain(name), *_INSTEAD.get(_plain(name), ()))
+    return next((one for one in candidates if one in versions), None)
+
+
 def _is_there(requirement: Any, versions: Mapping[str, str]) -> bool:
-    version = versions.get(requirement.name.lower())
-    if version is not None:
-        return requirement.specifier.contains(version, prereleases=True)
-    return any(name in versions for name in _INSTEAD.get(requirement.name.lower(), ()))
+    found = _find(requirement.name, versions)
+    if found == _plain(requirement.name):
+        return requirement.specifier.contains(versions[found], prereleases=True)
+    return found is not None
+
+
+def _has_operators() -> bool:
+    """Whether mmcv has compiled operators, found without loading it; the name of its distribution does not tell."""
+    package = importlib.util.find_spec('mmcv')
+    folders = package.submodule_search_locations if package is not None else None
+    return importlib.machinery.PathFinder.find_spec('mmcv._ext', folders) is not None if folders else False
+
+
+def _look_at_mmpretrain(versions: Mapping[str, str]) -> Finding:
+    """Versions that exclude each other show only when mmpretrain is imported; what that says ends with the command."""
+    module = _load('mmpretrain')
+    if not isinstance(module, str):
+        name = _find('mmpretrain', versions)
+        return Finding('mmpretrain', f'{name} {versions[name]}, can be imported' if name else 'can be imported')
+    found, _, command = module.partition('pip install ')
+    return Finding('mmpretrain', found.rstrip(' :'), f'pip install {command or "mmpretrain"}')
 
 
 def _look_at_torch() -> Finding:
@@ -110,10 +151,16 @@ def _look_at_torch() -> Finding:
     if isinstance(torch, str):
         return Finding('torch', torch, 'pip install torch torchvision')
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        gpus.append('GPU of this Mac (mps)')
     return Finding('torch', f'{torch.__version__}, {", ".join(gpus) or "no GPU that it can use"}')
 
 
-def _look_at_faiss() -> Finding:
+def _look_at_faiss(versions: Mapping[str, str]) -> Finding:
+    kinds = [name for name in _FAISS if name in versions]
+    if len(kinds) > 1:
+        fix = f'pip uninstall {" ".join(kinds)}, then install one of them again'
+        return Finding('FAISS', f'{_list(kinds, versions)} overwrite each other', fix)
     faiss = _load('faiss')
     if isinstance(faiss, str):
         return Finding('FAISS', faiss, 'pip install faiss-cpu')
@@ -126,15 +173,17 @@ def _look_at_opencv() -> Finding:
     cv2 = _load('cv2')
     if isinstance(cv2, str):
         return Finding('OpenCV', cv2, 'pip install --force-reinstall --no-deps opencv-python-headless')
-    return Finding('OpenCV', cv2.__version__)
+    has_windows = not re.search(r'GUI:\s+NONE', cv2.getBuildInformation())
+    return Finding('OpenCV', f'{cv2.__version__}, {"with" if has_windows else "without"} windows (--show)')
 
 
-def _look_at_photos() -> list[Finding]:
+def _look_at_photos(versions: Mapping[str, str]) -> list[Finding]:
     features = _load('PIL.features')
     if isinstance(features, str):
         return [Finding('photos', features, 'pip install pillow')]
     can = [name for feature, name in _FORMATS.items() if feature in features.get_supported()]
-    findings = [Finding('photos', ', '.join(['PNG', 'GIF', *can]))]
+    heic = ['HEIC'] if 'pillow-heif' in versions else []
+    findings = [Finding('photos', ', '.join(['PNG', 'GIF', *can, *heic]))]
     lacking = [name for name in _FORMATS.values() if name not in can]
     if lacking:
         findings.append(Finding(', '.join(lacking), 'not read', 'pip install --upgrade pillow', is_needed=False))

@@ -339,7 +339,7 @@ def _choose_shrinkage(labeled: Labeled, metric: str) -> float:
         for number, shrinkage in enumerate(SHRINKAGES):
             transform = learned.whitening(shrinkage, held.rows.mean(axis=0, dtype=np.float64), metric == 'cosine')
             scores[number] += np.mean(list(_class_scores(held, transform, metric)['MAP@R'].values()))
-    return SHRINKAGES[int(scores.argmax())]
+    return SHRINKAGES[int(np.argmax(scores))]
 
 
 def _try(source: Labeled, tested: Labeled, metric: str) -> Trial | None:

@@ -15,6 +15,7 @@ REQUIREMENTS = [
     'pyarrow; extra == "parquet"',
     'pytest; extra == "test"',
 ]
+OVERWRITING = ['faiss_gpu', 'faiss.cpu', 'pillow_heif']
 VERSIONS = {'torch': '2.4.1', 'onedl-mmengine': '0.10.12', 'faiss-cpu': '1.9', 'pymilvus': '2.0', 'pyarrow': '15'}
 
 
@@ -22,7 +23,7 @@ def test_requirements_are_compared_with_what_is_there(monkeypatch):
     """The fork of mmengine, and FAISS of another kind, do."""
     monkeypatch.setattr('platform.system', lambda: 'Linux')
     assert check_requirements(REQUIREMENTS, VERSIONS) == [
-        Finding('requirements', 'torch 2.4.1'),
+        Finding('requirements', 'torch 2.4.1, onedl-mmengine 0.10.12, faiss-cpu 1.9'),
         Finding('extra milvus', 'lacks pymilvus', 'pip install "pymilvus<3,>=2.4"', False),
         Finding('extra parquet', 'pyarrow 15', '', False),
     ]
@@ -32,17 +33,20 @@ def test_requirements_are_compared_with_what_is_there(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'versions, found, fix',
+    'versions, has_operators, found, fix',
     [
-        ({'mmcv-lite': '2.1'}, 'mmcv-lite 2.1, without compiled operators', ''),
-        ({'mmcv': '2.1'}, 'mmcv 2.1', ''),
-        ({}, 'not there', 'pip install "mmcv-lite<2.2"'),
-        ({'mmcv': '2.1', 'mmcv-lite': '2.0'}, 'mmcv 2.1 and mmcv-lite 2.0', 'pip uninstall mmcv mmcv-lite, then install'
-         ' one of them again'),
+        ({'mmcv-lite': '2.1'}, False, 'mmcv-lite 2.1, without compiled operators', ''),
+        ({'mmcv': '2.1', 'mmdet': '3.3'}, True, 'mmcv 2.1, with compiled operators', ''),
+        ({'onedl-mmcv': '2.3', 'mmdet': '3.3'}, False, 'onedl-mmcv 2.3, without compiled operators, needed by mmdet '
+         '3.3', 'pip uninstall onedl-mmcv, then bash tools/install_mmcv.sh'),
+        ({}, False, 'not there', 'pip install "mmcv-lite<2.2"'),
+        ({'mmcv': '2.1', 'mmcv-lite': '2.0'}, True, 'mmcv 2.1 and mmcv-lite 2.0', 'pip uninstall mmcv mmcv-lite, then '
+         'install one of them again'),
     ],
 )  # fmt: skip
-def test_mmcv_is_there_once(versions, found, fix):
-    assert check_mmcv(versions) == Finding('mmcv', found, fix)
+def test_mmcv_is_there_once_and_has_operators_where_they_are_needed(versions, has_operators, found, fix):
+    finding = check_mmcv(versions, has_operators)
+    assert finding == Finding('mmcv', found, fix, 'mmdet' not in versions or has_operators)
 
 
 def test_only_what_is_needed_counts():
@@ -61,6 +65,8 @@ def test_packages_that_break_are_told(monkeypatch, capsys, error):
     real = diagnosis.importlib.import_module
 
     def load(name, *package):
+        if name == 'mmpretrain':
+            raise ImportError('mmpretrain cannot be imported, it needs regex: pip install regex')
         if name in ('torch', 'faiss', 'cv2', 'PIL.features'):
             print('noise')
             raise error
@@ -70,6 +76,7 @@ def test_packages_that_break_are_told(monkeypatch, capsys, error):
     findings = {one.name: one for one in diagnose()}
     for name in ('torch', 'FAISS', 'OpenCV', 'photos'):
         assert findings[name].found == f'cannot be imported: {error}' and findings[name].fix.startswith('pip install')
+    assert findings['mmpretrain'].found.endswith('it needs regex') and findings['mmpretrain'].fix == 'pip install regex'
 
     with pytest.raises(SystemExit) as end:
         call_tool('doctor')
@@ -77,8 +84,15 @@ def test_packages_that_break_are_told(monkeypatch, capsys, error):
     assert end.value.code == 1 and 'opencv-python-headless' in printed and 'noise' not in printed
 
 
-def test_this_machine():
+def test_this_machine(monkeypatch):
+    installed = [type('Distribution', (), dict(metadata=dict(Name=name), version='9')) for name in OVERWRITING]
     findings = {one.name: one for one in diagnose()}
-    assert {'glsim_mm', 'configs', 'requirements', 'mmcv', 'torch', 'FAISS', 'OpenCV', 'photos'} <= set(findings)
-    assert 'GPU' in findings['torch'].found and 'built for' in findings['FAISS'].found
+    assert {'glsim_mm', 'configs', 'requirements', 'mmcv'} <= set(findings)
+    assert 'can be imported' in findings['mmpretrain'].found and 'GPU' in findings['torch'].found
+    assert 'built for' in findings['FAISS'].found and 'windows' in findings['OpenCV'].found
     assert findings['photos'].found.startswith('PNG, GIF, JPEG')
+
+    monkeypatch.setattr(diagnosis.metadata, 'distributions', lambda: installed)
+    findings = {one.name: one for one in diagnose()}
+    assert findings['FAISS'].found == 'faiss-gpu 9 and faiss-cpu 9 overwrite each other'
+    assert findings['FAISS'].fix.startswith('pip uninstall faiss-gpu faiss-cpu') and 'HEIC' in findings['photos'].found

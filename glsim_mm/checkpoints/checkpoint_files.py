@@ -11,7 +11,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -174,8 +174,7 @@ def allow_mmengine_records() -> None:
 
     OpenMMLab's own tools do. May be repeated; what others have allowed stays allowed.
     """
-    if _can_allow_by_name():
-        torch.serialization.add_safe_globals(list(_mmengine_globals()))
+    torch.serialization.add_safe_globals(list(_mmengine_globals()))
 
 
 def to_float32(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -312,20 +311,13 @@ def _is_torchscript(file: Path) -> bool:
 
 
 def _allow_records() -> AbstractContextManager:
-    """Allow what checkpoints hold besides tensors for the next load, where torch can.
+    """Allow what checkpoints hold besides tensors for the next load.
 
     At its end torch forbids what was allowed for the load, also if it had been allowed before: so only what is new.
     """
-    if not _can_allow_by_name():
-        return nullcontext()
     known = torch.serialization.get_safe_globals()
     wanted: list = [*_mmengine_globals(), (AuthorsSettings, 'argparse.Namespace')]
     return torch.serialization.safe_globals([entry for entry in wanted if entry not in known])
-
-
-def _can_allow_by_name() -> bool:
-    """Whether torch takes stand-ins under the name of another function, as it does since 2.6."""
-    return tuple(int(part) for part in re.findall(r'\d+', torch.__version__)[:2]) >= (2, 6)
 
 
 def _mmengine_globals() -> Iterator[type | tuple[Callable, str]]:
@@ -362,8 +354,6 @@ def _explain_refusal(name: str, error: pickle.UnpicklingError) -> str:
     wanted = re.search(r'GLOBAL ([\w.]+(?:\(.*?\))?)', str(error))
     if wanted is None and 'unrecognized function' not in str(error):
         return _DAMAGED.format(name)
-    if not _can_allow_by_name():
-        return f'checkpoint {name} cannot be read safely by torch {torch.__version__}; upgrade to torch 2.6 or newer'
     wish = wanted[1] if wanted else 'a function call'
     return f'checkpoint {name} asks to run code ({wish}) and was refused; get a file that holds only weights'
 

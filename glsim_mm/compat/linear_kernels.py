@@ -58,8 +58,6 @@ def prefers_onednn() -> bool:
         return False
     if torch.backends.cpu.get_cpu_capability() != 'AVX512' or not hasattr(torch.ops.mkldnn, '_linear_pointwise'):
         return False
-    if not hasattr(torch.library, 'custom_op') or not hasattr(torch.compiler, 'is_exporting'):  # an old torch
-        return False
     description = Path('/proc/cpuinfo')
     return description.exists() and 'AuthenticAMD' in description.read_text(errors='replace')
 
@@ -98,15 +96,14 @@ def _call_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'none', [], '')
 
 
-if hasattr(torch.library, 'custom_op'):  # since torch 2.4
+@torch.library.custom_op('glsim_mm::onednn_linear', mutates_args=())
+def _opaque_multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return _call_onednn(x, weight, bias)
 
-    @torch.library.custom_op('glsim_mm::onednn_linear', mutates_args=())
-    def _opaque_multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return _call_onednn(x, weight, bias)
 
-    @_opaque_multiply.register_fake
-    def _shape_of_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return x.new_empty(*x.shape[:-1], weight.shape[0])
+@_opaque_multiply.register_fake
+def _shape_of_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty(*x.shape[:-1], weight.shape[0])
 
 
 class _OneDNNLinear(torch.autograd.Function):

@@ -48,7 +48,7 @@ def restore_find_loader() -> None:
 
     They call ``pkgutil.find_loader``, which Python 3.14 removed (https://docs.python.org/3.14/whatsnew/3.14.html), as
     soon as an optimizer with ``paramwise_cfg`` is built. Only their modules get it back; may be repeated. Expires when
-    they call ``importlib.util.find_spec``, as OneDL's forks do.
+    both call ``importlib.util.find_spec``, as OneDL's fork of mmengine does (their mmcv 2.3.6 does not).
     """
     for name in ('mmengine.utils.dl_utils.misc', 'mmcv.utils.ext_loader'):
         module: Any = import_module(name)

@@ -11,9 +11,7 @@ from torch import nn
 from glsim_mm.compat import linear_kernels
 from glsim_mm.compat.linear_kernels import linear_rows, use_fast_linear, use_torch_linear
 
-pytestmark = pytest.mark.skipif(
-    not (torch.backends.mkldnn.is_available() and hasattr(torch.library, 'custom_op')), reason='torch without oneDNN'
-)
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='torch without oneDNN')
 
 
 @pytest.fixture

@@ -31,10 +31,9 @@ def test_python_without_find_loader(monkeypatch):
     options = dict(optimizer=dict(type='SGD', lr=1.0, weight_decay=0.1), paramwise_cfg=dict(norm_decay_mult=0.0))
     wrapper = build_optim_wrapper(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)), options)
     assert [group['weight_decay'] for group in wrapper.param_groups[:4]] == [0.1, 0.1, 0, 0]
-    looks = getattr(mmcv.utils.ext_loader, 'pkgutil', pkgutil)
-    if looks is not pkgutil:  # OneDL's forks do not need it
-        assert looks.find_loader('mmcv._no_such_operators') is None and looks.find_loader('mmcv.utils') is not None
-        assert looks.walk_packages is pkgutil.walk_packages
+    looks = mmcv.utils.ext_loader.pkgutil
+    assert looks.find_loader('mmcv._no_such_operators') is None and looks.find_loader('mmcv.utils') is not None
+    assert looks.walk_packages is pkgutil.walk_packages
     assert not hasattr(pkgutil, 'find_loader')
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-QUICKSTART = 'tools/quickstart.sh'
+QUICKSTART, FRESH_MACHINE = 'tools/quickstart.sh', 'tools/fresh_machine.sh'
 BASH_SCRIPTS = [
     'tools/quickstart.sh',
     'tools/run_tests.sh',
+    'tools/fresh_machine.sh',
     'tools/lib/environment.sh',
     'tools/lib/launch.sh',
     '.ci/run',
@@ -29,7 +30,7 @@ def test_script_is_valid(root, script):
     assert run_bash('-n', root / script).returncode == 0
 
 
-@pytest.mark.parametrize('script', ['tools/quickstart.sh', 'tools/run_tests.sh'])
+@pytest.mark.parametrize('script', BASH_SCRIPTS[:3])
 def test_help_needs_nothing_installed(root, tmp_path, script):
     result = run_bash(root / script, '--help', cwd=tmp_path, GLSIM_VENV=tmp_path / 'venv')
     assert result.returncode == 0
@@ -39,11 +40,19 @@ def test_help_needs_nothing_installed(root, tmp_path, script):
 
 
 @pytest.mark.parametrize(
-    'arguments, message',
-    [(['--pretraind'], 'unknown option --pretraind; see --help'), (['--work-dir'], '--work-dir needs a folder')],
+    'script, arguments, message',
+    [
+        (QUICKSTART, ['--pretraind'], 'unknown option --pretraind; see --help'),
+        (QUICKSTART, ['--work-dir'], '--work-dir needs a folder'),
+        (FRESH_MACHINE, ['--suit', 'sid'], 'unknown option --suit; see --help'),
+        (FRESH_MACHINE, ['--tests'], '--tests needs a value; see --help'),
+        (FRESH_MACHINE, [], 'name the folder for the new system; see --help'),
+        (FRESH_MACHINE, ['--suite', '../x', 'root'], '--suite must be the name of a release, such as trixie, not ../x'),
+        (FRESH_MACHINE, ['a', 'b'], 'one folder only, not a and b; see --help'),
+    ],
 )
-def test_wrong_options_are_one_line(root, tmp_path, arguments, message):
-    result = run_bash(root / QUICKSTART, *arguments, cwd=tmp_path, GLSIM_VENV=tmp_path / 'venv')
+def test_wrong_options_are_one_line(root, tmp_path, script, arguments, message):
+    result = run_bash(root / script, *arguments, cwd=tmp_path, GLSIM_VENV=tmp_path / 'venv')
     assert result.returncode == 2
     assert result.stderr == f'error: {message}\n'
 
