@@ -26,7 +26,7 @@ COMMANDS = {
         'train': 'train.py',
         'test': 'test.py',
         'infer': 'infer.py',
-        'visualize': 'visualize.py',
+        'look': 'look.py',
         'sweep': 'sweep.py',
         'compare': 'compare.py',
     },
@@ -73,6 +73,7 @@ COMMANDS = {
 }
 """Scripts below ``tools/`` by purpose and name of the command."""
 
+_RENAMED = {'visualize': 'look'}
 _USAGE = """usage: glsim COMMAND [ARGUMENT ...]
        glsim COMMAND --help
        glsim [--help | --version | --completion]
@@ -126,6 +127,8 @@ def find_script(name: str) -> Path:
     """
     scripts = {name: script for group in COMMANDS.values() for name, script in group.items()}
     script = scripts.get(name.replace('_', '-'))
+    if name in _RENAMED:
+        raise GLSimError(f'glsim {name} is called glsim {_RENAMED[name]} now')
     if script is None:
         near = ' or '.join(get_close_matches(name, scripts))
         raise GLSimError(f'there is no command {name!r}; {f"did you mean {near}?" if near else "glsim --help has all"}')

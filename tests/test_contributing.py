@@ -77,7 +77,7 @@ def test_a_selector_is_a_class_and_a_row(monkeypatch):
     selectors.check_selectors(['norm'])
     selector = MODELS.build(dict(selectors.SELECTORS['norm'].config, top_o=2))
     assert isinstance(selector, LongestTokenSelector)
-    assert load_tool('visualize').parse_args(['c.py', 'w.pth', '--selectors', 'norm']).selectors == ['norm']
+    assert load_tool('look').parse_args(['c.py', 'w.pth', '--selectors', 'norm']).selectors == ['norm']
 
 
 def test_a_command_is_a_script_and_a_row(monkeypatch, tmp_path, capsys):

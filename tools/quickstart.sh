@@ -138,7 +138,7 @@ train_and_test "$plain"
 step "Pictures"
 pictures=$work_dir/$glsim/pictures
 if [[ ! -d $pictures ]]; then
-    run_logged "$work_dir/$glsim/pictures.log" python tools/visualize.py "$work_dir/$glsim.py" \
+    run_logged "$work_dir/$glsim/pictures.log" python tools/look.py "$work_dir/$glsim.py" \
         "$(newest_checkpoint "$work_dir/$glsim")" --out-dir "$pictures.part"
     mv -- "$pictures.part" "$pictures"
 fi

@@ -91,7 +91,7 @@ def test_visualize_from_the_command_line(root, demo, trained, tmp_path, capsys):
     config = tmp_path / 'mine.py'
     base = str(root / 'configs' / 'glsim_vit_demo.py')
     config.write_text(f'_base_ = {base!r}\ntest_dataloader = dict(dataset=dict(data_root={str(demo)!r}))\n')
-    call_tool('visualize', config, trained['glsim_vit_demo.py'][1], '--out-dir', tmp_path / 'out', '--num', 2)
+    call_tool('look', config, trained['glsim_vit_demo.py'][1], '--out-dir', tmp_path / 'out', '--num', 2)
     out = capsys.readouterr().out
     assert out.endswith(f'2 pictures in {tmp_path / "out"}, all of them in {tmp_path / "out" / SHEET}\n')
     assert len(list((tmp_path / 'out').rglob('*.png'))) == 3
@@ -99,5 +99,5 @@ def test_visualize_from_the_command_line(root, demo, trained, tmp_path, capsys):
 
 def test_missing_files_are_told_in_one_line(root, tmp_path, capsys):
     config = root / 'configs' / 'glsim_vit_demo.py'
-    fail(capsys, 'visualize', config, tmp_path / 'no.pth', '--cfg-options')
-    assert fail(capsys, 'visualize', config, tmp_path / 'no.pth', '--out-dir', tmp_path / 'out').startswith('error: ')
+    fail(capsys, 'look', config, tmp_path / 'no.pth', '--cfg-options')
+    assert fail(capsys, 'look', config, tmp_path / 'no.pth', '--out-dir', tmp_path / 'out').startswith('error: ')

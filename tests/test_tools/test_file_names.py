@@ -49,7 +49,7 @@ def test_predictions_and_statistics_are_printed(encoding, named, tmp_path, monke
 
 def test_reports_are_written(named, tmp_path):
     config, weights, _ = named
-    call_tool('visualize', config, weights, '--out-dir', tmp_path / 'pictures', '--html', tmp_path / 'report.html')
+    call_tool('look', config, weights, '--out-dir', tmp_path / 'pictures', '--html', tmp_path / 'report.html')
     assert r'latin1_\udce9.png' in (tmp_path / 'report.html').read_text(encoding='utf-8')
     call_tool('test', config, weights, '--work-dir', tmp_path / 'run', '--error-report', tmp_path / 'errors.html')
     assert (tmp_path / 'errors.html').read_text(encoding='utf-8').startswith('<!')

@@ -179,7 +179,7 @@ def test_tests_and_pictures_tell_what_is_left_out(model_files, tmp_path, caplog)
     data = ['--cfg-options', f'test_dataloader.dataset.data_root={images}']
     call_tool('test', config, checkpoint, '--work-dir', tmp_path / 'work', *data)
     assert f'data: left out of test: {left}' in read_log(tmp_path / 'work')
-    call_tool('visualize', config, checkpoint, '--out-dir', tmp_path / 'panels', *data)
+    call_tool('look', config, checkpoint, '--out-dir', tmp_path / 'panels', *data)
     assert f'left out of the test split: {left}' in caplog.messages
     half = dict(type='ClassDisjointSplit', half='train', datasets=[])
     half['datasets'].append(dict(type='FolderDataset', data_root=str(images), data_prefix='val', pipeline=[]))

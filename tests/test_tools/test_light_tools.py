@@ -129,7 +129,7 @@ def test_mistakes_are_told_before_the_model_stack_is_loaded(gallery, tmp_path):
         (('test', config, weights, '--tta', '--show'), 'cannot be combined with --show or --show-dir'),
         (('infer', config, weights, 'nowhere.jpg'), 'error: nowhere.jpg does not exist'),
         (('infer', config, weights, config, '--selector', 'gsl'), "there is no selector 'gsl'; did you mean gls?"),
-        (('visualize', config, weights, '--selectors', 'gls', 'mine'), "there is no selector 'mine'"),
+        (('look', config, weights, '--selectors', 'gls', 'mine'), "there is no selector 'mine'"),
         (('analysis/selection_cost', '--selectors', 'mine'), "there is no selector 'mine'"),
         (('benchmark', 'inference', '--modes', 'eager', 'fast'), "there is no mode 'fast'; choose from eager"),
         (('benchmark', 'training', '--sizes', 100), 'multiples of 32 pixels here, got 100'),

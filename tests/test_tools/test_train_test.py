@@ -266,7 +266,7 @@ OVERRIDING = [  # a tool, its arguments before the option
     ('train', ()),
     ('test', ('weights',)),
     ('infer', ('weights', 'weights')),
-    ('visualize', ('weights',)),
+    ('look', ('weights',)),
     ('export', ('weights', '--out', 'model.onnx')),
     ('sweep', ('--grid', 'model.neck.top_o=3')),
     ('benchmark', ()),

@@ -29,7 +29,7 @@ model = dict(
 @pytest.fixture(scope='module')
 def images(tmp_path_factory) -> Path:
     """Two classes with files of one name, one image of one colour."""
-    folder = write_images(tmp_path_factory.mktemp('visualize') / 'some images')
+    folder = write_images(tmp_path_factory.mktemp('look') / 'some images')
     for name in CLASSES:
         (folder / 'val' / name / f'{name}0.png').rename(folder / 'val' / name / 'same.png')
     Image.new('RGB', (32, 32), (90, 90, 90)).save(folder / 'val' / CLASSES[0] / 'same.png')
@@ -66,14 +66,14 @@ def cfg(config) -> Config:
 
 def fails_in_one_line(capsys, *arguments: object) -> str:
     with pytest.raises(SystemExit) as stopped:
-        call_tool('visualize', *arguments)
+        call_tool('look', *arguments)
     assert stopped.value.code == 2
     return capsys.readouterr().err.splitlines()[-1]
 
 
 def test_pictures_follow_the_paths_of_images(config, checkpoint, tmp_path, capsys):
     out = tmp_path / 'out'
-    call_tool('visualize', config, checkpoint, '--out-dir', out, '--num', 0, '--panel-side', 96)
+    call_tool('look', config, checkpoint, '--out-dir', out, '--num', 0, '--panel-side', 96)
     assert capsys.readouterr().out.endswith(f'8 pictures in {out}, all of them in {out / SHEET}\n')
     drawn = {path.relative_to(out).as_posix() for path in out.rglob('*.png')} - {SHEET}
     expected = {f'panels/val/{name}/same.png' for name in CLASSES}
@@ -92,7 +92,7 @@ def test_images_that_differ_in_suffix_only_are_all_drawn(images, checkpoint, tmp
 
 def test_report_of_all_images(config, checkpoint, tmp_path, capsys):
     report = tmp_path / 'a' / 'report.html'
-    call_tool('visualize', config, checkpoint, '--out-dir', tmp_path, '--num', 0, '--html', report, '--mistakes-first')
+    call_tool('look', config, checkpoint, '--out-dir', tmp_path, '--num', 0, '--html', report, '--mistakes-first')
     assert 'written: ., a/report.html\n' in capsys.readouterr().err
     html = report.read_text(encoding='utf-8')
     assert html.count('<article ') == 8
@@ -151,7 +151,7 @@ def test_predictions_are_named_and_judged_as_the_checkpoint_names_classes(cfg, c
 def test_models_without_selection(images, tmp_path):
     config = write_config(tmp_path / 'tiny_plain.py', images, PLAIN)
     checkpoint = save_checkpoint(config, tmp_path / 'plain.pth')
-    call_tool('visualize', config, checkpoint, '--out-dir', tmp_path / 'out', '--num', 1, '--html', tmp_path / 'r.html')
+    call_tool('look', config, checkpoint, '--out-dir', tmp_path / 'out', '--num', 1, '--html', tmp_path / 'r.html')
     (panel,) = (tmp_path / 'out' / 'panels').rglob('*.png')
     assert Image.open(panel).size[0] == 192 + 6 + 259  # image and classes
     assert 'Selector' not in (tmp_path / 'r.html').read_text(encoding='utf-8')
@@ -169,7 +169,7 @@ def test_several_regions(images, checkpoint, tmp_path):
 
 def test_selector_grid_from_the_command_line(config, checkpoint, tmp_path, capsys):
     names = [name for name in SELECTORS if name != 'oracle'] + [OWN]
-    call_tool('visualize', config, checkpoint, '--out-dir', tmp_path, '--num', 2, '--selectors', *names)
+    call_tool('look', config, checkpoint, '--out-dir', tmp_path, '--num', 2, '--selectors', *names)
     assert capsys.readouterr().out.endswith(f'selectors in {tmp_path / "selectors.png"}\n')
     assert Image.open(tmp_path / 'selectors.png').size[0] > (len(names) + 1) * 192
 
@@ -229,7 +229,7 @@ def test_wrapped_data_set_is_told(cfg, checkpoint, tmp_path):
 
 
 def test_command_line_offers_what_the_package_knows():
-    text = (ROOT / 'tools' / 'visualize.py').read_text(encoding='utf-8')
+    text = (ROOT / 'tools' / 'look.py').read_text(encoding='utf-8')
     from glsim_mm.visualization import COLORMAPS
 
     assert all(f"'{name}'" in text for name in COLORMAPS)
