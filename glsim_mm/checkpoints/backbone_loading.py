@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import GLSimError, name_some, one_line
 from .addresses import expected_layout, read_address
+from .image_towers import read_tower_head
 from .vit_layouts import find_layout, read_vit
 from .vit_names import to_mmpretrain
 from .vit_weights import naming, position_tokens, resize_position_embedding
@@ -75,12 +76,15 @@ def load_timm_vit(
     Names that are no layout known here are left to timm, which converts those of some more projects.
     """
     tensors, left_out = _read(address, prefix), []
+    behind = _tower_head(module, tensors)
     found = find_layout(tensors)
     if found is not None and (found[0].kind != 'timm' or found[1]):
         tensors, layout, left_out = read_vit(tensors, address, expected_layout(address))
         if layout in ('dinov3', 'hf-dinov3'):
             tensors = {**_zero_biases(module), **tensors}
-    head = [name for name in ('head.weight', 'head.bias') if name in tensors]
+    tensors = {**tensors, **behind}
+    left_out = [name for name in left_out if name not in behind]
+    head = [name for name in ('head.weight', 'head.bias') if name in tensors and name not in module.state_dict()]
     own = ['crop_cls_token'] if crop_cls_token is not None and 'crop_cls_token' in tensors else []
     encoder = {name: tensor for name, tensor in tensors.items() if name not in (*head, *own)}
     convert = getattr(sys.modules[type(module).__module__], 'checkpoint_filter_fn', None)
@@ -101,6 +105,12 @@ def _read(address: str, prefix: str | None) -> dict[str, Tensor]:
     tensors = read_address(address).tensors
     start = f'{prefix.rstrip(".")}.' if prefix else ''
     return {name: tensor for name, tensor in tensors.items() if name.startswith(start)} or tensors
+
+
+def _tower_head(module: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a model of timm computes behind its tokens, if it does."""
+    own = module.state_dict()
+    return {name: tensor for name, tensor in read_tower_head(tensors).items() if name in own}
 
 
 def _zero_biases(module: nn.Module) -> dict[str, Tensor]:

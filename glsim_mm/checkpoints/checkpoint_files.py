@@ -36,6 +36,7 @@ _FOLDER_FILES = (
     'open_clip_model.safetensors',
     'pytorch_model.bin',
     'pytorch_model.bin.index.json',
+    'open_clip_pytorch_model.bin',
 )
 _DAMAGED = 'checkpoint {} is damaged or no checkpoint; get the file again'
 # What torch, NumPy, json and zipfile raise for files that are cut short or of another kind.

@@ -7,6 +7,7 @@ state dicts of https://github.com/huggingface/transformers. Each function takes 
 ``visual.`` or ``params/``, and leaves out what no forward pass of the encoder reads.
 """
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -194,6 +195,16 @@ def read_hf_clip(tensors: Mapping[str, Tensor]) -> Renamed:
     """The image tower of ``transformers.CLIPModel``."""
     renamed, left_out = rename(tensors, _HF_CLIP)
     return Renamed(_with_token_axes(fuse(renamed, ('q', 'k', 'v'), 'qkv')), left_out)
+
+
+def read_hf_siglip(tensors: Mapping[str, Tensor]) -> Renamed:
+    """The image tower of ``transformers.SiglipModel`` and ``Siglip2Model``, without its pooling by attention."""
+    renamed, left_out = read_hf_clip(tensors)
+    patches = renamed.get('patch_embed.proj.weight')
+    if patches is not None and patches.ndim == 2:  # SigLIP 2 of any aspect ratio multiplies flat patches (h, w, 3)
+        side = math.isqrt(patches.shape[1] // 3)
+        renamed['patch_embed.proj.weight'] = patches.unflatten(1, (side, side, 3)).permute(0, 3, 1, 2).contiguous()
+    return Renamed(renamed, left_out)
 
 
 def _unstack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

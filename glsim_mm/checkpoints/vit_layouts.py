@@ -16,6 +16,7 @@ from .published_names import (
     read_hf_clip,
     read_hf_dinov2,
     read_hf_dinov3,
+    read_hf_siglip,
     read_hf_vit,
     read_timm,
 )
@@ -58,6 +59,7 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
     'clip': (Layout('clip', ('conv1.weight', 'transformer.resblocks.0.ln_1.weight'), read_clip),),
     'hf': (
         Layout('hf-clip', ('embeddings.class_embedding', 'encoder.layers.0.self_attn.q_proj.weight'), read_hf_clip),
+        Layout('hf-siglip', ('head.probe', 'encoder.layers.0.self_attn.q_proj.weight'), read_hf_siglip),
         Layout('hf-vit', ('embeddings.cls_token', 'encoder.layer.0.layernorm_before.weight'), read_hf_vit),
         Layout('hf-dinov2', ('embeddings.cls_token', 'encoder.layer.0.norm1.weight'), read_hf_dinov2),
         Layout('hf-dinov3', ('embeddings.cls_token', 'layer.0.attention.q_proj.weight'), read_hf_dinov3),

