@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from .gallery import Record, open_gallery
+from .gallery import Record, Roots, open_gallery
 from .hits import PatchMatch
 from .index.presets import readable
 
@@ -95,14 +96,27 @@ def results_to_json(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
 
     Hits that are explained have ``region_similarity`` and ``matches``, pairs of patches.
 
-    Boxes are ``x0, y0, x1, y1`` in pixels of the upright photo.
+    Boxes are ``x0, y0, x1, y1`` in pixels of the upright photo, paths as :func:`shown_paths` gives them.
     """
     answers = []
-    for result in results:
+    for result, path in zip(results, shown_paths([result.query.path for result in results])):
         hits = [dict(rank=hit.rank, score=hit.score, **_fields(hit.record), **_explained(hit)) for hit in result.hits]
-        answer = dict(query=_fields(result.query), hits=hits)
+        answer = dict(query=_fields(result.query) | dict(path=path), hits=hits)
         answers.append({**answer, 'error': result.error} if result.error else answer)
     return answers
+
+
+def shown_paths(paths: Sequence[str]) -> list[str]:
+    """Paths as files tell them that are passed on: absolute ones from the innermost folder on that holds all of them.
+
+    Where this is the whole disk, names alone are left. Other paths, and addresses, stay as they are.
+    """
+    whole = [path for path in paths if os.path.isabs(path)]
+    drives = {os.path.splitdrive(path)[0] for path in whole}
+    folder = os.path.commonpath(map(os.path.dirname, whole)) if len(drives) == 1 else ''
+    depth = len(PurePath(folder).parts) if folder != os.path.dirname(folder) else None
+    below = {one: '/'.join(PurePath(one).parts[-1:] if depth is None else PurePath(one).parts[depth:]) for one in whole}
+    return [below.get(path, path) for path in paths]
 
 
 def name_of(record: Record) -> str:
@@ -118,9 +132,8 @@ def text_of(record: Record) -> str | None:
 
 def _fields(record: Record) -> dict[str, Any]:
     box = None if record.box is None else [float(value) for value in record.box]
-    return dict(
-        id=int(record.id), path=record.path, label=record.label, split=record.split, box=box, metadata=record.metadata
-    )
+    (path,) = shown_paths([record.path])
+    return dict(id=int(record.id), path=path, label=record.label, split=record.split, box=box, metadata=record.metadata)
 
 
 def _explained(hit: SearchHit) -> dict[str, Any]:
@@ -159,13 +172,16 @@ def _block(result: SearchResult, width: int) -> str:
 def describe_gallery(location: str | Path, ids: Sequence[int] = ()) -> dict[str, Any]:
     """What a gallery holds, and some of its rows by id, in types that JSON knows.
 
-    It is the manifest with ``columns``, ``indexes``, ``bytes`` of its files, ``unfinished`` writes and ``records``.
+    It is the manifest with ``roots`` (by name the ``folder`` and whether it ``exists``, ``''`` is the default one),
+    ``columns``, ``indexes``, ``bytes`` of its files, ``unfinished`` writes and ``records``.
     RetrievalError if the gallery cannot be opened, or an id is unknown.
     """
     with open_gallery(location) as gallery:
         manifest = gallery.manifest
         described: dict[str, Any] = asdict(manifest)
         described['location'] = str(location)
+        roots = Roots.of(manifest.origin).folders
+        described['roots'] = {name: dict(folder=one, exists=os.path.isdir(one)) for name, one in roots.items()}
         described['columns'] = gallery.columns()
         described['bytes'] = sum(facts['size'] for facts in manifest.files.values())
         described['indexes'] = gallery.built_presets
@@ -201,10 +217,17 @@ def format_description(described: Mapping[str, Any], as_json: bool = False) -> s
         ('created', f'{described["created"]}, changed {described["generation"]} times'),
         ('model', print_.get('description', '')),
         ('weights', print_.get('weights', '')[:12]),
-        *((name, value) for name, value in described['origin'].items()),
+        *((f'root {name}'.strip(), _describe_root(name, **one)) for name, one in described['roots'].items()),
+        *((name, value) for name, value in described['origin'].items() if name.partition(':')[0] != 'root'),
     ]
     lines = [f'{name + ":":<11} {value}' for name, value in facts if value]
     return '\n'.join([described['location'], *lines, *(json.dumps(record) for record in described['records'])])
+
+
+def _describe_root(name: str, folder: str, exists: bool) -> str:
+    """Folder of a root, and what to do where it is gone."""
+    moves = f'{name}=DIR' if name else 'DIR'
+    return folder if exists else f'{folder}, which is not there: mount its disk, or glsim sync GALLERY --root {moves}'
 
 
 def _describe_space(described: Mapping[str, Any], name: str, size: int) -> str:

@@ -34,7 +34,7 @@ class Record:
         >>> Record(path='wren/1.jpg', label='Wren', metadata={'year': 2019, 'taken': date(2019, 5, 1)})
 
     Attributes:
-        path: Path of the image, relative to ``origin['root']`` of the manifest where there is one.
+        path: Path of the image below a root of the gallery, see :class:`retrieval.gallery.Roots`.
         label, split: Its class, and the split of the data set that it belongs to.
         box: The region that the model selected, ``x0, y0, x1, y1`` in pixels of the upright photo.
         image_size: Width and height of the upright photo in pixels.

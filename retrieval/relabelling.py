@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .answers import one_line
 from .errors import RetrievalError
-from .gallery import Change, ChangeSet, GalleryReader, UndoPlan, parse_conditions
+from .gallery import Change, ChangeSet, GalleryReader, Roots, UndoPlan, parse_conditions
 from .gallery.conditions import check_column
 from .gallery.history import Value
 from .records import Ids
@@ -171,9 +171,9 @@ def _rows_by_id(gallery: GalleryReader, path: Path, lines: Mapping[str, int]) ->
 
 
 def _rows_by_path(gallery: GalleryReader, path: Path, lines: Mapping[str, int]) -> dict[str, list[tuple[int, str]]]:
-    root = gallery.manifest.origin.get('root', '')
+    roots = Roots.of(gallery.manifest.origin)
     found = _find_paths(gallery, {text: text for text in lines})
-    found.update(_find_paths(gallery, {text: _tidy(text, root) for text in lines if text not in found}))
+    found.update(_find_paths(gallery, {text: _tidy(text, roots) for text in lines if text not in found}))
     _refuse_unknown(path, lines, found, lambda text: gallery.why_empty({'path': text}))
     return found
 
@@ -187,10 +187,10 @@ def _find_paths(gallery: GalleryReader, names: Mapping[str, str]) -> dict[str, l
     return {text: rows[name] for text, name in names.items() if name in rows}
 
 
-def _tidy(text: str, root: str) -> str:
-    """A path as a gallery keeps it: with slashes, relative to its root if it lies below it."""
-    path = PurePosixPath(posixpath.normpath(text.replace('\\', '/')))
-    return (path.relative_to(root) if root and path.is_relative_to(root) else path).as_posix()
+def _tidy(text: str, roots: Roots) -> str:
+    """A path as a gallery keeps it: with slashes, below the root that it lies in."""
+    path = posixpath.normpath(text.replace('\\', '/'))
+    return roots.path(path) if posixpath.isabs(path) else path
 
 
 def _refuse_unknown(

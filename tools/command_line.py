@@ -202,6 +202,11 @@ def add_gallery(parser: Any, others: str = '') -> None:
     parser.add_argument('gallery', help=f'{others}folder of the gallery, or milvus://HOST:PORT/COLLECTION')
 
 
+def add_root(parser: Any, what: str, metavar: str = '[NAME=]DIR') -> None:
+    """Folders below which photos of a gallery lie."""
+    parser.add_argument('--root', action='append', default=[], metavar=metavar, help=what)
+
+
 def add_gallery_model(parser: Any) -> None:
     """The model of a gallery, for tools that encode images for it."""
     parser.add_argument('--config', help='config of the model; default: the one that the gallery was built with')
@@ -344,9 +349,14 @@ def check_search(args: argparse.Namespace, **options: Any) -> None:
     check_readable(getattr(args, 'images', None) or [], args.exclude)
 
 
-def check_folder(path: str | None) -> None:
-    """Refuse a folder that is not there, if one is given."""
-    _check_file('folder', path)
+def read_roots(words: list[str]) -> dict[str, str]:
+    """Folders of roots by name as ``--root`` gives them; one that is not there is refused."""
+    from retrieval.gallery.roots import parse_roots
+
+    roots = parse_roots(words)
+    for folder in roots.values():
+        _check_file('folder', folder)
+    return roots
 
 
 def check_readable(images: list[str], exclude: list[str]) -> None:
@@ -382,7 +392,7 @@ def check_new_images(args: argparse.Namespace) -> None:
 
     check_patterns(args.exclude)
     if args.images:
-        find_items(new_images(args.images), getattr(args, 'root', None), args.exclude, LeftOut())
+        find_items(new_images(args.images), exclude=args.exclude, left_out=LeftOut())
 
 
 def new_images(images: list[str]) -> list[str] | str | None:

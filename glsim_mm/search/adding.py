@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import GalleryReader, GalleryWriter, Record
+from retrieval.gallery import GalleryReader, GalleryWriter, Record, Roots, store_roots
 from retrieval.gallery.spaces import Spaces
 from retrieval.records import plain_value
 
@@ -22,7 +22,7 @@ from .base_encoder import BaseEncoder, check_encoder
 from .encoded import Encoded, EncodingError, EncodingReport, sorted_errors
 from .exif_columns import ExifReport, check_exif_columns, fill_exif
 from .exported_encoder import ExportedEncoder
-from .items import check_items, find_source, has_folder_label, hash_items
+from .items import check_items, find_source, has_folder_label, hash_items, path_below
 from .pretrained_settings import FrozenSettings
 from .shards import SECONDS_BETWEEN_COMMITS, CommitBuffer
 
@@ -35,6 +35,7 @@ class _Plan(NamedTuple):
     new: list[int]  # positions of images to add
     changed: dict[int, int]  # position -> id of the row whose file has another content now
     present: int  # how many are there already
+    followed: list[int]  # positions of images whose rows are there
     described: dict[int, dict[str, Any]]  # id of the row of an image -> what is said of it and not known
     left_alone: list[str]  # paths of which something is said, but whose content is in the gallery at another path
     errors: list[EncodingError]
@@ -47,6 +48,7 @@ def add_images(
     images: Any,
     *,
     dataset: str | None = None,
+    roots: Mapping[str, str | Path] | None = None,
     exclude: Sequence[str] = (),
     exif: bool = False,
     batch_size: int = 32,
@@ -63,14 +65,16 @@ def add_images(
     - A file whose content is in the gallery at another path is left out, and reported if something is said of it.
     - All others are added.
 
-    What is encoded is committed every 30 seconds, so that a run that was stopped goes on when it is called again. Paths
-    are relative to the folder to which those in the gallery are.
+    What is encoded is committed every 30 seconds, so that a run that was stopped goes on when it is called again.
+    Photos that lie below none of the gallery's roots (:class:`retrieval.gallery.Roots`) bring new ones with them, named
+    after their folders.
 
     Args:
         gallery: Opened writable.
         encoder: The model that made it, with its spaces, and patches if it has them.
         images: What :func:`build_gallery` takes, except data loaders; None with ``dataset``.
         dataset: Add the data set ``'train'``, ``'val'`` or ``'test'`` of the encoder's config.
+        roots: Folders by the names that they shall have as roots.
         exclude: Patterns of files and folders to leave out, see :func:`glsim_mm.search.find_items`.
         exif: Fill ``taken``, ``camera``, ``latitude`` and ``longitude`` from the photos. What a table says stays, and
             so does what the row of a photo that is there holds.
@@ -81,18 +85,26 @@ def add_images(
         seconds_between_commits: How much work a kill may cost.
 
     Raises:
-        UserError: If the gallery was made by another model, or there are no images.
+        UserError: If the gallery was made by another model, there are no images, or a root cannot be named so.
     """
     check_encoder(gallery, encoder)
-    root = gallery.manifest.origin.get('root') or None
+    places = Roots.of(gallery.manifest.origin)
+    for name, folder in (roots or {}).items():
+        places = places.named(name, folder)
     if dataset is not None and encoder.config is None:
         raise RetrievalError('an exported model has no config with data sets: give images')
     left_out = LeftOut()
-    items = find_source(images, dataset, encoder.config, root, exclude, left_out, gallery.columns()).items
+    items, places, *_ = find_source(images, dataset, encoder.config, places, exclude, left_out, gallery.columns())
+    used = {places.split(item.path)[0] for item in items}
+    for name, folder in (roots or {}).items():
+        if name not in used:
+            raise RetrievalError(f'none of the images lies in {folder}, the root {name}: leave it out, or correct it')
     check_items(items, gallery)
     if exif:
         check_exif_columns(gallery.columns())
     plan = _plan(gallery, items, num_workers, progress, exif)
+    written = [items[position].path for position in (*plan.new, *plan.changed, *plan.followed)]
+    store_roots(gallery, places.used(written, Roots.of(gallery.manifest.origin)))
     if plan.described:
         gallery.set_values(list(plan.described), list(plan.described.values()), by='add')
     start = time.monotonic()
@@ -184,7 +196,7 @@ def _plan(gallery: GalleryReader, items: Sequence[ImageItem], num_workers: int, 
     with ProgressBar(len(items), 'looking for images that are there', progress) as bar:
         hashes, errors = hash_items(items, range(len(items)), num_workers, bar)
     known = set(gallery.find_hashes(list(hashes.values())))
-    rows = _find_paths(gallery, [items[position].path for position in hashes])
+    rows = _find_rows(gallery, [items[position] for position in hashes])
     found = None
     if exif:
         there = {position: rows[items[position].path] for position in hashes if items[position].path in rows}
@@ -192,33 +204,41 @@ def _plan(gallery: GalleryReader, items: Sequence[ImageItem], num_workers: int, 
         read = [position for position, value in hashes.items() if position in there or value not in known]
         found = fill_exif(items, read, num_workers, progress, same)
     columns = {name.lower(): name for name in gallery.columns()}
-    new, changed, described, left_alone, present = [], {}, {}, [], 0
+    new, changed, described, left_alone, followed, copies = [], {}, {}, [], [], 0
     for position, content_hash in hashes.items():
         item, record = items[position], rows.get(items[position].path)
         if record is not None and record.content_hash != content_hash:
             changed[position] = record.id
         elif record is not None:
-            present += 1
+            followed.append(position)
             values = values_said(item, has_label=record.label is not None)
+            if record.path != item.path:
+                values['path'] = item.path
             if differs(record, values, columns):
                 described[record.id] = values
         elif content_hash in known:
-            present += 1
+            copies += 1
             if values_said(item, has_label=True):
                 left_alone.append(item.path)
         else:
             new.append(position)
             known.add(content_hash)  # a copy of it among the images is left out too
-    return _Plan(new, changed, present, described, left_alone, errors, found)
+    present = len(followed) + copies
+    return _Plan(new, changed, present, followed, described, left_alone, errors, found)
 
 
-def _find_paths(gallery: GalleryReader, paths: Sequence[str]) -> dict[str, Record]:
-    """Rows of some paths, without their similarity maps."""
-    found = {}
-    for start in range(0, len(paths), _AT_ONCE):
-        ids = gallery.ids([('path', 'in', list(paths[start : start + _AT_ONCE]))])
-        if len(ids):
-            found.update({record.path: replace(record, similarity_map=None) for record in gallery.records(ids)})
+def _find_rows(gallery: GalleryReader, items: Sequence[ImageItem]) -> dict[str, Record]:
+    """Rows of images by the paths of these, without their similarity maps.
+
+    Galleries had one root once, and the rows of all other photos have absolute paths.
+    """
+    paths = {path_below(Roots({}), item.file): item.path for item in items if item.file}
+    paths |= {item.path: item.path for item in items}
+    wanted, found = list(paths), {}
+    for start in range(0, len(wanted), _AT_ONCE):
+        ids = gallery.ids([('path', 'in', wanted[start : start + _AT_ONCE])])
+        for record in sorted(gallery.records(ids) if len(ids) else (), key=lambda one: one.path in paths.values()):
+            found[paths[record.path]] = replace(record, similarity_map=None)
     return found
 
 
@@ -242,7 +262,7 @@ def differs(record: Record, values: Mapping[str, Any], columns: Mapping[str, str
     """
     for name, value in values.items():
         own = columns.get(name.lower(), name)
-        known = getattr(record, own) if own in ('label', 'split') else record.metadata.get(own)
+        known = getattr(record, own) if own in ('path', 'label', 'split') else record.metadata.get(own)
         if plain_value(value, name) != known:
             return True
     return False

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import create_gallery
+from retrieval.gallery.roots import Moves
 from retrieval.vectors import METRICS
 from retrieval.whitening import check_classes
 
@@ -34,7 +35,7 @@ from .encoded import Encoded, EncodingError, EncodingReport, SourceReport, sorte
 from .encoder import Encoder
 from .exif_columns import fill_exif
 from .gallery_source import GallerySource, read_gallery_source
-from .items import ItemList, check_items, common_folder, find_source, hash_items
+from .items import ItemList, check_items, common_folder, find_source, hash_items, place_items
 from .loader_images import LoaderImages
 from .pretrained_encoder import FrozenEncoder, frozen_settings
 from .pretrained_settings import FrozenSettings
@@ -60,7 +61,7 @@ def build_gallery(
     encoder: str | FrozenSettings | None = None,
     dataset: str | None = None,
     source: str | Path | None = None,
-    root: str | Path | None = None,
+    root: Moves = None,
     exclude: Sequence[str] = (),
     exif: bool = False,
     spaces: Sequence[str] | None = None,
@@ -99,7 +100,8 @@ def build_gallery(
         source: Encode the rows of another gallery, which stays as it is and may be searched and written meanwhile. They
             keep ids, paths, labels, splits and metadata. Photos that are gone or cannot be read are left out; those
             whose content has changed are encoded as they are now. The report says which.
-        root: Folder to which paths in the gallery are relative. Defaults to that of the images, or of ``source``.
+        root: Folder to which paths in the gallery are relative, its default root, see :class:`retrieval.gallery.Roots`.
+            Defaults to that of the images. With ``source``, where photos of its roots lie now, by name.
         exclude: Patterns of files and folders to leave out, see :func:`glsim_mm.search.find_items`.
         exif: Fill ``taken``, ``camera``, ``latitude`` and ``longitude`` from the photos, unless a table has such
             columns; see :func:`glsim_mm.images.exif.read_exif`.
@@ -127,8 +129,11 @@ def build_gallery(
         UserError: If an argument cannot be used, there is a gallery already, no image can be read, or an
             unfinished build has other settings.
     """
-    if root is not None and not Path(root).is_dir():
-        raise RetrievalError(explain_missing('folder', root))
+    own_root = None if isinstance(root, Mapping) else root
+    if source is None and isinstance(root, Mapping):
+        raise RetrievalError('the root of images is one folder; name roots where there is a source that has them')
+    if own_root is not None and not Path(own_root).is_dir():
+        raise RetrievalError(explain_missing('folder', own_root))
     folder = BuildFolder(location)
     with _join_ranks(launcher) as ranks, folder.hold(overwrite) if ranks.is_first else nullcontext():
         ranks.wait()
@@ -154,7 +159,7 @@ def build_gallery(
         if rows is not None:
             found: ItemList | None = rows.images
         else:
-            found = None if is_loader else find_source(images, dataset, cfg, root, exclude, left_out)
+            found = None if is_loader else find_source(images, dataset, cfg, own_root, exclude, left_out)
         if found is not None:
             check_items(found.items)
         options: dict[str, Any] = dict(
@@ -178,9 +183,9 @@ def build_gallery(
             share = build.encode_items(found.items, batch_size, num_workers)
             share.listing += rows.listing if rows is not None else ''
         else:
-            loader = LoaderImages(images, model.pipeline, root)
+            loader = LoaderImages(images, model.pipeline)
             share = build.encode_loader(loader)
-            found = ItemList(loader.items, loader.root)
+            found = place_items(loader.items, loader.root if own_root is None else own_root)
         shares = ranks.gather(share)
         report = (
             build.merge(found, shares, preset, memory_limit, whiten, metric_from is not None, rows)
@@ -385,7 +390,7 @@ class _RankBuild:
                     encoder=self.encoder.settings.to_json() if isinstance(self.encoder, FrozenEncoder) else '',
                     config=_absolute(str(getattr(self.encoder.config, 'filename', None) or '')),
                     checkpoint=_absolute(self.encoder.checkpoint),
-                    root=images.root,
+                    **images.roots.to_origin(),
                     sources=json.dumps(images.sources) if images.sources else '',
                     photos=_photo_folder(images) if rows is None else rows.manifest.origin.get('photos', ''),
                     exclude=json.dumps(images.exclude) if images.exclude else '',

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from retrieval.answers import SearchResult
 from retrieval.errors import RetrievalError
-from retrieval.gallery import GalleryReader, Record
+from retrieval.gallery import GalleryReader, Record, Roots
+from retrieval.gallery.roots import Moves
 from retrieval.ranking import match_patches
 from retrieval.whitening import Whitening
 
+from ..images.photos import is_address
 from .base_encoder import BaseEncoder
 from .encoded import Encoded
 
@@ -38,7 +40,7 @@ def explain_hits(
     query_patches: np.ndarray | None,
     whitening: Whitening | None,
     encoder: BaseEncoder | None = None,
-    root: str | Path | None = None,
+    root: Moves = None,
 ) -> None:
     """Match the patches of hits with those of their queries, see :func:`retrieval.ranking.match_patches`.
 
@@ -51,7 +53,7 @@ def explain_hits(
         query_patches: (m, O, C), those of the queries, whose records say where they lie; None for rows of the gallery.
         whitening: What the re-ranking by regions takes; None to compare patches as the model gives them.
         encoder: The model that made the gallery.
-        root: Where relative paths of photos begin. Defaults to the folder that was encoded.
+        root: Where photos of the gallery's roots lie, if elsewhere than it says.
 
     Raises:
         RetrievalError: If rows must be encoded again and there is no model, or it gives no patches.
@@ -68,8 +70,8 @@ def explain_hits(
                 '--keep-patches (in Python, keep_patches=True) or by an earlier version: build it again with it, or '
                 'give config and checkpoint, so that the photos are encoded again'
             )
-        folder = gallery.manifest.origin.get('root', '') if root is None else root
-        regions.update(_encoded_again(encoder.with_patches(), missing, Path(folder)))
+        roots = Roots.of(gallery.manifest.origin).moved(root)
+        regions.update(_encoded_again(encoder.with_patches(), missing, roots))
     for position, result in enumerate(results):
         own = regions[result.query.id] if query_patches is None else _Region(query_patches[position])
         boxes = own.boxes if query_patches is None else result.query.patch_boxes
@@ -90,11 +92,11 @@ def _kept(gallery: GalleryReader, records: Sequence[Record]) -> dict[int, _Regio
     return {record.id: _Region(own, record.patch_boxes) for record, own in zip(known, patches)}
 
 
-def _encoded_again(encoder: BaseEncoder, records: Sequence[Record], folder: Path) -> dict[int, _Region]:
+def _encoded_again(encoder: BaseEncoder, records: Sequence[Record], roots: Roots) -> dict[int, _Region]:
     """Regions of rows by their ids, from their photos."""
-    paths = [folder / record.path for record in records]
-    there = [row for row, (record, path) in enumerate(zip(records, paths)) if record.path and path.is_file()]
-    found = encoder.encode([str(paths[row]) for row in there]) if there else Encoded({}, [], np.zeros(0, np.int64))
+    files = [roots.file(record.path) for record in records]
+    there = [row for row, file in enumerate(files) if is_address(file) or os.path.isfile(file)]
+    found = encoder.encode([files[row] for row in there]) if there else Encoded({}, [], np.zeros(0, np.int64))
     regions = {
         record.id: _Region(reason='its photo is not there: give the folder of the photos by --root (in Python, root)')
         for record in records

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Change, ChangeSet, GalleryReader, Manifest, open_gallery
+from retrieval.gallery import Change, ChangeSet, GalleryReader, Manifest, Roots, open_gallery
 from retrieval.gallery.history import numbered_history
+from retrieval.gallery.roots import Moves, moved_origin
 
-from ..images.photos import ImageItem, is_address
+from ..images.photos import ImageItem
 from .items import ItemList
 
 _AT_ONCE = 4096
@@ -23,7 +23,8 @@ _AT_ONCE = 4096
 class GallerySource(NamedTuple):
     """The rows of one state of a gallery: images with their paths, labels, splits and metadata, ids and content hashes.
 
-    ``manifest`` and ``history`` say what the gallery was then, ``location`` where it is.
+    ``manifest`` and ``history`` say what the gallery was then, with its roots where they lie now, ``location`` where it
+    is.
     """
 
     location: str
@@ -48,35 +49,35 @@ class GallerySource(NamedTuple):
             return gallery.manifest.generation != self.manifest.generation
 
 
-def read_gallery_source(location: str | Path, root: str | Path | None = None) -> GallerySource:
+def read_gallery_source(location: str | Path, root: Moves = None) -> GallerySource:
     """The rows of a gallery, read in one state, while others may write to it.
 
     Args:
         location: Of the gallery, which is opened for reading.
-        root: Where relative paths of its photos begin; None for where they began when it was built.
+        root: Where photos of its roots lie, if elsewhere than it says.
 
     Raises:
-        RetrievalError: If it has no rows, or cannot be opened.
+        RetrievalError: If it has no rows, cannot be opened, or has no such root.
     """
     with open_gallery(location) as gallery:
         state = gallery.snapshot()
         manifest, ids = state.manifest, state.ids()
         if not len(ids):
             raise RetrievalError(f'{location} has no rows to encode')
-        origin = manifest.origin
-        base = origin.get('root', '') if root is None else os.path.abspath(root)
-        items, hashes = _read_rows(state, ids, base)
+        manifest.origin = moved_origin(manifest.origin, root)
+        roots = Roots.of(manifest.origin)
+        items, hashes = _read_rows(state, ids, roots)
         history = list(numbered_history([state]))
-    listed = (tuple(json.loads(origin.get(name) or '[]')) for name in ('sources', 'exclude'))
-    return GallerySource(str(location), ItemList(items, base, *listed), ids, hashes, manifest, history)
+    listed = (tuple(json.loads(manifest.origin.get(name) or '[]')) for name in ('sources', 'exclude'))
+    return GallerySource(str(location), ItemList(items, roots, *listed), ids, hashes, manifest, history)
 
 
-def _read_rows(gallery: GalleryReader, ids: np.ndarray, base: str) -> tuple[list[ImageItem], list[str | None]]:
+def _read_rows(gallery: GalleryReader, ids: np.ndarray, roots: Roots) -> tuple[list[ImageItem], list[str | None]]:
     items: list[ImageItem] = []
     hashes: list[str | None] = []
     for start in range(0, len(ids), _AT_ONCE):  # in blocks, because records carry similarity maps
         for record in gallery.records(ids[start : start + _AT_ONCE]):
-            file = record.path if is_address(record.path) else os.path.join(base, record.path) if record.path else ''
-            items.append(ImageItem(file, record.path, record.label, record.split, dict(record.metadata)))
+            facts = record.path, record.label, record.split, dict(record.metadata)
+            items.append(ImageItem(roots.file(record.path), *facts))
             hashes.append(record.content_hash)
     return items, hashes

@@ -11,6 +11,7 @@ import numpy as np
 from retrieval.answers import SearchHit, SearchResult
 from retrieval.errors import RetrievalError
 from retrieval.gallery import GalleryReader, Record, open_gallery
+from retrieval.gallery.roots import Moves
 from retrieval.gallery.spaces import Spaces
 from retrieval.hits import Hits
 from retrieval.ranking import check_method, fit_patch_whitening, rerank
@@ -99,7 +100,7 @@ class ImageSearch:
         box: Sequence[float] | None = None,
         space: str | dict[str, float] | None = None,
         explain: bool = False,
-        root: str | Path | None = None,
+        root: Moves = None,
         **options: Any,
     ) -> list[SearchResult]:
         """Search with images.
@@ -111,7 +112,7 @@ class ImageSearch:
             space: Which embeddings to compare, or weights of several. Defaults to the gallery's first.
             explain: Say which patches of a hit are like which of the query: ``matches`` of each hit. In a gallery that
                 does not keep patches with their places, the photos of hits are encoded again.
-            root: Where relative paths of those photos begin. Defaults to the folder that was encoded.
+            root: Where those photos lie, if elsewhere than the roots of the gallery say.
             **options: ``where``, a filter, see :func:`retrieval.gallery.read_conditions`; ``group_by``, a column, of
                 whose every value only the best row is a hit; ``exclude_same``, which leaves out rows whose content is
                 that of the query, whatever their paths; ``method``, which re-ranks the first ``depth`` (100) hits, see
@@ -209,7 +210,7 @@ class ImageSearch:
         *,
         space: str | dict[str, float] | None = None,
         explain: bool = False,
-        root: str | Path | None = None,
+        root: Moves = None,
         **options: Any,
     ) -> list[SearchResult]:
         """Search with rows of the gallery, which are left out of their own hits; no model is needed.
@@ -312,7 +313,7 @@ class ImageSearch:
             result.hits = found
 
     def _explain(
-        self, gallery: GalleryReader, results: list[SearchResult], patches: np.ndarray | None, root: str | Path | None
+        self, gallery: GalleryReader, results: list[SearchResult], patches: np.ndarray | None, root: Moves
     ) -> None:
         """Fill in the matches of hits, by the patches that the re-ranking by regions compares."""
         whitening = self._patch_whitening(gallery) if keeps_patches(gallery) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from retrieval.errors import RetrievalError
+from retrieval.gallery.roots import Roots
 from retrieval.records import Record, check_records
 from retrieval.text_tables import decode_text, read_bytes, read_typed_table
 
@@ -41,21 +42,21 @@ _LISTS, _TABLES = ('.txt', '.lst'), ('.csv', '.tsv')
 
 
 class ItemList(NamedTuple):
-    """Images to encode, each file once, in order; and the absolute folder to which paths are relative, or empty.
+    """Images to encode, each file once, in order; and the roots below which their paths begin.
 
     ``sources`` are the absolute paths of the folders, or of the list or table, if nothing else was given; ``exclude``
     are the patterns of what was left out.
     """
 
     items: list[ImageItem]
-    root: str
+    roots: Roots
     sources: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
 
 def find_items(
     images: Any,
-    root: str | Path | None = None,
+    root: str | Path | Roots | None = None,
     exclude: Sequence[str] = (),
     left_out: LeftOut | None = None,
     columns: Mapping[str, str] | None = None,
@@ -64,7 +65,7 @@ def find_items(
 
     ::
 
-        items, root, *_ = find_items('photos.csv')
+        items, roots, *_ = find_items('photos.csv')
         print(len(items), items[0].path, items[0].label, items[0].metadata)
 
     Args:
@@ -79,8 +80,9 @@ def find_items(
               ``split`` are those of the gallery, all further ones its metadata, of numbers if all fields are, else text
             - a data set of mmengine (see :func:`load_dataset`): labels are names of classes
             - :class:`ImageItem` objects
-        root: Folder to which paths in the gallery are relative. Defaults to the folder, that of the list or table, or
-            the innermost that holds all images. Images outside keep absolute paths.
+        root: Folder to which paths in the gallery are relative, its default root, or all roots that it has. Defaults to
+            the folder, that of the list or table, or the innermost that holds all images. Images outside get named
+            roots: the folders that were given, or the innermost that holds the others.
         exclude: Patterns of files and folders to leave out, of those in lists, tables and data sets too, by their
             paths in the gallery; see :func:`~glsim_mm.images.photo_folders.check_patterns`.
         left_out: Takes what is left out. By default it goes to the log.
@@ -93,12 +95,16 @@ def find_items(
     check_patterns(exclude)
     found = LeftOut() if left_out is None else left_out
     items, own_root = _expand(images, exclude, found, columns)
-    base = os.path.abspath(root) if root is not None else own_root
+    known = root if isinstance(root, Roots) else Roots({} if root is None else {'': os.path.abspath(root)})
+    if own_root != os.path.dirname(own_root) and not known.default:  # of the whole disk, paths would tell all
+        known = Roots({**known.folders, '': own_root})
+    roots = extend_roots(known, items, _folders(images))
     unique: dict[str, ImageItem] = {}
     for item in items:
-        path = to_text(item.path) or path_below(base, item.file)
-        if not item.name and is_excluded(path, exclude):  # what has a name was looked for in a folder
-            found.add(EXCLUDED, path)
+        path = to_text(item.path) or path_below(roots, item.file)
+        below = roots.split(path)[1]
+        if not item.name and is_excluded(below, exclude):  # what has a name was looked for in a folder
+            found.add(EXCLUDED, below)
             continue
         label = None if item.label is None else to_text(item.label)
         unique.setdefault(path, replace(item, path=path, label=label))
@@ -106,7 +112,16 @@ def find_items(
         LOGGER.warning('left out: %s', found.summary())
     if not unique:
         raise RetrievalError('there are no images to encode: give at least one')
-    return ItemList(list(unique.values()), base, _sources(images), tuple(exclude))
+    return ItemList(list(unique.values()), roots.used(unique, known), _sources(images), tuple(exclude))
+
+
+def place_items(items: Sequence[ImageItem], root: str | Path) -> ItemList:
+    """Images that were found otherwise, with the paths that they have below a root, '' for none, or roots of their own.
+
+    Their number and order stay.
+    """
+    roots = extend_roots(Roots({'': os.path.abspath(root)} if str(root) else {}), items)
+    return ItemList([replace(item, path=item.path or path_below(roots, item.file)) for item in items], roots)
 
 
 def is_source(path: str | Path) -> bool:
@@ -129,7 +144,7 @@ def find_source(
     images: Any,
     dataset: str | None,
     cfg: Config | None,
-    root: str | Path | None,
+    root: str | Path | Roots | None,
     exclude: Sequence[str] = (),
     left_out: LeftOut | None = None,
     columns: Mapping[str, str] | None = None,
@@ -155,23 +170,36 @@ def check_items(items: Sequence[ImageItem], gallery: GalleryReader | None = None
     check_records(records, np.arange(len(records)), columns, None if gallery is None else gallery.ids)
 
 
-def path_below(root: str, file: str) -> str:
-    """Path of a file as a gallery stores it, with slashes, and as text (:func:`~glsim_mm.images.photos.to_text`).
+def path_below(roots: Roots, file: str) -> str:
+    """Path of a file as a gallery stores it, as text (:func:`~glsim_mm.images.photos.to_text`); '' for no file."""
+    return to_text(roots.path(file)) if file else ''
 
-    It is relative to ``root``, an absolute folder or empty, if the file lies below it, else absolute; an address stays
-    as it is.
+
+def extend_roots(roots: Roots, items: Sequence[ImageItem], folders: Iterable[str] = ()) -> Roots:
+    """Roots with new ones for images that lie below none, so that no path is absolute.
+
+    They are those of some ``folders`` in which such images lie, and for the rest the innermost folder that holds all,
+    or, where this is the whole disk, the folder of each.
     """
-    if is_address(file):
-        return file
-    absolute = os.path.abspath(file)
-    if root:
-        absolute = absolute.removeprefix(root if root.endswith(os.sep) else root + os.sep)
-    return to_text(absolute.replace(os.sep, '/'))
+    files = (os.path.abspath(one.file) for one in items if one.file and not one.path and not is_address(one.file))
+    outside = [folder for folder in dict.fromkeys(map(os.path.dirname, files)) if not roots.holds(folder)]
+    for folder in sorted(folders, key=len):
+        if any(f'{one}{os.sep}'.startswith(f'{folder.rstrip(os.sep)}{os.sep}') for one in outside):
+            roots = roots.with_folder(folder)
+            outside = [one for one in outside if not roots.holds(one)]
+    common = _common(outside)
+    for folder in [common] if common and common != os.path.dirname(common) else outside:
+        roots = roots if roots.holds(folder) else roots.with_folder(folder)
+    return roots
 
 
 def common_folder(items: Sequence[ImageItem]) -> str:
     """The innermost folder that holds the files of all items, absolute; empty if there is none."""
-    folders = {os.path.dirname(os.path.abspath(item.file)) for item in items if item.file and not is_address(item.file)}
+    files = (item.file for item in items if item.file and not is_address(item.file))
+    return _common({os.path.dirname(os.path.abspath(file)) for file in files})
+
+
+def _common(folders: Collection[str]) -> str:
     try:
         return os.path.commonpath(folders) if folders else ''
     except ValueError:  # several drives
@@ -305,6 +333,12 @@ def _sources(images: Any) -> tuple[str, ...]:
     given = images if isinstance(images, (list, tuple)) else ()
     are_folders = all(isinstance(one, (str, Path)) and Path(one).is_dir() for one in given)
     return tuple(map(os.path.abspath, given)) if are_folders else ()
+
+
+def _folders(images: Any) -> list[str]:
+    """The folders among what was given, absolute."""
+    given = images if isinstance(images, (list, tuple)) else [images]
+    return [os.path.abspath(one) for one in given if isinstance(one, (str, Path)) and os.path.isdir(one)]
 
 
 def _read_list(path: Path) -> Iterator[ImageItem]:

@@ -15,7 +15,7 @@ from retrieval.errors import RetrievalError
 from ..apis.photo_pipeline import TestPipeline
 from ..images.photos import ImageItem, UnreadableImageError, hash_content, is_address, read_content
 from ..images.preparing import Batch, Prepared, collate
-from .items import class_name, path_below
+from .items import class_name
 
 
 class _Sample(NamedTuple):
@@ -38,16 +38,16 @@ class LoaderImages:
     Args:
         loader: Data loader of any data set.
         pipeline: Test pipeline of the model's config.
-        root: Folder to which paths are relative. Defaults to the data set's ``data_root``; absolute as an attribute.
 
     Attributes:
-        items: The images that were read so far.
+        items: The images that were read so far, without paths.
+        root: The data set's ``data_root``, absolute, or empty.
         count: How many images there are, if the data set knows.
     """
 
-    def __init__(self, loader: DataLoader, pipeline: TestPipeline, root: str | Path | None = None) -> None:
+    def __init__(self, loader: DataLoader, pipeline: TestPipeline) -> None:
         dataset = loader.dataset
-        folder = getattr(dataset, 'data_root', None) if root is None else root
+        folder = getattr(dataset, 'data_root', None)
         self.root = os.path.abspath(folder) if isinstance(folder, (str, Path)) and str(folder) else ''
         self.items: list[ImageItem] = []
         self.count = len(dataset) if hasattr(dataset, '__len__') else None
@@ -75,8 +75,7 @@ class LoaderImages:
 
     def _add(self, sample: _Sample) -> Prepared:
         position = len(self.items)
-        path = path_below(self.root, sample.path) if sample.path else ''
-        self.items.append(ImageItem(sample.path, path, class_name(sample.label, self._classes)))
+        self.items.append(ImageItem(sample.path, label=class_name(sample.label, self._classes)))
         content_hash = _hash(sample)
         if sample.shape is None:
             return Prepared(position, sample.inputs, content_hash=content_hash)

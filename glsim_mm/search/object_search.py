@@ -12,7 +12,7 @@ import torch
 from mmengine.structures import InstanceData
 from PIL import Image
 
-from retrieval.answers import SearchHit, one_line
+from retrieval.answers import SearchHit, one_line, shown_paths
 from retrieval.errors import RetrievalError
 from retrieval.gallery.spaces import Spaces
 from retrieval.records import is_list
@@ -336,13 +336,13 @@ def objects_to_json(results: Sequence[PhotoObjects]) -> list[dict[str, Any]]:
     """Results in types that JSON knows: ``path``, ``height``, ``width`` and ``objects``; ``error`` where not read."""
     return [
         dict(
-            path=result.path,
+            path=path,
             height=result.shape[0],
             width=result.shape[1],
             objects=[_object_to_json(one) for one in result.objects],
             **({'error': result.error} if result.error else {}),
         )
-        for result in results
+        for result, path in zip(results, shown_paths([result.path for result in results]))
     ]
 
 
@@ -413,7 +413,7 @@ def _object_to_json(one: FoundObject) -> dict[str, Any]:
         region=None if one.region is None else list(one.region),
         classes=[dict(name=name, score=score) for name, score in one.classes],
         hits=[
-            dict(rank=hit.rank, score=hit.score, id=int(hit.record.id), label=hit.record.label, path=hit.record.path)
-            for hit in one.hits
+            dict(rank=hit.rank, score=hit.score, id=int(hit.record.id), label=hit.record.label, path=path)
+            for hit, path in zip(one.hits, shown_paths([hit.record.path for hit in one.hits]))
         ],
     )

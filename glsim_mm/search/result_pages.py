@@ -13,10 +13,10 @@ from PIL import Image
 
 from retrieval.answers import SearchHit, SearchResult, results_to_json, text_of
 from retrieval.errors import RetrievalError
-from retrieval.gallery import Manifest, Record
+from retrieval.gallery import Manifest, Record, Roots
+from retrieval.gallery.roots import Moves
 
-from ..errors import explain_missing
-from ..images.photos import ImageItem, UnreadableImageError, is_address, read_photo
+from ..images.photos import ImageItem, UnreadableImageError, read_photo
 from ..output_files import write_file, write_json
 from ..visualization import FoundImage, SearchRow, draw_search_sheet, write_search_pages
 from ..visualization.html_report import ReportSettings
@@ -30,7 +30,7 @@ def write_results(
     results: Sequence[SearchResult],
     path: str | Path,
     manifest: Manifest,
-    root: str | Path | None = None,
+    root: Moves = None,
     columns: int = 5,
     heatmaps: bool = False,
 ) -> None:
@@ -40,19 +40,17 @@ def write_results(
         results: Results of one gallery.
         path: ``.json``; ``.html``, pages of at most 20 MiB that hold their pictures; or a picture such as ``.png``.
         manifest: What that gallery says of itself.
-        root: Where relative paths of photos begin. Defaults to the folder that was encoded.
+        root: Where photos of the gallery's roots lie, if elsewhere than it says.
         columns: Hits in a row of a picture.
         heatmaps: Lay similarity maps over the photos of a picture.
 
     Raises:
-        RetrievalError: If there is nothing to draw, or the file cannot be written.
+        RetrievalError: If there is nothing to draw, the file cannot be written, or a root is not there.
     """
     path, kind = Path(path), Path(path).suffix.lower()
     if not results and kind not in ('.json', '.html'):
         raise RetrievalError('there are no results to draw; give at least one query')
-    if root is not None and not Path(root).is_dir():
-        raise RetrievalError(explain_missing('folder', root))
-    photos = manifest.origin.get('root', '') if root is None else root
+    roots = Roots.of(manifest.origin).moved(root)
     try:
         if kind == '.json':
             write_json(path, results_to_json(results))
@@ -61,9 +59,9 @@ def write_results(
             if manifest.fingerprint is not None and manifest.fingerprint.description:
                 facts.append(('Model', manifest.fingerprint.description))
             settings = ReportSettings(title='Image search', side=256)
-            write_search_pages(path, _rows(results, photos), len(results), settings, facts)
+            write_search_pages(path, _rows(results, roots), len(results), settings, facts)
         else:
-            sheet = draw_search_sheet(list(_rows(results, photos)), columns=columns, heatmaps=heatmaps)
+            sheet = draw_search_sheet(list(_rows(results, roots)), columns=columns, heatmaps=heatmaps)
             buffer = io.BytesIO()
             Image.fromarray(sheet).save(buffer, Image.registered_extensions().get(kind, kind))
             write_file(path, buffer.getvalue())
@@ -71,31 +69,32 @@ def write_results(
         raise RetrievalError(f'{path} cannot be written ({error}); choose another file, such as results.png') from error
 
 
-def _rows(results: Sequence[SearchResult], root: str | Path) -> Iterator[SearchRow]:
+def _rows(results: Sequence[SearchResult], roots: Roots) -> Iterator[SearchRow]:
     for result in results:
         truth = result.query.label
         hits = [
             replace(
-                _found(hit.record, root, hit.score, None if truth is None else hit.record.label == truth),
+                _found(hit.record, roots, hit.score, None if truth is None else hit.record.label == truth),
                 matches=_pairs(result.query, hit),
                 unexplained=hit.unexplained,
             )
             for hit in result.hits
         ]
         text = text_of(result.query)
-        query = _found(result.query, root) if text is None else FoundImage(_BLANK, label=text)
+        query = _found(result.query, roots) if text is None else FoundImage(_BLANK, label=text)
         yield SearchRow(replace(query, error=result.error), hits)
 
 
-def _found(record: Record, root: str | Path, score: float | None = None, is_right: bool | None = None) -> FoundImage:
-    path = Path(root if record.id >= 0 else '', record.path)  # queries from outside have paths of their own
+def _found(record: Record, roots: Roots, score: float | None = None, is_right: bool | None = None) -> FoundImage:
+    # Queries from outside have paths of their own.
+    path = Path(roots.file(record.path) if record.id >= 0 else record.path)
     size: Sequence[int] | None = record.image_size
     if size is None and (record.box is not None or record.map_area is not None):
         size = _size(path)
     extent = np.array([*(size or (1, 1))] * 2, np.float64)
     return FoundImage(
         image=partial(_read, path),
-        path=_shown_path(record.path, root),
+        path=roots.shown(record.path) if os.path.isabs(record.path) else record.path,
         label=record.label,
         score=score,
         number=record.id if record.id >= 0 else None,
@@ -117,15 +116,6 @@ def _pairs(query: Record, hit: SearchHit) -> list[PatchPair] | None:
         for one in hit.matches
         if one.query_box is not None and one.box is not None
     ] or None
-
-
-def _shown_path(path: str, root: str | Path) -> str:
-    """A path as a page shows it: below the root, else the name alone, because pages are passed on."""
-    if is_address(path) or not os.path.isabs(path):
-        return path
-    folder = os.path.abspath(root) if root else ''
-    inside = bool(folder) and Path(path).is_relative_to(folder)
-    return Path(path).relative_to(folder).as_posix() if inside else Path(path).name
 
 
 def _read(path: Path) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -102,13 +103,15 @@ class SyncReport:
         return not any(lists)
 
     def write(self, path: str | Path) -> None:
-        """Write all of it as JSON.
+        """Write all of it as JSON, which tells of absolute paths their last parts alone.
 
         Raises:
             GLSimError: If the file cannot be written.
         """
         values = asdict(self)
         values['contradictions'] = [one._asdict() for one in self.contradictions]
+        if ':///' in self.location or os.path.isabs(self.location):
+            values['location'] = self.location.rstrip('/').rpartition('/')[2]
         write_json(path, values)
 
 

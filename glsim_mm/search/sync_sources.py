@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from retrieval.errors import RetrievalError, UserError
-from retrieval.gallery import GalleryReader, Record
+from retrieval.gallery import GalleryReader, Record, Roots
 
 from ..errors import name_some
 from ..images.photo_folders import LeftOut
@@ -58,38 +58,34 @@ class Listing:
     """All photos that a gallery shall hold.
 
     Attributes:
-        root: Folder to which paths in the gallery are relative.
+        roots: Those of the gallery, and new ones that photos below none of them bring with them.
         sources: Where they come from.
         items: Each once; what a table says comes before what a folder says.
         left_out: What was found beside photos, or excluded.
     """
 
-    root: str
+    roots: Roots
     sources: list[Source]
     items: list[ImageItem]
     left_out: LeftOut
 
     def is_within(self, path: str) -> bool:
         """Whether a path of the gallery lies in one of the folders."""
-        absolute = self.absolute(path)
+        absolute = self.roots.file(path)
         return any(_is_below(absolute, folder) for source in self.sources for folder in source.folders)
 
     @property
     def shown(self) -> list[str]:
         """What messages call the sources."""
-        return [to_text(one.given) for one in self.sources]
-
-    def absolute(self, path: str) -> str:
-        """Where a path of the gallery is on disk."""
-        return path if is_address(path) else os.path.join(self.root, path)
+        return [to_text(self.roots.shown(one.given)) for one in self.sources]
 
     def folder_label(self, path: str) -> str | None:
         """The class that the folder of a path of the gallery says."""
-        absolute = self.absolute(path)
+        absolute = self.roots.file(path)
         folders = [one.folder for one in self.sources if one.has_classes and _is_below(absolute, one.folder)]
         if folders:
             return folder_label(absolute[len(max(folders, key=len)) :].replace(os.sep, '/').lstrip('/'))
-        return None if os.path.isabs(path) or is_address(path) else folder_label(path)
+        return None if os.path.isabs(path) or is_address(path) else folder_label(self.roots.split(path)[1])
 
 
 class GalleryFacts(NamedTuple):
@@ -135,13 +131,16 @@ def list_sources(
             raise RetrievalError(f'{one} is not there; nothing was changed: mount its disk, or correct the path')
         if not is_source(one):
             raise RetrievalError(f'{one} is no folder, list (.txt) or table (.csv): give one of these')
+    roots = Roots.of(origin)
+    given = [roots.canonical(one) for one in given]
     folders = [one if os.path.isdir(one) else os.path.dirname(one) for one in given]
-    root = origin.get('root') or os.path.commonpath(folders)
+    if not roots.default:
+        roots = Roots({**roots.folders, '': os.path.commonpath(folders)})
     found = []
     left_out = LeftOut()
     for one, folder in zip(given, folders):
         try:
-            items = find_items(one, root, exclude, left_out, gallery.columns).items
+            items, roots, *_ = find_items(one, roots, exclude, left_out, gallery.columns)
         except UserError as error:
             raise RetrievalError(f'{error}; nothing was changed: if {one} is on a disk, mount it') from error
         has_classes = folder == one
@@ -154,7 +153,7 @@ def list_sources(
     for source in sorted(found, key=lambda one: one.has_classes):
         for item in source.items:
             unique.setdefault(item.path, item)
-    return Listing(root, found, [unique[path] for path in sorted(unique)], left_out)
+    return Listing(roots, found, [unique[path] for path in sorted(unique)], left_out)
 
 
 class Stamp(NamedTuple):
@@ -264,19 +263,21 @@ def read_rows(gallery: GalleryReader, listing: Listing, found: FoundPhotos) -> I
     ids = gallery.ids()
     for start in range(0, len(ids), _AT_ONCE):
         for record in gallery.records(ids[start : start + _AT_ONCE]):
-            item = items.get(record.path)
-            is_within = bool(record.path) and (record.path in listed or listing.is_within(record.path))
-            is_elsewhere = bool(record.path) and not is_within and record.content_hash in hashes
+            # Galleries had one root once, and the rows of all other photos have absolute paths.
+            path = listing.roots.path(record.path) if os.path.isabs(record.path) else record.path
+            item = items.get(path)
+            is_within = bool(path) and (path in listed or listing.is_within(path))
+            is_elsewhere = bool(path) and not is_within and record.content_hash in hashes
             yield GalleryRow(
                 record.id,
-                record.path,
+                path,
                 record.content_hash,
                 record.label,
-                listing.folder_label(record.path) if record.path else None,
+                listing.folder_label(path) if path else None,
                 is_within,
-                is_elsewhere and _is_gone(listing.absolute(record.path)),
+                is_elsewhere and _is_gone(listing.roots.file(path)),
                 FLAG in record.metadata,
-                item is not None and _is_outdated(record, item, columns),
+                item is not None and (path != record.path or _is_outdated(record, item, columns)),
             )
 
 
@@ -286,7 +287,7 @@ def doubts(listing: Listing, rows: Sequence[GalleryRow], num_rows: int) -> dict[
     A reason that begins with "unreachable" is no doubt but a fact: the disk does not answer, or a link leads nowhere.
     """
     folders: dict[str, str] = {}
-    found = {row.id: _doubt(listing.absolute(row.path), folders) for row in rows}
+    found = {row.id: _doubt(listing.roots.file(row.path), folders) for row in rows}
     if len(rows) <= MANY:
         found = {number: '' if reason == _EMPTY else reason for number, reason in found.items()}
     named = {item.path for item in listing.items if not item.name}  # by a list or table, which may follow a move later

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.errors import RetrievalError
-from retrieval.gallery import GalleryReader, GalleryWriter, open_gallery
+from retrieval.gallery import GalleryReader, GalleryWriter, Roots, open_gallery, store_roots
 
 from ..images.photos import ImageItem
 from ..progress import ProgressBar
@@ -185,7 +185,7 @@ class Sync:
         if dry_run:
             report.dry_run = True
         elif not report.is_idle:
-            self._carry_out(gallery.as_writer(), encoder, found, plan, report, removed)
+            self._carry_out(gallery.as_writer(), encoder, listing, found, plan, report, removed)
         report.seconds = time.monotonic() - start
         return report
 
@@ -214,6 +214,7 @@ class Sync:
         self,
         gallery: GalleryWriter,
         encoder: BaseEncoder | Callable[[], BaseEncoder],
+        listing: Listing,
         found: FoundPhotos,
         plan: SyncPlan,
         report: SyncReport,
@@ -233,6 +234,8 @@ class Sync:
             model = model()
         if isinstance(model, BaseEncoder):
             check_encoder(gallery, model)
+        known = Roots.of(gallery.manifest.origin)
+        store_roots(gallery, listing.roots.used((items[position].path for position in written), known))
         _follow(gallery, items, followed)
         if to_encode and isinstance(model, BaseEncoder):
             self._encode(gallery, model, items, to_encode, plan, report)

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from retrieval.gallery.roots import Roots
+
 from ..errors import GLSimError, name_some
 from ..images.photo_folders import OUTSIDE, LeftOut
 from ..images.photos import ImageItem
-from ..search.items import find_items
+from ..search.items import find_items, path_below
 
 TRAIN, VAL, TEST = 'train', 'val', 'test'
 SPLITS: Mapping[str, str] = {
@@ -60,10 +62,13 @@ def read_own_photos(path: str | Path, exclude: Sequence[str] = (), take_split: b
     """
     left_out = LeftOut()
     found = find_items(path, exclude=exclude, left_out=left_out)
+    root = found.roots.default
     if not Path(path).is_dir():
-        photos = OwnPhotos(found.root, _of_table(path, found.items, left_out), left_out, is_table=True)
+        only = Roots({'': root})  # photos elsewhere have absolute paths, as data sets read them
+        items = [replace(item, path=path_below(only, item.file)) for item in found.items]
+        photos = OwnPhotos(root, _of_table(path, items, left_out), left_out, is_table=True)
     else:
-        photos = _of_folder(str(path), found.root, found.items, exclude, left_out)
+        photos = _of_folder(str(path), root, found.items, exclude, left_out)
     if not take_split:
         photos.items = [replace(item, split=None) for item in photos.items]
     classes = sorted({str(item.label) for item in photos.items})

@@ -68,7 +68,7 @@ class Manifest:
         counts: Number of ``rows`` and, where known, of ``removed`` rows and ``segments``.
         generation: Number of commits so far.
         files: Size in bytes and ``sha256`` of each file, by its path inside the gallery.
-        origin: Free text by key: config, checkpoint, root of relative paths, and so on.
+        origin: Free text by key: config, checkpoint, roots of paths (:class:`retrieval.gallery.Roots`), and so on.
     """
 
     format_version: int
@@ -323,7 +323,8 @@ class GalleryReader(ABC):
         raise RetrievalError(f'{self.location} was opened for reading: open it with writable=True')
 
     if not TYPE_CHECKING:  # type checkers know that a reader has none of them; people get a sentence
-        add = update = remove = compact = set_values = set_labels = undo = put_space = remove_space = _refuse_writing
+        add = update = remove = compact = set_values = set_labels = undo = set_origin = _refuse_writing
+        put_space = remove_space = _refuse_writing
 
 
 class GalleryWriter(GalleryReader):
@@ -415,6 +416,10 @@ class GalleryWriter(GalleryReader):
     @abstractmethod
     def _revise(self, ids: np.ndarray, revise: Revise, by: str | None, undoes: int | None = None) -> ChangeSet:
         """Replace records of rows by revised ones, all or none, and note it in the history if anything changes."""
+
+    @abstractmethod
+    def set_origin(self, values: Mapping[str, str]) -> None:
+        """Change some values of the manifest's ``origin``, such as where photos lie now; the others stay."""
 
     @abstractmethod
     def copy_history(self, sets: Iterable[tuple[ChangeSet, list[Change]]]) -> None:

@@ -23,6 +23,7 @@ from .history import Change, ChangeSet
 from .lock import WRITER_FILE
 
 DATABASE_FILE = 'gallery.sqlite'
+FORMAT = 2  # 1: one root; read as this one
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE transforms (space TEXT PRIMARY KEY, content BLOB NOT NULL);

@@ -15,10 +15,9 @@ from ..index.part import damaged, fsync_file
 from ..whitening import Whitening
 from .contract import Manifest
 from .database import DATABASE_FILE, Database
+from .database import FORMAT as FORMAT
 from .folder_reader import ATTEMPTS, FolderReader, file_number
 from .folder_writer import FolderWriter, check_log
-
-FORMAT = 1
 
 
 def backend_exists(location: str) -> bool:

@@ -22,7 +22,7 @@ from ..records import (
 )
 from ..whitening import Whitening
 from .contract import Embeddings, GalleryWriter, check_open
-from .database import DATABASE_FILE, Database, DiskFull, log_of, lost_log
+from .database import DATABASE_FILE, FORMAT, Database, DiskFull, log_of, lost_log
 from .folder_reader import FolderReader, FolderState
 from .history import Change, ChangeSet, Revise, differences, is_new
 from .interrupts import postponed_interrupts
@@ -192,6 +192,12 @@ class FolderWriter(FolderReader, GalleryWriter):
                 self._write_history(begun, changes)
                 self._write_meta()
         return begun.of(changes)
+
+    @_alone
+    def set_origin(self, values: Mapping[str, str]) -> None:
+        with self._commit():
+            # Versions that know one root alone would take paths of others for photos that are gone.
+            self._write_meta(origin={**self._state.meta['origin'], **values}, format_version=FORMAT)
 
     @_alone
     def copy_history(self, sets: Iterable[tuple[ChangeSet, list[Change]]]) -> None:

@@ -34,7 +34,15 @@ from ..records import (
 from ..whitening import Whitening
 from .collection import MAX_RESULTS, Collection
 from .expression import NULLABLE_FIELDS, conditions_expression, join_expressions
-from .state import State, change_properties, preset_properties, read_state
+from .state import (
+    FORMAT,
+    State,
+    change_properties,
+    definition_properties,
+    origin_properties,
+    preset_properties,
+    read_state,
+)
 from .stored_history import StoredHistory
 from .stored_rows import (
     LOSSY_PRESETS,
@@ -413,6 +421,14 @@ class MilvusWriter(MilvusReader, GalleryWriter):
             lambda state: plan_revision(self._collection, state, ids, revise, partial(self._ids, state), noted)
         )
         return noted.change_set
+
+    def set_origin(self, values: Mapping[str, str]) -> None:
+        self.refresh()
+        about = self._state.about
+        upgrade = definition_properties(self._state) if about.format_version < FORMAT else {}
+        changed = change_properties(about.generation + 1, self._state.last_write)
+        self._collection.set_properties({**upgrade, **changed, **origin_properties(values)})
+        self.refresh()
 
     def copy_history(self, sets: Iterable[tuple[ChangeSet, list[Change]]]) -> None:
         known = {one.number: one for one in self.history()}

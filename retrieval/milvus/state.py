@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from ..errors import RetrievalError
 from ..gallery.contract import Fingerprint, Manifest
 from .collection import MilvusLocation
 
-FORMAT = 2  # 1: one writer at a time, ids counted from 0; see read_state
+FORMAT = 3  # 1: one writer at a time, ids counted from 0, see read_state; 2: one root
 NOTE = 'gallery.note.'  # key of a note, followed by the number of whoever writes
 CLEAR_UP = 'if it no longer runs, clear up after it: python tools/retrieval/remove.py GALLERY --unfinished'
 _COLUMN = 'gallery.column.'
+_ORIGIN = 'gallery.origin.'
 _OLD_NOTE = 'gallery.pending'  # of format 1
 
 
@@ -156,6 +158,11 @@ def change_properties(generation: int, last_write: int, columns: dict[str, str] 
     return {'gallery.generation': str(generation), 'gallery.last_write': str(last_write), **own}
 
 
+def origin_properties(values: Mapping[str, str]) -> dict[str, str]:
+    """Properties after values of the origin have changed; each has its own, so that writers do not undo others'."""
+    return {f'{_ORIGIN}{name}': value for name, value in values.items()}
+
+
 def preset_properties(preset: str, reason: str) -> dict[str, str]:
     """Properties after the index has changed."""
     return {'gallery.preset': json.dumps([preset, reason])}
@@ -182,6 +189,7 @@ def read_state(properties: dict[str, str], location: MilvusLocation) -> State:
         )
     preset, reason = json.loads(properties['gallery.preset'])
     fingerprint = definition['fingerprint']
+    origin = {key[len(_ORIGIN) :]: value for key, value in properties.items() if key.startswith(_ORIGIN)}
     about = Manifest(
         format_version=definition['format'],
         created=definition['created'],
@@ -192,7 +200,7 @@ def read_state(properties: dict[str, str], location: MilvusLocation) -> State:
         preset=preset,
         preset_reason=reason,
         generation=int(properties['gallery.generation']),
-        origin=definition['origin'],
+        origin={**definition['origin'], **origin},
     )
     filled = sorted((key, value) for key, value in properties.items() if value)
     return State(

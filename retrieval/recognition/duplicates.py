@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..answers import name_of
+from ..answers import name_of, shown_paths
 from ..gallery.contract import GalleryReader
 from ..gallery.spaces import Spaces
 from ..hits import RangeHits
@@ -148,7 +148,7 @@ def duplicates_to_json(groups: Sequence[DuplicateGroup]) -> list[dict[str, Any]]
         dict(
             kind=group.kind,
             ids=[int(record.id) for record in group.records],
-            paths=[record.path for record in group.records],
+            paths=shown_paths([record.path for record in group.records]),
         )
         for group in groups
     ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import retrieval
-from retrieval.answers import SearchHit, SearchResult, format_table, results_to_json
+from retrieval.answers import SearchHit, SearchResult, format_table, results_to_json, shown_paths
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Record
 from retrieval.gallery.spaces import parse_space
@@ -61,3 +61,16 @@ def test_exports():
     assert set(retrieval.__all__) <= set(dir(retrieval))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         retrieval.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ('paths', 'shown'),
+    [
+        (['a/1.jpg', 's3://b/2.jpg', ''], ['a/1.jpg', 's3://b/2.jpg', '']),
+        (['/x/1.jpg', 'a.jpg'], ['1.jpg', 'a.jpg']),
+        (['/x/a/1.jpg', '/x/b/1.jpg', '/x/b/1.jpg'], ['a/1.jpg', 'b/1.jpg', 'b/1.jpg']),
+        (['/x/a/1.jpg', '/y/2.jpg'], ['1.jpg', '2.jpg']),
+    ],
+)
+def test_files_tell_no_absolute_paths(paths, shown):
+    assert shown_paths(paths) == shown

@@ -1,6 +1,5 @@
 """Which images are encoded, and what is known of each."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from glsim_mm.search import ImageItem, find_items
-from glsim_mm.search.items import class_name, dataset_items, load_dataset, path_below
+from glsim_mm.search.items import class_name, dataset_items, load_dataset
 from retrieval.errors import UserError
 
 
@@ -18,7 +17,7 @@ def paths(items: list[ImageItem]) -> list[str]:
 
 def test_folder(photos):
     items, root = find_items(photos)[:2]
-    assert root == str(photos)
+    assert root.default == str(photos)
     expected = [
         '0.png',
         '1.png',
@@ -38,33 +37,39 @@ def test_folder(photos):
 
 def test_patterns_and_files(photos):
     items, root = find_items(f'{photos}/**/1.png')[:2]
-    assert paths(items) == ['1.png', 'a/1.png', 'b/1.png'] and root == str(photos)
+    assert paths(items) == ['1.png', 'a/1.png', 'b/1.png'] and root.default == str(photos)
     items, root = find_items([photos / 'a' / '0.png', photos / 'a', f'{photos}/b/*.png'])[:2]
-    assert paths(items) == ['a/0.png', 'a/1.png', 'a/2.png', 'b/0.png', 'b/1.png'] and root == str(photos)
+    assert paths(items) == ['a/0.png', 'a/1.png', 'a/2.png', 'b/0.png', 'b/1.png'] and root.default == str(photos)
     assert paths(find_items(photos / 'a' / '0.png').items) == ['0.png']
 
 
 def test_relative_folders(photos, monkeypatch):
     monkeypatch.chdir(photos.parent)
     items, root = find_items('photos/a')[:2]
-    assert root == str(photos / 'a') and paths(items) == ['0.png', '1.png', '2.png']
+    assert root.default == str(photos / 'a') and paths(items) == ['0.png', '1.png', '2.png']
 
 
 def test_own_root(photos, tmp_path):
     assert paths(find_items(photos / 'a', tmp_path).items)[0] == 'photos/a/0.png'
-    assert paths(find_items(photos / 'a', photos / 'b').items)[0] == (photos / 'a' / '0.png').as_posix()
+    items, roots = find_items([photos / 'a', photos / '3.png'], photos / 'b')[:2]
+    assert paths(items) == ['root-a:0.png', 'root-a:1.png', 'root-a:2.png', 'photos:3.png']
+    assert roots.folders == {'': str(photos / 'b'), 'root-a': str(photos / 'a'), 'photos': str(photos)}
+    assert [roots.file(item.path) for item in items] == [item.file for item in items]
+    assert paths(find_items([photos / 'a', photos / '3.png'], photos / 'b', ['[01].png']).items) == [
+        'root-a:2.png',
+        'photos:3.png',
+    ]
 
 
 def test_addresses_stay_as_they_are():
-    assert path_below('/photos', 's3://bucket/a.jpg') == 's3://bucket/a.jpg'
     (item,), root = find_items('https://example.org/a.jpg')[:2]
-    assert (item.file, item.path, root) == ('https://example.org/a.jpg', 'https://example.org/a.jpg', '')
+    assert (item.file, item.path, root.default) == ('https://example.org/a.jpg', 'https://example.org/a.jpg', '')
 
 
 def test_list_of_files(photos):
     (photos / 'list.txt').write_text('a/0.png\tWren\n\nb/deep/2.png\r\n a/1.png \n', encoding='utf-8')
     items, root = find_items(photos / 'list.txt')[:2]
-    assert paths(items) == ['a/0.png', 'b/deep/2.png', 'a/1.png'] and root == str(photos)
+    assert paths(items) == ['a/0.png', 'b/deep/2.png', 'a/1.png'] and root.default == str(photos)
     assert [item.label for item in items] == ['Wren', None, None]
 
 
@@ -140,7 +145,7 @@ def test_tables_that_cannot_be_read(tmp_path):
 def test_data_set_of_a_config(tiny_model):
     dataset = load_dataset(Config.fromfile(tiny_model[0]), 'train')
     items, root = find_items(dataset)[:2]
-    assert root == str(tiny_model[2].parent)
+    assert root.default == str(tiny_model[2].parent)
     assert paths(items)[0] == 'train/plain/plain0.png' and {item.label for item in items} == {'plain', 'striped'}
     assert items[0].split is None
     assert {item.split for item in dataset_items(dataset, 'train')} == {'train'}
@@ -166,7 +171,7 @@ def test_data_sets_that_are_not_there(tiny_model):
 def test_own_items(photos):
     item = ImageItem(str(photos / '0.png'), label='Wren', metadata={'year': 3})
     (found,), root = find_items([item])[:2]
-    assert (found.path, found.label, found.metadata) == ('0.png', 'Wren', {'year': 3}) and root == str(photos)
+    assert (found.path, found.label, found.metadata) == ('0.png', 'Wren', {'year': 3}) and root.default == str(photos)
     assert item.path == ''
 
 
@@ -188,7 +193,3 @@ def test_names_of_classes():
     assert class_name([0, 1], ['Wren', 'Gull']) is None
     assert class_name(None, ['Wren']) is None
     assert class_name(7, ['Wren']) == '7'
-
-
-def test_roots_end_at_folders():
-    assert path_below(os.sep + 'photo', '/photos/a.jpg') == '/photos/a.jpg'

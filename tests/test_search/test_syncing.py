@@ -13,7 +13,7 @@ from PIL import Image
 
 from glsim_mm.search import ImageSearch, build_gallery, format_sync, sync_gallery, sync_images, syncing
 from retrieval.errors import UserError
-from retrieval.gallery import create_gallery, open_gallery
+from retrieval.gallery import Roots, create_gallery, open_gallery
 from retrieval.migration import migrate
 
 QUIET = dict(num_workers=0, progress=False)
@@ -364,12 +364,17 @@ def test_labels_that_somebody_gave_stay(gallery, photos):
 
 def test_rows_of_other_folders_stay(gallery, photos, encoder_of, tmp_path):
     write_photo(tmp_path / 'other' / 'x' / 'far.png', np.random.default_rng(40))
-    far = str(tmp_path / 'other' / 'x' / 'far.png')
+    far = 'other:x/far.png'
     assert sync(gallery, tmp_path / 'other', encoder=lambda: encoder_of(gallery)).elsewhere == 10
     before = rows(gallery)
-    assert far in before
+    assert far in before and Roots.of(gallery.manifest.origin).folders['other'] == str(tmp_path / 'other')
+    # As galleries had it that knew one root alone.
+    gallery.set_values([before[far][0]], {'path': str(tmp_path / 'other' / 'x' / 'far.png')})
+    assert paths(sync(gallery, tmp_path / 'other').described) == [far] and rows(gallery) == before
     (photos / 'a' / '0.png').rename(photos / 'b' / 'new.png')
-    shutil.copy(far, photos / 'a' / 'far too.png')  # the same class counts, the same place does not
+    shutil.copy(
+        tmp_path / 'other' / 'x' / 'far.png', photos / 'a' / 'far too.png'
+    )  # the same class counts, the same place does not
     report = sync(gallery, photos)
     assert (report.elsewhere, paths(report.moved), paths(report.added)) == (1, ['b/new.png'], ['a/far too.png'])
     assert rows(gallery)[far] == before[far]
@@ -386,7 +391,7 @@ def test_a_folder_that_moved_as_a_whole(gallery, photos, tmp_path):
     report = sync(gallery, moved)
     assert len(report.moved) == 10 and report.elsewhere == 0
     assert {path: row[:3] for path, row in rows(gallery).items()} == {
-        str(moved / path): row[:3] for path, row in before.items()
+        f'elsewhere:{path}': row[:3] for path, row in before.items()
     }
 
 

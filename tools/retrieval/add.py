@@ -20,6 +20,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_gallery(parser)
     cli.add_new_images(parser, 'folders, files and patterns, or a list or table, as for build.py')
+    cli.add_root(
+        parser,
+        'name of a folder below which new photos lie; default: the name of the folder, where it lies below no root of '
+        'the gallery; may be given several times',
+        'NAME=DIR',
+    )
     cli.add_gallery_model(parser)
     cli.add_encoding_options(parser)
     parser.add_argument('--compact', action='store_true', help='train the index again with all images')
@@ -31,10 +37,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def check(args: argparse.Namespace) -> None:
     """Find out whether the images can be listed and the gallery can be written before the model is loaded."""
-    from retrieval.gallery import open_gallery
+    from retrieval.gallery import Roots, open_gallery
 
     with open_gallery(args.gallery, writable=True) as gallery:
         cli.check_model(gallery, args)
+        roots = Roots.of(gallery.manifest.origin)
+        for name, folder in cli.read_roots(args.root).items():
+            roots = roots.named(name, folder)
     cli.check_new_images(args)
 
 
@@ -44,9 +53,10 @@ def main(args: argparse.Namespace) -> cli.End:
 
     options = vars(args)
     model = {name: options.pop(name) for name in ('config', 'checkpoint', 'device', 'amp')}
+    roots = cli.read_roots(options.pop('root'))
     gallery, images, progress = options.pop('gallery'), options.pop('images'), not options.pop('no_progress')
     with cli.resumable(), ImageSearch.open(gallery, **model, writable=True) as search:
-        report = search.add(cli.new_images(images), progress=progress, **options)
+        report = search.add(cli.new_images(images), roots=roots, progress=progress, **options)
     print(format_report(report))
     return cli.End('search', gallery, 'PHOTO.jpg')
 

@@ -42,8 +42,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='GALLERY',
         help='folder of the gallery, or milvus://...',
     )
-    parser.add_argument(
-        '--root', help='folder to which paths in the gallery are relative; default: that of the images, or of --from'
+    cli.add_root(
+        parser,
+        'folder to which paths in the gallery are relative; default: that of the images. With --from: where photos of '
+        'its roots lie now; may be given several times',
     )
     what = parser.add_argument_group('what to keep of each image')
     what.add_argument(
@@ -95,9 +97,11 @@ def check(args: argparse.Namespace) -> None:
     from retrieval.gallery.database import DATABASE_FILE
     from retrieval.vectors import METRICS
 
-    cli.check_folder(args.root)
     if args.encoder:
         check_address(args.encoder)
+    roots = cli.read_roots(args.root)
+    if not args.source and set(roots) - {''}:
+        raise RetrievalError(f'--root {args.root[0]}: without --from, it is one folder; glsim add gives roots names')
     check_spaces(args.spaces, (AGGREGATED, GLOBAL, CROP, CONCAT), 'a GLSim model')
     if args.metric is not None and args.metric not in METRICS:
         raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {args.metric!r}')
@@ -149,6 +153,8 @@ def main(args: argparse.Namespace) -> cli.End | None:
 
     options = vars(args)
     del options['local_rank']
+    roots = cli.read_roots(options.pop('root'))
+    options['root'] = roots if options['source'] else roots.get('')
     images, out = (options.pop(name) for name in ('images', 'out'))
     address, arch, size, overrides = (options.pop(name) for name in ('encoder', 'arch', 'image_size', 'cfg_options'))
     if address is None:

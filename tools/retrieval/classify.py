@@ -63,6 +63,7 @@ def check(args: argparse.Namespace) -> None:
 def main(args: argparse.Namespace) -> None:
     """Classify and print a line per image."""
     from glsim_mm.search import ImageSearch
+    from retrieval.answers import shown_paths
     from retrieval.recognition import (
         calibrate,
         format_calibration,
@@ -81,9 +82,10 @@ def main(args: argparse.Namespace) -> None:
             sys.stderr.write(format_calibration(levels) + '\n')
         encoded = search.encoder.encode(images)
         answers = recognizer.recognize(encoded.embeddings) if encoded.records else []
-    pairs = [(record.path, answer) for record, answer in zip(encoded.records, answers)]
+    paths = [record.path for record in encoded.records]
+    pairs = list(zip(paths, answers))
     if args.json:
-        print(json.dumps([recognition_to_json(*pair) for pair in pairs], indent=1))
+        print(json.dumps([recognition_to_json(*pair) for pair in zip(shown_paths(paths), answers)], indent=1))
     elif pairs:
         print('\n'.join(format_recognition(*pair) for pair in pairs))
     for _, path, reason in encoded.errors:

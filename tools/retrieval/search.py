@@ -67,7 +67,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='which patches of a hit are like which of the query, printed and drawn: from the gallery where it was '
         'built with --keep-patches, else from the photos',
     )
-    parser.add_argument('--root', help='folder where relative paths begin; default: that of the build')
+    cli.add_root(
+        parser,
+        'where photos of --out and --explain lie, if elsewhere than the gallery says; may be given several times',
+    )
     cli.add_device(parser)
     args = parser.parse_intermixed_args(argv)  # images may come after options
     if sum(map(bool, (args.images, args.id, args.text))) != 1:
@@ -87,13 +90,18 @@ def check(args: argparse.Namespace) -> None:
     from glsim_mm.errors import GLSimError
     from glsim_mm.search import ImageSearch
     from glsim_mm.search.folder_search import is_photo_folder
+    from retrieval.gallery import Roots, open_gallery
 
-    cli.check_folder(args.root)
+    roots = cli.read_roots(args.root)
     if is_photo_folder(args.gallery):
         _check_photos(args)
-    elif args.encoder or args.arch or args.image_size:
+        return
+    if args.encoder or args.arch or args.image_size:
         raise GLSimError('--encoder, --arch and --image-size are for a folder of photos; a gallery remembers its model')
-    elif args.images or args.text:
+    if roots:
+        with open_gallery(args.gallery) as gallery:
+            Roots.of(gallery.manifest.origin).moved(roots)
+    if args.images or args.text:
         cli.check_search(args, **_options(args))
         if args.text:
             with ImageSearch.open(args.gallery, with_model=False) as search:
@@ -133,7 +141,8 @@ def main(args: argparse.Namespace) -> cli.End | None:
     from retrieval.answers import format_matches, format_table, results_to_json
 
     images = cli.find_images(args.images, args.exclude) if args.images else []
-    explain = dict(explain=args.explain, root=args.root)
+    roots = cli.read_roots(args.root)
+    explain = dict(explain=args.explain, root=roots)
     is_folder = is_photo_folder(args.gallery)
     if is_folder and not args.out and not args.json:
         args.out = ['results.html']
@@ -156,7 +165,7 @@ def main(args: argparse.Namespace) -> cli.End | None:
         if args.explain and not args.json:
             print(format_matches(results))
         for path in args.out:
-            search.write_results(results, path, args.root, args.columns, args.heatmaps)
+            search.write_results(results, path, roots, args.columns, args.heatmaps)
     if all(result.error for result in results):
         sys.exit(1)
     if is_folder:

@@ -43,6 +43,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default='keep',
         help='of a content that lies in several classes, keep a row for each, or drop all its rows; default: keep',
     )
+    cli.add_root(
+        parser,
+        'correct where the photos of a root lie, which has moved, and do nothing else: no row changes; may be given '
+        'several times',
+    )
     cli.add_exif(parser)
     parser.add_argument('--dry-run', action='store_true', help='list what would change, and change nothing')
     parser.add_argument('--report', type=cli.OutputFile, metavar='FILE', help='JSON file that lists every photo')
@@ -64,13 +69,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.watch and (args.dry_run or args.report):
         parser.error('--watch goes with neither --dry-run nor --report')
+    if args.root and (args.folders or args.watch or args.report):
+        parser.error('--root corrects roots and does nothing else: leave out folders, --watch and --report')
     if args.settle < 0 or (args.poll is not None and args.poll <= 0):
         parser.error('--settle must be 0 or more, --poll more than 0')
     return args
 
 
 def main(args: argparse.Namespace) -> cli.End | None:
-    """Sync and say what was done."""
+    """Sync, or correct roots, and say what was done."""
+    if args.root:
+        return _correct_roots(args)
     from glsim_mm.search import encoder_for, format_sync, sync_gallery, watch_folders
     from retrieval.gallery import open_gallery
 
@@ -98,6 +107,15 @@ def main(args: argparse.Namespace) -> cli.End | None:
         report.write(args.report)
     print(format_sync(report, details=args.dry_run))
     return None if args.dry_run else cli.End('search', args.gallery, 'PHOTO.jpg')
+
+
+def _correct_roots(args: argparse.Namespace) -> cli.End | None:
+    from retrieval.gallery import move_roots, open_gallery
+
+    with open_gallery(args.gallery, writable=not args.dry_run) as gallery:
+        moves = move_roots(gallery, cli.read_roots(args.root), args.dry_run)
+    print('\n'.join([*moves, *(['nothing was changed: this was a dry run'] if args.dry_run else [])]))
+    return None if args.dry_run else cli.End('sync', args.gallery)
 
 
 if __name__ == '__main__':
