@@ -46,7 +46,7 @@ def test_sync(gallery, photos, capsys):
     assert rows(gallery) == before
     assert planned == [
         f'gallery: {gallery}',
-        f'photos: 8 in {photos}; 5 rows as they were',
+        f'photos: 8 in photos; 5 rows as they were',
         'moved: 1, 1 of them to another class',
         '  plain/plain0.png -> striped/moved.png (plain -> striped)',
         'added: 1',
