@@ -45,9 +45,11 @@ def test_folders(tmp_path, paths, expected, left_out):
 
 def test_tables(tmp_path):
     table = tmp_path / 'mugs.csv'
-    table.write_text('path,label,split,box\na.jpg,red,Training,1 2 3 4\nb.jpg,blue,dev,\nc.jpg,,val,\nd.jpg,red,,\n')
+    table.write_text(
+        'path,label,split,box\na.jpg,red,Training,1 2 3 4\n/else/b.jpg,blue,dev,\nc.jpg,,val,\nd.jpg,red,,\n'
+    )
     photos = read_own_photos(table)
-    assert found(photos) == [('a.jpg', 'red', 'train'), ('b.jpg', 'blue', 'val')]
+    assert found(photos) == [('a.jpg', 'red', 'train'), ('/else/b.jpg', 'blue', 'val')]
     assert photos.items[0].metadata['box'] == '1 2 3 4' and photos.is_table and photos.is_split
     assert photos.left_out.by_reason == {'without a label': ['c.jpg'], 'without a split': ['d.jpg']}
     assert not read_own_photos(table, take_split=False).is_split
