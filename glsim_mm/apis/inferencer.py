@@ -5,6 +5,7 @@ from copy import deepcopy
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 from mmpretrain import ImageClassificationInferencer
@@ -12,13 +13,14 @@ from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 
 from ..errors import GLSimError
-from ..images.photos import ImageInput, ImageItem, find_images
-from ..images.preparing import Prepared, predict_images, unreadable
+from ..images.photos import ImageInput, ImageItem, find_images, read_photo
+from ..images.preparing import LOGGER, Prepared, predict_images, unreadable
 from ..images.results import to_result
+from ..images.selection_strength import SelectionSummary
 from ..models.classifiers import GLSimClassifier
 from ..progress import ProgressBar
 from ..selectors import SELECTORS
-from ..visualization import Prediction, draw_panel, write_picture
+from ..visualization import Prediction, draw_panel, in_photo, write_picture
 from ..visualization.from_sample import prediction_from_sample
 from .config_errors import explain_config_errors
 from .model import load_model
@@ -122,6 +124,7 @@ class GLSimInferencer(ImageClassificationInferencer):
             raise GLSimError(f'batch_size and top_k must be 1 or more, got {batch_size} and {top_k}')
         items = find_images(inputs)
         total = len(items) if isinstance(items, list) else None
+        summary = SelectionSummary()
         writer = _PanelWriter(show_dir, show, wait_time) if show or show_dir is not None else None
         try:
             with ProgressBar(total, 'Inference', progress) as bar:
@@ -132,12 +135,20 @@ class GLSimInferencer(ImageClassificationInferencer):
                     if writer is not None and sample is not None:
                         sample.set_metainfo({'img_path': item.path or None})
                         prediction = prediction_from_sample(image.inputs, sample, self.classes, top_k)
+                        photo = read_photo(item, background=self.pipeline.background).pixels[..., ::-1]
+                        prediction = in_photo(prediction, np.ascontiguousarray(photo), image.matrix, image.part)
                         writer(prediction, item.name or f'{image.position:06d}')
+                    if sample is not None and 'selected_box' in sample:
+                        frame = (0, 0, *image.inputs.shape[:-3:-1])
+                        heat = sample.get('similarity_map')
+                        summary.add(sample.selected_box.tolist(), frame, None if heat is None else heat.cpu().numpy())
                     bar.advance()
                     if return_datasamples:
                         yield _to_sample(item, image, sample)
                     else:
                         yield self._to_dict(item, image, sample, top_k)
+            for warning in summary.warnings():
+                LOGGER.warning(warning)
         finally:
             if writer is not None:
                 writer.close()

@@ -10,8 +10,9 @@ from PIL import Image
 from ..errors import GLSimError
 from ..images.decoding import WHITE
 from ..images.photos import ImageInput, find_images
-from ..images.preparing import predict_images
+from ..images.preparing import LOGGER, predict_images
 from ..images.results import to_result
+from ..images.selection_strength import SelectionSummary
 from .onnx_model import ExportedModel
 
 FILTERS = {
@@ -112,13 +113,18 @@ class ExportedInferencer:
             raise GLSimError(f'batch_size and top_k must be 1 or more, got {batch_size} and {top_k}')
         has_regions = 'selected_boxes' in self.info.outputs
         items = find_images(inputs)
+        summary = SelectionSummary()
         for item, image, outputs in predict_images(
             items, self._pipeline, self._predict, batch_size, with_geometry=has_regions
         ):
             outputs = outputs or {}  # of a photo that cannot be used
             scores = softmax(outputs['logits']) if outputs else None
             regions = outputs.get('selected_boxes'), outputs.get('similarity_map')
+            if regions[0] is not None:
+                summary.add(regions[0][0], (0, 0, *image.inputs.shape[:-3:-1]), regions[1])
             yield to_result(item, image, scores, self.classes or None, top_k, *regions)
+        for warning in summary.warnings():
+            LOGGER.warning(warning)
 
     def _predict(self, inputs: np.ndarray) -> list[dict[str, np.ndarray]]:
         outputs = self.model(inputs[:, ::-1])  # graphs take RGB

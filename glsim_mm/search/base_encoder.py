@@ -16,8 +16,9 @@ from retrieval.gallery.spaces import Spaces
 from retrieval.records import is_list
 
 from ..images.photos import MAX_PIXELS, ImageInput, ImageItem, find_images
+from ..images.places import map_box
 from ..images.preparing import Batch, PhotoPipeline, Prepared, collate, prepare_photo
-from ..images.results import map_box
+from ..images.selection_strength import map_strength
 from .encoded import Encoded, EncodingError, join_encoded
 
 AGGREGATED, GLOBAL, CROP, CONCAT = 'aggregated', 'global', 'crop', 'concat'
@@ -230,8 +231,9 @@ class BaseEncoder(ABC):
                 content_hash=image.content_hash,
                 metadata=dict(item.metadata),
             )
-            if boxes is not None and scaled is not None:
+            if boxes is not None and maps is not None and scaled is not None:
                 kept = None if places is None else places[row].astype(int)
+                record.map_range = map_strength(maps[row])
                 _add_region(record, image, boxes[row].tolist(), scaled[row], batch.inputs.shape[-2:], kept)
             records.append(record)
         return Encoded(

@@ -8,9 +8,11 @@ import torch
 
 from ..apis.dataset_pictures import PANELS, SHEET, SHEET_LIMIT, WrittenPictures
 from ..errors import GLSimError
-from ..images.photos import ImageItem
+from ..images.photos import ImageItem, read_photo
+from ..images.preparing import LOGGER
+from ..images.selection_strength import SelectionSummary
 from ..progress import ProgressBar
-from ..visualization import Prediction, contact_sheet, draw_panel, font_size, write_picture
+from ..visualization import Prediction, contact_sheet, draw_panel, font_size, in_photo, write_picture
 from ..visualization.from_sample import to_rgb_image
 from ..visualization.layout import stack, text_strip
 from .encoder import Encoder
@@ -21,7 +23,7 @@ def draw_photos(
     items: Sequence[ImageItem],
     out_dir: str | Path,
     side: int = 192,
-    scaling: str = 'rank',
+    scaling: str = 'linear',
     batch_size: int = 16,
     num_workers: int = 2,
     progress: bool = True,
@@ -50,6 +52,7 @@ def draw_photos(
     if not encoder.has_regions:
         raise GLSimError(f'{encoder.description} selects no regions, so there is nothing to show of it')
     written, sheet, unreadable = WrittenPictures(), [], list[str]()
+    summary = SelectionSummary()
     names = _panel_names(items)
     with ProgressBar(len(items), 'drawing', progress) as bar:
         for batch in encoder.load_batches(items, None, batch_size, num_workers):
@@ -62,10 +65,16 @@ def draw_photos(
             boxes, maps = (part.float().cpu().numpy() for part in (features.boxes, features.maps))
             for row, image in enumerate(batch.images):
                 looked = _prediction(batch.inputs[row], items[image.position], boxes[row], maps[row])
+                summary.add(boxes[row], looked.frame, maps[row])
+                photo = read_photo(items[image.position], encoder.max_pixels, encoder.pipeline.background)
+                pixels = np.ascontiguousarray(photo.pixels[..., ::-1])
+                looked = in_photo(looked, pixels, image.matrix, image.part)
                 panel = _with_name(looked, names[image.position], side, scaling)
                 written.panels.append(write_picture(Path(out_dir, PANELS, f'{names[image.position]}.png'), panel))
                 sheet += [panel] if len(sheet) < SHEET_LIMIT else []
                 bar.advance()
+    for warning in summary.warnings():
+        LOGGER.warning(warning)
     if not sheet:
         raise GLSimError(f'no photo can be read; the first, {unreadable[0]}')
     written.sheet = write_picture(Path(out_dir, SHEET), contact_sheet(sheet))

@@ -17,6 +17,7 @@ from retrieval.gallery import Manifest, Record, Roots
 from retrieval.gallery.roots import Moves
 
 from ..images.photos import ImageItem, UnreadableImageError, read_photo
+from ..images.selection_strength import Strength
 from ..output_files import write_file, write_json
 from ..visualization import FoundImage, SearchRow, draw_search_sheet, write_search_pages
 from ..visualization.html_report import ReportSettings
@@ -101,6 +102,7 @@ def _found(record: Record, roots: Roots, score: float | None = None, is_right: b
         box=None if record.box is None else (np.asarray(record.box) / extent).tolist(),
         similarity_map=record.similarity_map,
         map_area=None if record.map_area is None else (np.asarray(record.map_area) / extent).tolist(),
+        strength='' if record.map_range is None else f'scores {Strength(*record.map_range).words}',
         is_right=is_right,
         key=str(path) if record.path else None,
     )

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import GLSimError
+from ..images.names import pretty_name
 from ..output_files import replace_with
 from .panel import percent
 
@@ -94,7 +95,7 @@ def data_url(picture: np.ndarray, quality: int = 90) -> str:
 
 
 def small_url(picture: np.ndarray) -> str:
-    """A URL that holds a picture of few pixels, (H, W, 3) uint8 RGB, as PNG."""
+    """A URL that holds a picture of few pixels, (H, W, 3) uint8 RGB or (H, W, 2) grey and opacity, as PNG."""
     return _url(picture, 'PNG')
 
 
@@ -120,6 +121,7 @@ def _environment() -> Any:
 
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters['percent'] = percent
+    environment.filters['pretty'] = pretty_name
     return environment
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..images.names import pretty_name
 from .html_pages import PAGE_BYTES, Piece, data_url, render_piece, small_url, write_pages
-from .overlays import color_bar
+from .overlays import light_bar
 from .panel import Prediction, fit_height, panel_tiles, with_boxes
 
 
@@ -21,7 +22,7 @@ class ReportSettings:
         checkpoint: Name of the checkpoint.
         selector: What selected the regions; empty for models that select none.
         date: Defaults to today.
-        side, colormap, scaling: See :func:`draw_panel`.
+        side, scaling: See :func:`draw_panel`.
         only_mistakes: Draw mistakes only; accuracy and table count all.
         title: Title of the page.
 
@@ -35,8 +36,7 @@ class ReportSettings:
     selector: str = ''
     date: str = ''
     side: int = 192
-    colormap: str = 'cividis'
-    scaling: str = 'rank'
+    scaling: str = 'linear'
     only_mistakes: bool = False
     title: str = 'Where the model looked'
 
@@ -97,7 +97,10 @@ def write_report(
 
     def pieces() -> Iterator[Piece]:
         columns = ('Class', 'text'), ('Wrong', 'number'), ('Taken for', 'text')
-        rows = [(row.name, f'{row.errors} of {row.images}', _counted(row.taken_for)) for row in list_errors(known)]
+        rows = [
+            (pretty_name(row.name), f'{row.errors} of {row.images}', _counted(row.taken_for))
+            for row in list_errors(known)
+        ]
         yield from _table('Mistakes by class', 'most first', columns, rows)
         for title, order, members in _by_outcome(drawn):
             yield from _cards(title, f'{len(members)}, {order}', members, settings, read)
@@ -131,7 +134,7 @@ def _write(
         limit,
         settings=settings,
         accuracy=None if share is None else f'{share:.1f} %',
-        bar=small_url(color_bar(1, 64, settings.colormap)) if has_map else '',
+        bar=small_url(light_bar(1, 64)) if has_map else '',
         has_selected=any(item.boxes for item in drawn),
         has_annotated=any(item.annotated_box is not None for item in drawn),
         **counts,
@@ -161,7 +164,7 @@ def _cards(
 
 def _tiles(prediction: Prediction, settings: ReportSettings) -> list[tuple[str, str, int, int]]:
     """Name, data URL, width and height of the pictures of a panel; words are HTML, whose fonts know all scripts."""
-    tiles = panel_tiles(prediction, min(settings.side, _LARGEST_SIDE), settings.colormap, settings.scaling)
+    tiles = panel_tiles(prediction, min(settings.side, _LARGEST_SIDE), settings.scaling)
     return [(name, data_url(picture), picture.shape[1], picture.shape[0]) for name, picture in tiles]
 
 
@@ -186,7 +189,7 @@ def _under_title(template: str, is_continued: bool, content: dict[str, Any]) -> 
 
 
 def _counted(names: Sequence[tuple[str, int]]) -> str:
-    return ', '.join(f'{name} ({count})' if count > 1 else name for name, count in names)
+    return ', '.join(f'{pretty_name(name)} ({count})' if count > 1 else pretty_name(name) for name, count in names)
 
 
 def _fixed(piece: str) -> Piece:
@@ -266,7 +269,10 @@ def write_error_report_page(
             yield _fixed('<p>There is nothing to show: no mistake was made.</p>')
         columns = [('Class', 'text'), ('Right', 'number'), ('%', 'number'), ('of 100 %', 'bar')]
         ordered = sorted(classes, key=lambda row: (row.accuracy, -row.images, row.name))
-        rows = [(row.name, f'{row.right} of {row.images}', f'{row.accuracy:.1f}', row.accuracy) for row in ordered]
+        rows = [
+            (pretty_name(row.name), f'{row.right} of {row.images}', f'{row.accuracy:.1f}', row.accuracy)
+            for row in ordered
+        ]
         yield from _table('Accuracy by class', 'lowest first', columns, rows)
 
     in_pairs = [item for pair in pairs for item in [*pair.mistakes, pair.reference] if item]

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .overlays import ANNOTATED_COLOR, SELECTED_COLOR, color_bar
+from ..images.selection_strength import Strength
+from .overlays import ANNOTATED_COLOR, SELECTED_COLOR, light_bar
 
 TEXT_COLOR = (32, 32, 32)
 MUTED_COLOR = (96, 96, 96)
@@ -118,19 +119,32 @@ def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 2, footer: np.n
 
 
 def legend_strip(
-    width: int, size: int, colormap: str | None, scaling: str = 'rank', selected: bool = True, annotated: bool = True
+    width: int,
+    size: int,
+    scaling: str | None,
+    selected: bool = True,
+    annotated: bool = True,
+    strength: Strength | None = None,
+    crops: bool = False,
 ) -> np.ndarray | None:
-    """Explain the colours of heat maps and boxes in as many lines as the width needs; None if there are none.
+    """Explain heat maps, boxes and crops in as many lines as the width needs; None if there are none.
 
-    ``width`` and the ``size`` of the font are pixels. ``colormap`` is None if there are no heat maps, see
-    :func:`patch_levels` for ``scaling``; ``selected`` and ``annotated`` say which boxes are drawn.
+    ``width`` and the ``size`` of the font are pixels. ``scaling``, see :func:`patch_levels`, is None if there are no
+    heat maps, ``strength`` that of the only one; ``selected`` and ``annotated`` say which boxes are drawn, ``crops``
+    whether crops are.
     """
     items = []
-    if colormap is not None:
-        words = 'patch rank: low' if scaling == 'rank' else 'patch score: low'
-        items.append(_item([words, color_bar(round(0.8 * size), BAR_LENGTH, colormap), 'high'], size))
+    if scaling is not None:
+        low, high = ('low', 'high') if strength is None or scaling == 'rank' else strength.ends
+        what = 'patch rank:' if scaling == 'rank' else 'patch score:'
+        items.append(_item([what, low, light_bar(round(0.8 * size), BAR_LENGTH), high], size))
+    if strength is not None:
+        words = f'contrast {strength.contrast:.2f}{" (flat)" if strength.is_flat else ""}'
+        items.append(_item([f'scores {strength.words}' if scaling == 'rank' else words], size))
     frames = (selected, SELECTED_COLOR, 'selected box'), (annotated, ANNOTATED_COLOR, 'annotated box')
     items += [_item([_swatch(color, size), words], size) for is_drawn, color, words in frames if is_drawn]
+    if crops:
+        items.append(_item(['crops: the model sees them as squares'], size))
     if not items:
         return None
     lines: list[list[np.ndarray]] = [[]]

@@ -1,7 +1,6 @@
 """Boxes and heat maps on images, which are (H, W, 3) uint8; boxes are ``x0, y0, x1, y1`` in their pixels.
 
-Scores of different selectors have different ranges and distributions. By default the colour of a heat map stands for
-the rank of a patch among the patches of its image, so that it means the same in every heat map.
+A heat map is light on a photo: it keeps the photo's colours, and is dark where the model did not look.
 """
 
 from collections.abc import Sequence
@@ -73,66 +72,59 @@ def _to_pixels(box: Box, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     return x0, y0, min(max(x1, x0 + 1), shape[1]), min(max(y1, y0 + 1), shape[0])
 
 
-COLORMAPS = {
-    'cividis': cv2.COLORMAP_CIVIDIS,
-    'viridis': cv2.COLORMAP_VIRIDIS,
-    'magma': cv2.COLORMAP_MAGMA,
-    'inferno': cv2.COLORMAP_INFERNO,
-    'plasma': cv2.COLORMAP_PLASMA,
-    'turbo': cv2.COLORMAP_TURBO,
-}
-"""Names of colour maps; in all but turbo lightness grows with the score. cividis looks alike to the colour-blind."""
-
-SCALINGS = 'rank', 'linear'
-OPACITY = 0.6
+SCALINGS = 'linear', 'rank'
+DIMMEST = 0.25
+"""How much light of a photo is left where its patches have the least score, 0..1."""
+_FINER = 2  # a map is enlarged so many times before browsers, which do so linearly, enlarge it further
 
 
-def patch_levels(scores: np.ndarray, scaling: str = 'rank') -> np.ndarray:
-    """Scores of patches (h, w) as levels of a colour map, 0..1; 0.5 everywhere if all scores are equal or NaN.
+def patch_levels(scores: np.ndarray, scaling: str = 'linear') -> np.ndarray:
+    """Scores of patches (h, w) as levels of light, 0..1; 1 everywhere if all scores are equal or NaN.
 
-    ``scaling`` is ``'rank'``, the share of the other patches with a lower score, patches of one score sharing their
-    mean, or ``'linear'``, from the least finite score to the largest, infinite ones at the ends. NaN counts as the
-    least.
+    ``scaling`` is ``'linear'``, from the least finite score to the largest, infinite ones at the ends, or ``'rank'``,
+    the share of the other patches with a lower score, patches of one score sharing their mean. NaN counts as the least.
     """
     if scaling not in SCALINGS:
         raise ValueError(f'scaling must be one of {", ".join(SCALINGS)}, got {scaling!r}')
     scores = np.where(np.isnan(scores), -np.inf, np.asarray(scores, np.float64))
     if scores.max() == scores.min():
-        return np.full(scores.shape, 0.5)
+        return np.ones(scores.shape)
     return _ranks(scores) if scaling == 'rank' else _fractions(scores)
 
 
 def overlay_heatmap(
-    image: np.ndarray,
-    scores: np.ndarray,
-    colormap: str = 'cividis',
-    scaling: str = 'rank',
-    opacity: float = OPACITY,
+    image: np.ndarray, scores: np.ndarray, scaling: str = 'linear', area: Box | None = None
 ) -> np.ndarray:
-    """Lay scores of patches (h, w) over an image in shades of grey, each patch in one colour.
+    """Show scores of patches (h, w) as light on an image, (H, W, 3) uint8, whose colours stay what they are.
 
-    ``colormap`` is a key of :data:`COLORMAPS`; for ``scaling`` see :func:`patch_levels`. ``opacity`` is how much the
-    colours cover, 0..1.
+    Patches of the largest score have the light of the photo, those of the least a quarter; in between it changes
+    smoothly. For ``scaling`` see :func:`patch_levels`; ``area`` is the part of the image that the patches cover, by
+    default the whole, outside of which nothing was looked at.
     """
-    levels = cv2.resize(patch_levels(scores, scaling), image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
-    return _blend(grey, levels, colormap, opacity)
+    x0, y0, x1, y1 = (0, 0, *image.shape[1::-1]) if area is None else _to_pixels(area, image.shape)
+    light = np.full(image.shape[:2], DIMMEST)
+    light[y0:y1, x0:x1] = DIMMEST + (1 - DIMMEST) * _enlarged(patch_levels(scores, scaling), (x1 - x0, y1 - y0))
+    return np.round(image * light[..., None]).astype(np.uint8)
 
 
-def color_bar(height: int, width: int, colormap: str = 'cividis', opacity: float = OPACITY) -> np.ndarray:
-    """Colours of a heat map over medium grey, least on the left, (height, width, 3) uint8 RGB."""
-    levels = np.tile(np.linspace(0, 1, width), (height, 1))
-    return _blend(np.full((height, width, 1), 128, np.uint8), levels, colormap, opacity)
+def shade(scores: np.ndarray, scaling: str = 'linear') -> np.ndarray:
+    """What :func:`overlay_heatmap` takes away, as black and its opacity to lay over a photo, (H, W, 2) uint8."""
+    levels = patch_levels(scores, scaling)
+    size = levels.shape[1] * _FINER, levels.shape[0] * _FINER
+    black = np.zeros((*size[::-1], 2), np.uint8)
+    black[..., 1] = np.round(255 * (1 - DIMMEST) * (1 - _enlarged(levels, size)))
+    return black
 
 
-def color_levels(levels: np.ndarray, colormap: str = 'cividis') -> np.ndarray:
-    """Colours of levels (h, w), 0..1, as (h, w, 3) uint8 RGB."""
-    return cv2.applyColorMap(np.round(255 * levels).astype(np.uint8), COLORMAPS[colormap])[..., ::-1]
+def light_bar(height: int, width: int) -> np.ndarray:
+    """The light of patches, least on the left, (height, width, 3) uint8 RGB."""
+    grey = np.linspace(DIMMEST, 1, width) * 230
+    return np.tile(np.round(grey).astype(np.uint8)[None, :, None], (height, 1, 3))
 
 
-def _blend(grey: np.ndarray, levels: np.ndarray, colormap: str, opacity: float) -> np.ndarray:
-    colors = color_levels(levels, colormap)
-    return np.round(grey * (1 - opacity) + colors * opacity).astype(np.uint8)
+def _enlarged(levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Levels of patches between their middles too, for width and height in pixels."""
+    return np.clip(cv2.resize(levels, size, interpolation=cv2.INTER_CUBIC), 0, 1)
 
 
 def _ranks(scores: np.ndarray) -> np.ndarray:

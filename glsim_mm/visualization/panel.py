@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..images.names import pretty_name
+from ..images.places import map_box
+from ..images.selection_strength import map_strength
 from ..output_files import write_file
 from .layout import (
     BACKGROUND,
@@ -32,7 +35,7 @@ class Prediction:
     """What is drawn of one image. Boxes are ``x0, y0, x1, y1`` in pixels of :attr:`image`.
 
     Attributes:
-        image: Network input before normalisation, (H, W, 3) uint8 RGB.
+        image: Upright photo, or the network input before normalisation, (H, W, 3) uint8 RGB.
         predicted: Name of the predicted class.
         score: Its probability, 0..1.
         truth: Name of the true class, if known.
@@ -42,6 +45,8 @@ class Prediction:
         top: Names and probabilities of the likeliest classes, likeliest first.
         selected_boxes: All boxes, (R, 4), of a model with several crops.
         path: Path of the image file, for captions and file names.
+        map_area: The part of the photo that the map covers; None for the whole image.
+        is_photo: Whether :attr:`image` is the photo, see :func:`in_photo`.
 
     Example::
 
@@ -59,6 +64,8 @@ class Prediction:
     top: Sequence[tuple[str, float]] = ()
     selected_boxes: Sequence[Box] | np.ndarray | None = None
     path: str | None = None
+    map_area: Box | None = None
+    is_photo: bool = False
 
     @property
     def is_right(self) -> bool | None:
@@ -72,6 +79,72 @@ class Prediction:
             return list(self.selected_boxes)
         return [] if self.selected_box is None else [self.selected_box]
 
+    @property
+    def frame(self) -> Box:
+        """The part of the image in which boxes were chosen."""
+        return (0, 0, *self.image.shape[1::-1]) if self.map_area is None else self.map_area
+
+
+PHOTO_SIDE = 1280  # pixels; larger photos are not kept for pictures
+
+
+def shrunk(photo: np.ndarray) -> np.ndarray:
+    """A photo of at most 1,280 pixels along each side, as pictures are drawn of it."""
+    scale = PHOTO_SIDE / max(photo.shape[:2])
+    if scale >= 1:
+        return photo
+    size = max(round(photo.shape[1] * scale), 1), max(round(photo.shape[0] * scale), 1)
+    return cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+
+
+def in_photo(
+    prediction: Prediction,
+    photo: np.ndarray,
+    matrix: np.ndarray | None,
+    part: tuple[int, int, int, int] | None = None,
+) -> Prediction:
+    """A prediction on a network input as one on the photo from which that was made.
+
+    It stays as it is where its boxes and map have no place in the photo: where the way back is not known, or the input
+    is turned, mirrored or padded.
+
+    Args:
+        prediction: On the network input.
+        photo: Upright, (H, W, 3) uint8 RGB; what is drawn is :func:`shrunk`.
+        matrix: (2, 3) map from pixels of the network input to pixels of :attr:`part`, see
+            :class:`glsim_mm.images.preparing.PhotoPipeline`.
+        part: x, y, height and width of the part of the photo that was looked at; None for the whole.
+    """
+    x, y, height, width = part or (0, 0, *photo.shape[:2])
+    boxes = [*prediction.boxes, *([] if prediction.annotated_box is None else [prediction.annotated_box])]
+    if not boxes and prediction.similarity_map is None:
+        return replace(prediction, image=shrunk(photo), is_photo=True)
+    if matrix is None or matrix[0, 1] or matrix[1, 0] or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
+        return prediction
+    corners = matrix @ np.array([[0, prediction.image.shape[1]], [0, prediction.image.shape[0]], [1, 1]], np.float64)
+    if corners.min() < -1 or (corners[:, 1] > (width + 1, height + 1)).any():
+        return prediction
+
+    drawn = shrunk(photo)
+    scale = np.divide(drawn.shape[1::-1], photo.shape[1::-1])
+
+    def placed(box: Box) -> np.ndarray:
+        return np.add(map_box(matrix, list(box), (height, width)), (x, y, x, y)) * np.tile(scale, 2)
+
+    def maybe(box: Box | None) -> np.ndarray | None:
+        return None if box is None else placed(box)
+
+    several = prediction.selected_boxes
+    return replace(
+        prediction,
+        image=drawn,
+        is_photo=True,
+        map_area=placed((0, 0, *prediction.image.shape[1::-1])),
+        selected_box=maybe(prediction.selected_box),
+        annotated_box=maybe(prediction.annotated_box),
+        selected_boxes=None if several is None else np.array([placed(box) for box in several]),
+    )
+
 
 MIN_SIDE = 96
 RIGHT_COLOR, WRONG_COLOR = (0, 158, 115), (213, 94, 0)  # Okabe and Ito's bluish green and vermilion
@@ -83,8 +156,7 @@ _BADGES = {None: ('', BACKGROUND), True: ('✓ right', RIGHT_COLOR), False: ('�
 def draw_panel(
     prediction: Prediction,
     side: int = 192,
-    colormap: str = 'cividis',
-    scaling: str = 'rank',
+    scaling: str = 'linear',
     legend: bool = True,
     words: bool = True,
 ) -> np.ndarray:
@@ -96,38 +168,45 @@ def draw_panel(
     Args:
         prediction: What to draw.
         side: Height of the images in pixels, at least 96, for text to be legible.
-        colormap: See :func:`overlay_heatmap`.
         scaling: See :func:`patch_levels`.
-        legend: Explain colours below.
+        legend: Explain light, boxes and crops below.
         words: Write headline and likeliest classes; without, the pictures alone are drawn.
     """
     if side < MIN_SIDE:
         raise ValueError(f'side must be at least {MIN_SIDE} pixels for text to be legible, got {side}')
-    size, tiles = font_size(side), panel_tiles(prediction, side, colormap, scaling)
-    columns = [stack([text_strip(name, tile.shape[1], size, color=MUTED_COLOR), tile]) for name, tile in tiles]
+    size, tiles = font_size(side), panel_tiles(prediction, side, scaling)
+    columns = [
+        stack([text_strip(name.partition(':')[0], tile.shape[1], size, color=MUTED_COLOR), tile])
+        for name, tile in tiles
+    ]
     row = join([*columns, _bars(prediction, side, size)] if words else columns)
     parts = [_headline(prediction, row.shape[1], size + 2), row] if words else [row]
     if legend:
-        colors = None if prediction.similarity_map is None else colormap
+        heat = prediction.similarity_map
         marks = dict(selected=bool(prediction.boxes), annotated=prediction.annotated_box is not None)
-        strip = legend_strip(row.shape[1], size, colors, scaling, **marks)
+        strength = None if heat is None else map_strength(heat)
+        how = None if heat is None else scaling
+        strip = legend_strip(row.shape[1], size, how, **marks, strength=strength, crops=bool(prediction.boxes))
         parts += [] if strip is None else [strip]
     return stack(parts)
 
 
-def panel_tiles(
-    prediction: Prediction, side: int = 192, colormap: str = 'cividis', scaling: str = 'rank'
-) -> list[tuple[str, np.ndarray]]:
-    """The pictures of a panel, see :func:`draw_panel`, each with its name: image, heat map, boxes and crops."""
+def panel_tiles(prediction: Prediction, side: int = 192, scaling: str = 'linear') -> list[tuple[str, np.ndarray]]:
+    """The pictures of a panel, see :func:`draw_panel`: photo, heat map, boxes and crops.
+
+    Each has a name, and after a colon perhaps what else there is to say.
+    """
     image = fit_height(prediction.image, side)
-    tiles = [('image', image)]
-    if prediction.similarity_map is not None:
-        tiles.append(('heat map', overlay_heatmap(image, prediction.similarity_map, colormap, scaling)))
+    tiles = [('photo' if prediction.is_photo else 'network input', image)]
+    heat = prediction.similarity_map
+    if heat is not None:
+        area = _scaled(prediction.frame, prediction, image)
+        tiles.append((f'heat map: {map_strength(heat).words}', overlay_heatmap(image, heat, scaling, area)))
     if prediction.boxes or prediction.annotated_box is not None:
         tiles.append(('box', with_boxes(image, prediction)))
     if prediction.boxes:
         label = 'crop' if len(prediction.boxes) == 1 else f'{len(prediction.boxes)} crops'
-        tiles.append((label, _crops(prediction, image.shape)))
+        tiles.append((f'{label}: the model sees a square', _crops(prediction, image.shape)))
     return tiles
 
 
@@ -159,16 +238,17 @@ def _scaled(box: object, prediction: Prediction, image: np.ndarray) -> np.ndarra
 
 
 def _crops(prediction: Prediction, shape: tuple[int, ...]) -> np.ndarray:
-    """Crops as the model saw them, resized to the shape of the image, in a grid of that shape."""
+    """Crops in their own shape, in a grid of the shape of the image."""
     per_row = int(np.ceil(np.sqrt(len(prediction.boxes))))
     canvas = np.full(shape, BACKGROUND, np.uint8)
     ys, xs = (np.linspace(0, extent, per_row + 1).round().astype(int) for extent in shape[:2])
     for index, box in enumerate(prediction.boxes):
         row, column = divmod(index, per_row)
-        y0, x0 = ys[row], xs[column]
-        y1, x1 = ys[row + 1] - (per_row > 1), xs[column + 1] - (per_row > 1)
-        size = max(int(y1 - y0), 1), max(int(x1 - x0), 1)
-        canvas[y0:y1, x0:x1] = crop_box(prediction.image, box, size)
+        room = np.array([ys[row + 1] - ys[row], xs[column + 1] - xs[column]]) - (per_row > 1)
+        own = np.maximum(np.subtract(box[2:], box[:2])[::-1].astype(np.float64), 1)
+        height, width = np.maximum((own * (room / own).min()).round().astype(int), 1)
+        y, x = np.array([ys[row], xs[column]]) + (room - (height, width)) // 2
+        canvas[y : y + height, x : x + width] = crop_box(prediction.image, box, (int(height), int(width)))
     return canvas
 
 
@@ -177,8 +257,9 @@ def _headline(prediction: Prediction, width: int, size: int) -> np.ndarray:
     bold, plain, score = load_font(size, bold=True), load_font(size), percent(prediction.score)
     badge, color = _BADGES[prediction.is_right]
     start = bold.getlength(badge) + 3 * GAP if badge else 0.0
-    truth = f'is: {prediction.truth}' if prediction.is_right is False else ''
-    taken = start + sum(bold.getlength(part) + 2 * GAP for part in (prediction.predicted, score))
+    predicted = pretty_name(prediction.predicted)
+    truth = f'is: {pretty_name(prediction.truth or "")}' if prediction.is_right is False else ''
+    taken = start + sum(bold.getlength(part) + 2 * GAP for part in (predicted, score))
     is_long = bool(truth) and taken + plain.getlength(truth) > width
     height = line_height(size)
     canvas = Image.new('RGB', (width, height * (2 if is_long else 1) + GAP), BACKGROUND)
@@ -187,7 +268,7 @@ def _headline(prediction: Prediction, width: int, size: int) -> np.ndarray:
         draw.rounded_rectangle((0, 0, start - GAP, height), 4, color)
         draw_text(draw, (GAP, 0), badge, start, bold, (0, 0, 0))
     room = width - start - bold.getlength(score) - GAP
-    x = start + draw_text(draw, (start, 0), prediction.predicted, room, bold) + GAP
+    x = start + draw_text(draw, (start, 0), predicted, room, bold) + GAP
     draw_text(draw, (x, 0), score, bold.getlength(score) + 1, bold)
     x, y = (0, height) if is_long else (taken, 0)
     draw_text(draw, (x, y), truth, width - x, plain)
@@ -208,7 +289,7 @@ def _bars(prediction: Prediction, side: int, size: int) -> np.ndarray:
         font = load_font(size, bold=is_truth)
         room = width - font.getlength(number)
         draw_text(draw, (room, y), number, width, font)
-        draw_text(draw, (0, y), f'✓ {name}' if is_truth else name, room - GAP, font)
+        draw_text(draw, (0, y), f'✓ {pretty_name(name)}' if is_truth else pretty_name(name), room - GAP, font)
         y += min(header, row - thickness - 1)
         draw.rectangle((0, y, width - 1, y + thickness - 1), TRACK_COLOR)
         if round(width * score) > 0:
@@ -247,7 +328,7 @@ def draw_objects(photo: np.ndarray, objects: Sequence[DrawnObject]) -> np.ndarra
     canvas = Image.fromarray(drawn)
     draw, font, height = ImageDraw.Draw(canvas), load_font(size, bold=True), line_height(size)
     for one in objects:
-        caption = shorten(one.caption, photo.shape[1] - 6, font)
+        caption = shorten(pretty_name(one.caption), photo.shape[1] - 6, font)
         length = font.getlength(caption) + 6
         # Above the box, or inside it at the upper border; never beyond the right one.
         left = min(max(0, one.box[0]), max(0, photo.shape[1] - length))

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..images.names import pretty_name
 from .html_pages import PAGE_BYTES, Piece, data_url, render_piece, small_url, write_pages
 from .html_report import ReportSettings
 from .layout import BACKGROUND, GAP, MUTED_COLOR, join, legend_strip, stack, text_strip, with_margin
 from .matches import PatchPair, draw_matches, lay_out_matches, similarity_text
-from .overlays import OPACITY, SELECTED_COLOR, Box, color_levels, draw_outlined_box, overlay_heatmap, patch_levels
+from .overlays import SELECTED_COLOR, Box, draw_outlined_box, overlay_heatmap, shade
 from .panel import MIN_SIDE, RIGHT_COLOR, WRONG_COLOR, fit_height, font_size
 
 THUMBNAIL_QUALITY = 80
@@ -36,6 +37,7 @@ class FoundImage:
         box: Where the model looked, ``x0, y0, x1, y1`` as shares of width and height, 0..1.
         similarity_map: (h, w) scores of patches, the larger the likelier selected.
         map_area: The part of the photo that the map covers, as :attr:`box`. Defaults to the whole photo.
+        strength: Figures of the map in words.
         is_right: Whether a hit is of its query's class, None where that is not known.
         error: Why a query cannot be read; then nothing was searched.
         matches: Patches of a hit that are like some of its query, if that was asked for.
@@ -55,6 +57,7 @@ class FoundImage:
     box: Box | None = None
     similarity_map: np.ndarray | None = None
     map_area: Box | None = None
+    strength: str = ''
     is_right: bool | None = None
     key: Any = None
     error: str = ''
@@ -64,7 +67,11 @@ class FoundImage:
     @property
     def name(self) -> str:
         """Class, else file, else number."""
-        return self.label or Path(self.path).name or ('' if self.number is None else f'id {self.number}')
+        return (
+            pretty_name(self.label or '')
+            or Path(self.path).name
+            or ('' if self.number is None else f'id {self.number}')
+        )
 
 
 @dataclass
@@ -108,8 +115,11 @@ def draw_search_sheet(
         if matches:
             parts.append(stack(matches, 3 * GAP))
     sheet = stack(parts, 3 * GAP)
-    if any(item.box is not None for row in rows for item in [row.query, *row.hits]):
-        legend = legend_strip(sheet.shape[1], font_size(side), None, annotated=False)
+    items = [item for row in rows for item in [row.query, *row.hits]]
+    has_boxes, has_maps = (any(getattr(item, name) is not None for item in items) for name in ('box', 'similarity_map'))
+    if has_boxes or has_maps and heatmaps:
+        scaling = 'linear' if has_maps and heatmaps else None
+        legend = legend_strip(sheet.shape[1], font_size(side), scaling, selected=has_boxes, annotated=False)
         sheet = sheet if legend is None else stack([sheet, legend], GAP)
     return with_margin(sheet, 2 * GAP)
 
@@ -144,7 +154,7 @@ def write_search_pages(
             for start in range(0, max(len(row.hits), 1), _HITS_AT_ONCE):
                 yield partial(_search_piece, number, row, start, settings)
 
-    content = dict(settings=settings, facts=facts, total=total, opacity=OPACITY)
+    content = dict(settings=settings, facts=facts, total=total)
     return write_pages(path, 'search_results.html', pieces(), limit, **content)
 
 
@@ -200,8 +210,8 @@ def _shown(item: FoundImage, settings: ReportSettings, left: dict[Any, Any]) -> 
     if item.box is not None:
         shown['box'] = _rectangle(item.box, width, height)
     if item.similarity_map is not None:
-        colors = color_levels(patch_levels(item.similarity_map))
-        shown['heat'] = dict(_rectangle(item.map_area or (0, 0, 1, 1), width, height), url=small_url(colors))
+        area = _rectangle(item.map_area or (0, 0, 1, 1), width, height)
+        shown['heat'] = dict(area, url=small_url(shade(item.similarity_map)))
     return shown
 
 
@@ -278,10 +288,7 @@ def show_region(item: FoundImage, side: int, heatmap: bool = False) -> np.ndarra
     image = fit_height(np.asarray(item.image), side)
     size = np.array(image.shape[1::-1] * 2)
     if heatmap and item.similarity_map is not None:
-        image = image.copy()
-        x0, y0, x1, y1 = (np.asarray(item.map_area or (0, 0, 1, 1)) * size).round().astype(int)
-        part = np.ascontiguousarray(image[max(y0, 0) : y1, max(x0, 0) : x1])
-        image[max(y0, 0) : y1, max(x0, 0) : x1] = overlay_heatmap(part, item.similarity_map)
+        image = overlay_heatmap(image, item.similarity_map, area=np.asarray(item.map_area or (0, 0, 1, 1)) * size)
     return image if item.box is None else draw_outlined_box(image, np.asarray(item.box) * size, SELECTED_COLOR)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..images.names import pretty_name
 from .layout import GAP, MUTED_COLOR, join, legend_strip, load_font, stack, text_strip, with_margin
 from .overlays import Box, box_share, overlay_heatmap, share_inside
 from .panel import MIN_SIDE, Prediction, fit_height, font_size, percent, with_boxes
@@ -32,10 +33,11 @@ class ComparedImage:
     """One row of the grid.
 
     Attributes:
-        image: Network input before normalisation, (H, W, 3) uint8 RGB.
+        image: Upright photo, or network input before normalisation, (H, W, 3) uint8 RGB.
         name: What to write below.
         selections: By name of the selector.
         annotated_box: Where the object is.
+        map_area: The part of the photo that the scores cover; None for the whole image.
 
     Example::
 
@@ -47,11 +49,15 @@ class ComparedImage:
     name: str
     selections: dict[str, Selection]
     annotated_box: Box | None = None
+    map_area: Box | None = None
+
+    @property
+    def frame(self) -> Box:
+        """The part of the image in which boxes were chosen."""
+        return (0, 0, *self.image.shape[1::-1]) if self.map_area is None else self.map_area
 
 
-def draw_selector_grid(
-    rows: Sequence[ComparedImage], side: int = 160, colormap: str = 'cividis', scaling: str = 'rank'
-) -> np.ndarray:
+def draw_selector_grid(rows: Sequence[ComparedImage], side: int = 160, scaling: str = 'linear') -> np.ndarray:
     """Draw heat map and box of every selector for every image, and the means over all images in a last row.
 
     Below each it says how much of the image the first box covers and, where the object is annotated, how much of the
@@ -63,14 +69,14 @@ def draw_selector_grid(
     if side < MIN_SIDE:
         raise ValueError(f'side must be at least {MIN_SIDE} pixels for text to be legible, got {side}')
     size, names = font_size(side), list(rows[0].selections)
-    lines = [[_cell(row, name, side, size, colormap, scaling) for name in [None, *names]] for row in rows]
+    lines = [[_cell(row, name, side, size, scaling) for name in [None, *names]] for row in rows]
     widths = [max(cell.shape[1] for cell in column) for column in zip(*lines)]
     headers = [text_strip(name, width, size + 2, bold=True) for name, width in zip(['image', *names], widths)]
     means = ['mean', *(_mean(rows, name) for name in names)]
     footer = [text_strip(text, width, size) for text, width in zip(means, widths)]
     has_boxes = any(row.annotated_box is not None for row in rows)
     grid = stack([join(_padded(line, widths)) for line in [headers, *lines, footer]], GAP)
-    legend = legend_strip(grid.shape[1], size, colormap, scaling, annotated=has_boxes)
+    legend = legend_strip(grid.shape[1], size, scaling, annotated=has_boxes)
     notes = [text_strip(_NOTE if has_boxes else _NOTE.partition(';')[0], grid.shape[1], size, color=MUTED_COLOR)]
     return with_margin(stack([grid, *([] if legend is None else [legend]), *notes]))
 
@@ -82,19 +88,22 @@ def shares(row: ComparedImage, name: str) -> tuple[float, float | None]:
     """Share of the image that a selector's first box covers, and share of that box on an annotated object."""
     box = row.selections[name].boxes[0]
     on_object = None if row.annotated_box is None else share_inside(box, row.annotated_box)
-    return box_share(box, row.image.shape), on_object
+    frame = np.asarray(row.frame, np.float64)
+    corner, (width, height) = np.tile(frame[:2], 2), frame[2:] - frame[:2]
+    return box_share(np.asarray(box) - corner, (height, width)), on_object
 
 
-def _cell(row: ComparedImage, name: str | None, side: int, size: int, colormap: str, scaling: str) -> np.ndarray:
+def _cell(row: ComparedImage, name: str | None, side: int, size: int, scaling: str) -> np.ndarray:
     """The image with its name, or the heat map of a selector with its boxes and shares."""
     image = fit_height(row.image, side)
     prediction = Prediction(row.image, row.name, 0.0, annotated_box=row.annotated_box)
     words = load_font(size).getlength(_in_words(1.0, 1.0))
     width = max(image.shape[1], round(words) + 1)
     if name is None:
-        return stack([with_boxes(image, prediction), text_strip(row.name, width, size)])
+        return stack([with_boxes(image, prediction), text_strip(pretty_name(row.name), width, size)])
     selection = row.selections[name]
-    heat = overlay_heatmap(image, selection.scores, colormap, scaling)
+    area = np.asarray(row.frame) * (image.shape[0] / row.image.shape[0])
+    heat = overlay_heatmap(image, selection.scores, scaling, area)
     framed = with_boxes(heat, replace(prediction, selected_boxes=selection.boxes))
     return stack([framed, text_strip(_in_words(*shares(row, name)), width, size)])
 

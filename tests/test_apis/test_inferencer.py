@@ -210,6 +210,19 @@ def test_panels_of_equal_names_are_kept_apart(inferencer, files, tmp_path):
     assert pixels.shape[0] > 224 and pixels.shape[1] > 3 * 224
 
 
+def test_panels_show_the_photo_and_warnings_come_last(inferencer, files, monkeypatch, caplog, tmp_path):
+    photo = tmp_path / 'wide.png'
+    Image.open(files[0]).convert('RGB').resize((300, 100)).save(photo)
+    drawn = []
+    monkeypatch.setattr('glsim_mm.apis.inferencer.draw_panel', lambda one, side: drawn.append(one) or one.image)
+    monkeypatch.setattr('glsim_mm.images.selection_strength.LARGE_SHARE', 0.0)
+    with caplog.at_level(logging.WARNING, logger='glsim_mm.inferencer'):
+        (result,) = inferencer(photo, show_dir=tmp_path / 'panels', progress=False)
+    assert drawn[0].image.shape == (100, 300, 3) and drawn[0].is_photo
+    np.testing.assert_allclose(drawn[0].selected_box, result['selected_box_image'], atol=1e-3)
+    assert 'covers more than 0 % of the image in 1 of 1 photos' in caplog.messages[-1]
+
+
 def test_show(inferencer, files, monkeypatch):
     monkeypatch.setenv('MPLBACKEND', 'agg')
     results = inferencer(files[:1], show=True, wait_time=0.01, progress=False)

@@ -7,7 +7,7 @@ import pytest
 from mmpretrain.registry import TRANSFORMS
 
 from glsim_mm.apis.photo_pipeline import photo_from_input
-from glsim_mm.images.results import map_box
+from glsim_mm.images.places import map_box
 
 
 def build(*steps: dict) -> list:

@@ -202,7 +202,7 @@ def test_encoder_runs_once_and_selections_equal_the_models(cfg, checkpoint):
         (['--selectors', 'oracle'], 'OracleSelector needs annotated boxes'),
         (['--selectors', 'gls', '--html', 'r.html'], 'leave out --html'),
         (['--only-mistakes', '--mistakes-first'], 'not allowed with'),
-        (['--colormap', 'jet'], "invalid choice: 'jet'"),
+        (['--scale', 'log'], "invalid choice: 'log'"),
         (['--num', '-1'], '--num: must be 0 or more'),
         (['--panel-side', '40'], '--panel-side must be 96 to 2048'),
         (['--cfg-options', 'test_dataloader.dataset.data_root=nowhere'], 'nowhere'),
@@ -230,6 +230,6 @@ def test_wrapped_data_set_is_told(cfg, checkpoint, tmp_path):
 
 def test_command_line_offers_what_the_package_knows():
     text = (ROOT / 'tools' / 'look.py').read_text(encoding='utf-8')
-    from glsim_mm.visualization import COLORMAPS
+    from glsim_mm.visualization import SCALINGS
 
-    assert all(f"'{name}'" in text for name in COLORMAPS)
+    assert all(f"'{name}'" in text for name in SCALINGS)

@@ -5,9 +5,10 @@ import pytest
 import torch
 from test_visualization.example_predictions import gradient, make_prediction
 
-from glsim_mm.visualization import ANNOTATED_COLOR, SELECTED_COLOR, draw_panel
+from glsim_mm.visualization import ANNOTATED_COLOR, SELECTED_COLOR, draw_panel, in_photo
 from glsim_mm.visualization.from_sample import to_rgb_image
-from glsim_mm.visualization.panel import RIGHT_COLOR, WRONG_COLOR, percent
+from glsim_mm.visualization.overlays import DIMMEST
+from glsim_mm.visualization.panel import RIGHT_COLOR, WRONG_COLOR, panel_tiles, percent
 
 ANNOTATED = (2, 2, 42, 42)
 
@@ -88,19 +89,55 @@ def test_length_of_a_bar_is_the_probability():
     assert blue.sum(axis=1).max() == round(0.5 * round(1.35 * 192))
 
 
-def test_flat_and_nan_maps_are_drawn_alike():
-    flat, nan = (
-        draw_panel(make_prediction(image=np.full((32, 32, 3), 90, np.uint8), similarity_map=np.full((4, 4), value)))
-        for value in (0.3, np.nan)
-    )
-    np.testing.assert_array_equal(flat, nan)
+@pytest.mark.parametrize('value', [0.3, np.nan])
+def test_flat_and_nan_maps_have_all_light(value):
+    (_, photo), (name, heat), *_ = panel_tiles(make_prediction(similarity_map=np.full((4, 4), value)))
+    np.testing.assert_array_equal(heat, photo)
+    assert name.endswith('(flat)')
 
 
-def test_colormap_and_scaling_are_used():
-    skewed = np.array([[0.0, 0.1], [0.2, 100.0]])
-    default = draw_panel(make_prediction(similarity_map=skewed))
-    assert not np.array_equal(default, draw_panel(make_prediction(similarity_map=skewed), colormap='viridis'))
-    assert not np.array_equal(default, draw_panel(make_prediction(similarity_map=skewed), scaling='linear'))
+def test_scaling_is_used():
+    skewed = make_prediction(similarity_map=np.array([[0.0, 0.1], [0.2, 100.0]]))
+    assert not np.array_equal(draw_panel(skewed), draw_panel(skewed, scaling='rank'))
+
+
+def test_crop_keeps_its_shape():
+    image = np.zeros((48, 48, 3), np.uint8)
+    image[10:18, 4:36] = (10, 200, 30)
+    tile = panel_tiles(make_prediction(image=image, selected_box=(4, 10, 36, 18)), 96)[-1]
+    ys, xs = np.nonzero((tile[1] == (10, 200, 30)).all(axis=-1))
+    assert (np.ptp(xs) + 1, np.ptp(ys) + 1) == (96, 24) and tile[0] == 'crop: the model sees a square'
+    assert (tile[1][0] == 255).all() and (tile[1][-1] == 255).all()
+
+
+def test_panel_shows_the_photo_where_the_way_back_is_known():
+    prediction = make_prediction((64, 64), selected_box=(16, 0, 48, 32), annotated_box=(0, 0, 64, 64))
+    photo = gradient(120, 240)
+    matrix = np.array([[1.5, 0, 40], [0, 1.5, 10]])  # a square of 96 px of the photo became 64 px
+    placed = in_photo(prediction, photo, matrix)
+    assert placed.is_photo and placed.image is photo and placed.similarity_map is prediction.similarity_map
+    np.testing.assert_allclose(placed.selected_box, (64, 10, 112, 58))
+    np.testing.assert_allclose(placed.map_area, (40, 10, 136, 106))
+    np.testing.assert_allclose(placed.annotated_box, placed.map_area)
+    large = in_photo(prediction, np.repeat(np.repeat(photo, 20, axis=0), 20, axis=1), 20 * matrix)
+    assert large.image.shape == (640, 1280, 3)
+    np.testing.assert_allclose(large.selected_box, np.multiply(placed.selected_box, 1280 / 240))
+    part = in_photo(prediction, photo, matrix, (5, 7, 110, 200))
+    np.testing.assert_allclose(part.selected_box, (69, 17, 117, 65))
+    name, heat = panel_tiles(placed, 120)[1]
+    assert name.startswith('heat map: 0.00 to 8.00, contrast 1.00') and panel_tiles(placed)[0][0] == 'photo'
+    np.testing.assert_array_equal(heat[:, :40], np.round(photo[:, :40] * DIMMEST))
+
+
+@pytest.mark.parametrize(
+    'matrix', [None, [[-1, 0, 64], [0, 1, 0]], [[0, 1, 0], [1, 0, 0]], [[1, 0, -20], [0, 1, 0]], [[1, 0, 0], [0, 2, 0]]]
+)
+def test_network_input_stays_where_it_has_no_place_in_the_photo(matrix):
+    prediction = make_prediction((64, 64))
+    known = None if matrix is None else np.array(matrix, np.float64)
+    assert in_photo(prediction, gradient(64, 64), known) is prediction
+    assert panel_tiles(prediction)[0][0] == 'network input'
+    assert in_photo(make_prediction(selects=False), gradient(64, 64), known).is_photo
 
 
 def test_long_names_on_a_narrow_panel_keep_the_score():

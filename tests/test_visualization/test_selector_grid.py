@@ -37,7 +37,7 @@ def test_images_with_and_without_annotation_mix():
 def test_equal_ranks_have_equal_colours_whatever_the_scores():
     row = make_row()
     row.selections['random'] = Selection(row.selections['gls'].scores ** 3 * 100 - 7, row.selections['gls'].boxes)
-    grid = draw_selector_grid([row], side=160)
+    grid = draw_selector_grid([row], side=160, scaling='rank')
     tiles = [grid[34:190, x : x + 150] for x in (6 + 2 * 6 + 2 * 160 - 166, 6 + 2 * 160 + 2 * 6)]
     np.testing.assert_array_equal(*tiles)
 
