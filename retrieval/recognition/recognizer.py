@@ -13,7 +13,7 @@ from ..gallery.conditions import Condition, read_conditions
 from ..gallery.contract import Embeddings, GalleryReader, Space
 from ..gallery.spaces import Spaces
 from ..hits import Hits
-from ..records import check_count
+from ..records import Ids, check_count
 from .taxonomy import Taxonomy
 
 UNKNOWN = 'unknown'
@@ -104,9 +104,13 @@ class Recognizer:
         self.space = space
         self.where = where
 
-    def recognize(self, queries: Embeddings) -> list[Recognition]:
-        """Recognise images by their embeddings, float32 (m, d), or one such array for each space."""
-        hits = self.gallery.search(queries, self.k, space=self.space, where=self.where)
+    def recognize(self, queries: Embeddings, exclude: Sequence[Ids] | None = None) -> list[Recognition]:
+        """Recognise images by their embeddings, float32 (m, d), or one such array for each space.
+
+        ``exclude`` has ids of rows that do not vote on each, such as those of its own content
+        (:meth:`retrieval.gallery.GalleryReader.same_content`).
+        """
+        hits = self.gallery.search(queries, self.k, space=self.space, where=self.where, exclude=exclude)
         names = self.labels(hits.ids)
         votes = [self.vote(hits, names, level) for level in range(self.taxonomy.depth + 1)]
         return [self._answer(row, hits.ids[row], votes) for row in range(len(hits.ids))]

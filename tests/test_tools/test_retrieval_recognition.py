@@ -51,6 +51,9 @@ def test_classify_knows_the_galleries_own_images(capsys, built):
     path = images / 'train' / 'striped' / 'striped1.png'
     call_tool('retrieval/classify', gallery, path, *model, '-k', 1)
     assert 'striped1.png: striped (1.00); votes: striped 1.00' in capsys.readouterr().out
+    doubled = images / 'train' / 'plain' / 'plain0.png'
+    call_tool('retrieval/classify', gallery, doubled, *model, '-k', 9, '--exclude-same', '--json')
+    assert len(json.loads(capsys.readouterr().out)[0]['neighbors']) == 9 - 2
 
 
 def test_classify_says_unknown_below_the_threshold_and_falls_back_to_groups(capsys, built, tmp_path):

@@ -50,7 +50,8 @@ def paths(gallery) -> list[str]:
 
 def test_nothing_that_is_written_tells_where_photos_lie(gallery, tmp_path, capsys):
     save(tmp_path / 'photos' / 'plain' / 'late.png', 7)
-    (tmp_path / 'photos' / 'plain' / 'broken.png').write_bytes(b'')
+    broken = tmp_path / 'photos' / 'plain' / 'broken.png'
+    broken.write_bytes(b'')
     (tmp_path / 'other' / 'striped' / 'new.png').rename(tmp_path / 'other' / 'plain' / 'moved.png')
     query = tmp_path / 'other' / 'plain' / 'plain0.png'
     out = tmp_path / 'out'
@@ -61,9 +62,9 @@ def test_nothing_that_is_written_tells_where_photos_lie(gallery, tmp_path, capsy
     )
     printed = capsys.readouterr().out
     assert 'phone:striped/new.png' in (out / 'sync.json').read_text() and ' in photos, phone;' in printed
-    call_tool('retrieval/search', gallery, query, tmp_path / 'photos' / 'plain', '-k', 12, '--out', *files, '--json')
+    call_tool('retrieval/search', gallery, query, broken, '-k', 12, '--out', *files, '--json')
     call_tool('retrieval/search', gallery, '--id', 0, '-k', 12, '--out', out / 'similar.html')
-    call_tool('retrieval/classify', gallery, query, tmp_path / 'photos' / 'plain', '--json')
+    call_tool('retrieval/classify', gallery, query, broken, '--json')
     call_tool('retrieval/duplicates', gallery, '--threshold', 0.1, '--json')
     call_tool('retrieval/evaluate', gallery, '--by-class', 3, '--json', out / 'evaluation.json')
     printed = capsys.readouterr().out
@@ -79,6 +80,15 @@ def test_nothing_that_is_written_tells_where_photos_lie(gallery, tmp_path, capsy
     assert results[0]['query']['path'] == 'other/plain/plain0.png'
     assert results[0]['hits'][0]['path'] == 'phone:plain/plain0.png'
     assert paths(gallery) == ['phone:plain/moved.png', 'phone:plain/plain0.png']
+
+
+@pytest.mark.parametrize('gallery', ['folder'], indirect=True)
+def test_photos_of_all_roots_are_encoded_again_to_explain_them(gallery, tmp_path, capsys):
+    photo = tmp_path / 'other' / 'plain' / 'plain0.png'
+    capsys.readouterr()
+    call_tool('retrieval/search', gallery, photo, '-k', 12, '--explain', '--json')
+    hits = json.loads(capsys.readouterr().out)[0]['hits']
+    assert hits[0]['path'] == 'phone:plain/plain0.png' and all(hit['matches'] for hit in hits)
 
 
 def test_roots_that_moved_are_corrected_by_one_command(gallery, tmp_path, capsys):

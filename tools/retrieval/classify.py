@@ -39,6 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     cli.add_space(parser)
     cli.add_where(parser, 'rows that may vote')
+    cli.add_exclude_same(parser)
     parser.add_argument('--json', action='store_true', help='print JSON in place of lines')
     cli.add_device(parser)
     args = parser.parse_args(argv)
@@ -81,7 +82,10 @@ def main(args: argparse.Namespace) -> None:
             recognizer.thresholds = tuple(level.threshold for level in levels)
             sys.stderr.write(format_calibration(levels) + '\n')
         encoded = search.encoder.encode(images)
-        answers = recognizer.recognize(encoded.embeddings) if encoded.records else []
+        own = None
+        if args.exclude_same:
+            own = search.gallery.same_content([record.content_hash for record in encoded.records])
+        answers = recognizer.recognize(encoded.embeddings, own) if encoded.records else []
     paths = [record.path for record in encoded.records]
     pairs = list(zip(paths, answers))
     if args.json:
