@@ -1,15 +1,69 @@
 """The one progress bar: drawn in a terminal, a plain line now and then in a log, always on standard error."""
 
+import statistics
 import sys
 import time
+from collections import deque
+from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 _NOTE_WIDTH = 72  # of all that stands beside the bar of a training
+_SAMPLE = 0.5  # seconds that a sample of the pace takes at least
+_LOOK_BACK = 100  # samples
+_STALL = 5  # times the median that a sample counts at most
+
+
+def seconds_per_unit(samples: Sequence[tuple[float, float]]) -> float:
+    """What a unit takes, from at least one sample of units and the seconds that they took.
+
+    Where the machine stood still, a sample counts as at most five times the median, so that one stall does not
+    multiply the time left.
+    """
+    limit = _STALL * statistics.median_low(seconds / units for units, seconds in samples)
+    return sum(min(seconds, limit * units) for units, seconds in samples) / sum(units for units, _ in samples)
+
+
+class Pace:
+    """How long the rest of a run will take; it is told the time and reads no clock.
+
+    What begins within the first ``warm_up`` units does not count: threads and workers start there, and a GPU chooses
+    its kernels, so that the first figure would be many times the truth.
+
+    Args:
+        now: Seconds on some clock at which the run begins.
+        done: Units that are done by then.
+        warm_up: Units.
+    """
+
+    def __init__(self, now: float, done: float = 0, warm_up: float = 1) -> None:
+        self._clock, self._done, self._first = now, done, done + warm_up
+        self._units = self._seconds = 0.0
+        self._samples: deque[tuple[float, float]] = deque(maxlen=_LOOK_BACK)
+
+    def note(self, done: float, now: float) -> None:
+        """Say how many units are done by now."""
+        if self._done >= self._first:
+            self._units += done - self._done
+            self._seconds += now - self._clock
+        self._clock, self._done = now, done
+        if self._seconds >= _SAMPLE and self._units > 0:
+            self._samples.append((self._units, self._seconds))
+            self._units = self._seconds = 0.0
+
+    def resume(self, now: float) -> None:
+        """Say that a pause ends, which is no part of any unit."""
+        self._clock = now
+
+    def seconds_left(self, units: float) -> float | None:
+        """Seconds that so many units will take; None as long as nothing is known."""
+        if units <= 0:
+            return 0.0
+        return units * seconds_per_unit(self._samples) if self._samples else None
 
 
 class ProgressBar:
@@ -55,6 +109,7 @@ class ProgressBar:
         self._first, self._done, self._total = done, done, total
         self._pause = seconds_between_lines
         self._note = ''
+        self._is_told = room_for_note
         self._seconds_left: float | None = None
         columns = [TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), _Speed(unit)]
         if room_for_note:
@@ -63,7 +118,7 @@ class ProgressBar:
         self._bar = Progress(
             *columns,
             TextColumn('{task.fields[note]}'),
-            _TimeLeft(told=room_for_note),
+            _TimeLeft(),
             console=self._console,
             transient=transient,
             redirect_stdout=False,
@@ -71,11 +126,12 @@ class ProgressBar:
             disable=not (enable and self._console.is_terminal),
         )
         self._description = description
-        self._task = self._bar.add_task(description, total=total, completed=done, note='', left=None)  # type: ignore[arg-type]
+        self._task = self._bar.add_task(description, total=total, completed=done, note='', end=None)  # type: ignore[arg-type]
 
     def start(self) -> None:
         """Begin to draw and to measure the time; entering the ``with`` block calls it."""
         self._started = self._last_line = time.monotonic()
+        self._pace = Pace(self._started, self._done)
         self._bar.start()
 
     def advance(self, count: float = 1) -> None:
@@ -96,12 +152,18 @@ class ProgressBar:
             done: How many.
             total: How many there are, if that is known only now.
             note: Anything else worth knowing, shown behind the numbers.
-            seconds_left: How long it will take, for who knows better than the speed of the last seconds.
+            seconds_left: How long it will take, where the bar was made with ``room_for_note``.
         """
-        self._done, self._note, self._seconds_left = done, note or self._note, seconds_left
+        now = time.monotonic()
+        self._done, self._note = done, note or self._note
         self._total = self._total if total is None else total
-        self._bar.update(self._task, completed=done, total=self._total, note=self._note, left=seconds_left)
-        if time.monotonic() - self._last_line >= self._pause:
+        self._pace.note(done, now)
+        if not self._is_told:
+            seconds_left = None if self._total is None else self._pace.seconds_left(self._total - done)
+        self._seconds_left = seconds_left
+        end = None if seconds_left is None else now + seconds_left
+        self._bar.update(self._task, completed=done, total=self._total, note=self._note, end=end)
+        if now - self._last_line >= self._pause:
             self._write_line()
 
     def stop(self) -> None:
@@ -131,23 +193,16 @@ class ProgressBar:
             parts.append(self._note)
         if self._seconds_left is not None:
             parts.append(f'{self._seconds_left:.0f} s left')
-        elif self._total is not None and speed:
-            parts.append(f'{(self._total - self._done) / speed:.0f} s left')
         self._console.print(', '.join(parts), highlight=False, markup=False, soft_wrap=True)
 
 
-class _TimeLeft(TimeRemainingColumn):
-    """The time left that was told, else that of the speed of the last seconds, unless it will be told."""
-
-    def __init__(self, told: bool) -> None:
-        super().__init__()
-        self._told = told
+class _TimeLeft(ProgressColumn):
+    """The time until the end that was last reckoned, counted down by the second."""
 
     def render(self, task: Task) -> Text:
-        left = task.fields['left']
-        if left is None and not self._told:
-            return super().render(task)
-        return Text('-:--:--' if left is None else str(timedelta(seconds=round(left))), 'progress.remaining')
+        end = task.fields['end']
+        left = '-:--:--' if end is None else str(timedelta(seconds=max(0, round(end - time.monotonic()))))
+        return Text(left, 'progress.remaining')
 
 
 class _Speed(ProgressColumn):

@@ -1,6 +1,7 @@
 """The progress bar: a bar in a terminal, lines in a log."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -18,7 +19,7 @@ def draw(terminal: bool, total: int | None = 40, **options) -> str:
 
 def test_bar_in_a_terminal():
     text = draw(True)
-    assert 'encoding' in text and '30/40' in text and 'images/s' in text and '0:00:0' in text
+    assert 'encoding' in text and '30/40' in text and 'images/s' in text and '-:--:--' in text
 
 
 def test_lines_in_a_log():
@@ -28,14 +29,34 @@ def test_lines_in_a_log():
         'encoding: 30 of 40 images',
         'encoding: 30 of 40 images',
     ]
-    assert lines[0].endswith(' s left') and 'images/s' in lines[0]
+    assert lines[0].endswith(' images/s')  # the first figure says nothing about the time left
 
 
 @pytest.mark.parametrize('total, start', [(40, 'encoding: 30 of 40 MB, '), (None, 'encoding: 30 MB, ')])
 def test_a_short_run_is_one_line(total, start):
     text = draw(False, total, unit='MB')
     assert text.startswith(start) and text.count('\n') == 1
-    assert ('left' in text) == (total is not None)
+    assert 'left' not in text
+
+
+def test_time_left_comes_from_all_but_the_start_and_counts_down(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr('glsim_mm.progress.time', SimpleNamespace(monotonic=lambda: now[0]))
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    bar = ProgressBar(10, 'encoding', console=console)
+    column = bar._bar.columns[-1]
+    bar.start()
+    shown = []
+    for seconds in (60.0, 2.0, 2.0, 200.0, 2.0):
+        now[0] += seconds
+        bar.advance()
+        shown.append(column.render(bar._bar.tasks[0]).plain)
+    assert shown == ['-:--:--', '0:00:16', '0:00:14', '0:00:28', '0:00:20']
+    now[0] += 3.0
+    assert column.render(bar._bar.tasks[0]).plain == '0:00:17'
+    bar.update(10)
+    assert column.render(bar._bar.tasks[0]).plain == '0:00:00'
+    bar.stop()
 
 
 def test_total_and_note_may_come_later():

@@ -1,12 +1,14 @@
 """The progress hook, driven as mmengine's loop does."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from glsim_mm.engine.hooks import ProgressHook
-from glsim_mm.engine.hooks.training_progress import Pace
+from glsim_mm.engine.hooks.training_progress import TimeLeft
 
 
 def train(iterations: int, start: int = 0) -> None:
@@ -62,28 +64,40 @@ def loop_of(epochs: int, batches: int, photos: int = 8) -> SimpleNamespace:
     )
 
 
-def test_time_left_is_near_the_truth_from_its_first_figure_on(monkeypatch):
-    now = [0.0]
-    clock = SimpleNamespace(monotonic=lambda: now[0])
-    monkeypatch.setattr('glsim_mm.engine.hooks.training_progress.time', clock)
-    runner, pace = loop_of(epochs=10, batches=20), Pace()
-    end = 10 * (20 * 1.0 + 8.0) + 3 * 19  # one second per iteration, 8 per validation; the first three take 20
-    told = []
+def made_up_run(iteration=lambda number: 1.0, validation: float = 8.0) -> list[tuple[float | None, float]]:
+    """What is told, and what is true, in 10 epochs of 20 iterations and a validation of 4 batches."""
+    runner, left, now, told = loop_of(epochs=10, batches=20), TimeLeft(0.0), 0.0, []
     for epoch in range(10):
-        pace.pause_is_over()
-        for batch in range(20):
-            done = epoch * 20 + batch + 1
-            now[0] += 20.0 if done <= 3 else 1.0
-            pace.count()
-            told.append((pace.seconds_left(runner, done), end - now[0]))
-        pace.begin_validation()
-        now[0] += 4.0
-        told.append((pace.seconds_left(runner, done, validating=True), end - now[0]))
-        now[0] += 4.0
-        pace.end_validation()
-        told.append((pace.seconds_left(runner, done), end - now[0]))
-        now[0] += 30.0  # a checkpoint is written; it is no part of an iteration
-        end += 30.0
+        left.resume(now)
+        for done in range(epoch * 20 + 1, epoch * 20 + 21):
+            now += iteration(done)
+            left.note(done, now)
+            told.append((left.seconds_left(runner, done), now))
+        left.begin_validation(now)
+        for batch in range(4):
+            now += validation / 4
+            left.validate((batch + 1) / 4, now)
+            told.append((left.seconds_left(runner, done), now))
+        left.end_validation(now)
+        told.append((left.seconds_left(runner, done), now))
+        now += 30.0  # a checkpoint is written; it is no part of an iteration
+    end = told[-1][1] + 30.0
+    return [(seconds, end - moment - 30.0 * (10 - index // 25)) for index, (seconds, moment) in enumerate(told)]
+
+
+@pytest.mark.parametrize(
+    'iteration, validation',
+    [
+        (lambda number: 40.0 if number <= 3 else 1.0, 8.0),
+        (lambda number: 60.0 if number in (5, 90) else 1.0, 8.0),  # the machine stands still
+        (lambda number: 4.0 if number % 8 == 0 else 0.5, 20.0),  # waits for photos now and then
+    ],
+    ids=['slow start', 'stalls', 'regular waits and a long validation'],
+)
+def test_time_left_is_near_the_truth_from_its_first_figure_on(iteration, validation):
+    told = made_up_run(iteration, validation)
     assert [left for left, _ in told[:3]] == [None] * 3
-    assert all(0.8 * true - 9 <= left <= 1.2 * true + 9 for left, true in told[3:])
+    figures = [(left, true) for left, true in told[3:] if true > 20]
+    assert all(true / 3 <= left <= 3 * true for left, true in figures)
+    assert all(1 / 3 < one / other < 3 for (one, _), (other, _) in pairwise(figures))
     assert told[-1][0] == 0

@@ -10,10 +10,9 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor
 
-from ...progress import ProgressBar
+from ...progress import Pace, ProgressBar
 
 _WARM_UP = 3  # iterations that take longer: threads and workers start, the GPU chooses its kernels
-_MEMORY = 50  # iterations that the mean looks back on
 _SHARE_OF_VALIDATION = 0.5  # time of a photo in validation by that in training, until one has been seen
 
 
@@ -45,7 +44,7 @@ class ProgressHook(Hook):
         self._accuracy: float | None = None
         self._last_update = 0.0
         self._note = ''
-        self._pace = Pace()
+        self._left = TimeLeft(0.0)
 
     @property
     def live(self) -> bool:
@@ -60,48 +59,55 @@ class ProgressHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Show the bar; a resumed run starts where it was."""
-        self._accuracy, self._last_update, self._note, self._pace = None, 0.0, '', Pace()
+        self._accuracy, self._last_update, self._note = None, 0.0, ''
+        self._left = TimeLeft(time.monotonic(), runner.iter)
         self._start('training', runner.max_iters, 'iterations', runner.iter)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        self._pace.pause_is_over()
+        self._left.resume(time.monotonic())
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: dict | None = None
     ) -> None:
         done = runner.iter + 1
-        self._pace.count()
-        if done == runner.max_iters or time.monotonic() - self._last_update >= self.interval:
-            self._last_update = time.monotonic()
+        is_due = done == runner.max_iters or time.monotonic() - self._last_update >= self.interval
+        loss = (outputs or {}).get('loss') if is_due else None
+        if loss is not None:  # reading it waits for the device
+            loss = float(loss.detach() if isinstance(loss, Tensor) else loss)
+        now = time.monotonic()
+        self._left.note(done, now)
+        if is_due:
+            self._last_update = now
             parts = [f'epoch {runner.epoch + 1}']
-            loss = (outputs or {}).get('loss')
             if loss is not None:
-                parts.append(f'loss {float(loss.detach() if isinstance(loss, Tensor) else loss):.2f}')
+                parts.append(f'loss {loss:.2f}')
             rate = learning_rate(runner)
             if rate is not None:
                 parts.append(f'lr {rate:.2g}')
             if self._accuracy is not None:
                 parts.append(f'top-1 {self._accuracy:.1f}')
             self._note = ', '.join(parts)
-            self._bar.update(done, note=self._note, seconds_left=self._pace.seconds_left(runner, done))
+            self._bar.update(done, note=self._note, seconds_left=self._left.seconds_left(runner, done))
 
     def before_val(self, runner: Runner) -> None:
-        self._pace.begin_validation()
+        self._left.begin_validation(time.monotonic())
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None) -> None:
         if self._bar is not None and time.monotonic() - self._last_update >= self.interval:
             self._last_update = time.monotonic()
-            note = f'validating {batch_idx + 1} of {len(runner.val_dataloader)}'
-            left = self._pace.seconds_left(runner, runner.iter, validating=True)
+            total = len(runner.val_dataloader)
+            note = f'validating {batch_idx + 1} of {total}'
+            self._left.validate((batch_idx + 1) / total, self._last_update)
+            left = self._left.seconds_left(runner, runner.iter)
             self._bar.update(runner.iter, note=note, seconds_left=left)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self._accuracy = (metrics or {}).get(self.metric)
 
     def after_val(self, runner: Runner) -> None:
-        self._pace.end_validation()
+        self._left.end_validation(time.monotonic())
         if self._bar is not None:
-            self._bar.update(runner.iter, note=self._note, seconds_left=self._pace.seconds_left(runner, runner.iter))
+            self._bar.update(runner.iter, note=self._note, seconds_left=self._left.seconds_left(runner, runner.iter))
 
     def after_train(self, runner: Runner) -> None:
         self.stop()
@@ -136,61 +142,66 @@ def learning_rate(runner: Runner) -> float | None:
     return next((rates[0] for rates in wrapper.get_lr().values() if rates), None)
 
 
-class Pace:
-    """How long a training will still take, from a running mean of its iterations and its last validation.
+class TimeLeft:
+    """How long a training will still take: its iterations, and the validations that are to come.
 
-    The mean leaves out the first iterations, so that it does not begin with a tenfold of the truth.
+    It is told the time and reads no clock. Until a validation is done, a photo in it counts as half a photo of the
+    training; while one is going on, what is done of it corrects that.
+
+    Args:
+        now: Seconds on some clock at which the training begins.
+        done: Iterations that are done by then.
     """
 
-    def __init__(self) -> None:
-        self._counted = -_WARM_UP
-        self._mean = 0.0
-        self._clock = time.monotonic()
+    def __init__(self, now: float, done: int = 0) -> None:
+        self._pace = Pace(now, done, _WARM_UP)
         self._validation: float | None = None
-        self._began = 0.0
+        self._began: float | None = None
+        self._share, self._spent = 0.0, 0.0
 
-    def count(self) -> None:
-        """Say that an iteration has ended."""
-        now = time.monotonic()
-        seconds, self._clock = now - self._clock, now
-        self._counted += 1
-        if self._counted > 0:
-            self._mean += (seconds - self._mean) / min(self._counted, _MEMORY)
+    def note(self, done: int, now: float) -> None:
+        """Say that so many iterations are done."""
+        self._pace.note(done, now)
 
-    def pause_is_over(self) -> None:
+    def resume(self, now: float) -> None:
         """Say that an iteration begins: what was since the last one is not part of it."""
-        self._clock = time.monotonic()
+        self._pace.resume(now)
 
-    def begin_validation(self) -> None:
+    def begin_validation(self, now: float) -> None:
         """Say that a validation begins."""
-        self._began = time.monotonic()
+        self._began, self._share, self._spent = now, 0.0, 0.0
 
-    def end_validation(self) -> None:
+    def validate(self, share: float, now: float) -> None:
+        """Say that this share of it, 0 to 1, is done."""
+        if self._began is not None:
+            self._share, self._spent = share, now - self._began
+
+    def end_validation(self, now: float) -> None:
         """Say that it has ended."""
-        self._validation = time.monotonic() - self._began
-        self.pause_is_over()
+        if self._began is not None:
+            self._validation, self._began = now - self._began, None
+        self._pace.resume(now)
 
-    def seconds_left(self, runner: Runner, done: int, validating: bool = False) -> float | None:
-        """Seconds to the end after so many iterations; None in the first ones, whose time says nothing.
-
-        Args:
-            validating: A validation is going on, which counts as far as it is not done.
-        """
-        if done == runner.max_iters and not self._validations_left(runner, done):
-            return 0.0
-        if self._counted <= 0:
-            return None
+    def seconds_left(self, runner: Runner, done: int) -> float | None:
+        """Seconds to the end after so many iterations; None in the first ones, whose time says nothing."""
+        iterations = self._pace.seconds_left(runner.max_iters - done)
+        validations = self._validations_left(runner, done)
+        if self._began is None and not validations:
+            return iterations
         one = self._seconds_of_validation(runner)
-        spent = min(time.monotonic() - self._began, one) if validating else 0.0
-        left = self._validations_left(runner, done) + validating
-        return max(0.0, (runner.max_iters - done) * self._mean + left * one - spent)
+        if iterations is None or one is None:
+            return None
+        if self._began is None:
+            return iterations + validations * one
+        one = self._spent + (1 - self._share) * one
+        return iterations + (validations + 1 - self._share) * one
 
-    def _seconds_of_validation(self, runner: Runner) -> float:
+    def _seconds_of_validation(self, runner: Runner) -> float | None:
         if self._validation is not None or getattr(runner, 'val_loop', None) is None:
             return self._validation or 0.0
         train, val = runner.train_dataloader, runner.val_dataloader
         photos = len(val) * (getattr(val, 'batch_size', None) or 1)
-        return photos * _SHARE_OF_VALIDATION * self._mean / (getattr(train, 'batch_size', None) or 1)
+        return self._pace.seconds_left(photos * _SHARE_OF_VALIDATION / (getattr(train, 'batch_size', None) or 1))
 
     @staticmethod
     def _validations_left(runner: Runner, done: int) -> int:
