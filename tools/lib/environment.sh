@@ -6,6 +6,22 @@ fail() {
     exit 2
 }
 
+# with_clock COMMAND...: in a terminal, counts the seconds of a command that says nothing.
+with_clock() {
+    local status=0 ticker started=$SECONDS
+    if [[ ! -t 2 ]]; then
+        "$@"
+        return
+    fi
+    (while printf '\r  %d s' $((SECONDS - started)) >&2; do sleep 1; done) &
+    ticker=$!
+    "$@" || status=$?
+    kill "$ticker"
+    wait "$ticker" 2>/dev/null || true
+    printf '\r\033[K' >&2
+    return "$status"
+}
+
 # The first Python that is new enough; PYTHON chooses another one.
 find_python() {
     local candidate
@@ -79,7 +95,7 @@ PYTHON
     echo "Installing into $venv (the first time this takes a few minutes)"
     python -m pip install --quiet --disable-pip-version-check 'setuptools>=77,<81' ||
         fail "pip could not install; see its message above"
-    python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable "$root[$extras]" ||
+    with_clock python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable "$root[$extras]" ||
         fail "pip could not install the project; see its message above"
     if (($#)); then
         python -m pip install --quiet --disable-pip-version-check --no-deps "$@" ||
