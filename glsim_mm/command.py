@@ -166,7 +166,7 @@ def describe_commands() -> str:
 def describe_script(script: Path) -> str:
     """What a script is for: the first line of its docstring, up to the example of its use."""
     docstring = ast.get_docstring(ast.parse(script.read_text(encoding='utf-8'))) or ''
-    return re.split(r'(?<=\?) python |: python ', docstring, maxsplit=1)[0]
+    return re.split(r'(?<=\?) glsim |: glsim ', docstring, maxsplit=1)[0]
 
 
 def write_completion() -> str:

@@ -31,13 +31,13 @@ def check_views(tta: bool, pictures: bool, error_report: bool = False) -> None:
 
 
 def read_metrics(path: str | Path) -> dict[str, float]:
-    """Read the metrics that ``tools/test.py --out FILE.json --out-item metrics`` wrote, values by name."""
+    """Read the metrics that ``glsim test --out FILE.json --out-item metrics`` wrote, values by name."""
     try:
         metrics = json.loads(Path(path).read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
-        raise GLSimError(f'cannot read the metrics in {path} ({error}); write them with tools/test.py') from error
+        raise GLSimError(f'cannot read the metrics in {path} ({error}); write them with glsim test') from error
     if not isinstance(metrics, dict) or not all(isinstance(metrics.get(name, 0), int | float) for name in _COLUMNS):
-        raise GLSimError(f'{path} holds no metrics; write them with tools/test.py --out-item metrics')
+        raise GLSimError(f'{path} holds no metrics; write them with glsim test --out-item metrics')
     return metrics
 
 

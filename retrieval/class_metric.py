@@ -190,7 +190,7 @@ def describe_metrics(gallery: GalleryReader) -> str:
     lines = [
         f'{describe_notes(space, one.notes)}\nfingerprint {one.fingerprint[:12]}' for space, one in learned.items()
     ]
-    return '\n'.join(lines) or f'{gallery.location} has no learned metric: learn one with tools/retrieval/metric.py fit'
+    return '\n'.join(lines) or f'{gallery.location} has no learned metric: learn one with glsim metric fit'
 
 
 def remove_metric(gallery: GalleryWriter, space: str | None = None) -> str:

@@ -59,7 +59,13 @@ def test_commands_are_listed_by_purpose_without_anything_installed(words):
 def test_a_script_says_in_one_line_what_it_is_for(name):
     description, script = describe_script(find_script(name)), find_script(name).read_text().splitlines()[0]
     assert 10 < len(description) < len(script) and 'tools/' not in description
-    assert f'python tools/{SCRIPTS[name]}' in script
+    assert f' glsim {name}' in script
+
+
+def test_texts_name_commands_and_not_scripts():
+    files = [path for folder in ('glsim_mm', 'retrieval', 'tools') for path in (ROOT / folder).rglob('*.py')]
+    found = {path: [script for script in SCRIPTS.values() if f'tools/{script}' in path.read_text()] for path in files}
+    assert len(files) > 200 and {path.name: scripts for path, scripts in found.items() if scripts} == {}
 
 
 def test_help_shows_the_name_of_the_command_in_80_columns():

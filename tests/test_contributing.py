@@ -83,7 +83,7 @@ def test_a_selector_is_a_class_and_a_row(monkeypatch):
 def test_a_command_is_a_script_and_a_row(monkeypatch, tmp_path, capsys):
     (tmp_path / 'tools').mkdir()
     (tmp_path / 'tools' / 'greet.py').write_text(
-        '"""Greet somebody: python tools/greet.py NAME."""\nimport sys\nprint("hello", sys.argv)\n'
+        '"""Greet somebody: glsim greet NAME."""\nimport sys\nprint("hello", sys.argv)\n'
     )
     monkeypatch.setattr(command, 'find_shipped_folder', lambda: tmp_path)
     monkeypatch.setattr(command, 'COMMANDS', {'manners': {'greet': 'greet.py'}})

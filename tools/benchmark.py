@@ -1,4 +1,4 @@
-"""Time GLSim against one plain pass and against the straightforward two: python tools/benchmark.py inference."""
+"""Time GLSim against one plain pass and against the straightforward two: glsim benchmark inference."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Weights of other projects: python tools/checkpoints.py {inspect,convert,export,publish} FILE ..."""
+"""Weights of other projects: glsim checkpoints {inspect,convert,export,publish} FILE ..."""
 
 import argparse
 
@@ -43,7 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     publish = commands.add_parser('publish', parents=[source, out], help='strip training state, add hash and origin')
     which = ['default', 'averaged', 'last']
     publish.add_argument('--weights', choices=which, default='default', help='which to take of a training with EMA')
-    publish.add_argument('--metrics', help='results of tools/test.py --out FILE.json --out-item metrics')
+    publish.add_argument('--metrics', help='results of glsim test --out FILE.json --out-item metrics')
     publish.add_argument('--config', help='config file whose text to keep; default: that in the checkpoint')
     publish.add_argument('--commit', help="git commit of the code; default: this package's")
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Print test results below each other: python tools/compare.py NAME=METRICS.json [NAME=METRICS.json ...]."""
+"""Print test results below each other: glsim compare NAME=METRICS.json [NAME=METRICS.json ...]."""
 
 import argparse
 
@@ -8,7 +8,7 @@ import command_line as cli
 def parse_args() -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description='Print test results below each other')
-    parser.add_argument('results', nargs='+', metavar='NAME=FILE', help='name to show, and metrics of tools/test.py')
+    parser.add_argument('results', nargs='+', metavar='NAME=FILE', help='name to show, and metrics of glsim test')
     cli.add_number(parser, '--num-classes', 'show the accuracy of guessing among so many classes too')
     args = parser.parse_args()
     if not all('=' in result for result in args.results):

@@ -1,4 +1,4 @@
-"""Find objects in photos, name and search each: python tools/detect_and_search.py PHOTOS --config C --checkpoint K."""
+"""Find objects in photos, name and search each: glsim detect-and-search PHOTOS --config C --checkpoint K."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Say what is installed, what is missing, and what to type: python tools/doctor.py."""
+"""Say what is installed, what is missing, and what to type: glsim doctor."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Write a model as one file that runs without its code: python tools/export.py CONFIG CHECKPOINT --out model.onnx."""
+"""Write a model as one file that runs without its code: glsim export CONFIG CHECKPOINT --out model.onnx."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         description='Write a model, both passes and the crop, as one graph with any batch size, and check it against '
-        'PyTorch. tools/infer_exported.py runs .onnx files.'
+        'PyTorch. glsim infer-exported runs .onnx files.'
     )
     cli.add_config(parser, ' of the model')
     parser.add_argument('checkpoint', help='its weights: path or URL')

@@ -1,4 +1,4 @@
-"""Classify images: python tools/infer.py CONFIG CHECKPOINT INPUT [INPUT ...]."""
+"""Classify images: glsim infer CONFIG CHECKPOINT INPUT [INPUT ...]."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Classify images with an exported model: python tools/infer_exported.py model.onnx photos."""
+"""Classify images with an exported model: glsim infer-exported model.onnx photos."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ import command_line as cli
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
-        description='Classify images with a file of tools/export.py; needs neither mmpretrain nor torch'
+        description='Classify images with a file of glsim export; needs neither mmpretrain nor torch'
     )
     parser.add_argument('model', help='.onnx file')
     cli.add_images(parser, 'inputs')

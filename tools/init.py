@@ -1,4 +1,4 @@
-"""Write a config for photos of your own: python tools/init.py PHOTOS."""
+"""Write a config for photos of your own: glsim init PHOTOS."""
 
 import argparse
 from pathlib import Path

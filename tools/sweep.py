@@ -1,4 +1,4 @@
-"""Search over settings and seeds: python tools/sweep.py CONFIG --grid model.neck.top_o=4,8 --seeds 0 1 2."""
+"""Search over settings and seeds: glsim sweep CONFIG --grid model.neck.top_o=4,8 --seeds 0 1 2."""
 
 import argparse
 import sys

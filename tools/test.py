@@ -1,4 +1,4 @@
-"""Test the model of a config: python tools/test.py CONFIG CHECKPOINT."""
+"""Test the model of a config: glsim test CONFIG CHECKPOINT."""
 
 import argparse
 from contextlib import nullcontext

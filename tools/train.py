@@ -1,4 +1,4 @@
-"""Train the model of a config: python tools/train.py CONFIG."""
+"""Train the model of a config: glsim train CONFIG."""
 
 import argparse
 from contextlib import nullcontext

@@ -1,5 +1,5 @@
 # glsim_vit_cub.py whose head also learns to do without a crop: one checkpoint for test_cfg.crop = 'always', 'adaptive'
-# and 'off'. tools/analysis/crop_curve.py prints accuracy and speed at every threshold.
+# and 'off'. glsim crop-curve prints accuracy and speed at every threshold.
 _base_ = '../glsim_vit_cub.py'
 
 model = dict(

@@ -24,7 +24,7 @@ model = dict(backbone=dict(img_size=size), head=dict(num_classes=25))
 train_dataloader = dict(
     dataset=dict(_delete_=True, type='ClassDisjointSplit', half='train', datasets=splits, pipeline=train_pipeline)
 )
-# Classification of unseen classes means nothing: there is no validation, tools/retrieval/evaluate.py measures.
+# Classification of unseen classes means nothing: there is no validation, glsim evaluate measures.
 val_dataloader = None
 val_cfg = None
 val_evaluator = None

@@ -61,7 +61,7 @@ def run_study(
 ) -> str:
     """Measure what selecting regions costs, write ``selection_cost.csv``, draw ``selection_cost.png``, give the table.
 
-    Arguments are those of ``tools/analysis/selection_cost.py``; ``on_progress`` gets lines of text meanwhile.
+    Arguments are those of ``glsim selection-cost``; ``on_progress`` gets lines of text meanwhile.
     """
     on_cuda = torch.device(device).type == 'cuda'
     if on_cuda and not torch.cuda.is_available():

@@ -35,7 +35,7 @@ def tell_differences(config: Mapping[str, Any], trained: Mapping[str, Any] | Non
             differing.append(f'model.{part}.{field}={wanted!r} (trained with {found!r})')
     if differing:
         print_log(
-            f'the config differs from the settings of {source}: {", ".join(differing)}; tools/checkpoints.py convert '
+            f'the config differs from the settings of {source}: {", ".join(differing)}; glsim checkpoints convert '
             '--config-out writes the config of the checkpoint',
             'current',
             level=30,

@@ -60,7 +60,7 @@ def official_config(settings: Mapping[str, Any], model: dict) -> dict:
     pipeline = [dict(type='LoadImage'), *_resizing(settings, model['backbone']['img_size']), dict(type='PackInputs')]
     views: dict[str, Any] = {}
     if settings.get('test_flip'):
-        print_log('the authors test this model on mirrored images too: pass --tta to tools/test.py', 'current')
+        print_log('the authors test this model on mirrored images too: pass --tta to glsim test', 'current')
         views = dict(tta_model=dict(type='MirrorTTA'))
     return dict(
         default_scope='mmpretrain',

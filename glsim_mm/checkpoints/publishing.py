@@ -44,7 +44,7 @@ def publish(
         target: Name without the hash, ``.pth`` or ``.safetensors``.
         weights: ``'averaged'`` for those of ``EMAHook``, ``'last'`` for those that were trained, ``'default'`` for
             those that testing would use: averaged where there are any.
-        metrics: Results of a test of these weights, as ``tools/test.py --out`` gives.
+        metrics: Results of a test of these weights, as ``glsim test --out`` gives.
         config: The config's text. Defaults to that in the checkpoint.
         commit: The code's git commit. Defaults to that of this package, if it is in a repository.
 

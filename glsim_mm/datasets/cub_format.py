@@ -35,7 +35,7 @@ class CUBFormat(FineGrainedDataset):
     """
 
     SIZES = dict(train=None, test=None)
-    HINT = ', or render a demo set there: python tools/datasets/make_demo.py --help'
+    HINT = ', or render a demo set there: glsim make-demo --help'
     PARSE_ID: ClassVar[Callable[[str], Hashable]] = int
     CAN_LACK_BOXES = True
 

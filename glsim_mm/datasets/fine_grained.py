@@ -140,7 +140,7 @@ class Source:
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """Description of a published data set, which ``tools/datasets/prepare.py`` and the pages of the data sets show.
+    """Description of a published data set, which ``glsim prepare`` and the pages of the data sets show.
 
     Checksums and sizes are those that the set's authors publish, or else a library whose loader verifies them. What is
     nowhere published is None.

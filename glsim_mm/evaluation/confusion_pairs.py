@@ -102,7 +102,7 @@ def _pad(text: str, columns: int) -> str:
 class ConfusionPairs(BaseMetric):
     """The most confused pairs of classes; see :func:`confusion_pairs`.
 
-    ``tools/test.py`` adds it to every test of single-label classification and prints its table. As a number for logs it
+    ``glsim test`` adds it to every test of single-label classification and prints its table. As a number for logs it
     reports ``confusion/top_pairs_share``: the share of all mistakes that these pairs make up, in percent; a large one
     means that few pairs of classes are the problem.
 

@@ -1,4 +1,4 @@
-"""Running models that ``tools/export.py`` wrote; needs neither mmpretrain, mmengine nor torch."""
+"""Running models that ``glsim export`` wrote; needs neither mmpretrain, mmengine nor torch."""
 
 from .onnx_inferencer import ExportedInferencer, ExportedPipeline
 from .onnx_model import ExportedInfo, ExportedModel

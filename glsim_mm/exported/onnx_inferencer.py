@@ -83,7 +83,7 @@ class ExportedInferencer:
     It needs NumPy, Pillow, OpenCV and ONNX Runtime or OpenVINO; neither mmpretrain, mmengine nor torch.
 
     Args:
-        path: An ``.onnx`` file of ``tools/export.py``.
+        path: An ``.onnx`` file of ``glsim export``.
         **options: ``backend``, ``device`` and ``threads`` of :class:`ExportedModel`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Files of ``tools/export.py``: what they say about themselves, and how ONNX Runtime or OpenVINO run them."""
+"""Files of ``glsim export``: what they say about themselves, and how ONNX Runtime or OpenVINO run them."""
 
 import json
 import threading
@@ -67,7 +67,7 @@ class ExportedInfo:
         except json.JSONDecodeError:
             content = None
         if not isinstance(content, Mapping):
-            raise GLSimError(f'{path} was not written by tools/export.py: export the model with it')
+            raise GLSimError(f'{path} was not written by glsim export: export the model with it')
         if content.get('format_version') != FORMAT_VERSION:
             raise GLSimError(
                 f'{path} has version {content.get("format_version")} of the format, this package reads '
@@ -92,7 +92,7 @@ class ExportedModel:
         print(outputs['embedding'].shape, model.info.classes)
 
     Args:
-        path: An ``.onnx`` file of ``tools/export.py``.
+        path: An ``.onnx`` file of ``glsim export``.
         backend: ``'onnxruntime'``, or ``'openvino'``, which is made for Intel's processors.
         device: ``'cpu'`` or ``'cuda'``; OpenVINO also knows names of its own, such as ``'GPU'``. Defaults to
             CUDA where ONNX Runtime has it, else the CPU.
@@ -113,7 +113,7 @@ class ExportedModel:
         if backend not in BACKENDS:
             raise GLSimError(f'backend must be one of {", ".join(BACKENDS)}, got {backend!r}')
         if not Path(path).is_file():
-            raise GLSimError(f'there is no file {path}: export a model with tools/export.py')
+            raise GLSimError(f'there is no file {path}: export a model with glsim export')
         if Path(path).suffix != '.onnx':
             raise GLSimError(f'{path} is no .onnx file: only these can be run without the model code')
         open_file = _open_onnxruntime if backend == 'onnxruntime' else _open_openvino

@@ -168,7 +168,7 @@ def _metric_layer(location: str | Path, fingerprint: Fingerprint) -> MetricLayer
         source = spaces.source(name)
         if source == name:
             raise GLSimError(
-                f'{location} searches by {name}, which is no learned metric: learn one with tools/retrieval/metric.py'
+                f'{location} searches by {name}, which is no learned metric: learn one with glsim metric'
             )
         used = [spaces.transforms[one] for one in (source, name) if one in spaces.transforms]
         about = dict(space=name, source=source, fingerprint=spaces.transforms[name].fingerprint)

@@ -140,7 +140,7 @@ def encoder_for(
         gallery: Made by the same model.
         config: Config of the model. Defaults to the one that the gallery was built with.
         checkpoint: Its weights. Defaults to those that the gallery was built with. An ``.onnx`` file of
-            ``tools/export.py`` needs no config, and neither mmpretrain nor torch.
+            ``glsim export`` needs no config, and neither mmpretrain nor torch.
         **options: ``device`` of the encoder; also ``amp`` and ``max_pixels`` of :class:`Encoder`.
 
     Returns:

@@ -164,7 +164,7 @@ def format_report(report: EncodingReport, listed: int = 20) -> str:
     if report.described:
         lines.append(f'labels and metadata: replaced in {report.described:,} rows')
     if report.left_alone:
-        advice = 'tools/retrieval/sync.py lets rows follow their photos'
+        advice = 'glsim sync lets rows follow their photos'
         lines.append(f'left alone: {len(report.left_alone):,}, whose content is there at another path; {advice}')
         lines += listed_lines([one_line(path) for path in report.left_alone], listed)
     if report.unreadable:

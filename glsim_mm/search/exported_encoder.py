@@ -17,7 +17,7 @@ from .base_encoder import AGGREGATED, CROP, GLOBAL, BaseEncoder, Features, check
 
 
 class ExportedEncoder(BaseEncoder):
-    """Makes embeddings with a file of ``tools/export.py``; neither mmpretrain, mmengine nor torch is needed.
+    """Makes embeddings with a file of ``glsim export``; neither mmpretrain, mmengine nor torch is needed.
 
     It can search and extend galleries that were built with :class:`Encoder` from the same weights, config and pipeline,
     unless the file was quantised: those embeddings are others, and so is its fingerprint.

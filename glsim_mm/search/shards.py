@@ -92,7 +92,7 @@ class BuildFolder:
             raise RetrievalError(f'{target} exists and is no gallery: choose another place for the gallery')
         if not overwrite:
             raise RetrievalError(
-                f'{target} is a gallery already: add images to it with tools/retrieval/add.py, replace it with '
+                f'{target} is a gallery already: add images to it with glsim add, replace it with '
                 '--overwrite (overwrite=True), or choose another place'
             )
 

@@ -127,7 +127,7 @@ def _folders(gallery: str | Path, target: str | Path, done: str) -> tuple[Path, 
             raise RetrievalError(
                 f'{location} cannot be {done} like a folder: use milvus-backup '
                 '(https://github.com/zilliztech/milvus-backup), or copy it into a folder with '
-                'tools/retrieval/migrate.py'
+                'glsim migrate'
             )
     open_gallery(gallery).close()
     root, place = Path(gallery).resolve(), Path(target).resolve()

@@ -465,7 +465,7 @@ class MilvusWriter(MilvusReader, GalleryWriter):
     def fixed_spaces(self) -> str:
         return (
             f'{self.location}: a collection of Milvus 2 takes no vectors of a new kind, and gives none up, once it is '
-            'made: copy it into a folder with tools/retrieval/migrate.py, change that, and migrate it to a new '
+            'made: copy it into a folder with glsim migrate, change that, and migrate it to a new '
             'collection; or build it with --metric-from labels'
         )
 

@@ -15,7 +15,7 @@ from .collection import MilvusLocation
 
 FORMAT = 3  # 1: one writer at a time, ids counted from 0, see read_state; 2: one root
 NOTE = 'gallery.note.'  # key of a note, followed by the number of whoever writes
-CLEAR_UP = 'if it no longer runs, clear up after it: python tools/retrieval/remove.py GALLERY --unfinished'
+CLEAR_UP = 'if it no longer runs, clear up after it: glsim remove GALLERY --unfinished'
 _COLUMN = 'gallery.column.'
 _ORIGIN = 'gallery.origin.'
 _OLD_NOTE = 'gallery.pending'  # of format 1

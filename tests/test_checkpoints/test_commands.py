@@ -89,7 +89,7 @@ def test_mistakes_are_told_in_one_line(tmp_path, capsys):
     )
     assert 'give the config' in fails_in_one_line(capsys, 'export', source, '--to', 'glsim', '--out', out)
     (tmp_path / 'm.json').write_text('[]')
-    assert 'holds no metrics; write them with tools/test.py' in fails_in_one_line(
+    assert 'holds no metrics; write them with glsim test' in fails_in_one_line(
         capsys, 'publish', source, '--out', out, '--metrics', tmp_path / 'm.json'
     )
     assert 'cannot read the metrics in' in fails_in_one_line(

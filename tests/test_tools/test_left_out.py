@@ -158,7 +158,7 @@ def test_training_tells_what_is_wrong_in_one_line_and_the_command_lists_it(tmp_p
     (line,) = (line for line in read_log(work).splitlines() if 'data: ' in line)
     assert line.partition('data: ')[2] == (
         'classes of one image: 1 (plain); photos that val has too: 1; left out of train: 2 hidden or of the system '
-        '(such as .ipynb_checkpoints), 1 .psd (plain/a.psd); listed by: python tools/datasets/stats.py '
+        '(such as .ipynb_checkpoints), 1 .psd (plain/a.psd); listed by: glsim stats '
         f'{work}/tiny_faults.py'
     )
     capsys.readouterr()

@@ -106,7 +106,7 @@ def test_a_gallery_that_is_there(model_files, tmp_path, capsys):
     build(*arguments)
     with pytest.raises(SystemExit):
         build(*arguments)
-    assert 'add images to it with tools/retrieval/add.py, replace it with --overwrite' in capsys.readouterr().err
+    assert 'add images to it with glsim add, replace it with --overwrite' in capsys.readouterr().err
     build(*arguments, '--overwrite')
 
 

@@ -1,4 +1,4 @@
-"""Accuracy, speed and FLOPs from no crop to every crop: python tools/analysis/crop_curve.py CONFIG CHECKPOINT."""
+"""Accuracy, speed and FLOPs from no crop to every crop: glsim crop-curve CONFIG CHECKPOINT."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Time FaissRetriever against mmpretrain's retriever: python tools/analysis/retriever_speed.py --batch-size 8 32."""
+"""Time FaissRetriever against mmpretrain's retriever: glsim retriever-speed --batch-size 8 32."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Measure what selecting regions costs: python tools/analysis/selection_cost.py --sizes 224 448."""
+"""Measure what selecting regions costs: glsim selection-cost --sizes 224 448."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Measure how well region selectors find annotated objects: python tools/analysis/selection_quality.py CONFIG."""
+"""Measure how well region selectors find annotated objects: glsim selection-quality CONFIG."""
 
 import argparse
 import sys

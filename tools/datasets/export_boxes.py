@@ -1,4 +1,4 @@
-"""Boxes of a data set for mmdet and mmseg: python tools/datasets/export_boxes.py DATA_ROOT."""
+"""Boxes of a data set for mmdet and mmseg: glsim export-boxes DATA_ROOT."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Render the demo data set: python tools/datasets/make_demo.py FOLDER."""
+"""Render the demo data set: glsim make-demo FOLDER."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Check and complete a published data set: python tools/datasets/prepare.py NAME --root FOLDER [--download]."""
+"""Check and complete a published data set: glsim prepare NAME --root FOLDER [--download]."""
 
 import argparse
 import sys

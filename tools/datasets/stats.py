@@ -1,4 +1,4 @@
-"""Statistics of a config's data set: python tools/datasets/stats.py CONFIG [--split train]."""
+"""Statistics of a config's data set: glsim stats CONFIG [--split train]."""
 
 import argparse
 import sys

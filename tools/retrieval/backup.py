@@ -1,4 +1,4 @@
-"""Back up a gallery, also while it is used: python tools/retrieval/backup.py GALLERY TARGET."""
+"""Back up a gallery, also while it is used: glsim backup GALLERY TARGET."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ DESCRIPTION = """Back up a gallery in a folder, also while it is read and writte
 
 Run it again to bring the backup up to date: only what is new is copied. If it
 is stopped, the same command goes on from there. The backup is a gallery that
-can be opened; tools/retrieval/restore.py makes the gallery of it again."""
+can be opened; glsim restore makes the gallery of it again."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Measure kinds of index on made-up embeddings: python tools/retrieval/benchmark.py --rows 1000000."""
+"""Measure kinds of index on made-up embeddings: glsim benchmark-index --rows 1000000."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Does reading photos keep the model waiting? python tools/retrieval/benchmark_encoding.py CONFIG CHECKPOINT IMAGES."""
+"""Does reading photos keep the model waiting? glsim benchmark-encoding CONFIG CHECKPOINT IMAGES."""
 
 import argparse
 import sys

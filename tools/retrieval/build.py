@@ -1,4 +1,4 @@
-"""Encode images into a gallery: python tools/retrieval/build.py IMAGES CONFIG CHECKPOINT --out GALLERY."""
+"""Encode images into a gallery: glsim build IMAGES CONFIG CHECKPOINT --out GALLERY."""
 
 import argparse
 import sys
@@ -60,7 +60,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     what.add_argument(
         '--metric-from',
         choices=['labels'],
-        help='learn from the labels which directions of the first space to trust, as tools/retrieval/metric.py does; '
+        help='learn from the labels which directions of the first space to trust, as glsim metric does; '
         'kept, and searched by default, if classes that were held out gain',
     )
     index = parser.add_argument_group('index')
@@ -76,7 +76,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if sum(map(bool, (args.images, args.dataset, args.source))) != 1:
         parser.error('give either images, --dataset or --from')
     if args.source and args.exclude:
-        parser.error('--from takes over all rows: leave out --exclude, and remove rows with tools/retrieval/remove.py')
+        parser.error('--from takes over all rows: leave out --exclude, and remove rows with glsim remove')
     if has_encoder and (args.dataset or args.cfg_options):
         parser.error('--dataset and --cfg-options are for the config of a model, which --encoder does without')
     if not has_encoder and (args.arch or args.image_size):
@@ -109,7 +109,7 @@ def check(args: argparse.Namespace) -> None:
         cli.needs_packages('pymilvus', why='a gallery in Milvus')
     elif Path(args.out, DATABASE_FILE).exists() and not args.overwrite:
         raise RetrievalError(
-            f'{args.out} is a gallery already: add images to it with tools/retrieval/add.py, replace it with '
+            f'{args.out} is a gallery already: add images to it with glsim add, replace it with '
             '--overwrite, or choose another place'
         )
     else:

@@ -1,4 +1,4 @@
-"""Classify images by their neighbours in a gallery: python tools/retrieval/classify.py GALLERY IMAGE [IMAGE ...]."""
+"""Classify images by their neighbours in a gallery: glsim classify GALLERY IMAGE [IMAGE ...]."""
 
 import argparse
 import json

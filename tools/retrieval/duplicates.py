@@ -1,4 +1,4 @@
-"""Find images that a gallery has twice: python tools/retrieval/duplicates.py GALLERY [--threshold 0.95]."""
+"""Find images that a gallery has twice: glsim duplicates GALLERY [--threshold 0.95]."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Measure how well images are found: python tools/retrieval/evaluate.py GALLERY [--queries GALLERY2]."""
+"""Measure how well images are found: glsim evaluate GALLERY [--queries GALLERY2]."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Say what a gallery holds: python tools/retrieval/info.py GALLERY."""
+"""Say what a gallery holds: glsim info GALLERY."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Change labels and metadata in a gallery: python tools/retrieval/label.py GALLERY --id 3 17 --set label=Wren."""
+"""Change labels and metadata in a gallery: glsim label GALLERY --id 3 17 --set label=Wren."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Learn a metric from the labels of a gallery: python tools/retrieval/metric.py fit GALLERY."""
+"""Learn a metric from the labels of a gallery: glsim metric fit GALLERY."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Copy a gallery between a folder and Milvus: python tools/retrieval/migrate.py SOURCE [SOURCE ...] TARGET."""
+"""Copy a gallery between a folder and Milvus: glsim migrate SOURCE [SOURCE ...] TARGET."""
 
 import argparse
 import sys

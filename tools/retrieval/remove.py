@@ -1,4 +1,4 @@
-"""Take images out of a gallery: python tools/retrieval/remove.py GALLERY --id 3 17, or --where label=Wren."""
+"""Take images out of a gallery: glsim remove GALLERY --id 3 17, or --where label=Wren."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Make a gallery of its backup: python tools/retrieval/restore.py BACKUP GALLERY."""
+"""Make a gallery of its backup: glsim restore BACKUP GALLERY."""
 
 import argparse
 import sys

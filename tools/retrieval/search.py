@@ -1,4 +1,4 @@
-"""Search a gallery with images: python tools/retrieval/search.py GALLERY IMAGE [IMAGE ...]."""
+"""Search a gallery with images: glsim search GALLERY IMAGE [IMAGE ...]."""
 
 import argparse
 import json

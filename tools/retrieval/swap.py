@@ -1,4 +1,4 @@
-"""Put a new gallery in the place of one that serves: python tools/retrieval/swap.py GALLERY NEW."""
+"""Put a new gallery in the place of one that serves: glsim swap GALLERY NEW."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Let a gallery follow its photos: python tools/retrieval/sync.py GALLERY [FOLDER ...]."""
+"""Let a gallery follow its photos: glsim sync GALLERY [FOLDER ...]."""
 
 import argparse
 import sys

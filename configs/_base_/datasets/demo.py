@@ -1,4 +1,4 @@
-# The rendered demo set (python tools/datasets/make_demo.py) at 64 px: squares of 72 px, cropped.
+# The rendered demo set (glsim make-demo) at 64 px: squares of 72 px, cropped.
 _base_ = 'cub.py'
 
 train_pipeline = [

@@ -1,6 +1,6 @@
 # A detector of one kind of thing, whose boxes GLSim then names: RetinaNet over ViT-S/14 (DINOv2's architecture) at
 # 168 px, small enough for a CPU. Data: boxes exported by
-#   python tools/datasets/export_boxes.py data/cub50 --single-class bird
+#   glsim export-boxes data/cub50 --single-class bird
 # Weights of a GLSim classifier with this backbone:
 #   --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/glsim_dinov2s_cub/epoch_50.pth
 _base_ = 'retinanet_glsim_vit_coco.py'

@@ -23,7 +23,7 @@ def prepare(
     workers: int | None = None,
     progress: bool = True,
 ) -> SetReport:
-    """Check a published data set, and with ``fetch`` complete it, as ``tools/datasets/prepare.py`` does.
+    """Check a published data set, and with ``fetch`` complete it, as ``glsim prepare`` does.
 
     Args:
         name: Short name, for example ``'cub'``.

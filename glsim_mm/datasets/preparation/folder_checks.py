@@ -173,7 +173,7 @@ def _how_to_get(report: SetReport) -> Iterable[str]:
             yield f'    put its files in {report.root}'
     if any(source.url for source in report.needed):
         root = shlex.quote(str(report.root))
-        command = f'python tools/datasets/prepare.py {report.published.name} --root {root} --download'
+        command = f'glsim prepare {report.published.name} --root {root} --download'
         yield f'what has a URL is fetched by: {command}'
 
 

@@ -143,7 +143,7 @@ def _tell_faults(runner: Runner, dataset: Any, num_classes: int) -> None:
     faults = summarise_faults(dataset, others, names)
     if faults:
         config = shlex.quote(str(written_config(runner)))
-        runner.logger.warning(f'data: {faults}; listed by: python tools/datasets/stats.py {config}')
+        runner.logger.warning(f'data: {faults}; listed by: glsim stats {config}')
 
 
 def is_training(runner: Runner) -> bool:

@@ -23,7 +23,7 @@ _WIDTH = 80  # columns of a terminal
 class RunReportHook(Hook):
     """Says what a run does in a few lines, in place of the log.
 
-    It is not for configs: ``tools/train.py`` and ``tools/test.py`` add it. What goes on within an epoch is shown by
+    It is not for configs: ``glsim train`` and ``glsim test`` add it. What goes on within an epoch is shown by
     :class:`ProgressHook`.
 
     Args:

@@ -20,7 +20,7 @@ _SHARE_OF_VALIDATION = 0.5  # time of a photo in validation by that in training,
 class ProgressHook(Hook):
     """Shows on standard error how far a run is: iterations, epoch, loss, learning rate, last accuracy, time left.
 
-    ``tools/train.py`` and ``tools/test.py`` add it in a terminal. For runs whose log goes elsewhere, as in
+    ``glsim train`` and ``glsim test`` add it in a terminal. For runs whose log goes elsewhere, as in
     ``tools/quickstart.sh``, a config can ask for it::
 
         default_hooks = dict(progress=dict(type='ProgressHook'))

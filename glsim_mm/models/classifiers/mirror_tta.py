@@ -16,7 +16,7 @@ class MirrorTTA(BaseTTAModel):
 
     Example::
 
-        tta_model = dict(type='MirrorTTA')  # beside a tta_pipeline, for tools/test.py --tta
+        tta_model = dict(type='MirrorTTA')  # beside a tta_pipeline, for glsim test --tta
     """
 
     def merge_preds(self, data_samples_list: list[list[DataSample]]) -> list[DataSample]:

@@ -65,7 +65,7 @@ class FaissRetriever(ImageToImageRetriever):
         model = dict(
             type='FaissRetriever',
             image_encoder=dict(type='GLSimClassifier', backbone=backbone, head=head),
-            prototype='gallery',  # a folder that tools/retrieval/build.py wrote
+            prototype='gallery',  # a folder that glsim build wrote
             similarity_fn='cosine_similarity',
         )
     """
