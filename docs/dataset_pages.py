@@ -91,7 +91,7 @@ def get_it(published: PublishedSet, data_root: str) -> str:
     has_download = any(source.url for source in published.sources)
     needs = 'Needs a network connection.' if has_download else 'Needs the files above.'
     download = ' --download' if has_download else ''
-    command = f'python tools/datasets/prepare.py {published.name} --root {data_root}{download}'
+    command = f'glsim prepare {published.name} --root {data_root}{download}'
     parts.append(f'```bash\n# {needs}\n{command}\n```')
     return '\n\n'.join(parts)
 

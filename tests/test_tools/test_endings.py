@@ -60,7 +60,8 @@ def test_the_next_command_is_written_as_this_one_was(cli, capsys, monkeypatch, t
 
 def test_scripts_and_all_processes_but_the_first_leave_it_out(cli, capsys, monkeypatch):
     monkeypatch.setenv('GLSIM_NO_NEXT', '1')
-    assert ending(cli, capsys, cli.End('info', 'gallery', written=['folder'])) == ['written: folder']
+    assert ending(cli, capsys, cli.End('info', 'gallery', written=['folder'])) == []
+    monkeypatch.delenv('GLSIM_NO_NEXT')
     monkeypatch.setenv('LOCAL_RANK', '1')
     assert ending(cli, capsys, cli.End('info', 'gallery', written=['folder'])) == []
 
