@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -24,6 +25,8 @@ except ImportError as error:
 
 
 _ADDRESS = re.compile(r'<(?:\w+\.)*(\w+) object at 0x[0-9a-fA-F]+>')
+_RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+_PATIENCE = 10.0  # seconds
 _PACKAGES = {
     'PIL': 'pillow',
     'faiss': 'faiss-cpu',
@@ -93,14 +96,15 @@ def report_user_errors() -> Iterator[None]:
 
     That is a :class:`UserError`, a missing package, or an error of the system such as a full disk. All other exceptions
     are bugs and keep their traceback; ``GLSIM_TRACEBACK=1`` in the environment shows it always. Where the reader of a
-    pipe has gone, as in ``| head``, the command line ends without a word, on Ctrl-C with one.
+    pipe has gone, as in ``| head``, the command line ends without a word, on Ctrl-C with one. Of several processes that
+    a launcher has started, the others wait for the first to speak, with which the launcher ends them.
     """
     try:
         yield
     except KeyboardInterrupt:
         if os.environ.get('GLSIM_TRACEBACK') == '1':
             raise
-        sys.stderr.write('stopped\n')
+        sys.stderr.write('' if own_rank() else 'stopped\n')
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered
@@ -108,8 +112,17 @@ def report_user_errors() -> Iterator[None]:
     except (UserError, ImportError, OSError) as error:
         if os.environ.get('GLSIM_TRACEBACK') == '1':
             raise
-        sys.stderr.write(f'error: {_message_of(error)}\n')
+        rank = own_rank()
+        if rank:
+            time.sleep(_PATIENCE)
+        where = f' in process {rank}' if rank else ''
+        sys.stderr.write(f'error{where}: {_message_of(error)}\n')
         sys.exit(2)
+
+
+def own_rank() -> int:
+    """Number of this process among those that torchrun, Slurm or MPI has started."""
+    return int(next((os.environ[name] for name in _RANKS if os.environ.get(name, '').isdecimal()), 0))
 
 
 def _message_of(error: Exception) -> str:

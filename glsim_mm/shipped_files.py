@@ -48,27 +48,43 @@ def find_config(name: str | Path) -> tuple[Path, str]:
     """
     given = Path(name).expanduser()
     local = next((path for path in (given, Path(f'{given}.py')) if path.is_file()), None)
-    parts = _names(given)
-    shipped = [] if given.is_absolute() else [path for path in list_configs() if _names(path)[-len(parts) :] == parts]
+    shipped = _find_shipped(given)
     if local is not None:
         _check_config(local)
         same = any(path.samefile(local) for path in shipped)
         note = f'{local} is read; the package ships a config of the same name: {shipped[0]}' if shipped else ''
         return local, '' if same else note
-    if not shipped:
-        near = get_close_matches(given.name.removesuffix('.py'), [path.stem for path in list_configs()])
-        if given.is_dir():
-            raise GLSimError(f'{name} is a folder and no config file: look at the order of the arguments')
-        if not near:
-            raise GLSimError(explain_missing('config file', name))
-        raise GLSimError(
-            f'config file {name} does not exist; of the configs that the package ships, the nearest are '
-            f'{", ".join(near)}'
-        )
-    if len(shipped) > 1:
-        raise GLSimError(f'there are several configs {name}; give one of {", ".join(map(str, shipped))}')
-    _check_config(shipped[0])
-    return shipped[0], ''
+    if not shipped and given.is_dir():
+        raise GLSimError(f'{name} is a folder and no config file: look at the order of the arguments')
+    path = find_shipped_config(given)
+    _check_config(path)
+    return path, ''
+
+
+def find_shipped_config(name: str | Path) -> Path:
+    """Find a config that the package ships by its name, or by its path below ``configs``.
+
+    Raises:
+        GLSimError: If there is none, with the names that are nearest, or if there are several.
+    """
+    given = Path(name)
+    below = find_shipped_folder() / 'configs' / given
+    found = [below] if below.is_file() else _find_shipped(given)
+    if len(found) > 1:
+        raise GLSimError(f'there are several configs {name}; give one of {", ".join(map(str, found))}')
+    if found:
+        return found[0]
+    near = get_close_matches(given.name.removesuffix('.py'), [path.stem for path in list_configs()])
+    if not near:
+        raise GLSimError(explain_missing('config file', name))
+    raise GLSimError(
+        f'config file {name} does not exist; of the configs that the package ships, the nearest are {", ".join(near)}'
+    )
+
+
+def _find_shipped(given: Path) -> list[Path]:
+    parts = _names(given)
+    return [] if given.is_absolute() else [path for path in list_configs() if _names(path)[-len(parts) :] == parts]
 
 
 def _names(path: Path) -> tuple[str, ...]:

@@ -27,6 +27,15 @@ def test_user_error_is_one_line_and_exit_code_2(capsys):
     assert capsys.readouterr().err == 'error: it is so; do this\n'
 
 
+def test_a_process_above_the_first_waits_and_says_which_it_is(capsys, monkeypatch):
+    waited = []
+    monkeypatch.setenv('RANK', '3')
+    monkeypatch.setattr('glsim_mm.errors.time.sleep', waited.append)
+    with pytest.raises(SystemExit), report_user_errors():
+        raise GLSimError('it is so; do this')
+    assert waited == [10.0] and capsys.readouterr().err == 'error in process 3: it is so; do this\n'
+
+
 def test_user_error_in_a_worker_process(capsys):
     with pytest.raises(SystemExit), report_user_errors():
         next(iter(torch.utils.data.DataLoader(Unreadable(), num_workers=1)))

@@ -30,6 +30,16 @@ def test_one_in_a_folder_is_found_by_its_last_name():
         assert find_config(name) == (path, '')
 
 
+@pytest.mark.parametrize('name', ['glsim_vit_cub', 'glsim_vit_cub.py', '_base_/models/glsim_vit_base_p16.py'])
+def test_a_config_inherits_a_shipped_one_by_its_name(name):
+    Path('glsim_vit_cub.py').write_text(f"_base_ = ['glsim_mm::{name}']\nmodel = dict(neck=dict(top_o=5))\n")
+    model = load_config('glsim_vit_cub.py').model
+    assert (model.type, model.neck.top_o) == ('GLSimClassifier', 5)
+    Path('mine.py').write_text("_base_ = 'glsim_mm::glsim_vit_cup'\n")
+    with pytest.raises(GLSimError, match='the nearest are glsim_vit_cub'):
+        load_config('mine.py')
+
+
 def test_names_are_unique():
     """A name alone would not do otherwise."""
     names = [path.stem for path in list_configs()]

@@ -151,6 +151,7 @@ def add_device(parser: Any) -> None:
 
 def add_launcher(parser: Any) -> None:
     """Options of tools that run in several processes; ``torch.distributed.launch`` adds ``--local_rank``."""
+    add_number(parser, '--gpus', 'processes to start on this machine, one for each GPU; default: this one alone')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
@@ -279,6 +280,9 @@ def run(
     logging.raiseExceptions = os.environ.get('GLSIM_TRACEBACK') == '1'
     sys.path.insert(0, str(ROOT))
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
+    gpus = vars(args).pop('gpus', None) or 1
+    if gpus > 1:
+        args.launcher = 'pytorch'
     try:
         from glsim_mm.errors import report_user_errors
         from glsim_mm.output_files import full_disk_explained
@@ -289,9 +293,13 @@ def run(
         outputs = _check_outputs(args)
         if check is not None:
             check(args)
+        if gpus > 1 and 'RANK' not in os.environ:
+            from glsim_mm.processes import start_processes
+
+            sys.exit(start_processes(gpus, ROOT))
         if needs_model:
             import_model_stack()
-            _check_device(getattr(args, 'device', None))
+            _check_device(getattr(args, 'device', None), gpus)
         with full_disk_explained(', '.join(outputs)) if outputs else nullcontext():
             end = main(args) or End()
         if os.environ['LOCAL_RANK'] == '0' and os.environ.get('GLSIM_NO_NEXT') != '1':
@@ -360,7 +368,7 @@ def read_roots(words: list[str]) -> dict[str, str]:
 
 
 def check_readable(images: list[str], exclude: list[str]) -> None:
-    """Refuse queries none of which can be read; the first that can be ends the check."""
+    """Refuse photos none of which can be read; the first that can be ends the check."""
     from glsim_mm.errors import GLSimError
     from glsim_mm.images.photo_folders import LeftOut
     from glsim_mm.images.photos import UnreadableImageError, find_images, read_photo
@@ -373,7 +381,7 @@ def check_readable(images: list[str], exclude: list[str]) -> None:
         except UnreadableImageError as error:
             reasons.append(f'{item.path} cannot be read: {error}')
     if reasons:
-        raise GLSimError(reasons[0] if len(reasons) == 1 else f'no query can be read; the first, {reasons[0]}')
+        raise GLSimError(reasons[0] if len(reasons) == 1 else f'no photo can be read; the first, {reasons[0]}')
 
 
 def check_filter(gallery: Any, where: Any) -> None:
@@ -430,11 +438,12 @@ def print_predictions(predictions: Iterable[dict], out: str | None) -> None:
 def _check_paths(args: argparse.Namespace) -> None:
     """Find out now what would be told only after the model stack is imported; a config may be given by its name."""
     if getattr(args, 'config', None):
+        from glsim_mm.errors import own_rank
         from glsim_mm.shipped_files import find_config
 
         path, note = find_config(args.config)
         args.config = str(path)
-        sys.stderr.write(f'{note}\n' if note else '')
+        sys.stderr.write(f'{note}\n' if note and not own_rank() else '')
     for name, what in _FILES.items():
         _check_file(what, getattr(args, name, None))
     for name in ('images', 'inputs', 'photos'):
@@ -463,11 +472,12 @@ def _check_order(gallery: str, images: list[str]) -> None:
             raise GLSimError(f'{gallery} is not a gallery, but {found} is one: the gallery comes before the images')
 
 
-def _check_device(device: str | None) -> None:
+def _check_device(device: str | None, gpus: int = 1) -> None:
     """Find out before photos are looked for and a model is built."""
-    from glsim_mm.compat.devices import check_device
+    from glsim_mm.compat.devices import check_device, check_gpus
 
     check_device(device)
+    check_gpus(gpus)
 
 
 def _check_outputs(args: argparse.Namespace) -> list[str]:

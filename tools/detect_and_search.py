@@ -57,11 +57,12 @@ def check(args: argparse.Namespace) -> None:
 
     if args.detector_config:
         cli.needs_packages('mmdet', why='a detector')
+    cli.check_readable(args.photos, args.exclude)
     if args.gallery:
         cli.check_search(args, space=args.space, where=parse_conditions(args.where), group_by=args.group_by)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Find, name, search, print and draw."""
     from glsim_mm.search import ObjectSearch
     from glsim_mm.search.object_search import format_objects, objects_to_json, write_pictures
@@ -91,6 +92,9 @@ def main(args: argparse.Namespace) -> None:
         write_pictures(results, args.show_dir)
     if all(result.error for result in results):
         sys.exit(1)
+    if args.gallery:
+        return cli.End('search', args.gallery, 'PHOTO.jpg', '--out', 'results.html')
+    return cli.End('build', 'PHOTOS', args.config, args.checkpoint, '--out', 'gallery')
 
 
 if __name__ == '__main__':

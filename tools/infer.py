@@ -24,14 +24,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse an unknown selector; names of classes, which other packages may register, begin with a capital."""
+    """Refuse an unknown selector, and images none of which can be read.
+
+    Names of classes, which other packages may register, begin with a capital.
+    """
     from glsim_mm.selectors import check_selectors
 
     if args.selector is not None and not args.selector[:1].isupper():
         check_selectors([args.selector])
+    cli.check_readable(args.inputs, args.exclude)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Classify and print a line per image."""
     from glsim_mm import apis
 
@@ -42,6 +46,9 @@ def main(args: argparse.Namespace) -> None:
     progress = not args.no_progress and not sys.stdout.isatty()  # lines of results would tear the bar
     predictions = inferencer.iterate(images, batch_size=args.batch_size, progress=progress, **pictures)
     cli.print_predictions(predictions, args.out)
+    if not args.show_dir and len(args.inputs) == 1:
+        return cli.End('infer', args.config, args.checkpoint, *args.inputs, '--show-dir', 'panels')
+    return cli.End('build', 'PHOTOS', args.config, args.checkpoint, '--out', 'gallery')
 
 
 if __name__ == '__main__':

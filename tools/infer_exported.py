@@ -27,15 +27,17 @@ def check(args: argparse.Namespace) -> None:
     if not Path(args.model).is_file():
         raise GLSimError(explain_missing('', args.model))
     cli.needs_packages(args.backend, why=f'--backend {args.backend}')
+    cli.check_readable(args.inputs, args.exclude)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Print one line per image."""
     from glsim_mm.exported import ExportedInferencer
 
     images = cli.find_images(args.inputs, args.exclude)
     inferencer = ExportedInferencer(args.model, backend=args.backend, device=args.device, threads=args.threads)
     cli.print_predictions(inferencer.iterate(images, args.batch_size, args.top_k), args.out)
+    return cli.End('search', 'GALLERY', 'PHOTO.jpg', '--checkpoint', args.model)
 
 
 if __name__ == '__main__':

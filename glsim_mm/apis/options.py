@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import ConfigParsingError
 from mmengine.logging import print_log
 
+from ..compat.config_bases import let_configs_inherit_by_name
 from ..compat.devices import DATALOADERS, use_mixed_precision
 from ..engine.resumption import find_last_checkpoint
 from ..errors import GLSimError, one_line
@@ -29,6 +30,7 @@ def load_config(path: str | Path, overrides: Mapping | None = None) -> Config:
             if an override names an unknown field.
     """
     path, _ = find_config(path)
+    let_configs_inherit_by_name()
     try:
         cfg = Config.fromfile(str(path))
     except (SyntaxError, FileNotFoundError, ConfigParsingError, OSError, AssertionError) as error:

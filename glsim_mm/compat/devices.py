@@ -50,6 +50,17 @@ def check_device(device: str | torch.device | None) -> torch.device:
     return found
 
 
+def check_gpus(processes: int) -> None:
+    """Refuse more processes than this machine has GPUs, if it has any.
+
+    Raises:
+        GLSimError: With how many there are.
+    """
+    count = torch.cuda.device_count()
+    if 0 < count < processes:
+        raise GLSimError(f'this machine has {count} GPU{"s" if count > 1 else ""}: give --gpus {count}')
+
+
 def use_mixed_precision(cfg: Config) -> None:
     """Set the config of a run to mixed precision, in place: float16 on GPUs, bfloat16 autocast on CPUs.
 

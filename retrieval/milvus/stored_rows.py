@@ -23,6 +23,7 @@ _SERVER_TYPE = re.compile(r'[A-Z][A-Z0-9_]*')  # by its own name, with the serve
 _LITE_TYPES = ('FLAT', 'IVF_SQ8', 'IVF_FLAT', 'HNSW', 'HNSW_SQ', 'AUTOINDEX')
 # Stored codes are not the vectors: scores are computed again from them.
 LOSSY_PRESETS = [preset.name for preset in PRESETS.values() if preset.milvus and preset.rescore]
+_PARAMETERS = {'FLAT': '', 'IVF': 'nprobe', 'HNSW': 'efSearch'}  # of searches, by the beginning of the type
 AUTO_FLAT_ROWS = 1_000_000
 _JSON_BYTES = 65536  # of one JSON field
 
@@ -85,9 +86,17 @@ def choose_preset(preset: str, count: int, is_lite: bool) -> tuple[str, str]:
 
 
 def search_parameters(preset: str, k: int, overrides: Mapping[str, int] | None) -> dict:
-    """Search parameters of a preset for k results: its defaults, then the caller's, under Milvus' names."""
+    """Search parameters of a preset for k results: its defaults, then the caller's, under Milvus' names.
+
+    RetrievalError if a caller's is none of the index.
+    """
     parameters = {}
     index_type = INDEX_TYPES.get(preset, '')
+    known = _PARAMETERS.get(INDEX_TYPES.get(preset, preset).partition('_')[0])
+    for name in overrides or {}:
+        if known is not None and name != known:
+            rest = f'; it has: {known}' if known else f': it compares every row; leave {name} out'
+            raise RetrievalError(f'the index has no parameter {name!r}{rest}')
     if index_type.startswith('IVF_'):
         parameters['nprobe'] = 32
     elif index_type == 'HNSW':

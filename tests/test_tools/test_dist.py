@@ -32,14 +32,14 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_step_of_one(tiny_images, tmp_path, port):
+def test_two_processes_take_the_step_of_one(tiny_images, tmp_path):
     config = write_config(tmp_path / 'tiny_dist.py', tiny_images)
     call_tool('train', config, '--work-dir', tmp_path / 'start', '--cfg-options', 'train_cfg.max_epochs=1')
     start = tmp_path / 'start' / 'epoch_1.pth'
     single, double = ([*options(size), f'load_from={start}'] for size in (8, 4))
     call_tool('train', config, '--work-dir', tmp_path / 'single', *single)
-    command = ['bash', ROOT / 'tools' / 'dist_train.sh', config.name, 2, '--work-dir', 'two of them', *double]
-    result = run_command(*command, cwd=tmp_path, PORT=port)
+    command = [sys.executable, ROOT / 'tools' / 'train.py', config.name, '--gpus', 2, '--work-dir', 'two of them']
+    result = run_command(*command, *double, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert 'Warning' not in result.stderr
     lines = result.stdout.splitlines()  # of the first process alone
@@ -70,6 +70,21 @@ def test_two_nodes_take_the_step_of_one_process(tiny_images, tmp_path, port):
     expected, found = (weights(tmp_path / name / 'epoch_1.pth') for name in ('single', 'nodes'))
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize(
+    'words, code, said',
+    [
+        (['info', 'nowhere'], 2, 'error: there is no gallery at nowhere'),
+        (['doctor'], 0, ''),
+    ],
+)
+def test_the_first_process_speaks(words, code, said, tmp_path):
+    program = f'import sys; sys.argv = {["glsim " + words[0], *words[1:]]}; from pathlib import Path\n'
+    program += f'from glsim_mm.processes import start_processes; sys.exit(start_processes(3, Path({str(ROOT)!r})))'
+    result = run_command(sys.executable, '-c', program, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert result.returncode == code
+    assert result.stderr.startswith(said) and result.stderr.count('error') == said.count('error'), result.stderr
 
 
 THREADS_AFTER_TRAINING = """

@@ -66,13 +66,6 @@ def test_panels_and_another_selector(model_files, tmp_path, capsys):
     assert len(boxes[0]) > 1 and len(boxes[1]) == 1
 
 
-def test_nothing_could_be_read(model_files, tmp_path, caplog):
-    (tmp_path / 'damaged.txt').write_text('no image')
-    with pytest.raises(SystemExit) as end:
-        infer(model_files, tmp_path / 'damaged.txt')
-    assert end.value.code == 1 and 'damaged.txt cannot be read' in caplog.text
-
-
 def test_unreadable_images_are_left_out(model_files, tmp_path, capsys):
     Image.new('RGB', (40, 50), 'red').save(tmp_path / 'good.jpg')
     (tmp_path / 'empty.jpg').write_bytes(b'')
@@ -90,14 +83,15 @@ def test_unreadable_images_are_left_out(model_files, tmp_path, capsys):
         (['{}/nowhere.jpg'], 'nowhere.jpg does not exist'),
         (['{}'], 'there is no image in'),
         (['{}/*.jpg'], 'there is no image in'),
-        (['{}/damaged.txt', '--selector', 'NoSelector'], 'NoSelector'),
+        (['{}/damaged.txt'], 'damaged.txt cannot be read: not an image'),
+        (['{images}', '--selector', 'NoSelector'], 'NoSelector'),
         (['{}/damaged.txt', '--batch-size', '0'], '--batch-size'),
     ],
 )
 def test_mistakes_are_one_line(model_files, tmp_path, capsys, arguments, expected):
     (tmp_path / 'damaged.txt').write_text('no image')
     with pytest.raises(SystemExit) as end:
-        infer(model_files, *(argument.format(tmp_path) for argument in arguments))
+        infer(model_files, *(argument.format(tmp_path, images=model_files[2]) for argument in arguments))
     assert end.value.code == 2
     captured = capsys.readouterr()
     assert expected in captured.err.splitlines()[-1]

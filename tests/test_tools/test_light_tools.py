@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exported_files import write_model
+from PIL import Image
 from tiny_run import ROOT
 
 from glsim_mm.apis import load_config
@@ -120,7 +121,8 @@ def test_mistakes_are_told_before_the_model_stack_is_loaded(gallery, tmp_path):
     (tmp_path / 'table.csv').write_text('file,label\na.jpg,x\n')
     config, weights, broken = 'config.py', 'weights.pth', 'broken.jpg'
     build = ('retrieval/build', 'table.csv', config, weights, '--out')
-    detect = ('detect_and_search', config, '--config', config, '--checkpoint', weights, '--box', 0, 0, 9, 9)
+    Image.new('RGB', (9, 9)).save(tmp_path / 'a.png')
+    detect = ('detect_and_search', 'a.png', '--config', config, '--checkpoint', weights, '--box', 0, 0, 9, 9)
     search, classify = ('retrieval/search', gallery, config), ('retrieval/classify', gallery, config)
     cases = [
         (('train', 'nowhere.py'), 'config file nowhere.py does not exist'),
@@ -165,7 +167,7 @@ def test_mistakes_are_told_before_the_model_stack_is_loaded(gallery, tmp_path):
         ),
         (
             ('retrieval/classify', gallery, broken, broken, '--config', config, '--checkpoint', weights),
-            'error: no query can be read; the first, broken.jpg cannot be read: not an image',
+            'error: no photo can be read; the first, broken.jpg cannot be read: not an image',
         ),
         (
             ('retrieval/search', broken, gallery),
@@ -176,6 +178,9 @@ def test_mistakes_are_told_before_the_model_stack_is_loaded(gallery, tmp_path):
         (('infer', config, broken, weights), 'broken.jpg is no checkpoint: look at the order of the arguments'),
         (('test', config, 'model.onnx'), 'model.onnx is an exported model, and weights are needed here'),
         (('test', config, config), 'config.py is no checkpoint: look at the order of the arguments'),
+        (('infer', config, weights, broken, broken), 'no photo can be read; the first, broken.jpg cannot be read'),
+        (('infer_exported', 'model.onnx', broken), 'error: broken.jpg cannot be read: not an image'),
+        ((*detect[:1], broken, *detect[2:]), 'error: broken.jpg cannot be read: not an image'),
         (('retrieval/build', config, weights, tmp_path, '--out', 'g'), 'is no config file, whose name ends in .py'),
         (('test', tmp_path, weights), 'is a folder and no config file: look at the order of the arguments'),
         (('test', config, 'epoch_50.pth'), 'the nearest in its folder are epoch_10.pth, epoch_2.pth'),

@@ -61,7 +61,7 @@ def check(args: argparse.Namespace) -> None:
     cli.check_search(args, space=recognizer.space, where=recognizer.where)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Classify and print a line per image."""
     from glsim_mm.search import ImageSearch
     from retrieval.answers import shown_paths
@@ -96,6 +96,8 @@ def main(args: argparse.Namespace) -> None:
         sys.stderr.write(f'{path} cannot be read: {reason}\n')
     if not pairs:
         sys.exit(1)
+    shown = args.images if len(args.images) == 1 else ['PHOTO.jpg']
+    return cli.End('search', args.gallery, *shown, '--out', 'results.html')
 
 
 def _recognizer(args: argparse.Namespace, gallery: Any) -> Any:

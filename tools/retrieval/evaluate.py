@@ -41,7 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Measure, print and write."""
     from glsim_mm.output_files import write_json
     from retrieval.evaluation import evaluate_locations, format_report
@@ -67,6 +67,9 @@ def main(args: argparse.Namespace) -> None:
     print(format_report(report, args.by_class))
     if args.json:
         write_json(args.json, report.to_json())
+    if args.by_class:
+        return cli.End('search', args.gallery, 'PHOTO.jpg', '--out', 'results.html')
+    return cli.End('evaluate', args.gallery, '--by-class', '5')
 
 
 if __name__ == '__main__':

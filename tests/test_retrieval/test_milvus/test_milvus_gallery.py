@@ -12,6 +12,7 @@ from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, Record, create_gallery, open_gallery
 from retrieval.hits import Hits
 from retrieval.milvus.milvus_gallery import exact_hits, search_range
+from retrieval.milvus.stored_rows import search_parameters
 from retrieval.whitening import Whitening
 
 SPACES = {'aggregated': 16, 'global': 8}
@@ -32,6 +33,26 @@ def flat_search(embeddings, queries, k, metric, rows=None):
     index.add(np.ascontiguousarray(embeddings[rows]))
     scores, found = index.search(np.ascontiguousarray(queries), k)
     return scores, np.where(found < 0, -1, rows[found])
+
+
+@pytest.mark.parametrize(
+    'preset, name, expected',
+    [
+        ('flat', 'nprobe', 'it compares every row; leave nprobe out'),
+        ('FLAT', 'efSearch', 'it compares every row; leave efSearch out'),
+        ('hnsw', 'nprobe', 'it has: efSearch'),
+        ('IVF_FLAT', 'efSearch', 'it has: nprobe'),
+        ('IVF_FLAT', 'nprobe', dict(nprobe=200)),
+        ('hnsw', 'efSearch', dict(ef=200)),
+        ('DISKANN', 'nprobe', dict(nprobe=200)),  # the server knows what it takes
+    ],
+)
+def test_an_index_refuses_parameters_of_another(preset, name, expected):
+    if isinstance(expected, dict):
+        assert search_parameters(preset, 5, {name: 200}) == expected
+        return
+    with pytest.raises(RetrievalError, match=f"the index has no parameter '{name}': {expected}|; {expected}"):
+        search_parameters(preset, 5, {name: 200})
 
 
 @pytest.fixture(scope='module')
