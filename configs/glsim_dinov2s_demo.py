@@ -1,4 +1,4 @@
-# GLSim from a pretrained ViT-S/14 on the rendered demo set at 84 px; what tools/quickstart.sh --pretrained trains.
+# GLSim from a pretrained ViT-S/14 on the rendered demo set at 84 px; what tools/quickstart.sh trains.
 _base_ = [
     '_base_/models/glsim_dinov2_small_p14.py',
     '_base_/datasets/demo.py',

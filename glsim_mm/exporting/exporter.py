@@ -167,9 +167,7 @@ def _metric_layer(location: str | Path, fingerprint: Fingerprint) -> MetricLayer
         name = spaces.space(None)
         source = spaces.source(name)
         if source == name:
-            raise GLSimError(
-                f'{location} searches by {name}, which is no learned metric: learn one with glsim metric'
-            )
+            raise GLSimError(f'{location} searches by {name}, which is no learned metric: learn one with glsim metric')
         used = [spaces.transforms[one] for one in (source, name) if one in spaces.transforms]
         about = dict(space=name, source=source, fingerprint=spaces.transforms[name].fingerprint)
         return MetricLayer(source, used, spaces.metric == 'cosine', about)
