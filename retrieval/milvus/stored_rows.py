@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import RetrievalError
+from ..index.effort import PARAMETERS
 from ..index.presets import PRESETS
 from ..records import TEXT_COLUMNS, Record, from_layout, to_layout
 from .collection import MAX_BYTES, MAX_TEXT_BYTES, METRIC_TYPES, Collection
@@ -94,7 +95,7 @@ def search_parameters(preset: str, k: int, overrides: Mapping[str, int] | None) 
     index_type = INDEX_TYPES.get(preset, '')
     known = _PARAMETERS.get(INDEX_TYPES.get(preset, preset).partition('_')[0])
     for name in overrides or {}:
-        if known is not None and name != known:
+        if known is not None and name in PARAMETERS and name != known:
             rest = f'; it has: {known}' if known else f': it compares every row; leave {name} out'
             raise RetrievalError(f'the index has no parameter {name!r}{rest}')
     if index_type.startswith('IVF_'):
