@@ -1,4 +1,4 @@
-# A small GLSim from scratch on the rendered demo set, in minutes on CPU; what tools/quickstart.sh --from-scratch trains.
+# A small GLSim from scratch on the rendered demo set, in minutes on CPU; what quickstart.sh --from-scratch trains.
 _base_ = [
     '_base_/models/glsim_vit_base_p16.py',
     '_base_/datasets/demo.py',

@@ -1,4 +1,4 @@
-"""Draw where a model looks: python tools/look.py PHOTOS, or CONFIG CHECKPOINT [--html FILE] [--selectors gls ...]."""
+"""Draw where a model looks: glsim look PHOTOS, or CONFIG CHECKPOINT [--html FILE] [--selectors gls ...]."""
 
 import argparse
 from pathlib import Path

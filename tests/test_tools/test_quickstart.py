@@ -10,13 +10,9 @@ from urllib.request import url2pathname
 
 import pytest
 
-<<<<<<< HEAD
-QUICKSTART, FRESH_MACHINE = 'tools/quickstart.sh', 'tools/fresh_machine.sh'
-=======
 from glsim_mm.command import COMMANDS
 
-QUICKSTART = 'tools/quickstart.sh'
->>>>>>> 513a5d6 (Messages and help name commands of glsim, not scripts)
+QUICKSTART, FRESH_MACHINE = 'tools/quickstart.sh', 'tools/fresh_machine.sh'
 BASH_SCRIPTS = [
     'tools/quickstart.sh',
     'tools/run_tests.sh',
