@@ -48,10 +48,11 @@ def start_processes(count: int, root: Path) -> int:
         while running and not code:
             for process in list(running):
                 try:
-                    code = code or process.wait(0.2)
-                    running.remove(process)
+                    ended = process.wait(0.2)
                 except subprocess.TimeoutExpired:
                     continue
+                running.remove(process)
+                code = code or ended
     except KeyboardInterrupt:  # which they got, too
         code = 130
     finally:

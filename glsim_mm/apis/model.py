@@ -36,7 +36,7 @@ def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None =
     device = check_device(device)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
         model = build_model(cfg)
-        content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+        content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
         state = model.state_dict()
         weights = weights_for(state, content, checkpoint)
         check_complete(match_tensors(state, weights), checkpoint)
