@@ -1,4 +1,4 @@
-"""Encode more images into a gallery: python tools/retrieval/add.py GALLERY IMAGE [IMAGE ...]."""
+"""Encode more images into a gallery: glsim add GALLERY IMAGE [IMAGE ...]."""
 
 import argparse
 import sys
@@ -19,7 +19,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_gallery(parser)
-    cli.add_new_images(parser, 'folders, files and patterns, or a list or table, as for build.py')
+    cli.add_new_images(parser, 'folders, files and patterns, or a list or table, as for glsim build')
     cli.add_root(
         parser,
         'name of a folder below which new photos lie; default: the name of the folder, where it lies below no root of '
