@@ -8,12 +8,12 @@ from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import ConfigParsingError
 from mmengine.logging import print_log
 
-from ..compat.config_bases import let_configs_inherit_by_name
+from ..compat.config_bases import let_configs_inherit
 from ..compat.devices import DATALOADERS, use_mixed_precision
 from ..engine.resumption import find_last_checkpoint
 from ..errors import GLSimError, one_line
 from ..result_files import check_views
-from ..shipped_files import find_config
+from ..shipped_files import find_config, find_shipped_config
 from .config_overrides import override
 from .photo_pipeline import type_name
 
@@ -30,7 +30,7 @@ def load_config(path: str | Path, overrides: Mapping | None = None) -> Config:
             if an override names an unknown field.
     """
     path, _ = find_config(path)
-    let_configs_inherit_by_name()
+    let_configs_inherit('glsim_mm', find_shipped_config)
     try:
         cfg = Config.fromfile(str(path))
     except (SyntaxError, FileNotFoundError, ConfigParsingError, OSError, AssertionError) as error:

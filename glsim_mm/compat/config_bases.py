@@ -1,27 +1,26 @@
-"""Configs that inherit from those that the package ships, wherever it is installed."""
+"""Configs that inherit from those of a package that mmengine does not know."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 from mmengine.config import Config
 
-from ..shipped_files import find_shipped_config
 
-PREFIX = 'glsim_mm::'
+def let_configs_inherit(package: str, find: Callable[[str], Path]) -> None:
+    """Let ``_base_ = 'PACKAGE::NAME'`` in a config mean the file that ``find`` gives for NAME; may be repeated.
 
-
-def let_configs_inherit_by_name() -> None:
-    """Let ``_base_ = 'glsim_mm::glsim_vit_cub.py'`` in a config name one that the package ships; may be repeated.
-
-    mmengine 0.10.7 has such addresses for OpenMMLab's own packages alone, from a table that it calls fixed
+    mmengine 0.10.7 has such addresses for OpenMMLab's own packages alone, from a table in its code
     (https://github.com/open-mmlab/mmengine/blob/v0.10.7/mmengine/config/utils.py). Expires when other packages can
     enter themselves there.
     """
-    before = Config._get_cfg_path
-    if getattr(before, 'knows_glsim_mm', False):
+    before, prefix = Config._get_cfg_path, f'{package}::'
+    if getattr(before, 'prefix', None) == prefix:
         return
 
     def get_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
-        if cfg_path.startswith(PREFIX):
-            return str(find_shipped_config(cfg_path.removeprefix(PREFIX))), None
+        if cfg_path.startswith(prefix):
+            return str(find(cfg_path.removeprefix(prefix))), None
         return before(cfg_path, filename)
 
-    get_path.knows_glsim_mm = True  # type: ignore[attr-defined]
+    get_path.prefix = prefix  # type: ignore[attr-defined]
     Config._get_cfg_path = staticmethod(get_path)
