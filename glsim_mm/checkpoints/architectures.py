@@ -8,6 +8,8 @@ from torch import Tensor
 from ..errors import GLSimError
 from .vit_weights import VitDescription, VitWeights, describe, position_tokens
 
+# Heads by width, where they are not what describe() takes them to be: ViT-H+ and 7B; SO400M and g-opt.
+_DINOV3_HEADS, _SIGLIP_HEADS = {1280: 20, 4096: 32}, {1152: 16, 1536: 16}
 _DINOV3_LAYOUTS = ('dinov3', 'hf-dinov3')
 
 
@@ -31,8 +33,8 @@ class TimmModel(NamedTuple):
 def timm_model_of(weights: VitWeights, head: Mapping[str, Tensor] | None = None) -> TimmModel:
     """The model for the weights of a plain ViT, DINOv2, DINOv3, or the image tower of CLIP or SigLIP.
 
-    Shapes do not tell the number of heads, which is taken to be C / 64 (16 for ViT-H and ViT-g), nor the activation,
-    which is taken to be GELU.
+    Shapes do not tell the number of heads, which is taken to be that of published models of this
+    width, else C / 64, nor the activation, which is taken to be GELU.
 
     Args:
         weights: Of the encoder.
@@ -51,18 +53,24 @@ def timm_model_of(weights: VitWeights, head: Mapping[str, Tensor] | None = None)
         patch_size=shape.patch_size[0] if square else shape.patch_size,
         mlp_ratio=shape.feedforward_channels / shape.embed_dims,
     )
-    if weights.layout in _DINOV3_LAYOUTS or ('pos_embed' not in tensors and 'blocks.0.gamma_1' in tensors):
-        name = 'vit_small_patch16_dinov3_qkvb' if shape.has_qkv_bias else 'vit_small_patch16_dinov3'
-        return TimmModel(name, dict(options, num_reg_tokens=shape.num_registers, swiglu_mlp=shape.is_gated))
+    width = shape.embed_dims
+    # Other models with rotary positions have no registers, and compute them in another way.
+    if weights.layout in _DINOV3_LAYOUTS or {'reg_token', 'blocks.0.gamma_1'} <= tensors.keys() - {'pos_embed'}:
+        name = f'vit_small{"_plus" if shape.is_gated else ""}_patch16_dinov3{"_qkvb" if shape.has_qkv_bias else ""}'
+        options['num_heads'] = _DINOV3_HEADS.get(width, shape.num_heads)
+        return TimmModel(name, dict(options, num_reg_tokens=shape.num_registers))
     pools, projection = 'attn_pool.latent' in (head or {}), (head or {}).get('head.weight')
     if pools or projection is not None:
         options.update(with_head=True, num_classes=0 if projection is None else len(projection))
     if pools and 'pos_embed' in tensors and not shape.has_cls_token:
+        options['num_heads'] = _SIGLIP_HEADS.get(width, shape.num_heads)
+        if weights.layout == 'hf-siglip' or width == 1536 or (width, shape.patch_size[0]) == (1152, 16):
+            options['act_layer'] = 'gelu_tanh'
         return TimmModel('vit_base_patch16_siglip_224', options, _image_size(shape))
-    if 'pos_embed' not in tensors or not shape.has_cls_token:
+    if 'pos_embed' not in tensors or not shape.has_cls_token or pools:
         raise GLSimError(
-            f'the weights have {"no CLS token" if "pos_embed" in tensors else "no position embedding"}, so that '
-            'shapes do not tell the model: name one of timm.list_models("*vit*") by --arch (in Python, arch)'
+            f'the weights have {_oddity(tensors, pools)}, so that shapes do not tell the model: name one of '
+            'timm.list_models("*vit*") by --arch (in Python, arch)'
         )
     if shape.num_registers:
         num_leading = position_tokens(tensors['pos_embed'].shape[1], True, shape.num_registers)[0]
@@ -78,6 +86,12 @@ def timm_model_of(weights: VitWeights, head: Mapping[str, Tensor] | None = None)
         name = 'vit_small_patch16_224'
         options['qkv_bias'] = shape.has_qkv_bias
     return TimmModel(name, options, _image_size(shape))
+
+
+def _oddity(tensors: Mapping[str, Tensor], pools: bool) -> str:
+    if 'pos_embed' not in tensors:
+        return 'no position embedding'
+    return 'a pooling by attention beside a CLS token' if pools else 'no CLS token'
 
 
 def _image_size(shape: VitDescription) -> tuple[int, int] | None:

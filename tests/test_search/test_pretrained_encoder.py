@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 from tiny_run import call_tool
 
 from glsim_mm.checkpoints import addresses
+from glsim_mm.checkpoints.architectures import timm_model_of
+from glsim_mm.checkpoints.vit_weights import VitWeights
 from glsim_mm.errors import UserError
 from glsim_mm.search import FrozenSettings, ImageSearch, build_gallery, frozen_encoder, frozen_settings
 from retrieval.gallery import open_gallery
@@ -68,6 +70,45 @@ def test_shapes_tell_the_model(tmp_path, name, options):
         expected = model.forward_features(images)
         torch.testing.assert_close(encoder._model.backbone(images)[-1], expected, rtol=1e-4, atol=1e-5)
         assert encoder._model.layout.num_extra_tokens == model.num_prefix_tokens
+
+
+@pytest.mark.parametrize(
+    'name, outputs',
+    [
+        ('vit_giantopt_patch16_siglip_384', 0),
+        ('vit_huge_plus_patch16_dinov3', 0),
+        ('vit_giant_patch14_dinov2', 0),
+        ('vit_gigantic_patch14_clip_224', 1280),
+        ('vit_pe_core_base_patch16_224', None),
+        ('vit_base_patch16_rope_224', None),
+    ],
+)
+def test_published_models_are_told_by_their_shapes_or_refused(name, outputs):
+    def facts(model):
+        block = model.blocks[0]
+        shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+        return shapes, block.attn.num_heads, block.norm1.eps, type(block.mlp.act)
+
+    with torch.device('meta'):
+        model = timm.create_model(name, num_classes=outputs or 0)
+        state = model.state_dict()
+        head = {key: value for key, value in state.items() if key.startswith(('head.', 'attn_pool.'))}
+        encoder = VitWeights({key: value for key, value in state.items() if key not in head}, 'timm', [])
+        if outputs is None:
+            with pytest.raises(UserError, match='--arch'):
+                timm_model_of(encoder, head)
+            return
+        found = timm_model_of(encoder, head)
+        options = {'num_classes': 0, 'img_size': found.image_size} | found.options
+        options = {key: value for key, value in options.items() if value is not None and key != 'with_head'}
+        assert facts(timm.create_model(found.name, **options)) == facts(model)
+
+
+def test_a_name_of_the_hub_that_is_nowhere(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    with pytest.raises(SystemExit):
+        call_tool('retrieval/build', photos, '--encoder', 'hf://no/such-model', '--out', tmp_path / 'gallery')
+    assert 'error: hf://no/such-model is neither a file nor a folder' in capsys.readouterr().err
 
 
 def test_a_name_of_timm(photos, tmp_path, monkeypatch):

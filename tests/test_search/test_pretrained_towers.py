@@ -101,6 +101,20 @@ def test_transformers(tmp_path, name):
     assert features(wide, torch.randn(1, 3, 32, 48)).maps.shape == (1, 4, 6)
 
 
+def test_siglip_of_any_aspect_ratio(tmp_path):
+    """Its images are flat patches, padded to a number with a mask."""
+    towers = dict(vision_config=dict(VISION, num_patches=16), text_config=TWO_TOWERS['text_config'])
+    model = randomised(transformers.Siglip2Model(transformers.Siglip2Config(**towers)))
+    model.save_pretrained(tmp_path)
+    images = torch.randn(2, 3, 32, 32)
+    flat = images.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(1, 2)
+    shapes = dict(pixel_attention_mask=torch.ones(2, 16), spatial_shapes=torch.tensor([[4, 4]] * 2))
+    with torch.no_grad():
+        expected = model.get_image_features(pixel_values=flat, **shapes).pooler_output
+    found = features(frozen_encoder(str(tmp_path), device='cpu'), images).embeddings['global']
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize('name', ['clip', 'siglip'])
 def test_texts_of_transformers(tmp_path, name):
     model = MODELS[name]()
