@@ -116,7 +116,9 @@ class Roots:
         if self.folders.get(name) == place:
             return self
         if not _is_name(name):
-            raise RetrievalError(f'a root cannot be called {name!r}: use two characters or more, none of / \\ : =')
+            raise RetrievalError(
+                f'a root cannot be called {name!r}: write NAME=DIR, with two characters or more and none of / \\ : = in NAME'
+            )
         if name in self.folders:
             raise RetrievalError(
                 f'{name} is the root {self.folders[name]} already: choose another name, or if it has moved, correct it '

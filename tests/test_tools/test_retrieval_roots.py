@@ -104,6 +104,8 @@ def test_roots_that_moved_are_corrected_by_one_command(gallery, tmp_path, capsys
     assert 'photo' in capsys.readouterr().err
     call_tool('retrieval/sync', gallery, '--root', f'phone={tmp_path}/other place')
     assert f'root phone: {tmp_path}/other -> {tmp_path}/other place' in capsys.readouterr().out
+    call_tool('retrieval/sync', gallery, '--root', f'phone={tmp_path}/other place')
+    assert 'all roots are as they were' in capsys.readouterr().out
     call_tool('retrieval/info', gallery, '--json')
     roots = json.loads(capsys.readouterr().out)['roots']
     assert roots['phone'] == dict(folder=f'{tmp_path}/other place', exists=True) and roots['']['exists']

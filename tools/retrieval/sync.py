@@ -114,7 +114,14 @@ def _correct_roots(args: argparse.Namespace) -> cli.End | None:
 
     with open_gallery(args.gallery, writable=not args.dry_run) as gallery:
         moves = move_roots(gallery, cli.read_roots(args.root), args.dry_run)
-    print('\n'.join([*moves, *(['nothing was changed: this was a dry run'] if args.dry_run else [])]))
+    print(
+        '\n'.join(
+            [
+                *(moves or ['all roots are as they were']),
+                *(['nothing was changed: this was a dry run'] if args.dry_run else []),
+            ]
+        )
+    )
     return None if args.dry_run else cli.End('sync', args.gallery)
 
 

@@ -171,7 +171,7 @@ def test_a_gallery_of_format_1_is_read_and_upgraded_by_the_first_write(location,
         assert len(reader) == 0 and 'process 1 on elsewhere' in reader.unfinished[0]  # an add that it had not ended
         gallery._collection.set_properties({'gallery.pending': ''})
         new = gallery.add(EMBEDDINGS)
-        assert 'was upgraded from format 1 to 2' in caplog.text
+        assert 'was upgraded from format 1 to 3' in caplog.text
         assert reader.manifest.format_version == 3 and len(reader) == 60 and new.min() > 29
     with open_gallery(location, writable=True) as gallery:
         gallery._collection.set_properties({'gallery.definition': json.dumps({**definition, 'format': 3})})
