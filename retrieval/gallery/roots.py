@@ -117,7 +117,7 @@ class Roots:
             return self
         if not _is_name(name):
             raise RetrievalError(
-                f'a root cannot be called {name!r}: write NAME=DIR, with two characters or more and none of / \\ : = in NAME'
+                f'a root cannot be called {name!r}: write NAME=DIR, NAME of two characters or more, none of / \\ : ='
             )
         if name in self.folders:
             raise RetrievalError(

@@ -63,7 +63,7 @@ def test_names_of_new_folders():
     ('name', 'folder', 'words'),
     [
         ('phone', '/x', 'phone is the root /mnt/phone already: choose another name, or if it has moved, correct it'),
-        ('x', '/x', "a root cannot be called 'x': write NAME=DIR, with two characters or more"),
+        ('x', '/x', "a root cannot be called 'x': write NAME=DIR, NAME of two characters or more"),
         ('a:b', '/x', "a root cannot be called 'a:b'"),
         ('a/b', '/x', "a root cannot be called 'a/b'"),
         ('', '/x', "a root cannot be called ''"),

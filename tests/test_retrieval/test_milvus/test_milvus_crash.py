@@ -174,8 +174,8 @@ def test_a_gallery_of_format_1_is_read_and_upgraded_by_the_first_write(location,
         assert 'was upgraded from format 1 to 3' in caplog.text
         assert reader.manifest.format_version == 3 and len(reader) == 60 and new.min() > 29
     with open_gallery(location, writable=True) as gallery:
-        gallery._collection.set_properties({'gallery.definition': json.dumps({**definition, 'format': 3})})
-    with pytest.raises(RetrievalError, match='format 3, this version reads up to 2'):
+        gallery._collection.set_properties({'gallery.definition': json.dumps({**definition, 'format': 4})})
+    with pytest.raises(RetrievalError, match='format 4, this version reads up to 3'):
         open_gallery(location)
 
 
