@@ -111,7 +111,8 @@ def draw_test_set(
         _number_classes(cfg, model, dataset, options.split, checkpoint)
         predictions, summary = [], SelectionSummary()
         for position, one in predict_at(model, dataset, _spread(dataset, options.num_images)):
-            predictions.append(_Placed(**{**vars(one), 'image': _NO_IMAGE}, position=position))
+            placed = dict(position=position, border=one.has_border)
+            predictions.append(_Placed(**{**vars(one), 'image': _NO_IMAGE, **placed}))
             if one.boxes:
                 summary.add(one.boxes[0], one.frame, one.similarity_map)
         if not predictions:
@@ -141,6 +142,7 @@ class _Placed(Prediction):
     """A prediction without its image, which is read again when it is drawn: a whole test set would fill the memory."""
 
     position: int = -1
+    border: bool = False
 
 
 def _read_again(prediction: Prediction, dataset: BaseDataset) -> Prediction:
@@ -245,7 +247,9 @@ def _write_panels(
     has_annotations = any(prediction.annotated_box is not None for prediction in chosen)
     scaling = options.scaling if has_map else None
     width = on_sheet[0].shape[1]
-    footer = legend_strip(width, font_size(options.side), scaling, has_map, has_annotations, crops=has_map)
+    border = has_map and any(getattr(prediction, 'border', False) for prediction in chosen)
+    size = font_size(options.side)
+    footer = legend_strip(width, size, scaling, has_map, has_annotations, crops=has_map, border=border)
     sheet = write_picture(folder / SHEET, contact_sheet(on_sheet, footer=footer))
     return WrittenPictures(sheet, paths)
 

@@ -10,8 +10,10 @@ def pretty_name(name: str) -> str:
     """A class name for people: ``001.Black_footed_Albatross`` is ``Black-footed Albatross``.
 
     Underscores are blanks. One before a small letter is a hyphen if a capital begins a later word, as such folders
-    write compounds: ``One_spot_fish`` is ``One spot fish``. Names that have blanks already keep their form.
+    write compounds: ``One_spot_fish`` is ``One spot fish``. Names that have blanks already, and paths, keep their form.
     """
+    if '/' in name:  # a path
+        return name
     text = _NUMBER.sub('', name, count=1) if _NUMBER.match(name) else name
     if ' ' in text.strip():
         return text

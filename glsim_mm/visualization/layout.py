@@ -126,12 +126,13 @@ def legend_strip(
     annotated: bool = True,
     strength: Strength | None = None,
     crops: bool = False,
+    border: bool = False,
 ) -> np.ndarray | None:
     """Explain heat maps, boxes and crops in as many lines as the width needs; None if there are none.
 
     ``width`` and the ``size`` of the font are pixels. ``scaling``, see :func:`patch_levels`, is None if there are no
     heat maps, ``strength`` that of the only one; ``selected`` and ``annotated`` say which boxes are drawn, ``crops``
-    whether crops are.
+    and ``border`` whether crops are, and a part of photos that the model did not get.
     """
     items = []
     if scaling is not None:
@@ -141,6 +142,8 @@ def legend_strip(
     if strength is not None:
         words = f'contrast {strength.contrast:.2f}{" (flat)" if strength.is_flat else ""}'
         items.append(_item([f'scores {strength.words}' if scaling == 'rank' else words], size))
+    if border:
+        items.append(_item(['dark border: cut off before the model'], size))
     frames = (selected, SELECTED_COLOR, 'selected box'), (annotated, ANNOTATED_COLOR, 'annotated box')
     items += [_item([_swatch(color, size), words], size) for is_drawn, color, words in frames if is_drawn]
     if crops:

@@ -84,6 +84,11 @@ class Prediction:
         """The part of the image in which boxes were chosen."""
         return (0, 0, *self.image.shape[1::-1]) if self.map_area is None else self.map_area
 
+    @property
+    def has_border(self) -> bool:
+        """Whether the image has parts of more than a pixel that the model did not get."""
+        return bool(np.abs(np.subtract(self.frame, (0, 0, *self.image.shape[1::-1]))).max() > 1)
+
 
 PHOTO_SIDE = 1280  # pixels; larger photos are not kept for pictures
 
@@ -186,7 +191,8 @@ def draw_panel(
         marks = dict(selected=bool(prediction.boxes), annotated=prediction.annotated_box is not None)
         strength = None if heat is None else map_strength(heat)
         how = None if heat is None else scaling
-        strip = legend_strip(row.shape[1], size, how, **marks, strength=strength, crops=bool(prediction.boxes))
+        marks.update(crops=bool(prediction.boxes), border=heat is not None and prediction.has_border)
+        strip = legend_strip(row.shape[1], size, how, **marks, strength=strength)
         parts += [] if strip is None else [strip]
     return stack(parts)
 

@@ -13,7 +13,7 @@ from .html_pages import PAGE_BYTES, Piece, data_url, render_piece, small_url, wr
 from .html_report import ReportSettings
 from .layout import BACKGROUND, GAP, MUTED_COLOR, join, legend_strip, stack, text_strip, with_margin
 from .matches import PatchPair, draw_matches, lay_out_matches, similarity_text
-from .overlays import SELECTED_COLOR, Box, draw_outlined_box, overlay_heatmap, shade
+from .overlays import DIMMEST, SELECTED_COLOR, Box, draw_outlined_box, overlay_heatmap, shade
 from .panel import MIN_SIDE, RIGHT_COLOR, WRONG_COLOR, fit_height, font_size
 
 THUMBNAIL_QUALITY = 80
@@ -154,7 +154,7 @@ def write_search_pages(
             for start in range(0, max(len(row.hits), 1), _HITS_AT_ONCE):
                 yield partial(_search_piece, number, row, start, settings)
 
-    content = dict(settings=settings, facts=facts, total=total)
+    content = dict(settings=settings, facts=facts, total=total, dimmest=DIMMEST)
     return write_pages(path, 'search_results.html', pieces(), limit, **content)
 
 

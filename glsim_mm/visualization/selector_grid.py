@@ -52,9 +52,9 @@ class ComparedImage:
     map_area: Box | None = None
 
     @property
-    def frame(self) -> Box:
-        """The part of the image in which boxes were chosen."""
-        return (0, 0, *self.image.shape[1::-1]) if self.map_area is None else self.map_area
+    def prediction(self) -> Prediction:
+        """The image with its annotated box, without what was selected."""
+        return Prediction(self.image, self.name, 0.0, annotated_box=self.annotated_box, map_area=self.map_area)
 
 
 def draw_selector_grid(rows: Sequence[ComparedImage], side: int = 160, scaling: str = 'linear') -> np.ndarray:
@@ -76,7 +76,8 @@ def draw_selector_grid(rows: Sequence[ComparedImage], side: int = 160, scaling: 
     footer = [text_strip(text, width, size) for text, width in zip(means, widths)]
     has_boxes = any(row.annotated_box is not None for row in rows)
     grid = stack([join(_padded(line, widths)) for line in [headers, *lines, footer]], GAP)
-    legend = legend_strip(grid.shape[1], size, scaling, annotated=has_boxes)
+    border = any(row.prediction.has_border for row in rows)
+    legend = legend_strip(grid.shape[1], size, scaling, annotated=has_boxes, border=border)
     notes = [text_strip(_NOTE if has_boxes else _NOTE.partition(';')[0], grid.shape[1], size, color=MUTED_COLOR)]
     return with_margin(stack([grid, *([] if legend is None else [legend]), *notes]))
 
@@ -88,7 +89,7 @@ def shares(row: ComparedImage, name: str) -> tuple[float, float | None]:
     """Share of the image that a selector's first box covers, and share of that box on an annotated object."""
     box = row.selections[name].boxes[0]
     on_object = None if row.annotated_box is None else share_inside(box, row.annotated_box)
-    frame = np.asarray(row.frame, np.float64)
+    frame = np.asarray(row.prediction.frame, np.float64)
     corner, (width, height) = np.tile(frame[:2], 2), frame[2:] - frame[:2]
     return box_share(np.asarray(box) - corner, (height, width)), on_object
 
@@ -96,13 +97,13 @@ def shares(row: ComparedImage, name: str) -> tuple[float, float | None]:
 def _cell(row: ComparedImage, name: str | None, side: int, size: int, scaling: str) -> np.ndarray:
     """The image with its name, or the heat map of a selector with its boxes and shares."""
     image = fit_height(row.image, side)
-    prediction = Prediction(row.image, row.name, 0.0, annotated_box=row.annotated_box)
+    prediction = row.prediction
     words = load_font(size).getlength(_in_words(1.0, 1.0))
     width = max(image.shape[1], round(words) + 1)
     if name is None:
         return stack([with_boxes(image, prediction), text_strip(pretty_name(row.name), width, size)])
     selection = row.selections[name]
-    area = np.asarray(row.frame) * (image.shape[0] / row.image.shape[0])
+    area = np.asarray(prediction.frame) * (image.shape[0] / row.image.shape[0])
     heat = overlay_heatmap(image, selection.scores, scaling, area)
     framed = with_boxes(heat, replace(prediction, selected_boxes=selection.boxes))
     return stack([framed, text_strip(_in_words(*shares(row, name)), width, size)])

@@ -18,6 +18,7 @@ from glsim_mm.images.names import pretty_name
         ('2012_Model', '2012 Model'),
         ('Boeing 737-200', 'Boeing 737-200'),
         ('17', '17'),
+        ('001.a/0_b.jpg', '001.a/0_b.jpg'),
         ('001.', '001.'),
         ('_', '_'),
         ('', ''),
