@@ -8,6 +8,7 @@ from ..errors import name_some
 from ..images.photo_folders import with_hint
 from ..images.photos import on_one_line
 from .first_config import WrittenConfig
+from .observations import MAX_NEAR
 from .own_photos import TEST, TRAIN, VAL
 from .recipe import ENCODERS, SCRATCH, VIT_B16
 
@@ -49,7 +50,10 @@ def _faults(written: WrittenConfig) -> list[str]:
     for split, leaks in written.leaks.items():
         pairs = [f'{leak.path}, {leak.other}' for leak in leaks]
         what = f'photos of train that {split} has too, as copies or near copies'
-        lines += _listed(f'{what} (init --new-split keeps them together)', pairs) if pairs else []
+        # Copies are never cut by init; a group that is too large for shots of one scene is.
+        many = f'in groups of more than {MAX_NEAR}, which are taken for different photos on one background'
+        why = 'init --new-split keeps them together' if written.was_split else many
+        lines += _listed(f'{what} ({why})', pairs) if pairs else []
     return lines
 
 

@@ -13,6 +13,7 @@ from tiny_run import CLASSES, call_tool
 
 from glsim_mm.apis import load_config
 from glsim_mm.starting import first_config, format_report, init_config
+from glsim_mm.starting.observations import MAX_NEAR
 from glsim_mm.starting.recipe import Machine
 
 LAPTOP = Machine(2, 8.0, 60.0)
@@ -128,6 +129,17 @@ def test_validation_is_taken_from_training_where_only_a_test_set_is_given(tiny_i
     assert rows[0]['box'] == '1 1 20 20' and written.observations.sources == ['column observation_id: 8']
     dataset = load_config(written.config).val_dataloader.dataset
     assert dataset.ann_file == str(written.table.absolute()) and dataset.type == 'TableDataset'
+
+
+def test_a_background_that_many_photos_share_does_not_make_them_one_observation(photos):
+    smooth = np.kron(np.random.default_rng(5).integers(0, 256, (6, 6, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
+    for row in range(MAX_NEAR + 4):
+        smooth[0, 0] = row
+        (photos / 'scans').mkdir(exist_ok=True)
+        Image.fromarray(smooth).save(photos / 'scans' / f'{row}.png')
+    written = init_config(photos, **TINY)
+    assert [item.split for item in written.items if item.label == 'scans'].count('val') == 5
+    assert f'(in groups of more than {MAX_NEAR}, which are taken for different photos on one' in format_report(written)
 
 
 def test_series_of_a_camera_stay_in_one_split(tmp_path):
