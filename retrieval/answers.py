@@ -233,7 +233,9 @@ def _describe_root(name: str, folder: str, exists: bool) -> str:
 def _describe_space(described: Mapping[str, Any], name: str, size: int) -> str:
     """Dimension of a space, and how it is computed from what the model gives."""
     if name in described['learned']:
-        return f'{size}, learned from labels, of {described["learned"][name]["source"]}'
+        how = described['learned'][name]
+        learned = '' if how.get('kind') in ('sum', 'pca') else 'learned from labels, '
+        return f'{size}, {learned}of {how["source"]}'
     whole = described['input_dimensions'].get(name, size)
     return f'{size}' if whole == size else f'{size}, whitened from {whole}'
 

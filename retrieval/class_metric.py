@@ -2,69 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .errors import RetrievalError
 from .evaluation.gallery_evaluation import check_same_model, read_labels
-from .evaluation.ranking_scores import evaluate_embeddings
 from .gallery.contract import GalleryReader, GalleryWriter
 from .gallery.spaces import Spaces
-from .vectors import check_embeddings, unit_length
-from .whitening import DEFAULT_SHRINKAGE, Whitening, within_class
+from .held_out import LEAST_CLASSES, Labeled, Learn, Trial, class_sizes, classes_of_several, held_out_scores, prepare
+from .metric_kinds import KINDS, find_kind
+from .whitening import JOINT, Whitening, add_views
 
-SUFFIX = '-metric'  # a metric of the space 'global' is the space 'global-metric'
-LEVEL = 0.05
-SHRINKAGES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
-LEAST_CLASSES = 5  # of fewer, no result of the test is below LEVEL
-_HALVINGS, _HALVINGS_OF_FEW, _FEW_ROWS = 3, 10, 500  # few photos tell more if they are halved more often
-_MOST_ROWS, _ROWS_OF_CLASS, _ROWS_OF_TEST = 50_000, 100, 2_000
-_EXACT_CLASSES, _DRAWS = 12, 9_999
-_SCORES = ('MAP@R', 'Recall@1')
-
-
-class Labeled(NamedTuple):
-    """Embeddings of the model (n, d) with their classes, None for no label."""
-
-    rows: np.ndarray
-    labels: Sequence[str | None]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """How well classes are found that the metric had not seen, as means over classes, 0 to 1.
-
-    Example:
-        >>> trial.after['MAP@R'] - trial.before['MAP@R'], trial.gains
-        (0.14, True)
-
-    Attributes:
-        classes: How many classes were held out, each at least once.
-        before: ``'MAP@R'`` and ``'Recall@1'`` of the embeddings as they are.
-        after: The same with the metric.
-        p: Chance of a gain of MAP@R as large or larger if the metric did nothing, see :func:`sign_flip`.
-        p_loss: The same of a loss of Recall@1.
-    """
-
-    classes: int
-    before: dict[str, float]
-    after: dict[str, float]
-    p: float
-    p_loss: float
-
-    @property
-    def gains(self) -> bool:
-        """Whether MAP@R gains, and Recall@1 does not lose, by a test at the level of 5 %."""
-        return self.after['MAP@R'] > self.before['MAP@R'] and self.p <= LEVEL and self.p_loss > LEVEL
-
-    def describe(self) -> str:
-        """A part of a sentence for people."""
-        pairs = [f'{name} {100 * self.before[name]:.1f} to {100 * self.after[name]:.1f}' for name in _SCORES]
-        return f'{" and ".join(pairs)} % on {self.classes} classes that were held out (p = {self.p:.2g})'
+FUSED = 'fused'  # begins the names of spaces that are computed from several
+_MOST_ROWS = 50_000
 
 
 @dataclass
@@ -75,13 +28,14 @@ class LearnedMetric:
         >>> print(fit_metric(gallery).describe())
 
     Attributes:
-        space: The space that it compares, named like its source with ``-metric``.
-        transform: From embeddings of the source.
+        space: The space that it compares, see :func:`name_space`.
+        transform: From embeddings of its sources.
+        kind: A key of :data:`retrieval.metric_kinds.KINDS`.
         rows: How many rows it was learned from.
         classes: Of how many classes they are.
         unlabeled: Rows that were left out because they have no label.
         lone: Classes that were left out because they have one row.
-        shrinkage: See :func:`retrieval.whitening.within_class`.
+        shrinkage: See :func:`retrieval.whitening.within_class`; None where no label is read.
         trial: What held-out classes say; None if there are too few.
         foreign: Whether the gallery has too few labels of its own, and classes of the other gallery were held out.
         kept: Whether the gallery has it.
@@ -89,11 +43,12 @@ class LearnedMetric:
 
     space: str
     transform: Whitening
+    kind: str
     rows: int
     classes: int
     unlabeled: int
     lone: int
-    shrinkage: float
+    shrinkage: float | None
     trial: Trial | None
     foreign: bool = False
     kept: bool = False
@@ -106,7 +61,7 @@ class LearnedMetric:
 
     def notes(self) -> dict[str, Any]:
         """What the metric carries along."""
-        names = ('rows', 'classes', 'unlabeled', 'lone', 'shrinkage', 'foreign', 'learned_from')
+        names = ('kind', 'rows', 'classes', 'unlabeled', 'lone', 'shrinkage', 'foreign', 'learned_from')
         trial = None if self.trial is None else asdict(self.trial)
         return {**{name: getattr(self, name) for name in names}, 'trial': trial}
 
@@ -114,7 +69,7 @@ class LearnedMetric:
         """Sentences for people: what it was learned from, what held-out classes say, and what became of it."""
         lines = [describe_notes(self.space, self.notes())]
         if self.kept:
-            forced = '' if self.gains else ', because you insist'
+            forced = '' if self.gains or not KINDS[self.kind].needs_labels else ', because you insist'
             lines.append(f'It is kept as the space {self.space}{forced}, which searches compare by default.')
         elif self.trial is None:
             lines.append(f'It is not kept, because testing it takes {LEAST_CLASSES} classes or more; --force keeps it.')
@@ -129,15 +84,11 @@ def describe_notes(space: str, notes: dict[str, Any]) -> str:
     """Sentences about a metric that a gallery has, by what it carries along."""
     if not notes:
         return f'{space}: nothing is known of how it was learned.'
-    origin = f' of {notes["learned_from"]}' if notes['learned_from'] else ''
-    left = [
-        *([f'{notes["unlabeled"]} rows without a label'] if notes['unlabeled'] else []),
-        *([f'{notes["lone"]} classes of one row'] if notes['lone'] else []),
-    ]
-    lines = [
-        f'{space}: learned from {notes["rows"]} rows of {notes["classes"]} classes{origin}, shrinkage '
-        f'{notes["shrinkage"]:g}' + (f'; {" and ".join(left)} left out.' if left else '.')
-    ]
+    kind = notes.get('kind', 'classes')
+    if not KINDS[kind].needs_labels:
+        lines = [f'{space}: {KINDS[kind].what}; {notes["rows"]} rows.']
+    else:
+        lines = [_describe_learning(space, notes, 'adapter, ' if kind == 'adapter' else '')]
     if notes['trial']:
         lines.append(f'{Trial(**notes["trial"]).describe()}.')
     if notes['foreign']:
@@ -145,21 +96,37 @@ def describe_notes(space: str, notes: dict[str, Any]) -> str:
     return '\n'.join(lines)
 
 
+def _describe_learning(space: str, notes: dict[str, Any], more: str) -> str:
+    """What a metric was learned from."""
+    origin = f' of {notes["learned_from"]}' if notes['learned_from'] else ''
+    left = [
+        *([f'{notes["unlabeled"]} rows without a label'] if notes['unlabeled'] else []),
+        *([f'{notes["lone"]} classes of one row'] if notes['lone'] else []),
+    ]
+    how = f'{more}shrinkage {notes["shrinkage"]:g}' + (f'; {" and ".join(left)} left out.' if left else '.')
+    return f'{space}: learned from {notes["rows"]} rows of {notes["classes"]} classes{origin}, {how}'
+
+
 def fit_metric(
     gallery: GalleryWriter,
     space: str | None = None,
     *,
+    kind: str = 'classes',
     labels_from: GalleryReader | None = None,
     force: bool = False,
 ) -> LearnedMetric:
     """Learn a metric from stored embeddings and labels, and keep it as a space of the gallery if it helps.
+
+    What needs no labels, the sum of several views or PCA whitening, is kept in any case.
 
     No model is needed. Rows without a label and classes of one row are left out; of more than 50,000 rows a random
     sample (seed 0) is used. A metric that was learned before is replaced.
 
     Args:
         gallery: In a folder.
-        space: Whose embeddings to compare; None for the first that the model gives.
+        space: Whose embeddings to compare, or several as ``'global+crop'``, whose sum (:func:`add_views`) is compared;
+            None for what searches compare by default, or its source.
+        kind: A key of :data:`retrieval.metric_kinds.KINDS`.
         labels_from: Gallery of the same model from whose labels to learn; None for the gallery itself.
         force: Keep it whatever held-out classes say.
 
@@ -169,19 +136,44 @@ def fit_metric(
     if gallery.fixed_spaces:
         raise RetrievalError(gallery.fixed_spaces)
     spaces = Spaces.of(gallery)
-    source = spaces.source(spaces.space(space))
-    own = read_labeled(gallery, source)
+    sources = read_sources(spaces, space)
+    own = read_labeled(gallery, sources)
     other = None
     if labels_from is not None:
         check_same_model(gallery, labels_from)
-        check_same_space(gallery, labels_from, source)
-        other = read_labeled(labels_from, source)
+        check_same_space(gallery, labels_from, sources)
+        other = read_labeled(labels_from, sources)
     name = '' if labels_from is None else labels_from.location
-    found = learn_metric(own, source, learn_from=other, metric=spaces.metric, location=name)
-    if found.gains or force:
+    found = learn_metric(own, sources, kind=kind, learn_from=other, metric=spaces.metric, location=name)
+    if found.gains or force or not KINDS[kind].needs_labels:
         gallery.put_space(found.space, found.transform)
         found.kept = True
     return found
+
+
+def read_sources(spaces: Spaces, text: str | None) -> tuple[str, ...]:
+    """The spaces of the model behind a space, the default one for None, or behind several, written ``global+crop``.
+
+    RetrievalError if one is unknown or comes twice, or they differ in dimension.
+    """
+    names = spaces.sources(spaces.space(None)) if text is None else tuple(text.split(JOINT))
+    found = [source for name in names for source in spaces.sources(spaces.space(name))]
+    if len(set(found)) < len(found):
+        raise RetrievalError(f'{text} adds up an embedding twice: name each space once')
+    if len({spaces.dimensions[name] for name in found}) > 1:
+        sizes = ', '.join(f'{name} {spaces.dimensions[name]}' for name in found)
+        raise RetrievalError(f'only embeddings of one dimension can be added up, these have {sizes}: leave one out')
+    return tuple(found)
+
+
+def name_space(sources: Sequence[str], kind: str) -> str:
+    """Name of a space that is computed from some that the model gives: ``'global-metric'``, ``'fused-pca'``.
+
+    RetrievalError if there is nothing to compute.
+    """
+    if kind == 'sum' and len(sources) == 1:
+        raise RetrievalError(f'{sources[0]} alone is no sum: name several spaces, as global+crop')
+    return (sources[0] if len(sources) == 1 else FUSED) + find_kind(kind).suffix
 
 
 def describe_metrics(gallery: GalleryReader) -> str:
@@ -210,13 +202,13 @@ def remove_metric(gallery: GalleryWriter, space: str | None = None) -> str:
     return found[0]
 
 
-def read_labeled(gallery: GalleryReader, space: str) -> Labeled:
-    """Stored embeddings of a space with their labels; of many rows, a random sample (seed 0)."""
+def read_labeled(gallery: GalleryReader, sources: Sequence[str]) -> Labeled:
+    """Stored embeddings of a space, or the sum of several, with labels; of many rows, a random sample (seed 0)."""
     ids = gallery.ids()
     if not len(ids):
         raise RetrievalError(f'{gallery.location} is empty: add photos with labels')
     ids = sample_rows(ids)
-    return Labeled(gallery.vectors(ids, space), read_labels(gallery, ids))
+    return Labeled(add_views([gallery.vectors(ids, one) for one in sources]), read_labels(gallery, ids))
 
 
 def sample_rows(ids: np.ndarray) -> np.ndarray:
@@ -224,19 +216,22 @@ def sample_rows(ids: np.ndarray) -> np.ndarray:
     return ids if len(ids) <= _MOST_ROWS else np.sort(np.random.default_rng(0).choice(ids, _MOST_ROWS, replace=False))
 
 
-def check_same_space(gallery: GalleryReader, other: GalleryReader, space: str) -> None:
-    """Refuse (RetrievalError) another gallery that has not the embeddings of a space in the same form."""
+def check_same_space(gallery: GalleryReader, other: GalleryReader, sources: Sequence[str]) -> None:
+    """Refuse (RetrievalError) another gallery that has not the embeddings of some spaces in the same form."""
     spaces = Spaces.of(other)
-    spaces.space(space)
-    prints = [one.transforms[space].fingerprint if space in one.transforms else '' for one in (gallery, other)]
-    if prints[0] != prints[1] or gallery.manifest.metric != spaces.metric:
-        raise RetrievalError(f'{other.location} keeps {space} in another form than {gallery.location}: build it again')
+    for space in map(spaces.space, sources):
+        prints = [one.transforms[space].fingerprint if space in one.transforms else '' for one in (gallery, other)]
+        if prints[0] != prints[1] or gallery.manifest.metric != spaces.metric:
+            raise RetrievalError(
+                f'{other.location} keeps {space} in another form than {gallery.location}: build it again'
+            )
 
 
 def learn_metric(
     searched: Labeled,
-    space: str,
+    sources: Sequence[str],
     *,
+    kind: str = 'classes',
     learn_from: Labeled | None = None,
     metric: str = 'cosine',
     location: str = '',
@@ -246,7 +241,8 @@ def learn_metric(
     Args:
         searched: Embeddings among which to search, whose mean is taken away. Labels may all be None with
             ``learn_from``.
-        space: Their name.
+        sources: Their spaces; of several, the embeddings are the sum.
+        kind: A key of :data:`retrieval.metric_kinds.KINDS`.
         learn_from: Embeddings with the labels to learn from; None for those that are searched.
         metric: ``'cosine'``, ``'ip'`` or ``'l2'``, by which embeddings are compared.
         location: Gallery of ``learn_from``, for people.
@@ -254,148 +250,32 @@ def learn_metric(
     Raises:
         RetrievalError: If fewer than two classes have two rows, or an embedding is not finite.
     """
-    own = _prepare(searched, metric)
-    source = own if learn_from is None else _prepare(learn_from, metric)
-    mean = own.rows.mean(axis=0, dtype=np.float64)
-    sizes = _sizes(source.labels)
-    shrinkage = _choose_shrinkage(source, metric)
-    transform = within_class(source.rows, source.labels).whitening(shrinkage, mean, metric == 'cosine')
-    foreign = learn_from is not None and len(_several(own.labels)) < LEAST_CLASSES
-    tested = source if foreign else own
+    name, how = name_space(sources, kind), find_kind(kind)
+    own = prepare(searched, metric)
+    source = own if learn_from is None else prepare(learn_from, metric)
+    sizes = class_sizes(source.labels)
+    transform = how.learn(source, own.rows, metric)
+    foreign = learn_from is not None and len(classes_of_several(own.labels)) < LEAST_CLASSES
     found = LearnedMetric(
-        space + SUFFIX,
+        name,
         transform,
-        rows=sum(size for size in sizes.values() if size > 1),
+        kind,
+        rows=sum(size for size in sizes.values() if size > 1) if how.needs_labels else len(own.rows),
         classes=sum(size > 1 for size in sizes.values()),
         unlabeled=sum(one is None for one in source.labels),
         lone=sum(size == 1 for size in sizes.values()),
-        shrinkage=shrinkage,
-        trial=_try(source, tested, metric),
+        shrinkage=transform.notes.get('shrinkage'),
+        trial=None if kind == 'sum' else _try(source, source if foreign else own, metric, how.learn),
         foreign=foreign,
         learned_from=location,
     )
-    transform.source, transform.notes = space, found.notes()
+    transform.source, transform.notes = JOINT.join(sources), found.notes()
     return found
 
 
-def sign_flip(differences: np.ndarray) -> float:
-    """Chance of a mean of differences as large or larger if the sign of each were chance: Fisher's randomisation test.
-
-    It is recommended for comparing searches by Smucker, Allan and Carterette (CIKM 2007). Of up to 12 differences all
-    signs are tried; of more, 9,999 random ones (seed 0), counted as Phipson and Smyth (arXiv 1603.05766) do.
-    """
-    count = len(differences)
-    if count <= _EXACT_CLASSES:
-        signs = np.array(list(product((1, -1), repeat=count)), np.float64)
-        extra = 0
-    else:
-        signs = np.random.default_rng(0).choice((1.0, -1.0), (_DRAWS, count))
-        extra = 1
-    reached = int((signs @ differences >= differences.sum() - 1e-12).sum())
-    return (reached + extra) / (len(signs) + extra)
-
-
-def _prepare(labeled: Labeled, metric: str) -> Labeled:
-    rows = check_embeddings(labeled.rows)
-    if len(labeled.labels) != len(rows):
-        raise RetrievalError(f'there are {len(rows)} embeddings but {len(labeled.labels)} labels')
-    labels = [None if one is None else str(one) for one in labeled.labels]
-    return Labeled(unit_length(rows) if metric == 'cosine' else rows, labels)
-
-
-def _sizes(labels: Sequence[str | None]) -> dict[str, int]:
-    names, sizes = np.unique([one for one in labels if one is not None], return_counts=True)
-    return dict(zip(map(str, names), sizes.tolist()))
-
-
-def _several(labels: Sequence[str | None]) -> list[str]:
-    """Classes of two rows or more, in order."""
-    return [name for name, size in _sizes(labels).items() if size > 1]
-
-
-def _of_classes(labeled: Labeled, classes: set[str], inside: bool = True) -> Labeled:
-    chosen = [row for row, one in enumerate(labeled.labels) if one is not None and (one in classes) == inside]
-    return Labeled(labeled.rows[chosen], [labeled.labels[row] for row in chosen])
-
-
-def _halves(classes: Sequence[str], count: int) -> Iterator[set[str]]:
-    """Random halves of classes (seed 0), each followed by the other half."""
-    random = np.random.default_rng(0)
-    for _ in range(count):
-        order = random.permutation(len(classes))
-        for part in (order[: len(classes) // 2], order[len(classes) // 2 :]):
-            yield {classes[number] for number in part.tolist()}
-
-
-def _choose_shrinkage(labeled: Labeled, metric: str) -> float:
-    """The shrinkage with which one half of the classes, and then the other, is found best by a metric of the rest."""
-    classes = _several(labeled.labels)
-    if len(classes) < 4:
-        return DEFAULT_SHRINKAGE
-    scores = np.zeros(len(SHRINKAGES))
-    for half in _halves(classes, 1):
-        rest, held = _of_classes(labeled, half, inside=False), _of_classes(labeled, half)
-        learned = within_class(rest.rows, rest.labels)
-        for number, shrinkage in enumerate(SHRINKAGES):
-            transform = learned.whitening(shrinkage, held.rows.mean(axis=0, dtype=np.float64), metric == 'cosine')
-            scores[number] += np.mean(list(_class_scores(held, transform, metric)['MAP@R'].values()))
-    return SHRINKAGES[int(np.argmax(scores))]
-
-
-def _try(source: Labeled, tested: Labeled, metric: str) -> Trial | None:
-    """Learn from classes of one set, and search among classes of another that were not learned from."""
-    classes = _several(tested.labels)
-    if len(classes) < LEAST_CLASSES:
+def _try(source: Labeled, tested: Labeled, metric: str, learn: Learn) -> Trial | None:
+    """What classes say that are held out; None if there are too few."""
+    if len(classes_of_several(tested.labels)) < LEAST_CLASSES:
         return None
-    shared = set(classes) & set(_several(source.labels))
-    count = _HALVINGS_OF_FEW if len(tested.rows) <= _FEW_ROWS else _HALVINGS
-    parts = _halves(classes, count) if shared else iter([set(classes)])
-    mean = tested.rows.mean(axis=0, dtype=np.float64)
-    found: dict[str, dict[str, list[tuple[float, float]]]] = {name: {} for name in _SCORES}
-    for part in parts:
-        rest, held = _of_classes(source, part, inside=False), _of_classes(tested, part)
-        if len(_several(rest.labels)) < 2:
-            continue
-        learned = within_class(rest.rows, rest.labels)
-        transform = learned.whitening(_choose_shrinkage(rest, metric), mean, metric == 'cosine')
-        before, after = _class_scores(held, None, metric), _class_scores(held, transform, metric)
-        for name, one in product(_SCORES, before['MAP@R']):
-            found[name].setdefault(one, []).append((before[name][one], after[name][one]))
-    if len(found['MAP@R']) < LEAST_CLASSES:
-        return None
-    pairs = {name: np.array([np.mean(both, axis=0) for both in found[name].values()]) for name in _SCORES}
-    gains = {name: values[:, 1] - values[:, 0] for name, values in pairs.items()}
-    return Trial(
-        classes=len(pairs['MAP@R']),
-        before={name: float(values[:, 0].mean()) for name, values in pairs.items()},
-        after={name: float(values[:, 1].mean()) for name, values in pairs.items()},
-        p=sign_flip(gains['MAP@R']),
-        p_loss=sign_flip(-gains['Recall@1']),
-    )
-
-
-def _class_scores(labeled: Labeled, transform: Whitening | None, metric: str) -> dict[str, dict[str, float]]:
-    """Means of each class by the names of scores, each row searched among the others, some thousand of them."""
-    chosen = _some_rows(labeled.labels)
-    rows, labels = labeled.rows[chosen], [labeled.labels[row] for row in chosen.tolist()]
-    found = rows if transform is None else transform.apply(rows)
-    report = evaluate_embeddings(found, labels, metric=metric, ks=(1,), whole_ranking=False)
-    return {name: {one.name: one.metrics[name] for one in report.classes} for name in _SCORES}
-
-
-def _some_rows(labels: Sequence[str | None]) -> np.ndarray:
-    """Rows for a test: up to 100 of a class, of random classes (seed 0) as long as they are at most 2,000."""
-    random = np.random.default_rng(0)
-    classes: dict[str | None, list[int]] = {}
-    for row, label in enumerate(labels):
-        classes.setdefault(label, []).append(row)
-    names = sorted(map(str, classes))
-    chosen: list[int] = []
-    for number in random.permutation(len(names)).tolist():
-        rows = classes[names[number]]
-        if len(rows) > _ROWS_OF_CLASS:
-            rows = random.choice(rows, _ROWS_OF_CLASS, replace=False).tolist()
-        if chosen and len(chosen) + len(rows) > _ROWS_OF_TEST:
-            break
-        chosen += rows
-    return np.sort(np.array(chosen, np.int64))
+    before, after = (held_out_scores(source, tested, metric, one) for one in (None, learn))
+    return Trial.of(before, after)

@@ -17,7 +17,29 @@ from .vectors import check_embeddings, import_faiss, unit_length
 
 _ROUNDING = 1e-6  # of a covariance in float32, as a share of its largest eigenvalue
 DEFAULT_SHRINKAGE = 0.3
+JOINT = '+'  # between the names of spaces whose embeddings are added up
 _FIELDS = ('matrix', 'bias', 'normalize')
+
+
+class Residual(NamedTuple):
+    """A perceptron with one hidden layer whose output is added to embeddings, float32; see :mod:`retrieval.adapter`.
+
+    Attributes:
+        first: (hidden width, d).
+        first_bias: (hidden width,).
+        second: (d, hidden width).
+        second_bias: (d,).
+    """
+
+    first: np.ndarray
+    first_bias: np.ndarray
+    second: np.ndarray
+    second_bias: np.ndarray
+
+    def apply(self, rows: np.ndarray) -> np.ndarray:
+        """Embeddings of length 1 (n, d), moved and of length 1 again."""
+        hidden = np.maximum(rows @ self.first.T + self.first_bias, 0)
+        return unit_length(rows + hidden @ self.second.T + self.second_bias)
 
 
 class Whitening:
@@ -32,8 +54,10 @@ class Whitening:
         matrix: float32, (output dimension, input dimension).
         bias: float32, (output dimension,).
         normalize: Whether to scale embeddings to length 1 before.
-        source: Space of a gallery whose embeddings are mapped; '' for the very space that the map belongs to.
+        source: Space of a gallery whose embeddings are mapped, or several as ``'global+crop'``, of whose
+            :func:`add_views` is mapped; '' for the very space that the map belongs to.
         notes: How it was learned, in types that JSON knows.
+        residual: What embeddings of length 1 go through first.
     """
 
     def __init__(
@@ -43,22 +67,40 @@ class Whitening:
         normalize: bool = True,
         source: str = '',
         notes: Mapping[str, Any] | None = None,
+        residual: Residual | None = None,
     ) -> None:
         matrix, bias = np.asarray(matrix), np.asarray(bias)
         if matrix.ndim != 2 or 0 in matrix.shape or bias.shape != matrix.shape[:1]:
             raise RetrievalError(f'a whitening of matrix {matrix.shape} and bias {bias.shape} is damaged; fit it again')
         if matrix.dtype != np.float32 or bias.dtype != np.float32 or not np.isfinite(matrix).all():
             raise RetrievalError('a whitening that is not of finite float32 numbers is damaged; fit it again')
+        if residual is not None:
+            self._check_residual(residual, matrix.shape[1], normalize)
+        self.residual = residual
         self.matrix = matrix
         self.bias = bias
         self.normalize = bool(normalize)
         self.source = source
         self.notes = dict(notes or {})
 
+    @staticmethod
+    def _check_residual(residual: Residual, width: int, normalize: bool) -> None:
+        """Refuse what :meth:`apply` could not use."""
+        hidden = residual.first.shape[0] if residual.first.ndim == 2 else 0
+        shapes = [(hidden, width), (hidden,), (width, hidden), (width,)]
+        is_whole = all(one.dtype == np.float32 and bool(np.isfinite(one).all()) for one in residual)
+        if not hidden or [one.shape for one in residual] != shapes or not is_whole or not normalize:
+            raise RetrievalError('an adapter whose arrays do not belong together is damaged; fit it again')
+
     @property
     def input_dimension(self) -> int:
         """Width of the embeddings that the map takes."""
         return self.matrix.shape[1]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The spaces that :attr:`source` names."""
+        return tuple(self.source.split(JOINT)) if self.source else ()
 
     @property
     def output_dimension(self) -> int:
@@ -139,19 +181,23 @@ class Whitening:
     def fingerprint(self) -> str:
         """SHA-256 of what the map does, hexadecimal: equal for maps that give the same embeddings."""
         digest = hashlib.sha256(f'{self.matrix.shape} {self.normalize} {self.source}'.encode())
-        for array in (self.matrix, self.bias):
+        for array in (self.matrix, self.bias, *(self.residual or ())):
             digest.update(np.ascontiguousarray(array, '<f4').tobytes())
         return digest.hexdigest()
 
     def apply(self, embeddings: np.ndarray) -> np.ndarray:
         """Whitened embeddings, float32 (n, output dimension), not of length 1; RetrievalError if they do not fit."""
         array = check_embeddings(embeddings, dimension=self.input_dimension)
-        return (unit_length(array) if self.normalize else array) @ self.matrix.T + self.bias
+        rows = unit_length(array) if self.normalize else array
+        if self.residual is not None:
+            rows = self.residual.apply(rows)
+        return rows @ self.matrix.T + self.bias
 
     def to_bytes(self) -> bytes:
         """The map as bytes, in NumPy's ``.npz`` format."""
         buffer = io.BytesIO()
         about = dict(source=np.array(self.source), notes=np.array(json.dumps(self.notes))) if self.source else {}
+        about.update({} if self.residual is None else self.residual._asdict())
         np.savez(buffer, matrix=self.matrix, bias=self.bias, normalize=np.array(self.normalize), **about)
         return buffer.getvalue()
 
@@ -163,9 +209,28 @@ class Whitening:
                 matrix, bias, normalize = (arrays[name] for name in _FIELDS)
                 source = str(arrays['source']) if 'source' in arrays else ''
                 notes = json.loads(str(arrays['notes'])) if 'notes' in arrays else {}
+                has_residual = Residual._fields[0] in arrays
+                residual = Residual(*(arrays[name] for name in Residual._fields)) if has_residual else None
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise RetrievalError(f'a whitening is damaged ({error}); build the gallery again') from error
-        return cls(matrix, bias, bool(normalize), source, notes)
+        return cls(matrix, bias, bool(normalize), source, notes, residual)
+
+
+def add_views(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """One embedding of several views of a photo: the sum of their embeddings (n, d), each scaled to length 1, float32.
+
+    Its cosine similarity is that of whole sets of views, each with each. A single view stays as it is.
+
+    Raises:
+        RetrievalError: If views differ in number or dimension, or a row is all zeros.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    arrays = [unit_length(check_embeddings(part)) for part in parts]
+    if len({array.shape for array in arrays}) > 1:
+        shapes = ', '.join(str(array.shape) for array in arrays)
+        raise RetrievalError(f'only embeddings of one shape can be added up, these are {shapes}: leave a space out')
+    return np.sum(arrays, axis=0, dtype=np.float32)
 
 
 def check_classes(labels: Sequence[str | None] | np.ndarray) -> None:

@@ -131,7 +131,7 @@ class ImageSearch:
         found = [SearchResult(record) for record in encoded.records]
         if found:
             gallery = self.gallery.snapshot()
-            queries = {name: gallery.transform(encoded.embeddings[spaces.source(name)], name) for name in names}
+            queries = {name: gallery.transform(encoded.embeddings, name) for name in names}
             self._search(gallery, found, queries, encoded.patches, k, space, **options)
             if explain:
                 self._explain(gallery, found, encoded.patches, root)

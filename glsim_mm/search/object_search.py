@@ -16,6 +16,7 @@ from retrieval.answers import SearchHit, one_line, shown_paths
 from retrieval.errors import RetrievalError
 from retrieval.gallery.spaces import Spaces
 from retrieval.records import is_list
+from retrieval.whitening import add_views
 
 from ..images.photos import ImageItem, UnreadableImageError, find_images, read_photo
 from ..visualization.panel import DrawnObject, draw_objects
@@ -258,8 +259,9 @@ class ObjectSearch:
         encoded = self.encoder.encode(crops, [place.area for place in places], self.batch_size)
         if not len(encoded):
             return
-        name = options['space'] if self.search is None else Spaces.of(self.search.gallery).source(options['space'])
-        vectors = encoded.embeddings[name]
+        space = options['space']
+        names = (space,) if self.search is None else Spaces.of(self.search.gallery).sources(space)
+        vectors = add_views([encoded.embeddings[name] for name in names])
         objects = [places[position] for position in encoded.positions]
         for row, (one, record) in enumerate(zip(objects, encoded.records)):
             one.region = None if record.box is None else tuple(map(float, record.box))
@@ -270,7 +272,7 @@ class ObjectSearch:
             gallery = self.search.gallery.snapshot()
             if hashes is not None:
                 options['exclude'] = gallery.same_content([hashes[position] for position in encoded.positions.tolist()])
-            found = to_search_hits(gallery, gallery.search(vectors, k, **options))
+            found = to_search_hits(gallery, gallery.search(encoded.embeddings, k, **options))
             for one, hits in zip(objects, found):
                 one.hits = hits
 

@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retrieval.class_metric import Labeled, LearnedMetric, learn_metric, sample_rows
+from retrieval.class_metric import LearnedMetric, learn_metric, sample_rows
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, GalleryReader, GalleryWriter, create_gallery, is_folder, open_gallery
 from retrieval.gallery.interrupts import postponed_interrupts
 from retrieval.gallery.lock import WriteLock
 from retrieval.gallery.replacing import replace_folder, undo_half_replacement
+from retrieval.held_out import Labeled
 from retrieval.whitening import Whitening
 
 from ..images.photos import ImageItem
@@ -213,7 +214,7 @@ class Shards:
         rows = self.read([places[position] for position in positions]).embeddings[space]
         labeled = Labeled(rows, [items[position].label for position in positions])
         try:
-            found = learn_metric(labeled, space, metric=self.settings.metric)
+            found = learn_metric(labeled, (space,), metric=self.settings.metric)
         except RetrievalError as error:
             return f'{space}: no metric is learned: {error}.', None
         found.kept = found.gains

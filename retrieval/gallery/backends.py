@@ -208,5 +208,5 @@ def _check_new(spaces: Mapping[str, int], transforms: Mapping[str, Any], metric:
 
 def _input_dimensions(spaces: Mapping[str, int], transforms: Mapping[str, Whitening]) -> dict[str, int]:
     whole = {**spaces, **{space: one.input_dimension for space, one in transforms.items()}}
-    sources = {space: one.source for space, one in transforms.items() if one.source}
+    sources = {space: one.sources[0] for space, one in transforms.items() if one.source}
     return {space: whole[sources.get(space, space)] for space in spaces}

@@ -266,8 +266,8 @@ class GalleryReader(ABC):
         return plan_undo(changes, records)
 
     @abstractmethod
-    def transform(self, embeddings: np.ndarray, space: str | None = None) -> np.ndarray:
-        """Embeddings of the model (n, d) as a space (None: the first) compares them: whitened where the space is."""
+    def transform(self, embeddings: Embeddings, space: str | None = None) -> np.ndarray:
+        """Embeddings of the model (n, d), or a dict of them by space, as a space (None: the first) compares them."""
 
     @abstractmethod
     def search(

@@ -182,7 +182,7 @@ class FolderReader(GalleryReader):
             check_count(number, 'the number of a change', 0, MAX_ID)
         return self._state.database.read_changes(number, None if ids is None else read_ids(ids))
 
-    def transform(self, embeddings: np.ndarray, space: str | None = None) -> np.ndarray:
+    def transform(self, embeddings: Embeddings, space: str | None = None) -> np.ndarray:
         spaces = self._state.spaces
         return spaces.transform(embeddings, spaces.space(space))
 

@@ -20,7 +20,7 @@ from ..records import (
     check_records,
     next_ids,
 )
-from ..whitening import Whitening
+from ..whitening import Whitening, add_views
 from .contract import Embeddings, GalleryWriter, check_open
 from .database import DATABASE_FILE, FORMAT, Database, DiskFull, log_of, lost_log
 from .folder_reader import FolderReader, FolderState
@@ -235,7 +235,7 @@ class FolderWriter(FolderReader, GalleryWriter):
     def put_space(self, name: str, transform: Whitening) -> None:
         state = self._state
         spaces = state.spaces.added(name, transform)
-        widths = {**state.meta['input_dimensions'], name: state.meta['input_dimensions'][transform.source]}
+        widths = {**state.meta['input_dimensions'], name: state.meta['input_dimensions'][transform.sources[0]]}
         self._rewrite(state.meta['preset'], spaces, transform, input_dimensions=widths)
 
     @_alone
@@ -261,8 +261,9 @@ class FolderWriter(FolderReader, GalleryWriter):
             rows = rows_of_segments(segments, alive, own)
             if new is not None:
                 name = next(iter(dimensions))
-                blocks = rows_of_segments(segments, alive, [new.source]).vectors[new.source]
-                rows.vectors = {**rows.vectors, name: (spaces.stored(new.apply(block), name) for block in blocks)}
+                blocks = zip(*rows_of_segments(segments, alive, new.sources).vectors.values())
+                made = (spaces.stored(new.apply(add_views(parts)), name) for parts in blocks)
+                rows.vectors = {**rows.vectors, name: made}
             limit = meta['memory_limit']
             files, efforts = write_segment(self.root, number, rows, dimensions, meta['metric'], chosen, limit)
             reason = ' '.join([reason, *(f'{space}: {effort}' for space, effort in efforts.items())])

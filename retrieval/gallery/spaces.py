@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import RetrievalError
 from ..records import check_flag
 from ..vectors import as_array, check_embeddings, unit_length
-from ..whitening import Whitening
+from ..whitening import Whitening, add_views
 from .contract import Embeddings, GalleryReader, Space
 
 
@@ -41,15 +41,19 @@ class Spaces:
             raise RetrievalError(f'the gallery has no space {name!r}; it has {", ".join(self.dimensions)}')
         return name
 
-    def source(self, name: str) -> str:
-        """The space whose embeddings of the model a space compares: itself, unless it was learned from another."""
+    def sources(self, name: str) -> tuple[str, ...]:
+        """The spaces whose embeddings of the model a space compares: itself, unless it is computed from others."""
         found = self.transforms.get(name)
-        return name if found is None or not found.source else found.source
+        return (found.sources if found is not None else ()) or (name,)
+
+    def is_given(self, name: str) -> bool:
+        """Whether the model gives a space, which is not computed from others."""
+        return self.sources(name) == (name,)
 
     @property
     def given(self) -> list[str]:
         """Spaces whose embeddings the model gives, that of the default one first; the others are computed."""
-        return list(dict.fromkeys(map(self.source, self.dimensions)))
+        return list(dict.fromkeys(name for space in self.dimensions for name in self.sources(space)))
 
     def weights(self, space: Space) -> dict[str, float]:
         """Spaces that a search compares, with their weights; RetrievalError if one is not there."""
@@ -58,25 +62,32 @@ class Spaces:
             self.space(name)
         return weights
 
-    def transform(self, embeddings: np.ndarray, space: str) -> np.ndarray:
-        """Embeddings of the model, which are those of the space's :meth:`source`, whitened where the space is."""
+    def transform(self, embeddings: Embeddings, space: str, what: str = 'embeddings of') -> np.ndarray:
+        """Embeddings of the model, of each of the space's :meth:`sources`, as it compares them, but not yet scaled.
+
+        A plain array is of the only source. RetrievalError, which calls them ``what``, if some are missing or do not
+        fit.
+        """
+        names = self.sources(space)
+        if isinstance(embeddings, Mapping):
+            parts = [as_array(_pick(embeddings, name, what), f'embeddings of {name}') for name in names]
+        elif len(names) > 1:
+            raise RetrievalError(f'{space} is the sum of {", ".join(names)}: give embeddings of each of them')
+        else:
+            parts = [as_array(embeddings, 'embeddings')]
         found = self.transforms.get(space)
-        array = as_array(embeddings, 'embeddings')
         if found is None:
-            return array
-        return found.apply(self.transform(array, found.source) if found.source else array)
+            return parts[0]
+        own = [self.transform(*pair) for pair in zip(parts, names)] if found.source else parts
+        return found.apply(add_views(own))
 
     def pick(self, queries: Embeddings, space: str, transformed: bool = False) -> np.ndarray:
         """Queries of one space, whitened but not checked; RetrievalError if there are none."""
         check_flag(transformed, 'transformed')
-        if isinstance(queries, Mapping):
-            name = space if transformed else self.source(space)
-            if name not in queries:
-                raise RetrievalError(
-                    f'there are no queries for the space {name!r}, only for {", ".join(map(str, queries))}'
-                )
-            queries = queries[name]
-        return as_array(queries, 'queries') if transformed else self.transform(queries, space)
+        if not transformed:
+            return self.transform(queries, space, 'queries for')
+        found = _pick(queries, space, 'queries for') if isinstance(queries, Mapping) else queries
+        return as_array(found, 'queries')
 
     def queries(self, queries: Embeddings, space: str, transformed: bool = False) -> np.ndarray:
         """Queries of one space as they are compared, float32 (m, d); RetrievalError if they do not fit."""
@@ -109,16 +120,24 @@ class Spaces:
             if len(names) != 1:
                 raise RetrievalError(f'name the space of embeddings, as {{{", ".join(names)}: ...}}')
             embeddings = {names[0]: embeddings}
-        if not transformed:
-            for name in embeddings:
-                if self.space(name) not in names:
-                    raise RetrievalError(f'{name} is computed from {self.source(name)}: give embeddings of that alone')
-            computed = {name: self.source(name) for name in self.dimensions if name not in names}
-            more = {name: embeddings[source] for name, source in computed.items() if source in embeddings}
-            embeddings = {**embeddings, **more}
+        computed = []
+        for name in () if transformed else embeddings:
+            if self.space(name) not in names:
+                raise RetrievalError(
+                    f'{name} is computed from {" and ".join(self.sources(name))}: give embeddings of that alone'
+                )
+        for name in () if transformed else self.dimensions:
+            there = [source in embeddings for source in self.sources(name)]
+            if name not in names and any(there):
+                computed.append(name)
+                if not all(there):
+                    raise RetrievalError(
+                        f'{name} is computed from {" and ".join(self.sources(name))}: give embeddings of all of them'
+                    )
         vectors = {}
-        for name, array in embeddings.items():
-            own = as_array(array, f'embeddings of {name}') if transformed else self.transform(array, self.space(name))
+        for name in [*embeddings, *computed]:
+            what = f'embeddings of {name}'
+            own = as_array(embeddings[name], what) if transformed else self.transform(embeddings, self.space(name))
             vectors[self.space(name)] = self._prepare(own, name, f'embeddings of {name}')
             if count is not None and len(vectors[name]) != count:
                 raise RetrievalError(f'{len(vectors[name])} embeddings of {name} were given for {count} ids')
@@ -157,12 +176,12 @@ class Spaces:
         spaces = Spaces.of(other)
         if kept_as is not None:
             vectors = other.vectors(ids, kept_as)
-            is_computed = self.source(name) != name and spaces.source(kept_as) == kept_as
+            is_computed = not self.is_given(name) and spaces.is_given(kept_as)
             return self.transforms[name].apply(vectors) if is_computed else vectors
-        for own in dict.fromkeys((self.space(name), self.source(name))):
-            if own in spaces.dimensions and self._prints([own]) == spaces._prints([own]):
-                vectors = other.vectors(ids, own)
-                return vectors if own == name else self.transforms[name].apply(vectors)
+        for own in dict.fromkeys(((self.space(name),), self.sources(name))):
+            if all(one in spaces.dimensions for one in own) and self._prints(own) == spaces._prints(own):
+                vectors = add_views([other.vectors(ids, one) for one in own])
+                return vectors if own == (name,) else self.transforms[name].apply(vectors)
         raise RetrievalError(
             f'{other.location} does not keep {name} in the form of the gallery that is searched: give both the same '
             'whitening or metric, or name another space'
@@ -173,21 +192,24 @@ class Spaces:
 
         RetrievalError if it does not compute one that the model gives.
         """
-        source = self.space(transform.source)
-        is_given = name in self.dimensions and self.source(name) == name
-        if is_given or source == name or self.source(source) != source:
-            raise RetrievalError(f'{name} cannot be computed from {source}, which the model gives: name a new space')
-        if transform.input_dimension != self.dimensions[source]:
+        sources = [self.space(source) for source in transform.sources]
+        is_given = name in self.dimensions and self.is_given(name)
+        if is_given or name in sources or not sources or not all(map(self.is_given, sources)):
             raise RetrievalError(
-                f'the metric takes embeddings of dimension {transform.input_dimension}, {source} has '
-                f'{self.dimensions[source]}: learn it again'
+                f'{name} cannot be computed from {" and ".join(sources)}, which the model gives: name a new space'
             )
+        for source in sources:
+            if transform.input_dimension != self.dimensions[source]:
+                raise RetrievalError(
+                    f'the metric takes embeddings of dimension {transform.input_dimension}, {source} has '
+                    f'{self.dimensions[source]}: learn it again'
+                )
         dimensions = {name: transform.output_dimension, **self.without(name, False).dimensions}
         return Spaces(self.metric, dimensions, {**self.transforms, name: transform})
 
     def without(self, name: str, needed: bool = True) -> Spaces:
         """These spaces without one that is computed from another; RetrievalError if there is none of that name."""
-        if needed and self.source(self.space(name)) == name:
+        if needed and self.is_given(self.space(name)):
             raise RetrievalError(f'{name} holds what the model gives and stays: only a learned metric can be removed')
         dimensions = {space: size for space, size in self.dimensions.items() if space != name}
         return Spaces(self.metric, dimensions, {space: one for space, one in self.transforms.items() if space != name})
@@ -199,6 +221,13 @@ class Spaces:
     def _prepare(self, embeddings: np.ndarray, space: str, name: str) -> np.ndarray:
         array = check_embeddings(embeddings, name, self.dimensions[space])
         return unit_length(array, name) if self.metric == 'cosine' else array
+
+
+def _pick(embeddings: Mapping[str, np.ndarray], space: str, what: str) -> np.ndarray:
+    if space not in embeddings:
+        there = ', '.join(map(str, embeddings))
+        raise RetrievalError(f'there are no {what} the space {space!r}, only {what.rpartition(" ")[2]} {there}')
+    return embeddings[space]
 
 
 def _is_weight(weight: Any) -> bool:

@@ -142,7 +142,7 @@ class MilvusReader(GalleryReader):
     def columns(self) -> dict[str, str]:
         return self._columns(self._settled(lambda state: state))
 
-    def transform(self, embeddings: np.ndarray, space: str | None = None) -> np.ndarray:
+    def transform(self, embeddings: Embeddings, space: str | None = None) -> np.ndarray:
         return self._spaces.transform(embeddings, self._spaces.space(space))
 
     def ids(self, where: Any = None) -> np.ndarray:

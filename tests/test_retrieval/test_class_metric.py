@@ -7,18 +7,11 @@ import pytest
 from scipy import stats
 
 from retrieval.answers import describe_gallery, format_description
-from retrieval.class_metric import (
-    LEVEL,
-    Labeled,
-    describe_metrics,
-    fit_metric,
-    learn_metric,
-    remove_metric,
-    sign_flip,
-)
+from retrieval.class_metric import describe_metrics, fit_metric, learn_metric, remove_metric
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.gallery_evaluation import evaluate_gallery
 from retrieval.gallery import Fingerprint, Record, back_up_gallery, create_gallery, open_gallery
+from retrieval.held_out import LEVEL, Labeled, sign_flip
 from retrieval.migration import migrate
 from retrieval.whitening import Whitening
 
@@ -49,7 +42,7 @@ def make_gallery(place, labeled, **options):
 @pytest.mark.parametrize('metric,seed', product(['cosine', 'l2'], range(3)))
 def test_noise_that_is_not_the_same_in_every_direction_is_learned(metric, seed):
     labeled = photos(seed=seed)
-    found = learn_metric(labeled, 'global', metric=metric)
+    found = learn_metric(labeled, ['global'], metric=metric)
     assert found.gains and found.trial.classes == 8
     assert found.trial.after['MAP@R'] > found.trial.before['MAP@R'] + 0.1
     assert (found.space, found.transform.source, found.rows, found.classes) == ('global-metric', 'global', 96, 8)
@@ -63,19 +56,19 @@ def test_labels_at_random_are_refused_as_often_as_the_level_says():
     for seed in range(12):
         rows = photos(6, 4, seed=seed).rows
         labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(6).astype(str), 4)).tolist()
-        kept += learn_metric(Labeled(rows, labels), 'global').gains
+        kept += learn_metric(Labeled(rows, labels), ['global']).gains
     assert kept <= 1
 
 
 def test_a_metric_of_another_domain_is_tested_on_all_classes_of_the_gallery():
     birds, fruit = photos(), photos(seed=1, first=100)
-    same_noise = learn_metric(fruit, 'global', learn_from=birds)
+    same_noise = learn_metric(fruit, ['global'], learn_from=birds)
     assert same_noise.gains and same_noise.trial.classes == 8 and not same_noise.foreign
     turned = Labeled(fruit.rows[:, ::-1].copy(), fruit.labels)  # noise where birds have none
-    harmful = learn_metric(turned, 'global', learn_from=birds)
+    harmful = learn_metric(turned, ['global'], learn_from=birds)
     assert not harmful.gains and harmful.trial.after['MAP@R'] < harmful.trial.before['MAP@R']
     assert 'It is not kept, because held-out classes do not gain for certain' in harmful.describe()
-    bare = learn_metric(Labeled(turned.rows, [None] * len(turned.rows)), 'global', learn_from=birds)
+    bare = learn_metric(Labeled(turned.rows, [None] * len(turned.rows)), ['global'], learn_from=birds)
     assert bare.foreign and bare.gains and 'this one has too few labels for a test' in bare.describe()
 
 
@@ -84,7 +77,7 @@ def test_classes_that_were_learned_from_are_not_tested_on():
     rng = np.random.default_rng(0)
     labels = [f'class {number // 3}' for number in range(30)]
     rows = rng.standard_normal((30, 40)).astype(np.float32)
-    known = learn_metric(Labeled(rows, labels), 'global', learn_from=Labeled(rows, labels))
+    known = learn_metric(Labeled(rows, labels), ['global'], learn_from=Labeled(rows, labels))
     report = Whitening.fit_classes(rows, labels, 0.1).apply(rows)
     similarity = unit(report) @ unit(report).T - 2 * np.eye(30)
     assert np.mean([labels[one] == labels[other] for one, other in enumerate(similarity.argmax(1))]) > 0.9
@@ -107,7 +100,7 @@ def test_what_is_left_out_is_counted():
     labeled = photos(6, 5)
     labels = [*labeled.labels, None, None, 'alone']
     rows = np.concatenate([labeled.rows, photos(3, 1, seed=5).rows])
-    found = learn_metric(Labeled(rows, labels), 'global')
+    found = learn_metric(Labeled(rows, labels), ['global'])
     assert (found.rows, found.classes, found.unlabeled, found.lone) == (30, 6, 2, 1)
     assert '2 rows without a label and 1 classes of one row left out' in found.describe()
 
