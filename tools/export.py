@@ -29,6 +29,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='GALLERY',
         help='add embeddings as this gallery of the model compares them, by the metric that it has learned',
     )
+    parser.add_argument(
+        '--centre', action='store_true', help='embed the centre of the image too, for galleries with the space centre'
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace a file that is there')
     cli.add_overrides(parser)
     args = parser.parse_args(argv)
@@ -53,7 +56,9 @@ def main(args: argparse.Namespace) -> cli.End | None:
     from glsim_mm.exporting import export_model, format_report
 
     cfg = load_config(args.config, args.cfg_options)
-    report = export_model(cfg, args.checkpoint, args.out, args.what, args.int8, args.overwrite, args.metric_of)
+    report = export_model(
+        cfg, args.checkpoint, args.out, args.what, args.int8, args.overwrite, args.metric_of, args.centre
+    )
     print(format_report(report))
     return cli.End('infer-exported', args.out, 'PHOTO.jpg') if args.out.endswith('.onnx') else None
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmpretrain.models import ImageClassifier
@@ -11,48 +12,84 @@ from retrieval.whitening import Whitening
 
 from ..errors import GLSimError
 from ..models.classifiers import GLSimClassifier
-from ..search.base_encoder import CONCAT, CROP, GLOBAL
-from ..search.embedder import last_stage, selected_tokens
+from ..search.base_encoder import AGGREGATED, CENTRE, CROP, GLOBAL
+from ..search.embedder import Embedder, last_stage, selected_tokens
+
+
+class MapLayer(nn.Module):
+    """A map of a gallery (B, D) to (B, M), as :meth:`retrieval.whitening.Whitening.apply` computes it."""
+
+    def __init__(self, whitening: Whitening) -> None:
+        super().__init__()
+        self.normalize = whitening.normalize
+        self.linear = _linear(whitening.matrix, whitening.bias)
+        self.residual: nn.Module | None = None
+        if whitening.residual is not None:
+            first, first_bias, second, second_bias = whitening.residual
+            self.residual = nn.Sequential(_linear(first, first_bias), nn.ReLU(), _linear(second, second_bias))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Map embeddings."""
+        if self.normalize:
+            embeddings = F.normalize(embeddings, dim=-1)
+        if self.residual is not None:
+            embeddings = F.normalize(embeddings + self.residual(embeddings), dim=-1)
+        return self.linear(embeddings)
+
+
+def _linear(weight: np.ndarray, bias: np.ndarray) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.load_state_dict(dict(weight=torch.from_numpy(weight), bias=torch.from_numpy(bias)))
+    return layer
 
 
 class MetricLayer(nn.Module):
     """Embeddings as a space of a gallery compares them, of length 1 for cosine similarity.
 
     Args:
-        space: What of the model's embeddings is compared, as :class:`~glsim_mm.search.embedder.Embedder` names it.
-        transforms: Maps of the gallery, in the order in which they are applied.
+        sources: What of the model's embeddings is compared, as :class:`~glsim_mm.search.embedder.Embedder` names it; of
+            several, the sum, each scaled to length 1.
+        transform: The map of the space.
+        own: Maps of the sources that have one.
         is_cosine: Whether the gallery compares by cosine similarity.
         about: What the file says of it.
     """
 
     def __init__(
         self,
-        space: str,
-        transforms: Sequence[Whitening],
+        sources: Sequence[str],
+        transform: Whitening,
+        own: Mapping[str, Whitening] | None = None,
         is_cosine: bool = True,
         about: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.space, self.is_cosine, self.about = space, is_cosine, dict(about or {})
-        self.normalized = [one.normalize for one in transforms]
-        self.layers = nn.ModuleList()
-        for one in transforms:
-            layer = nn.Linear(one.input_dimension, one.output_dimension)
-            layer.load_state_dict(dict(weight=torch.from_numpy(one.matrix), bias=torch.from_numpy(one.bias)))
-            self.layers.append(layer)
+        self.sources, self.is_cosine, self.about = tuple(sources), is_cosine, dict(about or {})
+        self.own = nn.ModuleDict({name: MapLayer(one) for name, one in (own or {}).items()})
+        self.last = MapLayer(transform)
 
-    def forward(self, embedding: Tensor, class_tokens: Tensor | None) -> Tensor:
-        """Map the model's embedding (B, D) or class tokens (B, 1 + R, C), whichever it is, to (B, M)."""
-        found = embedding
-        if class_tokens is not None and self.space == GLOBAL:
-            found = class_tokens[:, 0]
-        elif class_tokens is not None and self.space == CROP:
-            found = class_tokens[:, 1:].mean(dim=1)
-        elif class_tokens is not None and self.space == CONCAT:
-            found = F.normalize(class_tokens, dim=-1).flatten(1)
-        for normalize, layer in zip(self.normalized, self.layers):
-            found = layer(F.normalize(found, dim=-1) if normalize else found)
-        return F.normalize(found, dim=-1) if self.is_cosine else found
+    def forward(self, embedding: Tensor, class_tokens: Tensor | None, centre: Tensor | None = None) -> Tensor:
+        """Map the model's embedding (B, D), class tokens (B, 1 + R, C) or centre (B, C), whichever it is, to (B, M)."""
+        found = []
+        for name in self.sources:
+            view = _read_view(name, embedding, class_tokens, centre)
+            found.append(self.own[name](view) if name in self.own else view)
+        whole = found[0]
+        if len(found) > 1:
+            whole = torch.stack([F.normalize(view, dim=-1) for view in found]).sum(dim=0)
+        whole = self.last(whole)
+        return F.normalize(whole, dim=-1) if self.is_cosine else whole
+
+
+def _read_view(space: str, embedding: Tensor, class_tokens: Tensor | None, centre: Tensor | None) -> Tensor:
+    """As :class:`~glsim_mm.search.embedder.Embedder` does; ``'global'`` of a plain model is its embedding."""
+    if space == CENTRE and centre is not None:
+        return centre
+    if class_tokens is None or space == AGGREGATED:
+        return embedding
+    if space == GLOBAL:
+        return class_tokens[:, 0]
+    return class_tokens[:, 1:].mean(dim=1) if space == CROP else F.normalize(class_tokens, dim=-1).flatten(1)
 
 
 class ExportGraph(nn.Module):
@@ -64,6 +101,7 @@ class ExportGraph(nn.Module):
         model: :class:`GLSimClassifier`, or mmpretrain's :class:`ImageClassifier` with a ViT.
         classify: Give logits too.
         metric: Give embeddings as a gallery compares them too.
+        centre: Give embeddings of the centre of the images too, one more pass.
 
     Attributes:
         outputs: Names of what :meth:`forward` returns, in order.
@@ -72,7 +110,9 @@ class ExportGraph(nn.Module):
         GLSimError: If the model cannot be one graph.
     """
 
-    def __init__(self, model: nn.Module, classify: bool = True, metric: MetricLayer | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, classify: bool = True, metric: MetricLayer | None = None, centre: bool = False
+    ) -> None:
         super().__init__()
         _check(model)
         self.model = model
@@ -86,6 +126,8 @@ class ExportGraph(nn.Module):
             ['class_tokens', 'selected_boxes', 'similarity_map', 'patches', 'patch_places'] if self.has_regions else []
         )
         self.metric = metric
+        self.embedder = Embedder(model) if centre or (metric is not None and CENTRE in metric.sources) else None
+        names += [CENTRE] if self.embedder is not None else []
         self.outputs = tuple(names + (['metric'] if metric is not None else []))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -96,17 +138,19 @@ class ExportGraph(nn.Module):
 
         Returns:
             float32, named by :attr:`outputs`: logits (B, K), embedding (B, D), class tokens (B, 1 + R, C), boxes (B, R,
-            4) in pixels of the input, similarity map (B, h, w), patches (B, O, C) and their numbers (B, O), metric
-            (B, M).
+            4) in pixels of the input, similarity map (B, h, w), patches (B, O, C) and their numbers (B, O), centre
+            (B, C), metric (B, M).
         """
-        found = self._embed(pixels)
+        inputs = self._normalize(pixels)
+        found = self._embed(inputs)
+        if self.embedder is not None:
+            found = (*found, self.embedder.embed_centre(inputs))
         if self.metric is None:
             return found
         named = dict(zip(self.outputs, found))
-        return (*found, self.metric(named['embedding'], named.get('class_tokens')))
+        return (*found, self.metric(named['embedding'], named.get('class_tokens'), named.get(CENTRE)))
 
-    def _embed(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        inputs = self._normalize(pixels)
+    def _embed(self, inputs: Tensor) -> tuple[Tensor, ...]:
         if not self.has_regions:
             features = self.model.extract_feat(inputs)
             embedding = last_stage(features)

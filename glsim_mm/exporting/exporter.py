@@ -20,6 +20,7 @@ from ..errors import GLSimError
 from ..exported.onnx_inferencer import FILTERS
 from ..exported.onnx_model import ExportedInfo
 from ..output_files import check_output_file
+from ..search.base_encoder import CENTRE, GLOBAL
 from ..search.embedder import Embedder
 from .export_graph import ExportGraph, MetricLayer
 from .file_formats import package_versions, quantize, run_onnx, run_program, write_onnx, write_program
@@ -53,6 +54,7 @@ def export_model(
     int8: bool = False,
     overwrite: bool = False,
     metric_of: str | Path | None = None,
+    centre: bool = False,
 ) -> ExportReport:
     """Write a model to a file and check that it computes the same.
 
@@ -72,6 +74,8 @@ def export_model(
         metric_of: Gallery of the model whose learned metric goes into the file, as the output ``'metric'``: embeddings
             as its default space compares them. A search in the gallery itself does without, because the gallery
             applies its metric to queries.
+        centre: Embed the centre of the image too, for galleries with the space ``'centre'``; a metric that needs it
+            brings it along.
 
     Raises:
         GLSimError: If the model cannot be exported, the file exists, a package is missing, or the file computes
@@ -81,7 +85,7 @@ def export_model(
     _check_arguments(path, what, int8, overwrite)
     model = load_model(cfg, str(checkpoint), 'cpu').eval()
     metric = None if metric_of is None else _metric_layer(metric_of, Embedder(model).fingerprint(cfg, str(checkpoint)))
-    graph = ExportGraph(model, what == 'classifier', metric).eval()
+    graph = ExportGraph(model, what == 'classifier', metric, centre).eval()
     steps = translate_steps(find_test_steps(cfg))
     info = _describe(cfg, model, graph, find_image_size(steps), steps, str(checkpoint))
     example = _random_images(2, info.image_size)
@@ -165,12 +169,13 @@ def _metric_layer(location: str | Path, fingerprint: Fingerprint) -> MetricLayer
     with open_gallery(location, expect=fingerprint) as gallery:
         spaces = Spaces.of(gallery)
         name = spaces.space(None)
-        source = spaces.source(name)
-        if source == name:
+        sources = spaces.sources(name)
+        if sources == (name,):
             raise GLSimError(f'{location} searches by {name}, which is no learned metric: learn one with glsim metric')
-        used = [spaces.transforms[one] for one in (source, name) if one in spaces.transforms]
-        about = dict(space=name, source=source, fingerprint=spaces.transforms[name].fingerprint)
-        return MetricLayer(source, used, spaces.metric == 'cosine', about)
+        transform = spaces.transforms[name]
+        own = {one: spaces.transforms[one] for one in sources if one in spaces.transforms}
+        about = dict(space=name, source=transform.source, fingerprint=transform.fingerprint)
+        return MetricLayer(sources, transform, own, spaces.metric == 'cosine', about)
 
 
 def _describe(
@@ -183,7 +188,11 @@ def _describe(
         image_size=size,
         steps=steps,
         outputs=list(graph.outputs),
-        spaces=list(embedder.spaces if uses_crops else ['global']),
+        spaces=[
+            space
+            for space in embedder.spaces
+            if space in graph.outputs or (space != CENTRE and (uses_crops or space == GLOBAL))
+        ],
         classes=[str(one) for one in getattr(model, '_dataset_meta', {}).get('classes') or ()],
         fingerprint=asdict(embedder.fingerprint(cfg, checkpoint)),
         versions=package_versions(),

@@ -19,6 +19,7 @@ from .localisation import box_overlap, clip_boxes, energy_inside, patch_shares, 
 from .region_boxes import (
     BOX_ENDS,
     REGION_METHODS,
+    centre_box,
     component_masks,
     crop_and_resize,
     masks_to_boxes,
@@ -33,7 +34,7 @@ from .windows import merge_windows, partition_windows, window_attention
 
 __all__ = [
     'BOX_ENDS', 'REGION_METHODS', 'SIMILARITIES', 'AttentionInputs', 'attention_crop_boxes', 'attention_matrix',
-    'attention_rollout', 'bilinear_attention_pooling', 'box_overlap', 'check_choice',
+    'attention_rollout', 'bilinear_attention_pooling', 'box_overlap', 'centre_box', 'check_choice',
     'class_attention', 'clip_boxes', 'component_masks', 'crop_and_resize', 'drop_attended',
     'energy_inside', 'global_local_similarity', 'head_products', 'masks_to_boxes', 'merge_alike_tokens',
     'merge_windows', 'mutual_attention', 'partition_windows', 'patch_grid', 'patch_shares', 'patches_to_boxes',

@@ -55,6 +55,16 @@ def patches_to_boxes(
     return torch.stack([x0, y0, x1, y1], dim=1)
 
 
+def centre_box(image_size: tuple[int, int], share: float) -> tuple[int, int, int, int]:
+    """Box ``x0, y0, x1, y1``, end exclusive, in the middle of an image that has a share, in (0, 1], of its sides.
+
+    Sizes, height and width, are in pixels; the box has at least one.
+    """
+    sides = [max(1, round(extent * share)) for extent in image_size]
+    y0, x0 = ((extent - side) // 2 for extent, side in zip(image_size, sides))
+    return x0, y0, x0 + sides[1], y0 + sides[0]
+
+
 def masks_to_boxes(
     masks: Tensor,
     grid: tuple[int, int],

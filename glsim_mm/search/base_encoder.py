@@ -21,7 +21,9 @@ from ..images.preparing import Batch, PhotoPipeline, Prepared, collate, prepare_
 from ..images.selection_strength import map_strength
 from .encoded import Encoded, EncodingError, join_encoded
 
-AGGREGATED, GLOBAL, CROP, CONCAT = 'aggregated', 'global', 'crop', 'concat'
+AGGREGATED, GLOBAL, CROP, CONCAT, CENTRE = 'aggregated', 'global', 'crop', 'concat', 'centre'
+SPACES = (AGGREGATED, GLOBAL, CROP, CONCAT, CENTRE)
+_ON_REQUEST = (CONCAT, CENTRE)  # one tells nothing new, the other takes a pass of its own
 Box: TypeAlias = Sequence[float]
 _BATCHES_AHEAD = 4
 
@@ -255,13 +257,13 @@ def _scale_maps(maps: np.ndarray) -> np.ndarray:
 
 
 def check_spaces(spaces: Sequence[str] | None, known: Sequence[str], model: str) -> tuple[str, ...]:
-    """The spaces that are asked for, or all ``known`` ones but ``'concat'``; ``model`` is what messages call it.
+    """The spaces that are asked for, or all ``known`` ones but ``'concat'`` and ``'centre'``, of a ``model``.
 
     Raises:
         RetrievalError: If one is unknown or comes twice.
     """
     if spaces is None:
-        return tuple(space for space in known if space != CONCAT)
+        return tuple(space for space in known if space not in _ON_REQUEST)
     names = (spaces,) if isinstance(spaces, str) else tuple(spaces)
     unknown = [name for name in names if name not in known]
     if unknown or not names or len(set(names)) < len(names):

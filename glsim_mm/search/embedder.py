@@ -17,7 +17,10 @@ from ..apis.photo_pipeline import find_background, find_test_steps
 from ..images.decoding import WHITE
 from ..models.classifiers import GLSimClassifier
 from ..models.utils import hash_weights
-from .base_encoder import AGGREGATED, CONCAT, CROP, GLOBAL, Features
+from ..ops import centre_box
+from .base_encoder import AGGREGATED, CENTRE, CONCAT, CROP, GLOBAL, Features
+
+CENTRE_SHARE = 0.65
 
 # What changes training, or where weights came from, and no embedding.
 _WITHOUT_EFFECT = frozenset(
@@ -37,10 +40,14 @@ class Embedder:
     - ``'crop'``: CLS token of the crop; of several crops, their mean
     - ``'concat'``: CLS tokens of image and crops, each of length 1, one after another, so that its cosine similarity
       is the mean of theirs
+    - ``'centre'``: CLS token of the middle of the image, :data:`CENTRE_SHARE` of its height and width, which takes a
+      pass of its own, but no selection
 
-    Where the head reads no CLS tokens of crops there are the first two only; without a head, all but the first.
+    Where the head reads no CLS tokens of crops there are ``'aggregated'``, ``'global'`` and ``'centre'`` only; without a
+    head, all but the first.
 
-    Any other model has ``'global'`` alone: the CLS token of a ViT, pooled features of a convolutional network.
+    Any other model has ``'global'``, the CLS token of a ViT, pooled features of a convolutional network, and
+    ``'centre'``.
 
     Args:
         model: Model of mmpretrain; its weights may be loaded later.
@@ -65,6 +72,7 @@ class Embedder:
             self.spaces = (*self.spaces, CROP, CONCAT)
         backbone = getattr(self.module, 'backbone', None)
         with_backbone = '' if backbone is None else f' with {type(backbone).__name__}'
+        self.spaces = (*self.spaces, CENTRE)
         self.description = type(self.module).__name__ + with_backbone
         if not hasattr(self.module, 'extract_feat') and not self._is_timm:
             raise RetrievalError(f'{type(model).__name__} gives no features to search by; use an ImageClassifier')
@@ -99,25 +107,38 @@ class Embedder:
         Raises:
             RetrievalError: If the model has no classes, or needs annotated boxes.
         """
+        centre = {CENTRE: self.embed_centre(inputs)} if CENTRE in spaces else {}
+        if tuple(spaces) == (CENTRE,) and not patches and not classify:
+            return Features(centre)
         if not self.has_regions:
             features = self._extract(inputs)
             scores = self._classify(features) if classify else None
-            return Features({GLOBAL: _pool(last_stage(features), self.module)}, class_scores=scores)
+            return Features({GLOBAL: _pool(last_stage(features), self.module), **centre}, class_scores=scores)
         if getattr(self.module.neck, 'needs_boxes', False):
             raise RetrievalError(
                 f'{type(self.module.neck).__name__} needs annotated boxes, which a photo to search by does not have: '
                 'use the config of another selector'
             )
-        needs_crop = classify or any(space != GLOBAL for space in spaces)
+        needs_crop = classify or any(space not in (GLOBAL, CENTRE) for space in spaces)
         class_tokens, regions, tokens = self.module.encode(inputs, crop=needs_crop)
         return Features(
-            {space: self._embed(space, class_tokens) for space in spaces},
+            {space: centre[space] if space in centre else self._embed(space, class_tokens) for space in spaces},
             regions.boxes if regions.boxes.dim() == 2 else regions.boxes[:, 0],
             regions.scores.unflatten(1, regions.grid),
             selected_tokens(tokens, regions.indices, self.module.layout.num_extra_tokens) if patches else None,
             regions.indices if patches else None,
             self._classify((class_tokens,)) if classify else None,
         )
+
+    def embed_centre(self, inputs: Tensor) -> Tensor:
+        """Embeddings (B, C) of the middle of normalised images (B, 3, H, W), resized to their size."""
+        height, width = inputs.shape[-2:]
+        x0, y0, x1, y1 = centre_box((height, width), CENTRE_SHARE)
+        # One box for all: what crop_and_resize does with boxes of their own.
+        crops = F.interpolate(inputs[..., y0:y1, x0:x1], (height, width), mode='bilinear', align_corners=True)
+        if self.has_regions:
+            return self.module.encode_crops(crops)
+        return _pool(last_stage(self._extract(crops)), self.module)
 
     @property
     def _is_timm(self) -> bool:

@@ -42,8 +42,8 @@ class Encoder(BaseEncoder):
         device: Defaults to the GPU if there is one.
         amp: Mixed precision: ``'fp16'``, ``'bf16'``, or True for float16 on GPU and bfloat16 elsewhere.
         spaces: What to embed, the default of searches first: ``'aggregated'``, ``'global'``, ``'crop'``, ``'concat'``
-            of a GLSim model (see :class:`~glsim_mm.search.embedder.Embedder`), ``'global'`` of all others.
-            Defaults to all but ``'concat'``.
+            and ``'centre'`` of a GLSim model (see :class:`~glsim_mm.search.embedder.Embedder`), ``'global'`` and
+            ``'centre'`` of all others. Defaults to all but ``'concat'`` and ``'centre'``.
         keep_patches: Keep the tokens of the selected patches, for re-ranking by regions.
         classify: Give the probabilities of the model's own classes too.
         max_pixels: Photos with more are not decoded. Defaults to 268 million.

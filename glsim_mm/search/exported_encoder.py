@@ -13,7 +13,7 @@ from retrieval.gallery import Fingerprint
 from ..exported.onnx_inferencer import ExportedPipeline, softmax
 from ..exported.onnx_model import ExportedModel
 from ..images.photos import MAX_PIXELS
-from .base_encoder import AGGREGATED, CROP, GLOBAL, BaseEncoder, Features, check_spaces
+from .base_encoder import AGGREGATED, CENTRE, CROP, GLOBAL, BaseEncoder, Features, check_spaces
 
 
 class ExportedEncoder(BaseEncoder):
@@ -29,7 +29,7 @@ class ExportedEncoder(BaseEncoder):
 
     Args:
         path: An ``.onnx`` file.
-        spaces: What to embed, the default of searches first. Defaults to all but ``'concat'``.
+        spaces: What to embed, the default of searches first. Defaults to all but ``'concat'`` and ``'centre'``.
         keep_patches: Keep the tokens of the selected patches, for re-ranking by regions.
         classify: Give the probabilities of the model's own classes too.
         max_pixels: Photos with more are not decoded. Defaults to 268 million.
@@ -95,6 +95,8 @@ class ExportedEncoder(BaseEncoder):
 
 def _embed(space: str, outputs: dict[str, np.ndarray]) -> np.ndarray:
     """As :class:`~glsim_mm.search.embedder.Embedder` does; ``'global'`` of a plain model is its embedding."""
+    if space == CENTRE:
+        return outputs[CENTRE]
     if space == AGGREGATED or 'class_tokens' not in outputs:
         return outputs['embedding']
     class_tokens = outputs['class_tokens']

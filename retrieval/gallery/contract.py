@@ -324,7 +324,7 @@ class GalleryReader(ABC):
 
     if not TYPE_CHECKING:  # type checkers know that a reader has none of them; people get a sentence
         add = update = remove = compact = set_values = set_labels = undo = set_origin = _refuse_writing
-        put_space = remove_space = _refuse_writing
+        put_space = prefer_space = remove_space = _refuse_writing
 
 
 class GalleryWriter(GalleryReader):
@@ -464,6 +464,10 @@ class GalleryWriter(GalleryReader):
         It is searched by default, and follows what is added and updated. All rows are written again, as
         :meth:`compact` does.
         """
+        raise RetrievalError(self.fixed_spaces)
+
+    def prefer_space(self, name: str) -> None:
+        """Search a space by default that the gallery has."""
         raise RetrievalError(self.fixed_spaces)
 
     def remove_space(self, name: str) -> None:

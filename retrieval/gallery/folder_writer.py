@@ -239,6 +239,13 @@ class FolderWriter(FolderReader, GalleryWriter):
         self._rewrite(state.meta['preset'], spaces, transform, input_dimensions=widths)
 
     @_alone
+    def prefer_space(self, name: str) -> None:
+        spaces = self._state.spaces
+        dimensions = {spaces.space(name): spaces.dimensions[name], **spaces.dimensions}
+        with self._commit():
+            self._write_meta(spaces=dimensions)
+
+    @_alone
     def remove_space(self, name: str) -> None:
         state = self._state
         spaces = state.spaces.without(name)

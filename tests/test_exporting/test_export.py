@@ -25,7 +25,8 @@ from glsim_mm.search.exported_encoder import _embed
 from retrieval.class_metric import fit_metric
 from retrieval.errors import UserError
 from retrieval.gallery import open_gallery
-from retrieval.whitening import Whitening
+from retrieval.gallery.spaces import Spaces
+from retrieval.whitening import Residual, Whitening
 
 
 def test_it_predicts_what_the_model_predicts(made):
@@ -124,33 +125,41 @@ def test_the_exported_model_adds_to_a_gallery_and_compares_regions(made, tmp_pat
             ImageSearch.open(tmp_path / 'model', checkpoint=tmp_path / 'other.onnx')
 
 
-@pytest.mark.parametrize('space', ['global', 'crop', 'concat', 'aggregated'])
-def test_a_metric_reads_the_embeddings_of_its_space(space):
+@pytest.mark.parametrize(
+    'sources', [['global'], ['crop'], ['concat'], ['aggregated'], ['centre'], ['global', 'crop', 'centre']]
+)
+def test_a_metric_reads_the_embeddings_of_its_spaces(sources):
+    """As the gallery does: own whitenings first, then the sum of unit vectors, then an adapter and the metric."""
     rng = np.random.default_rng(0)
-    tokens, embedding = (rng.standard_normal(shape, np.float32) for shape in ((5, 3, 4), (5, 4)))
-    given = _embed(space, dict(class_tokens=tokens, embedding=embedding))
-    first = Whitening.fit_classes(given, list('aabbb'))
-    second = Whitening(np.eye(2, first.output_dimension, dtype=np.float32), np.ones(2, np.float32))
-    layer = MetricLayer(space, [first, second])
-    found = layer(torch.from_numpy(embedding), torch.from_numpy(tokens)).detach().numpy()
-    expected = second.apply(first.apply(given))
-    np.testing.assert_allclose(found, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+    tokens, embedding, centre = (rng.standard_normal(shape, np.float32) for shape in ((5, 3, 4), (5, 4), (5, 4)))
+    given = {one: _embed(one, dict(class_tokens=tokens, embedding=embedding, centre=centre)) for one in sources}
+    own = {sources[0]: Whitening.fit_classes(given[sources[0]], list('aabbb'))}
+    width = own[sources[0]].output_dimension
+    residual = Residual(*(rng.standard_normal(shape, np.float32) for shape in ((6, width), (6,), (width, 6), (width,))))
+    source = '+'.join(sources)
+    last = Whitening(np.eye(2, width, dtype=np.float32), np.ones(2, np.float32), source=source, residual=residual)
+    spaces = Spaces('cosine', {**dict.fromkeys(sources, width), 'x': 2}, {**own, 'x': last})
+    layer = MetricLayer(sources, last, own)
+    found = layer(*map(torch.from_numpy, (embedding, tokens, centre))).detach().numpy()
+    np.testing.assert_allclose(found, spaces.queries(given, 'x'), atol=1e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('space', ['crop', 'aggregated'])
+@pytest.mark.parametrize('space', ['crop', 'aggregated', 'global+crop+centre'])
 def test_the_metric_of_a_gallery_is_exported(made, tmp_path, space):
     config, weights, images, path = made
     place, out = tmp_path / 'gallery', tmp_path / 'metric.onnx'
-    options = dict(device='cpu', num_workers=0, progress=False, spaces=[space])
+    options = dict(device='cpu', num_workers=0, progress=False, spaces=space.split('+'))
     build_gallery(str(images), config, str(weights), place, **options)
     with pytest.raises(UserError, match='which is no learned metric: learn one'):
         export_model(load_config(config), str(weights), out, 'embedding', metric_of=place)
     with open_gallery(place, writable=True) as gallery:
-        metric = fit_metric(gallery, force=True).transform
+        learned = fit_metric(gallery, space, force=True)
     call_tool('export', config, weights, '--out', out, '--what', 'embedding', '--metric-of', place)
     model = ExportedModel(out, device='cpu')
-    assert model.info.metric == {'space': f'{space}-metric', 'source': space, 'fingerprint': metric.fingerprint}
+    fingerprint = learned.transform.fingerprint
+    assert model.info.metric == {'space': learned.space, 'source': space, 'fingerprint': fingerprint}
+    assert ('centre' in model.info.spaces) == ('centre' in space)
     encoder = ExportedEncoder(out, device='cpu')
     prepared = [encoder.pipeline(np.asarray(Image.open(one))[..., ::-1]) for one in sorted(images.rglob('*.png'))]
     found = model(np.stack(prepared)[:, ::-1])['metric']

@@ -178,6 +178,11 @@ def test_center_is_the_middle_of_the_image():
     # The last column is padding but for 2 pixels: the middle is that of the image, not of the grid.
     regions = select(CenterSelector, top_o=1, box_end='inclusive', height=8, width=34)
     assert regions.boxes[0].tolist() == [16, 0, 24, 8]
+    regions = select(CenterSelector, share=0.5, width=36)
+    assert regions.boxes.tolist() == [[9, 8, 27, 24]] * 2 and regions.crops.shape[-2:] == (32, 36)
+    for wrong in (dict(share=0.0), dict(share=1.1), dict(share=0.5, num_regions=2)):
+        with pytest.raises(ValueError, match='share must be above 0 and at most 1, of a single region'):
+            CenterSelector(**wrong)
 
 
 def test_oracle_crops_the_annotated_box():

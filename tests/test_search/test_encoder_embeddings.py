@@ -16,7 +16,7 @@ from glsim_mm.apis import GLSimInferencer
 from glsim_mm.search import Encoder
 from retrieval.errors import UserError
 
-ALL = ('aggregated', 'global', 'crop', 'concat')
+ALL = ('aggregated', 'global', 'crop', 'concat', 'centre')
 
 
 @pytest.fixture
@@ -40,18 +40,28 @@ def test_embeddings_are_those_of_the_model(tiny_model, paths):
         aggregated = model.extract_feat(inputs, 'pre_logits')
         regions = model.extract_feat(inputs, 'selector')
         tokens = model.extract_feat(inputs, 'backbone')[-1]
+        middle = F.interpolate(inputs[:, :, 5:26, 5:26], (32, 32), mode='bilinear', align_corners=True)  # 21 of 32
+        centre = model.extract_feat(middle, 'backbone')[-1][:, 0]
     halves = F.normalize(class_tokens, dim=-1)
-    expected = dict(
-        zip(ALL, (aggregated, class_tokens[:, 0], class_tokens[:, 1], torch.cat([halves[:, 0], halves[:, 1]], dim=1)))
-    )
+    both = torch.cat([halves[:, 0], halves[:, 1]], dim=1)
+    expected = dict(zip(ALL, (aggregated, class_tokens[:, 0], class_tokens[:, 1], both, centre)))
     for space in ALL:
         assert encoded.embeddings[space].dtype == np.float32
         np.testing.assert_allclose(encoded.embeddings[space], expected[space], atol=1e-4, err_msg=space)
     patches = torch.stack([tokens[row, 1 + regions.indices[row]] for row in range(len(paths))])
     assert encoded.patches.dtype == np.float16
     np.testing.assert_allclose(encoded.patches, patches, atol=5e-3)
-    assert encoder.dimensions == {'aggregated': 32, 'global': 32, 'crop': 32, 'concat': 64}
+    assert encoder.dimensions == {'aggregated': 32, 'global': 32, 'crop': 32, 'concat': 64, 'centre': 32}
     assert encoder.num_patches == 3
+
+
+def test_the_centre_alone_needs_no_first_pass(tiny_model, paths, counter):
+    encoder = Encoder(*tiny_model[:2], device='cpu', spaces='centre')
+    encoded = encoder.encode(paths)
+    assert counter.count == 0 and encoded.records[0].box is None
+    both = Encoder(*tiny_model[:2], device='cpu', spaces=['global', 'centre']).encode(paths)
+    np.testing.assert_allclose(encoded.embeddings['centre'], both.embeddings['centre'], atol=1e-5)
+    assert both.records[0].box is not None
 
 
 def test_threads_that_share_an_encoder_get_their_own_patches(tiny_model, paths, monkeypatch):
@@ -104,12 +114,13 @@ def test_plain_models_have_one_space(tiny_model, tmp_path, paths):
     checkpoint = write_weights(tmp_path / 'plain.py', tmp_path / 'plain.pth')
     encoder = Encoder(tmp_path / 'plain.py', checkpoint, device='cpu')
     encoded = encoder.encode(paths)
+    assert Encoder(tmp_path / 'plain.py', checkpoint, spaces=['centre']).dimensions == {'centre': 32}
     assert encoder.spaces == ('global',) and encoder.num_patches == 0
     with torch.no_grad():
         expected = encoder._model.extract_feat(read_inputs(paths))[-1]
     np.testing.assert_allclose(encoded.embeddings['global'], expected, atol=1e-4)
     assert encoded.records[0].box is None and encoded.patches is None
-    with pytest.raises(UserError, match='some of global, which ImageClassifier'):
+    with pytest.raises(UserError, match='some of global, centre, which ImageClassifier'):
         Encoder(tmp_path / 'plain.py', checkpoint, spaces=['aggregated'])
     with pytest.raises(UserError, match='no patches to keep'):
         Encoder(tmp_path / 'plain.py', checkpoint, keep_patches=True)

@@ -53,7 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         metavar='SPACE',
         help='embeddings, the first is searched by default: aggregated, global, crop, concat of a GLSim model, global '
-        'of any other; default: aggregated global crop',
+        'and centre of any; default: aggregated global crop',
     )
     what.add_argument('--keep-patches', action='store_true', help='tokens of the selected patches, for --rerank region')
     cli.add_number(what, '--whiten', 'whiten embeddings to DIM dimensions by PCA', metavar='DIM')
@@ -90,7 +90,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def check(args: argparse.Namespace) -> None:
     """Find mistakes about images, embeddings and the gallery before the model is loaded."""
-    from glsim_mm.search.base_encoder import AGGREGATED, CONCAT, CROP, GLOBAL, check_spaces
+    from glsim_mm.search.base_encoder import SPACES, check_spaces
     from glsim_mm.search.pretrained_settings import check_address
     from retrieval.errors import RetrievalError
     from retrieval.gallery import is_folder
@@ -102,7 +102,7 @@ def check(args: argparse.Namespace) -> None:
     roots = cli.read_roots(args.root)
     if not args.source and set(roots) - {''}:
         raise RetrievalError(f'--root {args.root[0]}: without --from, it is one folder; glsim add gives roots names')
-    check_spaces(args.spaces, (AGGREGATED, GLOBAL, CROP, CONCAT), 'a GLSim model')
+    check_spaces(args.spaces, SPACES, 'a GLSim model')
     if args.metric is not None and args.metric not in METRICS:
         raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {args.metric!r}')
     if not is_folder(args.out):

@@ -174,13 +174,19 @@ class GLSimClassifier(ImageClassifier):
             return patches.gather(1, indices[..., None].expand(-1, -1, patches.shape[-1]))
         crops = crops if crops.dim() == 5 else crops[:, None]
         flat = crops.flatten(0, 1)
-        if not hasattr(self.backbone, 'encode_crops'):
-            views = self._of_image(self.backbone(flat)[-1])
-        elif self._all_tokens:  # a backbone may treat crops in its own way
+        if not self._all_tokens:
+            views = self.encode_crops(flat)[:, None]
+        elif hasattr(self.backbone, 'encode_crops'):  # a backbone may treat crops in its own way
             views = self._of_image(self.backbone(flat, is_crop=True)[-1])
         else:
-            views = self.backbone.encode_crops(flat)[:, None]
+            views = self._of_image(self.backbone(flat)[-1])
         return views.unflatten(0, crops.shape[:2]).flatten(1, 2)
+
+    def encode_crops(self, crops: Tensor) -> Tensor:
+        """CLS tokens (B, C) of crops (B, 3, S_h, S_w), wherever they were cut out."""
+        if hasattr(self.backbone, 'encode_crops'):
+            return self.backbone.encode_crops(crops)
+        return self.backbone(crops)[-1][:, 0]
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """Losses of normalised images (B, 3, H, W) with labels: the head's, and those of a selector that learns."""

@@ -5,7 +5,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ...errors import GLSimError
-from ...ops import patch_shares
+from ...ops import centre_box, patch_shares
 from .region_selector import RegionSelector, SelectionInputs
 
 
@@ -32,12 +32,33 @@ class RandomSelector(RegionSelector):
 class CenterSelector(RegionSelector):
     """Selects the patches nearest to the centre of the image: what a photographer's habit alone gives.
 
-    See :class:`RegionSelector` for arguments.
+    See :class:`RegionSelector` for the other arguments.
+
+    Args:
+        share: Crop this share, in (0, 1], of the height and width of the image, whatever ``top_o`` and ``box_end``;
+            None for the box around the selected patches.
+
+    Raises:
+        ValueError: If ``share`` is out of range, or goes with several regions.
 
     Example::
 
-        neck=dict(type='CenterSelector', top_o=64)
+        neck=dict(type='CenterSelector', share=0.65)
     """
+
+    def __init__(self, share: float | None = None, **kwargs) -> None:
+        super().__init__(**kwargs)
+        if share is not None and (not 0 < share <= 1 or len(self.scales) * self.num_regions > 1):
+            raise ValueError(f'share must be above 0 and at most 1, of a single region, got {share}')
+        self.share = share
+
+    def locate(self, scores: Tensor, indices: Tensor, inputs: SelectionInputs) -> Tensor:
+        """The box in the middle of the image; see the base class."""
+        if self.share is None:
+            return super().locate(scores, indices, inputs)
+        box = centre_box(inputs.image_size, self.share)
+        # One full each: a tensor made of Python numbers would have to be copied to the device.
+        return torch.stack([torch.full_like(indices[:, :1], corner) for corner in box], dim=2)
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
         """Negative distance of each patch's centre to the image's centre, in pixels; see the base class."""
