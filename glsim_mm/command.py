@@ -50,6 +50,7 @@ COMMANDS = {
         'sync': 'retrieval/sync.py',
         'label': 'retrieval/label.py',
         'metric': 'retrieval/metric.py',
+        'choose': 'retrieval/choose.py',
         'remove': 'retrieval/remove.py',
         'backup': 'retrieval/backup.py',
         'restore': 'retrieval/restore.py',

@@ -11,7 +11,7 @@ from .vectors import check_embeddings, unit_length
 from .whitening import Residual, check_classes
 
 MARGIN, PRESERVE = 0.1, 1.0
-STEPS = 600
+STEPS = 300
 _RATE, _BETAS, _EPSILON = 1e-3, (0.9, 0.999), 1e-8
 _CLASSES_OF_BATCH, _ROWS_OF_CLASS = 32, 4
 
@@ -27,6 +27,7 @@ def fit_adapter(
     embeddings: np.ndarray,
     labels: Sequence[str | None] | np.ndarray,
     *,
+    hidden: int | None = None,
     steps: int = STEPS,
     margin: float = MARGIN,
     preserve: float = PRESERVE,
@@ -34,14 +35,16 @@ def fit_adapter(
 ) -> Residual:
     """Train a multi-layer perceptron whose output is added to unit-length embeddings, by local triplets.
 
-    The residual begins at zero, so that nothing has changed; a triplet of a photo, one of its class and the nearest of
-    another class in the batch has no gradient once it keeps the margin; and the result is put back on the sphere. So
-    the adapter leaves alone what is right already: Euclidean Geodesic Alignment (arXiv 2605.05674). A preserving term
-    pulls embeddings back to where they were, as classes that are not learned from have nothing else to hold them.
+    The residual begins at zero, so that nothing has changed; a triplet of a photo, the nearest of its class and the
+    nearest of another class in the batch has no gradient once it keeps the margin; and the result is put back on the
+    sphere. So the adapter leaves alone what is right already: Euclidean Geodesic Alignment (arXiv 2605.05674). A
+    preserving term pulls embeddings back to where they were, as classes that are not learned from have nothing else to
+    hold them.
 
     Args:
         embeddings: Floating point, (n, d), no row zero.
         labels: Class of each, None for no label; those, and classes of one row, are left out.
+        hidden: Width of the hidden layer; None for d.
         steps: Batches of 32 classes with 4 rows each, by Adam with a learning rate of 1e-3.
         margin: By how much the cosine similarity of the class must exceed that of another.
         preserve: Weight of the mean of 1 - cosine similarity of an embedding before and after.
@@ -60,9 +63,10 @@ def fit_adapter(
     members = [one for one in members if len(one) > 1]
     random = np.random.default_rng(seed)
     width = rows.shape[1]
-    first = random.standard_normal((width, width), np.float32) * np.float32((2 / width) ** 0.5)
-    zeros = np.zeros(width, np.float32)
-    residual = Residual(first, zeros.copy(), np.zeros((width, width), np.float32), zeros.copy())
+    hidden = hidden or width
+    first = random.standard_normal((hidden, width), np.float32) * np.float32((2 / width) ** 0.5)
+    shapes = ((hidden,), (width, hidden), (width,))
+    residual = Residual(first, *(np.zeros(shape, np.float32) for shape in shapes))
     moments = [(np.zeros_like(one), np.zeros_like(one)) for one in residual]
     for step in range(1, steps + 1):
         batch = _draw(rows, members, random)
@@ -86,15 +90,16 @@ def adapter_loss(
     found = moved / lengths
     similar = found @ found.T
     same = codes[:, None] == codes
-    nearest = np.where(same, -np.inf, similar).argmax(axis=1)
-    pairs = same & ~np.eye(len(rows), dtype=bool)
-    hinge = np.where(pairs, margin + similar[np.arange(len(rows)), nearest][:, None] - similar, 0)
+    other = ~np.eye(len(rows), dtype=bool)
+    numbers = np.arange(len(rows))
+    closest = np.where(same & other, similar, -np.inf).argmax(axis=1)  # of the class
+    intruder = np.where(same, -np.inf, similar).argmax(axis=1)
+    hinge = margin + similar[numbers, intruder] - similar[numbers, closest]
     active = hinge > 0
-    count = max(1, int(pairs.sum()))
-    loss = hinge[active].sum() / count + preserve * (1 - np.einsum('ij,ij->i', rows, found)).mean()
-    weights = -active.astype(rows.dtype)  # of the similarities, (b, b)
-    np.add.at(weights, (np.arange(len(rows)), nearest), active.sum(axis=1))
-    weights /= count
+    loss = hinge[active].sum() / len(rows) + preserve * (1 - np.einsum('ij,ij->i', rows, found)).mean()
+    weights = np.zeros_like(similar)  # of the similarities
+    weights[numbers, intruder] += active / len(rows)
+    weights[numbers, closest] -= active / len(rows)
     by_found = (weights + weights.T) @ found - preserve / len(rows) * rows
     by_moved = (by_found - np.einsum('ij,ij->i', by_found, found)[:, None] * found) / lengths
     by_hidden = (by_moved @ residual.second) * (hidden > 0)

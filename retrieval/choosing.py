@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from .held_out import (
 from .metric_kinds import KINDS, find_kind
 from .whitening import JOINT, add_views
 
-DEFAULT_KINDS = ('sum', 'pca', 'classes')
+DEFAULT_KINDS = tuple(KINDS)
 _MOST_SUBSETS = 4  # of more spaces, sums are those of two and of all
 _DRAWS = 2_000
 # Embeddings by space, and the label of each row.
@@ -76,11 +76,14 @@ class Choice:
         rows: One for each candidate.
         classes: How many classes were held out, each at least once.
         best: Number of the row that is best, which is the first unless another gains for certain.
+        frugal: Number of the row with the fewest views, the best of those, than which the best is not better for
+            certain.
     """
 
     rows: list[Row]
     classes: int
     best: int
+    frugal: int
 
     @property
     def winner(self) -> Candidate:
@@ -88,7 +91,9 @@ class Choice:
         return self.rows[self.best].candidate
 
 
-def list_candidates(spaces: Spaces, names: Sequence[str] | None, kinds: Iterable[str]) -> list[Candidate]:
+def list_candidates(
+    spaces: Spaces, names: Sequence[str] | None = None, kinds: Iterable[str] = DEFAULT_KINDS
+) -> list[Candidate]:
     """Each space of the model, and each sum of several of one dimension, with each kind; what is searched today first.
 
     Of more than four spaces, sums are those of two and of all. RetrievalError if a space or kind is unknown.
@@ -110,37 +115,35 @@ def list_candidates(spaces: Spaces, names: Sequence[str] | None, kinds: Iterable
 
 def choose(
     gallery: GalleryReader,
-    names: Sequence[str] | None = None,
-    kinds: Sequence[str] = DEFAULT_KINDS,
+    candidates: Sequence[Candidate] | None = None,
     *,
     labels_from: GalleryReader | None = None,
-    note: Callable[[int, int], None] = lambda done, count: None,
+    note: Callable[[], object] = lambda: None,
 ) -> Choice:
     """Compare spaces of a gallery, their sums and kinds of metrics by classes that are held out; no model is needed.
 
     Several random halves of the classes are held out in turn, the same for all candidates. A metric is learned from
     the others, or from all classes of another gallery that are not held out. The best MAP@R wins if it is above that of
-    what is searched today by a randomisation test over classes at the level of 5 %, divided by the number of candidates
-    (Bonferroni).
+    what is searched today by a randomisation test over classes at the level of 5 %, divided by the number of the others
+    (Bonferroni), and Recall@1 does not lose at the level of 5 %.
 
     Args:
         gallery: Rows have labels.
-        names: Spaces to try; None for all that the model gives.
-        kinds: Keys of :data:`retrieval.metric_kinds.KINDS`.
+        candidates: What to compare, what is searched today first; None for what :func:`list_candidates` gives.
         labels_from: Gallery of the same model to learn metrics from; None for the gallery itself.
-        note: Told how many candidates of how many are done.
+        note: Called whenever a candidate is done.
 
     Raises:
-        RetrievalError: If a name is unknown, or fewer than five classes have two rows.
+        RetrievalError: If fewer than five classes have two rows, or the galleries do not belong together.
     """
     spaces = Spaces.of(gallery)
-    candidates = list_candidates(spaces, names, kinds)
+    candidates = candidates or list_candidates(spaces)
     if labels_from is not None:
         check_same_model(gallery, labels_from)
     views = _read_views(gallery, candidates)
     others = views if labels_from is None else _read_views(labels_from, candidates)
     found: list[ClassScores] = []
-    for number, candidate in enumerate(candidates):
+    for candidate in candidates:
         own, source = (_add_up(one, candidate.sources, spaces.metric) for one in (views, others))
         if len(classes_of_several(own.labels)) < LEAST_CLASSES:
             raise RetrievalError(
@@ -149,12 +152,18 @@ def choose(
             )
         learn = None if candidate.kind == 'sum' else KINDS[candidate.kind].learn
         found.append(held_out_scores(source, own, spaces.metric, learn))
-        note(number + 1, len(candidates))
+        note()
     rows = [_compare(candidate, found[0], scores) for candidate, scores in zip(candidates, found)]
     best = max(range(len(rows)), key=lambda number: rows[number].scores['MAP@R'])
     loss = sign_flip(-differences(found[0], found[best], 'Recall@1'))
-    is_certain = rows[best].p * (len(rows) - 1) <= LEVEL and loss > LEVEL
-    return Choice(rows, len(found[0]['MAP@R']), best if is_certain else 0)
+    is_certain = rows[best].p * max(1, len(rows) - 1) <= LEVEL and loss > LEVEL
+    if not is_certain:
+        best = 0
+    alike = [
+        number for number, scores in enumerate(found) if sign_flip(differences(scores, found[best], 'MAP@R')) > LEVEL
+    ]
+    frugal = min(alike, key=lambda one: (len(rows[one].candidate.sources), -rows[one].scores['MAP@R']))
+    return Choice(rows, len(found[0]['MAP@R']), best, frugal if best else 0)
 
 
 def apply_choice(gallery: GalleryWriter, choice: Choice, labels_from: GalleryReader | None = None) -> str:
@@ -169,32 +178,46 @@ def apply_choice(gallery: GalleryWriter, choice: Choice, labels_from: GalleryRea
     return found.describe()
 
 
-def format_choice(choice: Choice, location: str) -> str:
-    """A table of 80 columns, the best last, and what it means."""
+def format_choice(choice: Choice) -> str:
+    """A table of 80 columns, what is searched today first and the best last, and what it means."""
     width = max(len(row.candidate.views) for row in choice.rows)
     lines = [f'{"embeddings":<{width}}  {"metric":<8} {"MAP@R":>6} {"R@1":>6} {"MAP@R above today":>24}']
     order = [0, *sorted(range(1, len(choice.rows)), key=lambda number: choice.rows[number].scores['MAP@R'])]
     lines += [_format_row(choice.rows[number], width, number == 0, number == choice.best) for number in order]
-    lines.append(f'{choice.classes} classes, held out by halves; intervals of 95 %, bootstrap over classes; * is best.')
-    return '\n'.join([*lines, _advise(choice, location)])
+    lines.append(f'{choice.classes} classes, held out by halves; 95 % intervals, bootstrap over classes; *: best')
+    return '\n'.join([*lines, _advise(choice)])
 
 
-def command_of(choice: Choice, location: str) -> list[str]:
+def command_of(choice: Choice, location: str, labels_from: str | None = None) -> list[str]:
     """The command that makes the best the default, as words; none where it is already."""
+    sources, kind = choice.winner
     if choice.best == 0:
         return []
-    sources, kind = choice.winner
     if kind == 'sum' and len(sources) == 1:
         return ['search', location, 'PHOTO.jpg', '--space', sources[0]]
-    return ['metric', 'fit', location, '--space', choice.winner.views, *([] if kind == 'classes' else ['--kind', kind])]
+    words = ['metric', 'fit', location, '--space', choice.winner.views]
+    words += ['--kind', kind] if kind != 'classes' else []
+    return words + (['--labels-from', labels_from] if labels_from and KINDS[kind].needs_labels else [])
 
 
-def _advise(choice: Choice, location: str) -> str:
+def choice_to_json(choice: Choice) -> dict[str, Any]:
+    """All numbers, in types that JSON knows."""
+    rows = [
+        {**asdict(row), 'candidate': dict(sources=list(row.candidate.sources), kind=row.candidate.kind)}
+        for row in choice.rows
+    ]
+    return dict(classes=choice.classes, best=choice.best, rows=rows)
+
+
+def _advise(choice: Choice) -> str:
     if choice.best:
-        best = choice.rows[choice.best]
-        return f'Best: {best.candidate.views}, {KINDS[best.candidate.kind].what}.'
+        best, frugal = (choice.rows[number].candidate for number in (choice.best, choice.frugal))
+        text = f'Best: {best.views}, {KINDS[best.kind].what}'
+        if len(frugal.sources) < len(best.sources):
+            text += f'\nFewer views, not worse for certain: {frugal.views}, {frugal.kind}'
+        return text
     today = choice.rows[0].candidate
-    return f'Nothing is better for certain than what is searched today: {today.views}, {KINDS[today.kind].what}.'
+    return f'Nothing is better for certain than what is searched today: {today.views}, {today.kind}'
 
 
 def _format_row(row: Row, width: int, is_today: bool, is_best: bool) -> str:

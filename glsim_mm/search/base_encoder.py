@@ -23,6 +23,7 @@ from .encoded import Encoded, EncodingError, join_encoded
 
 AGGREGATED, GLOBAL, CROP, CONCAT, CENTRE = 'aggregated', 'global', 'crop', 'concat', 'centre'
 SPACES = (AGGREGATED, GLOBAL, CROP, CONCAT, CENTRE)
+ALL = 'all'  # stands for every space of a model but 'concat'
 _ON_REQUEST = (CONCAT, CENTRE)  # one tells nothing new, the other takes a pass of its own
 Box: TypeAlias = Sequence[float]
 _BATCHES_AHEAD = 4
@@ -257,7 +258,9 @@ def _scale_maps(maps: np.ndarray) -> np.ndarray:
 
 
 def check_spaces(spaces: Sequence[str] | None, known: Sequence[str], model: str) -> tuple[str, ...]:
-    """The spaces that are asked for, or all ``known`` ones but ``'concat'`` and ``'centre'``, of a ``model``.
+    """The spaces that are asked for, of those that a ``model`` has.
+
+    None stands for all but ``'concat'`` and ``'centre'``, ``'all'`` for all but ``'concat'``.
 
     Raises:
         RetrievalError: If one is unknown or comes twice.
@@ -265,6 +268,8 @@ def check_spaces(spaces: Sequence[str] | None, known: Sequence[str], model: str)
     if spaces is None:
         return tuple(space for space in known if space not in _ON_REQUEST)
     names = (spaces,) if isinstance(spaces, str) else tuple(spaces)
+    if names == (ALL,):
+        return tuple(space for space in known if space != CONCAT)
     unknown = [name for name in names if name not in known]
     if unknown or not names or len(set(names)) < len(names):
         raise RetrievalError(

@@ -43,8 +43,7 @@ class Embedder:
     - ``'centre'``: CLS token of the middle of the image, :data:`CENTRE_SHARE` of its height and width, which takes a
       pass of its own, but no selection
 
-    Where the head reads no CLS tokens of crops there are ``'aggregated'``, ``'global'`` and ``'centre'`` only; without a
-    head, all but the first.
+    Where the head reads no CLS tokens of crops, ``'crop'`` and ``'concat'`` are missing; without a head, the first.
 
     Any other model has ``'global'``, the CLS token of a ViT, pooled features of a convolutional network, and
     ``'centre'``.

@@ -272,3 +272,68 @@ def test_shards_with_other_metrics_do_not_belong_together(tmp_path):
         fit_metric(other)
         with pytest.raises(RetrievalError, match='its whitening or learned metric differs'):
             migrate(tmp_path / 'other', tmp_path / 'copy')
+
+
+@pytest.mark.parametrize('metric', ['cosine', 'ip'])
+def test_a_space_of_several_views(tmp_path, metric):
+    """The sum of unit vectors, and a metric of it: what is added, updated and searched follows."""
+    labeled, rng = photos(), np.random.default_rng(4)
+    crops = labeled.rows[:, ::-1] * 3 + rng.standard_normal(labeled.rows.shape).astype(np.float32)
+    given = {'global': labeled.rows, 'crop': crops}
+    with create_gallery(tmp_path / 'gallery', dict.fromkeys(given, DIMENSION), metric=metric) as gallery:
+        gallery.add(given, [Record(label=one) for one in labeled.labels])
+        assert fit_metric(gallery, 'global+crop', kind='sum').kept
+        learned = fit_metric(gallery, 'fused', force=True)
+        assert (learned.space, learned.transform.source) == ('fused-metric', 'global+crop')
+        assert list(gallery.manifest.spaces) == ['fused-metric', 'fused', 'global', 'crop']
+        assert fit_metric(gallery, force=True).transform.source == 'global+crop'  # that of what searches compare
+        new = {name: array[:3] for name, array in given.items()}
+        gallery.add(new)
+        gallery.update([7], {name: array[5:6] for name, array in given.items()})
+        fused = unit(labeled.rows) + unit(crops)
+        fused[7] = fused[5]
+        fused = np.concatenate([fused, fused[:3]])
+        whole = learned.transform.apply(fused)
+        if metric == 'cosine':
+            fused, whole = unit(fused), unit(whole)
+        np.testing.assert_allclose(gallery.vectors(range(99), 'fused'), fused, atol=1e-5)
+        np.testing.assert_allclose(gallery.vectors(range(99)), whole, atol=1e-4)
+        hits = gallery.search(new, 2)
+        np.testing.assert_allclose(hits.scores, gallery.search(whole[:3], 2, transformed=True).scores, atol=1e-4)
+        with pytest.raises(RetrievalError, match='fused-metric is the sum of global, crop: give embeddings of each'):
+            gallery.search(labeled.rows[:1])
+        with pytest.raises(RetrievalError, match="no queries for the space 'crop', only for global"):
+            gallery.search({'global': labeled.rows[:1]})
+        with pytest.raises(RetrievalError, match='is computed from global and crop: give embeddings of all of them'):
+            gallery.update([7], {'global': labeled.rows[:1]})
+        own = evaluate_gallery(gallery).metrics
+        with create_gallery(tmp_path / 'bare', dict.fromkeys(given, DIMENSION), metric=metric) as bare:
+            bare.add(given, [Record(label=one) for one in labeled.labels])
+            assert evaluate_gallery(gallery, bare).num_queries == 96 and own
+        gallery.prefer_space('crop')
+        assert next(iter(gallery.manifest.spaces)) == 'crop' and remove_metric(gallery, 'fused') == 'fused'
+        gallery.verify()
+
+
+@pytest.mark.parametrize(
+    'space,kind,message',
+    [
+        ('global+global', 'sum', 'adds up an embedding twice'),
+        ('global', 'sum', 'global alone is no sum'),
+        ('global+crop', 'sum', 'only embeddings of one dimension can be added up, these have global 12, crop 3'),
+        ('global+no', 'sum', "has no space 'no'"),
+        ('global', 'clases', "no kind of metric 'clases'; did you mean classes?"),
+    ],
+)
+def test_sums_that_cannot_be(tmp_path, space, kind, message):
+    with make_gallery(tmp_path / 'gallery', photos()) as gallery:
+        with pytest.raises(RetrievalError, match=message):
+            fit_metric(gallery, space, kind=kind)
+        assert list(gallery.manifest.spaces) == ['global', 'crop']
+
+
+def test_pca_is_kept_without_a_test_that_it_passes(tmp_path):
+    with make_gallery(tmp_path / 'gallery', photos()) as gallery:
+        found = fit_metric(gallery, kind='pca')
+        assert found.kept and found.space == 'global-pca' and 'you insist' not in found.describe()
+        assert 'PCA whitening to 64 dimensions; 96 rows.' in describe_metrics(gallery)

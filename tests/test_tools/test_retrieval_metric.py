@@ -57,8 +57,8 @@ def test_a_metric_that_does_not_help_is_kept_only_by_force(galleries, capsys):
 @pytest.mark.parametrize(
     'arguments,message',
     [
-        (['info', '--force'], '--labels-from and --force go with fit'),
-        (['remove', '--labels-from', 'other'], '--labels-from and --force go with fit'),
+        (['info', '--force'], '--labels-from, --kind and --force go with fit'),
+        (['remove', '--labels-from', 'other'], '--labels-from, --kind and --force go with fit'),
         (['fit', '--space', 'crop'], "the gallery has no space 'crop'"),
         (['remove'], 'has no learned metric'),
         (['fit', '--labels-from', 'nowhere'], 'there is no gallery at nowhere'),

@@ -53,7 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         metavar='SPACE',
         help='embeddings, the first is searched by default: aggregated, global, crop, concat of a GLSim model, global '
-        'and centre of any; default: aggregated global crop',
+        'and centre of any, or all; default: aggregated global crop',
     )
     what.add_argument('--keep-patches', action='store_true', help='tokens of the selected patches, for --rerank region')
     cli.add_number(what, '--whiten', 'whiten embeddings to DIM dimensions by PCA', metavar='DIM')

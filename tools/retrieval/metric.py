@@ -13,7 +13,7 @@ model.
 
 fit learns a metric from stored embeddings and keeps it as a new space, which
 searches compare by default, if classes that were held out are found better
-with it; info shows the metrics of a gallery; remove takes one away."""
+with it (which of several is best, choose.py finds out); info shows the metrics of a gallery; remove takes one away."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -22,15 +22,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('action', choices=['fit', 'info', 'remove'], help='what to do')
     cli.add_gallery(parser)
     parser.add_argument(
-        '--space', help='embeddings to learn a metric of; default: the first. With remove, those of the metric'
+        '--space',
+        help='embeddings to learn a metric of, or several to add up, as global+crop; default: those that searches '
+        'compare. With remove, those of the metric',
+    )
+    parser.add_argument(
+        '--kind',
+        choices=['classes', 'adapter', 'pca', 'sum'],
+        default='classes',
+        help='within-class whitening, an adapter before it, PCA whitening, or the sum of --space; default: classes',
     )
     parser.add_argument(
         '--labels-from', metavar='OTHER', help='gallery of the same model to learn from; default: GALLERY itself'
     )
     parser.add_argument('--force', action='store_true', help='keep the metric even if held-out classes do not gain')
     args = parser.parse_args(argv)
-    if args.action != 'fit' and (args.labels_from or args.force):
-        parser.error('--labels-from and --force go with fit')
+    if args.action != 'fit' and (args.labels_from or args.force or args.kind != 'classes'):
+        parser.error('--labels-from, --kind and --force go with fit')
     return args
 
 
@@ -47,7 +55,8 @@ def main(args: argparse.Namespace) -> cli.End | None:
             print(f'{remove_metric(gallery.as_writer(), args.space)} is removed')
         else:
             other = stack.enter_context(open_gallery(args.labels_from)) if args.labels_from else None
-            print(fit_metric(gallery.as_writer(), args.space, labels_from=other, force=args.force).describe())
+            how = dict(kind=args.kind, labels_from=other, force=args.force)
+            print(fit_metric(gallery.as_writer(), args.space, **how).describe())
     return cli.End('evaluate', args.gallery) if args.action == 'fit' else None
 
 
