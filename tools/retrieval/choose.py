@@ -1,4 +1,4 @@
-"""Find out which embeddings and which metric a gallery searches best with: python tools/retrieval/choose.py GALLERY."""
+"""Find out which embeddings and which metric a gallery searches best with: glsim choose GALLERY."""
 
 import argparse
 import sys

@@ -13,8 +13,8 @@ model.
 
 fit learns a metric from stored embeddings and keeps it as a new space, which
 searches compare by default, if classes that were held out are found better
-with it; which of several is best, choose.py finds out. info shows the metrics
-of a gallery; remove takes one away."""
+with it; which of several is best, glsim choose finds out. info shows the
+metrics of a gallery; remove takes one away."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
