@@ -47,7 +47,8 @@ def test_files_folders_and_patterns(model_files, tmp_path, capsys):
     assert 'Inference' in captured.err and '11 of 11' in captured.err
 
 
-def test_no_progress(model_files, capsys):
+def test_no_progress(model_files, capsys, monkeypatch):
+    monkeypatch.setenv('GLSIM_NO_NEXT', '1')
     infer(model_files, model_files[2], '--no-progress')
     captured = capsys.readouterr()
     assert captured.err == ''
