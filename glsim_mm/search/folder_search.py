@@ -15,7 +15,7 @@ from retrieval.errors import RetrievalError
 from retrieval.gallery import open_gallery
 from retrieval.gallery.database import DATABASE_FILE
 
-from ..errors import GLSimError
+from ..errors import GLSimError, UserError
 from ..images.image_files import FileFacts, examine_files
 from ..images.photo_folders import LeftOut
 from .adding import encoder_for
@@ -141,8 +141,13 @@ def _open_encoder(location: Path, device: str | None) -> BaseEncoder | None:
     """The encoder of a cached gallery; None if there is none, or it is of another version or other weights."""
     try:
         with open_gallery(location) as gallery:
+            FrozenSettings.from_json(gallery.manifest.origin['encoder'])
+    except (UserError, KeyError):
+        return None
+    try:
+        with open_gallery(location) as gallery:
             return encoder_for(gallery, device=device)
-    except RetrievalError:
+    except RetrievalError:  # of weights that have changed; that there are none is an error of its own
         return None
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from test_pretrained_encoder import write_vit
 from tiny_run import call_tool
 
-from glsim_mm.search import folder_search, pretrained_settings
+from glsim_mm.search import FrozenSettings, folder_search, pretrained_settings
 from glsim_mm.search.folder_search import cached_gallery, open_folder
 
 QUIET = dict(device='cpu', num_workers=0, progress=False)
@@ -53,6 +53,20 @@ def test_the_gallery_follows_the_folder_and_is_made_anew_where_the_encoder_has_c
     assert 'encoded now' in open_folder(photos, weights, **QUIET).report
     (first.location / 'gallery.sqlite').write_bytes(b'no database')
     assert paths_of(open_folder(photos, weights, **QUIET)) == sorted([*before[1:], 'new.png'])
+
+
+def test_a_gallery_of_another_version_is_made_anew(photos, weights, monkeypatch):
+    open_folder(photos, weights, **QUIET).search.close()
+    read = FrozenSettings.from_json
+    texts = []
+
+    def know_only_the_second(text):
+        texts.append(text)
+        return read(text if len(texts) > 1 else '{}')
+
+    monkeypatch.setattr(FrozenSettings, 'from_json', know_only_the_second)
+    found = open_folder(photos, weights, **QUIET)
+    assert 'encoded now' in found.report and len(paths_of(found)) == 10
 
 
 def test_each_folder_and_encoder_has_a_place_of_its_own(photos, cache, monkeypatch):
