@@ -60,7 +60,11 @@ def main(args: argparse.Namespace) -> cli.End | None:
         cfg, args.checkpoint, args.out, args.what, args.int8, args.overwrite, args.metric_of, args.centre
     )
     print(format_report(report))
-    return cli.End('infer-exported', args.out, 'PHOTO.jpg') if args.out.endswith('.onnx') else None
+    if not args.out.endswith('.onnx'):
+        return None
+    if args.what == 'embedding':
+        return cli.End('search', 'GALLERY', 'PHOTO.jpg', '--checkpoint', args.out)
+    return cli.End('infer-exported', args.out, 'PHOTO.jpg')
 
 
 if __name__ == '__main__':
