@@ -42,11 +42,11 @@ class Record:
         similarity_map: uint8, (h, w); the larger the value, the likelier the patch is selected.
         map_area: The part of the photo that the map covers, in the same coordinates as ``box``; None for the whole
             photo.
+        metadata: Values by column, see :func:`plain_value`; None is no value.
+        id: Id of the row in its gallery; -1 for an image that is in none.
         map_range: The scores that the map's 0 and 255 stand for.
         patch_boxes: Where each of the patches lies that the gallery keeps of the row, in their order and in the same
             coordinates as ``box``, O of them; None where no patches are kept, or their places are not known.
-        metadata: Values by column, see :func:`plain_value`; None is no value.
-        id: Id of the row in its gallery; -1 for an image that is in none.
     """
 
     path: str = ''
@@ -57,10 +57,10 @@ class Record:
     content_hash: str | None = None
     similarity_map: np.ndarray | None = None
     map_area: Sequence[float] | None = None
-    patch_boxes: Sequence[Sequence[float]] | None = None
-    map_range: Sequence[float] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     id: int = -1
+    patch_boxes: Sequence[Sequence[float]] | None = None
+    map_range: Sequence[float] | None = None
 
 
 # -- ids -------------------------------------------------------------------------------------------------------------

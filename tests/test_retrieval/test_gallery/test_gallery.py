@@ -25,8 +25,9 @@ def unit(array):
 def test_records_come_back(tmp_path):
     record = Record(
         'dir/ä.jpg', 'Wren', 'train', (1.5, 2, 30, 40), (640, 480), 'ab' * 32,
-        np.arange(12, dtype=np.uint8).reshape(3, 4), (0, 0, 640, 480), ((0, 0, 160, 160), (160.5, 0, 320, 160)),
+        np.arange(12, dtype=np.uint8).reshape(3, 4), (0, 0, 640, 480),
         {'year': 2020, 'weight': 0.5, 'note': "it's; --"},
+        patch_boxes=((0, 0, 160, 160), (160.5, 0, 320, 160)), map_range=(-0.25, 0.5),
     )  # fmt: skip
     with create_gallery(tmp_path / 'g', 12, origin={'root': 'photos'}) as gallery:
         ids = gallery.add(A[:2], [record, Record()], ids=[2**60, 5])
@@ -44,6 +45,7 @@ def test_records_come_back(tmp_path):
             'content_hash',
             'map_area',
             'patch_boxes',
+            'map_range',
             'metadata',
         ):
             assert getattr(found, name) == getattr(record, name), name
