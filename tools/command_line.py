@@ -257,6 +257,13 @@ def add_exclude_same(parser: Any) -> None:
 def add_ranking_options(parser: Any) -> None:
     """How hits are ranked."""
     parser.add_argument('--rerank', metavar='METHOD', help='for example k-reciprocal, query-expansion, region')
+    parser.add_argument(
+        '--rerank-options',
+        nargs='+',
+        default=[],
+        metavar='NAME=VALUE',
+        help='options of --rerank, such as k1=8 k2=3 weight=0.6; default: what the classes of the gallery suggest',
+    )
     add_number(parser, '--depth', 'hits that --rerank looks at', 100)
     add_number(parser, '--rescore', 'candidates to score exactly, 0 for none; default: what the preset says', least=0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from retrieval.gallery import GalleryReader, Record, open_gallery
 from retrieval.gallery.roots import Moves
 from retrieval.gallery.spaces import Spaces
 from retrieval.hits import Hits
-from retrieval.ranking import check_method, fit_patch_whitening, rerank
+from retrieval.ranking import check_method, fit_options, fit_patch_whitening, rerank
 from retrieval.records import check_count, check_flag, read_ids
 
 from ..images.photos import ImageInput
@@ -47,6 +47,7 @@ class ImageSearch:
         self.gallery = gallery
         self.encoder = encoder
         self._whitening: tuple[int, Any] | None = None
+        self._tuning: tuple[Any, dict[str, Any]] | None = None
 
     @classmethod
     def build(
@@ -115,8 +116,9 @@ class ImageSearch:
             root: Where those photos lie, if elsewhere than the roots of the gallery say.
             **options: ``where``, a filter, see :func:`retrieval.gallery.read_conditions`; ``group_by``, a column, of
                 whose every value only the best row is a hit; ``exclude_same``, which leaves out rows whose content is
-                that of the query, whatever their paths; ``method``, which re-ranks the first ``depth`` (100) hits, see
-                :func:`retrieval.ranking.rerank`; ``rescore`` and ``parameters`` of the gallery's search.
+                that of the query, whatever their paths; ``method``, which re-ranks the first ``depth`` (100) hits by
+                its ``method_options``, see :func:`retrieval.ranking.rerank`; ``rescore`` and ``parameters`` of the
+                gallery's search.
 
         Returns:
             One per image, in order; an unreadable one carries ``error``.
@@ -290,6 +292,7 @@ class ImageSearch:
         exclude_same: bool = False,
         method: str | None = None,
         depth: int = 100,
+        method_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         """Search, without the queries themselves where they are rows (``ids``), re-rank, and fill the results."""
@@ -308,7 +311,8 @@ class ImageSearch:
             regions = (
                 dict(query_patches=patches, whitening=self._patch_whitening(gallery)) if method == 'region' else {}
             )
-            hits = rerank(gallery, queries, hits, method, depth=depth, k=k, **how, **regions)
+            tuning = self.rerank_options(method, method_options)
+            hits = rerank(gallery, queries, hits, method, depth=depth, k=k, **how, **regions, **tuning)
         for result, found in zip(results, to_search_hits(gallery, hits)):
             result.hits = found
 
@@ -318,6 +322,17 @@ class ImageSearch:
         """Fill in the matches of hits, by the patches that the re-ranking by regions compares."""
         whitening = self._patch_whitening(gallery) if keeps_patches(gallery) else None
         explain_hits(gallery, results, patches, whitening, self.encoder, root)
+
+    def rerank_options(self, method: str | None, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Options that a re-ranking has: those given, and those that the gallery's classes suggest.
+
+        They are looked for once for each state of the gallery; see :func:`retrieval.ranking.fit_options`.
+        """
+        state = self.gallery.manifest.generation, method, tuple(sorted((given or {}).items()))
+        known = self._tuning
+        if known is None or known[0] != state:
+            known = self._tuning = state, fit_options(self.gallery, method, given)
+        return known[1]
 
     def _patch_whitening(self, gallery: GalleryReader) -> Any:
         """Learnt from the patches of the gallery when it is first needed."""

@@ -14,7 +14,7 @@ from ..gallery.backends import is_folder, open_gallery
 from ..gallery.conditions import Condition, read_conditions
 from ..gallery.contract import GalleryReader, Space
 from ..gallery.spaces import Spaces
-from ..ranking import rerank
+from ..ranking import fit_options, rerank
 from .evaluation_report import RetrievalReport
 from .labels import encode_labels, unseen_classes
 from .ranking_scores import DEFAULT_KS, DEFAULT_MEMORY, evaluate
@@ -59,7 +59,8 @@ def evaluate_gallery(
         label: Column with the class of an image; ``'split'`` or a column of metadata will do.
         method: Re-ranking, see :func:`retrieval.ranking.rerank`.
         depth: How many hits to re-rank.
-        method_options: Options of the re-ranking.
+        method_options: Options of the re-ranking; those that are missing are as the classes of the gallery suggest,
+            see :func:`retrieval.ranking.fit_options`.
         ks: Values of k of Recall@k, >= 1.
         whole_ranking: Whether to report mAP too, which ranks the whole gallery for every query.
         exclude_same: Leave rows of the query's own content out, by content hash: they are neither found nor counted as
@@ -86,7 +87,7 @@ def evaluate_gallery(
         left_out = [np.union1d(*both) for both in zip(left_out, _same_content(gallery, source, query_ids))]
         codes = codes._replace(left_out=_table([rows_of(one, ids) for one in left_out]))
     context: dict[str, Any] = dict(space=names[0] if space is None else space, where=where, transformed=True)
-    tuning = dict(method_options or {})
+    tuning = fit_options(gallery, method, method_options)
 
     def search(places: np.ndarray, k: int) -> np.ndarray:
         context['exclude'] = [left_out[place] for place in places.tolist()]

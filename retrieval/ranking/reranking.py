@@ -61,8 +61,10 @@ def rerank(
                          whitened, added to the score of the search              (``'gallery'``)
     ==================== ======================================================= ====================================
 
-    ``whitening`` is what :func:`fit_patch_whitening` returns: learn it once for many calls. ``'gallery'`` learns it in
-    every call, which for a single query costs more than the search; None compares patches as they are.
+    Searches and evaluations take ``k1`` and ``k2`` that fit the classes of the gallery
+    (:func:`retrieval.ranking.fit_options`). ``whitening`` is what :func:`fit_patch_whitening` returns: learn it once
+    for many calls. ``'gallery'`` learns it in every call, which for a single query costs more than the search; None
+    compares patches as they are.
 
     All but a second search only permute: the result has the same rows. What is behind ``depth`` stays behind, in its
     order, with scores lowered by a constant so that scores stay sorted.
@@ -94,7 +96,7 @@ def rerank(
     """
     check_method(method)
     function = METHODS[method]
-    _check_options(method, function, options)
+    check_options(method, options)
     width = hits.ids.shape[1]
     depth, k = width if depth is None else depth, width if k is None else k
     if depth < 1 or k < 1:
@@ -265,8 +267,10 @@ def check_method(method: Any) -> None:
         raise RetrievalError(f'method must be one of {", ".join(METHODS)}, got {method!r}')
 
 
-def _check_options(method: str, function: Callable[..., np.ndarray], options: dict[str, Any]) -> None:
-    known = [name for name, one in inspect.signature(function).parameters.items() if one.kind is one.KEYWORD_ONLY]
+def check_options(method: str, options: Mapping[str, Any]) -> None:
+    """RetrievalError if a method has not one of some options."""
+    parameters = inspect.signature(METHODS[method]).parameters
+    known = [name for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY]
     for name in options:
         if name not in known:
             raise RetrievalError(f'{method} has no option {name!r}; it has {", ".join(known)}')

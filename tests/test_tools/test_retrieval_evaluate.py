@@ -79,7 +79,7 @@ def test_other_queries_unseen_classes_and_re_ranking(gallery, tmp_path, capsys):
     expected = evaluate_embeddings(embeddings[kept], labels[kept], others[kept], other_labels[kept])
     assert json.loads(out.read_text())['metrics'] == pytest.approx(expected.metrics)
     call_tool('retrieval/evaluate', gallery, '--rerank', 'k-reciprocal', '--depth', 20, '--json', out)
-    assert json.loads(out.read_text())['settings']['re-rank'] == 'k-reciprocal of the first 20'
+    assert json.loads(out.read_text())['settings']['re-rank'] == 'k-reciprocal of the first 20, k1=11, k2=3'
     assert 'k-reciprocal' in capsys.readouterr().out
 
 

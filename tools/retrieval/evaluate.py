@@ -47,6 +47,7 @@ def main(args: argparse.Namespace) -> cli.End:
     from retrieval.evaluation import evaluate_locations, format_report
     from retrieval.gallery import parse_conditions
     from retrieval.gallery.spaces import parse_space
+    from retrieval.ranking import parse_options
 
     report = evaluate_locations(
         args.gallery,
@@ -58,6 +59,7 @@ def main(args: argparse.Namespace) -> cli.End:
         query_where=parse_conditions(args.query_where) or None,
         label=args.label,
         method=args.rerank,
+        method_options=parse_options(args.rerank, args.rerank_options),
         depth=args.depth,
         ks=args.recall_at,
         whole_ranking=not args.no_map,

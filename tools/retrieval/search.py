@@ -139,6 +139,7 @@ def main(args: argparse.Namespace) -> cli.End | None:
     from glsim_mm.search import ImageSearch
     from glsim_mm.search.folder_search import is_photo_folder
     from retrieval.answers import format_matches, format_table, results_to_json
+    from retrieval.ranking import describe_options
 
     images = cli.find_images(args.images, args.exclude) if args.images else []
     roots = cli.read_roots(args.root)
@@ -164,6 +165,8 @@ def main(args: argparse.Namespace) -> cli.End | None:
         print(json.dumps(results_to_json(results), indent=1) if args.json else format_table(results))
         if args.explain and not args.json:
             print(format_matches(results))
+        tuned = describe_options(args.rerank, search.rerank_options(args.rerank, _options(args)['method_options']))
+        sys.stderr.write(f're-ranked by {tuned}\n' if tuned else '')
         for path in args.out:
             search.write_results(results, path, roots, args.columns, args.heatmaps)
     if all(result.error for result in results):
@@ -202,6 +205,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     from retrieval.gallery import parse_conditions
     from retrieval.gallery.spaces import parse_space
     from retrieval.index.effort import parse_parameters
+    from retrieval.ranking import parse_options
 
     return dict(
         space=parse_space(args.space),
@@ -209,6 +213,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         group_by=args.group_by,
         exclude_same=args.exclude_same,
         method=args.rerank,
+        method_options=parse_options(args.rerank, args.rerank_options),
         depth=args.depth,
         rescore=args.rescore,
         parameters=parse_parameters(args.parameters),

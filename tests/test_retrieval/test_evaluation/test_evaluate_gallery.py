@@ -221,7 +221,7 @@ def test_re_ranking_does_not_learn_from_the_query_in_the_gallery(method, tmp_pat
                 alone.append(evaluate_gallery(gallery, query, where=others, method=method, depth=12).metrics)
     for name, value in together.metrics.items():
         assert value == pytest.approx(np.mean([metrics[name] for metrics in alone]), abs=1e-9), name
-    assert together.settings['re-rank'] == f'{method} of the first 12'
+    assert together.settings['re-rank'].startswith(f'{method} of the first 12')
 
 
 def test_re_ranking_changes_the_first_hits_only(gallery):
