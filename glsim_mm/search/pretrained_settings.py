@@ -76,8 +76,6 @@ def check_text(address: str) -> tuple[str, Path, str]:
     Raises:
         GLSimError: If it has none, or the library is not installed.
     """
-    from importlib.util import find_spec
-
     path = local_weights(address)
     published = None if path is None else read_published_model(path)
     if path is None or published is None or not published.has_text:
