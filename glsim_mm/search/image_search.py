@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from .pretrained_settings import FrozenSettings, check_text
 from .result_pages import write_results
 from .sync_report import SyncReport
 from .syncing import sync_images
+
+_logger = logging.getLogger(__name__)
 
 
 class ImageSearch:
@@ -321,6 +324,12 @@ class ImageSearch:
     ) -> None:
         """Fill in the matches of hits, by the patches that the re-ranking by regions compares."""
         whitening = self._patch_whitening(gallery) if keeps_patches(gallery) else None
+        if whitening is None:
+            _logger.warning(
+                '%s keeps no patches, from which to learn what all have in common: these are compared as the model '
+                'gives them, and look alike; build the gallery with --keep-patches (in Python, keep_patches=True)',
+                gallery.location,
+            )
         explain_hits(gallery, results, patches, whitening, self.encoder, root)
 
     def rerank_options(self, method: str | None, given: Mapping[str, Any] | None = None) -> dict[str, Any]:

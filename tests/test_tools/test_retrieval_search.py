@@ -115,6 +115,15 @@ def test_patches_without_places_are_explained_by_the_photos(built, capsys, tmp_p
             search.similar([1], 2, explain=True)
 
 
+def test_galleries_without_patches_are_explained_by_the_photos(built, tmp_path, caplog):
+    _, config, checkpoint, images = built
+    options = dict(spaces=('global',), device='cpu', num_workers=0)
+    with ImageSearch.build(images, config, checkpoint, tmp_path / 'plain', **options) as search:
+        hits = search(str(images / 'striped' / 'striped1.png'), 2, explain=True)[0].hits
+    assert hits[0].region_similarity == pytest.approx(1, abs=1e-3) and hits[1].matches
+    assert 'build the gallery with --keep-patches' in caplog.text
+
+
 def test_best_of_each_group_and_no_copies_of_the_query(built, capsys, tmp_path):
     gallery, config, checkpoint, images = built
     copied = tmp_path / 'gallery'
