@@ -2,7 +2,16 @@
 
 from .backbones import FeatureFusionViT, GLSimViT, PartSelectionViT, TimmViT
 from .classifiers import CALClassifier, GLSimClassifier, MirrorTTA
-from .heads import AggregatorHead, CounterfactualHead, EmbeddingHead, MetricLearningLoss, PartContrastiveHead
+from .heads import (
+    AdapterHead,
+    AggregatorHead,
+    CosineCrossEntropyLoss,
+    CounterfactualHead,
+    EmbeddingHead,
+    FusedHead,
+    MetricLearningLoss,
+    PartContrastiveHead,
+)
 from .necks import (
     BilinearAttentionPooling,
     CenterSelector,
@@ -26,7 +35,8 @@ from .retrievers import FaissRetriever
 from .utils import AttentionRecord, TokenLayout, record_attention, token_layout
 
 __all__ = [
-    'AggregatorHead', 'AttentionRecord', 'BilinearAttentionPooling', 'CALClassifier', 'CenterSelector',
+    'AdapterHead', 'AggregatorHead', 'AttentionRecord', 'CosineCrossEntropyLoss', 'FusedHead',
+    'BilinearAttentionPooling', 'CALClassifier', 'CenterSelector',
     'ClassAttentionSelector', 'CounterfactualHead', 'FeatureFusionViT', 'EmbeddingHead', 'FaissRetriever',
     'GLSimClassifier', 'GLSimSelector', 'GLSimViT', 'MAWSSelector', 'MetricLearningLoss', 'MirrorTTA',
     'OracleSelector', 'PIMSelector', 'PSMSelector', 'PartContrastiveHead', 'PartSelectionViT', 'PooledAttention',

@@ -7,7 +7,7 @@ from torch import nn
 from ...errors import GLSimError
 from ..backbones import TimmViT
 from ..backbones.token_selection_vit import TokenSelectionViT
-from ..heads import AggregatorHead, CounterfactualHead, aggregator_head
+from ..heads import AggregatorHead, CounterfactualHead, FusedHead, aggregator_head
 from ..necks import BilinearAttentionPooling, RegionSelector, region_selector
 from ..utils import unwrap_encoder
 from .cal_classifier import CALClassifier
@@ -82,7 +82,7 @@ def check_parts(model: nn.Module, needs_head: bool = False) -> None:
         return
     if isinstance(model.neck, RegionSelector):
         raise region_selector.not_in_classifier(model.neck)
-    if isinstance(model.head, AggregatorHead):
+    if isinstance(model.head, (AggregatorHead, FusedHead)):
         raise aggregator_head.not_in_classifier(model.head)
     encoder = unwrap_encoder(model.backbone)
     if (
