@@ -19,9 +19,11 @@ import torch.distributed as dist
 from mmengine.config import Config
 from torch.utils.data import DataLoader
 
+from retrieval.class_metric import read_sources
 from retrieval.errors import RetrievalError
 from retrieval.gallery import create_gallery
 from retrieval.gallery.roots import Moves
+from retrieval.gallery.spaces import Spaces
 from retrieval.vectors import METRICS
 from retrieval.whitening import check_classes
 
@@ -71,6 +73,7 @@ def build_gallery(
     memory_limit: int | None = None,
     whiten: int | None = None,
     metric_from: str | None = None,
+    metric_space: str | None = None,
     batch_size: int = 32,
     num_workers: int = 2,
     device: str | None = None,
@@ -111,9 +114,11 @@ def build_gallery(
         metric: ``'cosine'``, the default, ``'ip'`` or ``'l2'``.
         memory_limit: Bytes that the index may take in memory.
         whiten: Dimension to which each space is whitened by PCA.
-        metric_from: ``'labels'`` to learn a metric of the first space from the labels, see
+        metric_from: ``'labels'`` to learn a metric from the labels, see
             :func:`retrieval.class_metric.learn_metric`. The report says whether held-out classes gain; only then the
             gallery has it.
+        metric_space: What ``metric_from`` learns a metric of: a space, or several that are added up, as
+            ``'global+centre'``. Defaults to the first space.
         batch_size: Images per pass.
         num_workers: Processes that read photos, of each rank.
         overwrite: Replace an existing gallery.
@@ -173,6 +178,9 @@ def build_gallery(
             raise RetrievalError(f'whitening can keep 1 to {narrowest} dimensions of these embeddings, not {whiten}')
         if metric_from not in (None, 'labels') or (metric_from and whiten is not None):
             raise RetrievalError(f"metric_from must be 'labels', and alone without whiten, got {metric_from!r}")
+        if metric_space is not None and metric_from is None:
+            raise RetrievalError("metric_space goes with metric_from='labels': give both")
+        metric_sources = read_sources(Spaces(metric, model.dimensions, {}), metric_space)
         if metric_from and found is not None:
             check_classes([item.label for item in found.items])
         exif_report = None
@@ -188,7 +196,7 @@ def build_gallery(
             found = place_items(loader.items, loader.root if own_root is None else own_root)
         shares = ranks.gather(share)
         report = (
-            build.merge(found, shares, preset, memory_limit, whiten, metric_from is not None, rows)
+            build.merge(found, shares, preset, memory_limit, whiten, metric_sources if metric_from else None, rows)
             if ranks.is_first
             else None
         )
@@ -343,7 +351,7 @@ class _RankBuild:
         preset: str,
         memory_limit: int | None,
         whiten: int | None,
-        learn: bool,
+        learn: Sequence[str] | None,
         rows: GallerySource | None = None,
     ) -> EncodingReport:
         """Make the gallery of what all ranks have encoded; of ``rows`` it keeps the ids."""
@@ -374,7 +382,7 @@ class _RankBuild:
                 spaces = dict.fromkeys(spaces, whiten)
                 transforms = shards.fit_whitening(list(places.values()), whiten)
             if learn:
-                report.learned, learned = shards.learn_metric(images.items, places)
+                report.learned, learned = shards.learn_metric(images.items, places, learn)
                 if learned is not None:
                     spaces = {learned.space: learned.transform.output_dimension, **spaces}
                     transforms = {learned.space: learned.transform}

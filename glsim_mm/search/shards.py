@@ -19,7 +19,7 @@ from retrieval.gallery.interrupts import postponed_interrupts
 from retrieval.gallery.lock import WriteLock
 from retrieval.gallery.replacing import replace_folder, undo_half_replacement
 from retrieval.held_out import Labeled
-from retrieval.whitening import Whitening
+from retrieval.whitening import JOINT, Whitening, add_views
 
 from ..images.photos import ImageItem
 from ..progress import ProgressBar
@@ -204,19 +204,22 @@ class Shards:
         embeddings = self.read(places).embeddings
         return {space: Whitening.fit(array, dimension, is_cosine) for space, array in embeddings.items()}
 
-    def learn_metric(self, items: Sequence[ImageItem], places: Mapping[int, Place]) -> tuple[str, LearnedMetric | None]:
-        """Learn a metric of the first space from labels: what to say of it, and the metric if held-out classes gain.
+    def learn_metric(
+        self, items: Sequence[ImageItem], places: Mapping[int, Place], sources: Sequence[str]
+    ) -> tuple[str, LearnedMetric | None]:
+        """Learn a metric of a space, or the sum of several, from labels, and keep it if held-out classes gain.
 
-        Where photos of too few classes can be read, the sentence says so: all is encoded, and the gallery goes without.
+        Returns what to say of it, and the metric or None. Where photos of too few classes can be read, the sentence
+        says so: all is encoded, and the gallery goes without.
         """
         positions = sample_rows(np.array(sorted(places))).tolist()
-        space = next(iter(self.settings.spaces))
-        rows = self.read([places[position] for position in positions]).embeddings[space]
+        embeddings = self.read([places[position] for position in positions]).embeddings
+        rows = add_views([embeddings[source] for source in sources])
         labeled = Labeled(rows, [items[position].label for position in positions])
         try:
-            found = learn_metric(labeled, (space,), metric=self.settings.metric)
+            found = learn_metric(labeled, sources, metric=self.settings.metric)
         except RetrievalError as error:
-            return f'{space}: no metric is learned: {error}.', None
+            return f'{JOINT.join(sources)}: no metric is learned: {error}.', None
         found.kept = found.gains
         return found.describe(), found if found.kept else None
 

@@ -13,11 +13,12 @@ from tiny_run import ROOT, run_command
 
 from glsim_mm.search import Encoder, ImageSearch, build_gallery, find_items, format_report
 from glsim_mm.search.shards import BuildFolder
-from retrieval.class_metric import Labeled, fit_metric, learn_metric
+from retrieval.class_metric import fit_metric, learn_metric
 from retrieval.errors import UserError
 from retrieval.gallery import folder_writer, open_gallery
 from retrieval.gallery.database import Database
-from retrieval.whitening import Whitening
+from retrieval.held_out import Labeled
+from retrieval.whitening import Whitening, add_views
 
 QUIET = dict(device='cpu', num_workers=0, progress=False)
 STEPWISE = dict(batch_size=1, seconds_between_commits=0.0)  # every photo is committed, for builds that are stopped
@@ -247,7 +248,8 @@ def test_whitening(build, tiny_model, photos, tmp_path):
         build(location=tmp_path / 'other', whiten=10)
 
 
-def test_a_metric_from_labels(build, tiny_model, tmp_path):
+@pytest.mark.parametrize('space', [None, 'global+crop'])
+def test_a_metric_from_labels(build, tiny_model, tmp_path, space):
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 256, (6, 3))
     for number in range(24):
@@ -256,17 +258,17 @@ def test_a_metric_from_labels(build, tiny_model, tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         noise = rng.integers(-40, 40, (40, 48, 1)) * rng.random()
         Image.fromarray(np.clip(colour + noise, 0, 255).astype(np.uint8)).save(folder / f'{number}.png')
-    report = build(tmp_path / 'kinds', metric_from='labels', spaces=['crop', 'global'])
-    assert (
-        report.learned in format_report(report) and 'crop-metric: learned from 24 rows of 6 classes' in report.learned
-    )
+    report = build(tmp_path / 'kinds', metric_from='labels', metric_space=space, spaces=['crop', 'global'])
+    name, sources = ('fused-metric', ['global', 'crop']) if space else ('crop-metric', ['crop'])
+    assert report.learned in format_report(report)
+    assert f'{name}: learned from 24 rows of 6 classes' in report.learned
     encoded = Encoder(*tiny_model[:2], device='cpu').encode(tmp_path / 'kinds')
     labels = [Path(record.path).parent.name for record in encoded.records]
-    expected = learn_metric(Labeled(encoded.embeddings['crop'], labels), 'crop')
+    expected = learn_metric(Labeled(add_views([encoded.embeddings[one] for one in sources]), labels), sources)
     with open_gallery(tmp_path / 'gallery') as gallery:
         assert list(gallery.manifest.spaces) == ([expected.space] if expected.gains else []) + ['crop', 'global']
     with open_gallery(tmp_path / 'gallery', writable=True) as gallery:
-        kept = fit_metric(gallery, force=True)
+        kept = fit_metric(gallery, space, force=True)
         np.testing.assert_allclose(kept.transform.matrix, expected.transform.matrix, atol=1e-3)
     with ImageSearch.open(tmp_path / 'gallery', *tiny_model[:2], device='cpu', writable=True) as search:
         for result in search(tmp_path / 'kinds', 1):
@@ -282,6 +284,10 @@ def test_a_metric_needs_labels(build, photos, tmp_path):
         build(sorted(photos.glob('*.png')), metric_from='labels')
     with pytest.raises(UserError, match="must be 'labels', and alone without whiten"):
         build(metric_from='labels', whiten=4)
+    with pytest.raises(UserError, match="metric_space goes with metric_from='labels'"):
+        build(metric_space='global')
+    with pytest.raises(UserError, match="has no space 'centre'"):
+        build(metric_from='labels', metric_space='global+centre')
     assert not (tmp_path / 'gallery').exists() and not (tmp_path / 'gallery.parts').exists()
     report = build(metric_from='labels')
     assert 'testing it takes 5 classes or more' in report.learned and list(report.spaces)[0] == 'aggregated'

@@ -60,8 +60,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     what.add_argument(
         '--metric-from',
         choices=['labels'],
-        help='learn from the labels which directions of the first space to trust, as glsim metric does; '
+        help='learn from the labels which directions of the embeddings to trust, as glsim metric does; '
         'kept, and searched by default, if classes that were held out gain',
+    )
+    what.add_argument(
+        '--metric-space',
+        metavar='SPACE',
+        help='what --metric-from learns a metric of: one of --spaces, or several, as global+centre; default: the first',
     )
     index = parser.add_argument_group('index')
     index.add_argument('--preset', help='kind of index, or a FAISS factory string; default: auto, or that of --from')
@@ -81,6 +86,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--dataset and --cfg-options are for the config of a model, which --encoder does without')
     if not has_encoder and (args.arch or args.image_size):
         parser.error('--arch and --image-size go with --encoder')
+    if args.metric_space and not args.metric_from:
+        parser.error('--metric-space goes with --metric-from labels')
     if args.metric_from and args.whiten:
         parser.error('give either --whiten or --metric-from')
     if args.memory_limit is not None and args.memory_limit <= 0:
