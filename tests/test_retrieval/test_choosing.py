@@ -94,7 +94,7 @@ def test_the_tool(tmp_path, capsys):
     'arguments,message',
     [
         (['gallery', '--spaces', 'no'], "the gallery has no space 'no'"),
-        (['.'], 'is no gallery; to encode the photos in it, give --config, --checkpoint, --out'),
+        (['.'], 'is no gallery; to encode the photos in it, give --out, and either --encoder, or --config'),
         (['bare'], 'comparing takes 5 classes of two photos or more'),
         (['nowhere'], 'there is no gallery at'),
     ],

@@ -9,7 +9,7 @@ import pytest
 from counting_model import press_ctrl_c, press_ctrl_c_before, write_photo, write_weights
 from mmengine.config import Config
 from PIL import Image
-from tiny_run import ROOT, run_command
+from tiny_run import ROOT, call_tool, run_command
 
 from glsim_mm.search import Encoder, ImageSearch, build_gallery, find_items, format_report
 from glsim_mm.search.shards import BuildFolder
@@ -277,6 +277,16 @@ def test_a_metric_from_labels(build, tiny_model, tmp_path, space):
         assert search.add(tmp_path / 'new.png', num_workers=0, progress=False).encoded == 1
         (found,) = search(tmp_path / 'new.png', 1)
         assert found.hits[0].record.path.endswith('new.png') and found.hits[0].score == pytest.approx(1, abs=1e-4)
+
+
+def test_a_folder_is_encoded_to_choose_among_all_views(tiny_model, tmp_path, capsys):
+    config, checkpoint, photos = tiny_model
+    model = ['--config', config, '--checkpoint', checkpoint, '--device', 'cpu', '--num-workers', 0]
+    with pytest.raises(SystemExit):
+        call_tool('retrieval/choose', photos, '--out', tmp_path / 'gallery', *model)
+    assert 'comparing takes 5 classes of two photos or more' in capsys.readouterr().err.splitlines()[-1]
+    with open_gallery(tmp_path / 'gallery') as gallery:
+        assert set(gallery.manifest.spaces) == {'aggregated', 'global', 'crop', 'centre'}
 
 
 def test_a_metric_needs_labels(build, photos, tmp_path):

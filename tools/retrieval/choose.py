@@ -11,8 +11,8 @@ import command_line as cli
 
 DESCRIPTION = """Compare the embeddings of a gallery, their sums and metrics by classes that are
 held out, from stored vectors and labels: no model is needed, and it takes
-seconds to minutes. Of a folder of photos, with --config, --checkpoint and
---out, a gallery of all embeddings of the model is built first."""
+seconds to minutes. Of a folder of photos, with --out and a model, a gallery of
+all embeddings of the model is built first."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -35,10 +35,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     photos.add_argument('--checkpoint', help='its weights')
     photos.add_argument('--out', type=cli.OutputFolder, metavar='GALLERY', help='folder of the gallery that is built')
     cli.add_encoding_options(photos)
+    cli.add_encoder(parser)
     args = parser.parse_args(argv)
-    wanted = [f'--{name}' for name in ('config', 'checkpoint', 'out') if not getattr(args, name)]
-    if is_folder_of_photos(args) and wanted:
-        parser.error(f'{args.gallery} is no gallery; to encode the photos in it, give {", ".join(wanted)}')
+    has_model = (args.config and args.checkpoint) if args.encoder is None else not (args.config or args.checkpoint)
+    if is_folder_of_photos(args) and not (args.out and has_model):
+        parser.error(
+            f'{args.gallery} is no gallery; to encode the photos in it, give --out, and either --encoder, or --config '
+            'and --checkpoint'
+        )
     return args
 
 
@@ -77,11 +81,14 @@ def main(args: argparse.Namespace) -> cli.End | None:
 
 def build(args: argparse.Namespace) -> Any:
     """A gallery of a folder of photos; its location."""
-    from glsim_mm.search import build_gallery, format_report
+    from glsim_mm.search import build_gallery, format_report, frozen_settings
 
-    options = dict(batch_size=args.batch_size, num_workers=args.num_workers, device=args.device, amp=args.amp)
+    options: dict[str, Any] = {name: getattr(args, name) for name in ('batch_size', 'num_workers', 'device', 'amp')}
+    options['spaces'] = ['all']
+    if args.encoder is not None:
+        options['encoder'] = frozen_settings(args.encoder, args.arch, args.image_size)
     with cli.resumable():
-        report = build_gallery(args.gallery, args.config, args.checkpoint, args.out, spaces=['all'], **options)
+        report = build_gallery(args.gallery, args.config, args.checkpoint, args.out, **options)
     print(format_report(report))
     return args.out
 
