@@ -175,12 +175,12 @@ class BaseEncoder(ABC):
         chunks = (wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size))
         if num_workers == 0:
             for chunk in chunks:
-                yield from collate([self._prepare(items, position) for position in chunk])
+                yield from collate([self.prepare(items, position) for position in chunk])
             return
         with ThreadPoolExecutor(num_workers) as pool:
             waiting: deque = deque()
             for chunk in chunks:
-                waiting.append([pool.submit(self._prepare, items, position) for position in chunk])
+                waiting.append([pool.submit(self.prepare, items, position) for position in chunk])
                 if len(waiting) > _BATCHES_AHEAD:
                     yield from collate([future.result() for future in waiting.popleft()])
             while waiting:
@@ -200,8 +200,17 @@ class BaseEncoder(ABC):
         if waiting is not None:
             yield self._collect(*waiting, items)
 
-    def _prepare(self, items: Sequence[ImageItem], position: int) -> Prepared:
+    def prepare(self, items: Sequence[ImageItem], position: int) -> Prepared:
+        """Read the item at a position for the model, in any thread; an error is told in what is returned."""
         return prepare_photo(position, items[position], self.pipeline, self.has_regions, self.max_pixels)
+
+    def encode_prepared(self, images: Sequence[Prepared], items: Sequence[ImageItem]) -> Encoded:
+        """Encode images that :meth:`prepare` has read, at least one, those of one shape in one pass."""
+        return join_encoded(list(self.run(collate(images, self._stack), items)))
+
+    def _stack(self, inputs: Sequence[Any]) -> Any:
+        """Network inputs of one shape as a batch."""
+        return np.stack(inputs)
 
     def _fetch(self, value: Any) -> np.ndarray:
         """A part of :class:`Features` as float32."""

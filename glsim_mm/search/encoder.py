@@ -124,6 +124,9 @@ class Encoder(BaseEncoder):
         for batches in loader:
             yield from batches
 
+    def _stack(self, inputs: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(inputs))
+
     def _fetch(self, value: Tensor) -> np.ndarray:
         return value.float().cpu().numpy()
 

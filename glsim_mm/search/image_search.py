@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from retrieval.records import check_count, check_flag, read_ids
 from ..images.photos import ImageInput
 from .adding import add_images, encoder_for
 from .base_encoder import CROP, GLOBAL, BaseEncoder
-from .encoded import EncodingReport
+from .encoded import Encoded, EncodingReport
 from .explaining import explain_hits, keeps_patches
 from .pretrained_settings import FrozenSettings, check_text
 from .result_pages import write_results
@@ -29,6 +30,49 @@ from .sync_report import SyncReport
 from .syncing import sync_images
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Queries:
+    """Photos, rows or texts as a gallery compares them; :class:`ImageSearch` makes them and finds their hits.
+
+    Attributes:
+        gallery: The state of the gallery that they are for.
+        space: What is compared, as in :meth:`ImageSearch.__call__`.
+        records: What is known of each, m of them.
+        vectors: (m, d) of each space, whitened where the space is.
+        patches: (m, O, C), tokens of the selected patches of photos, if they were kept.
+        ids: (m,), of rows of the gallery, which are not their own hits; None for other queries.
+        others: Further photos of the same individual, of one query that stands for several.
+    """
+
+    gallery: GalleryReader
+    space: str | dict[str, float] | None
+    records: list[Record]
+    vectors: dict[str, np.ndarray]
+    patches: np.ndarray | None = None
+    ids: np.ndarray | None = None
+    others: Sequence[Record] = ()
+
+    def merged(self) -> Queries:
+        """One query for all, which are photos of one individual: the mean of their vectors, at unit length first."""
+        if len(self.records) == 1:
+            return self
+        vectors = {}
+        for name, rows in self.vectors.items():
+            if self.gallery.manifest.metric == 'cosine':
+                rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+            vectors[name] = rows.mean(axis=0, keepdims=True)
+        return replace(self, records=self.records[:1], vectors=vectors, patches=None, others=self.records[1:])
+
+    def left_out(self, exclude_same: bool) -> list[np.ndarray] | None:
+        """For each query, ids of rows that are not its hits: itself, and those of its content if this is asked for."""
+        exclude = None if self.ids is None else list(self.ids[:, None])
+        if not exclude_same:
+            return exclude
+        same = self.gallery.same_content([record.content_hash for record in (*self.records, *self.others)])
+        same = [np.unique(np.concatenate(same))] if self.others else same
+        return same if exclude is None else [np.union1d(*both) for both in zip(exclude, same)]
 
 
 class ImageSearch:
@@ -129,17 +173,12 @@ class ImageSearch:
         Raises:
             UserError: If there is no model, or an argument is out of range.
         """
-        spaces = Spaces.of(self.gallery)
-        names = spaces.weights(space)
+        Spaces.of(self.gallery).weights(space)
         encoder = self._encoder_or_refuse('searching with')
         encoded = (encoder.with_patches() if explain else encoder).encode(images, box=box)
-        found = [SearchResult(record) for record in encoded.records]
-        if found:
-            gallery = self.gallery.snapshot()
-            queries = {name: gallery.transform(encoded.embeddings, name) for name in names}
-            self._search(gallery, found, queries, encoded.patches, k, space, **options)
-            if explain:
-                self._explain(gallery, found, encoded.patches, root)
+        found = []
+        if encoded.records:
+            found = self.find(self.encoded_queries(encoded, space), k, explain=explain, root=root, **options)
         results = dict(zip(encoded.positions.tolist(), found))
         for error in encoded.errors:
             results[error.position] = SearchResult(Record(path=error.path), error=error.reason)
@@ -168,18 +207,9 @@ class ImageSearch:
             UserError: If there is no text tower, no such space, or an argument is out of range.
         """
         written = [texts] if isinstance(texts, str) else list(texts)
-        space, _ = self.check_text(space)
-        encode = getattr(self._encoder_or_refuse('searching with'), 'encode_text', None)
-        if encode is None:
-            raise RetrievalError('the model given reads no text: leave config and checkpoint out')
         if options.get('method') == 'region':
             raise RetrievalError('texts have no regions: choose another way of re-ranking')
-        results = [SearchResult(Record(metadata={'text': text})) for text in written]
-        if results:
-            embeddings = encode(written)
-            queries = dict.fromkeys(Spaces.of(self.gallery).weights(space), embeddings)
-            self._search(self.gallery.snapshot(), results, queries, None, k, space, **options)
-        return results
+        return self.find(self.text_queries(written, space), k, **options) if written else []
 
     def check_text(self, space: str | dict[str, float] | None = None) -> tuple[str | dict[str, float], Any]:
         """Find out, without the model, whether texts can be searched with.
@@ -226,18 +256,31 @@ class ImageSearch:
         Raises:
             RetrievalError: If an id is not in the gallery.
         """
+        return self.find(self.row_queries(ids, space), k, explain=explain, root=root, **options)
+
+    def encoded_queries(self, encoded: Encoded, space: str | dict[str, float] | None = None) -> Queries:
+        """Photos that were encoded, at least one, as queries of the newest state that this gallery has read."""
+        gallery = self.gallery.snapshot()
+        vectors = {name: gallery.transform(encoded.embeddings, name) for name in Spaces.of(gallery).weights(space)}
+        return Queries(gallery, space, encoded.records, vectors, encoded.patches)
+
+    def row_queries(self, ids: Iterable[int], space: str | dict[str, float] | None = None) -> Queries:
+        """Rows of the gallery as queries; RetrievalError if an id is not there."""
         numbers = read_ids(ids)
         gallery = self.gallery.snapshot()
-        results = [SearchResult(record) for record in gallery.records(numbers)]
-        queries = {name: gallery.vectors(numbers, name) for name in Spaces.of(gallery).weights(space)}
-        method = options.get('method')
-        if method is not None:
-            check_method(method)
-        patches = gallery.patches(numbers) if method == 'region' else None
-        self._search(gallery, results, queries, patches, k, space, numbers, **options)
-        if explain:
-            self._explain(gallery, results, None, root)
-        return results
+        records = gallery.records(numbers)
+        vectors = {name: gallery.vectors(numbers, name) for name in Spaces.of(gallery).weights(space)}
+        return Queries(gallery, space, records, vectors, ids=numbers)
+
+    def text_queries(self, texts: Sequence[str], space: str | dict[str, float] | None = None) -> Queries:
+        """Texts as queries, see :meth:`by_text`; there must be one at least."""
+        space, _ = self.check_text(space)
+        encode = getattr(self._encoder_or_refuse('searching with'), 'encode_text', None)
+        if encode is None:
+            raise RetrievalError('the model given reads no text: leave config and checkpoint out')
+        gallery = self.gallery.snapshot()
+        records = [Record(metadata={'text': text}) for text in texts]
+        return Queries(gallery, space, records, dict.fromkeys(Spaces.of(gallery).weights(space), encode(texts)))
 
     def add(self, images: Any, **options: Any) -> EncodingReport:
         """Encode images into the gallery; takes the arguments of :func:`glsim_mm.search.add_images`.
@@ -280,16 +323,13 @@ class ImageSearch:
             raise RetrievalError(f'{what} images needs the model: give config and checkpoint to open')
         return self.encoder
 
-    def _search(
+    def find(
         self,
-        gallery: GalleryReader,
-        results: list[SearchResult],
-        queries: dict[str, np.ndarray],
-        patches: np.ndarray | None,
-        k: int,
-        space: str | dict[str, float] | None,
-        ids: np.ndarray | None = None,
+        queries: Queries,
+        k: int = 10,
         *,
+        explain: bool = False,
+        root: Moves = None,
         where: Any = None,
         group_by: str | None = None,
         exclude_same: bool = False,
@@ -297,32 +337,36 @@ class ImageSearch:
         depth: int = 100,
         method_options: Mapping[str, Any] | None = None,
         **options: Any,
-    ) -> None:
-        """Search, without the queries themselves where they are rows (``ids``), re-rank, and fill the results."""
+    ) -> list[SearchResult]:
+        """Search with queries that are made already, as :meth:`__call__`, :meth:`similar` and :meth:`by_text` do."""
         check_count(k, 'k')
         check_count(depth, 'depth')
         check_flag(exclude_same, 'exclude_same')
+        gallery, vectors = queries.gallery, queries.vectors
+        how = dict(space=queries.space, where=where, group_by=group_by, transformed=True)
+        regions: dict[str, Any] = {}
         if method is not None:
             check_method(method)
-        exclude = None if ids is None else list(ids[:, None])
-        if exclude_same:
-            same = gallery.same_content([result.query.content_hash for result in results])
-            exclude = same if exclude is None else [np.union1d(*both) for both in zip(exclude, same)]
-        how = dict(space=space, where=where, group_by=group_by, exclude=exclude, transformed=True)
-        hits = gallery.search(queries, k if method is None else max(k, depth), **how, **options)
+        if method == 'region':
+            patches = queries.patches if queries.ids is None else gallery.patches(queries.ids)
+            regions = dict(query_patches=patches, whitening=self._patch_whitening(gallery))
+        how['exclude'] = queries.left_out(exclude_same)
+        hits = gallery.search(vectors, k if method is None else max(k, depth), **how, **options)
         if method is not None:
-            regions = (
-                dict(query_patches=patches, whitening=self._patch_whitening(gallery)) if method == 'region' else {}
-            )
             tuning = self.rerank_options(method, method_options)
-            hits = rerank(gallery, queries, hits, method, depth=depth, k=k, **how, **regions, **tuning)
-        for result, found in zip(results, to_search_hits(gallery, hits)):
-            result.hits = found
+            hits = rerank(gallery, vectors, hits, method, depth=depth, k=k, **how, **regions, **tuning)
+        results = [SearchResult(*pair) for pair in zip(queries.records, to_search_hits(gallery, hits))]
+        if explain:
+            self.explain(gallery, results, queries.patches, root)
+        return results
 
-    def _explain(
-        self, gallery: GalleryReader, results: list[SearchResult], patches: np.ndarray | None, root: Moves
+    def explain(
+        self, gallery: GalleryReader, results: list[SearchResult], patches: np.ndarray | None, root: Moves = None
     ) -> None:
-        """Fill in the matches of hits, by the patches that the re-ranking by regions compares."""
+        """Fill in the matches of hits, by the patches that the re-ranking by regions compares.
+
+        ``patches`` are those of the queries, (m, O, C); None for queries that are rows of the gallery.
+        """
         whitening = self._patch_whitening(gallery) if keeps_patches(gallery) else None
         if whitening is None:
             _logger.warning(

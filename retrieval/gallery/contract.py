@@ -13,9 +13,9 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..hits import Hits, RangeHits
-from ..records import MAX_ID, Ids, Record, check_count, check_ids, check_records, check_texts, is_list
+from ..records import MAX_ID, TEXT_COLUMNS, Ids, Record, check_count, check_ids, check_records, check_texts, is_list
 from ..whitening import Whitening
-from .conditions import Condition, read_conditions
+from .conditions import Condition, check_column, read_conditions
 from .history import Change, ChangeSet, Revise, UndoPlan, differences, plan_undo, revise_undo, revise_values
 
 Embeddings = np.ndarray | Mapping[str, np.ndarray]
@@ -196,6 +196,15 @@ class GalleryReader(ABC):
     @abstractmethod
     def records(self, ids: Ids) -> list[Record]:
         """Records in the order of the ids, which may repeat."""
+
+    def column(self, name: str, where: Any = None) -> tuple[np.ndarray, list[Any]]:
+        """Ids, int64, ascending, of the rows that a filter lets through, and the value of each in a column, or None."""
+        check_column(name, self.columns())
+        ids, values = self.ids(where), []
+        for start in range(0, len(ids), _READ):
+            for record in self.records(ids[start : start + _READ]):
+                values.append(getattr(record, name) if name in ('id', *TEXT_COLUMNS) else record.metadata.get(name))
+        return ids, values
 
     @abstractmethod
     def vectors(self, ids: Ids, space: str | None = None) -> np.ndarray:

@@ -262,6 +262,14 @@ class Database:
             rows = self.connection.execute(f'SELECT id FROM records WHERE {clause} ORDER BY id', values)
             return np.fromiter((row[0] for row in rows), np.int64)
 
+    def read_column(self, column: str, conditions: Sequence[Condition]) -> tuple[np.ndarray, list[Any]]:
+        """Ids as :meth:`find_ids` gives them, and the values of these rows in a known column."""
+        clause, values = to_sql(conditions)
+        with self._use():
+            query = f'SELECT id, {quote(column)} FROM records WHERE {clause} ORDER BY id'
+            rows = self.connection.execute(query, values).fetchall()
+        return np.fromiter((row[0] for row in rows), np.int64, len(rows)), [row[1] for row in rows]
+
     def read_groups(self, column: str) -> tuple[np.ndarray, np.ndarray]:
         """Ids of all rows, int64 ascending, and of each the smallest id of those with its value in a known column.
 

@@ -157,6 +157,12 @@ class FolderReader(GalleryReader):
     def records(self, ids: Ids) -> list[Record]:
         return self._state.database.read_records(read_ids(ids))
 
+    def column(self, name: str, where: Any = None) -> tuple[np.ndarray, list[Any]]:
+        database = self._state.database
+        columns = database.columns()
+        check_column(name, columns)
+        return database.read_column(name, read_conditions(where, columns))
+
     def vectors(self, ids: Ids, space: str | None = None) -> np.ndarray:
         state = self._state
         return state.indexes[state.spaces.space(space)].reconstruct(ids)

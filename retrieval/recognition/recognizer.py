@@ -110,7 +110,10 @@ class Recognizer:
         ``exclude`` has ids of rows that do not vote on each, such as those of its own content
         (:meth:`retrieval.gallery.GalleryReader.same_content`).
         """
-        hits = self.gallery.search(queries, self.k, space=self.space, where=self.where, exclude=exclude)
+        return self.answer(self.gallery.search(queries, self.k, space=self.space, where=self.where, exclude=exclude))
+
+    def answer(self, hits: Hits) -> list[Recognition]:
+        """Recognise images by their neighbours, which were searched for already, nearest first."""
         names = self.labels(hits.ids)
         votes = [self.vote(hits, names, level) for level in range(self.taxonomy.depth + 1)]
         return [self._answer(row, hits.ids[row], votes) for row in range(len(hits.ids))]
