@@ -73,7 +73,8 @@ class BuildWithConfigs(build_py):
             shutil.copyfile(source, target)
 
 
-test_requirements = read_requirements('parquet', 'metric_learning', 'milvus', 'export', 'heif', 'watch', 'text', 'test')
+tested_extras = ('parquet', 'metric_learning', 'milvus', 'export', 'heif', 'watch', 'text', 'serve')
+test_requirements = read_requirements(*tested_extras, 'test')
 
 setup(
     name='glsim-mm',
@@ -95,7 +96,10 @@ setup(
     # Naming the root makes editable installs put it on sys.path by a .pth file. Otherwise they register a finder, which
     # Python asks last: any folder called "retrieval" (a namespace package) in the working folder or tools/ would win.
     package_dir={'': '.'},
-    package_data={'glsim_mm': ['py.typed', 'visualization/templates/*.html'], 'retrieval': ['py.typed']},
+    package_data={
+        'glsim_mm': ['py.typed', 'visualization/templates/*.html', 'search/server/page/*'],
+        'retrieval': ['py.typed'],
+    },
     python_requires='>=3.10',
     install_requires=read_requirements('runtime', 'openmmlab'),
     extras_require={
@@ -108,6 +112,7 @@ setup(
         'heif': read_requirements('heif'),
         'watch': read_requirements('watch'),
         'text': read_requirements('text'),
+        'serve': read_requirements('serve'),
         'downstream': read_requirements('downstream'),
         'test': test_requirements,
         'dev': test_requirements + read_requirements('dev'),

@@ -39,6 +39,7 @@ COMMANDS = {
     'search': {
         'build': 'retrieval/build.py',
         'search': 'retrieval/search.py',
+        'serve': 'serve.py',
         'classify': 'retrieval/classify.py',
         'detect-and-search': 'detect_and_search.py',
         'duplicates': 'retrieval/duplicates.py',

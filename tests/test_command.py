@@ -84,7 +84,7 @@ def test_help_shows_the_name_of_the_command_in_80_columns():
 @pytest.mark.parametrize(
     'word, message',
     [
-        ('serch', "there is no command 'serch'; did you mean search?"),
+        ('serch', "there is no command 'serch'; did you mean search or serve?"),
         ('trian', "there is no command 'trian'; did you mean train?"),
         ('xyz', "there is no command 'xyz'; glsim --help has all"),
         ('--hlep', "there is no command '--hlep'; glsim --help has all"),

@@ -63,6 +63,7 @@ def expected_files() -> set[str]:
     packages = {path.relative_to(ROOT) for name in ('glsim_mm', 'retrieval') for path in (ROOT / name).rglob('*.py')}
     packages |= {Path('glsim_mm/py.typed'), Path('retrieval/py.typed')}
     packages |= {path.relative_to(ROOT) for path in (ROOT / 'glsim_mm/visualization/templates').glob('*.html')}
+    packages |= {path.relative_to(ROOT) for path in (ROOT / 'glsim_mm/search/server/page').iterdir()}
     kinds = ('.py', '.sh', '.yml')
     shipped = [path for name in ('configs', 'tools') for path in (ROOT / name).rglob('*') if path.suffix in kinds]
     shipped.append(ROOT / 'model-index.yml')
@@ -87,7 +88,7 @@ def test_metadata_states_the_requirements(wheel):
     assert metadata['Requires-Python'] == '>=3.10'
     assert set(metadata.get_all('Provides-Extra')) == {
         'dev', 'downstream', 'export', 'heif', 'metric-learning', 'milvus', 'mmcv-lite', 'parquet', 'pretrained',
-        'test', 'text', 'watch',
+        'serve', 'test', 'text', 'watch',
     }  # fmt: skip
     requirements = [Requirement(line) for line in metadata.get_all('Requires-Dist')]
     linux = dict(platform_system='Linux', platform_machine='x86_64', extra='')

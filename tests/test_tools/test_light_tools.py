@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -71,6 +72,32 @@ def exported(tmp_path_factory) -> tuple[Path, Path, Path]:
     with create_gallery(folder / 'gallery', spaces, **made_by) as gallery:
         gallery.add(encoded.embeddings, encoded.records, patches=encoded.patches)
     return folder / 'model.onnx', images, folder / 'gallery'
+
+
+def test_a_server_of_an_exported_model_needs_no_torch(exported, tmp_path):
+    """It says where it is when it is ready, answers, and ends when it is told to."""
+    pytest.importorskip('fastapi', reason='needs the extra serve')
+    model, images, gallery = exported
+    script = str(ROOT / 'tools' / 'serve.py')
+    options = [str(gallery), '--model', str(model), '--port', '0', '--token-file', str(tmp_path / 'token')]
+    without = f'import runpy, sys; sys.modules.update(dict.fromkeys({sorted(HEAVY)})); sys.path[0] = {str(ROOT)!r}; '
+    without += f'sys.argv = {[script, *options]!r}; runpy.run_path(sys.argv[0], run_name="__main__")'
+    with subprocess.Popen([sys.executable, '-c', without], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            said = server.stdout.readline()
+            address, _, token = said.strip().removeprefix('ready: ').partition('#token=')
+            assert address.startswith('http://127.0.0.1:') and token == (tmp_path / 'token').read_text().strip()
+            photo = next(images.rglob('plain0.png')).read_bytes()
+            part = b'Content-Disposition: form-data; name="photo"; filename="a"'
+            body = b'--x\r\n' + part + b'\r\n\r\n' + photo + b'\r\n--x--\r\n'
+            headers = {'Content-Type': 'multipart/form-data; boundary=x', 'Authorization': f'Bearer {token}'}
+            with urlopen(Request(f'{address}api/v1/search', body, headers)) as answer:
+                assert json.load(answer)['hits'][0]['path'].endswith('plain0.png')
+            with urlopen(address) as page:
+                assert '<html' in page.read().decode()
+        finally:
+            server.terminate()
+        assert server.wait(20) in (0, -15) and server.stdout.read() == ''
 
 
 def test_tools_for_galleries(gallery, tmp_path):

@@ -1,0 +1,128 @@
+"""One model for many requests: what they ask for waits in a bounded queue and is computed in batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from .measures import Measures
+from .problems import too_busy
+
+Job = TypeVar('Job')
+Answer = TypeVar('Answer')
+
+
+@dataclass(eq=False)
+class _Waiting(Generic[Job, Answer]):
+    job: Job
+    answer: asyncio.Future[Answer]
+
+
+class Batcher(Generic[Job, Answer]):
+    """Computes jobs in a thread of its own, several in one call where they come at about the same time.
+
+    Where a call fails, each of its jobs is computed alone, so that one harms only itself. A job whose request was
+    cancelled is left out.
+
+    Args:
+        compute: Gives an answer for each of some jobs.
+        size: Most jobs in a call.
+        patience: Seconds to wait for a batch to fill, from the first job on.
+        limit: Jobs that may wait; more are refused.
+        measures: Told of batches and of the queue.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[Sequence[Job]], Sequence[Answer]],
+        size: int,
+        patience: float,
+        limit: int,
+        measures: Measures,
+    ) -> None:
+        self._compute, self._size, self._patience, self._limit = compute, size, patience, limit
+        self._measures = measures
+        self._waiting: deque[_Waiting[Job, Answer]] = deque()
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix='model')
+        self._worker: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to compute."""
+        self._worker = asyncio.create_task(self._work())
+
+    async def stop(self) -> None:
+        """Compute no more; what still waits is refused."""
+        if self._worker is not None:
+            self._worker.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._worker
+        while self._waiting:
+            one = self._waiting.popleft()
+            if not one.answer.done():
+                one.answer.set_exception(too_busy('the server is being stopped'))
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    async def submit(self, jobs: Sequence[Job]) -> list[Answer]:
+        """Answers to jobs of one request, in order.
+
+        Raises:
+            Problem: If too many jobs wait already.
+        """
+        if len(self._waiting) + len(jobs) > self._limit:
+            raise too_busy(f'{len(self._waiting)} photos wait for the model: try again in a moment')
+        loop = asyncio.get_running_loop()
+        mine = [_Waiting(job, loop.create_future()) for job in jobs]
+        self._waiting.extend(mine)
+        self._measures.waiting.set(len(self._waiting))
+        self._arrived.set()
+        try:
+            return list(await asyncio.gather(*(one.answer for one in mine)))
+        finally:
+            for one in mine:  # of a request that has ended before
+                one.answer.cancel()
+                with suppress(ValueError):
+                    self._waiting.remove(one)
+
+    async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call something else that takes the model, between two batches."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._arrived.wait()
+            deadline = loop.time() + self._patience
+            while len(self._waiting) < self._size and (left := deadline - loop.time()) > 0:
+                self._arrived.clear()
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._arrived.wait(), left)
+            taken = [self._waiting.popleft() for _ in range(min(self._size, len(self._waiting)))]
+            if not self._waiting:
+                self._arrived.clear()
+            self._measures.waiting.set(len(self._waiting))
+            batch = [one for one in taken if not one.answer.done()]
+            if batch:
+                await self._answer(batch)
+
+    async def _answer(self, batch: Sequence[_Waiting[Job, Answer]]) -> None:
+        self._measures.batches.observe(len(batch))
+        computing = asyncio.ensure_future(self.call(self._compute, [one.job for one in batch]))
+        await asyncio.wait([computing])
+        error = computing.exception()
+        if error is not None and len(batch) > 1:
+            for one in batch:
+                await self._answer([one])
+            return
+        for position, one in enumerate(batch):
+            if one.answer.done():
+                continue
+            if error is None:
+                one.answer.set_result(computing.result()[position])
+            else:
+                one.answer.set_exception(error)

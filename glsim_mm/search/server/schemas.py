@@ -1,0 +1,217 @@
+"""What requests and answers consist of; the OpenAPI description is made of these."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from retrieval.records import MAX_ID
+
+from .settings import MAX_PHOTOS
+
+MAX_HITS = 200
+_Box = Annotated[list[float], Field(min_length=4, max_length=4, description='x0, y0, x1, y1 in pixels, upright photo')]
+_Condition = Annotated[str, Field(max_length=10_000)]
+_Name = Annotated[str, Field(max_length=300)]
+
+
+class Asked(BaseModel):
+    """What is asked with: photos beside this, or a row of the gallery, or a text."""
+
+    model_config = ConfigDict(extra='forbid', allow_inf_nan=False)
+
+    gallery: _Name | None = Field(None, description='name of a gallery; the first by default')
+    id: int | None = Field(None, ge=0, le=MAX_ID, description='a row to ask with, in place of photos')
+    text: str | None = Field(None, min_length=1, max_length=1000, description='a text to ask with, for CLIP and SigLIP')
+    boxes: list[_Box | None] = Field([], max_length=MAX_PHOTOS, description='the part of each photo to look at')
+    where: list[_Condition] = Field([], max_length=50, description='conditions as label=Wren, year>=2019, "a in b,c"')
+    space: _Name | None = Field(None, description='embeddings to compare, as global or global=0.5,crop=0.5')
+    exclude_same: bool = Field(False, description='leave out rows whose file is that of the query')
+
+
+class SearchRequest(Asked):
+    """A search for similar photos."""
+
+    k: int = Field(20, ge=1, le=MAX_HITS, description='hits')
+    rerank: _Name | None = Field(None, description='k-reciprocal, query-expansion or region')
+    depth: int = Field(100, ge=1, le=1000, description='hits that are re-ranked')
+    group_by: _Name | None = Field(None, description='column, of whose every value the best row is a hit')
+
+
+class IdentifyRequest(Asked):
+    """A question for the class."""
+
+    neighbors: int = Field(10, ge=1, le=MAX_HITS, description='nearest photos that vote')
+    temperature: float = Field(0.07, gt=0, le=100, description='of the vote: the smaller, the more the nearest count')
+    threshold: float | None = Field(None, description='least support of a class; below it, the answer is unknown')
+
+
+class ExplainRequest(Asked):
+    """A question why a row is a hit."""
+
+    hit: int = Field(ge=0, le=MAX_ID, description='row that was found')
+
+
+class ProblemDetails(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class Map(BaseModel):
+    """Where the model looked: scores of patches, row by row, 0 to 255."""
+
+    rows: int
+    columns: int
+    values: list[int]
+    area: list[float] | None = Field(description='the part of the photo that it covers; null for all of it')
+
+
+class Query(BaseModel):
+    """What was asked with."""
+
+    id: int | None = None
+    text: str | None = None
+    size: list[int] | None = Field(None, description='width and height of the upright photo')
+    box: list[float] | None = Field(None, description='the region that the model selected by itself')
+    map: Map | None = None
+    error: str | None = Field(None, description='why this photo cannot be used')
+
+
+class Row(BaseModel):
+    """A row of a gallery."""
+
+    id: int
+    path: str
+    label: str | None
+    name: str | None = Field(description='the label as people write it')
+    split: str | None
+    size: list[int] | None
+    box: list[float] | None
+    map_area: list[float] | None
+    has_map: bool
+    has_photo: bool
+    metadata: dict[str, Any]
+
+
+class Hit(Row):
+    """A row that was found."""
+
+    rank: int
+    score: float
+
+
+class Vote(BaseModel):
+    """A class among the nearest photos."""
+
+    label: str
+    name: str
+    share: float = Field(description='its part of the votes, 0 to 1')
+    similarity: float = Field(description='of its nearest photo')
+    count: int = Field(description='how many of the nearest photos are of it')
+
+
+class Answer(BaseModel):
+    """What the nearest photos say."""
+
+    kind: str = Field(description='clear, likely, split, unknown or nothing')
+    label: str | None
+    name: str | None
+    share: float = Field(description='part of the votes, 0 to 1; it is no calibrated probability')
+    support: float = Field(description='low where neighbours disagree or are far; what a threshold is compared with')
+    neighbors: int
+    count: int = Field(description='how many of the neighbours are of this class')
+    similarity: float | None = Field(description='of the nearest photo')
+    sentence: str = Field(description='the answer with its reason, in English')
+
+
+class Passed(BaseModel):
+    """How many rows could be found."""
+
+    rows: int
+    of: int
+    note: str = Field(description='why no row passed the filter; else empty')
+
+
+class IdentifyAnswer(BaseModel):
+    """The class of what was asked with."""
+
+    gallery: str
+    generation: int
+    queries: list[Query]
+    answer: Answer | None = Field(description='null for texts, whose neighbours are of no class by their similarity')
+    votes: list[Vote]
+    passed: Passed
+    milliseconds: dict[str, float]
+
+
+class SearchAnswer(IdentifyAnswer):
+    """What was found."""
+
+    hits: list[Hit]
+
+
+class Pair(BaseModel):
+    """A patch of the query and one of the hit that are alike."""
+
+    similarity: float
+    weight: float
+    query_box: list[float] | None
+    box: list[float] | None
+
+
+class ExplainAnswer(BaseModel):
+    """Which patches of a hit are like which of the query."""
+
+    gallery: str
+    hit: Row
+    query: Query
+    region_similarity: float | None
+    pairs: list[Pair]
+    unexplained: str = Field(description='why nothing can be told; else empty')
+    milliseconds: dict[str, float]
+
+
+class Rows(BaseModel):
+    """A page of rows."""
+
+    gallery: str
+    generation: int
+    total: int
+    rows: list[Row]
+    next: str | None = Field(description='cursor of the next page; null on the last one')
+
+
+class ClassCount(BaseModel):
+    """A class and its rows."""
+
+    label: str | None
+    count: int
+
+
+class GalleryInfo(BaseModel):
+    """A gallery."""
+
+    name: str
+    rows: int
+    generation: int
+    metric: str
+    spaces: dict[str, int]
+    columns: dict[str, str]
+    model: str
+    has_regions: bool
+    keeps_patches: bool
+    reads_text: bool
+
+
+class Info(BaseModel):
+    """What is served."""
+
+    version: str
+    galleries: list[GalleryInfo]
+    rerank: list[str]
+    limits: dict[str, int]

@@ -1,0 +1,118 @@
+"""How a server is to be run, and what it refuses."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import GLSimError
+
+MAX_PHOTOS = 5
+_MIB = 1 << 20
+_SHORTEST_TOKEN = 16
+_EVERYWHERE = ('', '0.0.0.0', '::')
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a server listens to, and its limits.
+
+    Attributes:
+        host: Address to listen to; on another than a loopback address, there must be a token.
+        port: 0 for any that is free.
+        token: What requests must carry; None for nothing.
+        hosts: Further names by which the server may be called, such as that of a proxy before it.
+        max_bytes: Largest photo that is taken.
+        max_pixels: Photos with more are refused before they are decoded.
+        max_request_bytes: Largest request, with all of its photos.
+        queue: Requests that may wait for the model; more are refused.
+        patience: Seconds that the model waits for a batch to fill.
+        seconds: Time limit of a request.
+        rate: Requests per second of one address in the long run; ``burst`` may come at once.
+        burst: See ``rate``.
+    """
+
+    host: str = '127.0.0.1'
+    port: int = 8765
+    token: str | None = None
+    hosts: Sequence[str] = ()
+    max_bytes: int = 20 * _MIB
+    max_pixels: int = 40_000_000
+    max_request_bytes: int = 64 * _MIB
+    queue: int = 64
+    patience: float = 0.01
+    seconds: float = 60.0
+    rate: float = 100.0
+    burst: float = 1000.0
+
+    def check(self) -> None:
+        """Raise :class:`GLSimError` if others could reach the server without a token."""
+        if self.token is None and not is_loopback(self.host):
+            raise GLSimError(
+                f'--host {self.host} can be reached from other machines, which needs a token: give --token-file FILE, '
+                'which is written with a new token if it is not there'
+            )
+
+    def answers_to(self, host: str) -> bool:
+        """Whether a server of this address may be called by the ``Host`` of a request.
+
+        A page of another site whose name is made to lead here (DNS rebinding) keeps its own name, and is refused.
+        Addresses in numbers cannot be made to lead anywhere else.
+        """
+        name = _name_of(host)
+        if name in ('localhost', _name_of(self.host), *(one.lower() for one in self.hosts)) or is_loopback(name):
+            return True
+        if is_loopback(self.host):
+            return False
+        return _is_number(name) or self.host in _EVERYWHERE and name == socket.gethostname().lower()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine itself reaches a server at an address."""
+    if host == 'localhost':
+        return True
+    return _is_number(host) and ipaddress.ip_address(host).is_loopback
+
+
+def read_token(path: str | Path) -> str:
+    """The token in a file; a new one is written, for the owner of the file alone, where there is no file.
+
+    Raises:
+        GLSimError: If the token is shorter than 16 characters, or no header can carry it.
+    """
+    file = Path(path).expanduser()
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        token = file.read_text(encoding='utf-8').strip()
+    else:
+        token = secrets.token_urlsafe(32)
+        with os.fdopen(descriptor, 'w', encoding='utf-8') as opened:
+            opened.write(f'{token}\n')
+    if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or ' ' in token:
+        raise GLSimError(
+            f'{path} must hold one token of {_SHORTEST_TOKEN} or more letters, digits and signs without blanks: name a '
+            'file that does not exist, and a token is written'
+        )
+    return token
+
+
+def _name_of(host: str) -> str:
+    """Name or number of a ``Host``, without its port and brackets, in small letters."""
+    host = host.strip().lower()
+    if host.startswith('['):
+        return host[1:].partition(']')[0]
+    return host if host.count(':') > 1 else host.partition(':')[0]
+
+
+def _is_number(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
