@@ -1,4 +1,4 @@
-"""Quality of rankings: one table has every metric by its name."""
+"""Quality of rankings, of which one table has every metric by its name, and of probabilities."""
 
 from __future__ import annotations
 
@@ -76,3 +76,32 @@ def _recall(k: int) -> RankingMetric:
 def _divide(sums: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
     quotients = np.full(len(sums), np.nan)
     return np.divide(sums, num_relevant, out=quotients, where=num_relevant > 0)
+
+
+def calibration_error(confidences: Sequence[float], correct: Sequence[bool], num_bins: int = 15) -> tuple[float, float]:
+    """Expected and maximum calibration error in percentage points (Guo et al., ICML 2017, equations 3 and 5).
+
+    Images are sorted into bins of equal width by the probability of the predicted class; a value on an edge belongs to
+    the lower bin. Each bin's error is the distance between its mean confidence and its accuracy. The first result is
+    their mean weighted by the bins' images, the second the largest.
+
+    Args:
+        confidences: Probability of the predicted class of each image, shape (n,), 0 to 1.
+        correct: Whether the prediction is right, shape (n,).
+        num_bins: Number of bins.
+
+    Raises:
+        ValueError: If there are no images, the two differ in length, a confidence is not between 0 and 1, or
+            ``num_bins`` is not positive.
+    """
+    confidence, right = np.asarray(confidences, np.float64), np.asarray(correct, np.float64)
+    if confidence.shape != right.shape or confidence.ndim != 1 or not confidence.size:
+        raise ValueError(f'confidences {confidence.shape} and correct {right.shape} must be equally long, not empty')
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise ValueError('confidences must be probabilities, from 0 to 1')
+    if num_bins < 1:
+        raise ValueError(f'num_bins must be positive, got {num_bins}')
+    bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
+    totals = np.bincount(bins, minlength=num_bins)
+    gaps = np.abs(np.bincount(bins, confidence - right, num_bins))[totals > 0]  # sum of a bin: its images times its gap
+    return float(100 * gaps.sum() / confidence.size), float(100 * (gaps / totals[totals > 0]).max())

@@ -4,7 +4,6 @@ from .class_metrics import (
     CalibrationError,
     ClassDeviation,
     HierarchicalAccuracy,
-    calibration_error,
     class_deviation,
     hierarchical_accuracy,
 )
@@ -14,6 +13,6 @@ from .selection_quality import MEASURES, SelectionQuality, selection_quality
 
 __all__ = [
     'MEASURES', 'CalibrationError', 'ClassDeviation', 'ConfusedPair', 'ConfusionPairs', 'HierarchicalAccuracy',
-    'ImageResult', 'RetrievalMetrics', 'SelectionQuality', 'calibration_error', 'class_deviation',
+    'ImageResult', 'RetrievalMetrics', 'SelectionQuality', 'class_deviation',
     'confusion_pairs', 'format_pairs', 'hierarchical_accuracy', 'selection_quality',
 ]  # fmt: skip

@@ -13,8 +13,9 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
+from retrieval.names import pretty_name
+
 from ..errors import GLSimError
-from ..images.names import pretty_name
 from ..output_files import replace_with
 from .panel import percent
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..images.names import pretty_name
+from retrieval.names import pretty_name
+
 from .html_pages import PAGE_BYTES, Piece, data_url, render_piece, small_url, write_pages
 from .overlays import light_bar
 from .panel import Prediction, fit_height, panel_tiles, with_boxes

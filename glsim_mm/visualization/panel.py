@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..images.names import pretty_name
+from retrieval.names import pretty_name
+
 from ..images.places import map_box
 from ..images.selection_strength import map_strength
 from ..output_files import write_file

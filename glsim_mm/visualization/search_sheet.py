@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..images.names import pretty_name
+from retrieval.names import pretty_name
+
 from .html_pages import PAGE_BYTES, Piece, data_url, render_piece, small_url, write_pages
 from .html_report import ReportSettings
 from .layout import BACKGROUND, GAP, MUTED_COLOR, join, legend_strip, stack, text_strip, with_margin

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..images.names import pretty_name
+from retrieval.names import pretty_name
+
 from .layout import GAP, MUTED_COLOR, join, legend_strip, load_font, stack, text_strip, with_margin
 from .overlays import Box, box_share, overlay_heatmap, share_inside
 from .panel import MIN_SIDE, Prediction, fit_height, font_size, percent, with_boxes

@@ -1,28 +1,55 @@
-"""Recognition by neighbours: classes without training, 'unknown', groups of a taxonomy, duplicates."""
+"""Recognition in a gallery: classes without training, how sure that is, 'unknown', groups, duplicates."""
 
+from .class_means import ClassMeans
 from .duplicates import DuplicateGroup, duplicates_to_json, find_duplicates, format_duplicates
-from .recognizer import Candidate, Recognition, Recognizer, Votes, format_recognition, knn_vote, recognition_to_json
+from .left_out import OBSERVATION
+from .recognizer import Candidate, Recognition, Recognizer
+from .settings import Novelty, Settings, fingerprint_of, read_settings, store_settings
 from .taxonomy import Taxonomy, read_taxonomy
-from .unknown import LevelCalibration, auroc, calibrate, choose_threshold, format_calibration, parse_target
+from .tuning import accepting, tune
+from .unknown import auroc
+from .vote import Votes, knn_vote, number_labels, similarities
+from .words import (
+    ClassName,
+    describe_accepting,
+    describe_novelty,
+    describe_recognition,
+    describe_settings,
+    format_recognition,
+    read_names,
+    recognition_to_json,
+)
 
 __all__ = [
+    'OBSERVATION',
     'Candidate',
+    'ClassMeans',
+    'ClassName',
     'DuplicateGroup',
-    'LevelCalibration',
+    'Novelty',
     'Recognition',
     'Recognizer',
+    'Settings',
     'Taxonomy',
     'Votes',
+    'accepting',
     'auroc',
-    'calibrate',
-    'choose_threshold',
+    'describe_accepting',
+    'describe_novelty',
+    'describe_recognition',
+    'describe_settings',
     'duplicates_to_json',
     'find_duplicates',
-    'format_calibration',
+    'fingerprint_of',
     'format_duplicates',
     'format_recognition',
     'knn_vote',
-    'parse_target',
+    'number_labels',
+    'read_names',
+    'read_settings',
     'read_taxonomy',
     'recognition_to_json',
+    'similarities',
+    'store_settings',
+    'tune',
 ]

@@ -1,131 +1,157 @@
-"""The class of an image by its nearest neighbours in a gallery, its group, or 'unknown'."""
+"""The class of an image by its nearest neighbours in a gallery or by means of classes, its group, or 'unknown'."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ..errors import RetrievalError
-from ..gallery.conditions import Condition, read_conditions
+from ..evaluation.gallery_evaluation import read_labels
 from ..gallery.contract import Embeddings, GalleryReader, Space
 from ..gallery.spaces import Spaces
 from ..hits import Hits
-from ..records import Ids, check_count
+from ..records import Ids
+from .class_means import ClassMeans, ClassRows, softmax_of_distances
+from .settings import Settings, read_settings
 from .taxonomy import Taxonomy
+from .tuning import LEAST, accepting, pool
+from .unknown import novelties_of_distances, novelty_of_vote
+from .vote import knn_vote, number_labels, similarities, to_probabilities
 
-UNKNOWN = 'unknown'
-Group = tuple[str, ...]
+ACCEPT, LOOK, UNKNOWN = 'accept', 'look', 'unknown'
+LIKELY, FAIRLY_SURE, SURE = 0.5, 0.75, 0.95
+_ROWS_AT_ONCE = 20_000
+_MOST_CANDIDATES, _NAMED_NEIGHBORS = 20, 10
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A class among the neighbours of a query: its share of the votes, 0 to 1, and the similarity of its nearest image.
+    """A class that a query may be of, with its probability; of a gallery that is not tuned, its share of the votes.
 
     Example:
         >>> best = recognition.candidates[0]
-        >>> print(best.label, best.share)
+        >>> print(best.label, best.probability)
     """
 
     label: str
-    share: float
-    similarity: float
+    probability: float
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """What a query was recognised as.
+    """What a query, one photo or several of one individual, was recognised as.
 
     Example:
         >>> for recognition in recognizer.recognize(embeddings):
-        ...     print(recognition.label or 'unknown', recognition.confidence)
+        ...     print(recognition.label or 'unknown', recognition.probability)
 
     Attributes:
-        label: Class; its group where the class is uncertain; None for unknown.
+        label: Class; its group where the class is uncertain and the group is not; None for unknown.
         level: Steps above the classes that the answer is at: 0 for a class, 1 for a parent; -1 for unknown.
         path: Groups of the answer from the coarsest down, and itself; empty for unknown.
-        confidence: Support of the answer, or of the best class where it is unknown; 0 to 1 for cosine.
-        candidates: Classes among the neighbours, that with the largest share first.
-        neighbors: Ids of the neighbours, nearest first.
+        probability: That the answer, or the best class where it is unknown, is right; None if the gallery is not tuned.
+        candidates: The most probable classes, 20 at most, the best first.
+        neighbors: Ids of the nearest neighbours, ten at most, nearest first; of several photos, of each.
+        agreeing: How many of these are of the best class.
+        verdict: ``'accept'``, ``'look'`` or ``'unknown'``; None where no share of right answers was asked for.
+        photos: Places of the query's photos among the embeddings.
     """
 
     label: str | None
     level: int
-    path: Group
-    confidence: float
+    path: tuple[str, ...]
+    probability: float | None
     candidates: list[Candidate]
     neighbors: list[int]
+    agreeing: int = 0
+    verdict: str | None = None
+    photos: list[int] = field(default_factory=lambda: [0])
 
 
 class Recognizer:
     """Recognises classes of a gallery without training: add photos of a class to the gallery, and it is known.
 
-    The k nearest images vote (:func:`knn_vote`). The answer is the class with the most votes if its support reaches the
-    threshold; else, with a taxonomy, the group with the most votes one level up, and so on; else it is unknown.
-    Support is part of the votes times similarity: it is low both where neighbours disagree and where all are far. So
-    siblings that share the votes lead to their parent, and an image unlike all others to unknown.
+    How it does is chosen by :func:`retrieval.recognition.tune` and kept in the gallery: by a vote of the nearest
+    photos (:func:`knn_vote`), or by the nearest of the means of classes. Where the best class is less likely than not,
+    and a group of the taxonomy is fairly sure, the answer is the group. Where the gallery can tell unknown classes, a
+    photo that is unlike 95 % of its own is unknown.
 
     Example:
-        >>> recognizer = Recognizer(open_gallery('gallery'), k=10, thresholds=0.4)
+        >>> recognizer = Recognizer(open_gallery('gallery'))
         >>> [answer.label or 'unknown' for answer in recognizer.recognize(embeddings)]
 
     Args:
         gallery: A gallery whose rows have labels.
-        k: Neighbours that vote, >= 1.
-        temperature: See :func:`knn_vote`.
-        thresholds: Least support of an answer at level 0 (classes), 1 (parents) and so on; the last is for all levels
-            above it too, see :func:`retrieval.recognition.calibrate`. With none, whatever has a neighbour is known.
+        settings: How to recognise; None for those of the gallery, or the defaults if it was never tuned. ``note`` is a
+            sentence then that says what is missing or out of date, else ''.
         taxonomy: Groups above the classes.
         space: Embeddings to compare, as in the gallery's ``search``.
-        where: Filter; only rows that pass it vote.
+        where: Filter; only rows that pass it count.
+        accept: Share of accepted answers that shall be right, 0 to below 1: an answer has a verdict then. None for no
+            verdicts.
 
     Raises:
-        RetrievalError: If k is not positive.
+        RetrievalError: If verdicts are asked of a gallery that is not tuned.
     """
 
     def __init__(
         self,
         gallery: GalleryReader,
-        k: int = 10,
-        temperature: float = 0.07,
-        thresholds: float | Sequence[float] = (),
+        settings: Settings | None = None,
         taxonomy: Taxonomy | None = None,
         space: Space = None,
         where: Any = None,
+        accept: float | None = None,
     ) -> None:
-        check_count(k, 'k')
         self.gallery = gallery
-        self.k = k
-        self.temperature = temperature
-        self.thresholds = (thresholds,) if isinstance(thresholds, int | float) else tuple(thresholds)
+        self.settings, self.note = read_settings(gallery, space, where) if settings is None else (settings, '')
         self.taxonomy = taxonomy or Taxonomy({})
         self.space = space
         self.where = where
+        self.least, self.coverage = -np.inf, 1.0
+        self._accept = accept
+        self._means: tuple[int, ClassMeans, list[str]] | None = None
+        if accept is not None:
+            if not 0 <= accept < 1:
+                raise RetrievalError(f'the share of accepted answers that are right is from 0 to below 1, not {accept}')
+            if not self.settings.is_tuned:
+                raise RetrievalError(self.note or 'answers have no probability: tune the gallery first')
+            self.least, self.coverage = accepting(self.settings, accept)
 
-    def recognize(self, queries: Embeddings, exclude: Sequence[Ids] | None = None) -> list[Recognition]:
+    def recognize(
+        self,
+        queries: Embeddings,
+        exclude: Sequence[Ids] | None = None,
+        together: Sequence[Hashable] | None = None,
+    ) -> list[Recognition]:
         """Recognise images by their embeddings, float32 (m, d), or one such array for each space.
 
-        ``exclude`` has ids of rows that do not vote on each, such as those of its own content
-        (:meth:`retrieval.gallery.GalleryReader.same_content`).
+        Args:
+            queries: Embeddings of the model.
+            exclude: For each, ids of rows that do not count, such as those of its own content
+                (:meth:`retrieval.gallery.GalleryReader.same_content`).
+            together: For each, what individual it shows: photos with the same value get one answer. None for an answer
+                for each.
+
+        Returns:
+            In the order of the queries, or of the first photo of each individual.
         """
-        return self.answer(self.gallery.search(queries, self.k, space=self.space, where=self.where, exclude=exclude))
-
-    def answer(self, hits: Hits) -> list[Recognition]:
-        """Recognise images by their neighbours, which were searched for already, nearest first."""
-        names = self.labels(hits.ids)
-        votes = [self.vote(hits, names, level) for level in range(self.taxonomy.depth + 1)]
-        return [self._answer(row, hits.ids[row], votes) for row in range(len(hits.ids))]
-
-    def neighbors(self, ids: np.ndarray, k: int, without: Sequence[str] = ()) -> Hits:
-        """The k neighbours of rows of the gallery, the rows themselves among them, without some classes."""
-        spaces = Spaces.of(self.gallery).weights(self.space)
-        queries = {name: self.gallery.vectors(ids, name) for name in spaces}
-        where = self.where
-        if without:
-            where = [*read_conditions(where), Condition('label', 'not in', tuple(without))]
-        return self.gallery.search(queries, k, space=self.space, where=where, transformed=True)
+        hits = self.gallery.search(queries, self.settings.k, space=self.space, where=self.where, exclude=exclude)
+        labels = self.labels(hits.ids)
+        distances, known = self._distances(queries, exclude)
+        alike = similarities(hits.scores, self.gallery.manifest.metric)
+        if self.settings.rule == 'means':
+            names, found = known, softmax_of_distances(distances, self.settings.mean_temperature)
+        else:
+            names, found = self._vote(alike, labels)
+        newest = self._novelty(alike, labels, distances)
+        groups: dict[Hashable, list[int]] = {}
+        for row in range(len(hits.ids)):
+            groups.setdefault(row if together is None else together[row], []).append(row)
+        return [self._answer(rows, names, found, newest, hits, labels) for rows in groups.values()]
 
     def labels(self, ids: np.ndarray) -> np.ndarray:
         """Labels of rows of the gallery by their ids, of any shape; None for an id of -1 and for a row without one."""
@@ -136,152 +162,121 @@ class Recognizer:
             names[found] = [record.label for record in self.gallery.records(numbers[found])]
         return names[places].reshape(ids.shape)
 
-    def vote(self, hits: Hits, names: np.ndarray, level: int = 0) -> tuple[Votes, list[Group]]:
-        """Vote of neighbours, with their labels, on the groups that many steps above the classes.
+    def _vote(self, alike: np.ndarray, labels: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Classes among the neighbours of all queries, and their probabilities (m, c)."""
+        names, codes = number_labels(labels)
+        votes = knn_vote(alike, codes, self.settings.temperature, self.settings.cap)
+        shares = np.zeros((len(labels), len(names) + 1))
+        np.put_along_axis(shares, votes.codes, votes.shares, axis=1)  # a code of -1 is the column at the end
+        count = max(self.settings.classes, len(names))
+        found = to_probabilities(shares[:, :-1], self.settings.rest, self.settings.sharpness, count)
+        return names, np.where(shares[:, :-1].any(axis=1, keepdims=True), found, 0.0)
 
-        Returns the vote, and what each of its codes stands for: the way from the coarsest group.
-        """
-        known: dict[Group, int] = {}
-        of_label = {}
-        for name in {name for name in names.flat if name is not None}:
-            group = self.taxonomy.group(name, level)
-            of_label[name] = -1 if group is None else known.setdefault(group, len(known))
-        codes = np.array([of_label.get(name, -1) for name in names.flat], np.int64).reshape(names.shape)
-        alike = similarities(hits.scores, self.gallery.manifest.metric)
-        return knn_vote(alike, codes, self.temperature), list(known)
+    def _novelty(self, alike: np.ndarray, labels: np.ndarray, distances: np.ndarray) -> np.ndarray | None:
+        """How new each query looks by the gallery's best score; None where it cannot tell."""
+        name = self.settings.best_novelty
+        if name is None or not self.settings.tells_unknown:
+            return None
+        if name == 'support':
+            return novelty_of_vote(alike, number_labels(labels)[1], self.settings)
+        return novelties_of_distances(distances).get(name)
 
-    def _answer(self, row: int, ids: np.ndarray, votes: list[tuple[Votes, list[Group]]]) -> Recognition:
-        classes, groups = votes[0]
-        there = [column for column, code in enumerate(classes.codes[row]) if code >= 0]
-        candidates = [
-            Candidate(groups[code][-1], float(classes.shares[row, column]), float(classes.similarities[row, column]))
-            for column in there
-            for code in [int(classes.codes[row, column])]
-        ]
-        neighbors = ids[ids >= 0].tolist()
-        for level, (vote, groups) in enumerate(votes):
-            if not vote.codes.shape[1] or vote.codes[row, 0] < 0:
-                continue
-            support = float(vote.supports[row, 0])
-            if support >= self._threshold(level):
-                path = groups[int(vote.codes[row, 0])]
-                return Recognition(path[-1], level, path, support, candidates, neighbors)
-        best = float(classes.supports[row, 0]) if there else 0.0
-        return Recognition(None, -1, (), best, candidates, neighbors)
+    def _distances(self, queries: Embeddings, exclude: Sequence[Ids] | None) -> tuple[np.ndarray, list[str]]:
+        """Squared distances (m, c) to the means of classes, and these; nothing where they are not needed."""
+        by_means = self.settings.tells_unknown and self.settings.best_novelty != 'support'
+        if self.settings.rule != 'means' and not by_means:
+            return np.zeros((0, 0)), []
+        means, names = self._read_means()
+        compared = Spaces.of(self.gallery).compared(queries, self.space)
+        numbers = {name: number for number, name in enumerate(names)}
+        without: list[ClassRows | None] = []
+        for ids in () if exclude is None else exclude:
+            own = np.asarray(list(ids), np.int64)
+            labels = self.labels(own) if len(own) else np.empty(0, object)
+            counted = np.array([label in numbers for label in labels], bool)
+            codes = np.array([numbers[label] for label in labels[counted]], np.int64)
+            without.append((codes, self._rows(own[counted])) if len(codes) else None)
+        return means.distances(self._weighted(compared), self.settings.shrinkage, without), names
 
-    def _threshold(self, level: int) -> float:
-        return self.thresholds[min(level, len(self.thresholds) - 1)] if self.thresholds else -np.inf
+    def _read_means(self) -> tuple[ClassMeans, list[str]]:
+        """Sums of each class, read anew where the gallery has changed."""
+        generation = self.gallery.manifest.generation
+        if self._means is None or self._means[0] != generation:
+            ids = np.asarray(self.gallery.ids(self.where), np.int64)
+            names, codes = number_labels(np.array(read_labels(self.gallery, ids) if len(ids) else [], object))
+            if not names:
+                raise RetrievalError(f'no photo of {self.gallery.location} has a label: name some with glsim label')
+            spaces = Spaces.of(self.gallery)
+            means = ClassMeans.empty(len(names), sum(spaces.dimensions[one] for one in spaces.weights(self.space)))
+            for start in range(0, len(ids), _ROWS_AT_ONCE):
+                part = slice(start, start + _ROWS_AT_ONCE)
+                means.add(self._rows(ids[part]), codes[part])
+            self._means = generation, means, names
+        return self._means[1:]
 
+    def _rows(self, ids: np.ndarray) -> np.ndarray:
+        names = Spaces.of(self.gallery).weights(self.space)
+        return self._weighted({name: self.gallery.vectors(ids, name) for name in names})
 
-def similarities(scores: np.ndarray, metric: str) -> np.ndarray:
-    """Scores of a search as similarities, the larger the more alike; -inf where there is no hit.
+    def _weighted(self, rows: dict[str, np.ndarray]) -> np.ndarray:
+        """Embeddings of several spaces side by side, so that scores add up as those of a search do."""
+        weights = Spaces.of(self.gallery).weights(self.space)
+        return np.concatenate([rows[name] * np.float32(np.sqrt(weight)) for name, weight in weights.items()], axis=1)
 
-    They are the scores themselves for ``'cosine'`` and ``'ip'``, and ``1 / (1 + squared distance)`` for ``'l2'``.
-    """
-    scores = np.asarray(scores, np.float64)
-    if metric != 'l2':
-        return scores
-    return np.where(np.isfinite(scores), 1 / (1 + scores), -np.inf)
+    def _answer(
+        self,
+        rows: list[int],
+        names: list[str],
+        found: np.ndarray,
+        newest: np.ndarray | None,
+        hits: Hits,
+        labels: np.ndarray,
+    ) -> Recognition:
+        nearest = hits.ids[rows, :_NAMED_NEIGHBORS]
+        neighbors = nearest[nearest >= 0].tolist()
+        if not names or not found[rows].any():
+            return Recognition(None, -1, (), None, [], neighbors, 0, self._verdict(0.0, True), rows)
+        shares = found[rows[0]] if len(rows) == 1 else self._pooled(found[rows])
+        order = np.argsort(-shares, kind='stable')
+        likely = [code for code in order[:_MOST_CANDIDATES].tolist() if shares[code] > 0]
+        candidates = [Candidate(names[code], float(shares[code])) for code in likely]
+        best = candidates[0]
+        agreeing = int((labels[rows, :_NAMED_NEIGHBORS] == best.label).sum())
+        is_new = newest is not None and bool(newest[rows].mean() > self._limit())
+        verdict = self._verdict(best.probability, is_new)
+        probability = best.probability if self.settings.is_tuned else None
+        if is_new:
+            return Recognition(None, -1, (), probability, candidates, neighbors, agreeing, verdict, rows)
+        level, path, likelihood = self._level(names, shares, best)
+        shown = likelihood if self.settings.is_tuned else None
+        return Recognition(path[-1], level, path, shown, candidates, neighbors, agreeing, verdict, rows)
 
+    def _pooled(self, found: np.ndarray) -> np.ndarray:
+        """Probabilities of several photos of one individual; classes that no neighbour is of share what is missing."""
+        unseen = max(self.settings.classes - found.shape[1], 0)
+        missing = (1 - found.sum(axis=1, keepdims=True)).clip(min=0) / max(unseen, 1)
+        every = np.concatenate([found, np.repeat(missing, unseen, axis=1)], axis=1)
+        return pool(np.log(np.maximum(every, LEAST)), self.settings.pooling)[: found.shape[1]]
 
-class Votes(NamedTuple):
-    """Classes among the neighbours of each query, that with the largest share first.
+    def _level(self, names: list[str], shares: np.ndarray, best: Candidate) -> tuple[int, tuple[str, ...], float]:
+        """The best class, or the lowest group that is fairly sure where the class is less likely than not."""
+        own = (*self.taxonomy.ancestors(best.label), best.label)
+        for level in range(1, self.taxonomy.depth + 1) if best.probability < LIKELY else ():
+            sums: dict[tuple[str, ...], float] = {}
+            for name, share in zip(names, shares.tolist()):
+                group = self.taxonomy.group(name, level)
+                if group is not None:
+                    sums[group] = sums.get(group, 0.0) + share
+            path = max(sums, key=lambda one: sums[one], default=None)
+            if path is not None and sums[path] >= FAIRLY_SURE:
+                return level, path, sums[path]
+        return 0, own, best.probability
 
-    Example:
-        >>> votes = knn_vote(similarities, codes)
-        >>> votes.codes[0, 0], votes.shares[0, 0]  # the best class of the first query
+    def _limit(self) -> float:
+        name = self.settings.best_novelty
+        return np.inf if name is None else self.settings.novelty[name].threshold
 
-    Attributes:
-        codes: int64, (m, c), classes; -1 where a query has fewer.
-        shares: float32, (m, c), 0 to 1, the class's part of all votes; the rows sum to 1, or to 0 for a query without
-            neighbours.
-        supports: float32, (m, c), the class's part of the votes times the similarities that cast them, negative ones as
-            0: low where neighbours disagree and where they are far. What several classes have in common has the sum of
-            their supports.
-        similarities: float32, (m, c), of the class's nearest neighbour; -inf where there is no class.
-    """
-
-    codes: np.ndarray
-    shares: np.ndarray
-    supports: np.ndarray
-    similarities: np.ndarray
-
-
-def knn_vote(similarities: np.ndarray, codes: np.ndarray, temperature: float = 0.07) -> Votes:
-    """Weighted vote: a neighbour of similarity s has ``exp(s / temperature)`` votes for its class.
-
-    Source: Wu et al., arXiv 1805.01978, section 3.4; with temperature 0.07 the evaluation of DINO (arXiv 2104.14294).
-
-    Args:
-        similarities: Floating point, (m, k), the larger the more alike; not finite where there is no neighbour.
-        codes: Integers, (m, k), class of each neighbour, >= 0; -1 for one that has no class or is missing.
-        temperature: > 0; the smaller, the more the nearest neighbours count; +inf gives each one vote.
-
-    Returns:
-        Votes of at most k classes for each query; equal shares in the order of ``similarities``, then of the codes.
-
-    Raises:
-        RetrievalError: If shapes differ or the temperature is not positive.
-    """
-    similarities, codes = np.asarray(similarities, np.float64), np.asarray(codes, np.int64)
-    if similarities.ndim != 2 or similarities.shape != codes.shape:
-        raise RetrievalError(f'similarities {similarities.shape} and codes {codes.shape} must be (m, k) both')
-    if not temperature > 0:
-        raise RetrievalError(f'temperature must be positive, got {temperature}')
-    votes = (codes >= 0) & np.isfinite(similarities)
-    masked = np.where(votes, similarities, -np.inf)
-    largest = masked.max(axis=1, keepdims=True, initial=-np.inf)
-    weights = np.exp((masked - np.where(np.isfinite(largest), largest, 0)) / temperature)
-    weights[~votes] = 0
-    rows = np.nonzero(votes)[0]
-    pairs, groups = np.unique(np.stack([rows, codes[votes]], axis=1), axis=0, return_inverse=True)
-    groups = groups.reshape(-1)  # numpy 2.0 keeps the axis
-    parts = weights[votes] / weights.sum(axis=1)[rows]
-    shares = np.bincount(groups, parts, len(pairs))
-    supports = np.bincount(groups, parts * np.clip(masked[votes], 0, None), len(pairs))
-    nearest = np.full(len(pairs), -np.inf)
-    np.maximum.at(nearest, groups, masked[votes])
-    return _table(pairs, shares, supports, nearest, len(codes))
-
-
-def _table(pairs: np.ndarray, shares: np.ndarray, supports: np.ndarray, nearest: np.ndarray, num_rows: int) -> Votes:
-    """Pairs (row, class) as one row per query."""
-    order = np.lexsort((pairs[:, 1], -nearest, -shares, pairs[:, 0]))
-    rows = pairs[order, 0]
-    counts = np.bincount(rows, minlength=num_rows)
-    columns = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    width = int(counts.max(initial=0))
-    result = Votes(
-        np.full((num_rows, width), -1, np.int64),
-        np.zeros((num_rows, width), np.float32),
-        np.zeros((num_rows, width), np.float32),
-        np.full((num_rows, width), -np.inf, np.float32),
-    )
-    for target, values in zip(result, (pairs[order, 1], shares[order], supports[order], nearest[order])):
-        target[rows, columns] = values
-    return result
-
-
-def format_recognition(path: str, recognition: Recognition) -> str:
-    """One line: image, answer, confidence, and the classes that had votes.
-
-    For example ``a.jpg: Wren (0.71); votes: Wren 0.90, Robin 0.10``; a group has ``group`` before it.
-    """
-    votes = ', '.join(f'{candidate.label} {candidate.share:.2f}' for candidate in recognition.candidates[:3])
-    answer = UNKNOWN if recognition.label is None else recognition.label
-    kind = 'group ' if recognition.level > 0 else ''
-    return f'{path}: {kind}{answer} ({recognition.confidence:.2f}); votes: {votes or "none"}'
-
-
-def recognition_to_json(path: str, recognition: Recognition) -> dict[str, Any]:
-    """A recognition and the path of its image in types that JSON knows; ``label`` is None for unknown."""
-    candidates = [dict(label=one.label, share=one.share, similarity=one.similarity) for one in recognition.candidates]
-    return dict(
-        path=path,
-        label=recognition.label,
-        level=recognition.level,
-        groups=list(recognition.path[:-1]),
-        confidence=recognition.confidence,
-        candidates=candidates,
-        neighbors=recognition.neighbors,
-    )
+    def _verdict(self, probability: float, is_new: bool) -> str | None:
+        if self._accept is None:
+            return None
+        return UNKNOWN if is_new else ACCEPT if probability >= self.least else LOOK

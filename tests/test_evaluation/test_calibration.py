@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from mmpretrain.registry import METRICS
 
 from glsim_mm.errors import GLSimError
-from glsim_mm.evaluation import calibration_error
+from retrieval.metrics import calibration_error
 
 
 def test_by_hand():

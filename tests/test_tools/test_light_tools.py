@@ -110,6 +110,7 @@ def test_tools_for_galleries(gallery, tmp_path):
         ('retrieval/remove', gallery, '--id', 3, '--dry-run'),
         ('retrieval/label', gallery, '--id', 3, '--set', 'label=c', '--dry-run'),
         ('retrieval/label', gallery, '--history'),
+        ('retrieval/classify', gallery, '--tune'),
         ('retrieval/metric', 'fit', gallery, '--force'),
         ('retrieval/metric', 'info', gallery),
         ('retrieval/metric', 'remove', gallery),

@@ -1,6 +1,7 @@
 """tools/retrieval/classify.py and duplicates.py on a tiny model's gallery."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -33,43 +34,61 @@ def _classify(capsys, built, *options):
     return capsys.readouterr()
 
 
-def test_classify_prints_a_line_for_each_image(capsys, built):
-    lines = _classify(capsys, built).out.splitlines()
-    assert len(lines) == 8
-    assert all('.png: ' in line and '; votes: ' in line for line in lines)
+@pytest.fixture(scope='module')
+def tuned(built, tmp_path_factory):
+    """The same, tuned."""
+    gallery = shutil.copytree(built[0], tmp_path_factory.mktemp('tuned') / 'gallery')
+    call_tool('retrieval/classify', gallery, '--tune')
+    return gallery, *built[1:]
 
 
-def test_classify_writes_json(capsys, built):
-    answers = json.loads(_classify(capsys, built, '--json', '-k', 3).out)
-    assert len(answers) == 8
-    assert {answer['label'] for answer in answers} <= set(CLASSES)
-    assert all(len(answer['neighbors']) == 3 and 0 < answer['confidence'] <= 1 for answer in answers)
+def test_a_gallery_that_is_not_tuned_names_classes_and_says_how_to_learn_more(capsys, built):
+    result = _classify(capsys, built)
+    lines = result.out.splitlines()
+    assert len(lines) == 8 and all(re.search(r'\.png: (plain|striped) \(\d of 9 neighbours\)$', one) for one in lines)
+    assert 'is not tuned' in result.err and 'glsim classify GALLERY --tune' in result.err
+    answers = json.loads(_classify(capsys, built, '--json').out)
+    assert {one['label'] for one in answers} <= set(CLASSES) and {one['probability'] for one in answers} == {None}
+
+
+def test_tuning_is_kept_and_answers_have_probabilities(capsys, tuned):
+    result = _classify(capsys, tuned)
+    assert all('P = ' in line or 'unsure' in line or 'unlike' in line for line in result.out.splitlines())
+    assert not re.search('not tuned|was tuned', result.err)
+    result = _classify(capsys, tuned, '--json', '--accept', 0.5)
+    answers = json.loads(result.out)
+    assert len(answers) == 8 and all(0 < one['probability'] <= 1 for one in answers)
+    assert {one['verdict'] for one in answers} <= {'accept', 'look', 'unknown'}
+    assert 'accepted' in result.err
+    call_tool('retrieval/classify', tuned[0], '--tune', '--json', '--accept', 0.5)
+    told = json.loads(capsys.readouterr().out)
+    assert told['photos'] == 9 and '50% of ' in told['words'] and 0 <= told['measured']['ece'] <= 1
+
+
+def test_photos_of_one_individual_get_one_answer(capsys, tuned, tmp_path):
+    (answer,) = json.loads(_classify(capsys, tuned, '--together', '--json').out)
+    assert len(answer['paths']) == 8 and answer['label'] in CLASSES
+    table = tmp_path / 'photos.csv'
+    photos = sorted((tuned[2] / 'val').glob('*/*.png'))[:3]
+    table.write_text('path,observation\n' + ''.join(f'{path},{name}\n' for path, name in zip(photos, ['a', '', 'a'])))
+    call_tool('retrieval/classify', tuned[0], table, *tuned[1])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.count('.png') for line in lines] == [2, 1]
 
 
 def test_classify_knows_the_galleries_own_images(capsys, built):
     gallery, model, images = built
     path = images / 'train' / 'striped' / 'striped1.png'
-    call_tool('retrieval/classify', gallery, path, *model, '-k', 1)
-    assert 'striped1.png: striped (1.00); votes: striped 1.00' in capsys.readouterr().out
     doubled = images / 'train' / 'plain' / 'plain0.png'
-    call_tool('retrieval/classify', gallery, doubled, *model, '-k', 9, '--exclude-same', '--json')
-    assert len(json.loads(capsys.readouterr().out)[0]['neighbors']) == 9 - 2
+    call_tool('retrieval/classify', gallery, path, doubled, *model, '--exclude-same', '--json')
+    assert [len(one['neighbors']) for one in json.loads(capsys.readouterr().out)] == [9 - 1, 9 - 2]
 
 
-def test_classify_says_unknown_below_the_threshold_and_falls_back_to_groups(capsys, built, tmp_path):
-    answers = json.loads(_classify(capsys, built, '--json', '--threshold', 2.0).out)
-    assert all(answer['label'] is None and answer['level'] == -1 for answer in answers)
+def test_an_uncertain_class_falls_back_to_its_group(capsys, built, tmp_path):
     table = tmp_path / 'groups.csv'
-    table.write_text('class,kind\nplain,patterns\nstriped,patterns\n')
-    out = _classify(capsys, built, '--threshold', 2.0, -1.0, '--taxonomy', table).out
-    assert all(': group patterns (' in line for line in out.splitlines())
-
-
-def test_classify_calibrates(capsys, built):
-    result = _classify(capsys, built, '--json', '--calibrate', 0.2)
-    assert result.err.splitlines()[0].startswith('level 0: threshold ')
-    assert 'AUROC' in result.err
-    assert len(json.loads(result.out)) == 8
+    table.write_text('class,kind\nplain,pattern\nstriped,pattern\n')
+    out = _classify(capsys, built, '--taxonomy', table).out
+    assert all(': a pattern, unsure which (' in line or ' neighbours)' in line for line in out.splitlines())
 
 
 def test_classify_lists_what_it_cannot_read(capsys, built, tmp_path):
@@ -84,12 +103,11 @@ def test_classify_lists_what_it_cannot_read(capsys, built, tmp_path):
 @pytest.mark.parametrize(
     'options, message',
     [
-        (['--calibrate', 'best'], 'balanced'),
+        (['--accept', '1'], 'from 0 to below 1'),
+        (['--accept', '0.9'], 'is not tuned'),
+        (['--where', 'label=none', '--tune'], '0 of 9 rows have label=none'),
         (['--taxonomy', 'none.csv'], 'cannot be read'),
         (['--taxonomy-columns', 'genus'], "no column 'genus'"),
-        (['-k', '0'], 'argument -k: must be 1 or more'),
-        (['--temperature', '0'], 'temperature'),
-        (['--threshold', '0.5', '--calibrate', '0.1'], 'either'),
     ],
 )
 def test_mistakes_are_one_line(capsys, built, options, message):
@@ -97,6 +115,12 @@ def test_mistakes_are_one_line(capsys, built, options, message):
         _classify(capsys, built, *options)
     assert end.value.code == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_neither_photos_nor_tuning_is_a_mistake(capsys, built):
+    with pytest.raises(SystemExit):
+        call_tool('retrieval/classify', built[0])
+    assert 'name photos, or --tune the gallery' in capsys.readouterr().err
 
 
 def test_duplicates_prints_groups(capsys, built):

@@ -1,121 +1,173 @@
-"""Classify images by their neighbours in a gallery: glsim classify GALLERY IMAGE [IMAGE ...]."""
+"""Say what photos show, by the photos in a gallery: glsim classify GALLERY PHOTO [PHOTO ...]."""
 
 import argparse
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import command_line as cli
 
+DESCRIPTION = """Say what photos show, by the labelled photos in a gallery: a class and how
+sure that is, a group where the class is uncertain, or that it is unlike
+anything in the gallery. --tune finds out how the gallery recognises best, and
+what its answers are worth, by leaving out its own photos in turn; it needs no
+model, and its result stays in the gallery."""
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
-        description="Name the class that an image's neighbours vote for, or its group where they disagree, or unknown"
-    )
+    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_gallery(parser)
-    cli.add_images(parser)
+    cli.add_images(parser, nargs='*')
     cli.add_gallery_model(parser)
-    cli.add_number(parser, '-k', 'neighbours that vote', 10)
-    parser.add_argument('--temperature', type=float, default=0.07, help='temperature of the vote; default: 0.07')
+    parser.add_argument('--tune', action='store_true', help='find out how the gallery recognises best, and keep it')
     parser.add_argument(
-        '--threshold',
+        '--accept',
         type=float,
-        nargs='+',
-        default=[],
-        help='least support of a class, of its parent and so on; what has less is unknown; default: nothing is',
+        metavar='SHARE',
+        help='say which answers to accept, so that this share of them is right, as 0.97, and which to look at',
     )
     parser.add_argument(
-        '--calibrate',
-        metavar='TARGET',
-        help='choose the thresholds with held-out images and classes of the gallery: balanced, or the share of known '
-        'images that may be called unknown, as 0.05',
+        '--together',
+        action='store_true',
+        help='all photos show one individual; a table of photos can say so in a column observation',
     )
     parser.add_argument('--taxonomy', help='CSV file with a header: class, parent, grandparent, ...')
     parser.add_argument(
         '--taxonomy-columns', nargs='+', default=[], metavar='COLUMN', help='metadata columns from the parent up'
     )
     cli.add_space(parser)
-    cli.add_where(parser, 'rows that may vote')
+    cli.add_where(parser, 'rows that count')
     cli.add_exclude_same(parser)
     parser.add_argument('--json', action='store_true', help='print JSON in place of lines')
     cli.add_device(parser)
     args = parser.parse_args(argv)
-    if args.calibrate is not None and args.threshold:
-        parser.error('give either --threshold or --calibrate')
+    if not args.images and not args.tune:
+        parser.error('name photos, or --tune the gallery')
     if args.taxonomy and args.taxonomy_columns:
         parser.error('give either --taxonomy or --taxonomy-columns')
+    if args.accept is not None and not 0 <= args.accept < 1:
+        parser.error(f'--accept is the share of accepted answers that are right, from 0 to below 1, not {args.accept}')
     return args
 
 
 def check(args: argparse.Namespace) -> None:
     """Find mistakes in the options before the model is loaded."""
     from retrieval.gallery import open_gallery
-    from retrieval.recognition import parse_target
+    from retrieval.gallery.spaces import parse_space
+    from retrieval.recognition import Settings
 
-    parse_target(args.calibrate)
+    conditions = _conditions(args)
     with open_gallery(args.gallery) as gallery:
-        recognizer = _recognizer(args, gallery)
-    cli.check_search(args, space=recognizer.space, where=recognizer.where)
+        _recognizer(args, gallery, Settings() if args.tune else None)
+        cli.check_filter(gallery, conditions)
+    if args.images:
+        named = argparse.Namespace(**{**vars(args), 'images': _photos(args)})
+        cli.check_search(named, space=parse_space(args.space), where=conditions)
 
 
 def main(args: argparse.Namespace) -> cli.End:
-    """Classify and print a line per image."""
+    """Tune where it is asked for; then recognise, and print a line per photo or individual."""
+    if args.tune:
+        tuned = _tune(args)
+        if not args.images:
+            print(json.dumps(tuned, indent=1) if args.json else tuned['words'])
+            return cli.End('classify', args.gallery, 'PHOTO.jpg')
+        sys.stderr.write(f'{tuned["words"]}\n')
+    return _classify(args)
+
+
+def _tune(args: argparse.Namespace) -> dict[str, Any]:
+    from retrieval.gallery import open_gallery
+    from retrieval.gallery.spaces import parse_space
+    from retrieval.recognition import describe_settings, store_settings, tune
+
+    accept = {} if args.accept is None else {'accept': args.accept}
+    with open_gallery(args.gallery, writable=True) as gallery:
+        found = store_settings(gallery.as_writer(), tune(gallery, parse_space(args.space), _conditions(args)))
+    return {'words': describe_settings(found, **accept), **json.loads(found.to_json())}
+
+
+def _classify(args: argparse.Namespace) -> cli.End:
     from glsim_mm.search import ImageSearch
     from retrieval.answers import shown_paths
-    from retrieval.recognition import (
-        calibrate,
-        format_calibration,
-        format_recognition,
-        parse_target,
-        recognition_to_json,
-    )
+    from retrieval.recognition import describe_accepting, format_recognition, read_names, recognition_to_json
 
-    images = cli.find_images(args.images, args.exclude)
-    target = parse_target(args.calibrate)
-    with ImageSearch.open(args.gallery, args.config, args.checkpoint, device=args.device) as search:
+    with ExitStack() as stack:
+        search = stack.enter_context(ImageSearch.open(args.gallery, args.config, args.checkpoint, device=args.device))
         recognizer = _recognizer(args, search.gallery)
-        if target is not None:
-            levels = calibrate(recognizer, target)
-            recognizer.thresholds = tuple(level.threshold for level in levels)
-            sys.stderr.write(format_calibration(levels) + '\n')
-        encoded = search.encoder.encode(images)
+        sys.stderr.write(f'{recognizer.note}\n' if recognizer.note else '')
+        encoded = search.encoder.encode(_photos(args))
         own = None
         if args.exclude_same:
             own = search.gallery.same_content([record.content_hash for record in encoded.records])
-        answers = recognizer.recognize(encoded.embeddings, own) if encoded.records else []
+        together = _individuals(args, encoded.records)
+        answers = recognizer.recognize(encoded.embeddings, own, together) if encoded.records else []
+        names = read_names(search.gallery, answers)
     paths = [record.path for record in encoded.records]
-    pairs = list(zip(paths, answers))
     if args.json:
-        print(json.dumps([recognition_to_json(*pair) for pair in zip(shown_paths(paths), answers)], indent=1))
-    elif pairs:
-        print('\n'.join(format_recognition(*pair) for pair in pairs))
+        shown = shown_paths(paths)
+        print(
+            json.dumps(
+                [recognition_to_json([shown[row] for row in one.photos], one, names) for one in answers], indent=1
+            )
+        )
+    else:
+        for answer in answers:
+            print(format_recognition(', '.join(paths[row] for row in answer.photos), answer, names))
+    if args.accept is not None and answers:
+        sys.stderr.write(f'{describe_accepting(recognizer.settings, args.accept)}\n')
     for _, path, reason in encoded.errors:
         sys.stderr.write(f'{path} cannot be read: {reason}\n')
-    if not pairs:
+    if not answers:
         sys.exit(1)
-    shown = args.images if len(args.images) == 1 else ['PHOTO.jpg']
-    return cli.End('search', args.gallery, *shown, '--out', 'results.html')
+    return cli.End(
+        'search', args.gallery, *(args.images if len(args.images) == 1 else ['PHOTO.jpg']), '--out', 'results.html'
+    )
 
 
-def _recognizer(args: argparse.Namespace, gallery: Any) -> Any:
+def _photos(args: argparse.Namespace) -> Any:
+    """Photos as the command line names them, or those of a table with what it says of them."""
+    from glsim_mm.search import find_items
+
+    if len(args.images) == 1 and Path(args.images[0]).suffix.lower() in ('.csv', '.tsv'):
+        return find_items(args.images[0], exclude=args.exclude).items
+    return cli.find_images(args.images, args.exclude)
+
+
+def _individuals(args: argparse.Namespace, records: list[Any]) -> list[Any] | None:
+    """Which individual each photo shows; None if each shows another one."""
+    from retrieval.recognition import OBSERVATION
+
+    named = [record.metadata.get(OBSERVATION) for record in records]
+    if any(one is not None for one in named):
+        return [('row', row) if one is None else one for row, one in enumerate(named)]
+    return [0] * len(records) if args.together else None
+
+
+def _conditions(args: argparse.Namespace) -> Any:
     from retrieval.gallery import parse_conditions
+
+    return parse_conditions(args.where)
+
+
+def _recognizer(args: argparse.Namespace, gallery: Any, settings: Any = None) -> Any:
     from retrieval.gallery.spaces import parse_space
     from retrieval.recognition import Recognizer, read_taxonomy
 
     return Recognizer(
         gallery,
-        args.k,
-        args.temperature,
-        args.threshold,
+        settings,
         read_taxonomy(gallery, args.taxonomy, args.taxonomy_columns),
         parse_space(args.space),
-        parse_conditions(args.where),
+        _conditions(args),
+        None if args.tune and settings is not None else args.accept,
     )
 
 
 if __name__ == '__main__':
     arguments = parse_args()
-    cli.run(main, arguments, needs_model=not cli.is_exported(arguments), check=check)
+    cli.run(main, arguments, needs_model=bool(arguments.images) and not cli.is_exported(arguments), check=check)

@@ -12,9 +12,9 @@ from retrieval.answers import SearchHit, SearchResult, shown_paths
 from retrieval.gallery import GalleryReader, Record, parse_conditions
 from retrieval.gallery.spaces import parse_space
 from retrieval.hits import Hits
-from retrieval.recognition import Recognition, Recognizer
+from retrieval.names import pretty_name
+from retrieval.recognition import Recognizer, Settings, knn_vote, number_labels, similarities
 
-from ...images.names import pretty_name
 from ..encoded import Encoded
 from ..image_search import Queries
 from .galleries import ServedGallery
@@ -60,22 +60,23 @@ def identify(served: ServedGallery, queries: Queries, asked: IdentifyRequest, st
             exclude=query.left_out(asked.exclude_same),
             transformed=True,
         )
-        thresholds = () if asked.threshold is None else asked.threshold
-        recognizer = Recognizer(gallery, asked.neighbors, asked.temperature, thresholds)
-        recognition = recognizer.answer(hits)[0]
-        labels = recognizer.labels(hits.ids)[0]
-    counts = Counter(label for label in labels.tolist() if label is not None)
+        labels = Recognizer(gallery, Settings()).labels(hits.ids)
+        names, codes = number_labels(labels)
+        voted = knn_vote(similarities(hits.scores, gallery.manifest.metric), codes, asked.temperature)
+    counts = Counter(label for label in labels[0].tolist() if label is not None)
     votes = [
-        dict(
-            label=one.label, name=_name(one.label), share=one.share, similarity=one.similarity, count=counts[one.label]
+        dict(label=names[code], name=_name(names[code]), share=share, similarity=similarity, count=counts[names[code]])
+        for code, share, similarity in zip(
+            *(one[0].tolist() for one in (voted.codes, voted.shares, voted.similarities))
         )
-        for one in recognition.candidates
     ]
+    support = float(voted.supports[0, 0]) if votes else 0.0
+    is_known = bool(votes) and (asked.threshold is None or support >= asked.threshold)
     return dict(
         gallery=served.name,
         generation=gallery.manifest.generation,
         queries=show_queries([*query.records, *query.others], query.ids is not None),
-        answer=None if asked.text is not None else _answer(recognition, votes, hits),
+        answer=None if asked.text is not None else _answer(is_known, support, votes, hits),
         votes=votes,
         passed=_passed(gallery, where),
     )
@@ -167,15 +168,15 @@ def _passed(gallery: GalleryReader, where: Any) -> dict[str, Any]:
     return dict(rows=rows, of=of, note=gallery.why_empty(where) if not rows and of else '')
 
 
-def _answer(recognition: Recognition, votes: Sequence[dict[str, Any]], hits: Hits) -> dict[str, Any]:
+def _answer(is_known: bool, support: float, votes: Sequence[dict[str, Any]], hits: Hits) -> dict[str, Any]:
     """The answer with its reason."""
     found = int((hits.ids[0] >= 0).sum())
     best: dict[str, Any] = votes[0] if votes else dict(label=None, name=None, share=0.0, similarity=None, count=0)
     share, name, count = best['share'], best['name'], best['count']
     if not votes:
         kind, said = 'nothing', 'No photo that could be compared has a label.'
-    elif recognition.label is None:
-        kind, said = 'unknown', f'Unknown: the nearest, {name}, has the support {recognition.confidence:.2f} alone.'
+    elif not is_known:
+        kind, said = 'unknown', f'Unknown: the nearest, {name}, has the support {support:.2f} alone.'
     else:
         kind = 'clear' if share >= _CLEAR else 'likely' if share >= _LIKELY else 'split'
         word = {'clear': name, 'likely': f'Probably {name}', 'split': f'Perhaps {name}'}[kind]
@@ -184,10 +185,10 @@ def _answer(recognition: Recognition, votes: Sequence[dict[str, Any]], hits: Hit
             said += f' {votes[1]["name"]} has {votes[1]["share"]:.0%}.'
     return dict(
         kind=kind,
-        label=recognition.label,
-        name=_name(recognition.label),
+        label=best['label'] if is_known else None,
+        name=name if is_known else None,
         share=share,
-        support=recognition.confidence,
+        support=support,
         neighbors=found,
         count=count,
         similarity=best['similarity'],

@@ -13,6 +13,7 @@ from retrieval.gallery import Fingerprint, Record, create_gallery, open_gallery
 from retrieval.hits import Hits
 from retrieval.milvus.milvus_gallery import exact_hits, search_range
 from retrieval.milvus.stored_rows import search_parameters
+from retrieval.recognition import Recognizer, read_settings, store_settings, tune
 from retrieval.whitening import Whitening
 
 SPACES = {'aggregated': 16, 'global': 8}
@@ -257,6 +258,18 @@ def test_whitened_spaces(location):
         np.testing.assert_array_equal(again.ids, ids[[4, 2]])
         with pytest.raises(RetrievalError, match='16'):
             gallery.search(gallery.vectors([4]), 7)
+
+
+def test_settings_of_recognition_are_kept(location):
+    rows = np.repeat(np.eye(4, 8, dtype=np.float32), 6, axis=0) + np.linspace(0, 0.1, 24, dtype=np.float32)[:, None]
+    with create_gallery(location, 8) as gallery:
+        gallery.add(rows, [Record(label='abcd'[row // 6]) for row in range(24)])
+        found = store_settings(gallery, tune(gallery))
+    with open_gallery(location, writable=True) as gallery:
+        assert read_settings(gallery) == (found, '') and found.is_tuned
+        assert [one.label for one in Recognizer(gallery).recognize(rows[::6])] == list('abcd')
+        gallery.set_labels(gallery.ids()[:1], 'b')
+        assert 'has changed since it was tuned' in read_settings(gallery)[1]
 
 
 def test_pages_of_a_range_are_joined():

@@ -1,11 +1,12 @@
-"""Recognition in a gallery: classes, groups, unknown, new classes without training, calibration."""
+"""Recognition in a gallery: classes, groups, unknown, new classes without training, several photos."""
 
 import numpy as np
 import pytest
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Record, create_gallery
-from retrieval.recognition import Recognizer, Taxonomy, auroc, calibrate, knn_vote, read_taxonomy
+from retrieval.recognition import Novelty, Recognizer, Settings, Taxonomy, knn_vote, read_taxonomy
+from retrieval.recognition.vote import to_probabilities
 from retrieval.whitening import Whitening
 
 # Two families of two genera of two species, each level half as far apart as the one above.
@@ -40,19 +41,21 @@ def gallery(request, tmp_path):
         yield gallery
 
 
-def test_recognises_every_class(gallery):
-    recognizer = Recognizer(gallery, k=5)
+@pytest.mark.parametrize('rule', ['vote', 'means'])
+def test_recognises_every_class(gallery, rule):
+    recognizer = Recognizer(gallery, Settings(rule, k=5))
     for name in SPECIES[:-1]:
         for answer in recognizer.recognize(_photos(name, 3, seed=9)):
             assert (answer.label, answer.level, answer.path) == (name, 0, (name,))
-            assert answer.candidates[0].label == name and answer.candidates[0].share > 0.99
-            assert len(answer.neighbors) == 5
+            assert answer.candidates[0].label == name and answer.candidates[0].probability > 0.5
+            assert len(answer.neighbors) == answer.agreeing == 5
             assert {record.label for record in gallery.records(answer.neighbors)} == {name}
 
 
-def test_a_new_class_needs_photos_only(gallery):
+@pytest.mark.parametrize('rule', ['vote', 'means'])
+def test_a_new_class_needs_photos_only(gallery, rule):
     new = SPECIES[-1]
-    recognizer = Recognizer(gallery, k=5)
+    recognizer = Recognizer(gallery, Settings(rule, k=5))
     assert new not in {answer.label for answer in recognizer.recognize(_photos(new, 4, seed=9))}
     gallery.add(_photos(new, 3, seed=1), [Record(label=new)] * 3)
     assert {answer.label for answer in recognizer.recognize(_photos(new, 4, seed=9))} == {new}
@@ -60,97 +63,77 @@ def test_a_new_class_needs_photos_only(gallery):
     assert {answer.label for answer in recognizer.recognize(_photos(SPECIES[0], 4, seed=9))} == {SPECIES[0]}
 
 
-def test_thresholds_make_unknown(gallery):
-    answers = Recognizer(gallery, thresholds=2.0).recognize(_photos(SPECIES[0], 2, seed=9))
-    for answer in answers:
-        assert (answer.label, answer.level, answer.path) == (None, -1, ())
-        assert 0 < answer.confidence <= 1
+@pytest.mark.parametrize('score', ['support', 'distance', 'ratio'])
+def test_what_is_newer_than_the_gallery_tells_is_unknown(gallery, score):
+    def settings(threshold, caught=0.5):
+        return Settings(k=5, fingerprint='x', photos=1, novelty={score: Novelty(threshold, 0.9, 0, caught, 0)})
+
+    queries = _photos(SPECIES[0], 2, seed=9)
+    for answer in Recognizer(gallery, settings(-2.0), accept=0.0).recognize(queries):
+        assert (answer.label, answer.level, answer.path, answer.verdict) == (None, -1, (), 'unknown')
         assert answer.candidates[0].label == SPECIES[0]
+    # Neither where it is not new, nor where the gallery cannot tell.
+    for known in (settings(2.0), settings(-2.0, 0.09)):
+        assert [one.label for one in Recognizer(gallery, known).recognize(queries)] == [SPECIES[0]] * 2
 
 
-def test_confidence_is_the_support_of_the_vote(gallery):
+def test_probabilities_are_those_of_the_vote(gallery):
     queries = _photos(SPECIES[2], 2, seed=9)
     hits = gallery.search(queries, 4)
-    answers = Recognizer(gallery, k=4, temperature=0.1).recognize(queries)
+    settings = Settings(k=4, temperature=0.1, cap=2, rest=0.2, sharpness=1.5, classes=7, fingerprint='x', photos=1)
+    answers = Recognizer(gallery, settings).recognize(queries)
     alike = hits.scores if gallery.manifest.metric == 'cosine' else 1 / (1 + hits.scores)
-    votes = knn_vote(alike, np.zeros((2, 4), int), 0.1)
-    np.testing.assert_allclose([answer.confidence for answer in answers], votes.supports[:, 0], rtol=1e-5)
+    shares = knn_vote(alike, np.zeros((2, 4), int), 0.1, 2).shares
+    expected = to_probabilities(shares, 0.2, 1.5, 7)[:, 0]
+    np.testing.assert_allclose([answer.probability for answer in answers], expected, rtol=1e-5)
+    (both,) = Recognizer(gallery, settings).recognize(queries, together=['bird', 'bird'])
+    assert (both.label, both.photos, len(both.neighbors)) == (SPECIES[2], [0, 1], 8)
+    assert both.probability == pytest.approx(expected[0])  # pooling is 1: the second photo tells nothing new
+    free = Recognizer(gallery, Settings(**{**vars(settings), 'pooling': 0.0}))
+    assert free.recognize(queries, together=[0, 0])[0].probability > expected[0]
+    assert [one.photos for one in free.recognize(_photos(SPECIES[2], 3, 9), together=['b', 'a', 'b'])] == [[0, 2], [1]]
 
 
 def test_an_uncertain_class_falls_back_to_its_group(gallery):
     # Between two species of one genus: votes are shared, the genus has them all.
     between = ((_centre('Aa1') + _centre('Aa2')) / 2).astype(np.float32)[None]
-    (free,) = Recognizer(gallery, temperature=1.0, taxonomy=TAXONOMY).recognize(between)
-    assert free.level == 0
-    genus = Recognizer(gallery, temperature=1.0, taxonomy=TAXONOMY, thresholds=(free.confidence + 0.01, 0.0))
-    (answer,) = genus.recognize(between)
+    settings = Settings(k=24, temperature=1.0, rest=0.05, classes=7)
+    (free,) = Recognizer(gallery, settings).recognize(between)
+    assert free.level == 0 and free.candidates[0].probability < 0.5
+    (answer,) = Recognizer(gallery, settings, TAXONOMY).recognize(between)
     assert (answer.label, answer.level, answer.path) == ('Aa', 1, ('A', 'Aa'))
-    assert answer.confidence > free.confidence
-    family = Recognizer(gallery, temperature=1.0, taxonomy=TAXONOMY, thresholds=(2.0, 2.0, 0.0))
-    (answer,) = family.recognize(between)
-    assert (answer.label, answer.level, answer.path) == ('A', 2, ('A',))
-    # The last threshold is for all levels above.
-    assert Recognizer(gallery, taxonomy=TAXONOMY, thresholds=[2.0]).recognize(between)[0].label is None
+    # Between two families, no group is sure.
+    far = ((_centre('Aa1') + _centre('Ba2')) / 2).astype(np.float32)[None]
+    (answer,) = Recognizer(gallery, Settings(k=80, temperature=np.inf), TAXONOMY).recognize(far)
+    assert answer.level == 0
 
 
-def test_calibrated_thresholds_name_the_genus_of_an_unseen_species(gallery):
-    recognizer = Recognizer(gallery, k=5, taxonomy=TAXONOMY)
-    levels = calibrate(recognizer)
-    assert [level.level for level in levels] == [0, 1, 2]
-    assert all(0.9 < level.auroc <= 1 for level in levels[:2])
-    recognizer.thresholds = tuple(level.threshold for level in levels)
-    unseen = recognizer.recognize(_photos(SPECIES[-1], 6, seed=9))
-    assert [(answer.level, answer.label) for answer in unseen] == [(1, SPECIES[-1][:2])] * 6
-    known = [answer.label for name in SPECIES[:-1] for answer in recognizer.recognize(_photos(name, 2, seed=9))]
-    assert np.mean([label == name for label, name in zip(known, np.repeat(SPECIES[:-1], 2))]) > 0.9
-
-
-def test_calibration_equals_holding_out_by_hand(gallery, tmp_path):
-    recognizer = Recognizer(gallery, k=5, temperature=0.1)
-    (level,) = calibrate(recognizer, 0.1)
-    ids = gallery.ids()
-    labels = np.array([record.label for record in gallery.records(ids)])
-    vectors = gallery.vectors(ids)
-    known, unknown = [], []
-    for row in range(len(ids)):
-        for rest, values in ((np.arange(len(ids)) != row, known), (labels != labels[row], unknown)):
-            if gallery.manifest.metric == 'cosine':
-                alike = vectors[rest] @ vectors[row]
-            else:
-                alike = 1 / (1 + ((vectors[rest] - vectors[row]) ** 2).sum(axis=1))
-            nearest = np.argsort(-alike)[:5]
-            codes = np.unique(labels, return_inverse=True)[1][rest][nearest]
-            values.append(knn_vote(alike[None, nearest], codes[None], 0.1).supports[0, 0])
-    assert (level.known, level.unknown) == (len(ids), len(ids))
-    assert level.auroc == pytest.approx(auroc(np.array(known), np.array(unknown)), abs=1e-3)
-    assert level.threshold == pytest.approx(np.sort(known)[int(0.1 * len(known) + 1e-9)], rel=1e-4)
-    assert level.false_unknown_rate == pytest.approx(np.mean(known < np.float64(level.threshold)), abs=0.02)
-    assert level.true_unknown_rate == pytest.approx(np.mean(unknown < np.float64(level.threshold)), abs=0.02)
-
-
-def test_calibration_draws_images_by_seed(gallery):
-    recognizer = Recognizer(gallery, k=3)
-    few = calibrate(recognizer, num_images=20, seed=3)
-    assert few == calibrate(recognizer, num_images=20, seed=3)
-    assert few[0].unknown == 20
-    assert few != calibrate(recognizer, num_images=20, seed=4)
+@pytest.mark.parametrize('rule', ['vote', 'means'])
+def test_excluded_rows_do_not_count(gallery, rule):
+    """Copies of a photo under a wrong name; only they are of that class."""
+    photo = _photos(SPECIES[0], 1, seed=9)
+    own = gallery.add(np.repeat(photo, 3, axis=0), [Record(label='wrong')] * 3)
+    recognizer = Recognizer(gallery, Settings(rule, k=3))
+    assert recognizer.recognize(photo)[0].label == 'wrong'
+    assert recognizer.recognize(photo, exclude=[own])[0].label == SPECIES[0]
+    some = recognizer.recognize(photo, exclude=[gallery.ids({'label': SPECIES[0]})])[0]
+    assert SPECIES[0] not in [one.label for one in some.candidates if one.probability]
 
 
 def test_rows_without_a_label_do_not_vote(gallery):
     name = SPECIES[0]
     gallery.add(_photos(name, 3, seed=9), None)
-    answers = Recognizer(gallery, k=6).recognize(_photos(name, 3, seed=9))
-    assert [answer.label for answer in answers] == [name] * 3
-    assert all(answer.candidates[0].share == pytest.approx(1) for answer in answers)
-    calibrate(Recognizer(gallery, k=3))
+    for rule in ('vote', 'means'):
+        answers = Recognizer(gallery, Settings(rule, k=6)).recognize(_photos(name, 3, seed=9))
+        assert [answer.label for answer in answers] == [name] * 3
+        assert all(3 <= answer.agreeing < 6 for answer in answers)
 
 
-def test_only_rows_that_pass_the_filter_vote(gallery):
-    recognizer = Recognizer(gallery, k=5, where={'family': 'B'})
+@pytest.mark.parametrize('rule', ['vote', 'means'])
+def test_only_rows_that_pass_the_filter_count(gallery, rule):
+    recognizer = Recognizer(gallery, Settings(rule, k=5), where={'family': 'B'})
     answers = recognizer.recognize(_photos('Aa1', 3, seed=9))
-    assert all(answer.label.startswith('B') for answer in answers)
-    levels = calibrate(recognizer, 0.0)
-    assert levels[0].known == 3 * PER_CLASS
+    assert all(one.label.startswith('B') for answer in answers for one in answer.candidates)
 
 
 def test_taxonomy_from_the_gallery(gallery, tmp_path):
@@ -167,21 +150,42 @@ def test_taxonomy_from_the_gallery(gallery, tmp_path):
 def test_an_empty_gallery_knows_nothing(tmp_path):
     with create_gallery(tmp_path / 'empty', 3, preset='flat') as gallery:
         (answer,) = Recognizer(gallery, taxonomy=TAXONOMY).recognize(np.ones((1, 3), np.float32))
-        assert (answer.label, answer.confidence, answer.candidates, answer.neighbors) == (None, 0.0, [], [])
-        with pytest.raises(RetrievalError, match='two classes'):
-            calibrate(Recognizer(gallery))
+        assert (answer.label, answer.probability, answer.candidates, answer.neighbors) == (None, None, [], [])
 
 
-def test_calibration_needs_a_class_of_two_images(tmp_path):
-    with create_gallery(tmp_path / 'single', 3, preset='flat') as gallery:
-        gallery.add(np.eye(3, dtype=np.float32), [Record(label=name) for name in 'abc'])
-        with pytest.raises(RetrievalError, match='two images'):
-            calibrate(Recognizer(gallery))
+@pytest.mark.parametrize(
+    'values, message',
+    [
+        (dict(k=0), 'k must be'),
+        (dict(rule='best'), "vote or means, got 'best'"),
+        (dict(temperature=0.0), 'positive'),
+        (dict(rest=1.0), 'rest must be'),
+        (dict(cap=0), 'cap must be'),
+    ],
+)
+def test_impossible_settings_are_one_sentence(values, message):
+    with pytest.raises(RetrievalError, match=message):
+        Settings(**values)
 
 
-def test_k_must_be_positive(gallery):
-    with pytest.raises(RetrievalError, match='k must be'):
-        Recognizer(gallery, k=0)
+def test_verdicts_need_probabilities(gallery):
+    with pytest.raises(RetrievalError, match='is not tuned.*glsim classify GALLERY --tune'):
+        Recognizer(gallery, accept=0.97)
+    with pytest.raises(RetrievalError, match='from 0 to below 1'):
+        Recognizer(gallery, accept=1.5)
+
+
+def test_weights_of_spaces_count_in_means_as_in_a_search(tmp_path):
+    with create_gallery(tmp_path / 'two', {'a': DIMENSION, 'b': DIMENSION}, preset='flat') as gallery:
+        for name in SPECIES:
+            photos = _photos(name, PER_CLASS, seed=0)
+            noise = np.random.default_rng(1).normal(size=photos.shape).astype(np.float32)
+            gallery.add({'a': noise, 'b': photos}, [Record(label=name)] * PER_CLASS)
+        new = _photos(SPECIES[3], 2, seed=9)
+        queries = {'a': np.ones_like(new), 'b': new}
+        for rule in ('vote', 'means'):
+            recognizer = Recognizer(gallery, Settings(rule, k=5), space={'a': 0.01, 'b': 1.0})
+            assert [one.label for one in recognizer.recognize(queries)] == [SPECIES[3]] * 2
 
 
 def test_a_whitened_gallery(tmp_path):
@@ -190,6 +194,6 @@ def test_a_whitened_gallery(tmp_path):
     with create_gallery(tmp_path / 'white', {'a': 6}, preset='flat', transforms={'a': whitening}) as gallery:
         for name, embeddings in photos.items():
             gallery.add(embeddings, [Record(label=name)] * PER_CLASS)
-        recognizer = Recognizer(gallery, k=5)
-        assert [answer.label for answer in recognizer.recognize(_photos('Ba2', 3, seed=9))] == ['Ba2'] * 3
-        assert calibrate(recognizer)[0].auroc > 0.9
+        for rule in ('vote', 'means'):
+            answers = Recognizer(gallery, Settings(rule, k=5)).recognize(_photos('Ba2', 3, seed=9))
+            assert [answer.label for answer in answers] == ['Ba2'] * 3

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.errors import RetrievalError
-from retrieval.recognition import knn_vote
+from retrieval.recognition.vote import knn_vote, to_probabilities
 
 
 @settings(deadline=None, max_examples=60)
@@ -17,19 +17,23 @@ from retrieval.recognition import knn_vote
     k=st.integers(0, 9),
     num_classes=st.integers(1, 4),
     temperature=st.sampled_from([0.02, 0.07, 1.0]),
+    cap=st.sampled_from([None, 1, 2]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_equals_a_loop(num_queries, k, num_classes, temperature, seed):
+def test_equals_a_loop(num_queries, k, num_classes, temperature, cap, seed):
     generator = np.random.default_rng(seed)
     similarities = generator.uniform(-1, 1, (num_queries, k))
     similarities[generator.random((num_queries, k)) < 0.2] = -np.inf
     codes = generator.integers(-1, num_classes, (num_queries, k))
-    votes = knn_vote(similarities, codes, temperature)
+    votes = knn_vote(similarities, codes, temperature, cap)
     assert votes.codes.shape == votes.shares.shape == votes.supports.shape == votes.similarities.shape
     for row in range(num_queries):
-        weights, supports, nearest = {}, {}, {}
+        weights, supports, nearest, counts = {}, {}, {}, {}
         for similarity, code in zip(similarities[row], codes[row]):
             if code < 0 or similarity == -np.inf:
+                continue
+            counts[code] = counts.get(code, 0) + 1
+            if cap is not None and counts[code] > cap:
                 continue
             weight = math.exp(similarity / temperature)
             weights[code] = weights.get(code, 0) + weight
@@ -77,3 +81,12 @@ def test_temperature_must_be_positive(temperature):
 def test_shapes_must_agree():
     with pytest.raises(RetrievalError, match=r'\(m, k\)'):
         knn_vote(np.ones((1, 2)), np.ones((2, 2), int))
+
+
+def test_probabilities_of_all_classes_sum_to_one():
+    shares = np.array([[0.75, 0.25, 0.0], [1.0, 0.0, 0.0]])
+    whole = to_probabilities(np.pad(shares, ((0, 0), (0, 2))), 0.1, 1.5, 5)
+    np.testing.assert_allclose(whole.sum(axis=1), 1)
+    np.testing.assert_allclose(to_probabilities(shares, 0.1, 1.5, 5), whole[:, :3])
+    np.testing.assert_allclose(to_probabilities(shares, 0.0, 1.0, 3), shares)
+    assert (whole[:, 3:] > 0).all() and whole[0, 0] / whole[0, 1] == pytest.approx((0.695 / 0.245) ** 1.5)

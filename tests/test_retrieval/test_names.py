@@ -2,7 +2,7 @@
 
 import pytest
 
-from glsim_mm.images.names import pretty_name
+from retrieval.names import pretty_name
 
 
 @pytest.mark.parametrize(
