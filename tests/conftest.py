@@ -90,6 +90,19 @@ def shared_root() -> Path:
     return shared
 
 
+@pytest.fixture(scope='session')
+def made(tmp_path_factory) -> tuple[Path, Path, Path, Path]:
+    """Config, checkpoint, images and the exported classifier, which takes five seconds to export."""
+    from exported_files import write_model
+    from tiny_run import call_tool
+
+    folder = tmp_path_factory.mktemp('exported')
+    config, weights, images = write_model(folder)
+    path = folder / 'model.onnx'
+    call_tool('export', config, weights, '--out', path)
+    return config, weights, images, path
+
+
 @pytest.fixture
 def mmengine_log(caplog, monkeypatch):
     """What mmengine logs, whose loggers do not propagate to pytest's."""

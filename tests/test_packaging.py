@@ -146,7 +146,6 @@ def test_the_console_command_of_a_wheel_has_all_commands(glsim, tmp_path):
 
 def test_a_wheel_has_all_that_training_by_name_needs(glsim, tmp_path):
     run(glsim, 'make-demo', '--classes', '8', '--train', '2', '--test', '1', cwd=tmp_path)
-    assert run(glsim, 'stats', 'glsim_vit_demo', cwd=tmp_path).startswith('16 images')
     options = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'train_dataloader.num_workers=0']
     run(glsim, 'train', 'glsim_vit_demo', '--cfg-options', *options, 'val_dataloader.num_workers=0', cwd=tmp_path)
     (config,) = (tmp_path / 'work_dirs' / 'glsim_vit_demo').glob('glsim_vit_demo.py')

@@ -10,6 +10,7 @@ from reference_glsim import glsim
 
 from glsim_mm.checkpoints.authors_names import read_official
 from glsim_mm.errors import GLSimError
+from glsim_mm.models.utils.token_layout import token_layout
 from glsim_mm.ops import global_local_similarity
 
 LOCAL = ('cos_48px_p8_top6', 'l1_42px_p14_top2', 'l2_64px_p16_top3_inclusive')
@@ -82,13 +83,11 @@ def test_one_image_at_a_time_equals_the_batch(golden):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('name', 'backend'), [(LOCAL[0], 'inductor'), (LOCAL[1], 'aot_eager')])
-def test_compiled_model_forward_and_backward(name, backend):
-    if backend == 'inductor' and not (shutil.which('g++') or shutil.which('clang++')):
-        backend = 'aot_eager'  # inductor needs a C++ compiler
-    golden = load_golden(LOCAL_DIR, name)
+def test_compiled_model_forward_and_backward():
+    """As far as the backend, which takes a minute for the whole model."""
+    golden = load_golden(LOCAL_DIR, LOCAL[0])
     model = build_golden_model(golden)
-    compiled = torch.compile(model, backend=backend, fullgraph=True)
+    compiled = torch.compile(model, backend='aot_eager', fullgraph=True)
     logits = compiled(golden.arrays['images'])
     assert_near(logits, golden.arrays['logits'])
     torch.nn.functional.cross_entropy(logits, golden.arrays['labels'], label_smoothing=0.1).backward()
@@ -97,6 +96,19 @@ def test_compiled_model_forward_and_backward(name, backend):
             (new_name,) = read_official({parameter_name: torch.zeros(1)})[0]
             gradient = model.get_parameter(new_name).grad
             assert gradient.norm().item() == pytest.approx(value, rel=1e-3), parameter_name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which('g++') or shutil.which('clang++')), reason='inductor needs a C++ compiler')
+@torch.no_grad()
+def test_regions_by_inductor():
+    """The default backend, of the part that no other model has: from tokens and images to boxes and crops."""
+    golden = load_golden(LOCAL_DIR, LOCAL[1])
+    model, images = build_golden_model(golden), golden.arrays['images']
+    layout, tokens = token_layout(model.backbone), model.extract_feat(images, stage='backbone')[-1]
+    regions = torch.compile(lambda tokens: model.neck(tokens, images, layout), fullgraph=True)(tokens)
+    assert torch.equal(regions.boxes, golden.arrays['boxes_xyxy'])
+    assert_near(regions.crops, golden.arrays['crops'].float(), 2e-3)  # stored as float16
 
 
 def test_official_names_that_are_wrong_are_refused():

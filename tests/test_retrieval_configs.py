@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
+from fresh_processes import run_ranks
 from mmengine import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.models import ImageToImageRetriever
@@ -162,7 +162,7 @@ def _run_rank(rank: int, folders: dict[str, Path], work_dir: Path) -> None:
 def test_two_processes_train_and_find_what_one_finds(folders, tmp_path):
     """With a gallery of its own, and with pairs that the sampler makes."""
     data = {'glsim_vit_arcface_inshop.py': folders['inshop'], 'glsim_vit_supcon_custom.py': folders['custom']}
-    multiprocessing.start_processes(_run_rank, (data, tmp_path), nprocs=2, start_method='spawn')
+    run_ranks(_run_rank, data, tmp_path)
     found = json.loads((tmp_path / 'metrics.json').read_text())
     for name, folder in data.items():
         config = load_tiny(name, folder, tmp_path / 'single')

@@ -80,7 +80,7 @@ def read_log(work_dir: Path) -> str:
 def run_command(*command: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
     """Run a command line for real, without the package on the path, single-threaded for equal sums."""
     env = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
-    env.update(OMP_NUM_THREADS='1', PYTHON=sys.executable, **environment)
+    env.update({'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, **environment})
     return subprocess.run(
         [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, check=False
     )

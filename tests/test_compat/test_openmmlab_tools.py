@@ -1,19 +1,19 @@
 """mmpretrain's own command lines work with a GLSim config, which only imports ``glsim_mm``."""
 
-import sys
 from pathlib import Path
 
 import mmpretrain
 import pytest
 import torch
+from fresh_processes import run_tool
 from mmengine.logging import HistoryBuffer
-from tiny_run import call_tool, run_command, write_config, write_images
+from tiny_run import call_tool, write_config, write_images
 
 from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
 
 TOOLS = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
 
-# Each tool is run as a script, all in one process to spare the imports.
+# Each tool is run as a script.
 DRIVER = """
 import runpy, sys
 for command in sys.argv[1].splitlines():
@@ -39,7 +39,8 @@ def test_training_resumes_and_testing_works(run):
         f'{TOOLS}/train.py tiny_openmmlab.py --work-dir work --no-persistent-workers --resume',
         f'{TOOLS}/test.py tiny_openmmlab.py work/epoch_2.pth --work-dir tested',
     ]
-    result = run_command(sys.executable, '-c', DRIVER, '\n'.join(commands), cwd=run)
+    (run / 'driver.py').write_text(DRIVER)
+    result = run_tool(run / 'driver.py', '\n'.join(commands), cwd=run)
     assert result.returncode == 0, result.stderr
     assert 'resumed epoch: 1' in result.stdout
     assert 'Epoch(test) [2/2]    accuracy/top1' in result.stdout

@@ -1,6 +1,8 @@
 """What is likely wrong with photos, classes and boxes is found, and nothing else."""
 
 import shutil
+from copy import deepcopy
+from functools import cache
 
 import numpy as np
 import pytest
@@ -69,8 +71,13 @@ def birds(tmp_path):
     return tmp_path
 
 
+@cache
+def read_config() -> Config:
+    return Config.fromfile('configs/glsim_vit_custom.py')
+
+
 def config(root) -> Config:
-    cfg = Config.fromfile('configs/glsim_vit_custom.py')
+    cfg = deepcopy(read_config())
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.data_root = str(root)
     return cfg

@@ -145,8 +145,8 @@ def test_a_metric_reads_the_embeddings_of_its_spaces(sources):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('space', ['crop', 'aggregated', 'global+crop+centre'])
-def test_the_metric_of_a_gallery_is_exported(made, tmp_path, space):
+def test_the_metric_of_a_gallery_is_exported(made, tmp_path):
+    space = 'global+crop+centre'
     config, weights, images, path = made
     place, out = tmp_path / 'gallery', tmp_path / 'metric.onnx'
     options = dict(device='cpu', num_workers=0, progress=False, spaces=space.split('+'))
@@ -159,7 +159,7 @@ def test_the_metric_of_a_gallery_is_exported(made, tmp_path, space):
     model = ExportedModel(out, device='cpu')
     fingerprint = learned.transform.fingerprint
     assert model.info.metric == {'space': learned.space, 'source': space, 'fingerprint': fingerprint}
-    assert ('centre' in model.info.spaces) == ('centre' in space)
+    assert 'centre' in model.info.spaces
     encoder = ExportedEncoder(out, device='cpu')
     prepared = [encoder.pipeline(np.asarray(Image.open(one))[..., ::-1]) for one in sorted(images.rglob('*.png'))]
     found = model(np.stack(prepared)[:, ::-1])['metric']

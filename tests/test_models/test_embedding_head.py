@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
+from fresh_processes import run_ranks
 from mmengine.optim import build_optim_wrapper
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -194,8 +194,7 @@ def _take_gradients(rank: int, tokens: torch.Tensor, folder: str) -> None:
 @pytest.mark.slow
 def test_two_processes_have_the_gradient_of_one(tokens, tmp_path):
     """Of the loss over both batches, for the encoder as for class vectors."""
-    # forked: the child of a spawn would import everything again
-    multiprocessing.start_processes(_take_gradients, (tokens[0], str(tmp_path)), nprocs=2, start_method='spawn')
+    run_ranks(_take_gradients, tokens[0], str(tmp_path))
     found = torch.load(tmp_path / 'gradients.pth', weights_only=True)
     for name in LOSSES:
         model = _Model(name)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
+from fresh_processes import run_ranks
 from mmengine.config import Config
 from mmengine.dataset import DefaultSampler, default_collate
 from mmpretrain import ImageRetrievalInferencer
@@ -407,7 +407,7 @@ def _share() -> dict:
 
 @pytest.mark.slow
 def test_two_processes_make_the_gallery_of_one(tmp_path):
-    multiprocessing.start_processes(_encode, (str(tmp_path),), nprocs=2, start_method='spawn')
+    run_ranks(_encode, str(tmp_path))
     files = {path.stem: torch.load(path, weights_only=True) for path in tmp_path.glob('*.pth')}
     expected = make_retriever(similarity_fn='ip').prototype_vecs
     for name in ('rank0', 'rank1', 'written'):

@@ -1,15 +1,15 @@
 """Galleries from images: what they hold, and that a build goes on where it stopped."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from counting_model import press_ctrl_c, press_ctrl_c_before, write_photo, write_weights
+from fresh_processes import run_tool
 from mmengine.config import Config
 from PIL import Image
-from tiny_run import ROOT, call_tool, run_command
+from tiny_run import call_tool
 
 from glsim_mm.search import Encoder, ImageSearch, build_gallery, find_items, format_report
 from glsim_mm.search.shards import BuildFolder
@@ -94,7 +94,6 @@ def test_ctrl_c_in_the_last_commit_and_while_shards_are_merged_keeps_what_was_en
 
 KILLED = """
 import sys
-sys.path[:0] = sys.argv[6:]
 import glsim_mm
 from counting_model import CountingViT, kill_dash_nine
 from glsim_mm.search import build_gallery
@@ -107,9 +106,8 @@ build_gallery(images, config, checkpoint, location, batch_size=1, num_workers=1,
 
 @pytest.mark.slow
 def test_a_killed_build_goes_on(build, counter, tiny_model, photos, tmp_path):
-    paths = [str(ROOT), str(ROOT / 'tests'), str(Path(__file__).parent)]
-    arguments = [photos, *tiny_model[:2], tmp_path / 'gallery', 0.0, *paths]
-    result = run_command(sys.executable, '-c', KILLED, *arguments, cwd=tmp_path)
+    (tmp_path / 'killed.py').write_text(KILLED)
+    result = run_tool(tmp_path / 'killed.py', photos, *tiny_model[:2], tmp_path / 'gallery', 0.0, cwd=tmp_path)
     assert result.returncode == -9, result.stderr
     assert not (tmp_path / 'gallery').exists()
     report = build()

@@ -1,12 +1,10 @@
 """The rows of a gallery, encoded by another model while the gallery serves."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from counting_model import press_ctrl_c, write_photo, write_weights
-from tiny_run import ROOT, call_tool, run_command
+from fresh_processes import run_tool
+from tiny_run import call_tool
 
 from glsim_mm.search import Encoder, build_gallery, find_items
 from retrieval.errors import UserError
@@ -128,7 +126,6 @@ def test_a_stopped_run_goes_on(old, other, tmp_path, counter):
 
 KILLED = """
 import sys
-sys.path[:0] = sys.argv[5:]
 import glsim_mm
 from counting_model import CountingViT, kill_dash_nine
 from glsim_mm.search import build_gallery
@@ -141,8 +138,8 @@ build_gallery(None, config, checkpoint, location, source=source, batch_size=1, n
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_takes_the_place_of_the_old_one(old, other, tmp_path, counter):
-    paths = [str(ROOT), str(ROOT / 'tests'), str(Path(__file__).parent)]
-    result = run_command(sys.executable, '-c', KILLED, old, *other, tmp_path / 'new', *paths, cwd=tmp_path)
+    (tmp_path / 'killed.py').write_text(KILLED)
+    result = run_tool(tmp_path / 'killed.py', old, *other, tmp_path / 'new', cwd=tmp_path)
     assert result.returncode == -9, result.stderr
     assert not (tmp_path / 'new').exists()
     with open_gallery(old) as reader:

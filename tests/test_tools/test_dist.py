@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fresh_processes import run_tool
 from tiny_run import ROOT, call_tool, run_command, write_config
 
 from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
@@ -76,7 +77,7 @@ def test_two_nodes_take_the_step_of_one_process(tiny_images, tmp_path, port):
     'words, code, said',
     [
         (['info', 'nowhere'], 2, 'error: there is no gallery at nowhere'),
-        (['doctor'], 0, ''),
+        (['info', '--help'], 0, ''),
     ],
 )
 def test_the_first_process_speaks(words, code, said, tmp_path):
@@ -104,10 +105,10 @@ print('threads:', *[name for name in names if 'gloo' in name])
 def test_no_thread_of_the_process_group_is_left(tiny_images, tmp_path, port):
     # A thread that frees a tensor while the interpreter ends aborts the process, now and then.
     config = write_config(tmp_path / 'tiny_end.py', tiny_images)
-    rank = dict(
-        RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1', MASTER_PORT=port, PYTHONPATH=str(ROOT)
-    )
-    result = run_command(sys.executable, '-c', THREADS_AFTER_TRAINING, config, tmp_path / 'work', cwd=tmp_path, **rank)
+    rank = dict(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+    script = tmp_path / 'train_once.py'
+    script.write_text(THREADS_AFTER_TRAINING)
+    result = run_tool(script, config, tmp_path / 'work', cwd=tmp_path, **rank)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == 'threads:'
 
@@ -118,6 +119,30 @@ def test_scripts_say_how_to_be_used(script, tmp_path):
     assert result.returncode == 2
     assert result.stderr.startswith('usage: ')
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    'script, given, passed',
+    [
+        ('dist_test.sh', ['my c.py', 'w.pth', '2', '--tta'], ['test.py', '--launcher', 'pytorch', 'my c.py', 'w.pth']),
+        (
+            'dist_encode.sh',
+            ['dataset=val', 'c.py', 'w.pth', 'a gallery', '2', '--tta'],
+            ['build.py', '--launcher', 'pytorch', '--dataset', 'val', 'c.py', 'w.pth', '--out', 'a gallery'],
+        ),
+    ],
+)
+def test_scripts_start_processes_with_their_arguments(script, given, passed, tmp_path):
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$PYTHONPATH" "$@"\n')
+    python.chmod(0o755)
+    result = run_command('bash', ROOT / 'tools' / script, *given, cwd=tmp_path, PYTHON=str(python), PORT='29123')
+    assert result.returncode == 0, result.stderr
+    python_path, *arguments = result.stdout.splitlines()
+    assert Path(python_path).resolve() == ROOT and arguments[:2] == ['-m', 'torch.distributed.run']
+    assert {'--nnodes=1', '--node_rank=0', '--master_port=29123', '--nproc_per_node=2'} < set(arguments)
+    tool, *rest = arguments[-len(passed) - 1 :]
+    assert [Path(tool).name, *rest] == [*passed, '--tta'] and Path(tool).is_file()
 
 
 def test_slurm_passes_options_on(tmp_path):

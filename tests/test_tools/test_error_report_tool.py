@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from tiny_run import CLASSES, PER_CLASS, ROOT, call_tool, read_log, run_command, write_config
+from fresh_processes import run_tool_in_ranks
+from tiny_run import CLASSES, PER_CLASS, call_tool, read_log, write_config
 
 # All images look alike, so one class is taken for the other.
 BLIND = ['--cfg-options', 'data_preprocessor.std=[1e9,1e9,1e9]']
@@ -34,13 +35,12 @@ def test_two_processes_report_what_one_does(checkpoint, tiny_images, tmp_path, p
     call_tool('test', config, checkpoint, '--work-dir', 'one', '--error-report', single, *metrics, 'one.json', *BLIND)
     # Three images in a batch, so that the last batches are padded.
     options = [*BLIND, 'test_dataloader.batch_size=3']
-    command = ['bash', ROOT / 'tools' / 'dist_test.sh', config, checkpoint, 2, '--work-dir', 'two']
-    command += ['--error-report', double, *metrics, 'two.json', *options]
-    result = run_command(*command, cwd=tmp_path, PORT=port)
-    assert result.returncode == 0, result.stderr
+    outputs = ['--work-dir', 'two', '--error-report', double, *metrics, 'two.json']
+    results = run_tool_in_ranks('test', config, checkpoint, *outputs, *options, cwd=tmp_path, port=port)
+    assert [result.returncode for result in results] == [0, 0], results
     one, two = (json.loads(Path(f'{name}.json').read_text()) for name in ('one', 'two'))
     assert two['accuracy/top1'] == one['accuracy/top1'] == 50
-    (found,) = TABLE.findall(result.stdout)  # once, not from each process
+    (found,) = TABLE.findall(''.join(result.stdout for result in results))  # once, not from each process
     assert {*found[:2]} == {*CLASSES}
     assert (int(found[2]), float(found[3])) == (PER_CLASS, 100)
     assert without_metrics(double.read_text()) == without_metrics(single.read_text())

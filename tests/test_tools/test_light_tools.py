@@ -10,12 +10,9 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
-from exported_files import write_model
 from PIL import Image
 from tiny_run import ROOT
 
-from glsim_mm.apis import load_config
-from glsim_mm.exporting import export_model
 from glsim_mm.search import ExportedEncoder
 from retrieval.gallery import Record, create_gallery
 
@@ -60,18 +57,17 @@ def gallery(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope='module')
-def exported(tmp_path_factory) -> tuple[Path, Path, Path]:
+def exported(made, tmp_path_factory) -> tuple[Path, Path, Path]:
     """An .onnx file, photos, and a gallery that it made."""
+    _, _, images, path = made
     folder = tmp_path_factory.mktemp('light_exported')
-    config, weights, images = write_model(folder)
-    export_model(load_config(config), weights, folder / 'model.onnx')
-    encoder = ExportedEncoder(folder / 'model.onnx', keep_patches=True)
+    encoder = ExportedEncoder(path, keep_patches=True)
     encoded = encoder.encode(str(images / 'plain'))
     spaces = {name: values.shape[1] for name, values in encoded.embeddings.items()}
     made_by = dict(fingerprint=encoder.fingerprint, origin=dict(patches='3'))
     with create_gallery(folder / 'gallery', spaces, **made_by) as gallery:
         gallery.add(encoded.embeddings, encoded.records, patches=encoded.patches)
-    return folder / 'model.onnx', images, folder / 'gallery'
+    return path, images, folder / 'gallery'
 
 
 def test_a_server_of_an_exported_model_needs_no_torch(exported, tmp_path):

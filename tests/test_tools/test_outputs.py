@@ -13,9 +13,6 @@ import pytest
 from image_files import colored_files, write_files
 from tiny_run import ROOT, load_tool, run_command
 
-from glsim_mm.apis import load_config
-from glsim_mm.exporting import export_model
-
 TOOLS = sorted(
     str(path.relative_to(ROOT / 'tools').with_suffix(''))
     for path in (ROOT / 'tools').rglob('*.py')
@@ -85,16 +82,12 @@ def test_real_commands_stop_before_they_load_a_model(tmp_path):
 
 
 @pytest.fixture(scope='module')
-def exported(tmp_path_factory) -> tuple[Path, Path]:
+def exported(made, tmp_path_factory) -> tuple[Path, Path]:
     """An .onnx file and a folder of photos."""
-    from exported_files import write_model
-
     folder = tmp_path_factory.mktemp('outputs')
-    config, weights, _ = write_model(folder)
-    export_model(load_config(config), weights, folder / 'model.onnx')
     (folder / 'photos').mkdir()
     write_files(folder / 'photos', {f'{index:03}.png': colored_files()['rgb.png'] for index in range(NUM_PHOTOS)})
-    return folder / 'model.onnx', folder / 'photos'
+    return made[3], folder / 'photos'
 
 
 @pytest.mark.slow

@@ -186,24 +186,17 @@ def test_progress_reaches_the_terminal_and_the_log_does_not(quick_run):
 
 
 @pytest.mark.slow
-def test_second_run_repeats_nothing_and_says_the_same(root, quick_run):
+def test_second_run_goes_on_from_a_checkpoint_and_repeats_nothing_that_is_done(root, quick_run):
+    """The plain model's test was interrupted; GLSim was done."""
     results, first = quick_run
     checkpoint = results / 'glsim_vit_demo' / 'epoch_1.pth'
     written = checkpoint.stat().st_mtime_ns
-    second = _quickstart(root, results.parent)
-    assert second.returncode == 0, second.stderr
-    assert second.stdout.count('finished before') == 2
-    assert read_table(second) == read_table(first)
-    assert checkpoint.stat().st_mtime_ns == written
-
-
-@pytest.mark.slow
-def test_interrupted_run_goes_on_from_its_checkpoint(root, quick_run):
-    results, _ = quick_run
     metrics = json.loads((results / 'vit_demo' / 'metrics.json').read_text())
     (results / 'vit_demo' / 'metrics.json').unlink()
-    again = _quickstart(root, results.parent)
-    assert again.returncode == 0, again.stderr
-    assert again.stdout.count('finished before') == 1
-    assert 'epoch 1, loss' not in again.stderr
+    second = _quickstart(root, results.parent)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.count('finished before') == 1
+    assert 'epoch 1, loss' not in second.stderr
     assert json.loads((results / 'vit_demo' / 'metrics.json').read_text()) == pytest.approx(metrics)
+    assert read_table(second) == read_table(first)
+    assert checkpoint.stat().st_mtime_ns == written

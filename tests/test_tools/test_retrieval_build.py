@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fresh_processes import run_tool_in_ranks
 from PIL import Image
 from tiny_run import ROOT, call_tool, run_command
 
@@ -125,11 +126,12 @@ def test_several_processes_go_on_where_another_number_stopped(model_files, tmp_p
     # What three processes would leave, the third of which alone has done its share.
     leave_shard(sorted(images.rglob('*.png'))[:4], config, checkpoint, tmp_path / 'gallery.parts')
 
-    command = ['bash', ROOT / 'tools' / 'dist_encode.sh', images, config, checkpoint, tmp_path / 'gallery', 2]
-    result = run_command(*command, '--device', 'cpu', '--num-workers', 1, cwd=tmp_path, PORT=port)
-    assert result.returncode == 0, result.stderr
-    assert 'images: 8 in the gallery, 4 encoded now' in result.stdout and '4 encoded before' in result.stdout
-    assert result.stdout.count('gallery: ') == 1
+    command = ['retrieval/build', images, config, checkpoint, '--out', tmp_path / 'gallery']
+    results = run_tool_in_ranks(*command, '--device', 'cpu', '--num-workers', 1, cwd=tmp_path, port=port)
+    assert [result.returncode for result in results] == [0, 0], results
+    printed = ''.join(result.stdout for result in results)
+    assert 'images: 8 in the gallery, 4 encoded now' in printed and '4 encoded before' in printed
+    assert printed.count('gallery: ') == 1
     build_gallery(images, config, checkpoint, tmp_path / 'expected', **options)
     with open_gallery(tmp_path / 'gallery') as gallery, open_gallery(tmp_path / 'expected') as expected:
         ids = gallery.ids()

@@ -7,36 +7,38 @@ import pty
 import re
 import shlex
 import struct
-import subprocess
-import sys
 import termios
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from fresh_processes import run_tool
 from PIL import Image
-from tiny_run import ROOT, call_tool, read_log, run_command, write_config, write_images
+from tiny_run import call_tool, read_log, write_config, write_images
 
-TRAIN = ROOT / 'tools' / 'train.py'
 NOISE = ('Config:', 'sys.platform', 'Hooks will be executed', 'HardDiskBackend', 'Corrupt JPEG data', 'mmengine - ')
 
 
 def in_a_terminal(*command: object, cwd: Path) -> tuple[int, str]:
-    """Run a command line in a terminal of 80 columns; return its exit code and what it wrote there."""
+    """Run a tool in a terminal of 80 columns; return its exit code and what it wrote there."""
     terminal, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
-    env = {name: value for name, value in os.environ.items() if name not in ('PYTHONPATH', 'COLUMNS', 'NO_COLOR')}
-    env.update(TERM='xterm', OMP_NUM_THREADS='1')
-    streams = dict(stdin=child, stdout=child, stderr=child)
-    with subprocess.Popen([str(part) for part in command], cwd=cwd, env=env, **streams) as process:
-        os.close(child)
-        written = bytearray()
+    written = bytearray()
+
+    def read() -> None:
         try:
             while chunk := os.read(terminal, 65536):
-                written += chunk
+                written.extend(chunk)
         except OSError:  # the other end is closed
             pass
+
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(read)
+        result = run_tool(*command, cwd=cwd, terminal=os.ttyname(child), TERM='xterm')
+        os.close(child)
+        reading.result()
     os.close(terminal)
-    return process.returncode, written.decode()
+    return result.returncode, written.decode()
 
 
 def what_stays(written: str) -> list[str]:
@@ -73,7 +75,7 @@ def test_training_in_a_pipe_prints_a_line_per_epoch_and_the_log_has_the_rest(tmp
         (images / 'train' / 'plain' / f'plain{index}.png').unlink()
     photo_that_libjpeg_complains_about(images / 'train' / 'striped' / 'odd.jpg')
     config = write_config(tmp_path / 'tiny_piped.py', images)
-    result = run_command(sys.executable, TRAIN, config, '--work-dir', 'work', cwd=tmp_path)
+    result = run_tool('train', config, '--work-dir', 'work', cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     written, following = result.stderr.splitlines()
     assert written == 'written: work'
@@ -81,7 +83,7 @@ def test_training_in_a_pipe_prints_a_line_per_epoch_and_the_log_has_the_rest(tmp
     first, second, warning, *epochs, best, last = result.stdout.splitlines()
     assert first == 'training tiny_piped (GLSimClassifier) on cpu: 6 photos of 2 classes, 8 to validate'
     assert re.fullmatch(r'2 epochs of 2 iterations; log: work/\w+/\w+\.log', second)
-    assert warning.startswith('warning: data: classes of one image: 1 (plain); listed by: python tools/datasets/stats')
+    assert warning.startswith('warning: data: classes of one image: 1 (plain); listed by: glsim stats')
     for number, line in enumerate(epochs, 1):
         figures = r'loss \d\.\d{4}, lr [\d.e-]+, accuracy/top1 \d+\.\d\d( \(best\))?, \d:\d\d:\d\d'
         assert re.fullmatch(rf'epoch {number}/2: {figures}', line), line
@@ -94,7 +96,7 @@ def test_training_in_a_pipe_prints_a_line_per_epoch_and_the_log_has_the_rest(tmp
     assert log.count('Epoch(train)') == 2 and 'data: classes of one image' in log
 
     _, tool, *arguments = shlex.split(following.removeprefix('next: '))
-    tested = run_command(sys.executable, tool, *arguments, '--work-dir', 'tested', cwd=tmp_path)
+    tested = run_tool(Path(tool), *arguments, '--work-dir', 'tested', cwd=tmp_path)
     assert tested.returncode == 0, tested.stderr
     score = best.partition('(')[2].rstrip(')')
     first, second, *metrics = tested.stdout.splitlines()
@@ -107,7 +109,7 @@ def test_training_in_a_pipe_prints_a_line_per_epoch_and_the_log_has_the_rest(tmp
 def test_training_in_a_terminal_has_a_bar_that_leaves_nothing_behind(tiny_images, tmp_path):
     config = write_config(tmp_path / 'tiny_drawn.py', tiny_images)
     options = ('--cfg-options', 'train_cfg.max_epochs=5')
-    code, written = in_a_terminal(sys.executable, TRAIN, config, '--work-dir', 'work', *options, cwd=tmp_path)
+    code, written = in_a_terminal('train', config, '--work-dir', 'work', *options, cwd=tmp_path)
     assert code == 0, written
     bars = [re.sub(r'\x1b\[[0-9;?]*[a-zA-Z]', '', part) for part in re.split(r'[\r\n]', written) if '━' in part]
     assert any(
@@ -125,7 +127,7 @@ def test_training_in_a_terminal_has_a_bar_that_leaves_nothing_behind(tiny_images
 def test_an_error_stands_last_and_alone(tiny_images, tmp_path):
     exploding = "param_scheduler = [dict(type='MultiStepLR', gamma=1e30, milestones=[1])]\n"
     config = write_config(tmp_path / 'tiny_failing.py', tiny_images, exploding)
-    code, written = in_a_terminal(sys.executable, TRAIN, config, '--work-dir', 'work', cwd=tmp_path)
+    code, written = in_a_terminal('train', config, '--work-dir', 'work', cwd=tmp_path)
     lines = what_stays(written)
     assert code == 2
     assert ''.join(lines).count('error: ') == 1

@@ -8,6 +8,7 @@ from retrieval.gallery import Record, create_gallery
 from retrieval.milvus import milvus_gallery
 
 SPACES = {'a': 6, 'b': 4}
+BOTH, FEW = {'a': 0.7, 'b': 0.3}, {'label': ['c0', 'c1', 'c2']}
 
 
 @pytest.fixture(scope='module', params=['cosine', 'l2'])
@@ -38,10 +39,19 @@ def pair(request, milvus_file, tmp_path_factory):
         yield folder, remote
 
 
-@pytest.mark.parametrize('depth', [2, 1024])
-@pytest.mark.parametrize('space', ['b', {'a': 0.7, 'b': 0.3}])
-@pytest.mark.parametrize('column', ['product', 'label', 'content_hash', 'id'])
-@pytest.mark.parametrize('where', [None, {'label': ['c0', 'c1', 'c2']}])
+@pytest.mark.parametrize(
+    'column, depth, space, where',  # every two of them with each other
+    [
+        ('product', 2, 'b', None),
+        ('product', 1024, BOTH, FEW),
+        ('label', 2, BOTH, None),
+        ('label', 1024, 'b', FEW),
+        ('content_hash', 2, 'b', FEW),
+        ('content_hash', 1024, BOTH, None),
+        ('id', 2, BOTH, FEW),
+        ('id', 1024, 'b', None),
+    ],
+)
 def test_groups_are_those_of_a_folder(pair, monkeypatch, depth, space, column, where):
     monkeypatch.setattr(milvus_gallery, 'MAX_DEPTH', depth)
     folder, remote = pair
