@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -154,7 +155,8 @@ def _from_status(field: str) -> int | None:
 class MeasuringProcesses:
     """Runs functions in short-lived processes, one each, because a process's memory shows only its growth.
 
-    They are forked from one that has imported everything and done nothing else, so imports of seconds are paid once.
+    They are forked from one that has imported everything and done nothing else, so imports of seconds are paid once,
+    at the first call.
 
     Example::
 
@@ -162,18 +164,25 @@ class MeasuringProcesses:
             growth = processes.call(measure_growth, 'vit-base')
     """
 
+    def __init__(self) -> None:
+        self._server: BaseProcess | None = None
+        self._connection: Connection | None = None
+
     def __enter__(self) -> 'MeasuringProcesses':
+        return self
+
+    def _start(self) -> None:
         # Not the fork server of multiprocessing: before Python 3.13 it does not know this process's sys.path.
         context = multiprocessing.get_context('spawn')
         self._connection, remote = context.Pipe()
         self._server = context.Process(target=_serve, args=(remote,))
         self._server.start()
         remote.close()
-        return self
 
     def __exit__(self, *error: object) -> None:
-        self._connection.close()
-        self._server.join()
+        if self._server is not None:
+            self._connection.close()
+            self._server.join()
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Result of ``function(*args)``, called in a new process; None if memory did not suffice.
@@ -181,6 +190,8 @@ class MeasuringProcesses:
         Processes find functions that are defined at the top of a module. Where one fails, its process has printed a
         traceback.
         """
+        if self._server is None:
+            self._start()
         try:
             self._connection.send((function, args))
             failed, result = self._connection.recv()
