@@ -1,5 +1,6 @@
 """Data sets, batch samplers and transforms that mmpretrain lacks."""
 
+from .authors_list_sets import DAFB, Moe
 from .cached_transforms import CachedTransforms
 from .class_balanced_sampler import ClassBalancedBatchSampler
 from .class_disjoint import ClassDisjointSplit
@@ -9,7 +10,7 @@ from .folder_dataset import FolderDataset
 from .image_transforms import LoadImage, RandomCropWithBoxes
 from .matlab_sets import Flowers102Format, StanfordCarsFormat, StanfordDogs
 from .table import TableDataset
-from .text_list_sets import DAFB, FGVCAircraftFormat, Food101Format, INaturalist2017, Moe, OxfordPetsFormat, VegFru
+from .text_list_sets import FGVCAircraftFormat, Food101Format, INaturalist2017, OxfordPetsFormat, VegFru
 
 __all__ = [
     'DAFB',

@@ -3,12 +3,12 @@
 import difflib
 
 from ..errors import GLSimError
-from . import cub_format, matlab_sets, text_list_sets
+from . import authors_list_sets, cub_format, matlab_sets, text_list_sets
 from .fine_grained import PublishedSet
 
 _FOUND = [
     value
-    for module in (cub_format, matlab_sets, text_list_sets)
+    for module in (authors_list_sets, cub_format, matlab_sets, text_list_sets)
     for value in vars(module).values()
     if isinstance(value, PublishedSet)
 ]
