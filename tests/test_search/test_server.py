@@ -1,8 +1,10 @@
 """The API of ``glsim serve`` in this process: answers, limits, and what is refused."""
 
 import asyncio
+import gzip
 import io
 import json
+import re
 import shutil
 import struct
 import zlib
@@ -22,7 +24,8 @@ from starlette.testclient import TestClient
 from glsim_mm.errors import GLSimError
 from glsim_mm.search import ImageSearch, build_gallery
 from glsim_mm.search.server import schemas
-from glsim_mm.search.server.app import create_app
+from glsim_mm.search.server.app import PAGE, create_app
+from glsim_mm.search.server.asking import unless_aborted
 from glsim_mm.search.server.batching import Batcher
 from glsim_mm.search.server.galleries import ServedGallery, gallery_names, open_galleries
 from glsim_mm.search.server.guard import Buckets, Sessions
@@ -271,7 +274,7 @@ def test_the_map_of_a_row(client):
         (png_header(60_000, 2), 'one side is over'),
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'no photo of a kind'),
         (b'%!PS-Adobe-3.0 EPSF-3.0\n', 'no photo of a kind'),
-        (b'\xff\xd8\xff' + bytes(50), 'not an image'),
+        (b'\xff\xd8\xff' + bytes(50), 'it is damaged, or no photo'),
         (b'BM' + bytes(2 << 20), 'more than 1 MiB'),
         (b'', 'no photo of a kind'),
     ],
@@ -468,3 +471,52 @@ def test_a_full_queue_refuses_and_aborted_jobs_are_dropped():
     assert refusal.status == 503 and refusal.headers['Retry-After'] == '1'
     assert found[0] == [0] and isinstance(found[1], asyncio.CancelledError)
     assert sum(batches, []) == [0, 2, 3, 4, 5]
+
+
+def test_a_question_whose_sender_goes_away_is_dropped():
+    ended = []
+
+    class Gone:
+        async def receive(self):
+            await asyncio.sleep(0.01)
+            return {'type': 'http.disconnect'}
+
+    async def work():
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append('cancelled')
+            raise
+
+    with pytest.raises(Problem, match='given up'):
+        asyncio.run(unless_aborted(Gone(), work(), 60.0))
+    assert ended == ['cancelled']
+
+
+# -- the page --------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_small_has_all_texts_and_nothing_from_elsewhere():
+    files = {path.name: path.read_text(encoding='utf-8') for path in PAGE.iterdir()}
+    assert len(gzip.compress(''.join(files.values()).encode())) < 60_000
+    texts = files['texts.js'].split('\nlet language')[0].split('  de: {')
+    english, german = (dict(re.findall(r"(\w+): '((?:[^'\\]|\\.)*)'", part)) for part in texts)
+    assert english.keys() == german.keys() and len(english) > 60
+    for key, text in english.items():
+        assert sorted(re.findall(r'{\w+}', text)) == sorted(re.findall(r'{\w+}', german[key])), key
+    wanted = set()
+    for name, content in files.items():
+        wanted |= set(re.findall(r"data-text=\"(\w+)\"|say\('(\w+)'", content))
+        assert not re.search(r'innerHTML|insertAdjacent|document\.write|eval\(|style="|<script>|onclick=', content), (
+            name
+        )
+        assert set(re.findall(r'https?://[^\s"\')]+', content)) <= {'http://www.w3.org/2000/svg'}, name
+    assert {one or other for one, other in wanted} <= english.keys()
+
+
+def test_files_of_the_page_lead_to_each_other(client):
+    for path in ('/', '/docs'):
+        text = client.get(path).text
+        for address in re.findall(r'(?:src|href)="(page/[^"]+)"', text):
+            assert client.get(f'/{address}').status_code == 200, address
+    assert client.get('/page/app.js').headers['content-type'].startswith('text/javascript')

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -60,12 +62,15 @@ class Service:
         self.is_ready = False
         self._batchers: dict[int, Batcher[PhotoJob, Encoded]] = {}
         self._photographer: Photographer | None = None
+        self._readers: ThreadPoolExecutor | None = None
         self._busy = 0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Threads and queues, as long as the server runs."""
-        self._photographer = Photographer(self.settings, min(4, os.cpu_count() or 1))
+        threads = min(4, os.cpu_count() or 1)
+        self._photographer = Photographer(self.settings, threads)
+        self._readers = ThreadPoolExecutor(threads, thread_name_prefix='readers')  # thumbnails do not hold up searches
         try:
             for one in self.galleries.values():
                 if id(one.encoder) not in self._batchers:
@@ -79,6 +84,7 @@ class Service:
                 await batcher.stop()
             self._batchers.clear()
             self._photographer.close()
+            self._readers.shutdown(wait=True, cancel_futures=True)
 
     def _batcher(self, served: ServedGallery) -> Batcher[PhotoJob, Encoded]:
         encoder = served.encoder
@@ -102,11 +108,11 @@ class Service:
             raise Problem(404, 'no-such-gallery', f'there is no gallery of this name, but {", ".join(self.galleries)}')
         return found
 
-    async def in_worker(self, function: Any, *arguments: Any) -> Any:
-        """Call what reads galleries or photos in a thread."""
-        if self._photographer is None:
+    async def read(self, function: Any, *arguments: Any) -> Any:
+        """Call what reads galleries or photos, to be sent out, in a thread."""
+        if self._readers is None:
             raise too_busy('the server is not ready yet')
-        return await self._photographer.run(function, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
 
     async def ask(self, request: Request, kind: type[schemas.Asked], answer: Any, patches: bool = False) -> Any:
         """Read a request, make queries of it, and answer them with ``answer(served, queries, asked, stopwatch)``.
@@ -136,15 +142,15 @@ class Service:
         with stopwatch.stage('model'):
             if photos:
                 encoded = await self._photographer.encode(served.encoder, batcher, photos, asked.boxes, patches)
-                queries = await self.in_worker(_photo_queries, served, encoded, asked)
+                queries = await self._photographer.run(_photo_queries, served, encoded, asked)
             elif asked.text is not None:
                 queries = await batcher.call(_text_queries, served, asked)
             else:
-                queries = await self.in_worker(_row_queries, served, asked)
+                queries = await self._photographer.run(_row_queries, served, asked)
         if patches:  # which may take the model once more, for the photos of hits
             found = await batcher.call(answer, served, queries, asked, stopwatch)
         else:
-            found = await self.in_worker(answer, served, queries, asked, stopwatch)
+            found = await self._photographer.run(answer, served, queries, asked, stopwatch)
         if encoded is not None and 'queries' in found:
             answering.with_errors(found, encoded)
         found['milliseconds'] = stopwatch.finish()
@@ -294,7 +300,7 @@ def _add_reading(app: FastAPI, service: Service) -> None:
             generation = state.manifest.generation
             return dict(gallery=served.name, generation=generation, total=total, rows=found, next=following)
 
-        return JSONResponse(await service.in_worker(read))
+        return JSONResponse(await service.read(read))
 
     @app.get(f'{API}/rows/{{number}}', response_model=schemas.Row, tags=['read'])
     async def read_row(number: int, gallery: Name = None) -> Response:
@@ -304,19 +310,19 @@ def _add_reading(app: FastAPI, service: Service) -> None:
         def read() -> dict[str, Any]:
             return answering.show_row(served, served.record(number))
 
-        return JSONResponse(await service.in_worker(read))
+        return JSONResponse(await service.read(read))
 
     @app.get(f'{API}/classes', response_model=list[schemas.ClassCount], tags=['read'])
     async def list_classes(gallery: Name = None, where: Where = []) -> Response:
         """Classes and how many rows each has."""
         served = service.gallery(gallery)
-        return JSONResponse(await service.in_worker(lambda: rows.count_classes(served.newest(), where)))
+        return JSONResponse(await service.read(lambda: rows.count_classes(served.newest(), where)))
 
     @app.get(f'{API}/columns', response_model=dict[str, str], tags=['read'])
     async def list_columns(gallery: Name = None) -> Response:
         """Columns that filters and sorting can name, with their types."""
         served = service.gallery(gallery)
-        return JSONResponse(await service.in_worker(lambda: served.newest().columns()))
+        return JSONResponse(await service.read(lambda: served.newest().columns()))
 
 
 def _add_photos(app: FastAPI, service: Service) -> None:
@@ -331,7 +337,7 @@ def _add_photos(app: FastAPI, service: Service) -> None:
         def read() -> tuple[str, bytes | None]:
             return service.thumbnails.make(served.photo_file(served.record(number)), side, known)
 
-        tag, content = await service.in_worker(read)
+        tag, content = await service.read(read)
         headers = {'etag': f'"{tag}"', 'cache-control': _PHOTO_AGE}
         if content is None:
             return Response(status_code=304, headers=headers)
@@ -341,7 +347,7 @@ def _add_photos(app: FastAPI, service: Service) -> None:
     async def read_map(number: int, gallery: Name = None) -> Response:
         """Where the model looked: a grey PNG, a pixel for each patch; ``map_area`` of the row is the part it covers."""
         served = service.gallery(gallery)
-        content = await service.in_worker(lambda: draw_map(served.record(number)))
+        content = await service.read(lambda: draw_map(served.record(number)))
         return Response(content, media_type='image/png', headers={'cache-control': 'private, max-age=60'})
 
 
@@ -371,7 +377,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
     @app.get(f'{API}/info', response_model=schemas.Info, tags=['state'])
     async def read_info() -> Response:
         """What is served, and the limits of requests."""
-        galleries = [await service.in_worker(describe, one) for one in service.galleries.values()]
+        galleries = [await service.read(describe, one) for one in service.galleries.values()]
         own = service.settings
         limits = dict(
             photos=MAX_PHOTOS,
@@ -398,7 +404,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
     async def read_measures() -> Response:
         """What Prometheus reads."""
         for one in service.galleries.values():
-            service.measures.rows.labels(one.name).set(len(await service.in_worker(one.newest)))
+            service.measures.rows.labels(one.name).set(len(await service.read(one.newest)))
         return Response(service.measures.read(), media_type=service.measures.content_type)
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...images.decoding import (
+    NOT_AN_IMAGE,
     PILLOW_ERRORS,
     WHITE,
     UnreadableImageError,
@@ -54,7 +55,8 @@ def read_upload(content: bytes, settings: Settings, background: Sequence[int] = 
     except UnreadableImageError:
         raise
     except PILLOW_ERRORS as error:  # without a header, nothing says how large it is
-        raise UnreadableImageError(describe_error(error)) from error
+        reason = 'it is damaged, or no photo' if describe_error(error) == NOT_AN_IMAGE else describe_error(error)
+        raise UnreadableImageError(reason) from error
     if header.kind not in KINDS:
         raise UnreadableImageError(f'this is no photo of a kind that is taken: {_TAKEN}')
     return Upload(decode_image(content, settings.max_pixels, background), hash_content(content))

@@ -95,9 +95,11 @@ function refresh() {
   find('box-hint').hidden = !photo;
   find('clear').hidden = !photo && !state.row;
   find('clear-box').hidden = !photo?.box;
+  find('remove').hidden = state.photos.length < 2;
   find('strip').replaceChildren(...(state.photos.length < 2 ? [] : state.photos.map((one, at) => {
-    const button = element('button', { type: 'button', ariaLabel: say('photo', { number: at + 1 }), ariaPressed: String(at === state.shown) },
-      element('img', { src: one.address, alt: '' }));
+    const image = element('img', { src: one.address, alt: '' });
+    image.addEventListener('error', () => image.replaceWith(String(at + 1))); // of a kind that this browser cannot show
+    const button = element('button', { type: 'button', ariaLabel: say('photo', { number: at + 1 }), ariaPressed: String(at === state.shown) }, image);
     button.addEventListener('click', () => { state.shown = at; showPhoto(); showFound(); });
     return button;
   })));
@@ -151,7 +153,7 @@ async function search(said = []) {
     showFound();
     const bad = found.queries.flatMap((one, at) => (one.error ? [say('badPhoto', { number: at + 1, why: one.error })] : []));
     const count = found.hits.length ? say('found', { count: number(found.hits.length) }) : `${say('noHits')} ${found.passed.note}`;
-    tell(found.hits.length ? '' : 'alarm', [...(Array.isArray(said) ? said : []), ...bad, count].join(' '));
+    tell(found.hits.length ? '' : 'alarm', [count, ...(Array.isArray(said) ? said : []), ...bad].join('. '));
   } catch (error) {
     if (own === running) report(error);
   } finally {
@@ -262,6 +264,7 @@ function listen() {
   find('shown').addEventListener('load', () => { find('editor').hidden = !state.photos.length; editor.draw(); });
   find('shown').addEventListener('error', () => { find('shown').hidden = find('editor').hidden = true; find('unseen').hidden = false; });
   find('clear').addEventListener('click', () => { removePhotos(state.photos); state.row = null; showPhoto(); search(); find('choose').focus(); });
+  find('remove').addEventListener('click', () => { removePhotos([state.photos[state.shown]]); showPhoto(); search(); find('choose').focus(); });
   find('clear-box').addEventListener('click', () => { editor.setBox(null); state.photos[state.shown].box = null; refresh(); search(); });
   find('retry').addEventListener('click', () => (state.info ? search() : begin()));
   find('words').addEventListener('submit', (event) => {
