@@ -164,7 +164,7 @@ async function search(said = []) {
 function showFound() {
   const { found } = state;
   find('tools').hidden = !found?.hits.length;
-  showAnswer({ root: find('answer'), sentence: find('sentence'), reason: find('reason'), votes: find('votes') }, found?.answer, found?.votes ?? []);
+  showAnswer({ root: find('answer'), sentence: find('sentence'), reason: find('reason'), votes: find('votes') }, found?.hits.length ? found.answer : null, found?.votes ?? []);
   if (!found) {
     find('hits').replaceChildren();
     find('facts').textContent = '';
