@@ -30,5 +30,5 @@ def test_other_files_are_a_clear_error(content, tmp_path):
     path = tmp_path / 'metrics.json'
     if content is not None:
         path.write_text(content)
-    with pytest.raises(GLSimError, match=r'metrics\.json.*tools/test\.py'):
+    with pytest.raises(GLSimError, match=r'metrics\.json.*glsim test'):
         read_metrics(path)
