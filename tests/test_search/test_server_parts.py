@@ -1,0 +1,118 @@
+"""Parts of ``glsim serve`` that need no gallery: batches, cookies, sentences without paths, the files of the page."""
+
+import asyncio
+import gzip
+import re
+
+import pytest
+
+pytest.importorskip('fastapi', reason='needs the extra serve')
+pytest.importorskip('prometheus_client', reason='needs the extra serve')
+
+from glsim_mm.search.server.app import PAGE
+from glsim_mm.search.server.asking import unless_aborted
+from glsim_mm.search.server.batching import Batcher
+from glsim_mm.search.server.galleries import gallery_names
+from glsim_mm.search.server.guard import Sessions
+from glsim_mm.search.server.measures import Measures
+from glsim_mm.search.server.problems import Problem, hide_paths
+
+TOKEN = 'a-token-of-the-tests'
+
+
+def run_batcher(work, compute, **options):
+    """What ``work(batcher)`` returns, and the batches that were computed."""
+    batches = []
+
+    def note(jobs):
+        batches.append(list(jobs))
+        return compute(jobs)
+
+    async def run():
+        batcher = Batcher(note, **dict(size=4, patience=0.02, limit=6, measures=Measures()) | options)
+        await batcher.start()
+        try:
+            return await work(batcher)
+        finally:
+            await batcher.stop()
+
+    return asyncio.run(run()), batches
+
+
+def test_a_job_that_fails_harms_only_itself():
+    async def work(batcher):
+        return await asyncio.gather(*(batcher.submit([n]) for n in (1, 0, 2)), return_exceptions=True)
+
+    (one, failed, two), batches = run_batcher(work, lambda jobs: [6 // job for job in jobs])
+    assert one == [6] and two == [3] and isinstance(failed, ZeroDivisionError)
+    assert batches[0] == [1, 0, 2]
+
+
+def test_a_full_queue_refuses_and_aborted_jobs_are_dropped():
+    async def work(batcher):
+        waiting = [asyncio.ensure_future(batcher.submit([n])) for n in range(6)]
+        await asyncio.sleep(0)
+        with pytest.raises(Problem) as refusal:
+            await batcher.submit([6])
+        waiting[1].cancel()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        return refusal.value, found
+
+    (refusal, found), batches = run_batcher(work, lambda jobs: jobs, size=8)
+    assert refusal.status == 503 and refusal.headers['Retry-After'] == '1'
+    assert found[0] == [0] and isinstance(found[1], asyncio.CancelledError)
+    assert sum(batches, []) == [0, 2, 3, 4, 5]
+
+
+def test_a_question_whose_sender_goes_away_is_dropped():
+    ended = []
+
+    class Gone:
+        async def receive(self):
+            await asyncio.sleep(0.01)
+            return {'type': 'http.disconnect'}
+
+    async def work():
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append('cancelled')
+            raise
+
+    with pytest.raises(Problem, match='given up'):
+        asyncio.run(unless_aborted(Gone(), work(), 60.0))
+    assert ended == ['cancelled']
+
+
+def test_cookies_end():
+    now = 1000.0
+    sessions = Sessions(TOKEN, lambda: now)
+    cookie = sessions.begin()
+    assert sessions.is_valid(cookie) and not Sessions('another token', lambda: now).is_valid(cookie)
+    later = cookie.replace(cookie.split('.')[0], '99999999999')
+    now += 13 * 3600
+    assert not sessions.is_valid(cookie) and not sessions.is_valid(later) and not sessions.is_valid('')
+
+
+def test_paths_are_hidden():
+    said = hide_paths('/home/me/g/a.jpg and C:\\x\\b.png: label a/b of https://h.org/x/y, not ./c/d')
+    assert said == 'a.jpg and b.png: label a/b of https://h.org/x/y, not ./c/d'
+    assert gallery_names(['a/birds', 'b/birds/', 'milvus://h:1/birds']) == ['birds', 'birds-2', 'birds-3']
+
+
+def test_the_page_is_small_has_all_texts_and_nothing_from_elsewhere():
+    files = {path.name: path.read_text(encoding='utf-8') for path in PAGE.iterdir()}
+    assert len(gzip.compress(''.join(files.values()).encode())) < 60_000
+    texts = files['texts.js'].split('\nlet language')[0].split('  de: {')
+    english, german = (dict(re.findall(r"(\w+): '((?:[^'\\]|\\.)*)'", part)) for part in texts)
+    assert english.keys() == german.keys() and len(english) > 60
+    for key, text in english.items():
+        assert sorted(re.findall(r'{\w+}', text)) == sorted(re.findall(r'{\w+}', german[key])), key
+    wanted = set()
+    for name, content in files.items():
+        wanted |= set(re.findall(r"data-text=\"(\w+)\"|say\('(\w+)'", content))
+        assert not re.search(r'innerHTML|insertAdjacent|document\.write|eval\(|style="|<script>|onclick=', content), (
+            name
+        )
+        assert set(re.findall(r'https?://[^\s"\')]+', content)) <= {'http://www.w3.org/2000/svg'}, name
+    assert {one or other for one, other in wanted} <= english.keys()
