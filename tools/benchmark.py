@@ -8,7 +8,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description='Compare speed and memory of models that take turns in one process')
+    parser = cli.Parser(description='Compare speed and memory of models that take turns in one process')
     tasks = parser.add_subparsers(dest='task', required=True)
     inference = tasks.add_parser('inference', help='predictions: eager, compiled, exported, and what trades accuracy')
     _add_workload(inference, [224, 448], [1, 8, 32])
@@ -57,7 +57,7 @@ def check(args: argparse.Namespace) -> None:
         cli.needs_packages(*{'onnxruntime', 'openvino'}.intersection(modes), why='a mode')
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Measure, print and write."""
     from glsim_mm.analysis import loading_speed, model_speed
     from glsim_mm.apis import load_config
@@ -70,7 +70,7 @@ def main(args: argparse.Namespace) -> None:
         table = loading_speed.loading_table(report)
         print(table)
         model_speed.write_results(out, table, [report])
-        return
+        return cli.End('train', args.config)
     works = [  # the smallest images first
         model_speed.Workload(model, size, batch, args.device, args.threads)
         for model in args.models
@@ -79,8 +79,9 @@ def main(args: argparse.Namespace) -> None:
     ]
     if args.task == 'inference':
         model_speed.run_inference(works, args.modes, args.rounds, not args.no_memory, out, print)
-    else:
-        model_speed.run_training(works, args.rounds, not args.no_memory, out, print)
+        return cli.End('crop-curve', 'CONFIG', 'CHECKPOINT')
+    model_speed.run_training(works, args.rounds, not args.no_memory, out, print)
+    return cli.End('benchmark', 'loading', 'CONFIG')
 
 
 if __name__ == '__main__':

@@ -10,22 +10,20 @@ LAYOUTS = ('glsim', 'vit-npz', 'clip', 'hf', 'mmpretrain', 'dinov3', 'dinov2', '
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
-        description='Inspect, convert and publish files of weights; code in them is never run'
-    )
+    parser = cli.Parser(description='Inspect, convert and publish files of weights; code in them is never run')
     commands = parser.add_subparsers(dest='command', required=True)
-    source = argparse.ArgumentParser(add_help=False)
+    source = cli.Parser(add_help=False)
     source.add_argument('source', help='file or folder of weights, SCHEME://FILE, or timm://NAME')
-    layout = argparse.ArgumentParser(add_help=False)
+    layout = cli.Parser(add_help=False)
     layout.add_argument(
         '--layout',
         choices=LAYOUTS,
         metavar='NAME',
         help=f'naming scheme of the file: {", ".join(LAYOUTS)}; default: recognised',
     )
-    out = argparse.ArgumentParser(add_help=False)
+    out = cli.Parser(add_help=False)
     out.add_argument('--out', required=True, type=cli.OutputFile, help='file to write, .pth or .safetensors')
-    resizing = argparse.ArgumentParser(add_help=False)
+    resizing = cli.Parser(add_help=False)
     resizing.add_argument('--img-size', nargs='+', type=int, help='resize positions for SIDE or HEIGHT WIDTH pixels')
     resizing.add_argument(
         '--mode', choices=['bicubic', 'bilinear'], default='bicubic', help='interpolation; default: bicubic'
@@ -52,10 +50,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(args: argparse.Namespace) -> cli.End | None:
+def main(args: argparse.Namespace) -> cli.End:
     """Run one command and print what it did."""
     print('\n'.join(_COMMANDS[args.command](args)))
-    return None if args.command == 'inspect' else cli.End('checkpoints', 'inspect', args.out)
+    if args.command == 'inspect':
+        return cli.End('checkpoints', 'convert', args.source, '--out', 'converted.safetensors')
+    return cli.End('checkpoints', 'inspect', args.out)
 
 
 def run_inspect(args: argparse.Namespace) -> list[str]:

@@ -26,6 +26,14 @@ _FILES = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """Ends on a mistake in one line, as everything else here does; the usage is in ``--help``."""
+
+    def error(self, message: str) -> NoReturn:
+        """``message`` is what is wrong."""
+        _fail(f'{message} (see {self.prog} --help)')
+
+
 class OutputFile(str):
     """Type of an option that names a file to write, which is tried before the work begins."""
 
@@ -48,6 +56,11 @@ class End:
     def __init__(self, *following: str, written: Sequence[str] = ()) -> None:
         """``following`` are the words of a command of ``glsim``, with names such as PHOTO.jpg for what is to come."""
         self.following, self.written = following, written
+
+
+def end_of_dry_run(command: str) -> End:
+    """The same command without ``--dry-run``, as the likely next one."""
+    return End(command, *(word for word in sys.argv[1:] if not word.startswith('--dry')))
 
 
 class Overrides(argparse.Action):

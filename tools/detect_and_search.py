@@ -10,7 +10,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Find objects in photos with a detector of mmdet, name each with a GLSim classifier, and search '
         'for its like in a gallery'
     )

@@ -8,14 +8,14 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Say what is installed, what is missing, and what to type. Exit code 0: all that is needed is '
         'there; 1: something is missing; extras do not count.'
     )
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Look and print."""
     from glsim_mm.diagnosis import diagnose, format_findings, is_fit
 
@@ -23,6 +23,7 @@ def main(args: argparse.Namespace) -> None:
     print(format_findings(findings))
     if not is_fit(findings):
         sys.exit(1)
+    return cli.End('init', 'PHOTOS')
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Write a model, both passes and the crop, as one graph with any batch size, and check it against '
         'PyTorch. glsim infer-exported runs .onnx files.'
     )
@@ -50,7 +50,7 @@ def check(args: argparse.Namespace) -> None:
         cli.needs_packages('onnx', 'onnxscript', why='writing an .onnx file')
 
 
-def main(args: argparse.Namespace) -> cli.End | None:
+def main(args: argparse.Namespace) -> cli.End:
     """Export and say what was written."""
     from glsim_mm.apis import load_config
     from glsim_mm.exporting import export_model, format_report
@@ -60,8 +60,8 @@ def main(args: argparse.Namespace) -> cli.End | None:
         cfg, args.checkpoint, args.out, args.what, args.int8, args.overwrite, args.metric_of, args.centre
     )
     print(format_report(report))
-    if not args.out.endswith('.onnx'):
-        return None
+    if not args.out.endswith('.onnx'):  # for programs of the user's own
+        return cli.End('export', args.config, args.checkpoint, '--out', f'{Path(args.out).stem}.onnx')
     if args.what == 'embedding':
         return cli.End('search', 'GALLERY', 'PHOTO.jpg', '--checkpoint', args.out)
     return cli.End('infer-exported', args.out, 'PHOTO.jpg')

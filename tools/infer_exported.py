@@ -8,9 +8,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
-        description='Classify images with a file of glsim export; needs neither mmpretrain nor torch'
-    )
+    parser = cli.Parser(description='Classify images with a file of glsim export; needs neither mmpretrain nor torch')
     parser.add_argument('model', help='.onnx file')
     cli.add_images(parser, 'inputs')
     cli.add_prediction_options(parser)

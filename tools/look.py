@@ -18,7 +18,7 @@ _CONFIGS = ('.py', '.json', '.yml', '.yaml')
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         'inputs',
         nargs='+',
@@ -113,7 +113,7 @@ def main(args: argparse.Namespace) -> cli.End:
     )
     if args.selectors:
         print(f'selectors in {apis.draw_selectors(config, args.checkpoint, args.selectors, args.out_dir, options)}')
-        return cli.End()
+        return cli.End('selection-quality', args.config, args.checkpoint)
     written = apis.draw_test_set(config, args.checkpoint, args.out_dir, options, args.html)
     if written.sheet:
         print(f'{len(written.panels)} pictures in {args.out_dir}, all of them in {written.sheet}')
@@ -135,7 +135,7 @@ def _look_at_photos(args: argparse.Namespace) -> cli.End:
     for line in unreadable:
         print(f'unreadable: {line}')
     print(f'{len(written.panels)} pictures in {args.out_dir}, all of them in {written.sheet}')
-    return cli.End('search', args.images[0], 'PHOTO.jpg') if Path(args.images[0]).is_dir() else cli.End()
+    return cli.End('search', args.images[0] if Path(args.images[0]).is_dir() else 'PHOTOS', 'PHOTO.jpg')
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Serve galleries, or folders of photos, as a page and an API on this machine. Photos that are '
         'searched with are not stored.'
     )

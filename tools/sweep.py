@@ -11,7 +11,7 @@ TOOLS = Path(__file__).resolve().parent
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Train a config with every combination of settings and seeds, and print the mean and deviation '
         'of each setting. Run it again to go on after an interruption, or to add settings'
     )
@@ -46,7 +46,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Search, or look at what was found."""
     from glsim_mm import apis
     from glsim_mm.apis import sweep_table, sweep_trials
@@ -59,7 +59,7 @@ def main(args: argparse.Namespace) -> None:
         sweep = apis.plan_sweep(cfg, folder, sweep_trials.parse_grid(args.grid), args.seeds)
     if args.dry_run:
         print('\n'.join(f'{trial.status}  {trial.name}' for trial in sweep.trials.values()))
-        return
+        return cli.end_of_dry_run('sweep')
     if not args.table_only:
         command = apis.training_command(TOOLS, args.config, args.cfg_options, args.gpus)
         apis.run_sweep(sweep, command, args.jobs, args.retry_failed)
@@ -69,9 +69,11 @@ def main(args: argparse.Namespace) -> None:
     results = apis.gather_results(sweep, args.metric, args.last, lower)
     print(apis.format_results_table(results, args.metric))
     print(sweep_table.explain_values(args.last, lower))
-    print(f'table in {apis.write_results(sweep, results, args.metric)}')
+    table = apis.write_results(sweep, results, args.metric)
+    print(f'table in {table}')
     if sweep.failed():
         sys.exit(1)
+    return cli.End('test', *sweep_table.find_best_run(sweep, results), written=[str(table)])
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description='Test a model')
+    parser = cli.Parser(description='Test a model')
     cli.add_config(parser)
     parser.add_argument('checkpoint', help='checkpoint: path or URL')
     cli.add_run_options(parser)

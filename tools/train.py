@@ -8,7 +8,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description='Train a model')
+    parser = cli.Parser(description='Train a model')
     cli.add_config(parser)
     cli.add_run_options(parser)
     parser.add_argument(

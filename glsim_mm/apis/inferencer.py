@@ -127,7 +127,7 @@ class GLSimInferencer(ImageClassificationInferencer):
         summary = SelectionSummary()
         writer = _PanelWriter(show_dir, show, wait_time) if show or show_dir is not None else None
         try:
-            with ProgressBar(total, 'Inference', progress) as bar:
+            with ProgressBar(total, 'classifying', progress) as bar:
                 has_regions = isinstance(self.model, GLSimClassifier)
                 for item, image, sample in predict_images(
                     items, self.pipeline, self._predict, batch_size, torch.stack, has_regions

@@ -1,9 +1,11 @@
 """A config's model with trained weights."""
 
+import logging
 from copy import deepcopy
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import DATASETS, MODELS
@@ -52,7 +54,7 @@ def load_model(cfg: Config, checkpoint: str, device: str | torch.device | None =
 
 
 def load_pretrained(cfg: Config, device: str | torch.device | None = None) -> nn.Module:
-    """Build a config's model, which has no head, with the pretrained weights that its backbone names.
+    """Build a config's model, which has no head, with the pretrained weights that its backbone names; prints nothing.
 
     Returns:
         As :func:`load_model`; the model knows no classes.
@@ -63,7 +65,13 @@ def load_pretrained(cfg: Config, device: str | torch.device | None = None) -> nn
     device = check_device(device)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
         model = build_model(cfg)
-        model.backbone.init_weights()
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel(logging.WARNING)  # how many tensors were read is for the logs of trainings
+        try:
+            model.backbone.init_weights()
+        finally:
+            logger.setLevel(level)
     model._config, model._dataset_meta = cfg, {}
     return model.to(device).eval()
 

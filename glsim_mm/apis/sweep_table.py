@@ -12,6 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..engine.resumption import find_last_checkpoint
 from ..errors import GLSimError
 from ..output_files import write_file
 from .sweep_trials import DONE, Sweep
@@ -118,6 +119,17 @@ def write_results(sweep: Sweep, results: Sequence[SettingResult], metric: str) -
         cells = [row.settings.get(name, '') for name in names]
         writer.writerow([*cells, metric, row.mean, row.deviation, len(row.values), row.trials])
     return write_file(path, text.getvalue())
+
+
+def find_best_run(sweep: Sweep, results: Sequence[SettingResult]) -> tuple[str, str]:
+    """Config and checkpoint of a finished trial of the best setting, or words in the place of what is not there."""
+    best = results[0].settings if results else None
+    done = (sweep.folder / one.name for one in sweep.trials.values() if one.status == DONE and one.settings == best)
+    folder = next(done, None)
+    if folder is None:
+        return 'CONFIG', 'CHECKPOINT'
+    config, checkpoint = next(folder.glob('*.py'), 'CONFIG'), next(folder.glob('best_*.pth'), None)
+    return str(config), str(checkpoint or find_last_checkpoint(folder) or 'CHECKPOINT')
 
 
 def is_lower_better(cfg: Config, metric: str) -> bool:

@@ -195,7 +195,7 @@ def connect(location: MilvusLocation) -> MilvusClient:
     try:
         import pymilvus
     except ModuleNotFoundError:
-        raise ImportError('A gallery in Milvus needs pymilvus: pip install pymilvus.') from None
+        raise ImportError('a gallery in Milvus needs pymilvus: pip install pymilvus') from None
     if location.is_file:
         return _open_file(location)
     token = os.environ.get(TOKEN_VARIABLE, '')

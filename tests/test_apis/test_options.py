@@ -29,7 +29,7 @@ def test_config_files_that_cannot_be_read(tmp_path):
     with pytest.raises(GLSimError, match=r'broken\.py cannot be read'):
         load_config(broken)
     broken.write_text("_base_ = ['nowhere.py']\n")
-    with pytest.raises(GLSimError, match=r'broken\.py cannot be read: .*nowhere\.py'):
+    with pytest.raises(GLSimError, match=r'broken\.py inherits from nowhere\.py, which does not exist'):
         load_config(broken)
     (tmp_path / 'config.txt').write_text('')
     with pytest.raises(GLSimError, match=r'config\.txt is no config file'):

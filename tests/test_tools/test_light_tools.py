@@ -142,6 +142,7 @@ def test_mistakes_are_told_before_the_model_stack_is_loaded(gallery, tmp_path):
         (tmp_path / name).touch()
     (tmp_path / 'broken.jpg').write_bytes(b'no photo')
     (tmp_path / 'of_mmdet.py').write_text("_base_ = ['mmrotate::some/some.py']\n")
+    (tmp_path / 'moved.py').write_text("_base_ = ['/gone/glsim_mm/.mim/configs/_base_/models/a.py']\n")
     (tmp_path / 'table.csv').write_text('file,label\na.jpg,x\n')
     config, weights, broken = 'config.py', 'weights.pth', 'broken.jpg'
     build = ('retrieval/build', 'table.csv', config, weights, '--out')
@@ -213,6 +214,8 @@ def test_mistakes_are_told_before_the_model_stack_is_loaded(gallery, tmp_path):
             ('test', config, 'runs/a/epoch_5.pth'),
             'checkpoint runs/a/epoch_5.pth does not exist: there is no folder runs',
         ),
+        (('train', 'moved.py'), "if the package has moved, write 'glsim_mm::_base_/models/a.py', which finds it"),
+        (('train', weights, config), 'error: unrecognized arguments: config.py (see train.py --help)'),
         (('train', 'of_mmdet.py'), 'inherits from mmrotate, which is not installed: pip install mmrotate'),
         ((*classify, '--config', config), 'does not say which model made it: give --config and --checkpoint'),
     ]

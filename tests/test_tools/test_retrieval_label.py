@@ -184,7 +184,7 @@ def test_mistakes_of_the_caller(gallery, refuse, capsys):
     ):
         with pytest.raises(SystemExit):
             call_tool('retrieval/label', gallery, *map(str, wrong))
-        assert 'usage:' in capsys.readouterr().err
+        assert capsys.readouterr().err.startswith('error: ')
     assert labels(gallery) == ['wren'] * 3 + ['robin'] * 3
 
 

@@ -10,7 +10,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description="Measure one checkpoint with test_cfg.crop = 'off', 'adaptive' at several thresholds, and 'always'"
     )
     cli.add_config(parser, ' of a GLSimClassifier with a test set')
@@ -31,7 +31,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Measure, print and write."""
     import torch
 
@@ -46,6 +46,7 @@ def main(args: argparse.Namespace) -> None:
     print(format_curve(points))
     if args.out:
         write_json(args.out, curve_to_json(points), indent=None)
+    return cli.End('export', args.config, args.checkpoint, '--out', 'model.onnx')
 
 
 if __name__ == '__main__':

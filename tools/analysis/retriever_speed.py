@@ -10,7 +10,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description="Time FaissRetriever against mmpretrain's retriever on the same random embeddings, in turns"
     )
     cli.add_number(parser, '--gallery-size', 'images in the gallery', 20_000)
@@ -23,7 +23,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Measure and print a table for each batch size."""
     from glsim_mm.analysis.retriever_speed import measure_retrievers, render_times, use_threads
 
@@ -31,6 +31,7 @@ def main(args: argparse.Namespace) -> None:
     for batch_size in args.batch_size:
         times = measure_retrievers(args.gallery_size, args.dimension, batch_size, args.topk, args.rounds, args.seed)
         print(f'batches of {batch_size}\n\n{render_times(times)}\n')
+    return cli.End('benchmark-index')
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Measure time and peak memory of each way of selecting regions, beside what formulas count: a '
         'table, selection_cost.csv and selection_cost.png'
     )
@@ -43,11 +43,12 @@ def check(args: argparse.Namespace) -> None:
         check_selectors(args.selectors)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Measure and print."""
     from glsim_mm.analysis.selection_cost import run_study
 
     print(run_study(**vars(args), on_progress=lambda text: print(text, file=sys.stderr)))
+    return cli.End('selection-quality', args.config or 'CONFIG')
 
 
 if __name__ == '__main__':

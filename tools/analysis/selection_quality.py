@@ -10,7 +10,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description='Measure how well region selectors find annotated objects')
+    parser = cli.Parser(description='Measure how well region selectors find annotated objects')
     cli.add_config(parser, ' with boxes in its test set')
     parser.add_argument('checkpoint', nargs='?', help='weights of the model; default: those its backbone starts with')
     parser.add_argument('--selectors', nargs='+', help='short names; default: all that need no training')
@@ -39,7 +39,7 @@ def check(args: argparse.Namespace) -> None:
         check_selectors(args.selectors)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Measure, print and write."""
     from glsim_mm.analysis.quality_study import format_rows, measure_selectors, write_rows
     from glsim_mm.apis import load_config
@@ -54,6 +54,7 @@ def main(args: argparse.Namespace) -> None:
         if args.out_dir:
             write_rows(rows, args.out_dir)
     print(format_rows(rows))
+    return cli.End('look', args.config, args.checkpoint or 'CHECKPOINT', '--selectors', *names)
 
 
 if __name__ == '__main__':

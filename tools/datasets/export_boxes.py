@@ -10,7 +10,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Write the boxes of a data set in the layout of CUB-200-2011 (the demo set is in it) as '
         'annotations/SPLIT.json in COCO format for mmdet, and as masks/ and splits/SPLIT.txt for mmseg'
     )
@@ -23,7 +23,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Export both splits."""
     from glsim_mm.datasets import CUBFormat
     from glsim_mm.datasets.box_export import export_boxes
@@ -35,6 +35,8 @@ def main(args: argparse.Namespace) -> None:
         images = Path(args.root) / 'images'
         written, _ = export_boxes(samples, dataset.CLASSES, images, out, split, args.single_class, args.shape)
         print(f'{len(samples)} images in {written}')
+    models = ('--config', 'CONFIG', '--checkpoint', 'CHECKPOINT', '--detector-config', 'DETECTOR')
+    return cli.End('detect-and-search', 'PHOTOS', *models, '--detector-checkpoint', 'WEIGHTS', written=[out])
 
 
 if __name__ == '__main__':

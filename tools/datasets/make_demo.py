@@ -10,7 +10,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Render a data set of look-alike fish that one small mark tells apart, in the layout of '
         'CUB-200-2011. Does nothing if the same set is there.'
     )
@@ -25,7 +25,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> cli.End | None:
+def main(args: argparse.Namespace) -> cli.End:
     """Render."""
     from glsim_mm.images.demo_set import DemoSettings, render_demo
 
@@ -34,7 +34,9 @@ def main(args: argparse.Namespace) -> cli.End | None:
     print(
         f'{settings.num_images} pictures of {args.classes} classes {"rendered" if rendered else "are"} in {args.root}'
     )
-    return cli.End('train', 'glsim_vit_demo') if (args.root, args.classes) == ('data/demo', 8) else None
+    if (args.root, args.classes) == ('data/demo', 8):
+        return cli.End('train', 'glsim_vit_demo')
+    return cli.End('init', str(Path(args.root, 'images')))
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Report which files of a published data set are missing or damaged and where to get them. Exit '
         'code 0: complete; 1: incomplete; 2: mistake in the command line.'
     )
@@ -28,7 +28,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(args: argparse.Namespace) -> cli.End | None:
+def main(args: argparse.Namespace) -> cli.End:
     """Check, complete, print."""
     from glsim_mm.datasets.preparation.completing import prepare
     from glsim_mm.datasets.preparation.folder_checks import format_report, format_set
@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> cli.End | None:
     if args.list:
         names = [args.name] if args.name else PUBLISHED_SETS
         print('\n\n'.join(format_set(find_published_set(name)) for name in names))
-        return None
+        return cli.End('prepare', args.name or 'NAME', '--root', 'FOLDER')
     report = prepare(args.name, args.root, args.download, args.images, args.deep, args.workers, not args.no_progress)
     print(format_report(report))
     if not report.is_complete:

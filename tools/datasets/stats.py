@@ -10,7 +10,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Count images per class and measure them; list unreadable and equal files, near copies, images '
         'that other splits have too, boxes that cannot be right, and files that are left out'
     )

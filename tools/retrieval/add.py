@@ -17,7 +17,7 @@ is stopped, the same command goes on from there."""
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_gallery(parser)
     cli.add_new_images(parser, 'folders, files and patterns, or a list or table, as for glsim build')
     cli.add_root(

@@ -16,7 +16,7 @@ can be opened; glsim restore makes the gallery of it again."""
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('gallery', help='folder of the gallery')
     parser.add_argument('target', type=cli.OutputFolder, help='folder of the backup, new or from the time before')
     parser.add_argument(

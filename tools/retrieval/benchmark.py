@@ -10,7 +10,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Measure kinds of index on made-up clustered embeddings: time to build, recall, queries per '
         'second, memory, opening; and what the engine adds to FAISS. OMP_NUM_THREADS=1 measures one thread.'
     )
@@ -30,7 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Measure and print."""
     from glsim_mm.analysis.index_benchmark import run_study
 
@@ -38,6 +38,7 @@ def main(args: argparse.Namespace) -> None:
         Path(args.out), args.rows, args.dimension, args.queries, args.presets, args.batches, args.rounds, args.seed
     ):
         print(text, flush=True)
+    return cli.End('build', 'PHOTOS', 'CONFIG', 'CHECKPOINT', '--out', 'gallery', '--preset', 'PRESET')
 
 
 if __name__ == '__main__':

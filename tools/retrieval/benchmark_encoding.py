@@ -10,7 +10,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Measure images per second of the model on batches in memory, and of encoding from files, in turns'
     )
     cli.add_config(parser, ' of the model')
@@ -20,7 +20,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_encoding_options(parser)
     cli.add_number(parser, '--rounds', 'counted rounds', 3)
     cli.add_number(parser, '--threads', "threads of the model on CPU; default: torch's number")
-    parser.add_argument('--spaces', nargs='+', metavar='SPACE', help='default: all but concat')
+    parser.add_argument('--spaces', nargs='+', metavar='SPACE', help='embeddings to make; default: all but concat')
     cli.add_overrides(parser)
     return parser.parse_args(argv)
 
@@ -30,7 +30,7 @@ def check(args: argparse.Namespace) -> None:
     cli.check_new_images(args)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Measure and print."""
     import torch
 
@@ -44,6 +44,7 @@ def main(args: argparse.Namespace) -> None:
     encoder = Encoder(cfg, args.checkpoint, args.device, args.amp, args.spaces)
     items = find_items(args.images, exclude=args.exclude).items[: args.num_images]
     print(format_throughput(measure_throughput(encoder, items, args.batch_size, args.num_workers, args.rounds)))
+    return cli.End('build', *args.images, args.config, args.checkpoint, '--out', 'gallery')
 
 
 if __name__ == '__main__':

@@ -10,16 +10,16 @@ import command_line as cli
 DESCRIPTION = """Encode images into a gallery that can be searched.
 
 If it is stopped, by Ctrl-C or a kill, the same command goes on from there:
-until the gallery is whole, what was encoded lies in GALLERY.parts. For several
-GPUs, see bash tools/dist_encode.sh."""
+until the gallery is whole, what was encoded lies in GALLERY.parts. On several
+nodes, see bash tools/dist_encode.sh."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    first = argparse.ArgumentParser(add_help=False)
+    first = cli.Parser(add_help=False)
     first.add_argument('--encoder')
     has_encoder = first.parse_known_args(argv)[0].encoder is not None
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_new_images(
         parser,
         'folders (the sub-folder of an image is its label), image files, patterns such as "photos/**/*.jpg"; or '
@@ -32,8 +32,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='in place of images: the rows of this gallery, with ids, labels and metadata, for another model',
     )
     if not has_encoder:
-        cli.add_config(parser, ' of the model; not with --encoder')
-        parser.add_argument('checkpoint', help='its weights: path or URL; not with --encoder')
+        cli.add_config(parser, ' of the model (not with --encoder)')
+        parser.add_argument('checkpoint', help='its weights: path or URL (not with --encoder)')
     cli.add_encoder(parser)
     parser.add_argument(
         '--out',
@@ -55,7 +55,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='embeddings, the first is searched by default: aggregated, global, crop, concat of a GLSim model, global '
         'and centre of any, or all; default: aggregated global crop',
     )
-    what.add_argument('--keep-patches', action='store_true', help='tokens of the selected patches, for --rerank region')
+    what.add_argument(
+        '--keep-patches',
+        action='store_true',
+        help='tokens of the selected patches, for --rerank region and --explain of glsim search',
+    )
     cli.add_number(what, '--whiten', 'whiten embeddings to DIM dimensions by PCA', metavar='DIM')
     what.add_argument(
         '--metric-from',
@@ -153,7 +157,7 @@ def _check_preset(preset: str) -> None:
     raise RetrievalError(f'preset {preset!r} is neither one of {", ".join(PRESETS)} nor a FAISS factory string')
 
 
-def main(args: argparse.Namespace) -> cli.End | None:
+def main(args: argparse.Namespace) -> cli.End:
     """Build and say what was done."""
     from glsim_mm.apis import load_config
     from glsim_mm.search import build_gallery, format_report, frozen_settings
@@ -175,7 +179,7 @@ def main(args: argparse.Namespace) -> cli.End | None:
         images = cli.new_images(images)
         report = build_gallery(images, *model, out, memory_limit=memory_limit, progress=progress, **options)
     if report is None:  # a process that encodes a part
-        return None
+        return cli.End()
     print(format_report(report))
     return cli.End('search', out, 'PHOTO.jpg')
 

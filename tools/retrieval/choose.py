@@ -17,7 +17,7 @@ all embeddings of the model is built first."""
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('gallery', help='gallery, or folder of photos with a sub-folder for each class')
     parser.add_argument('--spaces', nargs='+', metavar='SPACE', help='embeddings to try; default: all of the model')
     parser.add_argument(
@@ -54,7 +54,7 @@ def is_folder_of_photos(args: argparse.Namespace) -> bool:
     return Path(args.gallery).is_dir() and not Path(args.gallery, DATABASE_FILE).exists()
 
 
-def main(args: argparse.Namespace) -> cli.End | None:
+def main(args: argparse.Namespace) -> cli.End:
     """Build where it is asked for, compare, and print."""
     from glsim_mm.output_files import write_json
     from glsim_mm.progress import ProgressBar
@@ -76,7 +76,7 @@ def main(args: argparse.Namespace) -> cli.End | None:
             print(apply_choice(gallery.as_writer(), choice, other))
             return cli.End('evaluate', location)
     following = command_of(choice, location, args.labels_from)
-    return cli.End(*following) if following else None
+    return cli.End(*(following or ('search', location, 'PHOTO.jpg')))
 
 
 def build(args: argparse.Namespace) -> Any:

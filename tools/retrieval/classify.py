@@ -19,7 +19,7 @@ model, and its result stays in the gallery."""
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_gallery(parser)
     cli.add_images(parser, nargs='*')
     cli.add_gallery_model(parser)

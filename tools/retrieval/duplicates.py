@@ -11,7 +11,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description='Find equal files and similar images in a gallery; nothing is removed')
+    parser = cli.Parser(description='Find equal files and similar images in a gallery; nothing is removed')
     cli.add_gallery(parser)
     parser.add_argument(
         '--threshold',
@@ -24,7 +24,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> cli.End | None:
+def main(args: argparse.Namespace) -> cli.End:
     """Find and print."""
     from retrieval.gallery import open_gallery, parse_conditions
     from retrieval.recognition import duplicates_to_json, find_duplicates, format_duplicates
@@ -34,7 +34,9 @@ def main(args: argparse.Namespace) -> cli.End | None:
         cli.check_filter(gallery, where)
         groups = find_duplicates(gallery, args.threshold, space=args.space, where=where)
     print(json.dumps(duplicates_to_json(groups), indent=1) if args.json else format_duplicates(groups))
-    return cli.End('remove', args.gallery, '--id', 'ID', '--dry-run') if groups else None
+    if groups:
+        return cli.End('remove', args.gallery, '--id', 'ID', '--dry-run')
+    return cli.End('search', args.gallery, 'PHOTO.jpg')
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Recall@k, R-Precision, MAP@R and mAP of the search in a gallery; each image is searched among all '
         'others unless other queries are given'
     )

@@ -10,7 +10,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description='Say what a gallery holds and what made it')
+    parser = cli.Parser(description='Say what a gallery holds and what made it')
     cli.add_gallery(parser)
     parser.add_argument('--json', action='store_true', help='print JSON')
     parser.add_argument('--id', type=int, nargs='+', default=[], help='rows to show in full')
@@ -18,7 +18,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Look and print."""
     from retrieval.answers import describe_gallery, format_description
     from retrieval.gallery import open_gallery
@@ -29,6 +29,7 @@ def main(args: argparse.Namespace) -> None:
     print(format_description(describe_gallery(args.gallery, args.id), as_json=args.json))
     if args.verify and not args.json:
         print('every file is as it was written')
+    return cli.End('search', args.gallery, 'PHOTO.jpg')
 
 
 if __name__ == '__main__':

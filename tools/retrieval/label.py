@@ -21,7 +21,7 @@ _SHOWN, _LAST = 20, -1
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_gallery(parser)
     rows = parser.add_argument_group('which rows, for --set')
     rows.add_argument('--id', type=int, nargs='+', default=[], help='ids of rows; with --history, rows to look at')
@@ -73,7 +73,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(args: argparse.Namespace) -> cli.End | None:
+def main(args: argparse.Namespace) -> cli.End:
     """Look up, change and say what was done."""
     from retrieval.gallery import open_gallery
 
@@ -85,7 +85,9 @@ def main(args: argparse.Namespace) -> cli.End | None:
             _undo(gallery, args)
         else:
             _set(gallery, args)
-    return None if reading else cli.End('label', args.gallery, '--history')
+    if args.history is not None:
+        return cli.End('search', args.gallery, 'PHOTO.jpg')
+    return cli.end_of_dry_run('label') if args.dry_run else cli.End('label', args.gallery, '--history')
 
 
 def _print_history(gallery: 'GalleryReader', args: argparse.Namespace) -> None:

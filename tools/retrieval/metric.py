@@ -19,7 +19,7 @@ metrics of a gallery; remove takes one away."""
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('action', choices=['fit', 'info', 'remove'], help='what to do')
     cli.add_gallery(parser)
     parser.add_argument(
@@ -43,7 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(args: argparse.Namespace) -> cli.End | None:
+def main(args: argparse.Namespace) -> cli.End:
     """Learn, look or remove, and say what was done."""
     from retrieval.class_metric import describe_metrics, fit_metric, remove_metric
     from retrieval.gallery import open_gallery
@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> cli.End | None:
             other = stack.enter_context(open_gallery(args.labels_from)) if args.labels_from else None
             how = dict(kind=args.kind, labels_from=other, force=args.force)
             print(fit_metric(gallery.as_writer(), args.space, **how).describe())
-    return cli.End('evaluate', args.gallery) if args.action == 'fit' else None
+    return cli.End('choose' if args.action == 'info' else 'evaluate', args.gallery)
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Copy a gallery from a folder to Milvus, back, or from one place to another of the same kind; run '
         'it again if it broke off, and it goes on where it stopped. A token for Milvus comes from the environment '
         'variable MILVUS_TOKEN'

@@ -10,7 +10,7 @@ import command_line as cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description='Take images out of a gallery; their files stay where they are')
+    parser = cli.Parser(description='Take images out of a gallery; their files stay where they are')
     cli.add_gallery(parser)
     parser.add_argument('--id', type=int, nargs='+', default=[], help='ids of rows')
     cli.add_where(parser, 'remove all rows that a filter lets through')
@@ -27,7 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(args: argparse.Namespace) -> cli.End | None:
+def main(args: argparse.Namespace) -> cli.End:
     """Remove and say how many."""
     from retrieval.gallery import open_gallery, parse_conditions
 
@@ -35,20 +35,21 @@ def main(args: argparse.Namespace) -> cli.End | None:
     with open_gallery(args.gallery, writable=not args.dry_run) as gallery:
         if args.unfinished:
             print('\n'.join(gallery.unfinished) or 'no write is unfinished')
-            if not args.dry_run:
-                gallery.as_writer().discard_unfinished()
-            return None
+            if args.dry_run:
+                return cli.end_of_dry_run('remove')
+            gallery.as_writer().discard_unfinished()
+            return cli.End('info', args.gallery)
         reason = gallery.why_empty(where)
         if reason:
             print(reason)
         if args.dry_run:
             print(f'{len(gallery.records(args.id)) if args.id else len(gallery.ids(where))} would be removed')
-            return None
+            return cli.end_of_dry_run('remove')
         count = gallery.remove(args.id) if args.id else gallery.remove(where=where)
         if args.compact:
             gallery.compact()
         print(f'{count} removed, {len(gallery)} left')
-        return cli.End('info', args.gallery)
+    return cli.End('info', args.gallery)
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ If it is stopped, the same command goes on from there."""
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('backup', help='folder of the backup')
     parser.add_argument('gallery', type=cli.OutputFolder, help='folder of the gallery')
     parser.add_argument('--overwrite', action='store_true', help='replace a gallery there, once the restored is whole')

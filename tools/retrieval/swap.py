@@ -15,7 +15,7 @@ back. Where GALLERY is a symbolic link, it leads to NEW afterwards."""
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('gallery', help='folder of the gallery that serves, or a symbolic link to it')
     parser.add_argument('new', help='folder of the gallery that is to serve, on the same file system')
     return parser.parse_args(argv)

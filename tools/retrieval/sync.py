@@ -19,7 +19,7 @@ any time; the same command goes on from there."""
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_gallery(parser)
     parser.add_argument(
         'folders',
@@ -76,7 +76,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(args: argparse.Namespace) -> cli.End | None:
+def main(args: argparse.Namespace) -> cli.End:
     """Sync, or correct roots, and say what was done."""
     if args.root:
         return _correct_roots(args)
@@ -101,15 +101,15 @@ def main(args: argparse.Namespace) -> cli.End | None:
         if args.watch:
             watching = dict(settle_seconds=args.settle, poll_seconds=args.poll)
             watch_folders(args.gallery, load_model, args.folders or None, tell=tell, **watching, **options)
-            return None
+            return cli.End('search', args.gallery, 'PHOTO.jpg')
         report = sync_gallery(args.gallery, load_model, args.folders or None, dry_run=args.dry_run, **options)
     if args.report:
         report.write(args.report)
     print(format_sync(report, details=args.dry_run))
-    return None if args.dry_run else cli.End('search', args.gallery, 'PHOTO.jpg')
+    return cli.end_of_dry_run('sync') if args.dry_run else cli.End('search', args.gallery, 'PHOTO.jpg')
 
 
-def _correct_roots(args: argparse.Namespace) -> cli.End | None:
+def _correct_roots(args: argparse.Namespace) -> cli.End:
     from retrieval.gallery import move_roots, open_gallery
 
     with open_gallery(args.gallery, writable=not args.dry_run) as gallery:
@@ -122,7 +122,7 @@ def _correct_roots(args: argparse.Namespace) -> cli.End | None:
             ]
         )
     )
-    return None if args.dry_run else cli.End('sync', args.gallery)
+    return cli.end_of_dry_run('sync') if args.dry_run else cli.End('sync', args.gallery)
 
 
 if __name__ == '__main__':
