@@ -137,6 +137,7 @@ def _write(
         accuracy=None if share is None else f'{share:.1f} %',
         bar=small_url(light_bar(1, 64)) if has_map else '',
         has_selected=any(item.boxes for item in drawn),
+        has_border=any(item.similarity_map is not None and item.has_border for item in drawn),
         has_annotated=any(item.annotated_box is not None for item in drawn),
         **counts,
     )
@@ -165,7 +166,7 @@ def _cards(
 
 def _tiles(prediction: Prediction, settings: ReportSettings) -> list[tuple[str, str, int, int]]:
     """Name, data URL, width and height of the pictures of a panel; words are HTML, whose fonts know all scripts."""
-    tiles = panel_tiles(prediction, min(settings.side, _LARGEST_SIDE), settings.scaling)
+    tiles = panel_tiles(prediction, min(settings.side, _LARGEST_SIDE), settings.scaling, padded=False)
     return [(name, data_url(picture), picture.shape[1], picture.shape[0]) for name, picture in tiles]
 
 

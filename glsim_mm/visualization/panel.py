@@ -198,10 +198,13 @@ def draw_panel(
     return stack(parts)
 
 
-def panel_tiles(prediction: Prediction, side: int = 192, scaling: str = 'linear') -> list[tuple[str, np.ndarray]]:
+def panel_tiles(
+    prediction: Prediction, side: int = 192, scaling: str = 'linear', padded: bool = True
+) -> list[tuple[str, np.ndarray]]:
     """The pictures of a panel, see :func:`draw_panel`: photo, heat map, boxes and crops.
 
-    Each has a name, and after a colon perhaps what else there is to say.
+    Each has a name, and after a colon perhaps what else there is to say. ``padded`` gives a single crop the shape of
+    the photo, as pictures need and pages, which have backgrounds of their own, do not.
     """
     image = fit_height(prediction.image, side)
     tiles = [('photo' if prediction.is_photo else 'network input', image)]
@@ -213,7 +216,7 @@ def panel_tiles(prediction: Prediction, side: int = 192, scaling: str = 'linear'
         tiles.append(('box', with_boxes(image, prediction)))
     if prediction.boxes:
         label = 'crop' if len(prediction.boxes) == 1 else f'{len(prediction.boxes)} crops'
-        tiles.append((f'{label}: the model sees a square', _crops(prediction, image.shape)))
+        tiles.append((f'{label}: the model sees a square', _crops(prediction, image.shape, padded)))
     return tiles
 
 
@@ -244,7 +247,7 @@ def _scaled(box: object, prediction: Prediction, image: np.ndarray) -> np.ndarra
     return np.asarray(box, np.float64) * (x, y, x, y)
 
 
-def _crops(prediction: Prediction, shape: tuple[int, ...]) -> np.ndarray:
+def _crops(prediction: Prediction, shape: tuple[int, ...], padded: bool) -> np.ndarray:
     """Crops in their own shape, in a grid of the shape of the image."""
     per_row = int(np.ceil(np.sqrt(len(prediction.boxes))))
     canvas = np.full(shape, BACKGROUND, np.uint8)
@@ -256,6 +259,8 @@ def _crops(prediction: Prediction, shape: tuple[int, ...]) -> np.ndarray:
         height, width = np.maximum((own * (room / own).min()).round().astype(int), 1)
         y, x = np.array([ys[row], xs[column]]) + (room - (height, width)) // 2
         canvas[y : y + height, x : x + width] = crop_box(prediction.image, box, (int(height), int(width)))
+    if len(prediction.boxes) == 1 and not padded:
+        return canvas[y : y + height, x : x + width]
     return canvas
 
 

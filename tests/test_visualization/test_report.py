@@ -49,6 +49,14 @@ def test_summary():
         assert words in text
 
 
+def test_crops_have_no_margin_and_a_border_is_explained():
+    wide = make_prediction((32, 32), selected_box=(0, 0, 32, 8))
+    html = render_report([wide])
+    assert [(one['width'], one['height']) for one in photos(Page(html))][-1] == ('192', '48') and 'cut off' not in html
+    wide.map_area = (4, 4, 28, 28)
+    assert 'cut off before the model' in render_report([wide])
+
+
 def test_errors_per_class():
     (row,) = list_errors([*MIXED, made(0.5, None)])
     assert (row.name, row.images, row.errors, row.taken_for) == ('Gull', 2, 2, [('Crow', 2)])
