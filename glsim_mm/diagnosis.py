@@ -97,7 +97,9 @@ def format_findings(findings: Sequence[Finding]) -> str:
     """Text of 80 columns, below each finding what to type, which is in one line."""
     lines = []
     for one in findings:
-        lines += textwrap.wrap(f'{one.name:<22}{one.found}', 80, subsequent_indent=' ' * 22, break_long_words=False)
+        lines += textwrap.wrap(
+            f'{one.name:<22}{one.found}', 80, subsequent_indent=' ' * 22, break_long_words=False, break_on_hyphens=False
+        )
         if one.fix:
             lines.append(f'{"":<22}-> {one.fix}')
     return '\n'.join(lines)
