@@ -64,11 +64,13 @@ def check(args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> cli.End:
     """Look, write and print."""
+    from glsim_mm.images.decoder_messages import errors_of_c_last
     from glsim_mm.starting import format_report, init_config
 
     options = vars(args)
     options['progress'] = not options.pop('no_progress')
-    written = init_config(options.pop('photos'), options.pop('out'), **options)
+    with errors_of_c_last():
+        written = init_config(options.pop('photos'), options.pop('out'), **options)
     print(format_report(written))
     return cli.End('train', str(written.config), written=[str(written.config), str(written.table)])
 

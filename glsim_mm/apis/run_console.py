@@ -1,14 +1,12 @@
 """The terminal during a training or test: answers and warnings; the log file has all that mmengine says besides."""
 
-import faulthandler
 import io
 import logging
 import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, redirect_stdout, suppress
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +15,7 @@ from mmengine.runner import Runner
 
 from ..engine.hooks.run_report import RunReportHook
 from ..engine.hooks.training_progress import ProgressHook
+from ..images.decoder_messages import errors_of_c_go_to
 
 # Warnings that nobody who trains a model can do anything about.
 _NOISE = re.compile(
@@ -65,7 +64,9 @@ class RunConsole:
         def build_logger(runner: Runner, *args: Any, **options: Any) -> MMLogger:
             logger = kind.build_logger(runner, *args, **options)
             self._take(logger)
-            self._stack.enter_context(_errors_of_c_go_to(logger))
+            files = [handler.stream for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
+            if files:
+                self._stack.enter_context(errors_of_c_go_to(files[0]))
             return logger
 
         def load_checkpoint(runner: Runner, *args: Any, **options: Any) -> dict:
@@ -142,36 +143,3 @@ def _caller() -> str:
             return name
         frame = frame.f_back
     return ''
-
-
-@contextmanager
-def _errors_of_c_go_to(logger: MMLogger) -> Iterator[None]:
-    """Send what libraries in C write to standard error to the log file, as "Corrupt JPEG data" by libjpeg.
-
-    What Python writes there still reaches the terminal, and so does where Python was if the process is killed by a
-    library.
-    """
-    files = [handler.stream for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
-    if not files or _file_number(sys.stderr) != 2:
-        yield
-        return
-    python, terminal = sys.stderr, os.dup(2)
-    sys.stderr = os.fdopen(terminal, 'w', buffering=1, encoding=python.encoding, errors='backslashreplace')
-    python.flush()
-    os.dup2(files[0].fileno(), 2)  # the same open file: neither writes over the other
-    was_enabled = faulthandler.is_enabled()
-    faulthandler.enable(sys.stderr)
-    try:
-        yield
-    finally:
-        faulthandler.enable(python) if was_enabled else faulthandler.disable()
-        os.dup2(terminal, 2)
-        ours, sys.stderr = sys.stderr, python
-        ours.close()
-
-
-def _file_number(stream: Any) -> int | None:
-    try:
-        return stream.fileno()
-    except (AttributeError, OSError, io.UnsupportedOperation):
-        return None

@@ -34,12 +34,14 @@ def main(args: argparse.Namespace) -> cli.End:
     """Count and print."""
     from glsim_mm.apis import dataset_overview, load_config
     from glsim_mm.datasets.dataset_statistics import format_statistics, to_csv
+    from glsim_mm.images.decoder_messages import errors_of_c_last
     from glsim_mm.output_files import write_file
 
     cfg = load_config(args.config, args.cfg_options)
-    statistics = dataset_overview.describe_dataset(
-        cfg, args.split, not args.no_duplicates, args.workers, not args.no_progress
-    )
+    with errors_of_c_last():
+        statistics = dataset_overview.describe_dataset(
+            cfg, args.split, not args.no_duplicates, args.workers, not args.no_progress
+        )
     print(format_statistics(statistics, args.classes))
     if args.out:
         write_file(args.out, to_csv(statistics))
