@@ -80,7 +80,7 @@ def check(args: argparse.Namespace) -> None:
             cli.check_model(gallery, args)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> cli.End:
     """Load, listen, and say so."""
     from glsim_mm.search.server.app import create_app
     from glsim_mm.search.server.galleries import close_galleries, open_galleries
@@ -103,6 +103,7 @@ def main(args: argparse.Namespace) -> None:
             serve(create_app(galleries, settings), listening, settings, args.open, announce)
         finally:
             close_galleries(galleries)
+    return cli.End('search', args.galleries[0], 'PHOTO.jpg')
 
 
 def announce(address: str) -> None:
