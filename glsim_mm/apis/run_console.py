@@ -64,9 +64,9 @@ class RunConsole:
         def build_logger(runner: Runner, *args: Any, **options: Any) -> MMLogger:
             logger = kind.build_logger(runner, *args, **options)
             self._take(logger)
-            files = [handler.stream for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
-            if files:
-                self._stack.enter_context(errors_of_c_go_to(files[0]))
+            files = (one.stream for one in logger.handlers if isinstance(one, logging.FileHandler))
+            if (file := next(files, None)) is not None:
+                self._stack.enter_context(errors_of_c_go_to(file))
             return logger
 
         def load_checkpoint(runner: Runner, *args: Any, **options: Any) -> dict:
