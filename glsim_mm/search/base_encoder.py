@@ -64,6 +64,7 @@ class BaseEncoder(ABC):
         keep_patches: Whether tokens of the selected patches are kept.
         config: Config of the model; None of an exported one.
         uses_amp: Whether the model computes in less than float32.
+        adds_up: Whether the sum of its spaces is searched best, as with encoders that were trained for nothing else.
     """
 
     description: str
@@ -76,6 +77,7 @@ class BaseEncoder(ABC):
     config: Any = None
     checkpoint: str
     uses_amp: bool = False
+    adds_up: bool = False
 
     @cached_property
     @abstractmethod
@@ -90,6 +92,11 @@ class BaseEncoder(ABC):
     def dimensions(self) -> dict[str, int]:
         """Width of the embeddings of each space."""
         return {space: value.shape[1] for space, value in self._probe.embeddings.items()}
+
+    def count_passes(self) -> int:
+        """How often the model runs for a photo: for the photo, one region, and its centre, as its spaces need it."""
+        of_crop = self.has_regions and not set(self.spaces) <= {GLOBAL, CENTRE}
+        return int(set(self.spaces) != {CENTRE}) + int(of_crop) + int(CENTRE in self.spaces)
 
     @cached_property
     def num_patches(self) -> int:

@@ -19,13 +19,11 @@ import torch.distributed as dist
 from mmengine.config import Config
 from torch.utils.data import DataLoader
 
-from retrieval.class_metric import read_sources
 from retrieval.errors import RetrievalError
 from retrieval.gallery import create_gallery
 from retrieval.gallery.roots import Moves
 from retrieval.gallery.spaces import Spaces
 from retrieval.vectors import METRICS
-from retrieval.whitening import check_classes
 
 from ..apis.options import load_config
 from ..compat.distributed import set_rank_environment
@@ -33,6 +31,7 @@ from ..errors import explain_missing
 from ..images.photo_folders import LeftOut
 from ..images.photos import ImageItem, hash_content, is_address
 from ..progress import ProgressBar
+from .default_space import check_metric_from, explain_default, is_computed, is_worth_learning, views_of
 from .encoded import Encoded, EncodingError, EncodingReport, SourceReport, sorted_errors
 from .encoder import Encoder
 from .exif_columns import fill_exif
@@ -72,7 +71,7 @@ def build_gallery(
     metric: str | None = None,
     memory_limit: int | None = None,
     whiten: int | None = None,
-    metric_from: str | None = None,
+    metric_from: str = 'auto',
     metric_space: str | None = None,
     batch_size: int = 32,
     num_workers: int = 2,
@@ -114,11 +113,13 @@ def build_gallery(
         metric: ``'cosine'``, the default, ``'ip'`` or ``'l2'``.
         memory_limit: Bytes that the index may take in memory.
         whiten: Dimension to which each space is whitened by PCA.
-        metric_from: ``'labels'`` to learn a metric from the labels, see
-            :func:`retrieval.class_metric.learn_metric`. The report says whether held-out classes gain; only then the
-            gallery has it.
-        metric_space: What ``metric_from`` learns a metric of: a space, or several that are added up, as
-            ``'global+centre'``. Defaults to the first space.
+        metric_from: What searches compare by default. ``'labels'`` learns a metric from the labels, see
+            :func:`retrieval.class_metric.learn_metric`; the report says whether held-out classes gain, and only then
+            the gallery has it. ``'none'`` leaves it at the first space. ``'auto'`` is what our measurements say
+            (docs/studies/experiments.md): of a pretrained encoder the sum of its spaces, with a metric from labels if
+            held-out classes gain; of other models the first space. The report says why.
+        metric_space: What a metric is learned of: a space, or several that are added up, as ``'global+centre'``.
+            Defaults to the first space, of a pretrained encoder to all that are alike.
         batch_size: Images per pass.
         num_workers: Processes that read photos, of each rank.
         overwrite: Replace an existing gallery.
@@ -176,13 +177,11 @@ def build_gallery(
         narrowest = min(model.dimensions.values())
         if whiten is not None and not 1 <= whiten <= narrowest:
             raise RetrievalError(f'whitening can keep 1 to {narrowest} dimensions of these embeddings, not {whiten}')
-        if metric_from not in (None, 'labels') or (metric_from and whiten is not None):
-            raise RetrievalError(f"metric_from must be 'labels', and alone without whiten, got {metric_from!r}")
-        if metric_space is not None and metric_from is None:
+        check_metric_from(metric_from, whiten, None if found is None else [item.label for item in found.items])
+        views = views_of(model, Spaces(metric, model.dimensions, {}), metric_space)
+        has_computed = is_computed(model, metric_from, whiten)
+        if metric_space is not None and not has_computed:
             raise RetrievalError("metric_space goes with metric_from='labels': give both")
-        metric_sources = read_sources(Spaces(metric, model.dimensions, {}), metric_space)
-        if metric_from and found is not None:
-            check_classes([item.label for item in found.items])
         exif_report = None
         if exif and found is not None and ranks.is_first:  # which alone writes what is known of the images
             exif_report = fill_exif(found.items, range(len(found.items)), num_workers, progress)
@@ -196,7 +195,7 @@ def build_gallery(
             found = place_items(loader.items, loader.root if own_root is None else own_root)
         shares = ranks.gather(share)
         report = (
-            build.merge(found, shares, preset, memory_limit, whiten, metric_sources if metric_from else None, rows)
+            build.merge(found, shares, preset, memory_limit, whiten, views, metric_from if has_computed else None, rows)
             if ranks.is_first
             else None
         )
@@ -351,7 +350,8 @@ class _RankBuild:
         preset: str,
         memory_limit: int | None,
         whiten: int | None,
-        learn: Sequence[str] | None,
+        views: Sequence[str],
+        metric_from: str | None,
         rows: GallerySource | None = None,
     ) -> EncodingReport:
         """Make the gallery of what all ranks have encoded; of ``rows`` it keeps the ids."""
@@ -381,11 +381,14 @@ class _RankBuild:
             if whiten is not None:
                 spaces = dict.fromkeys(spaces, whiten)
                 transforms = shards.fit_whitening(list(places.values()), whiten)
-            if learn:
-                report.learned, learned = shards.learn_metric(images.items, places, learn)
-                if learned is not None:
-                    spaces = {learned.space: learned.transform.output_dimension, **spaces}
-                    transforms = {learned.space: learned.transform}
+            learned = None
+            if metric_from is not None:
+                learn = is_worth_learning([images.items[position].label for position in places], metric_from)
+                report.learned, learned = shards.learn_metric(images.items, places, views, learn)
+            if learned is not None:
+                spaces = {learned.space: learned.transform.output_dimension, **spaces}
+                transforms = {learned.space: learned.transform}
+            report.searched = explain_default(self.encoder, next(iter(spaces)), views, learned, list(spaces))
             with create_gallery(
                 self.folder.target if self.folder.is_remote else self.folder.merged,
                 spaces,

@@ -35,8 +35,9 @@ class Embedder:
     ``Embedder(model)(inputs, ['global']).embeddings['global']`` is (B, C). The spaces of a :class:`GLSimClassifier`
     (arXiv 2407.12891) are:
 
-    - ``'aggregated'``: what the head classifies, the aggregated CLS token
     - ``'global'``: CLS token of the image; the crop is not encoded if nothing else is wanted
+    - ``'aggregated'``: what the head classifies, the aggregated CLS token; the default where the head is trained for
+      search
     - ``'crop'``: CLS token of the crop; of several crops, their mean
     - ``'concat'``: CLS tokens of image and crops, each of length 1, one after another, so that its cosine similarity
       is the mean of theirs
@@ -65,8 +66,10 @@ class Embedder:
         encoder = getattr(model, 'image_encoder', None)  # of a retriever
         self.module = encoder if isinstance(encoder, GLSimClassifier) else model
         self.has_regions = isinstance(self.module, GLSimClassifier)
-        is_headed = self.has_regions and self.module.head is not None
-        self.spaces: tuple[str, ...] = (AGGREGATED, GLOBAL) if is_headed else (GLOBAL,)
+        self.spaces: tuple[str, ...] = (GLOBAL,)
+        if self.has_regions and self.module.head is not None:
+            is_trained = getattr(self.module.head, 'trains_embedding', True)
+            self.spaces = (AGGREGATED, GLOBAL) if is_trained else (GLOBAL, AGGREGATED)
         if self.has_regions and self.module.has_crop_tokens:
             self.spaces = (*self.spaces, CROP, CONCAT)
         backbone = getattr(self.module, 'backbone', None)

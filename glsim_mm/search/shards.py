@@ -205,23 +205,29 @@ class Shards:
         return {space: Whitening.fit(array, dimension, is_cosine) for space, array in embeddings.items()}
 
     def learn_metric(
-        self, items: Sequence[ImageItem], places: Mapping[int, Place], sources: Sequence[str]
+        self, items: Sequence[ImageItem], places: Mapping[int, Place], sources: Sequence[str], learn: bool = True
     ) -> tuple[str, LearnedMetric | None]:
-        """Learn a metric of a space, or the sum of several, from labels, and keep it if held-out classes gain.
+        """What to search by default of some spaces: what to say of it, and what is computed, if anything is.
 
-        Returns what to say of it, and the metric or None. Where photos of too few classes can be read, the sentence
-        says so: all is encoded, and the gallery goes without.
+        With ``learn``, a metric of their sum is learned from labels, and kept if held-out classes gain. Otherwise, and
+        where photos of too few classes can be read, the sum alone is left; of one space, nothing.
         """
         positions = sample_rows(np.array(sorted(places))).tolist()
         embeddings = self.read([places[position] for position in positions]).embeddings
-        rows = add_views([embeddings[source] for source in sources])
+        rows = add_views([embeddings[space] for space in sources])
         labeled = Labeled(rows, [items[position].label for position in positions])
-        try:
-            found = learn_metric(labeled, sources, metric=self.settings.metric)
-        except RetrievalError as error:
-            return f'{JOINT.join(sources)}: no metric is learned: {error}.', None
-        found.kept = found.gains
-        return found.describe(), found if found.kept else None
+        said = ''
+        if learn:
+            try:
+                found = learn_metric(labeled, sources, metric=self.settings.metric)
+            except RetrievalError as error:
+                said = f'{JOINT.join(sources)}: no metric is learned: {error}.'
+            else:
+                found.kept = found.gains
+                said = found.describe()
+                if found.kept:
+                    return said, found
+        return said, learn_metric(labeled, sources, kind='sum', metric=self.settings.metric) if sources[1:] else None
 
     def merge(
         self,

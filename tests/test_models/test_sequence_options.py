@@ -183,7 +183,9 @@ def test_embeddings_of_another_width():
 def test_search_and_export_of_such_models():
     model = build(dict(out_type='tokens'), dict(pooling='max'))
     embedder = Embedder(model)
-    assert embedder.spaces == ('aggregated', 'global', 'centre')
+    assert embedder.spaces == ('global', 'aggregated', 'centre')
+    model.head.trains_embedding = EmbeddingHead.trains_embedding
+    assert Embedder(model).spaces == ('aggregated', 'global', 'centre')
     features = embedder(IMAGES, ['aggregated', 'global'], classify=True)
     assert torch.equal(features.embeddings['global'], sequence_of(model)[:, 0])
     assert (features.class_scores - model(IMAGES).softmax(dim=1)).abs().max() < 1e-6

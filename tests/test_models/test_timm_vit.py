@@ -1,6 +1,7 @@
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from mmpretrain.structures import DataSample
 from safetensors.torch import load_file, save_file
 
@@ -283,3 +284,46 @@ def test_cls_token_of_crops_compiles():
     compiled = torch.compile(vit, backend='eager', fullgraph=True)
     expected = vit(images, is_crop=True, output='class_token')[-1]
     torch.testing.assert_close(compiled(images, is_crop=True, output='class_token')[-1], expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ('name', 'own'),
+    [('vit_small_patch14_reg4_dinov2', {}), ('vit_small_patch16_dinov3', {}), ('vit_base_patch16_224', {})],
+)
+def test_class_tokens_of_the_last_blocks_are_added_up(name, own):
+    """In one pass, whoever runs the blocks; regions are selected by tokens that have not changed."""
+    options = dict(depth=3, embed_dim=32, num_heads=1, img_size=32, **own)
+    vit, plain = TimmViT(name, class_token_blocks=2, **options).eval(), TimmViT(name, **options).eval()
+    plain.load_state_dict(vit.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    tokens, expected = vit(images)[-1], plain(images)[-1]
+    (found,) = plain.model.forward_intermediates(
+        images, indices=[1], return_prefix_tokens=True, norm=True, intermediates_only=True
+    )
+    earlier = plain.model.fc_norm(found[1][:, 0])
+    assert vit.num_extra_tokens == plain.num_extra_tokens + 1
+    torch.testing.assert_close(torch.cat([tokens[:, :1], tokens[:, 2:]], dim=1), expected)
+    torch.testing.assert_close(tokens[:, 1], earlier)
+    whole = F.normalize(expected[:, 0], dim=-1) + F.normalize(earlier, dim=-1)
+    torch.testing.assert_close(vit.encode_crops(images), whole, atol=1e-5, rtol=1e-5)
+    only = TimmViT(name, class_token_blocks=2, out_type='cls_token', **options).eval()
+    only.load_state_dict(vit.state_dict())
+    torch.testing.assert_close(only(images)[-1], whole, atol=1e-5, rtol=1e-5)
+    model = GLSimClassifier(backbone=vit, neck=dict(type='GLSimSelector', top_o=1), head=None).eval()
+    class_tokens, regions, _ = model.encode(images)
+    torch.testing.assert_close(class_tokens[:, 0], whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(class_tokens[:, 1], vit.encode_crops(regions.crops))
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'error', 'message'),
+    [
+        ('vit_small_patch14_dinov2', dict(class_token_blocks=3), ValueError, 'must be 1 to 2, the number of blocks'),
+        ('vit_small_patch14_dinov2', dict(out_type='featmap'), GLSimError, 'neither featmap'),
+        ('vit_base_patch16_siglip_224', {}, GLSimError, 'vit_base_patch16_siglip_224 has none'),
+    ],
+)
+def test_class_tokens_that_cannot_be_added_up(name, options, error, message):
+    with pytest.raises(error, match=message):
+        TimmViT(name, **{'class_token_blocks': 2, **SMALL, **options})

@@ -203,7 +203,7 @@ def test_another_model(location, tiny_model, photos, tmp_path):
 def test_an_encoder_without_the_spaces(location, tiny_model, photos):
     encoder = Encoder(*tiny_model[:2], device='cpu', spaces=['global'])
     with open_gallery(location, writable=True) as gallery:
-        with pytest.raises(UserError, match="spaces=\\('aggregated', 'global', 'crop'\\)"):
+        with pytest.raises(UserError, match="spaces=\\('global', 'aggregated', 'crop'\\)"):
             add_images(gallery, encoder, photos, **QUIET)
 
 

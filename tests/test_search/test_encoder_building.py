@@ -42,7 +42,8 @@ def test_a_gallery_holds_what_the_encoder_gives(build, tiny_model, photos, tmp_p
     with open_gallery(tmp_path / 'gallery', expect=encoder.fingerprint) as gallery:
         ids = gallery.ids()
         assert len(gallery) == report.size == report.encoded == 10
-        assert list(gallery.manifest.spaces) == ['aggregated', 'global', 'crop'] == list(report.spaces)
+        assert list(gallery.manifest.spaces) == ['global', 'aggregated', 'crop'] == list(report.spaces)
+        assert 'searched by default: global, which finds classes that were not trained' in format_report(report)
         records = gallery.records(ids)
         for space, array in expected.embeddings.items():
             unit = array / np.linalg.norm(array, axis=1, keepdims=True)
@@ -290,7 +291,7 @@ def test_a_folder_is_encoded_to_choose_among_all_views(tiny_model, tmp_path, cap
 def test_a_metric_needs_labels(build, photos, tmp_path):
     with pytest.raises(UserError, match='there are 0: give more photos their labels'):
         build(sorted(photos.glob('*.png')), metric_from='labels')
-    with pytest.raises(UserError, match="must be 'labels', and alone without whiten"):
+    with pytest.raises(UserError, match='and not labels with whiten'):
         build(metric_from='labels', whiten=4)
     with pytest.raises(UserError, match="metric_space goes with metric_from='labels'"):
         build(metric_space='global')
@@ -298,7 +299,7 @@ def test_a_metric_needs_labels(build, photos, tmp_path):
         build(metric_from='labels', metric_space='global+centre')
     assert not (tmp_path / 'gallery').exists() and not (tmp_path / 'gallery.parts').exists()
     report = build(metric_from='labels')
-    assert 'testing it takes 5 classes or more' in report.learned and list(report.spaces)[0] == 'aggregated'
+    assert 'testing it takes 5 classes or more' in report.learned and list(report.spaces)[0] == 'global'
 
 
 def test_data_set_of_the_config(build, tiny_model, tmp_path):
@@ -323,7 +324,7 @@ def test_wrong_options(build, tiny_model, photos, tmp_path):
         (dict(dataset='test'), 'either images or the name'),
         (dict(images=None, dataset='all'), 'one of train, val, test'),
         (dict(images=tmp_path / 'nowhere'), 'does not exist'),
-        (dict(spaces=['head']), 'some of aggregated'),
+        (dict(spaces=['head']), 'some of global, aggregated'),
     ]:
         with pytest.raises(UserError, match=message):
             build(**arguments)

@@ -274,7 +274,7 @@ def test_mixed_precision_is_close(tiny_model, paths, amp):
 
 def test_wrong_arguments(tiny_model, encoder, paths):
     for options, message in [
-        (dict(spaces=['head']), 'some of aggregated, global, crop, concat'),
+        (dict(spaces=['head']), 'some of global, aggregated, crop, concat'),
         (dict(spaces=[]), 'got none'),
         (dict(spaces=['crop', 'crop']), 'each once'),
         (dict(amp='int8'), 'one of fp16, bf16'),

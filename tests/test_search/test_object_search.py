@@ -55,14 +55,14 @@ def test_each_box_is_a_photo_of_its_own(search, model):
     predicted = GLSimInferencer(str(config), str(checkpoint), device='cpu')(crops)
     for row, (one, box) in enumerate(zip(result.objects, BOXES)):
         assert one.box == tuple(box) and one.area == tuple(box) and one.detector_name == 'object'
-        np.testing.assert_allclose(one.embedding, encoded.embeddings['aggregated'][row], atol=1e-4)
+        np.testing.assert_allclose(one.embedding, encoded.embeddings['global'][row], atol=1e-4)
         assert one.label == predicted[row]['pred_label']
         assert one.classes[0][0] == predicted[row]['pred_class']
         assert one.classes[0][1] == pytest.approx(predicted[row]['pred_score'], abs=1e-4)
         assert sum(score for _, score in one.classes) == pytest.approx(1, abs=1e-5)
         x0, y0, x1, y1 = one.region
         assert box[0] - 1e-3 <= x0 < x1 <= box[2] + 1e-3 and box[1] - 1e-3 <= y0 < y1 <= box[3] + 1e-3
-    hits = search.search.gallery.search(encoded.embeddings['aggregated'], 3)
+    hits = search.search.gallery.search(encoded.embeddings['global'], 3)
     assert [[hit.record.id for hit in one.hits] for one in result.objects] == hits.ids.tolist()
 
 
@@ -110,7 +110,7 @@ def test_photos_are_upright(model, tmp_path):
 def test_filters_and_spaces(search, model):
     (result,) = search(str(model[3]), [BOXES[:1]], k=8, where={'label': 'striped'}, space='global')
     assert {hit.record.label for hit in result.objects[0].hits} == {'striped'} and len(result.objects[0].hits) == 4
-    with pytest.raises(UserError, match="no space 'depth'; there are: aggregated"):
+    with pytest.raises(UserError, match="no space 'depth'; there are: global"):
         search(str(model[3]), [BOXES], space='depth')
 
 

@@ -34,6 +34,8 @@ def test_a_gallery_remembers_its_encoder(photos, tmp_path, capsys):
     call_tool('retrieval/build', photos / 'a', '--encoder', weights, '--out', gallery, '--keep-patches', *QUIET)
     printed = capsys.readouterr().out
     assert f'encoder: {weights} (vit_small_patch16_224), 32 px, regions of 4 patches' in printed
+    assert 'searched by default: fused, global + crop + centre, the best of an encoder without training' in printed
+    assert '(3 passes of the encoder for each photo; --spaces global takes one)' in printed
     call_tool('retrieval/add', gallery, photos / 'b', *QUIET)
     call_tool('retrieval/search', gallery, photos / 'b' / '0.png', '--device', 'cpu', '--json')
     assert json.loads(capsys.readouterr().out.partition('[')[2].join('[ '))[0]['hits'][0]['path'] == 'root-b:0.png'
@@ -41,10 +43,12 @@ def test_a_gallery_remembers_its_encoder(photos, tmp_path, capsys):
     (photos / 'a' / '0.png').write_bytes((photos / '0.png').read_bytes())
     call_tool('retrieval/sync', gallery, *QUIET)
     with ImageSearch.open(gallery, device='cpu') as search, open_gallery(gallery) as rows:
-        assert search.encoder.spaces == ('global', 'crop') and search.encoder.num_patches == 4
+        assert search.encoder.spaces == ('global', 'crop', 'centre') and search.encoder.num_patches == 4
         first = search(photos / 'a' / '0.png', k=1)[0].hits[0]
         assert first.score == pytest.approx(1, abs=1e-5) and first.record.box is not None
         kept = FrozenSettings.from_json(rows.manifest.origin['encoder'])
+        assert list(rows.manifest.spaces) == ['fused', 'global', 'crop', 'centre']
+        assert kept.options['class_token_blocks'] == 2
     assert kept == frozen_settings(str(weights)) and kept.image_size == (32, 32)
     write_vit(weights, seed=1)  # other weights at the same place
     with pytest.raises(UserError, match='was made by another model'):
@@ -68,8 +72,10 @@ def test_shapes_tell_the_model(tmp_path, name, options):
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         expected = model.forward_features(images)
-        torch.testing.assert_close(encoder._model.backbone(images)[-1], expected, rtol=1e-4, atol=1e-5)
-        assert encoder._model.layout.num_extra_tokens == model.num_prefix_tokens
+        tokens = encoder._model.backbone(images)[-1]  # with the CLS token of the block before the last
+        tokens = torch.cat([tokens[:, :1], tokens[:, 2:]], dim=1)
+        torch.testing.assert_close(tokens, expected, rtol=1e-4, atol=1e-5)
+        assert encoder._model.layout.num_extra_tokens == model.num_prefix_tokens + 1
 
 
 @pytest.mark.parametrize(

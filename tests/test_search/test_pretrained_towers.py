@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from tiny_run import call_tool
 
 from glsim_mm.errors import UserError
-from glsim_mm.search import ImageSearch, frozen_encoder, frozen_settings
+from glsim_mm.search import FrozenEncoder, ImageSearch, frozen_encoder, frozen_settings
 
 transformers = pytest.importorskip('transformers', reason='pip install ".[text]"')
 open_clip = pytest.importorskip('open_clip', reason='pip install ".[text]"')
@@ -90,7 +90,9 @@ def image_features(model, images):
 def test_transformers(tmp_path, name):
     model = MODELS[name]()
     model.save_pretrained(tmp_path)
-    encoder = frozen_encoder(str(tmp_path), device='cpu')
+    settings = frozen_settings(str(tmp_path))
+    settings.options.pop('class_token_blocks', None)  # as in older galleries
+    encoder = FrozenEncoder(settings, device='cpu', spaces=['global', 'crop'], keep_patches=True)
     images = torch.randn(2, 3, 32, 32)
     found = features(encoder, images)
     torch.testing.assert_close(found.embeddings['global'], image_features(model, images), rtol=1e-4, atol=1e-4)

@@ -52,8 +52,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--spaces',
         nargs='+',
         metavar='SPACE',
-        help='embeddings, the first is searched by default: aggregated, global, crop, concat of a GLSim model, global '
-        'and centre of any, or all; default: aggregated global crop',
+        help='embeddings, the first is searched by default: global, aggregated, crop, concat of a GLSim model, global '
+        'and centre of any, or all; default: global aggregated crop; with --encoder: global crop centre, whose sum is '
+        'searched, at 3 passes a photo',
     )
     what.add_argument(
         '--keep-patches',
@@ -63,14 +64,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_number(what, '--whiten', 'whiten embeddings to DIM dimensions by PCA', metavar='DIM')
     what.add_argument(
         '--metric-from',
-        choices=['labels'],
-        help='learn from the labels which directions of the embeddings to trust, as glsim metric does; '
-        'kept, and searched by default, if classes that were held out gain',
+        choices=['auto', 'labels', 'none'],
+        default='auto',
+        help='labels: learn from them which directions of the embeddings to trust, as glsim metric does; kept, and '
+        'searched by default, if classes that were held out gain. auto, the default: with --encoder, the same, or '
+        'the sum of the embeddings; else the first of them. none: the first',
     )
     what.add_argument(
         '--metric-space',
         metavar='SPACE',
-        help='what --metric-from learns a metric of: one of --spaces, or several, as global+centre; default: the first',
+        help='what --metric-from learns a metric of: one of --spaces, or several, as global+centre; default: the first, '
+        'with --encoder all',
     )
     index = parser.add_argument_group('index')
     index.add_argument('--preset', help='kind of index, or a FAISS factory string; default: auto, or that of --from')
@@ -90,9 +94,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--dataset and --cfg-options are for the config of a model, which --encoder does without')
     if not has_encoder and (args.arch or args.image_size):
         parser.error('--arch and --image-size go with --encoder')
-    if args.metric_space and not args.metric_from:
+    if args.metric_space and args.metric_from == 'none':
         parser.error('--metric-space goes with --metric-from labels')
-    if args.metric_from and args.whiten:
+    if args.metric_from == 'labels' and args.whiten:
         parser.error('give either --whiten or --metric-from')
     if args.memory_limit is not None and args.memory_limit <= 0:
         parser.error('--memory-limit must be more than 0')

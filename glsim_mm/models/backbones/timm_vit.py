@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
@@ -61,6 +62,9 @@ class TimmViT(BaseBackbone):
             models.
         crop_cls_token: Give crops a learnable CLS token of their own, as that variant does. It starts as a copy of the
             CLS token whenever weights without it are loaded. Only for models whose blocks are a plain ViT's.
+        class_token_blocks: So many last blocks give their CLS token, each behind the final norm, and what stands for an
+            image is their sum, each of length 1; see :meth:`image_features`. All but the last block's are extra tokens,
+            so that regions are selected as ever. 2 finds more of unseen classes than 1, with frozen weights.
         with_head: Keep what the model computes behind its tokens: CLIP's projection to the space of texts, whose width
             is ``num_classes``, or SigLIP's pooling by attention. :class:`GLSimClassifier` gives its result in place of
             the CLS tokens of image and crop; regions are selected by the tokens as ever.
@@ -91,6 +95,7 @@ class TimmViT(BaseBackbone):
         merged_tokens: int = 0,
         final_norm: bool = True,
         crop_cls_token: bool = False,
+        class_token_blocks: int = 1,
         with_head: bool = False,
         init_cfg: dict | None = None,
         **kwargs,
@@ -118,8 +123,10 @@ class TimmViT(BaseBackbone):
         self.patch_size = tuple(self.model.patch_embed.patch_size)
         self._only_size = None if self.model.patch_embed.dynamic_img_pad else tuple(self.model.patch_embed.img_size)
         self.has_cls_token = getattr(self.model, 'cls_token', None) is not None
-        self.num_extra_tokens = self.model.num_prefix_tokens + (0 if self.has_cls_token else 1)
         self._is_plain = self.has_cls_token and _runs_plainly(self.model)
+        self._check_blocks(class_token_blocks, is_single=out_type == 'featmap' or merged_tokens > 0 or with_head)
+        self.class_token_blocks = class_token_blocks
+        self.num_extra_tokens = self.model.num_prefix_tokens + class_token_blocks - int(self.has_cls_token)
         if merged_tokens < 0 or (merged_tokens and not self._is_plain):
             raise ValueError(f'merged_tokens must be 0 or more, and 0 for {model_name}, got {merged_tokens}')
         self.merged_tokens = merged_tokens
@@ -136,16 +143,28 @@ class TimmViT(BaseBackbone):
         if frozen_stages > 0:
             self._freeze_stages()
 
+    def _check_blocks(self, count: int, is_single: bool) -> None:
+        if not 1 <= count <= self.num_layers:
+            raise ValueError(f'class_token_blocks must be 1 to {self.num_layers}, the number of blocks, got {count}')
+        if count > 1 and (is_single or not self.has_cls_token):
+            reason = (
+                'and neither featmap, merged_tokens nor with_head' if is_single else f'as {self._model_name} has none'
+            )
+            raise GLSimError(
+                f'class_token_blocks={count} needs a CLS token, {reason}: set model.backbone.class_token_blocks=1.'
+            )
+
     def forward(self, images: Tensor, is_crop: bool = False, output: str = 'tokens') -> tuple[Tensor, ...]:
         """Encode normalised images (B, 3, H, W) of at least one patch; for the others see :meth:`GLSimViT.forward`.
 
         Blocks that compute more than a plain ViT's (rotary embeddings) are run whole.
 
         Returns:
-            One item: (B, P0 + N, C), CLS token (or mean patch token) first, then any registers, then the patches row by
-            row; or (B, C) for ``out_type='cls_token'``. For ``'featmap'`` one (B, C, ceil(H / P), ceil(W / P)) per
-            ``out_indices``, that of the last layer behind the final norm; then the similarity map, float32 (B, 1, h, w)
-            in [-1, 1] without gradient, if asked for. For ``output='class_token'`` (B, 1, C).
+            One item: (B, P0 + N, C), CLS token (or mean patch token) first, then the CLS tokens of earlier blocks and
+            any registers, then the patches row by row; or (B, C) for ``out_type='cls_token'``. For ``'featmap'`` one
+            (B, C, ceil(H / P), ceil(W / P)) per ``out_indices``, that of the last layer behind the final norm; then the
+            similarity map, float32 (B, 1, h, w) in [-1, 1] without gradient, if asked for. For
+            ``output='class_token'`` the CLS tokens (B, class_token_blocks, C).
         """
         check_image_size(images.shape[-2:], self.patch_size)
         if self._only_size not in (None, tuple(images.shape[-2:])):
@@ -158,15 +177,17 @@ class TimmViT(BaseBackbone):
             return self._feature_maps(images)
         wanted = 'class_token' if self.out_type == 'cls_token' else output
         own_token = self.crop_cls_token if is_crop else None
-        if self._is_plain and (wanted != 'tokens' or own_token is not None):
+        if self._is_plain and (wanted != 'tokens' or own_token is not None or self.class_token_blocks > 1):
             tokens = self._run_partly(images, wanted, own_token, is_crop)
+        elif self.class_token_blocks > 1:
+            tokens = self._run_whole(images)
         else:
             tokens = self.model.forward_features(images)
         # fc_norm is the identity wherever norm is not, so each token passes exactly one final norm.
         tokens = self._with_cls_token(self.model.fc_norm(tokens))
         if self.out_type == 'cls_token':
-            return (tokens[:, 0],)
-        return (tokens[:, :1] if output == 'class_token' else tokens,)
+            return (tokens[:, 0] if self.class_token_blocks == 1 else self.image_features(tokens),)
+        return (tokens[:, : self.class_token_blocks] if output == 'class_token' else tokens,)
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Tokens (B, P0 + N, C) of images from which regions are to be selected; only the CLS token has gradient."""
@@ -181,8 +202,11 @@ class TimmViT(BaseBackbone):
     def image_features(self, tokens: Tensor) -> Tensor:
         """What stands for an image (B, D), of its tokens (B, P0 + N, C): the CLS token, or what the head makes of all.
 
-        Of a head that does not pool, the CLS token (B, 1, C) is enough.
+        With ``class_token_blocks``, the sum of so many CLS tokens, each of length 1. Of a head that does not pool, the
+        CLS tokens (B, 1, C) are enough.
         """
+        if self.class_token_blocks > 1:
+            return F.normalize(tokens[:, : self.class_token_blocks].float(), dim=-1).sum(dim=1)
         if not self.with_head:
             return tokens[:, 0]
         own = tokens if self.has_cls_token else tokens[:, 1:]  # without the mean of the patches
@@ -199,17 +223,27 @@ class TimmViT(BaseBackbone):
         x = type(model)._pos_embed(embedder, model.patch_embed(images))
         x = model.norm_pre(model.patch_drop(x))
         *blocks, last = model.blocks
-        bias = None
+        bias, earlier = None, []
         if is_crop and wanted == 'class_token' and self.merged_tokens:
             x, bias = merge_tokens(blocks, x, self.num_extra_tokens, self.merged_tokens, self._run)
         else:
-            for block in blocks:
+            for index, block in enumerate(blocks):
                 x = self._run(block, x)
+                if index >= self.num_layers - self.class_token_blocks:
+                    earlier.insert(0, x[:, :1])
         if wanted == 'class_token':
             x = self._run(class_token_of, last, x, bias)
         else:
             x = self._run(detach_patches, last, x) if wanted == 'selection_tokens' else self._run(last, x)
-        return model.norm(x)
+        return model.norm(_join_class_tokens(x, earlier))
+
+    def _run_whole(self, images: Tensor) -> Tensor:
+        """Tokens of a model that runs its blocks in its own way, with the CLS tokens of earlier ones."""
+        indices = range(self.num_layers - self.class_token_blocks, self.num_layers - 1)
+        x, found = self.model.forward_intermediates(
+            images, indices=list(indices), return_prefix_tokens=True, norm=True, output_fmt='NLC'
+        )
+        return _join_class_tokens(x, [prefix[:, :1] for _, prefix in reversed(found)])
 
     def _run(self, step: Callable, *args) -> Any:
         """One block; its activations are computed again in the backward pass if asked for."""
@@ -301,6 +335,11 @@ class TimmViT(BaseBackbone):
                 parameter.requires_grad = False
         if self.crop_cls_token is not None:
             self.crop_cls_token.requires_grad = False
+
+
+def _join_class_tokens(tokens: Tensor, earlier: list[Tensor]) -> Tensor:
+    """Tokens (B, L, C) with CLS tokens of earlier blocks, each (B, 1, C), behind the own."""
+    return torch.cat([tokens[:, :1], *earlier, tokens[:, 1:]], dim=1) if earlier else tokens
 
 
 class _WithClsToken:

@@ -63,7 +63,7 @@ class GLSimClassifier(ImageClassifier):
         use_fast_linear(self)
         reuse_mlp_buffers(self)
         self._all_tokens = getattr(self.head, 'all_tokens', False)
-        self._has_own_head = getattr(self.backbone, 'with_head', False)
+        self._has_own_features = hasattr(self.backbone, 'image_features')
         self._out_type = getattr(self.neck, 'out_type', 'crops')
         self._check_sequence()
         found, expected = (getattr(module, 'num_classes', None) for module in (self.neck, self.head))
@@ -164,7 +164,7 @@ class GLSimClassifier(ImageClassifier):
     def _of_image(self, tokens: Tensor) -> Tensor:
         """The part of the sequence (B, L, C) that one view gives, of its tokens (B, P0 + N, C); no registers."""
         if not self._all_tokens:
-            return tokens[:, :1] if not self._has_own_head else self.backbone.image_features(tokens)[:, None]
+            return self.backbone.image_features(tokens)[:, None] if self._has_own_features else tokens[:, :1]
         return torch.cat([tokens[:, :1], tokens[:, self.layout.num_extra_tokens :]], dim=1)
 
     def _joining(self, tokens: Tensor, indices: Tensor, crops: Tensor) -> Tensor:

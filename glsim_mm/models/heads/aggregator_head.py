@@ -67,7 +67,13 @@ class AggregatorHead(ClsHead):
     Example::
 
         head=dict(type='AggregatorHead', num_classes=200, in_channels=768)
+
+    Attributes:
+        trains_embedding: Whether what it aggregates is trained for search. A classifier's learns the training classes,
+            and finds others worse than the encoder's CLS token does (docs/studies/search.md).
     """
+
+    trains_embedding = False
 
     def __init__(
         self,

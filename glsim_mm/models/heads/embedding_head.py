@@ -161,6 +161,8 @@ class EmbeddingHead(AggregatorHead):
         head=dict(type='EmbeddingHead', num_classes=100, in_channels=384, embedding_dims=128)
     """
 
+    trains_embedding = True
+
     def __init__(
         self,
         num_classes: int | None = None,
