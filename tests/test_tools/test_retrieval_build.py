@@ -25,10 +25,11 @@ def test_build_and_add(model_files, tmp_path, capsys):
     config, checkpoint, images = model_files
     build(images, config, checkpoint, '--out', tmp_path / 'gallery', '--spaces', 'crop', 'global')
     captured = capsys.readouterr()
-    lines = captured.out.splitlines()[-4:]
+    lines = captured.out.splitlines()[-5:]
     assert lines[0] == f'gallery: {tmp_path / "gallery"}'
     assert lines[1].startswith('images: 8 in the gallery, 8 encoded now (') and 'images/s' in lines[1]
     assert lines[2] == 'spaces: crop (32), global (32)' and lines[3].startswith('index: ')
+    assert lines[4] == 'searched by default: crop, the first'
     assert 'encoding: 8 of 8 images' in captured.err and ' images/s' in captured.err
 
     Image.fromarray(np.full((40, 30, 3), 99, np.uint8)).save(tmp_path / 'new.png')
