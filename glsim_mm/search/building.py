@@ -384,7 +384,7 @@ class _RankBuild:
             learned = None
             if metric_from is not None:
                 learn = is_worth_learning([images.items[position].label for position in places], metric_from)
-                report.learned, learned = shards.learn_metric(images.items, places, views, learn)
+                report.learned, learned = shards.learn_metric(images.items, places, views, learn, self.encoder.adds_up)
             if learned is not None:
                 spaces = {learned.space: learned.transform.output_dimension, **spaces}
                 transforms = {learned.space: learned.transform}

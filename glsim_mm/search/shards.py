@@ -205,12 +205,17 @@ class Shards:
         return {space: Whitening.fit(array, dimension, is_cosine) for space, array in embeddings.items()}
 
     def learn_metric(
-        self, items: Sequence[ImageItem], places: Mapping[int, Place], sources: Sequence[str], learn: bool = True
+        self,
+        items: Sequence[ImageItem],
+        places: Mapping[int, Place],
+        sources: Sequence[str],
+        learn: bool = True,
+        add_up: bool = False,
     ) -> tuple[str, LearnedMetric | None]:
-        """What to search by default of some spaces: what to say of it, and what is computed, if anything is.
+        """What searches compare of a space, or the sum of several: what to say of it, and the map, or None.
 
-        With ``learn``, a metric of their sum is learned from labels, and kept if held-out classes gain. Otherwise, and
-        where photos of too few classes can be read, the sum alone is left; of one space, nothing.
+        With ``learn``, a metric is learned from labels, and kept if held-out classes gain. Otherwise, and where photos
+        of too few classes can be read, nothing is computed, or with ``add_up`` the sum.
         """
         positions = sample_rows(np.array(sorted(places))).tolist()
         embeddings = self.read([places[position] for position in positions]).embeddings
@@ -227,7 +232,8 @@ class Shards:
                 said = found.describe()
                 if found.kept:
                     return said, found
-        return said, learn_metric(labeled, sources, kind='sum', metric=self.settings.metric) if sources[1:] else None
+        has_sum = add_up and len(sources) > 1
+        return said, learn_metric(labeled, sources, kind='sum', metric=self.settings.metric) if has_sum else None
 
     def merge(
         self,

@@ -73,8 +73,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     what.add_argument(
         '--metric-space',
         metavar='SPACE',
-        help='what --metric-from learns a metric of: one of --spaces, or several, as global+centre; default: the first, with '
-        '--encoder all',
+        help='what to learn a metric of: one of --spaces, or several, as global+centre; default: the first, '
+        'with --encoder all',
     )
     index = parser.add_argument_group('index')
     index.add_argument('--preset', help='kind of index, or a FAISS factory string; default: auto, or that of --from')
