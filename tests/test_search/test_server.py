@@ -417,4 +417,4 @@ def test_files_of_the_page_lead_to_each_other(client):
         text = client.get(path).text
         for address in re.findall(r'(?:src|href)="(page/[^"]+)"', text):
             assert client.get(f'/{address}').status_code == 200, address
-    assert client.get('/page/app.js').headers['content-type'].startswith('text/javascript')
+    assert client.get('/page/main.js').headers['content-type'].startswith('text/javascript')

@@ -1,69 +1,61 @@
-// The server, seen from the page: requests, and errors that say what kind they are.
-const ROOT = 'api/v1/';
-const TRIES = 4;
+// The API, and what can go wrong with it. Addresses are relative: a proxy may serve the page below a path.
 
-export class Refusal extends Error {
-  constructor(kind, detail, status = 0) {
-    super(detail);
-    this.kind = kind; // 'offline', 'aborted', or the last part of the problem's type
+const API = new URL('../api/v1/', import.meta.url);
+
+/** A request that the server has refused, with its sentence. */
+export class Problem extends Error {
+  constructor(status, content) {
+    super(content.detail || content.title || `HTTP ${status}`);
     this.status = status;
+    this.kind = String(content.type || '').replace('urn:glsim:problem:', '');
+    this.errors = Array.isArray(content.errors) ? content.errors : [];
   }
 }
 
-export async function get(path, options) {
-  return (await call(path, options)).json();
-}
+/** The server was not reached. */
+export class Offline extends Error {}
 
-// Ask with photos (files), or with what `asked` says alone.
-export async function ask(route, asked, files, { signal, waiting } = {}) {
-  const options = { method: 'POST', signal, headers: { 'X-GLSim': '1' } };
-  if (files.length) {
-    options.body = new FormData();
-    options.body.append('request', JSON.stringify(asked));
-    for (const file of files) options.body.append('photo', file, 'photo');
-  } else {
-    options.body = JSON.stringify(asked);
-    options.headers['Content-Type'] = 'application/json';
-  }
-  return (await call(route, options, waiting)).json();
-}
-
-export async function openSession(token) {
-  await call('session', { method: 'POST', headers: { Authorization: `Bearer ${token}` } });
-}
-
-export function photoAddress(row, gallery, side) {
-  return `${ROOT}photos/${row.id}?${new URLSearchParams({ side, gallery })}`;
-}
-
-export function mapAddress(row, gallery) {
-  return `${ROOT}photos/${row.id}/map?${new URLSearchParams({ gallery })}`;
-}
-
-async function call(path, options = {}, waiting = () => {}) {
-  for (let attempt = 1; ; attempt += 1) {
-    let answer;
-    try {
-      answer = await fetch(ROOT + path, { credentials: 'same-origin', ...options });
-    } catch (error) {
-      throw new Refusal(error.name === 'AbortError' ? 'aborted' : 'offline', error.message);
+function address(path, values = {}) {
+  const url = new URL(path, API);
+  for (const [name, value] of Object.entries(values)) {
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== null && one !== undefined) url.searchParams.append(name, one);
     }
-    if (answer.ok) return answer;
-    const seconds = Number(answer.headers.get('Retry-After')) || 0;
-    if ((answer.status === 503 || answer.status === 429) && seconds <= 10 && attempt < TRIES) {
-      waiting(seconds || 1);
-      await pause(1000 * (seconds || 1), options.signal);
-      continue;
-    }
-    let problem = {};
-    try { problem = await answer.json(); } catch { /* not from this server */ }
-    throw new Refusal((problem.type || '').split(':').pop(), problem.detail || answer.statusText, answer.status);
   }
+  return url;
 }
 
-function pause(milliseconds, signal) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener('abort', () => { clearTimeout(timer); reject(new Refusal('aborted', '')); });
-  });
+async function call(url, options = {}) {
+  let response;
+  try {
+    response = await fetch(url, { ...options, headers: { 'X-GLSim': '1', ...options.headers } });
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new Offline(error.message);
+  }
+  const isJson = /json/.test(response.headers.get('content-type') || '');
+  const content = isJson ? await response.json() : {};
+  if (!response.ok) throw new Problem(response.status, content);
+  return content;
 }
+
+export const get = (path, values, signal) => call(address(path, values), { signal });
+
+/** Ask with photos, or, without any, with what the request names. */
+export function ask(route, asked, photos, signal) {
+  const text = JSON.stringify(asked);
+  if (!photos.length) {
+    return call(address(route), { method: 'POST', body: text, signal, headers: { 'Content-Type': 'application/json' } });
+  }
+  const form = new FormData();
+  form.append('request', text);
+  for (const photo of photos) form.append('photo', photo, 'photo');
+  return call(address(route), { method: 'POST', body: form, signal });
+}
+
+/** Exchange the token for the cookie. */
+export const signIn = (token) =>
+  call(address('session'), { method: 'POST', headers: { Authorization: `Bearer ${token}` } });
+
+export const photoAddress = (id, gallery, side) => address(`photos/${id}`, { gallery, side }).href;
+export const mapAddress = (id, gallery) => address(`photos/${id}/map`, { gallery }).href;

@@ -1,75 +1,146 @@
-// Query and hit side by side, with lines between patches that are alike.
-import { AUTOMATIC, OWN, contain, drawBox, prepare } from './drawing.js';
-import { number, say } from './texts.js';
-import { element } from './results.js';
+// One hit beside the query: why it was found, and what is known about it.
 
-const GAP = 16;
-const SHOWN = 12; // pairs; more could not be told apart
+import { ask } from './api.js';
+import { at, make } from './elements.js';
+import { named, shownRow } from './hits.js';
+import { applyOverlays } from './overlays.js';
+import { Stage } from './stage.js';
+import { number, percent, t } from './texts.js';
+
+const STRONGEST = 8; // as the pages of glsim search draw
 
 export class Compare {
-  constructor(dialog, explain, similar) {
-    [this.dialog, this.explain] = [dialog, explain];
-    this.find = (id) => dialog.querySelector(`#${id}`);
-    this.find('close').addEventListener('click', () => dialog.close());
-    this.find('lines').addEventListener('change', () => this.draw());
-    this.find('pair-similar').addEventListener('click', () => { dialog.close(); similar(this.hit); });
-    new ResizeObserver(() => this.draw()).observe(dialog);
-  }
-
-  // `query` and `hit` are { image, size, box }; the image may be null where there is none to show.
-  async show(query, hit, row) {
-    [this.query, this.other, this.hit, this.pairs] = [query, hit, row, []];
-    const facts = [['score', number(row.score, 4)], ['file', row.path], ...Object.entries(row.metadata)];
-    this.find('pair-facts').replaceChildren(...[[row.name ?? say('noLabel'), say('row', { id: row.id })], ...facts].flatMap(([name, value]) => [
-      element('dt', { textContent: name === 'score' || name === 'file' ? say(name) : name }), element('dd', { textContent: String(value) })]));
-    this.dialog.showModal();
-    this.draw();
-    this.find('pair-status').textContent = say('explaining');
-    let said;
-    try {
-      const found = await this.explain(row);
-      if (this.hit !== row) return;
-      this.pairs = found.pairs.filter((pair) => pair.box && pair.query_box).sort((a, b) => b.weight - a.weight);
-      said = found.unexplained || say('pairs', { count: number(found.pairs.length), shown: number(Math.min(SHOWN, this.pairs.length)), similarity: number(found.region_similarity ?? 0, 2) });
-    } catch (error) {
-      if (this.hit !== row) return;
-      said = error.kind === 'offline' ? say('offline') : error.message;
-    }
-    this.find('pair-status').textContent = said;
-    this.draw();
-  }
-
-  draw() {
-    if (!this.dialog.open) return;
-    const canvas = this.find('pair');
-    const width = canvas.clientWidth, beside = width > 500;
-    const part = beside ? (width - GAP) / 2 : width;
-    const tall = Math.max(...[this.query, this.other].map(({ size }) => part * size[1] / size[0]));
-    const height = Math.min(tall, window.innerHeight * (beside ? 0.6 : 0.32));
-    canvas.style.height = `${beside ? height : 2 * height + GAP}px`;
-    const { context } = prepare(canvas, width, beside ? height : 2 * height + GAP);
-    const places = [[this.query, 0, 0], [this.other, beside ? part + GAP : 0, beside ? 0 : height + GAP]].map(([one, x, y]) => {
-      const place = contain(one.size, x, y, part, height);
-      if (one.image) context.drawImage(one.image, place.x, place.y, one.size[0] * place.scale, one.size[1] * place.scale);
-      if (one.box) drawBox(context, place, one.box, AUTOMATIC, true);
-      return place;
+  /**
+   * similar(id): searches with a row. failed(error): tells what could not be helped here; true where it did.
+   */
+  constructor(query, similar, failed) {
+    Object.assign(this, { query, failed, answer: null, place: 0, space: null, controller: null, pairs: [], isAll: false });
+    this.dialog = at('compare');
+    this.stage = new Stage();
+    at('all-pairs').addEventListener('click', () => {
+      this.isAll = !this.isAll;
+      this.fill();
     });
-    canvas.setAttribute('aria-label', say('pairAlt', { count: Math.min(SHOWN, this.pairs.length) }));
-    if (!this.find('lines').checked) return;
-    const strongest = Math.max(...this.pairs.map((pair) => pair.weight), 1e-9);
-    for (const pair of this.pairs.slice(0, SHOWN)) {
-      const ends = [[pair.query_box, places[0]], [pair.box, places[1]]].map(([box, place]) => {
-        drawBox(context, place, box, OWN);
-        return [place.x + place.scale * (box[0] + box[2]) / 2, place.y + place.scale * (box[1] + box[3]) / 2];
-      });
-      for (const [colour, more] of [['rgb(0 0 0 / .7)', 2], [OWN, 0]]) {
-        context.strokeStyle = colour;
-        context.lineWidth = 1 + 4 * pair.weight / strongest + more;
-        context.beginPath();
-        context.moveTo(...ends[0]);
-        context.lineTo(...ends[1]);
-        context.stroke();
-      }
+    at('compare-close').addEventListener('click', () => this.dialog.close());
+    at('compare-previous').addEventListener('click', () => this.show(this.place - 1));
+    at('compare-next').addEventListener('click', () => this.show(this.place + 1));
+    at('similar').addEventListener('click', () => {
+      const { id } = this.answer.hits[this.place];
+      this.dialog.close();
+      similar(id);
+    });
+    this.dialog.addEventListener('close', () => {
+      this.controller?.abort();
+      const { id } = this.answer.hits[this.place];
+      document.querySelector(`.hit[data-row="${id}"]`)?.focus();
+    });
+  }
+
+  open(answer, place, space) {
+    Object.assign(this, { answer, space });
+    if (!this.dialog.open) this.dialog.showModal();
+    this.show(place);
+    at('compare-title').focus();
+  }
+
+  close() {
+    if (this.dialog.open) this.dialog.close();
+  }
+
+  show(place) {
+    const { hits, gallery } = this.answer;
+    const hit = hits[place];
+    this.place = place;
+    const from = document.activeElement;
+    at('compare-title').textContent = t('compare', { rank: hit.rank, count: hits.length });
+    at('compare-previous').disabled = place === 0;
+    at('compare-next').disabled = place === hits.length - 1;
+    if (from.disabled) at('compare-title').focus();
+    const asked = this.query.first();
+    const label = named(hit);
+    at('hit-caption').textContent = `${hit.rank}: ${label}, ${number(hit.score, 3)}`;
+    const missing = asked.isText ? t('text_query', { text: this.query.text }) : t('not_shown');
+    this.stage.show(
+      { alt: t('query'), missing, ...asked },
+      { alt: label, missing: t('no_photo'), ...shownRow(hit, gallery, 1600) },
+    );
+    this.describe(hit, label);
+    applyOverlays();
+    this.explain(asked, hit, gallery);
+  }
+
+  describe(hit, label) {
+    const size = hit.size ? `${hit.size[0]} × ${hit.size[1]}` : null;
+    const facts = [['label', label], ['score', number(hit.score, 4)], ['path', hit.path], ['row_id', hit.id]];
+    const known = [...facts, ['split', hit.split], ['size', size]].map(([key, value]) => [t(key), value]);
+    const all = [...known, ...Object.entries(hit.metadata)].filter(([, value]) => value !== null && value !== undefined);
+    const lines = all.flatMap(([name, value]) => [make('dt', { text: name }), make('dd', { text: String(value) })]);
+    at('metadata').replaceChildren(...lines);
+  }
+
+  async explain(asked, hit, gallery) {
+    this.controller?.abort();
+    this.controller = new AbortController();
+    const { signal } = this.controller;
+    Object.assign(this, { pairs: [], isAll: false });
+    this.fill();
+    if (asked.isText) {
+      at('why').textContent = t('why_text');
+      return;
     }
+    at('why').textContent = t('why_busy');
+    try {
+      const request = { ...asked.request, gallery, hit: hit.id, space: this.space };
+      const found = await ask('explain', request, asked.files, signal);
+      if (signal.aborted) return;
+      this.pairs = found.pairs.toSorted((one, other) => other.similarity - one.similarity);
+      this.fill();
+      at('why').textContent = found.unexplained || this.words(found, asked);
+      at('why').lang = found.unexplained ? 'en' : '';
+    } catch (error) {
+      if (error.name === 'AbortError') return;
+      at('why').textContent = this.failed(error) || error.message;
+    }
+  }
+
+  words({ pairs, region_similarity: region }, asked) {
+    const said = [pairs.length ? t('why_pairs', { count: pairs.length, shown: Math.min(pairs.length, STRONGEST) }) : t('why_none')];
+    if (region !== null) said.push(t('why_region', { similarity: number(region, 2) }));
+    if (asked.isOneOfMore) said.push(t('why_first'));
+    return said.join(' ');
+  }
+
+  /** Pairs as lines, and as a table that says the same. */
+  fill() {
+    const pairs = this.isAll ? this.pairs : this.pairs.slice(0, STRONGEST);
+    at('all-pairs').hidden = this.pairs.length <= STRONGEST;
+    at('all-pairs').textContent = this.isAll ? t('strongest') : t('all_pairs', { count: this.pairs.length });
+    this.stage.match(pairs);
+    const table = at('pairs');
+    table.hidden = !pairs.length;
+    const names = [['pair'], ['similarity', 'number'], ['share', 'number'], ['in_query'], ['in_hit']];
+    const heads = names.map(([name, kind]) => make('th', { scope: 'col', class: kind, text: t(name) }));
+    const whole = this.pairs.reduce((sum, pair) => sum + pair.weight, 0) || 1;
+    let pressed = null;
+    const lines = pairs.map((pair, place) => {
+      const button = make('button', { type: 'button', class: 'pair', 'aria-pressed': 'false', text: String(place + 1) });
+      button.addEventListener('click', () => {
+        const isOn = pressed !== button;
+        pressed?.setAttribute('aria-pressed', 'false');
+        pressed = isOn ? button : null;
+        button.setAttribute('aria-pressed', String(isOn));
+        this.stage.mark(isOn ? place : null);
+      });
+      const cells = [
+        make('td', { class: 'number', text: number(pair.similarity, 2) }),
+        make('td', { class: 'number', text: percent(pair.weight / whole) }),
+        make('td', { text: this.stage.words(pair.query_box, 0) }),
+        make('td', { text: this.stage.words(pair.box, 1) }),
+      ];
+      return make('tr', {}, make('th', { scope: 'row' }, button), ...cells);
+    });
+    table.replaceChildren(
+      make('caption', { text: t('pairs') }), make('thead', {}, make('tr', {}, ...heads)), make('tbody', {}, ...lines),
+    );
   }
 }

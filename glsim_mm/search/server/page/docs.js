@@ -1,50 +1,54 @@
 // The API as its OpenAPI description tells it, without scripts of other hosts.
-import { get } from './api.js';
-import { element } from './results.js';
-import { say, usualLanguage, useLanguage } from './texts.js';
 
-useLanguage(usualLanguage());
-const main = document.querySelector('main');
+import { Offline, get } from './api.js';
+import { at, make } from './elements.js';
+import { firstLanguage, t, useLanguage } from './texts.js';
+
+const last = (reference) => reference.split('/').pop();
+
+function kind(schema = {}) {
+  if (schema.$ref) return last(schema.$ref);
+  const either = schema.anyOf || schema.oneOf;
+  if (either) return either.map(kind).filter((one) => one !== 'null').join(' | ');
+  return schema.type === 'array' ? `${kind(schema.items)}[]` : schema.type || '';
+}
+
+function table(words, rows) {
+  if (!rows.length) return null;
+  const lines = rows.map((cells) => {
+    const [name, ...others] = cells.map((cell) => String(cell ?? ''));
+    return make('tr', {}, make('th', { scope: 'row', text: name }), ...others.map((text) => make('td', { text })));
+  });
+  const named = make('table', {}, make('caption', { text: words }), make('tbody', {}, ...lines));
+  return make('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': words }, named);
+}
+
+const fields = (schema) => Object.entries(schema?.properties || {}).map(([name, one]) => [
+  name, kind(one), one.default === undefined ? '' : JSON.stringify(one.default), one.description,
+]);
+
+function route(path, method, one, schemas) {
+  const parameters = (one.parameters || []).map(({ name, schema, description }) => [
+    name, kind(schema), schema.default === undefined ? '' : JSON.stringify(schema.default), description,
+  ]);
+  const asked = one.requestBody?.content['application/json']?.schema;
+  const answered = one.responses['200']?.content?.['application/json']?.schema;
+  const answer = schemas[last((answered?.items || answered)?.$ref || '')];
+  return make('section', {},
+    make('h2', { text: `${method.toUpperCase()} ${path}` }), make('p', { text: one.description || '' }),
+    table(t('docs_parameters'), parameters), table(t('docs_body'), fields(asked)), table(t('docs_answer'), fields(answer)),
+    make('p', { class: 'muted small', text: t('docs_statuses', { statuses: Object.keys(one.responses).join(', ') }) }),
+  );
+}
+
+await useLanguage(firstLanguage());
+document.title = t('docs_title');
 try {
   const { paths, components } = await get('openapi.json');
-  for (const [path, operations] of Object.entries(paths)) {
-    for (const [method, one] of Object.entries(operations)) main.append(section(path, method, one, components));
-  }
+  const routes = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, one]) => route(path, method, one, components.schemas)));
+  at('routes').lang = 'en';
+  at('routes').append(...routes);
 } catch (error) {
-  document.getElementById('status').textContent = error.kind === 'offline' ? say('offline') : error.message;
-}
-
-function section(path, method, one, components) {
-  const made = element('section', { className: 'panel' },
-    element('h2', { textContent: `${method.toUpperCase()} ${path}` }), element('p', { textContent: one.description ?? '' }));
-  if (one.parameters?.length) {
-    made.append(element('h3', { textContent: say('parameters') }), table(one.parameters.map((parameter) => [
-      parameter.name, kind(parameter.schema), parameter.schema.default ?? '', parameter.description ?? ''])));
-  }
-  const body = one.requestBody?.content['application/json']?.schema;
-  if (body) {
-    made.append(element('h3', { textContent: say('body') }),
-      element('p', { textContent: Object.keys(one.requestBody.content).join(', ') }),
-      fields(body));
-  }
-  const answer = one.responses['200']?.content?.['application/json']?.schema;
-  const found = answer?.$ref && components.schemas[answer.$ref.split('/').pop()];
-  made.append(element('h3', { textContent: say('answers') }));
-  if (found) made.append(fields(found));
-  made.append(element('p', { className: 'quiet', textContent: Object.keys(one.responses).join(', ') }));
-  return made;
-}
-
-function fields(schema) {
-  return table(Object.entries(schema.properties ?? {}).map(([name, one]) => [name, kind(one), JSON.stringify(one.default) ?? '', one.description ?? '']));
-}
-
-function kind(schema) {
-  if (schema.$ref) return schema.$ref.split('/').pop();
-  if (schema.anyOf) return schema.anyOf.map(kind).filter((one) => one !== 'null').join(' | ');
-  return schema.type === 'array' ? `${kind(schema.items ?? {})}[]` : schema.type ?? '';
-}
-
-function table(rows) {
-  return element('table', {}, ...rows.map((row) => element('tr', {}, ...row.map((cell) => element('td', { textContent: String(cell) })))));
+  at('problem').textContent = error instanceof Offline ? t('offline') : error.message;
 }

@@ -1,0 +1,222 @@
+// What is searched with: photos of one individual, a row of the gallery, or a text.
+
+import { photoAddress } from './api.js';
+import { BoxEditor } from './boxes.js';
+import { at, framed, make, mapPicture } from './elements.js';
+import { applyOverlays } from './overlays.js';
+import { t } from './texts.js';
+
+const PARTS = ['whole', 'model', 'own'];
+
+export class Query {
+  /** changed(isOther): called when there is something else to search with; isOther for other photos, not boxes. */
+  constructor(changed) {
+    this.changed = changed;
+    this.kind = '';
+    this.photos = [];
+    this.row = null; // the id, and when it is known, the row itself
+    this.text = '';
+    this.limits = { photos: 5, bytes: Infinity };
+    this.gallery = null;
+    this.note = '';
+  }
+
+  /** Take files as photos of one individual, in place of those before or beside them. */
+  take(files, isMore = false) {
+    const all = [...files];
+    // What browsers do not know has no type; the server tells by the content.
+    const given = all.filter((file) => file.type.startsWith('image/') || !file.type);
+    const small = given.filter((file) => file.size <= this.limits.bytes);
+    const large = given.find((file) => file.size > this.limits.bytes);
+    this.note = '';
+    if (!given.length) this.note = t('no_photos');
+    if (large) this.note = t('too_large', { name: large.name, size: this.limits.bytes >> 20 });
+    if (small.length) {
+      if (!isMore || this.kind !== 'photos') this.forget();
+      const room = this.limits.photos - this.photos.length;
+      if (small.length > room) this.note = t('too_many', { count: this.limits.photos });
+      for (const file of small.slice(0, room)) this.photos.push(this.open(file));
+      this.kind = 'photos';
+    }
+    this.render();
+    if (small.length) this.changed(true);
+  }
+
+  open(file) {
+    const photo = { file, url: URL.createObjectURL(file), size: null, box: null, auto: null, map: null, error: '' };
+    photo.isShown = true;
+    photo.editor = null;
+    const image = new Image();
+    image.addEventListener('load', () => {
+      photo.size = [image.naturalWidth, image.naturalHeight];
+      photo.editor?.show();
+    });
+    image.addEventListener('error', () => {
+      photo.isShown = false;
+      this.render();
+    });
+    image.src = photo.url;
+    return photo;
+  }
+
+  forget() {
+    for (const photo of this.photos) URL.revokeObjectURL(photo.url);
+    this.photos = [];
+  }
+
+  useRow(id) {
+    Object.assign(this, { kind: 'row', row: { id }, note: '' });
+    this.render();
+  }
+
+  useText(text) {
+    Object.assign(this, { kind: 'text', text, note: '' });
+    this.render();
+    this.changed();
+  }
+
+  /** Back to the photos before a row was asked with, if there were any. */
+  useOwn() {
+    this.kind = this.photos.length ? 'photos' : '';
+    this.row = null;
+    this.render();
+  }
+
+  clear() {
+    this.forget();
+    Object.assign(this, { kind: '', row: null, text: '', note: '' });
+    this.render();
+  }
+
+  /** This as a request, and its files. */
+  asked() {
+    if (this.kind === 'row') return [{ id: this.row.id }, []];
+    if (this.kind === 'text') return [{ text: this.text }, []];
+    const boxes = this.photos.some((photo) => photo.box) ? this.photos.map((photo) => photo.box) : [];
+    return [{ boxes }, this.photos.map((photo) => photo.file)];
+  }
+
+  /** The one photo, row or text that a hit is compared with: its request, and what is shown of it. */
+  first() {
+    if (this.kind !== 'photos') {
+      const [request, files] = this.asked();
+      const { size, box, map } = this.row || {};
+      const source = this.kind === 'row' ? photoAddress(this.row.id, this.gallery, 1600) : '';
+      return { request, files, source, size, map, boxes: [[box, 'auto']], isText: this.kind === 'text' };
+    }
+    const photo = this.photos.find((one) => !one.error) || this.photos[0];
+    const size = photo.size || photo.told;
+    return {
+      request: { boxes: photo.box ? [photo.box] : [] },
+      files: [photo.file],
+      source: photo.isShown ? photo.url : '',
+      size,
+      map: photo.map && { area: photo.map.area, source: mapPicture(photo.map) },
+      boxes: [[photo.auto, 'auto'], [photo.box, 'own']],
+      isOneOfMore: this.photos.length > 1,
+    };
+  }
+
+  /** Learn from an answer, or from a refusal, what the server made of each photo. */
+  learn(queries, errors = []) {
+    if (this.kind === 'row') {
+      const { size, box, map } = queries[0] || {};
+      Object.assign(this.row, { size, box, map: map && { area: map.area, source: mapPicture(map) } });
+    }
+    if (this.kind === 'photos') {
+      this.photos.forEach((photo, place) => {
+        const told = queries[place] || {};
+        const refused = errors.find((one) => one.photo === place);
+        Object.assign(photo, { told: told.size, map: told.map || null, auto: told.box || null });
+        photo.error = told.error || refused?.detail || '';
+        if (told.box && !photo.box) photo.suggested = told.box;
+      });
+    }
+    this.render(false);
+  }
+
+  render(isNew = true) {
+    const place = at('photos');
+    const hadFocus = place.contains(document.activeElement) && document.activeElement.dataset.key;
+    document.documentElement.classList.toggle('has-photos', this.kind === 'photos');
+    document.documentElement.classList.toggle('has-query', Boolean(this.kind));
+    if (isNew || this.kind !== 'photos') {
+      const shown = this.kind === 'photos' ? this.photos.map((photo, number) => this.photoElement(photo, number + 1)) : [];
+      if (this.kind === 'row') shown.push(this.rowElement());
+      if (this.kind === 'text') shown.push(make('p', { text: t('text_query', { text: this.text }) }));
+      if (this.kind === 'photos') shown.push(make('p', { id: 'box-help', class: 'muted small' }, t('box_help'), ' ', make('span', { class: 'keys', text: t('box_keys') })));
+      place.replaceChildren(make('p', { id: 'note', role: 'alert', class: 'wrong', text: this.note }), ...shown);
+    }
+    for (const photo of this.photos) photo.refresh?.();
+    if (hadFocus) place.querySelector(`[data-key="${hadFocus}"]`)?.focus();
+    applyOverlays();
+  }
+
+  photoElement(photo, number) {
+    const count = this.photos.length;
+    const remove = make('button', {
+      type: 'button', class: 'remove', 'aria-label': t('remove', { number }), 'data-key': `remove-${number}`, text: '×',
+      on: { click: () => this.remove(number - 1) },
+    });
+    const title = make('p', { class: 'of' }, make('span', { text: t('photo_of', { number, count }) }), remove);
+    const wrong = make('p', { class: 'wrong small' });
+    if (!photo.isShown) {
+      photo.refresh = () => (wrong.textContent = photo.error);
+      const told = make('div', { class: 'frame missing' }, make('span', { text: photo.file.name }));
+      return make('div', { class: 'photo' }, title, told, make('p', { class: 'small', text: t('not_shown') }), wrong);
+    }
+    const parts = make('fieldset', { class: 'parts' }, make('legend', { text: t('part') }));
+    const inputs = {};
+    for (const part of PARTS) {
+      inputs[part] = make('input', {
+        type: 'radio', name: `part-${number}`, value: part, 'data-key': `${part}-${number}`,
+        on: { change: () => this.choose(photo, part) },
+      });
+      parts.append(make('label', {}, inputs[part], ` ${t(`part_${part}`)}`));
+    }
+    const changed = () => {
+      photo.refresh();
+      this.changed();
+    };
+    photo.editor = new BoxEditor(photo, number, changed);
+    photo.editor.element.dataset.key = `box-${number}`;
+    photo.refresh = () => {
+      const { box, suggested } = photo;
+      const isModel = box && suggested && String(box) === String(suggested.map(Math.round));
+      inputs[!box ? 'whole' : isModel ? 'model' : 'own'].checked = true;
+      inputs.model.disabled = !suggested;
+      wrong.textContent = photo.error;
+      photo.editor.show();
+      applyOverlays();
+    };
+    return make('div', { class: 'photo' }, title, photo.editor.element, wrong, parts);
+  }
+
+  choose(photo, part) {
+    if (!photo.size) return;
+    if (part === 'whole') photo.box = null;
+    else if (part === 'model') photo.box = photo.suggested.map(Math.round);
+    else if (photo.box) return photo.editor.element.focus(); // that of the model, to be changed
+    else photo.editor.draw();
+    photo.refresh();
+    this.changed();
+  }
+
+  rowElement() {
+    const { id, label, name, size, box, map } = this.row;
+    const words = label === undefined ? '' : t('row_query', { id, label: name ?? t('no_class') });
+    const source = photoAddress(id, this.gallery, 800);
+    const frame = framed({ source, alt: words, missing: t('no_photo'), size, map, boxes: [[box, 'auto']] });
+    return make('figure', { class: 'photo' }, frame, make('figcaption', { text: words }));
+  }
+
+  remove(place) {
+    const [gone] = this.photos.splice(place, 1);
+    URL.revokeObjectURL(gone.url);
+    if (!this.photos.length) this.kind = '';
+    this.note = '';
+    this.render();
+    this.changed();
+    (at('photos').querySelector('.remove') || at('choose')).focus();
+  }
+}
