@@ -1,15 +1,12 @@
-"""Parts of ``glsim serve`` that need no gallery: batches, cookies, sentences without paths, the files of the page."""
+"""Parts of ``glsim serve`` that need no gallery: batches, cookies and sentences without paths."""
 
 import asyncio
-import gzip
-import re
 
 import pytest
 
 pytest.importorskip('fastapi', reason='needs the extra serve')
 pytest.importorskip('prometheus_client', reason='needs the extra serve')
 
-from glsim_mm.search.server.app import PAGE
 from glsim_mm.search.server.asking import unless_aborted
 from glsim_mm.search.server.batching import Batcher
 from glsim_mm.search.server.galleries import gallery_names
@@ -98,21 +95,3 @@ def test_paths_are_hidden():
     said = hide_paths('/home/me/g/a.jpg and C:\\x\\b.png: label a/b of https://h.org/x/y, not ./c/d')
     assert said == 'a.jpg and b.png: label a/b of https://h.org/x/y, not ./c/d'
     assert gallery_names(['a/birds', 'b/birds/', 'milvus://h:1/birds']) == ['birds', 'birds-2', 'birds-3']
-
-
-def test_the_page_is_small_has_all_texts_and_nothing_from_elsewhere():
-    files = {path.name: path.read_text(encoding='utf-8') for path in PAGE.iterdir()}
-    assert len(gzip.compress(''.join(files.values()).encode())) < 60_000
-    texts = files['texts.js'].split('\nlet language')[0].split('  de: {')
-    english, german = (dict(re.findall(r"(\w+): '((?:[^'\\]|\\.)*)'", part)) for part in texts)
-    assert english.keys() == german.keys() and len(english) > 60
-    for key, text in english.items():
-        assert sorted(re.findall(r'{\w+}', text)) == sorted(re.findall(r'{\w+}', german[key])), key
-    wanted = set()
-    for name, content in files.items():
-        wanted |= set(re.findall(r"data-text=\"(\w+)\"|say\('(\w+)'", content))
-        assert not re.search(r'innerHTML|insertAdjacent|document\.write|eval\(|style="|<script>|onclick=', content), (
-            name
-        )
-        assert set(re.findall(r'https?://[^\s"\')]+', content)) <= {'http://www.w3.org/2000/svg'}, name
-    assert {one or other for one, other in wanted} <= english.keys()
