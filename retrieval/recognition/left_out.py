@@ -20,7 +20,9 @@ from .vote import similarities
 OBSERVATION = 'observation'  # column: photos of one individual, at one time
 MOST_ROWS, MOST_QUERIES = 200_000, 4_000
 DEPTH = 100
-_FOLDS, _FOLDS_OF_ADAPTERS, _BLOCK = 10, 3, 256
+_LEAST_QUERIES = 500
+_NUMBERS = 20_000_000  # of a table that is kept in memory
+_FOLDS, _FOLDS_OF_ADAPTERS = 10, 3
 
 
 class Evidence(NamedTuple):
@@ -147,16 +149,17 @@ def _able(evidence: Evidence) -> np.ndarray:
 
 
 def choose_queries(evidence: Evidence) -> np.ndarray:
-    """Photos to leave out, int64: those of whose class another observation is there, 4,000 at random (seed 0) at most.
+    """Photos to leave out, int64: those of whose class another observation is there.
 
-    Observations are drawn whole. RetrievalError if there are none.
+    Of many, 4,000 at random (seed 0), fewer where there are thousands of classes; observations are drawn whole.
+    RetrievalError if there are none.
     """
     able = np.flatnonzero(_able(evidence))
     if not len(able):
         raise RetrievalError('no class has photos of two observations, so that none can be left out: add photos')
     order = np.random.default_rng(0).permutation(evidence.observations.max() + 1)
     shuffled = able[np.argsort(order[evidence.observations[able]], kind='stable')]
-    return np.sort(shuffled[:MOST_QUERIES])
+    return np.sort(shuffled[: max(_LEAST_QUERIES, min(MOST_QUERIES, _NUMBERS // len(evidence.names)))])
 
 
 def leave_out(evidence: Evidence, queries: np.ndarray, shrinkages: Sequence[float]) -> Answers:
@@ -196,7 +199,7 @@ def answers_about(
     members = _members(observations, searched, codes)
     depth = min(DEPTH, len(places))
     parts = []
-    for block in _blocks(queries):
+    for block in _blocks(queries, len(places)):
         scores = _scores(rows[block], rows[places], evidence.metric)
         alike = similarities(scores, evidence.metric).astype(np.float32)
         alike[observations[places][None] == observations[block][:, None]] = -np.inf
@@ -220,9 +223,11 @@ def _members(observations: np.ndarray, searched: np.ndarray, codes: np.ndarray) 
     return {int(observations[part[0]]): part for part in np.split(order, starts[1:]) if len(part)}
 
 
-def _blocks(queries: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(queries), _BLOCK):
-        yield queries[start : start + _BLOCK]
+def _blocks(queries: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """Some queries at a time, so that their scores of ``count`` rows fit into memory."""
+    size = max(1, _NUMBERS // 4 // max(count, 1))
+    for start in range(0, len(queries), size):
+        yield queries[start : start + size]
 
 
 def _scores(queries: np.ndarray, rows: np.ndarray, metric: str) -> np.ndarray:

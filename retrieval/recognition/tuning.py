@@ -26,7 +26,7 @@ _STEPS = 2.0 ** np.arange(-6, 4)  # temperatures, in standard deviations of what
 _REFINEMENTS, _ROUNDS = 10, 3
 _MOST = {'rest': 0.9}
 _POINTS = 60  # of the curve
-_DOUBT = 0.1
+_DOUBT = 0.05
 LEAST = 1e-12
 
 
@@ -241,23 +241,20 @@ def accepting(settings: Settings, share: float) -> tuple[float, float]:
     """The least probability of answers of which at least this share is right, and the coverage: how many have it.
 
     Of the answers about photos that were left out, so many must be right that a share below the wanted one would be
-    refuted at the level of 10 % (the bound of Clopper and Pearson, as Geifman and El-Yaniv use it for selective
+    refuted at the level of 5 % (the bound of Clopper and Pearson, as Geifman and El-Yaniv use it for selective
     classification, arXiv 1705.08500). +inf and 0 where no probability is enough.
     """
     best = (math.inf, 0.0)
     for least, count, right in settings.curve:
-        if right < count and _chance_of_so_few(count, count - right, 1 - share) > _DOUBT:
-            continue
-        if right == count and share**count > _DOUBT:
-            continue
-        best = (least, count / settings.photos)
+        if _chance_of_so_few(count, count - right, 1 - share) <= _DOUBT:
+            best = (least, count / settings.photos)
     return best
 
 
 def _chance_of_so_few(count: int, errors: int, rate: float) -> float:
-    """Chance of at most so many errors in ``count`` answers of which each is wrong at a rate."""
-    if rate <= 0:
-        return 0.0 if errors < 0 else 1.0
+    """Chance of at most so many errors in ``count`` answers of which each is wrong at a rate, above 0 and up to 1."""
+    if rate >= 1:
+        return float(errors >= count)
     terms = [
         math.lgamma(count + 1)
         - math.lgamma(one + 1)

@@ -232,7 +232,7 @@ def test_accepted_answers_keep_the_promise():
         assert coverage == pytest.approx((said[:500] >= least).mean())
         if coverage:
             kept.append(chances[500:][said[500:] >= least].mean() >= 0.9)
-    assert len(kept) > 30 and np.mean(kept) > 0.75
+    assert len(kept) > 30 and np.mean(kept) > 0.85
     assert accepting(Settings(photos=20, curve=((0.9, 20, 20),)), 0.97) == (np.inf, 0.0)  # too few to promise it
     assert accepting(Settings(photos=100, curve=((0.9, 100, 100),)), 0.97) == (0.9, 1.0)
 
