@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PRELOADED = ['glsim_mm.apis', 'glsim_mm.models', 'glsim_mm.search', 'mmpretrain.models', 'faiss']
 
 
-def _server() -> multiprocessing.context.BaseContext:
+def server() -> multiprocessing.context.BaseContext:
+    """The context of multiprocessing whose processes are such forks."""
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(PRELOADED)  # once it runs, it keeps what it has
     with pytest.MonkeyPatch.context() as patch:  # before Python 3.13, it does not know sys.path
@@ -35,7 +36,7 @@ def _server() -> multiprocessing.context.BaseContext:
 
 def run_ranks(function: Callable, *arguments: object, count: int = 2) -> None:
     """Call a function of a test module in several processes at once, with their numbers as first argument."""
-    _server()
+    server()
     torch.multiprocessing.start_processes(function, arguments, nprocs=count, start_method='forkserver')
 
 
@@ -54,7 +55,7 @@ def run_tool(
     variables = {name: str(value) for name, value in environment.items()}
     with tempfile.TemporaryDirectory() as folder:
         streams = (terminal, terminal) if terminal else (f'{folder}/out', f'{folder}/err')
-        process = _server().Process(target=_run_script, args=(words, str(cwd), variables, streams))
+        process = server().Process(target=_run_script, args=(words, str(cwd), variables, streams))
         process.start()
         process.join()
         out, err = ('', '') if terminal else (Path(name).read_text() for name in streams)

@@ -1,9 +1,11 @@
 """Cost measured through the real command line, on a tiny ViT."""
 
 import csv
+import multiprocessing
 
 import pytest
 import torch
+from fresh_processes import server
 from PIL import Image
 from tiny_run import ROOT, call_tool
 
@@ -46,7 +48,9 @@ def test_only_published_ways_give_up_fused_attention(passes, monkeypatch):
 
 
 @pytest.mark.slow
-def test_command_line(tmp_path, capsys):
+def test_command_line(tmp_path, capsys, monkeypatch):
+    context = server()
+    monkeypatch.setattr(multiprocessing, 'get_context', lambda method: context)  # in place of a spawned process
     out = tmp_path / 'cost'
     call_tool(
         'analysis/selection_cost', '--model', 'vit-tiny', '--sizes', 32, 48, '--repeats', 1, '--threads', 1,
