@@ -164,7 +164,8 @@ def add_device(parser: Any) -> None:
 
 def add_launcher(parser: Any) -> None:
     """Options of tools that run in several processes; ``torch.distributed.launch`` adds ``--local_rank``."""
-    add_number(parser, '--gpus', 'processes to start on this machine, one for each GPU; default: this one alone')
+    what = 'processes to start on this machine, one for each GPU; default: this one alone'
+    add_number(parser, '--gpus', what, dest='processes', metavar='GPUS')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
@@ -300,8 +301,8 @@ def run(
     logging.raiseExceptions = os.environ.get('GLSIM_TRACEBACK') == '1'
     sys.path.insert(0, str(ROOT))
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
-    gpus = vars(args).pop('gpus', None) or 1
-    if gpus > 1:
+    processes = vars(args).pop('processes', None) or 1
+    if processes > 1:
         args.launcher = 'pytorch'
     try:
         from glsim_mm.errors import report_user_errors
@@ -313,13 +314,13 @@ def run(
         outputs = _check_outputs(args)
         if check is not None:
             check(args)
-        if gpus > 1 and 'RANK' not in os.environ:
+        if processes > 1 and 'RANK' not in os.environ:
             from glsim_mm.processes import start_processes
 
-            sys.exit(start_processes(gpus, ROOT))
+            sys.exit(start_processes(processes, ROOT))
         if needs_model:
             import_model_stack()
-            _check_device(getattr(args, 'device', None), gpus)
+            _check_device(getattr(args, 'device', None), processes)
         with full_disk_explained(', '.join(outputs)) if outputs else nullcontext():
             end = main(args) or End()
         if os.environ['LOCAL_RANK'] == '0' and os.environ.get('GLSIM_NO_NEXT') != '1':
