@@ -25,9 +25,10 @@ export class BoxEditor {
       handle.dataset.corner = corner;
       this.own.append(handle);
     }
+    this.shade = make('div', { class: 'shade' });
     this.over = make('div', { class: 'over' });
     this.image = make('img', { src: photo.url, alt: '', draggable: 'false' });
-    this.element.append(this.image, this.over, this.own);
+    this.element.append(this.image, this.over, make('div', { class: 'around' }, this.shade), this.own);
     for (const [name, listener] of Object.entries({ pointerdown: 'press', keydown: 'type' })) {
       this.element.addEventListener(name, (event) => this[listener](event));
     }
@@ -39,12 +40,11 @@ export class BoxEditor {
     const { size, box, auto, map } = this.photo;
     if (size) this.element.style.setProperty('--ratio', String(size[0] / size[1]));
     this.element.classList.toggle('touch', Boolean(box));
-    this.own.hidden = !box;
+    this.own.hidden = this.shade.hidden = !box;
     if (box) {
       const [left, top, right, bottom] = box.map((value, side) => (100 * value) / size[side % 2]);
-      Object.assign(this.own.style, {
-        left: `${left}%`, top: `${top}%`, width: `${right - left}%`, height: `${bottom - top}%`,
-      });
+      const place = { left: `${left}%`, top: `${top}%`, width: `${right - left}%`, height: `${bottom - top}%` };
+      for (const one of [this.own, this.shade]) Object.assign(one.style, place);
     }
     const shown = map ? { area: map.area, source: mapPicture(map) } : null;
     this.over.replaceChildren(...layers({ size, map: shown, boxes: [[auto, 'auto']] }));

@@ -5,7 +5,7 @@ import { at, make } from './elements.js';
 import { named, shownRow } from './hits.js';
 import { applyOverlays } from './overlays.js';
 import { Stage } from './stage.js';
-import { number, percent, t } from './texts.js';
+import { number, percent, sentence, t } from './texts.js';
 
 const STRONGEST = 8; // as the pages of glsim search draw
 
@@ -26,18 +26,20 @@ export class Compare {
     at('compare-next').addEventListener('click', () => this.show(this.place + 1));
     at('similar').addEventListener('click', () => {
       const { id } = this.answer.hits[this.place];
+      this.isLeft = true;
       this.dialog.close();
       similar(id);
     });
     this.dialog.addEventListener('close', () => {
       this.controller?.abort();
+      if (this.isLeft) return;
       const { id } = this.answer.hits[this.place];
       document.querySelector(`.hit[data-row="${id}"]`)?.focus();
     });
   }
 
   open(answer, place, space) {
-    Object.assign(this, { answer, space });
+    Object.assign(this, { answer, space, isLeft: false });
     if (!this.dialog.open) this.dialog.showModal();
     this.show(place);
     at('compare-title').focus();
@@ -95,11 +97,11 @@ export class Compare {
       if (signal.aborted) return;
       this.pairs = found.pairs.toSorted((one, other) => other.similarity - one.similarity);
       this.fill();
-      at('why').textContent = found.unexplained || this.words(found, asked);
+      at('why').textContent = sentence(found.unexplained) || this.words(found, asked);
       at('why').lang = found.unexplained ? 'en' : '';
     } catch (error) {
       if (error.name === 'AbortError') return;
-      at('why').textContent = this.failed(error) || error.message;
+      at('why').textContent = this.failed(error);
     }
   }
 

@@ -2,7 +2,7 @@
 
 import { Problem, get } from './api.js';
 import { at, later, make } from './elements.js';
-import { number, t } from './texts.js';
+import { number, sentence, t } from './texts.js';
 
 const SIGNS = { is: '=', not: '!=', less: '<', most: '<=', least: '>=', more: '>', in: ' in ' };
 const WITHOUT = { empty: '=', filled: '!=' };
@@ -161,7 +161,7 @@ export class Filter {
       if (String(where) !== String(this.words())) return;
       says.textContent = t('filter_says', { rows: number(some.total), of: number(all.total) });
     } catch (error) {
-      says.textContent = error instanceof Problem ? error.message : '';
+      says.textContent = error instanceof Problem ? sentence(error.message) : '';
     }
   }
 }

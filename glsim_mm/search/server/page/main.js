@@ -7,7 +7,7 @@ import { Filter } from './filter.js';
 import { named, showAnswer, showHits } from './hits.js';
 import { makeOverlays } from './overlays.js';
 import { Query } from './query.js';
-import { LANGUAGES, firstLanguage, number, remember, seconds, t, useLanguage } from './texts.js';
+import { LANGUAGES, firstLanguage, number, remember, seconds, sentence, t, useLanguage } from './texts.js';
 
 const SAMPLES = 8;
 const query = new Query((isOther) => {
@@ -185,7 +185,7 @@ function nothing() {
     return;
   }
   at('status').textContent = `${t('no_hits_filter')} `;
-  if (note) at('status').append(make('span', { lang: 'en', text: `${note}. ` }));
+  if (note) at('status').append(make('span', { lang: 'en', text: `${sentence(note)} ` }));
   if (filter.words().length) {
     at('status').append(make('button', { type: 'button', text: t('filter_clear'), on: { click: () => filter.clear() } }));
   }
@@ -199,7 +199,7 @@ function told(error) {
     tell(error);
     return '';
   }
-  return error.message;
+  return sentence(error.message);
 }
 
 function tell(error) {
@@ -209,10 +209,10 @@ function tell(error) {
     at('token').focus();
   } else if (error instanceof Offline || !info) {
     at('offline').hidden = false;
-    at('offline').firstElementChild.textContent = error instanceof Offline ? t('offline') : error.message;
+    at('offline').firstElementChild.textContent = error instanceof Offline ? t('offline') : sentence(error.message);
   } else {
     at('problem').hidden = false;
-    at('problem').firstElementChild.textContent = error.message;
+    at('problem').firstElementChild.textContent = sentence(error.message);
     at('problem').firstElementChild.lang = error instanceof Problem ? 'en' : '';
   }
 }
@@ -254,6 +254,10 @@ async function speak(language) {
 }
 
 function listen() {
+  at('skip').addEventListener('click', (event) => {
+    event.preventDefault(); // the address says what is searched with
+    at('content').focus();
+  });
   for (const [id, isMore] of [['choose', false], ['camera', false], ['add', true]]) {
     at(id).addEventListener('change', () => {
       query.take(at(id).files, isMore);

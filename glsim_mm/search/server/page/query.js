@@ -4,7 +4,7 @@ import { photoAddress } from './api.js';
 import { BoxEditor } from './boxes.js';
 import { at, framed, make, mapPicture } from './elements.js';
 import { applyOverlays } from './overlays.js';
-import { t } from './texts.js';
+import { sentence, t } from './texts.js';
 
 const PARTS = ['whole', 'model', 'own'];
 
@@ -44,7 +44,7 @@ export class Query {
 
   open(file) {
     const photo = { file, url: URL.createObjectURL(file), size: null, box: null, auto: null, map: null, error: '' };
-    photo.isShown = true;
+    Object.assign(photo, { isShown: true, part: 'whole' });
     photo.editor = null;
     const image = new Image();
     image.addEventListener('load', () => {
@@ -128,7 +128,7 @@ export class Query {
         const told = queries[place] || {};
         const refused = errors.find((one) => one.photo === place);
         Object.assign(photo, { told: told.size, map: told.map || null, auto: told.box || null });
-        photo.error = told.error || refused?.detail || '';
+        photo.error = sentence(told.error || refused?.detail || '');
         if (told.box && !photo.box) photo.suggested = told.box;
       });
     }
@@ -161,9 +161,13 @@ export class Query {
     const title = make('p', { class: 'of' }, make('span', { text: t('photo_of', { number, count }) }), remove);
     const wrong = make('p', { class: 'wrong small' });
     if (!photo.isShown) {
-      photo.refresh = () => (wrong.textContent = photo.error);
+      const help = make('p', { class: 'small', text: t('not_shown') });
+      photo.refresh = () => {
+        wrong.textContent = photo.error;
+        help.hidden = Boolean(photo.error);
+      };
       const told = make('div', { class: 'frame missing' }, make('span', { text: photo.file.name }));
-      return make('div', { class: 'photo' }, title, told, make('p', { class: 'small', text: t('not_shown') }), wrong);
+      return make('div', { class: 'photo' }, title, told, help, wrong);
     }
     const parts = make('fieldset', { class: 'parts' }, make('legend', { text: t('part') }));
     const inputs = {};
@@ -175,17 +179,17 @@ export class Query {
       parts.append(make('label', {}, inputs[part], ` ${t(`part_${part}`)}`));
     }
     const changed = () => {
+      photo.part = photo.box ? 'own' : 'whole';
       photo.refresh();
       this.changed();
     };
     photo.editor = new BoxEditor(photo, number, changed);
     photo.editor.element.dataset.key = `box-${number}`;
     photo.refresh = () => {
-      const { box, suggested } = photo;
-      const isModel = box && suggested && String(box) === String(suggested.map(Math.round));
-      inputs[!box ? 'whole' : isModel ? 'model' : 'own'].checked = true;
-      inputs.model.disabled = !suggested;
+      inputs[photo.part].checked = true;
+      inputs.model.disabled = !photo.suggested;
       wrong.textContent = photo.error;
+      parts.hidden = Boolean(photo.error);
       photo.editor.show();
       applyOverlays();
     };
@@ -194,12 +198,13 @@ export class Query {
 
   choose(photo, part) {
     if (!photo.size) return;
+    const before = String(photo.box);
+    photo.part = part;
     if (part === 'whole') photo.box = null;
     else if (part === 'model') photo.box = photo.suggested.map(Math.round);
-    else if (photo.box) return photo.editor.element.focus(); // that of the model, to be changed
-    else photo.editor.draw();
+    else if (!photo.box) photo.editor.draw(); // else that of the model, to be changed
     photo.refresh();
-    this.changed();
+    if (before !== String(photo.box)) this.changed();
   }
 
   rowElement() {

@@ -39,6 +39,9 @@ export const percent = (value) => value.toLocaleString(language, { style: 'perce
 
 export const seconds = (value) => number(value / 1000, value < 9950 ? 1 : 0);
 
+/** A message of the server, which may begin small and end without a full stop, as a sentence. */
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) || !text ? '' : '.');
+
 /** What this browser was told to remember; null where it remembers nothing. */
 export function recall(name) {
   try {
