@@ -180,6 +180,7 @@ class ProgressBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._enable = self._enable and (kind is None or self._done > self._first)  # an error stands alone
         self.stop()
 
     def _write_line(self) -> None:

@@ -35,7 +35,10 @@ def read_metrics(path: str | Path) -> dict[str, float]:
     try:
         metrics = json.loads(Path(path).read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
-        raise GLSimError(f'cannot read the metrics in {path} ({error}); write them with glsim test') from error
+        why = getattr(error, 'strerror', None) or error
+        raise GLSimError(
+            f'cannot read the metrics in {path} ({why}); write them with glsim test --out {path} --out-item metrics'
+        ) from error
     if not isinstance(metrics, dict) or not all(isinstance(metrics.get(name, 0), int | float) for name in _COLUMNS):
         raise GLSimError(f'{path} holds no metrics; write them with glsim test --out-item metrics')
     return metrics

@@ -69,8 +69,8 @@ class LearnedMetric:
         """Sentences for people: what it was learned from, what held-out classes say, and what became of it."""
         lines = [describe_notes(self.space, self.notes())]
         if self.kept:
-            forced = '' if self.gains or not KINDS[self.kind].needs_labels else ', because you insist'
-            lines.append(f'It is kept as the space {self.space}{forced}, which searches compare by default.')
+            kept = 'It is' if self.gains or not KINDS[self.kind].needs_labels else 'Because you insist, it is'
+            lines.append(f'{kept} kept as the space {self.space}, which searches compare by default.')
         elif self.trial is None:
             lines.append(f'It is not kept, because testing it takes {LEAST_CLASSES} classes or more; --force keeps it.')
         elif self.gains:

@@ -63,6 +63,12 @@ def end_of_dry_run(command: str) -> End:
     return End(command, *(word for word in sys.argv[1:] if not word.startswith('--dry')))
 
 
+def same_model(args: argparse.Namespace) -> list[str]:
+    """The words that give a gallery the same model as here, for the next command."""
+    given = [(f'--{name}', getattr(args, name)) for name in ('config', 'checkpoint')]
+    return [word for name, value in given if value for word in (name, value)]
+
+
 class Overrides(argparse.Action):
     """``--cfg-options``, which may be given several times."""
 

@@ -50,7 +50,7 @@ def test_a_metric_that_does_not_help_is_kept_only_by_force(galleries, capsys):
     assert 'It is not kept, because held-out classes do not gain for certain; --force' in capsys.readouterr().out
     assert spaces(birds) == ['global']
     call_tool('retrieval/metric', 'fit', birds, '--force')
-    assert 'It is kept as the space global-metric, because you insist' in capsys.readouterr().out
+    assert 'Because you insist, it is kept as the space global-metric' in capsys.readouterr().out
     assert spaces(birds) == ['global-metric', 'global']
 
 

