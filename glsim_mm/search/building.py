@@ -181,7 +181,9 @@ def build_gallery(
         views = views_of(model, Spaces(metric, model.dimensions, {}), metric_space)
         has_computed = is_computed(model, metric_from, whiten)
         if metric_space is not None and not has_computed:
-            raise RetrievalError("metric_space goes with metric_from='labels': give both")
+            raise RetrievalError(
+                "--metric-space goes with --metric-from labels; in Python, metric_space with metric_from='labels'"
+            )
         exif_report = None
         if exif and found is not None and ranks.is_first:  # which alone writes what is known of the images
             exif_report = fill_exif(found.items, range(len(found.items)), num_workers, progress)

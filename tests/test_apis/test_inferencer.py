@@ -245,7 +245,7 @@ def test_progress_bar_is_on_standard_error(inferencer, files, capsys):
     inferencer(files[:2], progress=True)
     captured = capsys.readouterr()
     assert captured.out == ''
-    assert 'Inference: 2 of 2 images' in captured.err
+    assert 'classifying: 2 of 2 images' in captured.err
     inferencer(files[:2], progress=False)
     assert capsys.readouterr() == ('', '')
 

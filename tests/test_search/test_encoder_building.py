@@ -293,7 +293,7 @@ def test_a_metric_needs_labels(build, photos, tmp_path):
         build(sorted(photos.glob('*.png')), metric_from='labels')
     with pytest.raises(UserError, match='and not labels with whiten'):
         build(metric_from='labels', whiten=4)
-    with pytest.raises(UserError, match="metric_space goes with metric_from='labels'"):
+    with pytest.raises(UserError, match="metric_space with metric_from='labels'"):
         build(metric_space='global')
     with pytest.raises(UserError, match="has no space 'centre'"):
         build(metric_from='labels', metric_space='global+centre')

@@ -44,7 +44,7 @@ def test_files_folders_and_patterns(model_files, tmp_path, capsys):
         assert len(result['top']) == 1 and len(result['selected_box_image']) == 4
         assert len(line) <= 80
     assert results[0]['pred_scores'] == pytest.approx(results[1]['pred_scores'], abs=1e-5)
-    assert 'Inference' in captured.err and '11 of 11' in captured.err
+    assert 'classifying' in captured.err and '11 of 11' in captured.err
 
 
 def test_no_progress(model_files, capsys, monkeypatch):
