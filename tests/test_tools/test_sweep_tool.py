@@ -57,7 +57,11 @@ def test_interrupted_sweep_is_finished_by_the_same_command(tiny_images, tmp_path
     assert end.value.code == 2 and 'error: interrupted; run the same command again' in capsys.readouterr().err
 
     call_tool(*command)
-    *_, header, best, other, note, path = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    *_, header, best, other, note, path = printed.out.splitlines()
+    written, following = printed.err.splitlines()[-2:]
+    assert written == 'written: found/results.csv, found'
+    assert re.search(r'test\.py found/(lr=\S+)/tiny_swept\.py found/\1/(best_\S+|epoch_2)\.pth$', following), following
     assert header.split() == ['lr', 'mean', 'accuracy/top1', 'deviation', 'seeds']
     assert best.startswith('*') and not other.startswith('*')
     assert best.endswith('1 of 1') and other.endswith('1 of 1')
