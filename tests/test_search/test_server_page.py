@@ -283,6 +283,32 @@ def test_boxes_by_mouse_and_keys(visit, address, photo):
     assert page.is_checked('[value=own]') and last_request(page)['boxes']
 
 
+def test_a_finger_moves_a_corner_once_a_box_is_asked_for(visit, address, photo):
+    page = visit(address, width=390, has_touch=True)
+    page.wait_for_selector('#samples button')
+    choose(page, photo)
+    settled(page)
+    touches = page.context.new_cdp_session(page)
+
+    def pull(selector, across, down):
+        page.locator('.boxed').scroll_into_view_if_needed()
+        place = page.locator(selector).bounding_box()
+        x, y = place['x'] + place['width'] / 2, place['y'] + place['height'] / 2
+        for kind, far in (('touchStart', 0), ('touchMove', 0.5), ('touchMove', 1), ('touchEnd', None)):
+            points = [] if far is None else [dict(x=x + far * across, y=y + far * down)]
+            touches.send('Input.dispatchTouchEvent', dict(type=kind, touchPoints=points))
+
+    pull('.boxed', 30, 0)
+    assert page.is_checked('[value=whole]')
+    with page.expect_response('**/search'):
+        page.check('[value=own]')
+    before = last_request(page)['boxes'][0]
+    with page.expect_response('**/search'):
+        pull('.handle.nw', 25, 15)
+    after = last_request(page)['boxes'][0]
+    assert after[0] > before[0] and after[1] > before[1] and after[2:] == before[2:]
+
+
 def test_several_photos_pasted_dropped_added_and_removed(visit, address, photo):
     page = visit(address)
     page.wait_for_selector('#samples button')

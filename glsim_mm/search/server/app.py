@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
+from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
@@ -323,6 +324,17 @@ def _add_reading(app: FastAPI, service: Service) -> None:
         """Columns that filters and sorting can name, with their types."""
         served = service.gallery(gallery)
         return JSONResponse(await service.read(lambda: served.newest().columns()))
+
+    @app.get(f'{API}/columns/{{column}}', response_model=schemas.ColumnValues, tags=['read'])
+    async def count_column(
+        column: Annotated[str, PathParameter(max_length=300)],
+        gallery: Name = None,
+        where: Where = [],
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> Response:
+        """The most frequent values of a column and how many rows have each."""
+        served = service.gallery(gallery)
+        return JSONResponse(await service.read(lambda: rows.count_values(served.newest(), column, where, limit)))
 
 
 def _add_photos(app: FastAPI, service: Service) -> None:

@@ -63,6 +63,28 @@ def count_classes(gallery: GalleryReader, where: Sequence[str]) -> list[dict[str
     return [dict(label=label, count=counts[label]) for label in order]
 
 
+def count_values(gallery: GalleryReader, column: str, where: Sequence[str], limit: int) -> dict[str, Any]:
+    """The most frequent values of a column among the rows that pass a filter, rows without a value left out.
+
+    Args:
+        gallery: One state of it.
+        column: Its name.
+        where: Conditions as people type them.
+        limit: Most values.
+
+    Returns:
+        ``values`` with their counts, the most frequent first, those of one count by value, and ``distinct``, how many
+        there are in all.
+
+    Raises:
+        UserError: If a condition or the column is not possible.
+    """
+    _, found = gallery.column(column, parse_conditions(where))
+    counts = Counter(value for value in found if value is not None)
+    most = sorted(sorted(counts), key=lambda value: -counts[value])[:limit]
+    return dict(values=[dict(value=value, count=counts[value]) for value in most], distinct=len(counts))
+
+
 def _behind(last: tuple[Any, int], order: Sequence[int], values: Sequence[Any], ids: list[int], falling: bool) -> int:
     """Where the first row stands that comes behind the end of a page, by bisection."""
     value, number = last

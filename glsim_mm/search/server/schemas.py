@@ -193,6 +193,20 @@ class ClassCount(BaseModel):
     count: int
 
 
+class ValueCount(BaseModel):
+    """A value of a column and its rows."""
+
+    value: str | int | float
+    count: int
+
+
+class ColumnValues(BaseModel):
+    """What a column holds."""
+
+    values: list[ValueCount] = Field(description='the most frequent first')
+    distinct: int = Field(description='how many values there are in all')
+
+
 class GalleryInfo(BaseModel):
     """A gallery."""
 

@@ -123,27 +123,16 @@ export class Filter {
     return make('li', {}, column, comparison, remove, value, list);
   }
 
-  /** Values of a column and what is said of them: classes with their counts, else those of the first rows. */
+  /** The most frequent values of a column, and how many rows have each. */
   suggest(column) {
     this.values[column] ??= this.find(column).catch(() => []);
     return this.values[column];
   }
 
   async find(column) {
-    const { gallery } = this;
-    if (column === 'label') {
-      const classes = await get('classes', { gallery });
-      const named = classes.filter((one) => one.label !== null);
-      return named.map(({ label, count }) => [label, number(count)]);
-    }
     if (column === 'id' || column === 'path') return [];
-    const { rows } = await get('rows', { gallery, limit: 200, where: [`${quote(column)}!=`] });
-    const counts = new Map();
-    for (const row of rows) {
-      const known = column === 'split' ? row.split : row.metadata[column];
-      counts.set(known, (counts.get(known) || 0) + 1);
-    }
-    return [...counts.keys()].filter((one) => one !== undefined).sort().map((one) => [String(one), String(one)]);
+    const { values } = await get(`columns/${encodeURIComponent(column)}`, { gallery: this.gallery, limit: 1000 });
+    return values.map(({ value, count }) => [String(value), number(count)]);
   }
 
   /** Say how many rows pass. */
