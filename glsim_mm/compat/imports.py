@@ -19,6 +19,8 @@ def import_mmpretrain() -> None:
     """Import mmpretrain; the ``ImportError`` says in one line what is missing, or which versions exclude each other."""
     with _quiet_import():
         import mmcv  # noqa: F401  (first, since mmpretrain's message about it is hard to read)
+
+        leave_out_broken_multimodal()
         import mmpretrain.datasets  # noqa: F401
 
 
@@ -60,6 +62,7 @@ class _MMPretrainFinder(MetaPathFinder):
                 import mmcv.cnn.bricks.transformer  # noqa: F401
 
                 execute(module)
+                leave_out_broken_multimodal()
                 import mmpretrain.datasets  # noqa: F401
         except ImportError as error:
             # mmengine's registries take any failed import for a package that is not installed and go on without it.
@@ -67,6 +70,26 @@ class _MMPretrainFinder(MetaPathFinder):
             raise
         self._action()
         sys.meta_path.remove(self)
+
+
+def leave_out_broken_multimodal() -> None:
+    """Let mmpretrain do without its multimodal models where transformers no longer has what they are made of.
+
+    With transformers 5 and pycocotools installed, which mmdet needs, mmpretrain 1.2.0 cannot be imported at all:
+    ``BertPreTrainedModel(PreTrainedModel)`` of BLIP ends in "NoneType takes no arguments". mmpretrain then says of each
+    of these models what it needs, as without transformers. Expires when mmpretrain's BLIP imports with transformers 5.
+    """
+    from mmpretrain.utils import dependency
+
+    if dependency.WITH_MULTIMODAL:
+        try:
+            from transformers.modeling_utils import (  # noqa: F401
+                apply_chunking_to_forward,
+                find_pruneable_heads_and_indices,
+                prune_linear_layer,
+            )
+        except ImportError:
+            dependency.WITH_MULTIMODAL = False
 
 
 @contextmanager

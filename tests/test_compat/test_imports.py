@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from types import ModuleType
 
 import mmcv
 import pytest
 
 from glsim_mm.compat import import_mmpretrain
+from glsim_mm.compat.imports import leave_out_broken_multimodal
 
 GLSIM_FIRST = """
 import sys, threading, warnings
@@ -89,3 +91,24 @@ def test_versions_that_exclude_each_other(monkeypatch):
     with pytest.raises(ImportError, match=r'MMCV==99.0.0 .* pip install') as error:
         import_mmpretrain()
     assert '\n' not in str(error.value)
+
+
+NAMES = ('apply_chunking_to_forward', 'find_pruneable_heads_and_indices', 'prune_linear_layer')
+
+
+@pytest.mark.parametrize('names,expected', [(NAMES, True), (NAMES[:1], False), ((), False)])
+def test_multimodal_models_are_left_out_where_transformers_has_no_parts_for_them(monkeypatch, names, expected):
+    """mmpretrain takes any transformers beside pycocotools, and with transformers 5 cannot be imported then."""
+    from mmpretrain.utils import dependency
+
+    module = ModuleType('transformers.modeling_utils')
+    for name in names:
+        setattr(module, name, None)
+    monkeypatch.setitem(sys.modules, 'transformers', ModuleType('transformers'))
+    monkeypatch.setitem(sys.modules, 'transformers.modeling_utils', module)
+    monkeypatch.setattr(dependency, 'WITH_MULTIMODAL', True)
+    leave_out_broken_multimodal()
+    assert dependency.WITH_MULTIMODAL is expected
+    monkeypatch.setattr(dependency, 'WITH_MULTIMODAL', False)
+    leave_out_broken_multimodal()
+    assert dependency.WITH_MULTIMODAL is False
