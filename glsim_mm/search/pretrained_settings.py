@@ -30,8 +30,8 @@ class FrozenSettings(NamedTuple):
         resize: ``'squash'`` photos to the size, or ``'crop'`` the centre of what their shorter side fits.
         resized: Height and width to which a photo is squashed, or twice its shorter side, before its centre is taken.
         interpolation: Of resizing, ``'bicubic'`` or ``'bilinear'``, with anti-aliasing.
-        mean: Of red, green and blue, 0 to 1.
-        std: Likewise.
+        mean: Subtracted from red, green and blue, which are 0 to 1.
+        std: By which each of them is divided then.
         licence: Of the weights, where it is known.
     """
 

@@ -134,8 +134,8 @@ def config_text(
     Args:
         name: How the config is named on a command line.
         title: What it trains on.
-        machine: In words.
-        time: Likewise, how long it takes.
+        machine: Cores, memory and GPU in words.
+        time: How long the training takes, in words.
         recipe: How it trains.
         num_train: Training photos.
         num_classes: Classes of all splits.

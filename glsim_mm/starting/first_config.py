@@ -103,7 +103,7 @@ def init_config(
         test_share: Part for tests; without any, validation photos serve for tests too.
         encoder: One of :data:`~glsim_mm.starting.recipe.ENCODERS`. Defaults to what fits the machine.
         size: Side of the network input, in place of the chosen one.
-        epochs: Likewise.
+        epochs: Passes over the training photos, in place of the chosen ones.
         workers: Threads that read photos, one per core by default.
         overwrite: Replace files that are there.
         progress: Show how many photos are read.

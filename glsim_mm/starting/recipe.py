@@ -171,7 +171,7 @@ def choose_recipe(
         num_val: Photos to validate with.
         encoder: One of :data:`ENCODERS`.
         size: Side of the network input, in place of the chosen one.
-        epochs: Likewise.
+        epochs: Passes over the training photos, in place of the chosen ones.
         reading: Seconds that this machine takes to read and decode a photo.
         side: Usual length of the photos' shorter side in pixels; larger inputs would show nothing more.
     """

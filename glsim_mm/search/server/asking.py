@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -53,7 +54,8 @@ def encode_batch(encoder: BaseEncoder, jobs: Sequence[PhotoJob]) -> list[Encoded
         encoded = model.encode_prepared(prepared, items)
         rows = {position: row for row, position in enumerate(encoded.positions.tolist())}
         for number, place in enumerate(places):
-            one = encoded.rows([rows[number]] if number in rows else [])  # type: ignore[arg-type]
+            found = [rows[number]] if number in rows else []
+            one = encoded.rows(np.array(found, dtype=np.intp))
             answers[place] = replace(one, errors=[error for error in encoded.errors if error.position == number])
     return [one for one in answers if one is not None]
 

@@ -45,7 +45,7 @@ class Problem(Exception):
 
 
 def too_busy(detail: str, seconds: int = 1) -> Problem:
-    """Refusal for now."""
+    """Answer 503 for a request that finds the queue full: it may come again after some seconds (``Retry-After``)."""
     return Problem(503, 'busy', detail, {'Retry-After': str(seconds)})
 
 
