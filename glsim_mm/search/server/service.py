@@ -1,0 +1,157 @@
+"""What all routes share: galleries, the models with their queues, threads, and limits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Query, Request
+
+from ..encoded import Encoded
+from ..image_search import Queries
+from . import answering, schemas
+from .asking import Photographer, PhotoJob, encode_batch, read_form, unless_aborted
+from .batching import Batcher
+from .galleries import ServedGallery
+from .guard import Door
+from .measures import Measures, Stopwatch
+from .photos import Thumbnails, default_cache
+from .problems import Problem, too_busy
+from .settings import Settings
+
+Name = Annotated[str | None, Query(max_length=300)]
+Where = Annotated[list[str], Query(max_length=50)]
+_BATCH = {'cpu': 16, 'cuda': 64}
+
+
+class Service:
+    """What all routes share.
+
+    Args:
+        galleries: At least one, open for reading; the first is the default.
+        settings: Limits.
+        cache: Folder of thumbnails; None for the usual one.
+    """
+
+    def __init__(self, galleries: Sequence[ServedGallery], settings: Settings, cache: Path | None = None) -> None:
+        self.galleries = {one.name: one for one in galleries}
+        self.settings = settings
+        self.measures = Measures()
+        self.door = Door(settings.token)
+        self.thumbnails = Thumbnails(default_cache() if cache is None else cache)
+        self.is_ready = False
+        self._batchers: dict[int, Batcher[PhotoJob, Encoded]] = {}
+        self._photographer: Photographer | None = None
+        self._readers: ThreadPoolExecutor | None = None
+        self._busy = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Threads and queues, as long as the server runs."""
+        threads = min(4, os.cpu_count() or 1)
+        self._photographer = Photographer(self.settings, threads)
+        self._readers = ThreadPoolExecutor(threads, thread_name_prefix='readers')  # thumbnails do not hold up searches
+        try:
+            for one in self.galleries.values():
+                if id(one.encoder) not in self._batchers:
+                    batcher = self._batchers[id(one.encoder)] = self._batcher(one)
+                    await batcher.start()
+            self.is_ready = True
+            yield
+        finally:
+            self.is_ready = False
+            for batcher in self._batchers.values():
+                await batcher.stop()
+            self._batchers.clear()
+            self._photographer.close()
+            self._readers.shutdown(wait=True, cancel_futures=True)
+
+    def _batcher(self, served: ServedGallery) -> Batcher[PhotoJob, Encoded]:
+        encoder = served.encoder
+        size = _BATCH.get(getattr(getattr(encoder, 'device', None), 'type', 'cpu'), 16)
+
+        def compute(jobs: Sequence[PhotoJob]) -> list[Encoded]:
+            return encode_batch(encoder, jobs)
+
+        return Batcher(compute, size, self.settings.patience, self.settings.queue, self.measures)
+
+    def gallery(self, name: str | None) -> ServedGallery:
+        """A gallery by its name, the first for None.
+
+        Raises:
+            Problem: If there is none of this name.
+        """
+        if name is None:
+            return next(iter(self.galleries.values()))
+        found = self.galleries.get(name)
+        if found is None:
+            raise Problem(404, 'no-such-gallery', f'there is no gallery of this name, but {", ".join(self.galleries)}')
+        return found
+
+    async def read(self, function: Any, *arguments: Any) -> Any:
+        """Call what reads galleries or photos, to be sent out, in a thread."""
+        if self._readers is None:
+            raise too_busy('the server is not ready yet')
+        return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
+
+    async def ask(self, request: Request, kind: type[schemas.Asked], answer: Any, patches: bool = False) -> Any:
+        """Read a request, make queries of it, and answer them with ``answer(served, queries, asked, stopwatch)``.
+
+        Raises:
+            Problem: If it is refused.
+        """
+        if self._busy >= self.settings.queue:
+            raise too_busy(f'{self._busy} requests are being answered: try again in a moment')
+        self._busy += 1
+        try:
+            return await unless_aborted(request, self._ask(request, kind, answer, patches), self.settings.seconds)
+        finally:
+            self._busy -= 1
+
+    async def _ask(self, request: Request, kind: type[schemas.Asked], answer: Any, patches: bool) -> Any:
+        stopwatch = Stopwatch(self.measures)
+        with stopwatch.stage('read'):
+            asked, photos = await read_form(request, kind, self.settings)
+        served = self.gallery(asked.gallery)
+        if sum((bool(photos), asked.id is not None, asked.text is not None)) != 1:
+            raise Problem(422, 'wrong-request', 'ask with photos, or with the id of a row, or with a text')
+        if self._photographer is None:
+            raise too_busy('the server is not ready yet')
+        batcher = self._batchers[id(served.encoder)]
+        encoded: Encoded | None = None
+        with stopwatch.stage('model'):
+            if photos:
+                encoded = await self._photographer.encode(served.encoder, batcher, photos, asked.boxes, patches)
+                queries = await self._photographer.run(_photo_queries, served, encoded, asked)
+            elif asked.text is not None:
+                queries = await batcher.call(_text_queries, served, asked)
+            else:
+                queries = await self._photographer.run(_row_queries, served, asked)
+        if patches:  # which may take the model once more, for the photos of hits
+            found = await batcher.call(answer, served, queries, asked, stopwatch)
+        else:
+            found = await self._photographer.run(answer, served, queries, asked, stopwatch)
+        if encoded is not None and 'queries' in found:
+            answering.with_errors(found, encoded)
+        found['milliseconds'] = stopwatch.finish()
+        return found
+
+
+def _photo_queries(served: ServedGallery, encoded: Encoded, asked: schemas.Asked) -> Queries:
+    served.newest()
+    return served.search.encoded_queries(encoded, answering.space_of(asked))
+
+
+def _row_queries(served: ServedGallery, asked: schemas.Asked) -> Queries:
+    served.record(asked.id if asked.id is not None else -1)
+    return served.search.row_queries([asked.id or 0], answering.space_of(asked))
+
+
+def _text_queries(served: ServedGallery, asked: schemas.Asked) -> Queries:
+    served.newest()
+    return served.search.text_queries([asked.text or ''], answering.space_of(asked))
