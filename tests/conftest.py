@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import faiss
+import hypothesis
 import mmengine.config.config as mmengine_config
 import pytest
 import torch
@@ -17,6 +18,11 @@ from mmengine.logging import MMLogger
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # tests import their helpers by plain name
+
+# A commit is judged by the same examples wherever its tests run; GLSIM_RANDOM_EXAMPLES=1 looks for new ones.
+hypothesis.settings.register_profile('same examples', derandomize=True)
+if os.environ.get('GLSIM_RANDOM_EXAMPLES') != '1':
+    hypothesis.settings.load_profile('same examples')
 
 
 def pytest_collection_finish():

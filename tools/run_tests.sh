@@ -27,6 +27,7 @@ Variables of the environment:
   GLSIM_NO_INSTALL=1     takes the Python on PATH as it is
   GLSIM_REQUIRE_SHARED=1 fails rather than skips where the shared test data or
                          an optional package is missing
+  GLSIM_RANDOM_EXAMPLES=1  draws new examples for property tests
   GLSIM_TEST_PROCESSES   tests at a time, default: one per core, at most 4
   PYTHON                 the Python that makes the virtual environments
 USAGE

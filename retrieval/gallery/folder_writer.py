@@ -229,7 +229,7 @@ class FolderWriter(FolderReader, GalleryWriter):
     @_alone
     def compact(self, preset: str | None = None) -> None:
         check_preset(preset)
-        self._rewrite(preset or self._state.meta['preset'], self._state.spaces)
+        self._rewrite(self._state.meta['preset'] if preset is None else preset, self._state.spaces)
 
     @_alone
     def put_space(self, name: str, transform: Whitening) -> None:

@@ -16,12 +16,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import RetrievalError
-from ..vectors import faiss_metric, import_faiss
+from ..vectors import import_faiss
 from .effort import Effort, calibrate
 from .faiss_calls import rows_of
 from .part import index_file, read_faiss, write_durably, write_index
 from .presets import available_memory, preset_of
-from .training import ADD_BLOCK, build_faiss_index, training_rows
+from .training import ADD_BLOCK, build_faiss_index, empty_index, training_rows
 
 _ID_BYTES = 8
 
@@ -61,10 +61,7 @@ def build_index_file(
 def _inverted_lists(preset: str, rows: np.ndarray, metric: str) -> Any:
     """An untrained index of a kind whose file ends with its inverted lists; None for other kinds."""
     faiss = import_faiss()
-    try:
-        index = faiss.index_factory(rows.shape[1], preset_of(preset).factory(*rows.shape), faiss_metric(metric))
-    except RuntimeError:
-        return None  # building it says what is wrong
+    index = empty_index(preset, *rows.shape, metric)
     ivf = faiss.try_extract_index_ivf(index)
     kinds = (faiss.IndexIVFFlat, faiss.IndexIVFPQ, faiss.IndexIVFScalarQuantizer)
     return index if type(ivf and faiss.downcast_index(ivf)) in kinds else None

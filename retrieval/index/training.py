@@ -22,27 +22,35 @@ def build_faiss_index(preset: str, vectors: Any, metric: str = 'cosine') -> Any:
     are left in the index itself, so that its file carries them: see :func:`retrieval.index.effort.calibrate`.
     RetrievalError if the factory string is not FAISS's, or there are too few rows to train it.
     """
-    faiss = import_faiss()
     rows = rows_of(vectors)
-    factory = preset_of(preset).factory(*rows.shape)
-    try:
-        index = faiss.index_factory(rows.shape[1], factory, faiss_metric(metric))
-    except RuntimeError as error:
-        raise RetrievalError(
-            f'preset {preset!r} is neither one of {", ".join(PRESETS)} nor a FAISS factory string for dimension '
-            f'{rows.shape[1]}'
-        ) from error
+    index = empty_index(preset, *rows.shape, metric)
     codebooks = _prepare(index)
     if not index.is_trained:
         try:
             index.train(training_rows(rows, index))
         except RuntimeError as error:
+            factory = preset_of(preset).factory(*rows.shape)
             raise RetrievalError(f'{len(rows)} rows are too few to train {factory}: add rows or use flat') from error
         for rotation, _ in codebooks:
             rotation.pq = None
     for start in range(0, len(rows), ADD_BLOCK):
         index.add(rows[start : start + ADD_BLOCK])
     return index
+
+
+def empty_index(preset: str, rows: int, dimension: int, metric: str = 'cosine') -> Any:
+    """The untrained index of a preset for that many rows of that dimension.
+
+    RetrievalError if the preset is neither one of ours nor a factory string that FAISS takes for the dimension. What
+    SWIG cannot hand to FAISS, such as a lone surrogate, is a TypeError there.
+    """
+    try:
+        return import_faiss().index_factory(dimension, preset_of(preset).factory(rows, dimension), faiss_metric(metric))
+    except (RuntimeError, TypeError) as error:
+        raise RetrievalError(
+            f'preset {preset!r} is neither one of {", ".join(PRESETS)} nor a FAISS factory string for dimension '
+            f'{dimension}'
+        ) from error
 
 
 def training_rows(rows: np.ndarray, index: Any) -> np.ndarray:

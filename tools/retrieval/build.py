@@ -147,16 +147,17 @@ def _check_preset(preset: str) -> None:
     """A mistake here would otherwise be found when all images are encoded."""
     from retrieval.errors import RetrievalError
     from retrieval.index import PRESETS
+    from retrieval.index.training import empty_index
     from retrieval.vectors import import_faiss
 
-    faiss = import_faiss()  # every preset needs it
+    import_faiss()  # every preset needs it
     if preset == 'auto' or preset in PRESETS:
         return
     for dimension in (64, 96, 100, 128, 192, 256, 384, 512, 768, 1000, 1024, 1280, 1536, 2048):
         try:
-            faiss.index_factory(dimension, preset)
+            empty_index(preset, 1, dimension)
             return
-        except RuntimeError:  # it is no factory string, or none for this dimension
+        except RetrievalError:  # it is no factory string, or none for this dimension
             continue
     raise RetrievalError(f'preset {preset!r} is neither one of {", ".join(PRESETS)} nor a FAISS factory string')
 

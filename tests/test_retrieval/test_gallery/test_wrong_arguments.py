@@ -169,3 +169,9 @@ def test_a_radius_is_a_number(folder, wrong):
         if wrong is not None:
             with pytest.raises(UserError, match='threshold must be a finite number'):
                 find_duplicates(gallery, wrong)
+
+
+@pytest.mark.parametrize('preset', ['\ud800', 'IVF\0', '', 'nothing'])
+def test_a_preset_is_ours_or_a_factory_string(tmp_path, preset):
+    with make(tmp_path / 'gallery') as gallery, pytest.raises(UserError, match='is neither one of'):
+        gallery.compact(preset=preset)
