@@ -61,7 +61,7 @@ def build_index_file(
 def _inverted_lists(preset: str, rows: np.ndarray, metric: str) -> Any:
     """An untrained index of a kind whose file ends with its inverted lists; None for other kinds."""
     faiss = import_faiss()
-    index = empty_index(preset, *rows.shape, metric)
+    index = empty_index(preset, rows.shape, metric)
     ivf = faiss.try_extract_index_ivf(index)
     kinds = (faiss.IndexIVFFlat, faiss.IndexIVFPQ, faiss.IndexIVFScalarQuantizer)
     return index if type(ivf and faiss.downcast_index(ivf)) in kinds else None

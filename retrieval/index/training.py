@@ -23,7 +23,7 @@ def build_faiss_index(preset: str, vectors: Any, metric: str = 'cosine') -> Any:
     RetrievalError if the factory string is not FAISS's, or there are too few rows to train it.
     """
     rows = rows_of(vectors)
-    index = empty_index(preset, *rows.shape, metric)
+    index = empty_index(preset, rows.shape, metric)
     codebooks = _prepare(index)
     if not index.is_trained:
         try:
@@ -38,12 +38,13 @@ def build_faiss_index(preset: str, vectors: Any, metric: str = 'cosine') -> Any:
     return index
 
 
-def empty_index(preset: str, rows: int, dimension: int, metric: str = 'cosine') -> Any:
-    """The untrained index of a preset for that many rows of that dimension.
+def empty_index(preset: str, shape: tuple[int, ...], metric: str = 'cosine') -> Any:
+    """The untrained index of a preset for rows (n, d) of that shape.
 
     RetrievalError if the preset is neither one of ours nor a factory string that FAISS takes for the dimension. What
     SWIG cannot hand to FAISS, such as a lone surrogate, is a TypeError there.
     """
+    rows, dimension = shape
     try:
         return import_faiss().index_factory(dimension, preset_of(preset).factory(rows, dimension), faiss_metric(metric))
     except (RuntimeError, TypeError) as error:

@@ -155,7 +155,7 @@ def _check_preset(preset: str) -> None:
         return
     for dimension in (64, 96, 100, 128, 192, 256, 384, 512, 768, 1000, 1024, 1280, 1536, 2048):
         try:
-            empty_index(preset, 1, dimension)
+            empty_index(preset, (1, dimension))
             return
         except RetrievalError:  # it is no factory string, or none for this dimension
             continue
