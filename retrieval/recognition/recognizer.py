@@ -126,6 +126,8 @@ class Recognizer:
         queries: Embeddings,
         exclude: Sequence[Ids] | None = None,
         together: Sequence[Hashable] | None = None,
+        *,
+        transformed: bool = False,
     ) -> list[Recognition]:
         """Recognise images by their embeddings, float32 (m, d), or one such array for each space.
 
@@ -135,13 +137,15 @@ class Recognizer:
                 (:meth:`retrieval.gallery.GalleryReader.same_content`).
             together: For each, what individual it shows: photos with the same value get one answer. None for an answer
                 for each.
+            transformed: Whether embeddings are as the gallery stores them, as in its ``search``.
 
         Returns:
             In the order of the queries, or of the first photo of each individual.
         """
-        hits = self.gallery.search(queries, self.settings.k, space=self.space, where=self.where, exclude=exclude)
+        how = dict(space=self.space, where=self.where, exclude=exclude, transformed=transformed)
+        hits = self.gallery.search(queries, self.settings.k, **how)
         labels = self.labels(hits.ids)
-        distances, known = self._distances(queries, exclude)
+        distances, known = self._distances(queries, exclude, transformed)
         alike = similarities(hits.scores, self.gallery.manifest.metric)
         if self.settings.rule == 'means':
             names, found = known, softmax_of_distances(distances, self.settings.mean_temperature)
@@ -181,13 +185,15 @@ class Recognizer:
             return novelty_of_vote(alike, number_labels(labels)[1], self.settings)
         return novelties_of_distances(distances).get(name)
 
-    def _distances(self, queries: Embeddings, exclude: Sequence[Ids] | None) -> tuple[np.ndarray, list[str]]:
+    def _distances(
+        self, queries: Embeddings, exclude: Sequence[Ids] | None, transformed: bool
+    ) -> tuple[np.ndarray, list[str]]:
         """Squared distances (m, c) to the means of classes, and these; nothing where they are not needed."""
         by_means = self.settings.tells_unknown and self.settings.best_novelty != 'support'
         if self.settings.rule != 'means' and not by_means:
             return np.zeros((0, 0)), []
         means, names = self._read_means()
-        compared = Spaces.of(self.gallery).compared(queries, self.space)
+        compared = Spaces.of(self.gallery).compared(queries, self.space, transformed)
         numbers = {name: number for number, name in enumerate(names)}
         without: list[ClassRows | None] = []
         for ids in () if exclude is None else exclude:

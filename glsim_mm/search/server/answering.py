@@ -9,12 +9,25 @@ from typing import Any
 import numpy as np
 
 from retrieval.answers import SearchHit, SearchResult, shown_paths
+from retrieval.errors import RetrievalError
 from retrieval.gallery import GalleryReader, Record, parse_conditions
 from retrieval.gallery.spaces import parse_space
 from retrieval.hits import Hits
 from retrieval.names import pretty_name
-from retrieval.recognition import Recognizer, Settings, knn_vote, number_labels, similarities
+from retrieval.recognition import (
+    Recognizer,
+    Settings,
+    describe_recognition,
+    knn_vote,
+    number_labels,
+    read_names,
+    read_settings,
+    similarities,
+)
+from retrieval.recognition.recognizer import LIKELY, SURE
+from retrieval.recognition.words import TARGET
 
+from ...images.decoding import LOGGER
 from ..encoded import Encoded
 from ..image_search import Queries
 from .galleries import ServedGallery
@@ -22,8 +35,8 @@ from .measures import Stopwatch
 from .problems import Problem, hide_paths
 from .schemas import ExplainRequest, IdentifyRequest, SearchRequest
 
-NEIGHBORS = 10
-_CLEAR, _LIKELY = 0.9, 0.6  # shares of the votes
+_OF_VOTES = {'neighbors', 'temperature', 'threshold'}  # who names one of these asks for the vote itself
+_CLEAR_SHARE, _LIKELY_SHARE = 0.9, 0.6  # of the votes
 
 
 def search(served: ServedGallery, queries: Queries, asked: SearchRequest, stopwatch: Stopwatch) -> dict[str, Any]:
@@ -42,7 +55,7 @@ def search(served: ServedGallery, queries: Queries, asked: SearchRequest, stopwa
             method=asked.rerank,
             depth=asked.depth,
         )
-    answer = identify(served, query, IdentifyRequest(**_shared(asked)), stopwatch)
+    answer = identify(served, queries, IdentifyRequest(**_shared(asked)), stopwatch)
     hits = [dict(rank=hit.rank, score=hit.score, **show_row(served, hit.record)) for hit in results[0].hits]
     return {**answer, 'hits': hits}
 
@@ -72,11 +85,15 @@ def identify(served: ServedGallery, queries: Queries, asked: IdentifyRequest, st
     ]
     support = float(voted.supports[0, 0]) if votes else 0.0
     is_known = bool(votes) and (asked.threshold is None or support >= asked.threshold)
+    answer = None if asked.text is not None else _answer(is_known, support, votes, hits)
+    if answer is not None and not asked.model_fields_set & _OF_VOTES:
+        with stopwatch.stage('recognise'):
+            answer |= _recognised(served, queries, asked, votes)
     return dict(
         gallery=served.name,
         generation=gallery.manifest.generation,
         queries=show_queries([*query.records, *query.others], query.ids is not None),
-        answer=None if asked.text is not None else _answer(is_known, support, votes, hits),
+        answer=answer,
         votes=votes,
         passed=_passed(gallery, where),
     )
@@ -159,7 +176,7 @@ def with_errors(answer: dict[str, Any], encoded: Encoded) -> None:
 
 
 def _shared(asked: SearchRequest) -> dict[str, Any]:
-    return dict(where=asked.where, exclude_same=asked.exclude_same, text=asked.text, neighbors=NEIGHBORS)
+    return dict(where=asked.where, exclude_same=asked.exclude_same, text=asked.text)
 
 
 def _passed(gallery: GalleryReader, where: Any) -> dict[str, Any]:
@@ -178,7 +195,7 @@ def _answer(is_known: bool, support: float, votes: Sequence[dict[str, Any]], hit
     elif not is_known:
         kind, said = 'unknown', f'Unknown: the nearest, {name}, has the support {support:.2f} alone.'
     else:
-        kind = 'clear' if share >= _CLEAR else 'likely' if share >= _LIKELY else 'split'
+        kind = 'clear' if share >= _CLEAR_SHARE else 'likely' if share >= _LIKELY_SHARE else 'split'
         word = {'clear': name, 'likely': f'Probably {name}', 'split': f'Perhaps {name}'}[kind]
         said = f'{word}: {count} of the {found} nearest photos are of it, with {share:.0%} of the votes.'
         if kind == 'split' and len(votes) > 1:
@@ -193,6 +210,55 @@ def _answer(is_known: bool, support: float, votes: Sequence[dict[str, Any]], hit
         count=count,
         similarity=best['similarity'],
         sentence=said,
+        probability=None,
+        decision=None,
+    )
+
+
+def recognizer_of(served: ServedGallery, state: GalleryReader, space: Any = None, where: Any = None) -> Recognizer:
+    """The recogniser of a state of a gallery, made once for it; its settings may not be tuned."""
+
+    def make() -> Recognizer:
+        try:
+            settings, _ = read_settings(state, space, where)
+        except RetrievalError as error:  # of another version; photos can be searched all the same
+            LOGGER.warning('%s is recognised by the vote alone: %s', served.name, error)
+            settings = Settings()
+        return Recognizer(state, settings, None, space, where, TARGET if settings.is_tuned else None)
+
+    return served.kept.get(state, ('recogniser', repr(space), repr(where)), make)
+
+
+def _recognised(
+    served: ServedGallery, queries: Queries, asked: IdentifyRequest, votes: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """What the gallery's recogniser says in place of the vote; nothing where it is not tuned for what is compared."""
+    recognizer = recognizer_of(served, queries.gallery, queries.space, parse_conditions(asked.where))
+    if not recognizer.settings.is_tuned:
+        return {}
+    photos = len(queries.records)
+    left_out = queries.merged().left_out(asked.exclude_same)
+    exclude = None if left_out is None else left_out * photos
+    (found,) = recognizer.recognize(queries.vectors, exclude, [0] * photos, transformed=True)
+    best = next((one for one in votes if found.candidates and one['label'] == found.candidates[0].label), None)
+    names = read_names(queries.gallery, [found])
+    if not found.candidates:
+        kind = 'nothing'
+    elif found.label is None:
+        kind = 'unknown'
+    else:
+        probability = found.probability or 0.0
+        kind = 'clear' if probability >= SURE else 'likely' if probability >= LIKELY else 'split'
+    return dict(
+        kind=kind,
+        label=found.label,
+        name=None if found.label is None else names[found.label].common,
+        share=best['share'] if best else 0.0,
+        neighbors=len(found.neighbors),
+        count=found.agreeing,
+        sentence=describe_recognition(found, names),
+        probability=found.probability,
+        decision=found.verdict,
     )
 
 

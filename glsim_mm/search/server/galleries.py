@@ -19,6 +19,7 @@ from ..adding import encoder_for
 from ..base_encoder import BaseEncoder
 from ..folder_search import is_photo_folder, open_folder
 from ..image_search import ImageSearch
+from .kept import Kept
 from .problems import Problem
 
 _SECONDS = 1.0  # between two looks at what others have written
@@ -31,10 +32,14 @@ class ServedGallery:
         name: What requests call it.
         search: The gallery, open for reading, with its encoder.
         moves: Other folders of its roots, by name.
+
+    Attributes:
+        kept: What was computed from its newest state.
     """
 
     def __init__(self, name: str, search: ImageSearch, moves: Mapping[str, str] | None = None) -> None:
         self.name, self.search, self.moves = name, search, dict(moves or {})
+        self.kept = Kept()
         self._lock = threading.Lock()
         self._next_look = 0.0
 

@@ -37,7 +37,7 @@ def _add_rows(app: FastAPI, service: Service) -> None:
 
         def read() -> dict[str, Any]:
             state = served.newest()
-            ids, total, following = rows.read_page(state, where, sort, cursor, limit)
+            ids, total, following = rows.read_page(state, served.kept, where, sort, cursor, limit)
             found = [answering.show_row(served, record) for record in (state.records(ids) if ids else ())]
             generation = state.manifest.generation
             return dict(gallery=served.name, generation=generation, total=total, rows=found, next=following)

@@ -15,6 +15,7 @@ from retrieval.ranking import METHODS
 
 from ...version import __version__
 from . import schemas
+from .answering import recognizer_of
 from .galleries import ServedGallery
 from .guard import API, COOKIE
 from .problems import hide_paths, too_busy
@@ -52,6 +53,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
             has_regions=encoder.has_regions,
             keeps_patches=_keeps_patches(state),
             reads_text=reads_text,
+            has_recogniser=recognizer_of(served, state).settings.is_tuned,
         )
 
     @app.get(f'{API}/info', response_model=schemas.Info, tags=['state'])

@@ -5,17 +5,52 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from retrieval.gallery import GalleryReader, parse_conditions
 
+from .kept import Kept
 from .problems import Problem
 
 
+class Order(NamedTuple):
+    """Rows in the order of a column.
+
+    Attributes:
+        ids: int64, (n,).
+        values: Of the column, None for rows without one, which come last.
+    """
+
+    ids: np.ndarray
+    values: list[Any]
+
+
+def sort_rows(gallery: GalleryReader, where: Sequence[str], sort: str) -> Order:
+    """Rows that pass a filter in the order of a column; those of one value by their ids.
+
+    Args:
+        gallery: One state of it.
+        where: Conditions as people type them.
+        sort: Column; with ``-`` before it, from the largest value down.
+
+    Raises:
+        UserError: If a condition or column is not possible.
+    """
+    ids, values = gallery.column(sort.removeprefix('-'), parse_conditions(where))
+    present = [row for row, value in enumerate(values) if value is not None]
+    absent = [row for row, value in enumerate(values) if value is None]
+    present.sort(key=lambda row: values[row], reverse=sort.startswith('-'))  # stable, also in reverse
+    order = [*present, *absent]
+    return Order(ids[order], [values[row] for row in order])
+
+
 def read_page(
-    gallery: GalleryReader, where: Sequence[str], sort: str, cursor: str | None, limit: int
+    gallery: GalleryReader, kept: Kept, where: Sequence[str], sort: str, cursor: str | None, limit: int
 ) -> tuple[list[int], int, str | None]:
     """Ids of a page of rows.
 
@@ -24,6 +59,7 @@ def read_page(
 
     Args:
         gallery: One state of it.
+        kept: Where the order of all its rows is kept, so that it is made for one page alone.
         where: Conditions as people type them.
         sort: Column; with ``-`` before it, from the largest value down. Rows without a value come last.
         cursor: The end of the page before.
@@ -36,22 +72,17 @@ def read_page(
         UserError: If a condition or column is not possible.
         Problem: If the cursor is not one of this order.
     """
-    is_falling = sort.startswith('-')
-    ids, values = gallery.column(sort.removeprefix('-'), parse_conditions(where))
-    present = [row for row, value in enumerate(values) if value is not None]
-    absent = [row for row, value in enumerate(values) if value is None]
-    present.sort(key=lambda row: values[row], reverse=is_falling)  # stays in the order of the ids where values are one
-    order = [*present, *absent]
+    order = kept.get(gallery, ('order', *where, sort), lambda: sort_rows(gallery, where, sort), len(gallery))
     start = 0
     if cursor is not None:
         try:
-            start = _behind(_read_cursor(cursor, sort), order, values, ids.tolist(), is_falling)
+            start = _behind(_read_cursor(cursor, sort), order, sort.startswith('-'))
         except TypeError as error:  # a number is compared with texts
             raise _wrong_cursor() from error
-    page = order[start : start + limit]
-    numbers = [int(ids[row]) for row in page]
-    is_last = start + limit >= len(order) or not page
-    return numbers, len(order), None if is_last else _write_cursor(sort, values[page[-1]], numbers[-1])
+    numbers = order.ids[start : start + limit].tolist()
+    end = start + len(numbers)
+    is_last = end >= len(order.ids) or not numbers
+    return numbers, len(order.ids), None if is_last else _write_cursor(sort, order.values[end - 1], numbers[-1])
 
 
 def count_classes(gallery: GalleryReader, where: Sequence[str]) -> list[dict[str, Any]]:
@@ -85,26 +116,19 @@ def count_values(gallery: GalleryReader, column: str, where: Sequence[str], limi
     return dict(values=[dict(value=value, count=counts[value]) for value in most], distinct=len(counts))
 
 
-def _behind(last: tuple[Any, int], order: Sequence[int], values: Sequence[Any], ids: list[int], falling: bool) -> int:
+def _behind(last: tuple[Any, int], order: Order, falling: bool) -> int:
     """Where the first row stands that comes behind the end of a page, by bisection."""
     value, number = last
 
     def is_behind(row: int) -> bool:
-        own = values[row]
+        own = order.values[row]
         if own is None or value is None:
-            return ids[row] > number if own is value else own is None
+            return int(order.ids[row]) > number if own is value else own is None
         if own == value:
-            return ids[row] > number
+            return int(order.ids[row]) > number
         return (own < value) if falling else (own > value)
 
-    low, high = 0, len(order)
-    while low < high:
-        middle = (low + high) // 2
-        if is_behind(order[middle]):
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    return bisect_left(range(len(order.ids)), True, key=is_behind)
 
 
 def _write_cursor(sort: str, value: Any, number: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -116,7 +116,7 @@ class Vote(BaseModel):
 
 
 class Answer(BaseModel):
-    """What the nearest photos say."""
+    """What the nearest photos say, in a tuned gallery (``glsim classify --tune``) what its recogniser says."""
 
     kind: str = Field(description='clear, likely, split, unknown or nothing')
     label: str | None
@@ -127,6 +127,10 @@ class Answer(BaseModel):
     count: int = Field(description='how many of the neighbours are of this class')
     similarity: float | None = Field(description='of the nearest photo')
     sentence: str = Field(description='the answer with its reason, in English')
+    probability: float | None = Field(description='that it is right; null where the gallery is not tuned')
+    decision: Literal['accept', 'look', 'unknown'] | None = Field(
+        description='accept: of such answers 97 % are right; null where the gallery is not tuned'
+    )
 
 
 class Passed(BaseModel):
@@ -220,6 +224,7 @@ class GalleryInfo(BaseModel):
     has_regions: bool
     keeps_patches: bool
     reads_text: bool
+    has_recogniser: bool = Field(description='whether answers have a probability')
 
 
 class Info(BaseModel):
