@@ -1,5 +1,7 @@
 """Recognition in a gallery: classes without training, how sure that is, 'unknown', groups, duplicates."""
 
+from .audit import Audit, Conflict, HardPair, Outlier, Suspect, audit
+from .class_guide import ClassEntry, NearClass, class_guide, prototypes
 from .class_means import ClassMeans
 from .duplicates import DuplicateGroup, duplicates_to_json, find_duplicates, format_duplicates
 from .left_out import OBSERVATION
@@ -22,18 +24,27 @@ from .words import (
 
 __all__ = [
     'OBSERVATION',
+    'Audit',
     'Candidate',
+    'ClassEntry',
     'ClassMeans',
     'ClassName',
+    'Conflict',
     'DuplicateGroup',
+    'HardPair',
+    'NearClass',
     'Novelty',
+    'Outlier',
     'Recognition',
     'Recognizer',
     'Settings',
+    'Suspect',
     'Taxonomy',
     'Votes',
     'accepting',
+    'audit',
     'auroc',
+    'class_guide',
     'describe_accepting',
     'describe_novelty',
     'describe_recognition',
@@ -45,6 +56,7 @@ __all__ = [
     'format_recognition',
     'knn_vote',
     'number_labels',
+    'prototypes',
     'read_names',
     'read_settings',
     'read_taxonomy',

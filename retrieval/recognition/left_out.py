@@ -35,6 +35,7 @@ class Evidence(NamedTuple):
         observations: int64, (n,); a row without a value is an observation of its own.
         names: Classes.
         metric: By which embeddings are compared.
+        ids: int64, (n,), of the rows in the gallery.
     """
 
     sources: list[tuple[np.ndarray, float, Whitening | None]]
@@ -42,6 +43,7 @@ class Evidence(NamedTuple):
     observations: np.ndarray
     names: list[str]
     metric: str
+    ids: np.ndarray
 
     @property
     def learned(self) -> bool:
@@ -69,25 +71,30 @@ class Evidence(NamedTuple):
 
 
 def read_evidence(gallery: GalleryReader, space: Space = None, where: Any = None) -> Evidence:
-    """Embeddings, classes and observations of a gallery; of more than 200,000 rows a random sample (seed 0).
+    """What :func:`gather` finds in a gallery of two classes or more; RetrievalError if it has fewer."""
+    evidence = gather(gallery, space, where)
+    if not evidence.names:
+        raise RetrievalError(f'no photo of {gallery.location} has a label: name some with glsim label')
+    if len(evidence.names) < 2:
+        raise RetrievalError(
+            f'all photos of {gallery.location} are of one class, {evidence.names[0]}: add photos of another'
+        )
+    return evidence
 
-    RetrievalError if there are not two classes, or no class has two observations.
-    """
+
+def gather(gallery: GalleryReader, space: Space = None, where: Any = None) -> Evidence:
+    """Embeddings, classes and observations of a gallery; of more than 200,000 rows a random sample (seed 0)."""
     ids = np.asarray(gallery.ids(where), np.int64)
     if len(ids) > MOST_ROWS:
         ids = np.sort(np.random.default_rng(0).choice(ids, MOST_ROWS, replace=False))
     labels = read_labels(gallery, ids)
     names = sorted({one for one in labels if one is not None})
-    if not names:
-        raise RetrievalError(f'no photo of {gallery.location} has a label: name some with glsim label')
-    if len(names) < 2:
-        raise RetrievalError(f'all photos of {gallery.location} are of one class, {names[0]}: add photos of another')
     numbers = {name: number for number, name in enumerate(names)}
     codes = np.array([-1 if one is None else numbers[one] for one in labels], np.int64)
     observations = _read_observations(gallery, ids)
     spaces = Spaces.of(gallery)
     sources = [_source(gallery, spaces, ids, name, weight) for name, weight in spaces.weights(space).items()]
-    return Evidence(sources, codes, observations, names, spaces.metric)
+    return Evidence(sources, codes, observations, names, spaces.metric, ids)
 
 
 def _read_observations(gallery: GalleryReader, ids: np.ndarray) -> np.ndarray:
@@ -139,12 +146,13 @@ class Answers(NamedTuple):
 
 def count_alone(evidence: Evidence) -> int:
     """Photos with a label of whose class there is no other observation, so that they cannot be left out."""
-    return int((evidence.codes >= 0).sum() - _able(evidence).sum())
+    return int((evidence.codes >= 0).sum() - able_to_be_left_out(evidence).sum())
 
 
-def _able(evidence: Evidence) -> np.ndarray:
+def able_to_be_left_out(evidence: Evidence) -> np.ndarray:
+    """Which photos have a label and a class that has another observation, bool (n,)."""
     pairs = np.unique(np.stack([evidence.codes, evidence.observations]), axis=1)
-    seen = np.bincount(pairs[0][pairs[0] >= 0], minlength=len(evidence.names))
+    seen = np.bincount(pairs[0][pairs[0] >= 0], minlength=max(len(evidence.names), 1))
     return (evidence.codes >= 0) & (seen[evidence.codes] > 1)
 
 
@@ -154,7 +162,7 @@ def choose_queries(evidence: Evidence) -> np.ndarray:
     Of many, 4,000 at random (seed 0), fewer where there are thousands of classes; observations are drawn whole.
     RetrievalError if there are none.
     """
-    able = np.flatnonzero(_able(evidence))
+    able = np.flatnonzero(able_to_be_left_out(evidence))
     if not len(able):
         raise RetrievalError('no class has photos of two observations, so that none can be left out: add photos')
     order = np.random.default_rng(0).permutation(evidence.observations.max() + 1)
@@ -163,24 +171,28 @@ def choose_queries(evidence: Evidence) -> np.ndarray:
 
 
 def leave_out(evidence: Evidence, queries: np.ndarray, shrinkages: Sequence[float]) -> Answers:
-    """Answers of the gallery about its own photos, each without its observation.
+    """Answers of the gallery about its own photos, at least one, each without its observation.
 
     Where a metric has been learned from the gallery's labels, one is learned anew for each tenth of the observations
     from the others, with the shrinkage of the gallery's: it knows the photos that it was learned from too well.
     """
+    return Answers.joined(list(leave_out_in_parts(evidence, queries, shrinkages)))
+
+
+def leave_out_in_parts(evidence: Evidence, queries: np.ndarray, shrinkages: Sequence[float]) -> Iterator[Answers]:
+    """Answers as :func:`leave_out` gives them, some at a time and in another order, where all would not fit."""
     everything = np.ones(len(evidence.codes), bool)
     if not evidence.learned:
-        return answers_about(evidence, evidence.compared(everything), queries, everything, shrinkages)
+        yield from _answers_in_parts(evidence, evidence.compared(everything), queries, everything, shrinkages)
+        return
     has_adapter = any(one is not None and one.residual is not None for _, _, one in evidence.sources)
     count = _FOLDS_OF_ADAPTERS if has_adapter else _FOLDS
     folds = np.random.default_rng(1).integers(count, size=evidence.observations.max() + 1)[evidence.observations]
-    parts = []
     for fold in range(count):
         own = queries[folds[queries] == fold]
         if len(own):
             rows = evidence.compared(_able_to_teach(evidence, folds != fold))
-            parts.append(answers_about(evidence, rows, own, everything, shrinkages))
-    return Answers.joined(parts)
+            yield from _answers_in_parts(evidence, rows, own, everything, shrinkages)
 
 
 def _able_to_teach(evidence: Evidence, wanted: np.ndarray) -> np.ndarray:
@@ -193,12 +205,17 @@ def answers_about(
     evidence: Evidence, rows: np.ndarray, queries: np.ndarray, searched: np.ndarray, shrinkages: Sequence[float]
 ) -> Answers:
     """Answers of rows that are searched, bool (n,), about some rows; ``rows`` are all as they are compared."""
+    return Answers.joined(list(_answers_in_parts(evidence, rows, queries, searched, shrinkages)))
+
+
+def _answers_in_parts(
+    evidence: Evidence, rows: np.ndarray, queries: np.ndarray, searched: np.ndarray, shrinkages: Sequence[float]
+) -> Iterator[Answers]:
     codes, observations = evidence.codes, evidence.observations
     places = np.flatnonzero(searched)
     means = ClassMeans.of(rows[places], codes[places], len(evidence.names))
     members = _members(observations, searched, codes)
     depth = min(DEPTH, len(places))
-    parts = []
     for block in _blocks(queries, len(places)):
         scores = _scores(rows[block], rows[places], evidence.metric)
         alike = similarities(scores, evidence.metric).astype(np.float32)
@@ -211,8 +228,7 @@ def answers_about(
         own = [members.get(one) for one in observations[block].tolist()]
         without = [None if one is None else (codes[one], rows[one]) for one in own]
         distances = {one: means.distances(rows[block], one, without).astype(np.float32) for one in shrinkages}
-        parts.append(Answers(block, alike, classes, distances))
-    return Answers.joined(parts)
+        yield Answers(block, alike, classes, distances)
 
 
 def _members(observations: np.ndarray, searched: np.ndarray, codes: np.ndarray) -> dict[int, np.ndarray]:

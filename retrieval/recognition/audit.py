@@ -1,0 +1,332 @@
+"""What may be wrong with the labels and photos of a gallery, found by asking the gallery about its own photos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..gallery.contract import GalleryReader, Space
+from ..gallery.spaces import Spaces
+from ..names import pretty_name
+from ..records import Record, check_number
+from .duplicates import DuplicateGroup, find_duplicates
+from .left_out import OBSERVATION, Evidence, able_to_be_left_out, gather
+from .opinions import NEAREST, Opinions, ask, best_other, choose_settings, contradicted, doubts
+from .settings import Settings
+
+NEAR_DUPLICATE = 0.95  # cosine similarity
+HARD, CHANCE = 0.75, 0.05
+_LEAST_PHOTOS = 5  # of each of two classes that are compared
+_FENCE = 3.0  # interquartile ranges, Tukey's far out
+_SUGGESTED = 5
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A photo whose label the rest of the gallery contradicts.
+
+    Example:
+        >>> for one in audit(gallery).suspects:
+        ...     print(one.id, one.label, one.suggestions[0], one.reason)
+
+    Attributes:
+        id: Of the row.
+        label: The given label.
+        share: Its probability by the rest of the gallery, 0 to 1.
+        suggestions: Up to five other labels with their probabilities, the likeliest first.
+        doubt: 0.5 to 1, see :func:`retrieval.recognition.opinions.doubts`.
+        reason: One sentence for people.
+    """
+
+    id: int
+    label: str
+    share: float
+    suggestions: list[tuple[str, float]]
+    doubt: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Photos that are the same, or show the same, but have different labels or lie in different splits.
+
+    Example:
+        >>> [(one.kind, one.differ, [record.path for record in one.records]) for one in audit(gallery).conflicts]
+
+    Attributes:
+        kind: ``'equal'`` or ``'similar'``, as in :class:`DuplicateGroup`, or ``'observation'``: photos of one
+            individual, by the column of that name.
+        records: Two or more.
+        differ: ``'label'``, ``'split'``, or both.
+    """
+
+    kind: str
+    records: list[Record]
+    differ: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HardPair:
+    """Two classes that the gallery cannot tell apart, or hardly.
+
+    Example:
+        >>> [(one.first, one.second, one.accuracy) for one in audit(gallery).pairs]
+
+    Attributes:
+        first, second: Labels.
+        photos: How many there are of each.
+        wrong: How many of each are taken for the other rather than for their own class.
+        accuracy: Between these two alone, mean of both classes, 0 to 1; 0.5 is what guessing gives.
+        is_chance: Whether that is no better than guessing, by a test at the level of 5 %.
+    """
+
+    first: str
+    second: str
+    photos: tuple[int, int]
+    wrong: tuple[int, int]
+    accuracy: float
+    is_chance: bool
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A photo that is far from all others: a wrong file, a blank, or the only one of its kind.
+
+    Example:
+        >>> [(one.id, one.support) for one in audit(gallery).outliers]
+
+    Attributes:
+        id: Of the row.
+        label: The given label, if any.
+        support: Mean similarity to the ten nearest photos.
+        usual: The median of that over the gallery.
+    """
+
+    id: int
+    label: str | None
+    support: float
+    usual: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit has found; each list is ordered, the worst first.
+
+    Example:
+        >>> found = audit(gallery)
+        >>> print(len(found.suspects), 'of', found.checked, 'labels are doubtful')
+
+    Attributes:
+        photos: Rows of the gallery that were looked at.
+        labelled: How many of them have a label.
+        classes: How many classes there are.
+        checked: Labels that could be checked; a photo that is alone in its class cannot.
+        accuracy: Share of the checked labels that the rest of the gallery agrees with; None if none was checked.
+        settings: How it was asked; None likewise.
+        notes: Sentences about what could not be done, and why.
+    """
+
+    photos: int
+    labelled: int
+    classes: int
+    checked: int
+    accuracy: float | None
+    settings: Settings | None
+    suspects: list[Suspect] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    pairs: list[HardPair] = field(default_factory=list)
+    outliers: list[Outlier] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def audit(
+    gallery: GalleryReader, space: Space = None, where: Any = None, *, threshold: float | None = NEAR_DUPLICATE
+) -> Audit:
+    """Look for wrong labels, copies that contradict each other, classes that are hard to tell apart, and odd photos.
+
+    Each photo is left out with its observation, and the rest of the gallery is asked what it is, by what the gallery
+    was tuned with, or else by what is best (:func:`retrieval.recognition.tune`). Labels that are contradicted are
+    then taken out of what is asked, and all photos are asked for once more, so that wrong labels do not vouch for each
+    other. No model is needed. Of more than 200,000 rows a random sample is audited.
+
+    Args:
+        gallery: Of any size, with labels or without.
+        space: Embeddings to compare, as in the gallery's ``search``.
+        where: Filter; only rows that pass it count.
+        threshold: Least similarity of near-duplicates, or for ``'l2'`` largest squared distance, in the embeddings of
+            the model; None for files with the same bytes only.
+
+    Raises:
+        RetrievalError: If the space or the filter does not fit the gallery.
+    """
+    if threshold is not None:
+        check_number(threshold, 'threshold')
+    evidence = gather(gallery, space, where)
+    every = np.arange(len(evidence.ids))
+    able = able_to_be_left_out(evidence)
+    labelled = int((evidence.codes >= 0).sum())
+    notes = _notes(evidence, labelled, int(able.sum()), len(gallery.ids(where)))
+    settings = Settings()
+    checked = able.any() and len(evidence.names) > 1
+    if checked:
+        settings = choose_settings(evidence, gallery, space, where)
+        opinions = ask_twice(evidence, settings)
+    else:
+        opinions = ask(evidence, settings, every if len(every) > 1 else every[:0], evidence.codes)
+    asked = opinions.of_rows(able) if checked else opinions.of_rows(np.zeros(len(opinions.rows), bool))
+    codes = evidence.codes[asked.rows]
+    return Audit(
+        photos=len(every),
+        labelled=labelled,
+        classes=len(evidence.names),
+        checked=len(asked.rows),
+        accuracy=float((asked.classes[:, 0] == codes).mean()) if checked else None,
+        settings=settings if checked else None,
+        suspects=_suspects(evidence, asked),
+        conflicts=_conflicts(gallery, space, where, threshold),
+        pairs=hard_pairs(evidence.names, codes, asked),
+        outliers=_outliers(evidence, opinions),
+        notes=notes,
+    )
+
+
+def ask_twice(evidence: Evidence, settings: Settings) -> Opinions:
+    """Opinions on all photos, by those whose label was not contradicted in a first round."""
+    every = np.arange(len(evidence.ids))
+    first = ask(evidence, settings, every, evidence.codes)
+    able = able_to_be_left_out(evidence)
+    doubtful = contradicted(first, evidence.codes, len(evidence.names)) & able
+    if not doubtful.any():
+        return first
+    known = evidence.codes >= 0
+    sizes = np.bincount(evidence.codes[known], minlength=len(evidence.names))
+    gone = np.bincount(evidence.codes[doubtful], minlength=len(evidence.names))
+    # A class most of whose photos are doubted is kept whole: without it, it would be wrong by itself.
+    trusted = np.where(doubtful & (2 * gone < sizes)[evidence.codes], -1, evidence.codes)
+    return ask(evidence._replace(codes=trusted), settings, every, evidence.codes)
+
+
+def _notes(evidence: Evidence, labelled: int, able: int, rows: int) -> list[str]:
+    notes = []
+    if len(evidence.ids) < rows:
+        notes.append(f'A random sample of {len(evidence.ids):,} of {rows:,} photos was audited.')
+    if not labelled:
+        notes.append('No photo has a label, so that only copies and odd photos were looked for.')
+    elif len(evidence.names) < 2:
+        notes.append(f'All labelled photos are of one class, {pretty_name(evidence.names[0])}: labels say nothing.')
+    elif able < labelled:
+        alone = labelled - able
+        notes.append(
+            f'{alone:,} photos are alone in their class and cannot be checked.'
+            if alone > 1
+            else '1 photo is alone in its class and cannot be checked.'
+        )
+    return notes
+
+
+def _suspects(evidence: Evidence, asked: Opinions) -> list[Suspect]:
+    found = asked.of_rows(contradicted(asked, evidence.codes, len(evidence.names)))
+    codes, doubt = evidence.codes[found.rows], doubts(found, evidence.codes)
+    other = best_other(found, evidence.codes)[0]
+    agree = [(found.nearest == one[:, None]).sum(axis=1) for one in (codes, other)]
+    counted = (found.nearest >= 0).sum(axis=1)
+    suspects = []
+    for place in np.argsort(-doubt, kind='stable').tolist():
+        label = evidence.names[codes[place]]
+        shown = [
+            (evidence.names[code], share)
+            for code, share in zip(found.classes[place].tolist(), found.shares[place].tolist())
+            if code not in (-1, codes[place]) and share > 0
+        ][:_SUGGESTED]
+        best = evidence.names[other[place]]
+        reason = (
+            f'labelled {pretty_name(label)}, but looks like {pretty_name(best)}: {agree[1][place]} of its '
+            f'{counted[place]} nearest photos are of that class, {agree[0][place]} of its own (P = {shown[0][1]:.2f} '
+            f'against {found.own[place]:.2f})'
+        )
+        row_id = int(evidence.ids[found.rows[place]])
+        suspects.append(Suspect(row_id, label, float(found.own[place]), shown, float(doubt[place]), reason))
+    return suspects
+
+
+def _conflicts(gallery: GalleryReader, space: Space, where: Any, threshold: float | None) -> list[Conflict]:
+    spaces = Spaces.of(gallery)
+    compared = next(iter(spaces.weights(space)))
+    groups = find_duplicates(gallery, threshold, space=spaces.sources(compared)[0], where=where)
+    groups += _observations(gallery, where)
+    return [
+        Conflict(group.kind, group.records, differ)
+        for group in groups
+        if (differ := tuple(name for name in ('label', 'split') if _differ(group.records, name)))
+    ]
+
+
+def _differ(records: Sequence[Record], name: str) -> bool:
+    return len({value for record in records if (value := getattr(record, name)) is not None}) > 1
+
+
+def _observations(gallery: GalleryReader, where: Any) -> list[DuplicateGroup]:
+    """Photos of each individual of several."""
+    if OBSERVATION not in gallery.columns():
+        return []
+    ids, values = gallery.column(OBSERVATION, where)
+    members: dict[Any, list[int]] = {}
+    for row_id, value in zip(ids.tolist(), values):
+        if value is not None:
+            members.setdefault(value, []).append(row_id)
+    return [DuplicateGroup(OBSERVATION, gallery.records(rows)) for rows in members.values() if len(rows) > 1]
+
+
+def hard_pairs(names: Sequence[str], codes: np.ndarray, asked: Opinions) -> list[HardPair]:
+    """Pairs of classes that are told apart in less than 75 of 100 photos, with five photos or more each.
+
+    A photo of one is taken for the other where the other is likelier than its own class, whatever a third one is.
+    ``codes`` are the given classes, int64 (q,).
+    """
+    count = len(names)
+    sizes = np.bincount(codes, minlength=count)
+    place, column = np.nonzero((asked.classes >= 0) & (asked.shares > asked.own[:, None]))
+    pairs, wrong = np.unique(codes[place] * count + asked.classes[place, column], return_counts=True)
+    taken = dict(zip(pairs.tolist(), wrong.tolist()))
+    found = []
+    for first, second in sorted({tuple(sorted(divmod(pair, count))) for pair in taken}):
+        both = sizes[[first, second]]
+        missed = np.array([taken.get(first * count + second, 0), taken.get(second * count + first, 0)])
+        accuracy = float(1 - (missed / np.maximum(both, 1)).mean())
+        if both.min() >= _LEAST_PHOTOS and accuracy < HARD:
+            # The normal approximation of the chance of so many right guesses.
+            spread = np.sqrt((0.25 / both).sum()) / 2
+            found.append(
+                HardPair(
+                    names[first],
+                    names[second],
+                    (int(both[0]), int(both[1])),
+                    (int(missed[0]), int(missed[1])),
+                    accuracy,
+                    bool(accuracy < 0.5 + 1.645 * spread),
+                )
+            )
+    return sorted(found, key=lambda one: (one.accuracy, one.first, one.second))
+
+
+def _outliers(evidence: Evidence, opinions: Opinions) -> list[Outlier]:
+    """Photos whose mean similarity to the ten nearest is far below the lower quartile (Tukey's outer fence)."""
+    support = opinions.support
+    known = np.isfinite(support)
+    if known.sum() <= NEAREST:
+        return []
+    low, usual, high = np.quantile(support[known], (0.25, 0.5, 0.75))
+    far = np.flatnonzero(known & (support < low - _FENCE * (high - low)))
+    labels = [*evidence.names, None]
+    return [
+        Outlier(
+            int(evidence.ids[opinions.rows[one]]),
+            labels[evidence.codes[opinions.rows[one]]],
+            float(support[one]),
+            float(usual),
+        )
+        for one in far[np.argsort(support[far], kind='stable')].tolist()
+    ]
