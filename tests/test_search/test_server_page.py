@@ -408,3 +408,20 @@ def test_the_api_is_described(visit, address):
     page.wait_for_selector('h2:has-text("POST /api/v1/search")')
     fits(page)
     is_accessible(page)
+
+
+def test_pages_have_addresses_and_links(visit, address):
+    page = visit(address)
+    page.wait_for_selector('#samples button')
+    assert page.locator('#pages [aria-current=page]').inner_text() == 'Search'
+    page.click('#pages >> text=Browse')
+    page.wait_for_selector('#page-browse h2')
+    assert page.url == f'{address}#page=browse&gallery=fish' and page.is_hidden('#page-search')
+    assert page.evaluate('document.activeElement.tagName') == 'H2' and page.title().startswith('Browse')
+    page.go_back()
+    page.wait_for_selector('#page-search:visible')
+    assert page.is_hidden('#page-browse')
+    # Without --writable there is nothing to review.
+    assert page.locator('#pages a').evaluate_all('links => links.map((one) => one.textContent)').count('Review') == 0
+    page.goto(f'{address}#page=review')
+    page.wait_for_selector('#page-search:visible')

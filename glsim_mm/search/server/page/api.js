@@ -53,6 +53,15 @@ export function ask(route, asked, photos, signal) {
   return call(address(route), { method: 'POST', body: form, signal });
 }
 
+/**
+ * Change a gallery: what is sent was decided on a generation of it, and is refused where it is another one by now.
+ * The answer: generation, changed (rows), and change, by whose number it can be taken back.
+ */
+export function write(method, path, content, { gallery, generation, signal }) {
+  const headers = { 'If-Match': `"${generation}"`, 'Content-Type': 'application/json' };
+  return call(address(path, { gallery }), { method, signal, headers, body: content && JSON.stringify(content) });
+}
+
 /** Exchange the token for the cookie. */
 export const signIn = (token) =>
   call(address('session'), { method: 'POST', headers: { Authorization: `Bearer ${token}` } });

@@ -1,27 +1,40 @@
-// The page: what people do becomes a request, and its answer is shown.
+// The shell: who may see what, which gallery and page are open, and what concerns all pages.
+//
+// A page is a module NAME.js with `export function open(element, context)`, a row in PAGES, and the text page_NAME.
+// open() is called each time that the page is shown, and anew where its address, the gallery or the language has changed.
+// It fills `element`, which is as it left it; the first h2 gets the focus. What it throws, or its promise, is told. `context`:
+//   info, gallery         what GET info says of the server, and of the gallery that is open
+//   asked                 the values of the address: #page=NAME&gallery=G&...
+//   kept                  an object that outlives visits, one per page and gallery
+//   signal                is aborted when the page is left or opened anew: for requests and listeners
+//   can(right)            whether 'read', 'label' or 'admin' is allowed in this gallery
+//   address(page, values) of another page, for links; go(page, values) opens it
+//   keep(values)          what of this page belongs in its address, without a further step back
+//   tell(error)           says what went wrong
+//   changed(answer, text) says what a write has changed, with a button that takes it back
+//   undo(id)              takes a change back (null: the last one that can be), and opens the page anew
+//   refresh()             reads info anew, after rows came or went
 
-import { Offline, Problem, ask, get, photoAddress, signIn } from './api.js';
-import { Compare } from './compare.js';
-import { at, framed, later, make } from './elements.js';
-import { Filter } from './filter.js';
-import { named, showAnswer, showHits } from './hits.js';
-import { makeOverlays } from './overlays.js';
-import { Query } from './query.js';
-import { LANGUAGES, firstLanguage, number, remember, seconds, sentence, t, useLanguage } from './texts.js';
+import { Offline, Problem, get, signIn, write } from './api.js';
+import { at, make } from './elements.js';
+import { LANGUAGES, firstLanguage, number, remember, sentence, t, useLanguage } from './texts.js';
 
-const SAMPLES = 8;
-const query = new Query((isOther) => {
-  isNew ||= Boolean(isOther);
-  search();
-});
-const filter = new Filter(() => search());
-const compare = new Compare(query, (id) => goTo(id), told);
+const ROLES = ['read', 'label', 'admin'];
+// The right that each needs, and whether a gallery has what it is about.
+const PAGES = {
+  search: {},
+  browse: {},
+  review: { right: 'label' },
+  duplicates: { right: 'label' },
+  gallery: {},
+  models: { suits: (gallery, info) => info.galleries.length > 1 || Object.keys(gallery.spaces).length > 1 },
+};
+const kept = new Map();
+const addresses = new Map();
 let info = null;
 let gallery = null;
-let answer = null;
-let running = null;
-let order = 'ranked';
-let isNew = false;
+let shown = '';
+let visit = new AbortController();
 
 /** What the server knows; asks for the token where it must. */
 async function begin() {
@@ -34,187 +47,148 @@ async function begin() {
   }
   at('login').hidden = true;
   at('content').hidden = false;
-  query.limits = info.limits;
   const names = info.galleries.map((one) => one.name);
   at('gallery').replaceChildren(...names.map((name) => make('option', { value: name, text: name })));
   at('gallery-field').hidden = names.length < 2;
-  at('camera').parentElement.hidden = !matchMedia('(any-pointer: coarse)').matches;
-  at('paste').hidden = !navigator.clipboard?.read;
-  const wanted = new URLSearchParams(location.hash.slice(1)).get('gallery');
-  useGallery(names.includes(wanted) ? wanted : gallery?.name || names[0]);
-  follow();
+  await follow();
 }
 
-function useGallery(name) {
-  gallery = info.galleries.find((one) => one.name === name) || info.galleries[0];
-  query.gallery = gallery.name;
+const values = () => new URLSearchParams(location.hash.slice(1));
+
+function can(right) {
+  const role = ROLES.indexOf(info.role ?? 'read');
+  return right === 'read' || (Boolean(gallery.writable) && role >= ROLES.indexOf(right));
+}
+
+const isOpen = (name) => can(PAGES[name].right || 'read') && (PAGES[name].suits?.(gallery, info) ?? true);
+
+/** Show what the address asks for. */
+async function follow() {
+  const asked = values();
+  const found = info.galleries.find((one) => one.name === (asked.get('gallery') ?? gallery?.name)) || info.galleries[0];
+  if (found.name !== gallery?.name) addresses.clear();
+  gallery = found;
+  const wanted = asked.get('page') ?? 'search';
+  const name = wanted in PAGES && isOpen(wanted) ? wanted : 'search';
+  const isOther = Boolean(shown) && name !== shown;
   at('gallery').value = gallery.name;
   at('served').textContent = t('served', { rows: number(gallery.rows), gallery: gallery.name });
-  at('words').hidden = !gallery.reads_text;
-  const spaces = Object.keys(gallery.spaces);
-  const first = (name_, place) => [place ? name_ : '', place ? name_ : t('space_default', { name: name_ })];
-  choices('space', spaces.map(first));
-  choices('rerank', [['', t('none')], ...info.rerank.map((one) => [one, one])]);
-  choices('group-by', [['', '–'], ...Object.keys(gallery.columns).filter((one) => one !== 'id').map((one) => [one, one])]);
-  at('k').max = info.limits.hits;
-  filter.use(gallery);
-  showSamples();
-}
-
-/** Fill a list of choices; the one that is chosen stays where it is still there. */
-function choices(id, values) {
-  const before = at(id).value;
-  at(id).replaceChildren(...values.map(([value, text]) => make('option', { value, text })));
-  at(id).value = values.some(([value]) => value === before) ? before : '';
-}
-
-/** Photos to begin with: of different classes, spread over the first rows. */
-async function showSamples() {
-  const asked = gallery;
-  const { rows } = await get('rows', { gallery: gallery.name, limit: 200 }).catch(() => ({ rows: null }));
-  if (asked !== gallery || !rows) return;
-  const seen = new Set();
-  const others = rows.filter((row) => row.has_photo && !seen.has(row.label) && seen.add(row.label));
-  const every = Math.max(1, others.length / SAMPLES);
-  const chosen = others.filter((_, place) => Math.floor(place / every) !== Math.floor((place - 1) / every)).slice(0, SAMPLES);
-  const cards = chosen.map((row) => {
-    const label = named(row);
-    const frame = framed({ source: photoAddress(row.id, gallery.name, 320), alt: '', missing: t('no_photo') });
-    const words = { 'aria-label': t('sample', { id: row.id, label }), 'data-row': row.id };
-    const button = make('button', { type: 'button', class: 'hit', ...words, on: { click: () => goTo(row.id) } });
-    button.append(frame, make('span', { class: 'label', text: label }));
-    return make('li', {}, button);
-  });
-  if (!gallery.rows) cards.push(make('li', { class: 'wide', text: t('samples_none') }));
-  at('samples').replaceChildren(...cards);
-}
-
-/** Ask with a row, by an address that can be kept and sent. */
-function goTo(id) {
-  const hash = `#${new URLSearchParams({ gallery: gallery.name, id })}`;
-  if (location.hash === hash) follow();
-  else location.hash = hash;
-  at('found-title').focus({ preventScroll: false });
-}
-
-/** Do what the address asks for. */
-function follow() {
-  const asked = new URLSearchParams(location.hash.slice(1));
-  compare.close();
-  const name = asked.get('gallery');
-  if (name && name !== gallery.name && info.galleries.some((one) => one.name === name)) useGallery(name);
-  if (/^\d{1,18}$/.test(asked.get('id') || '')) query.useRow(Number(asked.get('id')));
-  else query.useOwn();
-  search();
-}
-
-function options() {
-  const within = (id) => Math.min(Math.max(Math.round(Number(at(id).value)) || 1, Number(at(id).min)), Number(at(id).max));
-  const asked = { k: within('k'), depth: within('depth'), exclude_same: at('exclude-same').checked };
-  return { ...asked, space: at('space').value || null, rerank: at('rerank').value || null, group_by: at('group-by').value || null };
-}
-
-async function search() {
-  running?.abort();
-  if (!query.kind) {
-    answer = null;
-    show();
-    return;
-  }
-  if (query.kind !== 'row' && location.hash) history.replaceState(null, '', location.pathname + location.search);
-  const own = (running = new AbortController());
-  const [request, files] = query.asked();
-  const asked = { gallery: gallery.name, where: filter.words(), ...options(), ...request };
-  busy(true);
-  try {
-    const [found, row] = await Promise.all([
-      ask('search', asked, files, own.signal),
-      query.kind === 'row' ? get(`rows/${query.row.id}`, { gallery: gallery.name }, own.signal) : null,
-    ]);
-    if (own !== running) return;
-    answer = found;
-    if (row) Object.assign(query.row, row, { map: null });
-    query.learn(found.queries);
-    busy(false);
-    show();
-    reveal();
-  } catch (error) {
-    if (own !== running || error.name === 'AbortError') return;
-    answer = null;
-    query.learn([], error.errors);
-    busy(false);
-    show();
-    tell(error);
-  }
-}
-
-/** On a phone, the answer is below the query: go there, once for each new query. */
-function reveal() {
-  if (!isNew || !matchMedia('(max-width: 48rem)').matches) return;
-  isNew = false;
-  at('found-title').scrollIntoView();
-}
-
-function busy(isBusy) {
-  at('found').setAttribute('aria-busy', String(isBusy));
-  at('problem').hidden = true;
   at('offline').hidden = true;
-  if (isBusy) at('status').textContent = t('busy');
-}
-
-/** Show the answer, or how to begin where there is none. */
-function show() {
-  at('start').hidden = Boolean(query.kind);
-  at('tools').hidden = !answer?.hits.length;
-  showAnswer(answer && answer.hits.length ? answer.answer : null, answer?.votes || []);
-  showHits(answer || { hits: [] }, order, (place) => compare.open(answer, place, options().space));
-  at('status').lang = '';
-  if (!answer) at('status').textContent = '';
-  else if (!answer.hits.length) nothing();
-  else {
-    const { rows, of } = answer.passed;
-    const values = { hits: number(answer.hits.length), rows: number(rows), of: number(of), seconds: seconds(answer.milliseconds.total) };
-    at('status').textContent = t(rows < of ? 'filtered' : 'done', values);
+  at('trouble').hidden = true;
+  if (isOther) at('changed').hidden = true;
+  shown = name;
+  visit.abort();
+  visit = new AbortController();
+  note();
+  const own = visit;
+  for (const one of document.querySelectorAll('.page')) one.hidden = one.id !== `page-${name}`;
+  if (!at(`page-${name}`)) at('content').append(make('div', { id: `page-${name}`, class: 'page' }));
+  const element = at(`page-${name}`);
+  document.title = name === 'search' ? t('title') : `${t(`page_${name}`)} – ${t('title')}`;
+  try {
+    const page = await import(`./${name}.js`);
+    if (own.signal.aborted) return;
+    const place = `${gallery.name} ${name}`;
+    if (!kept.has(place)) kept.set(place, {});
+    const opened = page.open(element, contextOf(name, asked, kept.get(place), own.signal));
+    if (isOther) focusOn(element);
+    await opened;
+  } catch (error) {
+    if (!own.signal.aborted) tell(error instanceof TypeError && !navigator.onLine ? new Offline(error.message) : error);
   }
 }
 
-function nothing() {
-  const { rows, note } = answer.passed;
-  if (rows) {
-    at('status').textContent = t('no_hits');
-    return;
-  }
-  at('status').textContent = `${t('no_hits_filter')} `;
-  if (note) at('status').append(make('span', { lang: 'en', text: `${sentence(note)} ` }));
-  if (filter.words().length) {
-    at('status').append(make('button', { type: 'button', text: t('filter_clear'), on: { click: () => filter.clear() } }));
-  }
+function contextOf(page, asked, own, signal) {
+  return {
+    info, gallery, asked, kept: own, signal, can, go, tell, changed, undo, refresh, address: hash,
+    keep: (more = {}) => {
+      if (signal.aborted) return;
+      // An empty search of the first gallery needs no address.
+      const isBare = page === 'search' && !Object.keys(more).length && gallery === info.galleries[0];
+      history.replaceState(null, '', isBare ? location.pathname + location.search : hash(page, more));
+      note();
+    },
+  };
 }
 
-/** The sentence of an error where it is shown; '' where it is shown elsewhere. */
-function told(error) {
-  if (error instanceof Offline) return t('offline');
-  if (error instanceof Problem && error.status === 401) {
-    compare.close();
-    tell(error);
-    return '';
-  }
-  return sentence(error.message);
+/** The address of a page of this gallery. */
+const hash = (page, more = {}) =>
+  `#${new URLSearchParams({ ...(page === 'search' ? {} : { page }), gallery: gallery.name, ...more })}`;
+
+function go(page, more = {}) {
+  if (location.hash === hash(page, more)) follow();
+  else location.hash = hash(page, more);
+}
+
+/** The links to pages; each leads to where one left it. */
+function note() {
+  addresses.set(shown, location.hash || hash(shown));
+  const links = Object.keys(PAGES).filter(isOpen).map((name) => {
+    const attributes = { href: addresses.get(name) || hash(name), 'aria-current': name === shown && 'page' };
+    return make('a', { ...attributes, text: t(`page_${name}`) });
+  });
+  const hadFocus = at('pages').contains(document.activeElement);
+  at('pages').replaceChildren(...links);
+  if (hadFocus) at('pages').querySelector('[aria-current]')?.focus();
+}
+
+function focusOn(element) {
+  const title = element.querySelector('h2') || element;
+  title.tabIndex = -1;
+  title.focus({ preventScroll: true });
+  scrollTo(0, 0);
 }
 
 function tell(error) {
+  if (error.name === 'AbortError') return;
   if (error instanceof Problem && error.status === 401) {
     at('login').hidden = false;
     at('content').hidden = !info;
     at('token').focus();
-  } else if (error instanceof Offline || !info) {
-    at('offline').hidden = false;
-    at('offline').firstElementChild.textContent = error instanceof Offline ? t('offline') : sentence(error.message);
-  } else {
-    at('problem').hidden = false;
-    at('problem').firstElementChild.textContent = sentence(error.message);
-    at('problem').firstElementChild.lang = error instanceof Problem ? 'en' : '';
+    return;
   }
+  const isOffline = error instanceof Offline;
+  const place = at(isOffline || !info ? 'offline' : 'trouble');
+  place.hidden = false;
+  const said = error instanceof Problem && error.kind === 'changed-meanwhile' ? t('changed_meanwhile') : sentence(error.message);
+  place.firstElementChild.textContent = isOffline ? t('offline') : said;
+  place.firstElementChild.lang = isOffline || said === t('changed_meanwhile') ? '' : 'en';
+}
+
+/** Say what a write has changed. */
+function changed({ generation, change }, text) {
+  gallery.generation = generation;
+  at('trouble').hidden = true;
+  const undoIt = make('button', { type: 'button', text: t('undo'), on: { click: () => undo(change) } });
+  const close = make('button', { type: 'button', class: 'remove', 'aria-label': t('close'), text: '×' });
+  close.addEventListener('click', () => {
+    at('changed').hidden = true;
+  });
+  at('changed').replaceChildren(make('span', { text }), ...(change === null ? [] : [undoIt]), close);
+  at('changed').hidden = false;
+}
+
+async function undo(id = null) {
+  const { signal } = visit;
+  try {
+    const { changes, generation } = await get('changes', { gallery: gallery.name, limit: 20 }, signal);
+    const found = changes.find((one) => (id === null ? one.can_undo && !one.undone : one.id === id));
+    if (!found) {
+      changed({ generation, change: null }, t('undo_none'));
+      return;
+    }
+    const answer = await write('POST', `undo/${encodeURIComponent(found.id)}`, null, { gallery: gallery.name, generation, signal });
+    changed({ ...answer, change: null }, t('undone', { what: found.what }));
+    await follow();
+  } catch (error) {
+    tell(error);
+  }
+}
+
+async function refresh() {
+  info = await get('info');
+  gallery = info.galleries.find((one) => one.name === gallery.name) || info.galleries[0];
+  at('served').textContent = t('served', { rows: number(gallery.rows), gallery: gallery.name });
 }
 
 async function enter(token) {
@@ -224,8 +198,9 @@ async function enter(token) {
     if (!/^[\x21-\x7e]+$/.test(token)) throw new Problem(401, {});
     await signIn(token);
   } catch (error) {
+    const said = error instanceof Offline ? t('offline') : sentence(error.message);
     at('login').hidden = false;
-    at('token-wrong').textContent = error.status === 401 ? t('token_wrong') : told(error);
+    at('token-wrong').textContent = error.status === 401 ? t('token_wrong') : said;
     at('token').select();
     return;
   }
@@ -236,7 +211,7 @@ async function enter(token) {
 
 /** A token in the address is taken out of it, and out of the history, before anything else. */
 function tokenOfAddress() {
-  const asked = new URLSearchParams(location.hash.slice(1));
+  const asked = values();
   const token = asked.get('token');
   if (token === null) return null;
   asked.delete('token');
@@ -245,97 +220,31 @@ function tokenOfAddress() {
   return token;
 }
 
-async function speak(language) {
-  await useLanguage(language);
-  makeOverlays();
-  query.render();
-  if (gallery) useGallery(gallery.name);
-  if (answer) show();
-}
-
 function listen() {
   at('skip').addEventListener('click', (event) => {
-    event.preventDefault(); // the address says what is searched with
+    event.preventDefault(); // the address says what is shown
     at('content').focus();
   });
-  for (const [id, isMore] of [['choose', false], ['camera', false], ['add', true]]) {
-    at(id).addEventListener('change', () => {
-      query.take(at(id).files, isMore);
-      at(id).value = '';
-    });
-  }
-  at('clear').addEventListener('click', () => {
-    query.clear();
-    history.replaceState(null, '', location.pathname + location.search);
-    search();
-    at('choose').focus();
-  });
-  at('paste').addEventListener('click', paste);
-  document.addEventListener('paste', (event) => {
-    const { files } = event.clipboardData;
-    if (!info || !files.length) return;
-    event.preventDefault();
-    query.take(files);
-  });
-  for (const name of ['dragover', 'dragleave', 'drop']) document.addEventListener(name, drag);
-  at('words').addEventListener('submit', (event) => {
-    event.preventDefault();
-    if (at('text').value.trim()) query.useText(at('text').value.trim());
-  });
-  at('options').addEventListener('input', later(400, search));
-  at('options').addEventListener('submit', (event) => event.preventDefault());
-  for (const input of document.querySelectorAll('[name="order"]')) {
-    input.addEventListener('change', () => {
-      order = input.value;
-      show();
-    });
-  }
   at('gallery').addEventListener('change', () => {
-    if (query.kind === 'row') query.clear();
-    history.replaceState(null, '', location.pathname + location.search);
-    useGallery(at('gallery').value);
-    search();
+    gallery = info.galleries.find((one) => one.name === at('gallery').value);
+    addresses.clear();
+    go(shown);
   });
   at('login').addEventListener('submit', (event) => {
     event.preventDefault();
     enter(at('token').value.trim());
   });
-  at('language').addEventListener('change', () => {
+  at('language').addEventListener('change', async () => {
     remember('language', at('language').value);
-    speak(at('language').value);
+    await useLanguage(at('language').value);
+    if (info) await follow();
   });
-  at('retry').addEventListener('click', () => (info ? search() : begin()));
-  at('again').addEventListener('click', () => search());
+  for (const id of ['retry', 'trouble-retry']) at(id).addEventListener('click', () => (info ? follow() : begin()));
   addEventListener('hashchange', () => {
     const token = tokenOfAddress();
     if (token !== null) enter(token);
     else if (info) follow();
   });
-}
-
-function drag(event) {
-  const isFile = [...(event.dataTransfer?.types || [])].includes('Files');
-  at('drop').classList.toggle('over', event.type === 'dragover' && isFile);
-  if (!isFile || !info) return;
-  event.preventDefault();
-  if (event.type === 'drop') query.take(event.dataTransfer.files, at('add').parentElement.contains(event.target));
-}
-
-async function paste() {
-  const files = [];
-  try {
-    for (const item of await navigator.clipboard.read()) {
-      const type = item.types.find((one) => one.startsWith('image/'));
-      if (type) files.push(new File([await item.getType(type)], 'clipboard', { type }));
-    }
-  } catch {
-    // Not allowed: the text below says what else can be done.
-  }
-  if (files.length) query.take(files);
-  else {
-    query.note = t('paste_none');
-    query.render();
-  }
 }
 
 for (const name of LANGUAGES) {
@@ -345,7 +254,6 @@ for (const name of LANGUAGES) {
 const token = tokenOfAddress();
 await useLanguage(firstLanguage());
 at('language').value = document.documentElement.lang;
-makeOverlays();
 listen();
 if (token !== null) await enter(token);
 else await begin();

@@ -2,7 +2,9 @@
 
 export const LANGUAGES = ['en', 'de'];
 let texts = {};
-let language = 'en';
+let spoken = 'en';
+
+export const language = () => spoken;
 
 /** The language to begin with: the one chosen before, else the first of the browser's that there is. */
 export function firstLanguage() {
@@ -15,7 +17,7 @@ export async function useLanguage(name) {
   const response = await fetch(new URL(`texts.${name}.json`, import.meta.url));
   if (!response.ok) throw new TypeError(`texts.${name}.json: ${response.status}`);
   texts = await response.json();
-  language = name;
+  spoken = name;
   document.documentElement.lang = name;
   document.title = t('title');
   translate(document);
@@ -33,9 +35,9 @@ export function translate(root) {
 }
 
 export const number = (value, digits = 0) =>
-  value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  value.toLocaleString(spoken, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
-export const percent = (value) => value.toLocaleString(language, { style: 'percent', maximumFractionDigits: 0 });
+export const percent = (value) => value.toLocaleString(spoken, { style: 'percent', maximumFractionDigits: 0 });
 
 export const seconds = (value) => number(value / 1000, value < 9950 ? 1 : 0);
 

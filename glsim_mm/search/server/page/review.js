@@ -1,0 +1,8 @@
+// The page Review.
+
+import { make } from './elements.js';
+import { t } from './texts.js';
+
+export function open(element) {
+  element.replaceChildren(make('h2', { text: t('page_review') }));
+}
