@@ -30,7 +30,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--token-file',
         metavar='FILE',
         help='file with the token that requests must carry, written with a new one where it is not there; needed for '
-        'other hosts than this machine',
+        'other hosts than this machine. A line "read TOKEN" or "label TOKEN" lets somebody in who may do less',
+    )
+    parser.add_argument(
+        '--writable', action='store_true', help='let those who may change labels, and add and remove photos'
     )
     parser.add_argument(
         '--allow-host', action='append', default=[], metavar='NAME', help='a further name of this server, as of a proxy'
@@ -85,10 +88,10 @@ def main(args: argparse.Namespace) -> cli.End:
     from glsim_mm.search.server.app import create_app
     from glsim_mm.search.server.galleries import close_galleries, open_galleries
     from glsim_mm.search.server.running import listen, serve
-    from glsim_mm.search.server.settings import Settings, read_token
+    from glsim_mm.search.server.settings import Settings, read_tokens
 
-    token = read_token(args.token_file) if args.token_file else None
-    settings = Settings(args.host, args.port, token, tuple(args.allow_host))
+    tokens = read_tokens(args.token_file) if args.token_file else {}
+    settings = Settings(args.host, args.port, tokens=tokens, writable=args.writable, hosts=tuple(args.allow_host))
     with listen(settings) as listening:
         with redirect_stdout(sys.stderr):  # mmengine's logger writes to standard output, which is for the address
             galleries = open_galleries(

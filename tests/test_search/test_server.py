@@ -27,7 +27,8 @@ from glsim_mm.search.server.app import create_app
 from glsim_mm.search.server.galleries import ServedGallery, open_galleries
 from glsim_mm.search.server.guard import Buckets
 from glsim_mm.search.server.problems import Problem
-from glsim_mm.search.server.settings import Settings, read_token
+from glsim_mm.search.server.roles import Visitor
+from glsim_mm.search.server.settings import Settings, read_tokens
 from retrieval.gallery import open_gallery
 
 TOKEN = 'a-token-of-the-tests'
@@ -328,7 +329,7 @@ def test_the_token_and_the_cookie_of_the_page(start):
         refused(client.post(f'{API}/search', json=dict(id=1)), 403, 'no-csrf-header')
         assert client.post(f'{API}/search', json=dict(id=1), headers={'x-glsim': '1'}).status_code == 200
         client.cookies.clear()
-        client.cookies.set('glsim_session', given.split('=')[1].split(';')[0] + '0')
+        client.cookies.set(given.split('=')[0], given.split('=')[1].split(';')[0] + '0')
         refused(client.get(info), 401, 'no-token')
         client.cookies.clear()
         codes = [client.get(info, headers={'authorization': f'Bearer {n}'}).status_code for n in range(12)]
@@ -365,12 +366,12 @@ def test_addresses_have_a_rate(start):
 def test_other_machines_need_a_token(tmp_path, galleries):
     with pytest.raises(GLSimError, match='needs a token'):
         create_app(galleries, Settings(host='0.0.0.0'))
-    token = read_token(tmp_path / 'token')
-    assert read_token(tmp_path / 'token') == token and len(token) >= 32
+    ((token, visitor),) = read_tokens(tmp_path / 'token').items()
+    assert read_tokens(tmp_path / 'token') == {token: visitor} and len(token) >= 32 and visitor == Visitor('admin')
     assert (tmp_path / 'token').stat().st_mode & 0o777 == 0o600
     (tmp_path / 'token').write_text('short')
     with pytest.raises(GLSimError, match='16 or more'):
-        read_token(tmp_path / 'token')
+        read_tokens(tmp_path / 'token')
     assert Settings(host='0.0.0.0', token=token).answers_to('192.168.1.5:80')
     assert not Settings(host='0.0.0.0', token=token).answers_to('evil.example')
 

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
@@ -16,24 +16,26 @@ from starlette.exceptions import HTTPException
 from retrieval.errors import RetrievalError, UserError
 
 from ...version import __version__
-from . import routes_ask, routes_read, routes_state
+from . import routes_ask, routes_read, routes_state, routes_writing
 from .galleries import ServedGallery
-from .guard import API, Guard
+from .guard import Guard
 from .measures import Measures
 from .problems import Problem, hide_paths
+from .roles import API, check_role
 from .service import Service
 from .settings import Settings
 
 ROUTES = (
     routes_ask,
     routes_read,
+    routes_writing,
     routes_state,
 )
 """Modules with a function ``add_routes(app, service)``, one for each group of routes."""
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: dict(description=HTTPStatus(status).phrase, content={'application/problem+json': {}})
-    for status in (401, 403, 404, 413, 422, 429, 503)
+    for status in (401, 403, 404, 409, 412, 413, 422, 428, 429, 503)
 }
 
 
@@ -66,6 +68,7 @@ def create_app(galleries: Sequence[ServedGallery], settings: Settings, cache: Pa
         redoc_url=None,
         lifespan=lifespan,
         responses=_PROBLEMS,
+        dependencies=[Depends(check_role)],
     )
     app.state.service = service
     _add_errors(app, service.measures)

@@ -68,12 +68,9 @@ async def read_form(request: Request, model: type[Asked], settings: Settings) ->
     Raises:
         Problem: If it is neither, or has too many photos.
     """
-    kind = request.headers.get('content-type', '').partition(';')[0].strip().lower()
+    kind = _content_type(request)
     if kind == 'application/json':
-        body = await request.body()
-        if len(body) > _JSON_BYTES:
-            raise Problem(413, 'too-long', 'the JSON of a request has at most 1 MiB')
-        return parse_json(body, model), []
+        return await read_json(request, model), []
     if kind != 'multipart/form-data':
         raise Problem(415, 'wrong-type', 'send multipart/form-data with files called photo, or application/json')
     parser = MultiPartParser(
@@ -96,6 +93,24 @@ async def read_form(request: Request, model: type[Asked], settings: Settings) ->
     finally:
         await form.close()
     return parse_json(text.encode(), model), photos
+
+
+async def read_json(request: Request, model: type[Asked], limit: int = _JSON_BYTES) -> Asked:
+    """What a request of JSON alone asks; no content stands for ``{}``.
+
+    Raises:
+        Problem: If it is something else, or too long.
+    """
+    body = await request.body()
+    if body and _content_type(request) != 'application/json':
+        raise Problem(415, 'wrong-type', 'send application/json')
+    if len(body) > limit:
+        raise Problem(413, 'too-long', f'the JSON of this request has at most {limit >> 20} MiB')
+    return parse_json(body, model)
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get('content-type', '').partition(';')[0].strip().lower()
 
 
 def parse_json(content: bytes, model: type[Asked]) -> Asked:

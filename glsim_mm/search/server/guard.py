@@ -7,7 +7,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
@@ -16,13 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .measures import Measures
 from .problems import Problem
+from .roles import API, RULES, Visitor
 from .settings import Settings
 
-API = '/api/v1'
-COOKIE = 'glsim_session'
 CSRF_HEADER = 'x-glsim'
 _SESSION_SECONDS = 12 * 3600
-_OPEN = (f'{API}/session', f'{API}/healthz', f'{API}/readyz')
+_OPEN = frozenset(rule.partition(' ')[2] for rule, needs in RULES.items() if not needs.role)
+_PAGE = '/page/'
 _SAFE = ('GET', 'HEAD')
 _GUESSES = 10  # wrong tokens that one address may send at once; then one in ten seconds
 _ADDRESSES = 10_000
@@ -104,65 +104,81 @@ class Buckets:
 
 
 class Door:
-    """Lets in requests that carry the token, or the page's cookie; wrong ones only so often.
+    """Lets in requests that carry a token, or the page's cookie; wrong ones only so often.
 
     Args:
-        token: The server's; None to let everything in.
+        visitors: Whom each token lets in; none to let everything in, as an admin.
     """
 
-    def __init__(self, token: str | None) -> None:
-        self._sessions = None if token is None else Sessions(token)
+    def __init__(self, visitors: Mapping[str, Visitor]) -> None:
+        self._sessions = [(Sessions(token), visitor) for token, visitor in visitors.items()]
         self._guesses = Buckets(0.1, _GUESSES)
+        # Browsers send a cookie to all ports of a host: servers with other tokens need another name.
+        of_tokens = hmac.new('\n'.join(sorted(visitors)).encode('utf-8', 'surrogateescape'), b'cookie', hashlib.sha256)
+        self.cookie = f'glsim_session_{of_tokens.hexdigest()[:8]}'
 
-    def check(self, headers: Headers, method: str, address: str) -> None:
-        """Refuse a request without the token or a cookie, and guesses.
+    def check(self, headers: Headers, method: str, address: str) -> Visitor:
+        """Who sends a request; one without a token or a cookie is refused, and so are guesses.
 
         Raises:
             Problem: If it is not there, or was wrong too often.
         """
-        token, cookie = _bearer(headers), _cookie(headers)
-        if self._sessions is None or token is not None:
-            self._check_token(token, address)
-            return
-        if cookie is None or not self._sessions.is_valid(cookie):
+        token = _bearer(headers)
+        if not self._sessions or token is not None:
+            return self._find(token, address)[1]
+        cookie = self._read_cookie(headers)
+        found = [visitor for sessions, visitor in self._sessions if cookie is not None and sessions.is_valid(cookie)]
+        if not found:
             raise _no_token()
         if method not in _SAFE and headers.get(CSRF_HEADER) is None:
             raise Problem(403, 'no-csrf-header', f'with a cookie, send the header {CSRF_HEADER}: 1 too')
+        return found[0]
 
     def begin_session(self, headers: Headers, address: str) -> str | None:
-        """The cookie for somebody who has the token; None where none is needed.
+        """The cookie for somebody who has a token; None where none is needed.
 
         Raises:
             Problem: As :meth:`check`.
         """
-        self._check_token(_bearer(headers), address)
-        return None if self._sessions is None else self._sessions.begin()
+        sessions, _ = self._find(_bearer(headers), address)
+        return None if sessions is None else sessions.begin()
 
-    def _check_token(self, token: str | None, address: str) -> None:
-        if self._sessions is None:
-            return
+    def _find(self, token: str | None, address: str) -> tuple[Sessions | None, Visitor]:
+        """Who has a token."""
+        if not self._sessions:
+            return None, Visitor()
         wait = self._guesses.look(address)
         if wait:
             raise _too_many(wait)
         if token is None:
             raise _no_token()
-        if not self._sessions.is_token(token):
+        found = [one for one in self._sessions if one[0].is_token(token)]  # all are compared, whichever it is
+        if not found:
             self._guesses.take(address)
             raise _no_token()
+        return found[0]
+
+    def _read_cookie(self, headers: Headers) -> str | None:
+        try:
+            found = SimpleCookie(headers.get('cookie', '')).get(self.cookie)
+        except CookieError:
+            return None
+        return None if found is None else found.value
 
 
 class Guard:
     """Refuses requests before the application sees them, and adds the headers that keep browsers safe.
 
-    A request must name the server by one of its own names, must not come from a page of another site, must carry the
+    A request must name the server by one of its own names, must not come from a page of another site, must carry a
     token (as ``Authorization: Bearer``, or as the page's cookie, which for all but reading needs the header ``X-GLSim``
-    too), and keep to its rate. The page itself and its files are for all: they hold nothing of the galleries.
+    too), and keep to its rate. The page itself and its files are for all: they hold nothing of the galleries. What who
+    has come may do, :func:`~glsim_mm.search.server.roles.check_role` knows.
 
     Args:
         app: The application.
         settings: Names, token and rates.
         measures: Told of refusals and of answers.
-        door: Knows the token.
+        door: Knows the tokens.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, measures: Measures, door: Door) -> None:
@@ -181,7 +197,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                headers.setdefault('cache-control', 'no-store' if scope['path'].startswith(API) else 'no-cache')
+                headers.setdefault('cache-control', 'no-cache' if _is_page(_path_of(scope)) else 'no-store')
                 route = getattr(scope.get('route'), 'path', 'other')
                 self._measures.requests.labels(route, message['status']).inc()
             await send(message)
@@ -212,7 +228,7 @@ class Guard:
         return Problem(413, 'too-long', f'a request has at most {self._settings.max_request_bytes >> 20} MiB')
 
     def _check(self, scope: Scope) -> None:
-        headers, path = Headers(scope=scope), scope['path']
+        headers, path = Headers(scope=scope), _path_of(scope)
         host = headers.get('host', '')
         if not self._settings.answers_to(host):
             raise Problem(421, 'unknown-host', 'this server is not called so: use the address that it has printed')
@@ -220,14 +236,14 @@ class Guard:
         wait = self._buckets.take(address)
         if wait:
             raise _too_many(wait)
-        if not path.startswith('/api/'):
+        if _is_page(path):
             return
         self._check_origin(headers, host)
         length = headers.get('content-length', '')
         if length.isdecimal() and int(length) > self._settings.max_request_bytes:
             raise self._too_long()
         if path not in _OPEN:
-            self._door.check(headers, scope['method'], address)
+            scope['visitor'] = self._door.check(headers, scope['method'], address)
 
     def _check_origin(self, headers: Headers, host: str) -> None:
         """Refuse what a page of another site has sent, which browsers tell."""
@@ -237,12 +253,15 @@ class Guard:
             raise Problem(403, 'other-site', 'pages of other sites may not use this server')
 
 
-def _cookie(headers: Headers) -> str | None:
-    try:
-        found = SimpleCookie(headers.get('cookie', '')).get(COOKIE)
-    except CookieError:
-        return None
-    return None if found is None else found.value
+def _path_of(scope: Scope) -> str:
+    """The path of a request, without the folder in which a proxy shows the server."""
+    path: str = scope['path']
+    return path.removeprefix(scope.get('root_path', ''))
+
+
+def _is_page(path: str) -> bool:
+    """Whether this is the page or one of its files, which are the same for all."""
+    return path.startswith(_PAGE) or path in _OPEN and not path.startswith(API)
 
 
 def _bearer(headers: Headers) -> str | None:

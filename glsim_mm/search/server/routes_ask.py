@@ -6,10 +6,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
 
 from . import answering, schemas
 from .asking import FORM, PHOTO
-from .guard import API
+from .roles import API
 from .service import Service
 from .settings import MAX_PHOTOS
 
@@ -46,6 +47,12 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def explain_hit(request: Request) -> Response:
         """Tell which patches of a hit are like which of the query."""
         return JSONResponse(await service.ask(request, schemas.ExplainRequest, answering.explain, patches=True))
+
+
+def json_body(kind: type[BaseModel], is_required: bool = True) -> dict[str, Any]:
+    """What OpenAPI says of a request that is JSON."""
+    content = {'application/json': dict(schema=kind.model_json_schema())}
+    return dict(requestBody=dict(required=is_required, content=content))
 
 
 def form_or_json(kind: type[schemas.Asked]) -> dict[str, Any]:

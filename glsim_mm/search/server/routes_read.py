@@ -9,9 +9,9 @@ from fastapi import Path as PathParameter
 from fastapi.responses import JSONResponse, Response
 
 from . import answering, rows, schemas
-from .guard import API
 from .photos import SIDES, draw_map
 from .problems import Problem
+from .roles import API
 from .service import Name, Service, Where
 
 _PHOTO_AGE = 'private, max-age=3600, must-revalidate'

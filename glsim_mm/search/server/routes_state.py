@@ -17,8 +17,8 @@ from ...version import __version__
 from . import schemas
 from .answering import recognizer_of
 from .galleries import ServedGallery
-from .guard import API, COOKIE
 from .problems import hide_paths, too_busy
+from .roles import API, visitor_of
 from .service import Service
 from .settings import MAX_PHOTOS
 
@@ -53,11 +53,12 @@ def _add_state(app: FastAPI, service: Service) -> None:
             has_regions=encoder.has_regions,
             keeps_patches=_keeps_patches(state),
             reads_text=reads_text,
+            writable=service.settings.writable and not served.is_cache,
             has_recogniser=recognizer_of(served, state).settings.is_tuned,
         )
 
     @app.get(f'{API}/info', response_model=schemas.Info, tags=['state'])
-    async def read_info() -> Response:
+    async def read_info(request: Request) -> Response:
         """What is served, and the limits of requests."""
         galleries = [await service.read(describe, one) for one in service.galleries.values()]
         own = service.settings
@@ -68,7 +69,10 @@ def _add_state(app: FastAPI, service: Service) -> None:
             pixels=own.max_pixels,
             hits=schemas.MAX_HITS,
         )
-        return JSONResponse(dict(version=__version__, galleries=galleries, rerank=list(METHODS), limits=limits))
+        role = visitor_of(request).role
+        return JSONResponse(
+            dict(version=__version__, role=role, galleries=galleries, rerank=list(METHODS), limits=limits)
+        )
 
     @app.get(f'{API}/healthz', tags=['state'])
     async def read_health() -> dict[str, str]:
@@ -102,7 +106,9 @@ def _add_session(app: FastAPI, service: Service) -> None:
         cookie = service.door.begin_session(request.headers, request.client.host if request.client else '')
         if cookie is not None:
             is_secure = request.url.scheme == 'https'
-            response.set_cookie(COOKIE, cookie, httponly=True, samesite='strict', secure=is_secure, path='/')
+            response.set_cookie(
+                service.door.cookie, cookie, httponly=True, samesite='strict', secure=is_secure, path='/'
+            )
         return response
 
 

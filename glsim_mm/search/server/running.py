@@ -56,7 +56,7 @@ def address_of(listening: socket.socket, settings: Settings) -> str:
     """What people type to reach the server; with its token behind the ``#``, which browsers do not send."""
     host = {'0.0.0.0': socket.gethostname(), '::': socket.gethostname()}.get(settings.host, settings.host)
     name = f'[{host}]' if ':' in host else host
-    token = '' if settings.token is None else f'#token={settings.token}'
+    token = '' if settings.main_token is None else f'#token={settings.main_token}'
     return f'http://{name}:{listening.getsockname()[1]}/{token}'
 
 

@@ -224,6 +224,7 @@ class GalleryInfo(BaseModel):
     has_regions: bool
     keeps_patches: bool
     reads_text: bool
+    writable: bool = Field(description='whether the server was started to change it')
     has_recogniser: bool = Field(description='whether answers have a probability')
 
 
@@ -231,6 +232,7 @@ class Info(BaseModel):
     """What is served."""
 
     version: str
+    role: str = Field(description='what the token that was sent may do: read, label or admin')
     galleries: list[GalleryInfo]
     rerank: list[str]
     limits: dict[str, int]

@@ -42,7 +42,7 @@ class Service:
         self.galleries = {one.name: one for one in galleries}
         self.settings = settings
         self.measures = Measures()
-        self.door = Door(settings.token)
+        self.door = Door(settings.visitors)
         self.thumbnails = Thumbnails(default_cache() if cache is None else cache)
         self.is_ready = False
         self._batchers: dict[int, Batcher[PhotoJob, Encoded]] = {}

@@ -6,11 +6,12 @@ import ipaddress
 import os
 import secrets
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import GLSimError
+from .roles import ADMIN, ROLES, Visitor
 
 MAX_PHOTOS = 5
 _MIB = 1 << 20
@@ -25,7 +26,9 @@ class Settings:
     Attributes:
         host: Address to listen to; on another than a loopback address, there must be a token.
         port: 0 for any that is free.
-        token: What requests must carry; None for nothing.
+        token: A token of the role admin; None for none.
+        tokens: Further ones, each with whom it lets in. Without any token, everybody may do everything.
+        writable: Whether galleries may be changed.
         hosts: Further names by which the server may be called, such as that of a proxy before it.
         max_bytes: Largest photo that is taken.
         max_pixels: Photos with more are refused before they are decoded.
@@ -40,6 +43,8 @@ class Settings:
     host: str = '127.0.0.1'
     port: int = 8765
     token: str | None = None
+    tokens: Mapping[str, Visitor] = field(default_factory=dict)
+    writable: bool = False
     hosts: Sequence[str] = ()
     max_bytes: int = 20 * _MIB
     max_pixels: int = 40_000_000
@@ -52,11 +57,22 @@ class Settings:
 
     def check(self) -> None:
         """Raise :class:`GLSimError` if others could reach the server without a token."""
-        if self.token is None and not is_loopback(self.host):
+        if not self.visitors and not is_loopback(self.host):
             raise GLSimError(
                 f'--host {self.host} can be reached from other machines, which needs a token: give --token-file FILE, '
                 'which is written with a new token if it is not there'
             )
+
+    @property
+    def visitors(self) -> dict[str, Visitor]:
+        """Whom each token lets in; none where no token is needed."""
+        return {**({} if self.token is None else {self.token: Visitor()}), **self.tokens}
+
+    @property
+    def main_token(self) -> str | None:
+        """The token of the one who may most, the first of several; None where none is needed."""
+        by_role = sorted(self.visitors.items(), key=lambda one: -ROLES.index(one[1].role))
+        return by_role[0][0] if by_role else None
 
     def answers_to(self, host: str) -> bool:
         """Whether a server of this address may be called by the ``Host`` of a request.
@@ -79,27 +95,42 @@ def is_loopback(host: str) -> bool:
     return _is_number(host) and ipaddress.ip_address(host).is_loopback
 
 
-def read_token(path: str | Path) -> str:
-    """The token in a file; a new one is written, for the owner of the file alone, where there is no file.
+def read_tokens(path: str | Path) -> dict[str, Visitor]:
+    """The tokens in a file, and whom each lets in; a new one is written, for the owner of the file alone, where there
+    is no file.
+
+    A line is a token of the role admin, or a role with a token, and behind them, if wanted, the name that the history
+    of a gallery shows. Empty lines and those that begin with ``#`` say nothing.
 
     Raises:
-        GLSimError: If the token is shorter than 16 characters, or no header can carry it.
+        GLSimError: If a token is shorter than 16 characters, no header can carry it, or a role is unknown.
     """
     file = Path(path).expanduser()
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        token = file.read_text(encoding='utf-8').strip()
+        text = file.read_text(encoding='utf-8')
     else:
-        token = secrets.token_urlsafe(32)
+        text = f'{secrets.token_urlsafe(32)}\n'
         with os.fdopen(descriptor, 'w', encoding='utf-8') as opened:
-            opened.write(f'{token}\n')
-    if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or ' ' in token:
-        raise GLSimError(
-            f'{path} must hold one token of {_SHORTEST_TOKEN} or more letters, digits and signs without blanks: name a '
-            'file that does not exist, and a token is written'
-        )
-    return token
+            opened.write(text)
+    tokens: dict[str, Visitor] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split(maxsplit=2)
+        if not words or words[0].startswith('#'):
+            continue
+        role, token, name = (ADMIN, words[0], '') if len(words) == 1 else (*words, '')[:3]
+        if role not in ROLES:
+            raise GLSimError(f'{path}: line {number} must be a token, or one of {", ".join(ROLES)} and a token')
+        if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or token in tokens:
+            raise GLSimError(
+                f'{path}: line {number} must hold a token of its own, of {_SHORTEST_TOKEN} or more letters, digits and '
+                'signs; name a file that does not exist, and a token is written'
+            )
+        tokens[token] = Visitor(role, name.strip())
+    if not tokens:
+        raise GLSimError(f'{path} holds no token: remove it, and one is written')
+    return tokens
 
 
 def _name_of(host: str) -> str:
