@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, model_validator
 
@@ -12,7 +12,7 @@ MAX_ROWS = 100_000
 """Most rows that a request may name."""
 
 _Id = Annotated[int, Field(ge=0, le=MAX_ID)]
-_Value = Annotated[StrictStr, Field(max_length=10_000)] | StrictInt | StrictFloat | None
+_Value: TypeAlias = Annotated[StrictStr, Field(max_length=10_000)] | StrictInt | StrictFloat | None
 _Column = Annotated[str, Field(min_length=1, max_length=300)]
 Label = Annotated[str, Field(min_length=1, max_length=1000, pattern=r'\S')]
 
