@@ -39,6 +39,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--allow-host', action='append', default=[], metavar='NAME', help='a further name of this server, as of a proxy'
     )
     parser.add_argument(
+        '--allow-url',
+        action='append',
+        default=[],
+        metavar='HOST[:PORT]',
+        help='let people search with the https address of a photo on this host; may be given several times',
+    )
+    parser.add_argument(
         '--photo-root',
         action='append',
         default=[],
@@ -66,7 +73,7 @@ def check(args: argparse.Namespace) -> None:
     from retrieval.gallery import Roots, open_gallery
 
     cli.needs_packages('fastapi', 'uvicorn', 'python_multipart', 'prometheus_client', why='glsim serve')
-    Settings(host=args.host, token='' if args.token_file else None).check()
+    Settings(host=args.host, token='' if args.token_file else None, allow_urls=args.allow_url).check()
     roots = cli.read_roots(args.photo_root)
     for location in args.galleries:
         if is_photo_folder(location):
@@ -91,7 +98,8 @@ def main(args: argparse.Namespace) -> cli.End:
     from glsim_mm.search.server.settings import Settings, read_tokens
 
     tokens = read_tokens(args.token_file) if args.token_file else {}
-    settings = Settings(args.host, args.port, tokens=tokens, writable=args.writable, hosts=tuple(args.allow_host))
+    names = dict(hosts=tuple(args.allow_host), allow_urls=tuple(args.allow_url))
+    settings = Settings(args.host, args.port, tokens=tokens, writable=args.writable, **names)
     with listen(settings) as listening:
         with redirect_stdout(sys.stderr):  # mmengine's logger writes to standard output, which is for the address
             galleries = open_galleries(

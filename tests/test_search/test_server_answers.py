@@ -7,7 +7,7 @@ pytest.importorskip('fastapi', reason='needs the extra serve')
 pytest.importorskip('prometheus_client', reason='needs the extra serve')
 
 from image_files import encode
-from served_birds import API, BIRDS, ask, build_birds, draw_bird, serve_birds
+from served_birds import API, BIRDS, ask, build_birds, draw_bird, refused, serve_birds
 
 from glsim_mm.search.server import schemas
 from retrieval.gallery import open_gallery
@@ -93,3 +93,39 @@ def test_settings_are_read_once_for_each_state(client, monkeypatch):
     for seed in range(3):
         assert ask(client, 'identify', photo_of('002.Wren', seed)).json()['answer']['decision']
     assert not made
+
+
+# -- the same question twice -----------------------------------------------------------------------------------------
+
+
+def test_two_galleries_of_one_model_encode_a_photo_once(location, tmp_path):
+    other, encoder = build_birds(tmp_path / 'others', 3), MeanEncoder()
+    sides = [dict(gallery='birds'), dict(gallery='others')]
+    photo = photo_of('002.Wren', 7)
+    with serve_birds(location, other, encoders=[encoder] * 2) as client:
+        found = schemas.CompareAnswer(**ask(client, 'compare', photo, b'no photo', sides=sides, k=5).json())
+        assert encoder.count == 1
+        for side, one in zip(sides, found.sides):
+            alone = ask(client, 'search', photo, k=5, **side).json()
+            assert [hit.id for hit in one.hits] == [hit['id'] for hit in alone['hits']] and one.gallery == side[
+                'gallery'
+            ]
+            assert [bool(query.error) for query in one.queries] == [False, True]
+        paths = [{hit.path for hit in side.hits} for side in found.sides]
+        assert set(found.common) == paths[0] & paths[1]
+        row = schemas.CompareAnswer(**ask(client, 'compare', id=3, sides=sides, k=1).json())
+        path = client.get(f'{API}/rows/3').json()['path']
+        assert row.sides[0].queries[0].id == 3 and row.sides[0].hits[0].path != path  # a row does not find itself
+        assert row.sides[1].hits[0].path == path or path not in found.common  # the other gallery finds its photo
+
+
+def test_galleries_of_two_models_and_wrong_sides(location, tmp_path):
+    other, encoders = build_birds(tmp_path / 'others', 2), [MeanEncoder(), MeanEncoder()]
+    with serve_birds(location, other, encoders=encoders) as client:
+        both = [dict(gallery='others'), dict(gallery='birds', space='global')]
+        answer = ask(client, 'compare', photo_of('002.Wren', 1), sides=both).json()
+        assert [one.count for one in encoders] == [1, 1] and len(answer['sides'][0]['hits']) == 6
+        refused(ask(client, 'compare', id=1, sides=both[:1]), 422, 'wrong-request')
+        refused(ask(client, 'compare', id=1, sides=[*both[:1], dict(gallery='none')]), 404, 'no-such-gallery')
+        refused(ask(client, 'compare', id=1, sides=[*both[:1], dict(space='none')]), 422, 'wrong-request')
+        refused(ask(client, 'compare', id=99, sides=both), 404, 'no-such-row')

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
-from . import answering, schemas
+from . import answering, comparing, schemas
 from .asking import FORM, PHOTO
 from .roles import API
 from .service import Service
@@ -48,6 +48,16 @@ def add_routes(app: FastAPI, service: Service) -> None:
         """Tell which patches of a hit are like which of the query."""
         return JSONResponse(await service.ask(request, schemas.ExplainRequest, answering.explain, patches=True))
 
+    @app.post(
+        f'{API}/compare',
+        response_model=schemas.CompareAnswer,
+        openapi_extra=form_or_json(schemas.CompareRequest),
+        tags=['ask'],
+    )
+    async def compare_searches(request: Request) -> Response:
+        """Search two galleries, or two spaces of one, with the same photos, row or text."""
+        return JSONResponse(await service.attend(request, comparing.compare(service, request)))
+
 
 def json_body(kind: type[BaseModel], is_required: bool = True) -> dict[str, Any]:
     """What OpenAPI says of a request that is JSON."""
@@ -57,8 +67,23 @@ def json_body(kind: type[BaseModel], is_required: bool = True) -> dict[str, Any]
 
 def form_or_json(kind: type[schemas.Asked]) -> dict[str, Any]:
     """What OpenAPI says of a request that is JSON, or a form with photos and JSON."""
-    schema = kind.model_json_schema()
+    schema = schema_of(kind)
     photos = dict(type='array', maxItems=MAX_PHOTOS, items=dict(type='string', format='binary'))
     form = dict(type='object', properties={PHOTO: photos, FORM: dict(schema, description='this, as JSON')})
     content = {'multipart/form-data': dict(schema=form), 'application/json': dict(schema=schema)}
     return dict(requestBody=dict(required=True, content=content))
+
+
+def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
+    """JSON schema of a request, whole in itself: OpenAPI has no place for definitions inside of a schema."""
+    schema = kind.model_json_schema()
+    definitions = schema.pop('$defs', {})
+
+    def put_in(part: Any) -> Any:
+        if isinstance(part, dict):
+            name = str(part.get('$ref', '')).removeprefix('#/$defs/')
+            return put_in(definitions[name]) if name in definitions else {key: put_in(one) for key, one in part.items()}
+        return [put_in(one) for one in part] if isinstance(part, list) else part
+
+    found: dict[str, Any] = put_in(schema)
+    return found

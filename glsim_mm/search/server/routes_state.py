@@ -69,10 +69,8 @@ def _add_state(app: FastAPI, service: Service) -> None:
             pixels=own.max_pixels,
             hits=schemas.MAX_HITS,
         )
-        role = visitor_of(request).role
-        return JSONResponse(
-            dict(version=__version__, role=role, galleries=galleries, rerank=list(METHODS), limits=limits)
-        )
+        told = dict(galleries=galleries, rerank=list(METHODS), addresses=list(own.allow_urls), limits=limits)
+        return JSONResponse(dict(version=__version__, role=visitor_of(request).role, **told))
 
     @app.get(f'{API}/healthz', tags=['state'])
     async def read_health() -> dict[str, str]:

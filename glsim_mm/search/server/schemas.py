@@ -17,13 +17,16 @@ _Name = Annotated[str, Field(max_length=300)]
 
 
 class Asked(BaseModel):
-    """What is asked with: photos beside this, or a row of the gallery, or a text."""
+    """What is asked with: photos beside this, or one by its address, or a row of the gallery, or a text."""
 
     model_config = ConfigDict(extra='forbid', allow_inf_nan=False)
 
     gallery: _Name | None = Field(None, description='name of a gallery; the first by default')
     id: int | None = Field(None, ge=0, le=MAX_ID, description='a row to ask with, in place of photos')
     text: str | None = Field(None, min_length=1, max_length=1000, description='a text to ask with, for CLIP and SigLIP')
+    url: str | None = Field(
+        None, min_length=1, max_length=2000, description='https address of a photo, where the server reads its host'
+    )
     boxes: list[_Box | None] = Field([], max_length=MAX_PHOTOS, description='the part of each photo to look at')
     where: list[_Condition] = Field([], max_length=50, description='conditions as label=Wren, year>=2019, "a in b,c"')
     space: _Name | None = Field(None, description='embeddings to compare, as global or global=0.5,crop=0.5')
@@ -37,6 +40,21 @@ class SearchRequest(Asked):
     rerank: _Name | None = Field(None, description='k-reciprocal, query-expansion or region')
     depth: int = Field(100, ge=1, le=1000, description='hits that are re-ranked')
     group_by: _Name | None = Field(None, description='column, of whose every value the best row is a hit')
+
+
+class Side(BaseModel):
+    """Where to search."""
+
+    model_config = ConfigDict(extra='forbid')
+
+    gallery: _Name | None = Field(None, description='name of a gallery; that of the request by default')
+    space: _Name | None = Field(None, description='embeddings to compare; those of the request by default')
+
+
+class CompareRequest(SearchRequest):
+    """The same search twice."""
+
+    sides: list[Side] = Field(min_length=2, max_length=2, description='where to search; a row is one of the first')
 
 
 class IdentifyRequest(Asked):
@@ -159,6 +177,13 @@ class SearchAnswer(IdentifyAnswer):
     hits: list[Hit]
 
 
+class CompareAnswer(BaseModel):
+    """What was found on both sides."""
+
+    sides: list[SearchAnswer]
+    common: list[str] = Field(description='paths among the hits of both, in the order of the first')
+
+
 class Pair(BaseModel):
     """A patch of the query and one of the hit that are alike."""
 
@@ -235,4 +260,5 @@ class Info(BaseModel):
     role: str = Field(description='what the token that was sent may do: read, label or admin')
     galleries: list[GalleryInfo]
     rerank: list[str]
+    addresses: list[str] = Field(description='hosts of which photos can be searched with by their addresses')
     limits: dict[str, int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +15,7 @@ from fastapi import Query, Request
 from ..encoded import Encoded
 from ..image_search import Queries
 from . import answering, schemas
+from .addresses import Fetcher
 from .asking import Photographer, PhotoJob, encode_batch, read_form, unless_aborted
 from .batching import Batcher
 from .galleries import ServedGallery
@@ -48,6 +49,8 @@ class Service:
         self._batchers: dict[int, Batcher[PhotoJob, Encoded]] = {}
         self._photographer: Photographer | None = None
         self._readers: ThreadPoolExecutor | None = None
+        self._fetcher = Fetcher(settings.allow_urls, settings.max_bytes) if settings.allow_urls else None
+        self._fetchers: ThreadPoolExecutor | None = None
         self._busy = 0
 
     @asynccontextmanager
@@ -56,6 +59,7 @@ class Service:
         threads = min(4, os.cpu_count() or 1)
         self._photographer = Photographer(self.settings, threads)
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix='readers')  # thumbnails do not hold up searches
+        self._fetchers = ThreadPoolExecutor(threads, thread_name_prefix='addresses')  # nor do other people's servers
         try:
             for one in self.galleries.values():
                 if id(one.encoder) not in self._batchers:
@@ -70,6 +74,7 @@ class Service:
             self._batchers.clear()
             self._photographer.close()
             self._readers.shutdown(wait=True, cancel_futures=True)
+            self._fetchers.shutdown(wait=True, cancel_futures=True)
 
     def _batcher(self, served: ServedGallery) -> Batcher[PhotoJob, Encoded]:
         encoder = served.encoder
@@ -99,17 +104,32 @@ class Service:
             raise too_busy('the server is not ready yet')
         return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
 
+    async def search(self, function: Any, *arguments: Any) -> Any:
+        """Call what answers questions in a thread that no thumbnail takes."""
+        if self._photographer is None:
+            raise too_busy('the server is not ready yet')
+        return await self._photographer.run(function, *arguments)
+
     async def ask(self, request: Request, kind: type[schemas.Asked], answer: Any, patches: bool = False) -> Any:
         """Read a request, make queries of it, and answer them with ``answer(served, queries, asked, stopwatch)``.
 
         Raises:
             Problem: If it is refused.
         """
+        return await self.attend(request, self._ask(request, kind, answer, patches))
+
+    async def attend(self, request: Request, work: Coroutine[Any, Any, Any]) -> Any:
+        """What a question is answered with, unless too many are, it takes too long, or its sender goes away.
+
+        Raises:
+            Problem: Then.
+        """
         if self._busy >= self.settings.queue:
+            work.close()
             raise too_busy(f'{self._busy} requests are being answered: try again in a moment')
         self._busy += 1
         try:
-            return await unless_aborted(request, self._ask(request, kind, answer, patches), self.settings.seconds)
+            return await unless_aborted(request, work, self.settings.seconds)
         finally:
             self._busy -= 1
 
@@ -118,28 +138,65 @@ class Service:
         with stopwatch.stage('read'):
             asked, photos = await read_form(request, kind, self.settings)
         served = self.gallery(asked.gallery)
-        if sum((bool(photos), asked.id is not None, asked.text is not None)) != 1:
-            raise Problem(422, 'wrong-request', 'ask with photos, or with the id of a row, or with a text')
-        if self._photographer is None:
-            raise too_busy('the server is not ready yet')
-        batcher = self._batchers[id(served.encoder)]
-        encoded: Encoded | None = None
-        with stopwatch.stage('model'):
-            if photos:
-                encoded = await self._photographer.encode(served.encoder, batcher, photos, asked.boxes, patches)
-                queries = await self._photographer.run(_photo_queries, served, encoded, asked)
-            elif asked.text is not None:
-                queries = await batcher.call(_text_queries, served, asked)
-            else:
-                queries = await self._photographer.run(_row_queries, served, asked)
+        photos = await self.photos_of(asked, photos, stopwatch)
+        queries, encoded = await self.queries_of(served, asked, photos, stopwatch, patches)
         if patches:  # which may take the model once more, for the photos of hits
-            found = await batcher.call(answer, served, queries, asked, stopwatch)
+            found = await self._batchers[id(served.encoder)].call(answer, served, queries, asked, stopwatch)
         else:
-            found = await self._photographer.run(answer, served, queries, asked, stopwatch)
+            found = await self.search(answer, served, queries, asked, stopwatch)
         if encoded is not None and 'queries' in found:
             answering.with_errors(found, encoded)
         found['milliseconds'] = stopwatch.finish()
         return found
+
+    async def photos_of(self, asked: schemas.Asked, photos: list[bytes], stopwatch: Stopwatch) -> list[bytes]:
+        """Photos of a request: those that came with it, or the one at its address; none where it asks otherwise.
+
+        Raises:
+            Problem: If it asks with nothing, or in several ways, or the address is refused.
+        """
+        if sum((bool(photos), *(one is not None for one in (asked.id, asked.text, asked.url)))) != 1:
+            raise Problem(422, 'wrong-request', 'ask with photos, or with the id of a row, or with a text')
+        if asked.url is None:
+            return photos
+        if self._fetcher is None:
+            raise Problem(403, 'no-addresses', 'this server reads no photos by address: start it with --allow-url HOST')
+        with stopwatch.stage('fetch'):
+            return [await asyncio.get_running_loop().run_in_executor(self._fetchers, self._fetcher.fetch, asked.url)]
+
+    async def queries_of(
+        self,
+        served: ServedGallery,
+        asked: schemas.Asked,
+        photos: Sequence[bytes],
+        stopwatch: Stopwatch,
+        patches: bool = False,
+        known: Encoded | None = None,
+    ) -> tuple[Queries, Encoded | None]:
+        """What a request asks a gallery, and what the model has made of its photos, None where there are none.
+
+        Args:
+            served: The gallery.
+            asked: The request.
+            photos: Its photos; without, it asks with a row or a text.
+            stopwatch: Of the request.
+            patches: Whether patches of photos are needed.
+            known: What the model of the gallery has made of these photos already.
+
+        Raises:
+            Problem: If no photo can be used, or there is no such row.
+        """
+        if self._photographer is None:
+            raise too_busy('the server is not ready yet')
+        batcher = self._batchers[id(served.encoder)]
+        with stopwatch.stage('model'):
+            if photos:
+                encode = self._photographer.encode
+                made = known or await encode(served.encoder, batcher, photos, asked.boxes, patches)
+                return await self.search(_photo_queries, served, made, asked), made
+            if asked.text is not None:
+                return await batcher.call(_text_queries, served, asked), None
+            return await self.search(_row_queries, served, asked), None
 
 
 def _photo_queries(served: ServedGallery, encoded: Encoded, asked: schemas.Asked) -> Queries:

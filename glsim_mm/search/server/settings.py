@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import secrets
 import socket
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from .roles import ADMIN, ROLES, Visitor
 MAX_PHOTOS = 5
 _MIB = 1 << 20
 _SHORTEST_TOKEN = 16
+_HOST = re.compile(r'([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?')
 _EVERYWHERE = ('', '0.0.0.0', '::')
 
 
@@ -30,6 +32,7 @@ class Settings:
         tokens: Further ones, each with whom it lets in. Without any token, everybody may do everything.
         writable: Whether galleries may be changed.
         hosts: Further names by which the server may be called, such as that of a proxy before it.
+        allow_urls: Hosts of which photos are read by their addresses, as ``HOST`` or ``HOST:PORT``.
         max_bytes: Largest photo that is taken.
         max_pixels: Photos with more are refused before they are decoded.
         max_request_bytes: Largest request, with all of its photos.
@@ -46,6 +49,7 @@ class Settings:
     tokens: Mapping[str, Visitor] = field(default_factory=dict)
     writable: bool = False
     hosts: Sequence[str] = ()
+    allow_urls: Sequence[str] = ()
     max_bytes: int = 20 * _MIB
     max_pixels: int = 40_000_000
     max_request_bytes: int = 64 * _MIB
@@ -56,7 +60,10 @@ class Settings:
     burst: float = 1000.0
 
     def check(self) -> None:
-        """Raise :class:`GLSimError` if others could reach the server without a token."""
+        """Raise :class:`GLSimError` if others could reach the server without a token, or a host is none."""
+        for host in self.allow_urls:
+            if not _HOST.fullmatch(host):
+                raise GLSimError(f'--allow-url {host}: name a host alone, as upload.wikimedia.org, without https://')
         if not self.visitors and not is_loopback(self.host):
             raise GLSimError(
                 f'--host {self.host} can be reached from other machines, which needs a token: give --token-file FILE, '
