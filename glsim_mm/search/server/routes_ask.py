@@ -61,7 +61,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
 def json_body(kind: type[BaseModel], is_required: bool = True) -> dict[str, Any]:
     """What OpenAPI says of a request that is JSON."""
-    content = {'application/json': dict(schema=kind.model_json_schema())}
+    content = {'application/json': dict(schema=schema_of(kind))}
     return dict(requestBody=dict(required=is_required, content=content))
 
 
