@@ -85,10 +85,16 @@ def fit_mixed_precision(cfg: Config) -> None:
     if device in ('cpu', 'mps') and _class_name((cfg.get('optim_wrapper') or {}).get('type')) == 'AmpOptimWrapper':
         _set_wrapper(cfg, 'OptimWrapper')
         print_log(f'AmpOptimWrapper is for GPUs; training in float32 on {device}', logger='current')
-    if device == 'cpu' and _asks_for_bfloat16(cfg) and not has_fast_bfloat16():
+    if device == 'cpu' and _asks_for_bfloat16(cfg):
+        warn_of_slow_types('--amp and model.test_cfg.amp')
+
+
+def warn_of_slow_types(options: str) -> None:
+    """Tell people whose CPU is slower in half precision which options to leave out."""
+    if not has_fast_bfloat16():
         print_log(
             'this processor has no instructions for bfloat16, which makes it several times slower than float32: leave '
-            '--amp and model.test_cfg.amp out',
+            f'{options} out',
             logger='current',
             level=logging.WARNING,
         )

@@ -19,6 +19,7 @@ from ..apis.config_errors import explain_config_errors
 from ..apis.model import load_model
 from ..apis.options import load_config
 from ..apis.photo_pipeline import TestPipeline
+from ..compat.devices import warn_of_slow_types
 from ..images.photos import MAX_PIXELS, ImageItem
 from ..images.preparing import Batch, Prepared, collate, prepare_photo
 from .base_encoder import BaseEncoder, Features, check_spaces
@@ -84,6 +85,8 @@ class Encoder(BaseEncoder):
         self.device = next((parameter.device for parameter in self._model.parameters()), torch.device('cpu'))
         self._amp_type = _amp_type(amp, self.device)
         self.uses_amp = self._amp_type is not None
+        if self.uses_amp and self.device.type == 'cpu':
+            warn_of_slow_types('--amp (in Python, amp)')
 
     def _load_model(self, device: str | torch.device | None) -> nn.Module:
         return load_model(self.config, self.checkpoint, device)

@@ -13,6 +13,7 @@ from PIL import Image
 from tiny_run import CLASSES
 
 from glsim_mm.apis import GLSimInferencer
+from glsim_mm.compat import devices
 from glsim_mm.search import Encoder
 from retrieval.errors import UserError
 
@@ -270,6 +271,13 @@ def test_mixed_precision_is_close(tiny_model, paths, amp):
     a, b = exact.embeddings['global'], rough.embeddings['global']
     cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     assert b.dtype == np.float32 and cosines.min() > 0.99 and np.abs(a - b).max() > 0
+
+
+@pytest.mark.parametrize('is_fast', [False, True])
+def test_mixed_precision_that_is_slow_here_is_told(tiny_model, monkeypatch, mmengine_log, is_fast):
+    monkeypatch.setattr(devices, 'has_fast_bfloat16', lambda: is_fast)
+    Encoder(*tiny_model[:2], device='cpu', amp=True)
+    assert ('leave --amp' in mmengine_log.text) == (not is_fast)
 
 
 def test_wrong_arguments(tiny_model, encoder, paths):
