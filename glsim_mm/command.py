@@ -43,6 +43,8 @@ COMMANDS = {
         'classify': 'retrieval/classify.py',
         'detect-and-search': 'detect_and_search.py',
         'duplicates': 'retrieval/duplicates.py',
+        'audit': 'retrieval/audit.py',
+        'classes': 'retrieval/classes.py',
         'evaluate': 'retrieval/evaluate.py',
     },
     'galleries': {

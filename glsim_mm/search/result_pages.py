@@ -75,18 +75,19 @@ def _rows(results: Sequence[SearchResult], roots: Roots) -> Iterator[SearchRow]:
         truth = result.query.label
         hits = [
             replace(
-                _found(hit.record, roots, hit.score, None if truth is None else hit.record.label == truth),
+                found_image(hit.record, roots, hit.score, None if truth is None else hit.record.label == truth),
                 matches=_pairs(result.query, hit),
                 unexplained=hit.unexplained,
             )
             for hit in result.hits
         ]
         text = text_of(result.query)
-        query = _found(result.query, roots) if text is None else FoundImage(_BLANK, label=text)
+        query = found_image(result.query, roots) if text is None else FoundImage(_BLANK, label=text)
         yield SearchRow(replace(query, error=result.error), hits)
 
 
-def _found(record: Record, roots: Roots, score: float | None = None, is_right: bool | None = None) -> FoundImage:
+def found_image(record: Record, roots: Roots, score: float | None = None, is_right: bool | None = None) -> FoundImage:
+    """A row of a gallery, or a query, as pages show it; its photo is read when it is drawn."""
     # Queries from outside have paths of their own.
     path = Path(roots.file(record.path) if record.id >= 0 else record.path)
     size: Sequence[int] | None = record.image_size

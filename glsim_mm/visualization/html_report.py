@@ -161,7 +161,7 @@ def _cards(
     """A piece for each prediction."""
     for place, member in enumerate(members):
         content = dict(title=title, note=note, item=member, tiles=_tiles(read(member), settings))
-        yield _under_title('report_card.html', place > 0, content)
+        yield under_title('report_card.html', place > 0, content)
 
 
 def _tiles(prediction: Prediction, settings: ReportSettings) -> list[tuple[str, str, int, int]]:
@@ -176,10 +176,10 @@ def _table(
     """Pieces of some hundred rows each, so that tables of any length fit on pages."""
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         content = dict(title=title, note=note, columns=columns, rows=rows[start : start + _ROWS_AT_ONCE])
-        yield _under_title('report_table.html', start > 0, content)
+        yield under_title('report_table.html', start > 0, content)
 
 
-def _under_title(template: str, is_continued: bool, content: dict[str, Any]) -> Piece:
+def under_title(template: str, is_continued: bool, content: dict[str, Any]) -> Piece:
     """A piece of a section; the first piece of it on a page has the title, for headings to be whole on every page."""
 
     def piece(left: dict[Any, Any]) -> str:
@@ -265,7 +265,7 @@ def write_error_report_page(
         yield from _table('Metrics', '', columns, [(name, f'{value:.4g}') for name, value in (metrics or {}).items()])
         for place, pair in enumerate(pairs):
             content = dict(title='Most confused pairs', note='', **_row(pair, settings.side))
-            yield _under_title('report_pair.html', place > 0, content)
+            yield under_title('report_pair.html', place > 0, content)
         yield from _cards('Mistakes', f'the {len(mistakes)} most confident of {total - right}', mistakes, settings)
         if not mistakes:
             yield _fixed('<p>There is nothing to show: no mistake was made.</p>')

@@ -161,17 +161,22 @@ def write_search_pages(
 
 def _search_piece(number: int, row: SearchRow, start: int, settings: ReportSettings, left: dict[Any, Any]) -> str:
     """A query with some of its hits, and the photos that are not on the page yet."""
-    known = set(left)
-    query, *hits = (_shown(item, settings, left) for item in [row.query, *row.hits[start : start + _HITS_AT_ONCE]])
-    new = [thumbnail for key, thumbnail in left.items() if key not in known]
+    query, *hits = (
+        place_photo(item, settings.side, left) for item in [row.query, *row.hits[start : start + _HITS_AT_ONCE]]
+    )
     hits = [dict(hit, rank=rank) for rank, hit in enumerate(hits, start=start + 1)]
     told = [_explained(hit, query) for hit in hits if _is_told(hit['item'])]
-    content = dict(number=number, query=query, hits=hits, groups=_by_class(hits), first=start + 1, new=new)
-    content.update(explained=told)
-    piece = render_piece('search_query.html', **content)
-    for thumbnail in new:
-        thumbnail.url = ''  # it is on the page
-    return piece
+    content = dict(number=number, query=query, hits=hits, groups=_by_class(hits), first=start + 1)
+    return render_piece('search_query.html', **content, explained=told, new=take_new_photos(left))
+
+
+def take_new_photos(left: dict[Any, Any]) -> list[dict[str, Any]]:
+    """Photos that :func:`place_photo` has placed and that are not on the page yet; they are from now on."""
+    waiting = [one for one in left.values() if isinstance(one, _Thumbnail) and one.url]
+    new = [dict(vars(one)) for one in waiting]
+    for one in waiting:
+        one.url = ''
+    return new
 
 
 def _by_class(hits: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -193,14 +198,14 @@ class _Thumbnail:
     is_lost: bool
 
 
-def _shown(item: FoundImage, settings: ReportSettings, left: dict[Any, Any]) -> dict[str, Any]:
-    """What the template shows of an image; its photo goes among those of the page."""
+def place_photo(item: FoundImage, side: int, left: dict[Any, Any]) -> dict[str, Any]:
+    """What a template shows of an image; its photo, at most ``side`` pixels high, goes among those of the page."""
     key = item.key if item.key is not None else (id(left), len(left))
     thumbnail = left.get(key)
     if thumbnail is None:
         one = loaded(item)
         image = np.asarray(one.image)
-        picture = fit_height(image, min(settings.side, image.shape[0]))  # browsers enlarge small ones
+        picture = fit_height(image, min(side, image.shape[0]))  # browsers enlarge small ones
         height, width = picture.shape[:2]
         url = data_url(picture, THUMBNAIL_QUALITY)
         thumbnail = left[key] = _Thumbnail(len(left), width, height, url, one is not item and one.path != item.path)

@@ -142,9 +142,7 @@ class Audit:
     notes: list[str] = field(default_factory=list)
 
 
-def audit(
-    gallery: GalleryReader, space: Space = None, where: Any = None, *, threshold: float | None = NEAR_DUPLICATE
-) -> Audit:
+def audit(gallery: GalleryReader, space: Space = None, where: Any = None, *, threshold: float | None = None) -> Audit:
     """Look for wrong labels, copies that contradict each other, classes that are hard to tell apart, and odd photos.
 
     Each photo is left out with its observation, and the rest of the gallery is asked what it is, by what the gallery
@@ -157,7 +155,7 @@ def audit(
         space: Embeddings to compare, as in the gallery's ``search``.
         where: Filter; only rows that pass it count.
         threshold: Least similarity of near-duplicates, or for ``'l2'`` largest squared distance, in the embeddings of
-            the model; None for files with the same bytes only.
+            the model. None for 0.95 where the metric is cosine, and else for files with the same bytes alone.
 
     Raises:
         RetrievalError: If the space or the filter does not fit the gallery.
@@ -255,6 +253,8 @@ def _suspects(evidence: Evidence, asked: Opinions) -> list[Suspect]:
 def _conflicts(gallery: GalleryReader, space: Space, where: Any, threshold: float | None) -> list[Conflict]:
     spaces = Spaces.of(gallery)
     compared = next(iter(spaces.weights(space)))
+    if threshold is None and spaces.metric == 'cosine':
+        threshold = NEAR_DUPLICATE
     groups = find_duplicates(gallery, threshold, space=spaces.sources(compared)[0], where=where)
     groups += _observations(gallery, where)
     return [

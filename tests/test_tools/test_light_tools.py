@@ -101,6 +101,8 @@ def test_tools_for_galleries(gallery, tmp_path):
     commands = [
         ('retrieval/info', gallery, '--verify', '--id', 3),
         ('retrieval/duplicates', gallery, '--threshold', 0.9),
+        ('retrieval/audit', gallery, '--out', 'audit.html', 'labels.csv'),
+        ('retrieval/classes', gallery, '--out', 'classes.html'),
         ('retrieval/evaluate', gallery, '--no-map'),
         ('retrieval/search', gallery, '--id', 3, '--rerank', 'k-reciprocal'),
         ('retrieval/remove', gallery, '--id', 3, '--dry-run'),
@@ -183,6 +185,7 @@ def test_mistakes_are_told_before_the_model_stack_is_loaded(gallery, tmp_path):
         (('retrieval/evaluate', gallery, '--space', 'globl'), "no space 'globl'; it has"),
         (('retrieval/evaluate', gallery, '--query-space', 'globl'), "no space 'globl'; it has"),
         (('retrieval/duplicates', gallery, '--space', 'globl'), "no space 'globl'; it has"),
+        (('retrieval/audit', gallery, '--space', 'globl'), "no space 'globl'; it has"),
         ((*search, '--parameters', 'nprobe=3'), "no parameter 'nprobe': it compares every row; leave nprobe out"),
         ((*search, '--rerank', 'region'), 'the gallery keeps no patches: build it with --keep-patches'),
         ((*search, '--where', 'year>=2019'), "there is no column 'year'; the columns are id, path, label"),
