@@ -16,10 +16,11 @@ from ..result_files import check_views
 from ..shipped_files import find_config, find_shipped_config
 from .config_overrides import override
 from .photo_pipeline import type_name
+from .pipeline_scale import scale_pipelines
 
 
 def load_config(path: str | Path, overrides: Mapping | None = None) -> Config:
-    """Read a config file.
+    """Read a config file; its pipelines deliver what ``model.second_look.scale`` asks for.
 
     Args:
         path: The file, or the name of a config that the package ships, such as ``glsim_vit_cub``.
@@ -42,7 +43,7 @@ def load_config(path: str | Path, overrides: Mapping | None = None) -> Config:
             f'config file {path} inherits from, or imports, what is not there: {one_line(error)}; {fix} '
             '(docs/guides/downstream.md has the versions)'
         ) from error
-    return override(cfg, overrides or {})
+    return scale_pipelines(override(cfg, overrides or {}))
 
 
 def set_work_dir(cfg: Config, config_path: str | Path, work_dir: str | None = None) -> None:

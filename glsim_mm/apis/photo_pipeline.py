@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import GLSimError
 from ..images.decoding import WHITE, check_background
+from .pipeline_scale import scaled_steps
 
 _LOADERS = ('LoadImage', 'LoadImageFromFile')
 _MAX_SHAPES = 65_536
@@ -67,12 +68,12 @@ class TestPipeline:
 def find_test_steps(cfg: Config) -> list[dict]:
     """Configs of the transforms of a config's ``test_dataloader``, ``val_dataloader`` or ``test_pipeline``.
 
-    Photos come decoded, so steps that load files are left out.
+    Photos come decoded, so steps that load files are left out. They deliver what ``model.second_look.scale`` asks for.
 
     Raises:
         GLSimError: If there are no transforms.
     """
-    return [dict(step) for step in _test_steps(cfg) if not type_name(step).endswith(_LOADERS)]
+    return [dict(step) for step in scaled_steps(cfg, _test_steps(cfg)) if not type_name(step).endswith(_LOADERS)]
 
 
 def find_background(cfg: Config) -> tuple[int, int, int]:

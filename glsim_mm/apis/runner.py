@@ -27,6 +27,7 @@ from .config_errors import explain_config_errors
 from .confusion_report import add_confusion_pairs, check_error_report, log_confusion_pairs, write_error_report
 from .model import check_model
 from .photo_pipeline import type_name
+from .pipeline_scale import scale_pipelines
 from .run_console import RunConsole
 from .run_requirements import check_batches, check_requirements
 
@@ -52,6 +53,7 @@ def build_runner(cfg: Config, console: RunConsole | None = None) -> Runner:
     cfg = copy.deepcopy(cfg)
     check_output_folder(cfg.work_dir)
     check_requirements(cfg)
+    scale_pipelines(cfg)
     if 'runner_type' not in cfg and isinstance(cfg.get('model'), dict):
         check_model(cfg)
     fit_dataloaders(cfg)

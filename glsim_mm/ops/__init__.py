@@ -21,13 +21,13 @@ from .region_boxes import (
     REGION_METHODS,
     centre_box,
     component_masks,
-    crop_and_resize,
     masks_to_boxes,
     patch_grid,
     patches_to_boxes,
     region_boxes,
     window_masks,
 )
+from .resampling import crop_and_resize, shrink
 from .similarity import SIMILARITIES, check_choice, global_local_similarity, selection_scores, top_patches
 from .token_merging import merge_alike_tokens
 from .windows import merge_windows, partition_windows, window_attention
@@ -38,6 +38,6 @@ __all__ = [
     'class_attention', 'clip_boxes', 'component_masks', 'crop_and_resize', 'drop_attended',
     'energy_inside', 'global_local_similarity', 'head_products', 'masks_to_boxes', 'merge_alike_tokens',
     'merge_windows', 'mutual_attention', 'partition_windows', 'patch_grid', 'patch_shares', 'patches_to_boxes',
-    'pointing_hit', 'region_boxes', 'sample_attention_maps', 'selection_scores', 'selective_attention',
+    'pointing_hit', 'region_boxes', 'sample_attention_maps', 'selection_scores', 'selective_attention', 'shrink',
     'top_patches', 'window_attention', 'window_masks',
 ]  # fmt: skip

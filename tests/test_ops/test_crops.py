@@ -1,9 +1,11 @@
+import numpy as np
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from glsim_mm.ops import crop_and_resize
+from glsim_mm.ops import crop_and_resize, shrink
 
 
 @st.composite
@@ -53,3 +55,36 @@ def test_half_precision_images_and_gradients():
     inside = torch.zeros(24, 24, dtype=torch.bool)
     inside[2:18, 4:20] = True
     assert (images.grad[..., ~inside] == 0).all() and images.grad.sum() > 0
+
+
+def test_samples_are_averaged_around_each_pixel():
+    """Against single samples at each place, taken one by one."""
+    images = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    boxes = torch.tensor([[4, 6, 34, 30], [10, 10, 40, 40]])  # steps of 4 to 5 pixels
+    found = crop_and_resize(images, boxes, (7, 7), samples=2)
+    for image, (x0, y0, x1, y1), crop in zip(images, boxes.tolist(), found):
+        for row, column in ((0, 0), (3, 5), (6, 6)):
+            total = torch.zeros(3)
+            for dy in (-0.25, 0.25):
+                for dx in (-0.25, 0.25):
+                    y = min(max(y0 + (y1 - y0 - 1) * (row + dy) / 6, 0), 39)
+                    x = min(max(x0 + (x1 - x0 - 1) * (column + dx) / 6, 0), 39)
+                    top, left = min(int(y), 38), min(int(x), 38)
+                    patch, fy, fx = image[:, top : top + 2, left : left + 2], y - top, x - left
+                    weights = torch.tensor([[(1 - fy) * (1 - fx), (1 - fy) * fx], [fy * (1 - fx), fy * fx]])
+                    total += (patch * weights).sum(dim=(1, 2)) / 4
+            torch.testing.assert_close(crop[:, row, column], total, atol=1e-5, rtol=1e-5)
+    assert torch.equal(crop_and_resize(images, boxes, (7, 7), 1), crop_and_resize(images, boxes, (7, 7)))
+    enlarged = crop_and_resize(images, boxes, (30, 30), samples=2)
+    torch.testing.assert_close(enlarged, crop_and_resize(images, boxes, (30, 30)), atol=1e-5, rtol=0)
+
+
+def test_shrink_is_pillows_resize():
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 84), dtype=np.uint8)
+    found = shrink(torch.from_numpy(pixels).float().expand(1, 3, -1, -1), (30, 42))[0, 0]
+    exact = np.asarray(Image.fromarray(pixels.astype(np.float32), mode='F').resize((42, 30), Image.Resampling.BICUBIC))
+    assert np.abs(found.numpy() - exact).max() < 1e-2
+    rounded = np.asarray(Image.fromarray(pixels).resize((42, 30), Image.Resampling.BICUBIC)).astype(np.float32)
+    assert np.abs(found.numpy().clip(0, 255) - rounded).max() <= 1
+    images = torch.rand(1, 3, 8, 8)
+    assert shrink(images, (8, 8)) is images and shrink(images.bfloat16(), (4, 4)).dtype == torch.bfloat16

@@ -1,6 +1,8 @@
 """The two passes of GLSim: image, selected region (or several), both."""
 
 from contextlib import nullcontext
+from math import ceil
+from typing import Any
 
 import torch
 from mmpretrain.models.classifiers import ImageClassifier
@@ -10,10 +12,12 @@ from torch import Tensor
 
 from ...compat.linear_kernels import use_fast_linear
 from ...errors import GLSimError
+from ...ops import shrink
 from ..necks import SelectedRegions
-from ..utils import check_attention, record_attention, reuse_mlp_buffers, token_layout
+from ..utils import check_attention, native_size, record_attention, reuse_mlp_buffers, token_layout
 from .crop_policy import AMP_TYPES, read_test_options, unsure
 from .part_checks import check_glsim_parts, check_parts
+from .second_look import read_second_look
 
 
 @MODELS.register_module()
@@ -30,12 +34,18 @@ class GLSimClassifier(ImageClassifier):
         head: ``AggregatorHead`` or another head over a sequence of tokens (B, V, C), the image's CLS token first. Its
             other tokens are those of the crops, or what ``out_type`` of the selector and ``all_tokens`` of the head
             say.
+        second_look: How many times the network's size the pipeline delivers, so that crops show more than the first
+            pass saw, and how much of it the first pass sees; see :class:`SecondLook`.
         test_cfg: When the crop is encoded in :meth:`predict`, and in which precision; see :class:`TestOptions`.
         **kwargs: ``train_cfg``, ``data_preprocessor``, ``pretrained`` and ``init_cfg`` of the parent.
 
     Raises:
         GLSimError: If the backbone does not return raw tokens with a CLS token, neck or head do not fit it or each
-            other, the selector classifies other classes than the head, or ``test_cfg`` is out of range.
+            other, the selector classifies other classes than the head, or ``second_look`` or ``test_cfg`` is out of
+            range.
+
+    Attributes:
+        layout: Patch size in pixels of the images that the model takes, and number of leading tokens.
 
     Example::
 
@@ -53,12 +63,14 @@ class GLSimClassifier(ImageClassifier):
         backbone: dict,
         neck: dict | None = None,
         head: dict | None = None,
+        second_look: dict | None = None,
         test_cfg: dict | None = None,
         **kwargs,
     ) -> None:
         super().__init__(backbone, neck or dict(type='GLSimSelector'), head, **kwargs)
         self.test_options = read_test_options(test_cfg)
-        self.layout = token_layout(self.backbone)
+        self.second_look = read_second_look(second_look)
+        self.layout = self.second_look.frame(token_layout(self.backbone))
         check_glsim_parts(self)
         use_fast_linear(self)
         reuse_mlp_buffers(self)
@@ -80,6 +92,8 @@ class GLSimClassifier(ImageClassifier):
     def _check_sequence(self) -> None:
         """Refuse settings of which one would pass over the other."""
         out_type, head = self._out_type, self.head
+        if out_type != 'crops' and self.second_look.scale != 1:
+            raise GLSimError(f'model.neck.out_type={out_type!r} makes no crop: set model.second_look.scale=1.')
         if out_type != 'crops' and (self.test_options.crop != 'always' or getattr(head, 'needs_alone', False)):
             raise GLSimError(
                 f'model.neck.out_type={out_type!r} makes no crop: remove model.test_cfg.crop and '
@@ -99,9 +113,9 @@ class GLSimClassifier(ImageClassifier):
                 )
 
     def extract_feat(self, inputs: Tensor, stage: str = 'neck') -> tuple[Tensor, ...] | SelectedRegions | Tensor:
-        """Features of one stage, of normalised images (B, 3, H, W) of at least one patch.
+        """Features of one stage, of normalised images (B, 3, H, W), as large as the pipeline delivers them.
 
-        ``'backbone'`` gives the encoder's tuple, last item raw tokens (B, P0 + N, C); ``'selector'``
+        ``'backbone'`` gives the encoder's tuple of the first pass, last item raw tokens (B, P0 + N, C); ``'selector'``
         :class:`SelectedRegions`; ``'neck'`` a tuple with the head's sequence, for the paper's the class tokens (B, 1 +
         R, C) of image and crops, of a model in eval mode with ``test_cfg.crop='off'`` that of the image alone;
         ``'pre_logits'`` the aggregated CLS token (B, C) of the sequence. Another stage is a ``ValueError``.
@@ -109,14 +123,31 @@ class GLSimClassifier(ImageClassifier):
         if stage not in self.STAGES:
             raise ValueError(f'stage must be one of {", ".join(self.STAGES)}, got {stage!r}')
         if stage == 'backbone':
-            return self.backbone(inputs)
+            return self.backbone(self.first_look(inputs))
         if stage == 'selector':
             return self.encode(inputs, crop=False)[1]
         if self.test_options.crop == 'off' and not self.training:
-            sequence = self._of_image(self.backbone(inputs)[-1])
+            sequence = self._of_image(self.backbone(self.first_look(inputs))[-1])
         else:
             sequence = self.encode(inputs)[0]
         return (sequence,) if stage == 'neck' else self.head.pre_logits((sequence,))
+
+    def first_look(self, inputs: Tensor) -> Tensor:
+        """What the first pass sees (B, 3, h, w) of the images (B, 3, H, W) that the pipeline delivers.
+
+        Raises:
+            GLSimError: If they are not as large as ``second_look`` says.
+        """
+        if not self.second_look.reduces:
+            return inputs
+        delivered = inputs.shape[-2], inputs.shape[-1]
+        self.second_look.check_delivered(delivered, native_size(self.backbone))
+        return shrink(inputs, self.second_look.first_size(delivered))
+
+    def crop_settings(self, inputs: Tensor) -> dict[str, Any]:
+        """``size`` and ``samples`` of :func:`glsim_mm.ops.crop_and_resize` for crops of images (B, 3, H, W)."""
+        scale, delivered = self.second_look.scale, (inputs.shape[-2], inputs.shape[-1])
+        return {} if scale == 1 else dict(size=self.second_look.network_size(delivered), samples=ceil(scale))
 
     def encode(
         self, inputs: Tensor, crop: bool = True, data_samples: list[DataSample] | None = None
@@ -124,7 +155,7 @@ class GLSimClassifier(ImageClassifier):
         """Both passes of the encoder.
 
         Args:
-            inputs: Normalised images, (B, 3, H, W).
+            inputs: Normalised images, (B, 3, H, W), as large as the pipeline delivers them.
             crop: Encode the crop too, or take what stands in its place.
             data_samples: One per image; only for selectors that need annotated boxes, which they take from
                 ``gt_bboxes``.
@@ -143,16 +174,16 @@ class GLSimClassifier(ImageClassifier):
     def _select(self, inputs: Tensor, data_samples: list[DataSample] | None) -> tuple[Tensor, SelectedRegions]:
         """Tokens (B, P0 + N, C) of the images, and what the selector selects by them."""
         boxes = annotated_boxes(data_samples, inputs.device) if self.neck.needs_boxes else None
-        attention = None
+        images, attention = self.first_look(inputs), None
         if self.neck.needs_attention:
             with record_attention() as attention:
-                tokens = self.backbone(inputs)[-1]
+                tokens = self.backbone(images)[-1]
             check_attention(attention, self.backbone, tokens, type(self.neck).__name__)
         elif self._all_tokens or hasattr(self.neck, 'loss') or not hasattr(self.backbone, 'encode_images'):
-            tokens = self.backbone(inputs)[-1]
+            tokens = self.backbone(images)[-1]
         else:  # no loss reads the patch tokens
-            tokens = self.backbone.encode_images(inputs)
-        return tokens, self.neck(tokens, inputs, self.layout, attention, boxes)
+            tokens = self.backbone.encode_images(images)
+        return tokens, self.neck(tokens, inputs, self.layout, attention, boxes, **self.crop_settings(inputs))
 
     def _sequence(self, tokens: Tensor, regions: SelectedRegions, crop: bool = True) -> Tensor:
         """What the head reads (B, V, C) of images with tokens (B, P0 + N, C), the image's CLS token first."""
@@ -189,7 +220,7 @@ class GLSimClassifier(ImageClassifier):
         return self.backbone(crops)[-1][:, 0]
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """Losses of normalised images (B, 3, H, W) with labels: the head's, and those of a selector that learns."""
+        """Losses of normalised images (B, 3, H, W) as delivered, with labels: the head's, and those of a selector."""
         check_parts(self, needs_head=True)
         tokens, regions = self._select(inputs, data_samples)
         losses = self.head.loss((self._sequence(tokens, regions),), data_samples)
@@ -201,7 +232,7 @@ class GLSimClassifier(ImageClassifier):
         """Classify normalised images (B, 3, H, W) and say where the model looked; data samples are filled and returned.
 
         They have ``pred_score`` (K,), ``pred_label`` (1,), ``selected_box`` (4,) float32 ``x0, y0, x1, y1`` in pixels
-        of the network input, ``similarity_map`` (h, w) float32 scores, the largest of which were selected, and
+        of ``inputs``, ``similarity_map`` (h, w) float32 scores, the largest of which were selected, and
         ``patch_size`` (height, width) in pixels. A selector of R > 1 regions leaves the first of them there and all in
         ``selected_boxes`` (R, 4). Where ``test_cfg.crop`` is not ``'always'``, ``crop_encoded`` (bool) tells whether
         the prediction rests on the crop too.

@@ -93,7 +93,8 @@ class RegionSelector(BaseModule):
             all. Several values make a region, or ``num_regions``, each.
         box_end: ``'exclusive'`` leaves out the last selected row and column, as the authors' code does; ``'inclusive'``
             keeps them.
-        crop_size: Height and width to which crops are resized, in pixels; None for the size of the image.
+        crop_size: Height and width to which crops are resized, in pixels; None for that of the network
+            input.
         num_regions: Regions for each value of ``top_o``; 1 is the box around all selected patches.
         region_method: How several regions are found: ``'components'``, boxes around the largest groups of selected
             patches that touch, or ``'windows'``, the best squares that do not overlap; see
@@ -186,15 +187,19 @@ class RegionSelector(BaseModule):
         layout: TokenLayout | None = None,
         attention: AttentionRecord | None = None,
         boxes: Tensor | None = None,
+        size: tuple[int, int] | None = None,
+        samples: int = 1,
     ) -> SelectedRegions:
         """Select and crop one region of every image, or several.
 
         Args:
             tokens: Raw tokens of the images, (B, P0 + N, C), CLS token first.
-            images: The images that were encoded, (B, 3, H, W).
-            layout: Patch size and number of leading tokens P0 of the encoder.
+            images: The images that were encoded, (B, 3, H, W), or the same with more pixels.
+            layout: Patch size in pixels of ``images``, and number of leading tokens P0 of the encoder.
             attention: Attention of the encoder's layers; see :attr:`needs_attention`.
             boxes: Annotated boxes, (B, 4); see :attr:`needs_boxes`.
+            size: Height and width of crops where :attr:`crop_size` is None. Defaults to those of ``images``.
+            samples: See :func:`glsim_mm.ops.crop_and_resize`.
 
         Raises:
             GLSimError: If the number of tokens does not belong to this image and patch size, or another classifier than
@@ -209,7 +214,7 @@ class RegionSelector(BaseModule):
         located = self.locate(scores, indices, inputs)
         if located.shape[1] == 1:
             located = located[:, 0]
-        crops = crop_and_resize(images, located, self.crop_size or image_size)
+        crops = crop_and_resize(images, located, self.crop_size or size or image_size, samples)
         return SelectedRegions(scores, inputs.grid, indices, located, crops)
 
 

@@ -10,6 +10,7 @@ from .token_layout import (
     check_image_size,
     check_out_indices,
     evenly_spaced,
+    native_size,
     similarity_map,
     token_layout,
     tokens_to_map,
@@ -20,7 +21,7 @@ from .weight_hash import hash_weights
 
 __all__ = [
     'AttentionRecord', 'TokenLayout', 'check_attention', 'check_frozen_stages', 'check_image_size', 'check_out_indices',
-    'class_token_of', 'detach_patches', 'evenly_spaced', 'hash_weights', 'merge_tokens', 'record_attention',
-    'regularise_branches', 'reuse_mlp_buffers', 'similarity_map', 'token_layout', 'tokens_to_map', 'unwrap_encoder',
-    'windowed_layer',
+    'class_token_of', 'detach_patches', 'evenly_spaced', 'hash_weights', 'merge_tokens', 'native_size',
+    'record_attention', 'regularise_branches', 'reuse_mlp_buffers', 'similarity_map', 'token_layout', 'tokens_to_map',
+    'unwrap_encoder', 'windowed_layer',
 ]  # fmt: skip

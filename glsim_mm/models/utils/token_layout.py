@@ -64,6 +64,14 @@ def token_layout(backbone: nn.Module) -> TokenLayout:
     return TokenLayout((int(height), int(width)), int(num_extra_tokens))
 
 
+def native_size(backbone: nn.Module) -> tuple[int, int] | None:
+    """Height and width in pixels for which a backbone has positions; None where it does not say."""
+    encoder = unwrap_encoder(backbone)
+    embedding = getattr(getattr(encoder, 'model', None), 'patch_embed', encoder)  # a model of timm
+    size = getattr(embedding, 'img_size', None)
+    return None if size is None else to_2tuple(size)
+
+
 def check_image_size(image_size: tuple[int, int], patch_size: tuple[int, int]) -> None:
     """Raise :class:`GLSimError` for an image that does not fill one patch; sizes are height and width in pixels."""
     if image_size[0] < patch_size[0] or image_size[1] < patch_size[1]:
