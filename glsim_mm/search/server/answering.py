@@ -11,12 +11,14 @@ import numpy as np
 from retrieval.answers import SearchHit, SearchResult, shown_paths
 from retrieval.errors import RetrievalError
 from retrieval.gallery import GalleryReader, Record, parse_conditions
+from retrieval.gallery.conditions import Condition
 from retrieval.gallery.spaces import parse_space
 from retrieval.hits import Hits
 from retrieval.names import pretty_name
 from retrieval.recognition import (
     Recognizer,
     Settings,
+    class_guide,
     describe_recognition,
     knn_vote,
     number_labels,
@@ -56,8 +58,7 @@ def search(served: ServedGallery, queries: Queries, asked: SearchRequest, stopwa
             depth=asked.depth,
         )
     answer = identify(served, queries, IdentifyRequest(**_shared(asked)), stopwatch)
-    hits = [dict(rank=hit.rank, score=hit.score, **show_row(served, hit.record)) for hit in results[0].hits]
-    return {**answer, 'hits': hits}
+    return {**answer, 'hits': show_hits(served, results[0].hits)}
 
 
 def identify(served: ServedGallery, queries: Queries, asked: IdentifyRequest, stopwatch: Stopwatch) -> dict[str, Any]:
@@ -128,6 +129,55 @@ def _explain(served: ServedGallery, queries: Queries, asked: ExplainRequest) -> 
         pairs=pairs,
         unexplained=hide_paths(hit.unexplained),
     )
+
+
+def describe_class(served: ServedGallery, label: str) -> dict[str, Any]:
+    """A class as an identification guide shows it; all classes of a state are looked at once.
+
+    Raises:
+        Problem: If no row has this label.
+    """
+    state = served.newest()
+    if not len(state.ids([Condition('label', '=', label)])):
+        raise Problem(404, 'no-such-class', f'no row of {served.name} has this label')
+    entry = served.kept.get(state, 'guide', lambda: class_guide(state)).get(label)
+    if entry is None:  # of many rows, a random part is looked at
+        raise Problem(404, 'class-not-seen', f'the rows of {label} are not among those that were looked at')
+    wanted = {number for near in entry.nearest for number in near.pair} | set(entry.prototypes)
+    shown = {record.id: show_row(served, record) for record in state.records(sorted(wanted))}
+    return dict(
+        label=entry.label,
+        name=pretty_name(entry.label),
+        count=entry.count,
+        recognised=entry.recognised,
+        prototypes=[shown[number] for number in entry.prototypes],
+        nearest=[
+            dict(
+                label=near.label,
+                name=pretty_name(near.label),
+                similarity=near.similarity,
+                confused=near.confused,
+                pair=[shown[number] for number in near.pair],
+            )
+            for near in entry.nearest
+        ],
+    )
+
+
+def similar_rows(served: ServedGallery, number: int, limit: int, where: Sequence[str]) -> dict[str, Any]:
+    """Rows that are most similar to one, which is not among them.
+
+    Raises:
+        Problem: If there is no such row.
+    """
+    served.record(number)
+    results = served.search.find(served.search.row_queries([number]), limit, where=parse_conditions(where))
+    return dict(rows=show_hits(served, results[0].hits))
+
+
+def show_hits(served: ServedGallery, hits: Sequence[SearchHit]) -> list[dict[str, Any]]:
+    """Hits of a search."""
+    return [dict(rank=hit.rank, score=hit.score, **show_row(served, hit.record)) for hit in hits]
 
 
 def space_of(asked: Any) -> str | dict[str, float] | None:

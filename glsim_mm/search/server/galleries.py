@@ -50,6 +50,7 @@ class ServedGallery:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._grown: set[int] = set()
+        self._roots: Roots | None = None
         self._next_look = 0.0
 
     @property
@@ -66,6 +67,7 @@ class ServedGallery:
         if time.monotonic() >= self._next_look and self._lock.acquire(blocking=False):
             try:
                 gallery.refresh()
+                self._roots = None
             except UserError as error:
                 LOGGER.error('%s goes on with the state before: %s', self.name, error)
             finally:
@@ -96,6 +98,7 @@ class ServedGallery:
             self._writing.release()
             with self._lock:
                 self.search.gallery.refresh()
+                self._roots = None
 
     def note_growth(self, before: int, after: int) -> None:
         """Be told that what was written between two generations is nothing but new rows."""
@@ -125,7 +128,10 @@ class ServedGallery:
 
     def roots(self) -> Roots:
         """Where its photos lie."""
-        return Roots.of(self.search.gallery.manifest.origin).moved(self.moves)
+        found = self._roots
+        if found is None:  # a manifest is copied with all that is in it, which is too slow for each row
+            found = self._roots = Roots.of(self.search.gallery.manifest.origin).moved(self.moves)
+        return found
 
     def photo_file(self, record: Record) -> str:
         """The file of a row, links resolved, which lies below a root of the gallery.

@@ -20,6 +20,7 @@ _PHOTO_AGE = 'private, max-age=3600, must-revalidate'
 def add_routes(app: FastAPI, service: Service) -> None:
     """Add them to an application."""
     _add_rows(app, service)
+    _add_classes(app, service)
     _add_photos(app, service)
 
 
@@ -54,11 +55,13 @@ def _add_rows(app: FastAPI, service: Service) -> None:
 
         return JSONResponse(await service.read(read))
 
-    @app.get(f'{API}/classes', response_model=list[schemas.ClassCount], tags=['read'])
-    async def list_classes(gallery: Name = None, where: Where = []) -> Response:
-        """Classes and how many rows each has."""
+    @app.get(f'{API}/rows/{{number}}/similar', response_model=schemas.SimilarRows, tags=['read'])
+    async def list_similar(
+        number: int, gallery: Name = None, where: Where = [], limit: Annotated[int, Query(ge=1, le=200)] = 20
+    ) -> Response:
+        """The rows that are most similar to one, the most similar first."""
         served = service.gallery(gallery)
-        return JSONResponse(await service.read(lambda: rows.count_classes(served.newest(), where)))
+        return JSONResponse(await service.search(answering.similar_rows, served, number, limit, where))
 
     @app.get(f'{API}/columns', response_model=dict[str, str], tags=['read'])
     async def list_columns(gallery: Name = None) -> Response:
@@ -76,6 +79,24 @@ def _add_rows(app: FastAPI, service: Service) -> None:
         """The most frequent values of a column and how many rows have each."""
         served = service.gallery(gallery)
         return JSONResponse(await service.read(lambda: rows.count_values(served.newest(), column, where, limit)))
+
+
+def _add_classes(app: FastAPI, service: Service) -> None:
+    @app.get(f'{API}/classes', response_model=list[schemas.ClassCount], tags=['read'])
+    async def list_classes(gallery: Name = None, where: Where = [], prototypes: bool = False) -> Response:
+        """Classes and how many rows each has, and, where this is asked for, which of them is the most typical."""
+        served = service.gallery(gallery)
+        if prototypes:
+            found = await service.study(lambda: rows.with_prototypes(served.newest(), served.kept, where))
+        else:
+            found = await service.read(lambda: rows.count_classes(served.newest(), served.kept, where))
+        return JSONResponse(found)
+
+    @app.get(f'{API}/classes/{{label:path}}', response_model=schemas.ClassDetails, tags=['read'])
+    async def read_class(label: Annotated[str, PathParameter(max_length=10_000)], gallery: Name = None) -> Response:
+        """Typical photos of a class, and the classes that it may be taken for."""
+        served = service.gallery(gallery)
+        return JSONResponse(await service.study(answering.describe_class, served, label))
 
 
 def _add_photos(app: FastAPI, service: Service) -> None:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from retrieval.gallery import GalleryReader, parse_conditions
+from retrieval.names import pretty_name
+from retrieval.recognition import prototypes
 
 from .kept import Kept
 from .problems import Problem
@@ -85,13 +87,28 @@ def read_page(
     return numbers, len(order.ids), None if is_last else _write_cursor(sort, order.values[end - 1], numbers[-1])
 
 
-def count_classes(gallery: GalleryReader, where: Sequence[str]) -> list[dict[str, Any]]:
-    """Labels of the rows that pass a filter and how many rows each has, in the order of the labels."""
-    _, labels = gallery.column('label', parse_conditions(where))
-    counts = Counter(labels)
-    named = sorted(label for label in counts if label is not None)
-    order = [*named, None] if None in counts else named
-    return [dict(label=label, count=counts[label]) for label in order]
+def count_classes(gallery: GalleryReader, kept: Kept, where: Sequence[str]) -> list[dict[str, Any]]:
+    """Labels of the rows that pass a filter and how many rows each has, in the order of the labels, None at the end."""
+
+    def count() -> list[dict[str, Any]]:
+        _, labels = gallery.column('label', parse_conditions(where))
+        counts = Counter(labels)
+        named = sorted(label for label in counts if label is not None)
+        return [
+            dict(label=label, name=None if label is None else pretty_name(label), count=counts[label], prototype=None)
+            for label in ([*named, None] if None in counts else named)
+        ]
+
+    return kept.get(gallery, ('classes', *where), count)
+
+
+def with_prototypes(gallery: GalleryReader, kept: Kept, where: Sequence[str]) -> list[dict[str, Any]]:
+    """:func:`count_classes` with the most typical row of each class."""
+    found = kept.get(gallery, ('prototypes', *where), lambda: prototypes(gallery, 1, where=parse_conditions(where)))
+    return [
+        one | dict(prototype=next(iter(found.get(one['label'], ())), None))
+        for one in count_classes(gallery, kept, where)
+    ]
 
 
 def count_values(gallery: GalleryReader, column: str, where: Sequence[str], limit: int) -> dict[str, Any]:

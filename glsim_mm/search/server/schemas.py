@@ -215,11 +215,40 @@ class Rows(BaseModel):
     next: str | None = Field(description='cursor of the next page; null on the last one')
 
 
+class SimilarRows(BaseModel):
+    """Rows that are similar to one."""
+
+    rows: list[Hit]
+
+
 class ClassCount(BaseModel):
-    """A class and its rows."""
+    """A class and its rows; a label of null stands for the rows without one."""
 
     label: str | None
+    name: str | None = Field(description='the label as people write it')
     count: int
+    prototype: int | None = Field(None, description='its most typical row, where prototypes were asked for')
+
+
+class NearClass(BaseModel):
+    """A class that another one may be taken for."""
+
+    label: str
+    name: str
+    similarity: float = Field(description='of the means of both classes, -1 to 1')
+    confused: float | None = Field(description='share of photos that are taken for this class; null if none was asked')
+    pair: list[Row] = Field(description='the most similar rows: of the class itself, and of this one')
+
+
+class ClassDetails(BaseModel):
+    """What an identification guide shows of a class."""
+
+    label: str
+    name: str
+    count: int
+    recognised: float | None = Field(description='share of photos that the others recognise; null if none was asked')
+    prototypes: list[Row] = Field(description='typical rows that differ from each other, the most typical first')
+    nearest: list[NearClass] = Field(description='those it is most often taken for, then those most alike')
 
 
 class ValueCount(BaseModel):

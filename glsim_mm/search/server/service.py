@@ -51,6 +51,8 @@ class Service:
         self._readers: ThreadPoolExecutor | None = None
         self._fetcher = Fetcher(settings.allow_urls, settings.max_bytes) if settings.allow_urls else None
         self._fetchers: ThreadPoolExecutor | None = None
+        self._studies: ThreadPoolExecutor | None = None
+        self._studying = 0
         self._busy = 0
 
     @asynccontextmanager
@@ -59,6 +61,7 @@ class Service:
         threads = min(4, os.cpu_count() or 1)
         self._photographer = Photographer(self.settings, threads)
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix='readers')  # thumbnails do not hold up searches
+        self._studies = ThreadPoolExecutor(1, thread_name_prefix='studies')
         self._fetchers = ThreadPoolExecutor(threads, thread_name_prefix='addresses')  # nor do other people's servers
         try:
             for one in self.galleries.values():
@@ -75,6 +78,7 @@ class Service:
             self._photographer.close()
             self._readers.shutdown(wait=True, cancel_futures=True)
             self._fetchers.shutdown(wait=True, cancel_futures=True)
+            self._studies.shutdown(wait=True, cancel_futures=True)
 
     def _batcher(self, served: ServedGallery) -> Batcher[PhotoJob, Encoded]:
         encoder = served.encoder
@@ -103,6 +107,27 @@ class Service:
         if self._readers is None:
             raise too_busy('the server is not ready yet')
         return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
+
+    async def study(self, function: Any, *arguments: Any) -> Any:
+        """Call what looks at a whole gallery, in turn, so that readers need not wait for it.
+
+        Raises:
+            Problem: If it takes too long; it goes on, and what it keeps is there for those who ask again.
+        """
+        if self._studies is None or self._studying >= self.settings.queue:
+            raise too_busy('too many ask for the classes of galleries: try again in a moment')
+        self._studying += 1
+        work = asyncio.get_running_loop().run_in_executor(self._studies, function, *arguments)
+        work.add_done_callback(self._end_study)
+        done, _ = await asyncio.wait({work}, timeout=self.settings.seconds)
+        if not done:
+            raise too_busy('the gallery is still being looked at: ask again in a while', 10)
+        return work.result()
+
+    def _end_study(self, work: asyncio.Future[Any]) -> None:
+        self._studying -= 1
+        if not work.cancelled():
+            work.exception()  # which nobody may have waited for
 
     async def search(self, function: Any, *arguments: Any) -> Any:
         """Call what answers questions in a thread that no thumbnail takes."""
