@@ -180,7 +180,10 @@ def test_rows_come_in_pages_that_neither_repeat_nor_lose_any(client):
 
 
 def test_reading(client, location):
-    assert client.get(f'{API}/classes').json() == [{'label': 'plain', 'count': 4}, {'label': 'striped', 'count': 4}]
+    assert [(one['label'], one['count']) for one in client.get(f'{API}/classes').json()] == [
+        ('plain', 4),
+        ('striped', 4),
+    ]
     assert client.get(f'{API}/columns').json()['label'] == 'TEXT'
     found = client.get(f'{API}/columns/label', params=dict(where='id<5', limit=1)).json()
     assert schemas.ColumnValues(**found).distinct == 2 and found['values'] == [dict(value='plain', count=4)]
