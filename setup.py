@@ -73,7 +73,7 @@ class BuildWithConfigs(build_py):
             shutil.copyfile(source, target)
 
 
-tested_extras = ('parquet', 'metric_learning', 'milvus', 'export', 'heif', 'watch', 'text', 'serve')
+tested_extras = ('parquet', 'metric_learning', 'milvus', 'export', 'heif', 'watch', 'text', 'serve', 'places')
 test_requirements = read_requirements(*tested_extras, 'test')
 
 setup(
@@ -113,6 +113,7 @@ setup(
         'watch': read_requirements('watch'),
         'text': read_requirements('text'),
         'serve': read_requirements('serve'),
+        'places': read_requirements('places'),
         'downstream': read_requirements('downstream'),
         'test': test_requirements,
         'dev': test_requirements + read_requirements('dev'),

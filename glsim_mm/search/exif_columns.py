@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from retrieval.errors import RetrievalError
+from retrieval.recognition import Taken
 from retrieval.records import Record
 
 from ..images.exif import EXIF_COLUMNS, read_exif
@@ -94,6 +95,16 @@ def fill_exif(
                 report.wrong += [f'{item.path}: {words}' for words in found.wrong]
                 bar.advance()
     return report
+
+
+def read_places(items: Sequence[ImageItem], num_threads: int = 4) -> list[str]:
+    """Fill where and when photos were taken into their metadata, as :func:`fill_exif` does, for answers about them.
+
+    Returns:
+        What is impossible, in a table or in EXIF data, in words, with the path of the photo; it does not count.
+    """
+    wrong = fill_exif(items, range(len(items)), num_threads, False).wrong
+    return wrong + [f'{item.path}: {words}' for item in items for words in Taken.of(item.metadata)[1]]
 
 
 def _missing(columns: Collection[str], row: Record | None) -> list[str]:

@@ -3,10 +3,13 @@
 from .audit import Audit, Conflict, HardPair, Outlier, Suspect, audit
 from .class_guide import ClassEntry, NearClass, class_guide, prototypes
 from .class_means import ClassMeans
+from .class_names import ClassIndex, read_checklist
 from .duplicates import DuplicateGroup, duplicates_to_json, find_duplicates, format_duplicates
 from .left_out import OBSERVATION
-from .recognizer import Candidate, Recognition, Recognizer
-from .settings import Novelty, Settings, fingerprint_of, read_settings, store_settings
+from .places import DegreeGrid, H3Grid, Taken
+from .prior import ClassPrior, Prior
+from .recognizer import Candidate, PriorEffect, Recognition, Recognizer
+from .settings import Novelty, PriorSettings, Settings, fingerprint_of, read_settings, store_settings
 from .taxonomy import Taxonomy, read_taxonomy
 from .tuning import accepting, tune
 from .unknown import auroc
@@ -15,6 +18,7 @@ from .words import (
     ClassName,
     describe_accepting,
     describe_novelty,
+    describe_prior,
     describe_recognition,
     describe_settings,
     format_recognition,
@@ -27,18 +31,26 @@ __all__ = [
     'Audit',
     'Candidate',
     'ClassEntry',
+    'ClassIndex',
     'ClassMeans',
     'ClassName',
+    'ClassPrior',
     'Conflict',
+    'DegreeGrid',
     'DuplicateGroup',
+    'H3Grid',
     'HardPair',
     'NearClass',
     'Novelty',
     'Outlier',
+    'Prior',
+    'PriorEffect',
+    'PriorSettings',
     'Recognition',
     'Recognizer',
     'Settings',
     'Suspect',
+    'Taken',
     'Taxonomy',
     'Votes',
     'accepting',
@@ -47,6 +59,7 @@ __all__ = [
     'class_guide',
     'describe_accepting',
     'describe_novelty',
+    'describe_prior',
     'describe_recognition',
     'describe_settings',
     'duplicates_to_json',
@@ -57,6 +70,7 @@ __all__ = [
     'knn_vote',
     'number_labels',
     'prototypes',
+    'read_checklist',
     'read_names',
     'read_settings',
     'read_taxonomy',

@@ -43,6 +43,45 @@ class Novelty:
 
 
 @dataclass(frozen=True)
+class PriorSettings:
+    """How much place and month count, see :meth:`retrieval.recognition.ClassPrior.logarithms`.
+
+    The defaults are Bayes' rule for a gallery that has as many photos of rare classes as of common ones.
+
+    Example:
+        >>> recognizer.settings.prior.measured['log_loss']
+
+    Attributes:
+        weight: Of the logarithm of the prior, 0 or more; 0 leaves answers as they are.
+        floor: Above 0 and up to 1: this part of what is seen may be of any class that is counted, whatever is counted.
+        commonness: 0 to 1, how far it counts how common a class is everywhere: 1 where photos to come are as the counts
+            and the gallery has as many photos of each class, 0 where its classes are as common as in photos to come.
+        counts: Fingerprint of the counts that these were chosen with; '' if they were not chosen.
+        photos: Photos with a place or date, each left out, with which they were chosen.
+        measured: Of these photos, ``accuracy``, ``log_loss`` and ``ece`` with the prior, ``photo_accuracy`` and
+            ``photo_log_loss`` without.
+        curve: As that of :class:`Settings`, of answers with the prior.
+    """
+
+    weight: float = 1.0
+    floor: float = 0.01
+    commonness: float = 1.0
+    counts: str = ''
+    photos: int = 0
+    measured: Mapping[str, float] = field(default_factory=dict)
+    curve: tuple[tuple[float, int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        """RetrievalError for what is no weight, floor or share."""
+        for name in ('weight', 'floor', 'commonness'):
+            check_number(getattr(self, name), name)
+        if not (self.weight >= 0 and 0 < self.floor <= 1 and 0 <= self.commonness <= 1):
+            raise RetrievalError(
+                'of a prior, the weight must be 0 or more, the floor above 0 and up to 1, and commonness from 0 to 1'
+            )
+
+
+@dataclass(frozen=True)
 class Settings:
     """How a gallery recognises. The defaults are those of a gallery that was never tuned.
 
@@ -69,6 +108,7 @@ class Settings:
             photos are ``alone`` in their class, so that they could not be left out.
         curve: Least probability, answers that have it, and how many of these are right; the most certain first.
         novelty: What tells unknown photos, by the names of :data:`NOVELTIES`; empty if that could not be tried.
+        prior: How much place and month count; None if that was not tuned.
     """
 
     rule: str = 'vote'
@@ -88,6 +128,7 @@ class Settings:
     measured: Mapping[str, float] = field(default_factory=dict)
     curve: tuple[tuple[float, int, int], ...] = ()
     novelty: Mapping[str, Novelty] = field(default_factory=dict)
+    prior: PriorSettings | None = None
 
     def __post_init__(self) -> None:
         """RetrievalError for what no gallery can recognise by."""
@@ -132,11 +173,18 @@ class Settings:
                 raise ValueError('other fields than this version knows')
             for name in ('temperature', 'rest', 'sharpness', 'shrinkage', 'mean_temperature', 'pooling'):
                 check_number(values[name], name)
-            values['curve'] = tuple((float(one), int(count), int(right)) for one, count, right in values['curve'])
+            values['curve'] = _read_curve(values['curve'])
             values['novelty'] = {name: Novelty(**values['novelty'][name]) for name in values['novelty']}
+            if values['prior'] is not None:
+                told = {**values['prior'], 'curve': _read_curve(values['prior']['curve'])}
+                values['prior'] = PriorSettings(**told)
             return cls(**values)
         except (TypeError, ValueError, KeyError, AttributeError, RetrievalError) as error:
             raise RetrievalError(f'the settings of recognition are damaged ({error}): tune again, {TUNE}') from error
+
+
+def _read_curve(curve: Any) -> tuple[tuple[float, int, int], ...]:
+    return tuple((float(one), int(count), int(right)) for one, count, right in curve)
 
 
 def fingerprint_of(gallery: GalleryReader, space: Space = None, where: Any = None) -> str:

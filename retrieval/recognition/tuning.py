@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +12,11 @@ import numpy as np
 from ..gallery.contract import GalleryReader, Space
 from ..metrics import calibration_error
 from .class_means import softmax_of_distances
+from .class_names import ClassIndex
 from .left_out import Answers, choose_queries, count_alone, leave_out, read_evidence
-from .settings import RULES, Settings, fingerprint_of
+from .prior import ClassPrior, Context, Prior
+from .prior_tuning import fit_prior, read_contexts
+from .settings import RULES, PriorSettings, Settings, fingerprint_of
 from .unknown import try_novelties
 from .vote import to_probabilities, vote_weights
 
@@ -30,7 +33,7 @@ _DOUBT = 0.05
 LEAST = 1e-12
 
 
-def tune(gallery: GalleryReader, space: Space = None, where: Any = None) -> Settings:
+def tune(gallery: GalleryReader, space: Space = None, where: Any = None, prior: Prior | None = None) -> Settings:
     """Choose how a gallery recognises, by the log loss of answers about its own photos, each left out in turn.
 
     The log loss is a proper score: it is least, on average, for the true probabilities. So the temperature that it
@@ -42,15 +45,19 @@ def tune(gallery: GalleryReader, space: Space = None, where: Any = None) -> Sett
         gallery: At least two classes, one of which has photos of two observations.
         space: Embeddings to compare, as in the gallery's ``search``.
         where: Filter; only rows that pass it count.
+        prior: Counts by place and month; how much they count is chosen then, too, on the photos whose columns
+            ``latitude``, ``longitude`` or ``taken`` tell a place or a date.
 
     Returns:
         Settings to keep (:func:`retrieval.recognition.store_settings`).
 
     Raises:
-        RetrievalError: If there are too few classes or photos.
+        RetrievalError: If there are too few classes or photos, or none with a place or date for the prior.
     """
     evidence = read_evidence(gallery, space, where)
     queries = choose_queries(evidence)
+    by_classes = None if prior is None else ClassPrior(prior, ClassIndex(gallery, where), evidence.names)
+    contexts = [] if by_classes is None else read_contexts(gallery, evidence.ids[queries], by_classes)
     answers = leave_out(evidence, queries, SHRINKAGES)
     truth = evidence.codes[answers.rows]
     both = best_means(best_vote(answers, truth, len(evidence.names)), answers, truth)
@@ -75,7 +82,45 @@ def tune(gallery: GalleryReader, space: Space = None, where: Any = None) -> Sett
         measured=measured,
         curve=accuracy_curve(confidences, right),
         novelty=try_novelties(evidence, chosen, answers),
+        prior=None
+        if prior is None or by_classes is None
+        else tune_prior(prior, by_classes, dict(zip(queries.tolist(), contexts)), answers.rows, found, truth),
     )
+
+
+def tune_prior(
+    prior: Prior,
+    by_classes: ClassPrior,
+    contexts: Mapping[int, Context],
+    rows: np.ndarray,
+    found: np.ndarray,
+    truth: np.ndarray,
+) -> PriorSettings:
+    """How much place and month count, and what answers with them are worth.
+
+    Args:
+        prior: The counts.
+        by_classes: The same, by the classes of ``found``.
+        contexts: Places and months, by row.
+        rows: Photos that were left out, (q,), with their probabilities ``found`` (q, c) and classes ``truth`` (q,).
+    """
+    used = np.array([not contexts[row].reason for row in rows.tolist()])
+    own = [contexts[row] for row in rows[used].tolist()]
+    chosen, with_prior = fit_prior(found[used], truth[used], own, by_classes)
+    right = with_prior.argmax(axis=1) == truth[used]
+    measured = dict(
+        accuracy=float(right.mean()),
+        log_loss=_mean_loss(with_prior, truth[used]),
+        ece=calibration_error(with_prior.max(axis=1), right)[0] / 100,
+        photo_accuracy=float((found[used].argmax(axis=1) == truth[used]).mean()),
+        photo_log_loss=_mean_loss(found[used], truth[used]),
+    )
+    curve = accuracy_curve(with_prior.max(axis=1), right)
+    return replace(chosen, counts=prior.fingerprint, photos=len(own), measured=measured, curve=curve)
+
+
+def _mean_loss(found: np.ndarray, truth: np.ndarray) -> float:
+    return -float(np.log(np.maximum(found[np.arange(len(truth)), truth], LEAST)).mean())
 
 
 def best_vote(answers: Answers, truth: np.ndarray, num_classes: int) -> Settings:
@@ -237,7 +282,7 @@ def accuracy_curve(confidences: np.ndarray, right: np.ndarray) -> tuple[tuple[fl
     return tuple((float(ordered[one]), int(one) + 1, int(hits[one])) for one in picked)
 
 
-def accepting(settings: Settings, share: float) -> tuple[float, float]:
+def accepting(settings: Settings | PriorSettings, share: float) -> tuple[float, float]:
     """The least probability of answers of which at least this share is right, and the coverage: how many have it.
 
     Of the answers about photos that were left out, so many must be right that a share below the wanted one would be

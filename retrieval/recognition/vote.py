@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +21,12 @@ def similarities(scores: np.ndarray, metric: str) -> np.ndarray:
     return np.where(np.isfinite(scores), 1 / (1 + scores), -np.inf)
 
 
-def number_labels(labels: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Classes in the order of their names, and their numbers, int64, of the labels' shape; -1 for no label (None)."""
-    names = sorted({label for label in labels.flat if label is not None})
+def number_labels(labels: np.ndarray, every: Sequence[str] | None = None) -> tuple[list[str], np.ndarray]:
+    """Classes in the order of their names, and their numbers, int64, of the labels' shape; -1 for no label (None).
+
+    ``every`` are all classes there are, in order; None for those among the labels.
+    """
+    names = sorted({label for label in labels.flat if label is not None}) if every is None else list(every)
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(names)}
     return names, np.array([numbers.get(label, -1) for label in labels.flat], np.int64).reshape(labels.shape)
 

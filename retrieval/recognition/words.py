@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 from ..gallery.conditions import Condition
 from ..gallery.contract import GalleryReader
 from ..names import pretty_name
+from .class_names import name_columns
 from .recognizer import FAIRLY_SURE, LIKELY, SURE, Candidate, Recognition
-from .settings import FALSE_ALARMS, NOVELTIES, Settings
+from .settings import FALSE_ALARMS, NOVELTIES, PriorSettings, Settings
 from .tuning import accepting
 
-COMMON_COLUMNS = ('common_name', 'common name')
-LATIN_COLUMNS = ('latin_name', 'scientific_name', 'latin name', 'scientific name')
 NOTHING_ALIKE = 'unlike anything in this gallery'
 TARGET = 0.97
 _LISTED, _ENOUGH = 3, 0.8
@@ -39,8 +38,7 @@ def read_names(gallery: GalleryReader, recognitions: Iterable[Recognition]) -> d
     A class without a common name has its label, without numbers and underscores.
     """
     wanted = dict.fromkeys(one.label for answer in recognitions for one in answer.candidates[:_LISTED])
-    columns = {name.lower(): name for name in gallery.columns()}
-    common, latin = ([columns[name] for name in names if name in columns] for names in (COMMON_COLUMNS, LATIN_COLUMNS))
+    common, latin = name_columns(gallery)
     found = {}
     for label in wanted:
         metadata: Mapping[str, Any] = {}
@@ -55,11 +53,37 @@ def read_names(gallery: GalleryReader, recognitions: Iterable[Recognition]) -> d
 def describe_recognition(answer: Recognition, names: Mapping[str, ClassName] | None = None) -> str:
     """An answer as people say it: ``Laysan Albatross, fairly sure (7 of 10 neighbours, P = 0.86)``.
 
-    ``names`` are those of :func:`read_names`; without, labels are made readable.
+    Where counts by place and month are used, it says what they changed: ``..., P = 0.86); place and month raised it
+    from 0.52 to 0.86``. ``names`` are those of :func:`read_names`; without, labels are made readable.
     """
     known = names or {}
     if answer.label is None:
         return NOTHING_ALIKE if answer.candidates else 'nothing to compare with: no neighbour has a label'
+    return _describe_classes(answer, known) + _describe_effect(answer, known)
+
+
+def _describe_effect(answer: Recognition, names: Mapping[str, ClassName]) -> str:
+    """What place and month changed: the best class, or its probability."""
+    effect, best = answer.prior, answer.candidates[0]
+    if effect is None:
+        return ''
+    if not effect.used:
+        return f'; without place and month: {effect.reason}'
+    if effect.without[0].label != best.label:
+        before = effect.without[0]
+        return f'; without {effect.used}: {_name(before, names)} {_rounded(before.probability)}'
+    old, new = _rounded(effect.without[0].probability), _rounded(best.probability)
+    if old == new:
+        return f'; {effect.used} changed nothing'
+    which = (
+        'it'
+        if answer.level == 0 and (answer.probability is None or answer.probability >= LIKELY)
+        else _name(best, names)
+    )
+    return f'; {effect.used} {"raised" if new > old else "lowered"} {which} from {old} to {new}'
+
+
+def _describe_classes(answer: Recognition, known: Mapping[str, ClassName]) -> str:
     best = answer.candidates[0]
     if answer.level == 0 and (answer.probability is None or answer.probability >= LIKELY):
         count = f'{answer.agreeing} of {len(answer.neighbors)} neighbours'
@@ -71,7 +95,8 @@ def describe_recognition(answer: Recognition, names: Mapping[str, ClassName] | N
     shown = [known.get(one.label, ClassName(pretty_name(one.label))) for one in listed]
     ending = _common_ending([one.common for one in shown]) if len(shown) > 1 else ''
     if answer.level > 0:
-        ending = pretty_name(answer.label) if ending.casefold() != pretty_name(answer.label).casefold() else ending
+        group = pretty_name(answer.path[-1])
+        ending = group if ending.casefold() != group.casefold() else ending
     elif sum(one.probability for one in listed) < FAIRLY_SURE:
         ending = ''  # too many others
     short = [one.common[: -len(ending)].strip() if _ends(one.common, ending) else str(one) for one in shown]
@@ -149,6 +174,22 @@ def recognition_to_json(
         candidates=candidates,
         agreeing=answer.agreeing,
         neighbors=answer.neighbors,
+        prior=None if answer.prior is None else _effect_to_json(answer),
+    )
+
+
+def _effect_to_json(answer: Recognition) -> dict[str, Any]:
+    """What place and month changed, with the probability that each candidate has without them."""
+    effect: Any = answer.prior
+    without = [dict(label=one.label, probability=one.probability) for one in effect.without]
+    changed = bool(effect.used) and effect.without[0].label != answer.candidates[0].label
+    return dict(
+        used=effect.used,
+        reason=effect.reason,
+        cell=effect.cell,
+        month=effect.month,
+        changed_best=changed,
+        without=without,
     )
 
 
@@ -169,6 +210,7 @@ def describe_settings(settings: Settings, accept: float = TARGET) -> str:
         f'Probabilities are off by {100 * found["ece"]:.1f} points (ECE).',
         describe_accepting(settings, accept),
         describe_novelty(settings),
+        *([] if settings.prior is None else [describe_prior(settings.prior, accept)]),
     ]
     return '\n'.join(lines)
 
@@ -180,14 +222,28 @@ def _describe_rule(settings: Settings) -> str:
     return f'of {settings.k} neighbours{cap}, temperature {settings.temperature:.3g}'
 
 
-def describe_accepting(settings: Settings, share: float) -> str:
+def describe_prior(prior: PriorSettings, accept: float = TARGET) -> str:
+    """What place and month gain, on photos that were left out."""
+    found = prior.measured
+    if prior.weight == 0:
+        return f'Place and month tell nothing of the {prior.photos:,} photos that have them: they do not count.'
+    return (
+        f'Of {prior.photos:,} photos with a place or date, {found["accuracy"]:.1%} are recognised with these counts '
+        f'(weight {prior.weight:.2f}, floor {prior.floor:g}, commonness {prior.commonness:g}), log loss '
+        f'{found["log_loss"]:.3f}; without, {found["photo_accuracy"]:.1%}, log loss {found["photo_log_loss"]:.3f}. '
+        f'Probabilities are off by {100 * found["ece"]:.1f} points. {describe_accepting(prior, accept)}'
+    )
+
+
+def describe_accepting(settings: Settings | PriorSettings, share: float) -> str:
     """What part of the answers can be accepted so that a share of them is right."""
+    which = 'photos of known classes' if isinstance(settings, Settings) else 'photos with a place or date'
     least, coverage = accepting(settings, share)
     if coverage == 0:
         return f'No answer is certain enough that {share:.0%} of those accepted would be right: look at each.'
     return (
         f'So that {share:.0%} of accepted answers are right, those with P of {least:.2f} or more are accepted: '
-        f'{coverage:.0%} of photos of known classes.'
+        f'{coverage:.0%} of {which}.'
     )
 
 

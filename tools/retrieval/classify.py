@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,6 +40,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--taxonomy-columns', nargs='+', default=[], metavar='COLUMN', help='metadata columns from the parent up'
     )
+    places = parser.add_argument_group('place and season')
+    places.add_argument(
+        '--prior',
+        metavar='COUNTS.csv',
+        help='table of how often each class was seen where and when: class, cell, month, count; answers take the place '
+        'and date of a photo into account, which its EXIF data says, or columns latitude, longitude, taken of a table; '
+        'with --tune, find out how much they are to count',
+    )
+    places.add_argument(
+        '--prior-weight', type=float, metavar='W', help='how much it counts: 0 not at all; default: as tuned, else 1'
+    )
+    places.add_argument(
+        '--where-taken', type=float, nargs=2, metavar=('LAT', 'LON'), help='place of all photos, in degrees'
+    )
+    places.add_argument('--when', metavar='DATE', help='date of all photos, as 2024-05-01 or 2024-05')
+    places.add_argument(
+        '--only', metavar='LIST.txt', help='text file of the classes that can be the answer, one in each line'
+    )
     cli.add_space(parser)
     cli.add_where(parser, 'rows that count')
     cli.add_exclude_same(parser)
@@ -51,6 +70,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('give either --taxonomy or --taxonomy-columns')
     if args.accept is not None and not 0 <= args.accept < 1:
         parser.error(f'--accept is the share of accepted answers that are right, from 0 to below 1, not {args.accept}')
+    if args.prior is None and (args.prior_weight, args.where_taken, args.when) != (None, None, None):
+        parser.error('--prior-weight, --where-taken and --when go with --prior, a table of counts')
+    if args.prior_weight is not None and not (math.isfinite(args.prior_weight) and args.prior_weight >= 0):
+        parser.error(f'--prior-weight is 0 or more, not {args.prior_weight}')
     return args
 
 
@@ -62,8 +85,9 @@ def check(args: argparse.Namespace) -> None:
 
     conditions = _conditions(args)
     with open_gallery(args.gallery) as gallery:
-        _recognizer(args, gallery, Settings() if args.tune else None)
         cli.check_filter(gallery, conditions)
+        _taken(args, [])
+        _recognizer(args, gallery, Settings() if args.tune else None)
     if args.images:
         named = argparse.Namespace(**{**vars(args), 'images': _photos(args)})
         cli.check_search(named, space=parse_space(args.space), where=conditions)
@@ -87,12 +111,14 @@ def _tune(args: argparse.Namespace) -> dict[str, Any]:
 
     accept = {} if args.accept is None else {'accept': args.accept}
     with open_gallery(args.gallery, writable=True) as gallery:
-        found = store_settings(gallery.as_writer(), tune(gallery, parse_space(args.space), _conditions(args)))
+        chosen = tune(gallery, parse_space(args.space), _conditions(args), _prior(args))
+        found = store_settings(gallery.as_writer(), chosen)
     return {'words': describe_settings(found, **accept), **json.loads(found.to_json())}
 
 
 def _classify(args: argparse.Namespace) -> cli.End:
     from glsim_mm.search import ImageSearch
+    from glsim_mm.search.exif_columns import read_places
     from retrieval.answers import shown_paths
     from retrieval.recognition import describe_accepting, format_recognition, read_names, recognition_to_json
 
@@ -100,12 +126,15 @@ def _classify(args: argparse.Namespace) -> cli.End:
         search = stack.enter_context(ImageSearch.open(args.gallery, args.config, args.checkpoint, device=args.device))
         recognizer = _recognizer(args, search.gallery)
         sys.stderr.write(f'{recognizer.note}\n' if recognizer.note else '')
-        encoded = search.encoder.encode(_photos(args))
+        photos = _photos(args)
+        wrong = read_places(photos) if args.prior else []
+        encoded = search.encoder.encode(photos)
         own = None
         if args.exclude_same:
             own = search.gallery.same_content([record.content_hash for record in encoded.records])
         together = _individuals(args, encoded.records)
-        answers = recognizer.recognize(encoded.embeddings, own, together) if encoded.records else []
+        taken = _taken(args, encoded.records)
+        answers = recognizer.recognize(encoded.embeddings, own, together, taken) if encoded.records else []
         names = read_names(search.gallery, answers)
     paths = [record.path for record in encoded.records]
     if args.json:
@@ -120,6 +149,10 @@ def _classify(args: argparse.Namespace) -> cli.End:
             print(format_recognition(', '.join(paths[row] for row in answer.photos), answer, names))
     if args.accept is not None and answers:
         sys.stderr.write(f'{describe_accepting(recognizer.settings, args.accept)}\n')
+        if any(one.prior is not None and one.prior.used for one in answers):
+            sys.stderr.write(f'{describe_accepting(recognizer.prior_settings, args.accept)}\n')
+    for words in wrong:
+        sys.stderr.write(f'not used: {words}\n')
     for _, path, reason in encoded.errors:
         sys.stderr.write(f'{path} cannot be read: {reason}\n')
     if not answers:
@@ -153,6 +186,22 @@ def _individuals(args: argparse.Namespace, records: list[Any]) -> list[Any] | No
     return [0] * len(records) if args.together else None
 
 
+def _taken(args: argparse.Namespace, records: list[Any]) -> list[Any]:
+    """Where and when each photo was taken; what the command line says holds for all."""
+    from retrieval.recognition import Taken
+
+    told = Taken.read(*(args.where_taken or (None, None)), args.when)
+    return [
+        Taken(*(own if new is None else new for own, new in zip(Taken.of(one.metadata)[0], told))) for one in records
+    ]
+
+
+def _prior(args: argparse.Namespace) -> Any:
+    from retrieval.recognition import Prior
+
+    return None if args.prior is None else Prior.from_csv(args.prior, args.prior_weight)
+
+
 def _conditions(args: argparse.Namespace) -> Any:
     from retrieval.gallery import parse_conditions
 
@@ -161,7 +210,7 @@ def _conditions(args: argparse.Namespace) -> Any:
 
 def _recognizer(args: argparse.Namespace, gallery: Any, settings: Any = None) -> Any:
     from retrieval.gallery.spaces import parse_space
-    from retrieval.recognition import Recognizer, read_taxonomy
+    from retrieval.recognition import Recognizer, read_checklist, read_taxonomy
 
     return Recognizer(
         gallery,
@@ -170,6 +219,8 @@ def _recognizer(args: argparse.Namespace, gallery: Any, settings: Any = None) ->
         parse_space(args.space),
         _conditions(args),
         None if args.tune and settings is not None else args.accept,
+        _prior(args),
+        None if args.only is None else read_checklist(args.only),
     )
 
 

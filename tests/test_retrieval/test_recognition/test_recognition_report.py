@@ -99,6 +99,7 @@ def test_lines_and_json():
         ],
         agreeing=7,
         neighbors=list(range(10)),
+        prior=None,
     )
     assert recognition_to_json(['a.jpg'], UNKNOWN)['label'] is None
 

@@ -41,7 +41,7 @@ def test_unknown_classes_are_caught_where_classes_are_apart(apart):
     codes = np.repeat(np.arange(9), 12)
     rows = (random.normal(size=(9, 16)) * (3 if apart else 0))[codes] + random.normal(size=(108, 16))
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    evidence = Evidence([(rows, 1.0, None)], codes, np.arange(108), list('abcdefghi'), 'cosine')
+    evidence = Evidence([(rows, 1.0, None)], codes, np.arange(108), list('abcdefghi'), 'cosine', np.arange(108))
     answers = leave_out(evidence, np.arange(108), (0.0,))
     found = try_novelties(evidence, Settings(), answers)
     assert set(found) == {'support', 'distance', 'ratio'}
