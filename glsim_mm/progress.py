@@ -4,13 +4,17 @@ import statistics
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from types import TracebackType
+from typing import TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
+
+Show: TypeAlias = bool | Callable[[float, float | None, str], None]
+"""Whether to show progress; or what is told of it: how much is done, how much there is, and what is done."""
 
 _NOTE_WIDTH = 72  # of all that stands beside the bar of a training
 _SAMPLE = 0.5  # seconds that a sample of the pace takes at least
@@ -80,7 +84,7 @@ class ProgressBar:
     Args:
         total: How much there is to do, None if that is not known.
         description: A word or two about what is done.
-        enable: False shows nothing.
+        enable: False shows nothing. A function is told in place of being shown; what it raises ends the work.
         unit: What is counted, in the plural.
         done: How much is done already, as in a resumed run. It does not count for the speed.
         console: Where to draw. Defaults to standard error.
@@ -94,7 +98,7 @@ class ProgressBar:
         self,
         total: float | None,
         description: str,
-        enable: bool = True,
+        enable: Show = True,
         unit: str = 'images',
         done: float = 0,
         console: Console | None = None,
@@ -104,7 +108,8 @@ class ProgressBar:
     ) -> None:
         # Without force_terminal, FORCE_COLOR would make rich redraw its bar in a log file.
         self._console = console or Console(stderr=True, force_terminal=sys.stderr.isatty())
-        self._enable = enable
+        self._tell = enable if callable(enable) else None
+        self._enable = bool(enable) and self._tell is None
         self._unit = unit
         self._first, self._done, self._total = done, done, total
         self._pause = seconds_between_lines
@@ -123,7 +128,7 @@ class ProgressBar:
             transient=transient,
             redirect_stdout=False,
             redirect_stderr=False,
-            disable=not (enable and self._console.is_terminal),
+            disable=not (self._enable and self._console.is_terminal),
         )
         self._description = description
         self._task = self._bar.add_task(description, total=total, completed=done, note='', end=None)  # type: ignore[arg-type]
@@ -161,6 +166,8 @@ class ProgressBar:
         if not self._is_told:
             seconds_left = None if self._total is None else self._pace.seconds_left(self._total - done)
         self._seconds_left = seconds_left
+        if self._tell is not None:
+            self._tell(done, self._total, self._description)
         end = None if seconds_left is None else now + seconds_left
         self._bar.update(self._task, completed=done, total=self._total, note=self._note, end=end)
         if now - self._last_line >= self._pause:

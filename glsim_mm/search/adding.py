@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from retrieval.records import plain_value
 
 from ..images.photo_folders import LeftOut
 from ..images.photos import ImageItem
-from ..progress import ProgressBar
+from ..progress import ProgressBar, Show
 from .base_encoder import BaseEncoder, check_encoder
 from .encoded import Encoded, EncodingError, EncodingReport, sorted_errors
 from .exif_columns import ExifReport, check_exif_columns, fill_exif
@@ -25,6 +26,9 @@ from .exported_encoder import ExportedEncoder
 from .items import check_items, find_source, has_folder_label, hash_items, path_below
 from .pretrained_settings import FrozenSettings
 from .shards import SECONDS_BETWEEN_COMMITS, CommitBuffer
+
+Lender: TypeAlias = Callable[[], AbstractContextManager[GalleryWriter]]
+"""Gives a gallery for as long as something is written to it, so that others can write in between."""
 
 _AT_ONCE = 500
 
@@ -54,7 +58,7 @@ def add_images(
     batch_size: int = 32,
     num_workers: int = 2,
     compact: bool = False,
-    progress: bool = True,
+    progress: Show = True,
     seconds_between_commits: float = SECONDS_BETWEEN_COMMITS,
 ) -> EncodingReport:
     """Encode images into an existing gallery.
@@ -108,7 +112,7 @@ def add_images(
     if plan.described:
         gallery.set_values(list(plan.described), list(plan.described.values()), by='add')
     start = time.monotonic()
-    writer = RowWriter(gallery, plan.changed, by='add')
+    writer = RowWriter(lambda: nullcontext(gallery), plan.changed, by='add')
     positions = sorted([*plan.new, *plan.changed])
     load = dict(batch_size=batch_size, num_workers=num_workers)
     errors = writer.encode(encoder, items, positions, progress, seconds_between_commits, **load)
@@ -192,7 +196,7 @@ def model_of(
     return config, checkpoint
 
 
-def _plan(gallery: GalleryReader, items: Sequence[ImageItem], num_workers: int, progress: bool, exif: bool) -> _Plan:
+def _plan(gallery: GalleryReader, items: Sequence[ImageItem], num_workers: int, progress: Show, exif: bool) -> _Plan:
     with ProgressBar(len(items), 'looking for images that are there', progress) as bar:
         hashes, errors = hash_items(items, range(len(items)), num_workers, bar)
     known = set(gallery.find_hashes(list(hashes.values())))
@@ -272,13 +276,13 @@ class RowWriter:
     """Encodes new images into a gallery, and changed ones in place of their rows.
 
     Args:
-        gallery: Where they go.
+        lend: Gives the gallery that they go to.
         changed: Ids of rows by the position of the image that takes their place.
         by: Whom the gallery's history names.
     """
 
-    def __init__(self, gallery: GalleryWriter, changed: Mapping[int, int], by: str) -> None:
-        self._gallery = gallery
+    def __init__(self, lend: Lender, changed: Mapping[int, int], by: str) -> None:
+        self._lend = lend
         self._by = by
         self._changed = changed
         self.added = self.updated = 0
@@ -288,7 +292,7 @@ class RowWriter:
         encoder: BaseEncoder,
         items: Sequence[ImageItem],
         positions: Sequence[int],
-        progress: bool,
+        progress: Show,
         seconds_between_commits: float,
         **load: int,
     ) -> list[EncodingError]:
@@ -305,18 +309,24 @@ class RowWriter:
         return errors
 
     def write(self, encoded: Encoded) -> None:
-        """Write images; the encoder may give more spaces than the gallery has."""
-        encoded.embeddings = {space: encoded.embeddings[space] for space in Spaces.of(self._gallery).given}
-        is_new = np.array([position not in self._changed for position in encoded.positions.tolist()], bool)
-        new, changed = encoded.rows(np.flatnonzero(is_new)), encoded.rows(np.flatnonzero(~is_new))
-        if len(new):
-            self._gallery.add(new.embeddings, new.records, patches=new.patches)
-            self.added += len(new)
-        if len(changed):
+        """Write images; the encoder may give more spaces than the gallery has.
+
+        Changed images whose rows somebody has removed meanwhile are left out.
+        """
+        with self._lend() as gallery:
+            encoded.embeddings = {space: encoded.embeddings[space] for space in Spaces.of(gallery).given}
+            is_new = np.array([position not in self._changed for position in encoded.positions.tolist()], bool)
+            new, changed = encoded.rows(np.flatnonzero(is_new)), encoded.rows(np.flatnonzero(~is_new))
+            if len(new):
+                gallery.add(new.embeddings, new.records, patches=new.patches)
+                self.added += len(new)
             ids = np.array([self._changed[position] for position in changed.positions.tolist()], np.int64)
-            records = [_keep_facts(*pair) for pair in zip(changed.records, self._gallery.records(ids))]
-            self._gallery.update(ids, changed.embeddings, records, patches=changed.patches, by=self._by)
-            self.updated += len(changed)
+            there = np.flatnonzero(np.isin(ids, gallery.ids({'id': ids}) if len(ids) else ids))
+            if len(there):
+                changed, ids = changed.rows(there), ids[there]
+                records = [_keep_facts(*pair) for pair in zip(changed.records, gallery.records(ids))]
+                gallery.update(ids, changed.embeddings, records, patches=changed.patches, by=self._by)
+                self.updated += len(changed)
 
 
 def _keep_facts(record: Record, old: Record) -> Record:

@@ -12,7 +12,7 @@ from retrieval.records import Record
 
 from ..images.exif import EXIF_COLUMNS, read_exif
 from ..images.photos import ImageItem
-from ..progress import ProgressBar
+from ..progress import ProgressBar, Show
 
 _READ_AHEAD = 4096
 _TYPES = {'taken': ('TEXT',), 'camera': ('TEXT',), 'latitude': ('REAL', 'INTEGER'), 'longitude': ('REAL', 'INTEGER')}
@@ -63,7 +63,7 @@ def fill_exif(
     items: Sequence[ImageItem],
     positions: Iterable[int],
     num_threads: int,
-    progress: bool,
+    progress: Show,
     rows: Mapping[int, Record] | None = None,
 ) -> ExifReport:
     """Fill ``taken``, ``camera``, ``latitude`` and ``longitude`` into the metadata of some photos, in place.

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 _HASHED_AHEAD = 4096
 DATASET_NAMES = ('train', 'val', 'test')
+ADDED = 'added-by-glsim'
+"""Folder below a root for photos that come by themselves, as from a page; it is no class."""
+
 _LISTS, _TABLES = ('.txt', '.lst'), ('.csv', '.tsv')
 
 
@@ -130,9 +133,12 @@ def is_source(path: str | Path) -> bool:
 
 
 def folder_label(path: str) -> str | None:
-    """What the path of an image below a folder says of its class: the name of the sub-folder in which it lies."""
+    """What the path of an image below a folder says of its class: the name of the sub-folder in which it lies.
+
+    :data:`ADDED` says nothing.
+    """
     first, *rest = path.split('/', 1)
-    return first if rest else None
+    return first if rest and first != ADDED else None
 
 
 def has_folder_label(item: ImageItem) -> bool:

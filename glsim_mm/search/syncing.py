@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,8 +16,8 @@ from retrieval.errors import RetrievalError
 from retrieval.gallery import GalleryReader, GalleryWriter, Roots, open_gallery, store_roots
 
 from ..images.photos import ImageItem
-from ..progress import ProgressBar
-from .adding import RowWriter, values_said
+from ..progress import ProgressBar, Show
+from .adding import Lender, RowWriter, values_said
 from .base_encoder import BaseEncoder, check_encoder
 from .exif_columns import check_exif_columns, fill_exif
 from .items import check_items
@@ -53,7 +54,7 @@ def sync_images(
     dry_run: bool = False,
     batch_size: int = 32,
     num_workers: int = 2,
-    progress: bool = True,
+    progress: Show = True,
     seconds_between_commits: float = SECONDS_BETWEEN_COMMITS,
 ) -> SyncReport:
     """Make a gallery what its folders are.
@@ -136,7 +137,7 @@ class Sync:
         exif: bool = False,
         batch_size: int = 32,
         num_workers: int = 2,
-        progress: bool = True,
+        progress: Show = True,
         seconds_between_commits: float = SECONDS_BETWEEN_COMMITS,
     ) -> None:
         if missing is not None:
@@ -169,23 +170,33 @@ class Sync:
         dry_run: bool = False,
         known: KnownHashes | None = None,
         unsettled: Collection[str] = (),
+        lend: Lender | None = None,
     ) -> SyncReport:
         """Sync a gallery with a listing.
 
         ``known`` has hashes of photos that were read ahead and need not be read again. Photos and rows at the paths
-        ``unsettled`` are left for later, and as long as there are any, no row is removed.
+        ``unsettled`` are left for later, and as long as there are any, no row is removed. ``lend`` gives the gallery
+        whenever something is written to it, and others may write while photos are encoded; by default, it is open for
+        writing already.
         """
         start = time.monotonic()
         self.check(gallery)
+        lend = lend or (lambda: nullcontext(gallery.as_writer()))
         with ProgressBar(len(listing.items), 'looking for changes', self._progress and known is None) as bar:
             found = read_photos(listing, self._load['num_workers'], bar, known, unsettled)
-        plan = plan_sync(read_rows(gallery, listing, found), found.photos, self._contradictions)
-        report = _report(gallery, listing, found, plan)
-        removed = self._sort_lost(listing, plan, report, bool(unsettled))
-        if dry_run:
-            report.dry_run = True
-        elif not report.is_idle:
-            self._carry_out(gallery.as_writer(), encoder, listing, found, plan, report, removed)
+        with nullcontext(gallery) if dry_run else lend() as state:
+            plan = plan_sync(read_rows(state, listing, found), found.photos, self._contradictions)
+            report = _report(gallery, listing, found, plan)
+            removed = self._sort_lost(listing, plan, report, bool(unsettled))
+            report.dry_run = dry_run
+            is_over = dry_run or report.is_idle
+            if not is_over:
+                model = self._begin(state.as_writer(), encoder, listing, found, plan, report)
+        if not is_over:
+            if model is not None:
+                self._encode(lend, model, found.items, plan, report)
+            with lend() as writer:
+                _finish(writer, found, plan, report, removed)
         report.seconds = time.monotonic() - start
         return report
 
@@ -210,7 +221,7 @@ class Sync:
                 report.flagged.append(_of_row(row, reason or 'its photo is gone'))
         return [row.id for row in removed]
 
-    def _carry_out(
+    def _begin(
         self,
         gallery: GalleryWriter,
         encoder: BaseEncoder | Callable[[], BaseEncoder],
@@ -218,9 +229,11 @@ class Sync:
         found: FoundPhotos,
         plan: SyncPlan,
         report: SyncReport,
-        removed: list[int],
-    ) -> None:
-        """Do what is planned; whatever was done, planning again gives the rest."""
+    ) -> BaseEncoder | None:
+        """Do what needs no encoding; returns the model if something must be encoded.
+
+        Whatever was done, planning again gives the rest.
+        """
         items = found.items
         if self._exif:
             new = sorted([*plan.added, *plan.shared, *(one.position for one in plan.changed)])
@@ -228,44 +241,52 @@ class Sync:
         followed = [*plan.moved, *plan.described]
         written = [one.position for one in (*followed, *plan.changed)] + plan.added + plan.shared
         check_items([items[position] for position in written], gallery)
-        to_encode = sorted([one.position for one in plan.changed] + plan.added)
-        model = encoder
-        if to_encode and not isinstance(model, BaseEncoder):
-            model = model()
+        must_encode = bool(plan.changed or plan.added)
+        model = encoder() if must_encode and not isinstance(encoder, BaseEncoder) else encoder
         if isinstance(model, BaseEncoder):
             check_encoder(gallery, model)
         known = Roots.of(gallery.manifest.origin)
         store_roots(gallery, listing.roots.used((items[position].path for position in written), known))
         _follow(gallery, items, followed)
-        if to_encode and isinstance(model, BaseEncoder):
-            self._encode(gallery, model, items, to_encode, plan, report)
-        _share(gallery, items, found.photos, plan.shared, report)
-        if report.flagged:
-            now = datetime.now(timezone.utc).isoformat(timespec='seconds')
-            gallery.set_values([one.id for one in report.flagged], {FLAG: now}, by='sync')
-        for start in range(0, len(removed), _AT_ONCE):
-            gallery.remove(removed[start : start + _AT_ONCE])
+        return model if must_encode and isinstance(model, BaseEncoder) else None
 
     def _encode(
-        self,
-        gallery: GalleryWriter,
-        encoder: BaseEncoder,
-        items: Sequence[ImageItem],
-        positions: Sequence[int],
-        plan: SyncPlan,
-        report: SyncReport,
+        self, lend: Lender, encoder: BaseEncoder, items: Sequence[ImageItem], plan: SyncPlan, report: SyncReport
     ) -> None:
         wanted = list(items)
         for row, position, label in plan.changed:
             metadata = {**items[position].metadata, FLAG: None} if row.is_flagged else items[position].metadata
-            wanted[position] = replace(items[position], label=label, metadata=metadata)
-        writer = RowWriter(gallery, {one.position: one.row.id for one in plan.changed}, by='sync')
+            # A label that stays is not written, because somebody may give the row another one meanwhile.
+            new_label = None if label == row.label else label
+            wanted[position] = replace(items[position], label=new_label, metadata=metadata)
+        positions = sorted([one.position for one in plan.changed] + plan.added)
+        writer = RowWriter(lend, {one.position: one.row.id for one in plan.changed}, by='sync')
         errors = writer.encode(encoder, wanted, positions, self._progress, self._seconds_between_commits, **self._load)
         report.encoded = writer.added + writer.updated
         failed = {error.path: error.reason for error in errors}
         report.unreadable += [SyncedPhoto(path, reason=reason) for path, reason in failed.items()]
         report.added = [one for one in report.added if one.path not in failed]
         report.changed = [one for one in report.changed if one.path not in failed]
+
+
+def _finish(
+    gallery: GalleryWriter, found: FoundPhotos, plan: SyncPlan, report: SyncReport, removed: Sequence[int]
+) -> None:
+    """Do what is planned once all is encoded. Rows that somebody has removed meanwhile are left out."""
+    _share(gallery, found.items, found.photos, plan.shared, report)
+    flagged = _still_there(gallery, [one.id for one in report.flagged])
+    if flagged:
+        now = datetime.now(timezone.utc).isoformat(timespec='seconds')
+        gallery.set_values(flagged, {FLAG: now}, by='sync')
+    gone = _still_there(gallery, removed)
+    for start in range(0, len(gone), _AT_ONCE):
+        gallery.remove(gone[start : start + _AT_ONCE])
+
+
+def _still_there(gallery: GalleryReader, ids: Sequence[int]) -> list[int]:
+    if not ids:
+        return []
+    return np.array(ids, np.int64)[np.isin(ids, gallery.ids())].tolist()
 
 
 def _follow(gallery: GalleryWriter, items: Sequence[ImageItem], rows: Sequence[RowAtPhoto]) -> None:

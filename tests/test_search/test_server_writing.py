@@ -9,20 +9,15 @@ import pytest
 pytest.importorskip('fastapi', reason='needs the extra serve')
 pytest.importorskip('prometheus_client', reason='needs the extra serve')
 
-from mean_encoder import MeanEncoder
-from PIL import Image
+from served_gallery import API, make_gallery, refused, serve
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from glsim_mm.errors import GLSimError
-from glsim_mm.search import ImageSearch, add_images
-from glsim_mm.search.server.app import create_app
-from glsim_mm.search.server.galleries import ServedGallery
 from glsim_mm.search.server.roles import RULES, Visitor, rule_of
 from glsim_mm.search.server.settings import Settings, read_tokens
-from retrieval.gallery import create_gallery, open_gallery
+from retrieval.gallery import open_gallery
 
-API = '/api/v1'
 TOKENS = {
     f'{role}-token-of-the-tests': Visitor(role, name) for role, name in (('read', ''), ('label', 'anna'), ('admin', ''))
 }
@@ -30,18 +25,7 @@ TOKENS = {
 
 @pytest.fixture(scope='module')
 def original(tmp_path_factory):
-    """A gallery of six photos, two of each colour."""
-    folder = tmp_path_factory.mktemp('original') / 'photos'
-    for number, colour in enumerate(('red', 'green', 'blue')):
-        for shade in (0, 40):
-            (folder / colour).mkdir(parents=True, exist_ok=True)
-            pixel = [shade, shade, shade]
-            pixel[number] = 200
-            Image.new('RGB', (8, 8), tuple(pixel)).save(folder / colour / f'{shade}.png')
-    encoder = MeanEncoder()
-    with create_gallery(folder.parent / 'birds', encoder.dimensions, fingerprint=encoder.fingerprint) as gallery:
-        add_images(gallery, encoder, folder, num_workers=0, progress=False)
-    return folder.parent / 'birds'
+    return make_gallery(tmp_path_factory.mktemp('original'))
 
 
 @pytest.fixture
@@ -50,19 +34,13 @@ def location(original, tmp_path):
     return Path(shutil.copytree(original, tmp_path / 'birds'))
 
 
-def serve(location, cache, **settings):
-    search = ImageSearch(open_gallery(location), MeanEncoder())
-    app = create_app([ServedGallery('birds', search)], Settings(**dict(writable=True) | settings), cache)
-    return search, TestClient(app, base_url='http://localhost:8765', raise_server_exceptions=False)
-
-
 @pytest.fixture
 def start(location, tmp_path):
     """A client of a new server with some settings."""
     opened = []
 
     def make(**settings):
-        search, client = serve(location, tmp_path / 'cache', **settings)
+        search, client = serve(location, tmp_path, **settings)
         opened.append(search)
         return client
 
@@ -80,16 +58,10 @@ def client(start):
 @pytest.fixture(scope='module')
 def unchanged(original, tmp_path_factory):
     """A client for tests that write nothing."""
-    search, client = serve(original, tmp_path_factory.mktemp('cache'))
+    search, client = serve(original, tmp_path_factory.mktemp('server'))
     with client:
         yield client
     search.close()
-
-
-def refused(response, status, kind):
-    assert response.status_code == status, response.text
-    assert response.json()['type'] == f'urn:glsim:problem:{kind}'
-    return response.json()['detail']
 
 
 def generation(client):

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from retrieval.errors import RetrievalError, UserError
 
 from ...version import __version__
-from . import routes_ask, routes_read, routes_state, routes_writing
+from . import routes_ask, routes_jobs, routes_read, routes_state, routes_writing
 from .galleries import ServedGallery
 from .guard import Guard
 from .measures import Measures
@@ -29,6 +29,7 @@ ROUTES = (
     routes_ask,
     routes_read,
     routes_writing,
+    routes_jobs,
     routes_state,
 )
 """Modules with a function ``add_routes(app, service)``, one for each group of routes."""
@@ -39,13 +40,16 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(galleries: Sequence[ServedGallery], settings: Settings, cache: Path | None = None) -> FastAPI:
+def create_app(
+    galleries: Sequence[ServedGallery], settings: Settings, cache: Path | None = None, state: Path | None = None
+) -> FastAPI:
     """The application, ready to be run by an ASGI server.
 
     Args:
         galleries: At least one, open for reading, with the models that made them.
         settings: Names, token and limits.
         cache: Folder of thumbnails; None for the usual one.
+        state: Folder of what is remembered of jobs; None for the usual one.
 
     Raises:
         UserError: If it would be open to other machines without a token.
@@ -53,7 +57,7 @@ def create_app(galleries: Sequence[ServedGallery], settings: Settings, cache: Pa
     settings.check()
     if not galleries:
         raise RetrievalError('there is no gallery to serve: name at least one')
-    service = Service(galleries, settings, cache)
+    service = Service(galleries, settings, cache, state, routes_jobs.KINDS)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -61,7 +61,19 @@ def encode_batch(encoder: BaseEncoder, jobs: Sequence[PhotoJob]) -> list[Encoded
 
 
 async def read_form(request: Request, model: type[Asked], settings: Settings) -> tuple[Asked, list[bytes]]:
-    """What a request asks, and the files of its photos.
+    """What a request asks, and the files of its photos, a few.
+
+    Raises:
+        Problem: As :func:`read_files`.
+    """
+    asked, files = await read_files(request, model, settings, MAX_PHOTOS)
+    return asked, [await one.read() for one in files]
+
+
+async def read_files(
+    request: Request, model: type[Asked], settings: Settings, most: int
+) -> tuple[Asked, list[UploadFile]]:
+    """What a request asks, and the open files of its photos, at most so many.
 
     It is JSON, or a form with files called ``photo`` and the JSON as its field ``request``.
 
@@ -73,25 +85,20 @@ async def read_form(request: Request, model: type[Asked], settings: Settings) ->
         return await read_json(request, model), []
     if kind != 'multipart/form-data':
         raise Problem(415, 'wrong-type', 'send multipart/form-data with files called photo, or application/json')
-    parser = MultiPartParser(
-        request.headers, request.stream(), max_files=MAX_PHOTOS, max_fields=1, max_part_size=_JSON_BYTES
-    )
-    parser.spool_max_size = settings.max_request_bytes  # photos of requests never go to the disk
+    parser = MultiPartParser(request.headers, request.stream(), max_files=most, max_fields=1, max_part_size=_JSON_BYTES)
+    parser.spool_max_size = settings.max_request_bytes  # photos of requests never go to the disk by themselves
     try:
         form = await parser.parse()
     except MultiPartException as error:
         raise Problem(422, 'wrong-form', f'the form cannot be read: {error.message}') from error
-    try:
-        text, photos = '{}', []
-        for name, value in form.multi_items():
-            if name == PHOTO and isinstance(value, UploadFile):
-                photos.append(await value.read())
-            elif name == FORM and isinstance(value, str):
-                text = value
-            else:
-                raise Problem(422, 'wrong-form', f'a form has files called {PHOTO} and a field called {FORM} alone')
-    finally:
-        await form.close()
+    text, photos = '{}', []
+    for name, value in form.multi_items():
+        if name == PHOTO and isinstance(value, UploadFile):
+            photos.append(value)
+        elif name == FORM and isinstance(value, str):
+            text = value
+        else:
+            raise Problem(422, 'wrong-form', f'a form has files called {PHOTO} and a field called {FORM} alone')
     return parse_json(text.encode(), model), photos
 
 

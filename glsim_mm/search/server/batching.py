@@ -45,7 +45,7 @@ class Batcher(Generic[Job, Answer]):
         limit: int,
         measures: Measures,
     ) -> None:
-        self._compute, self._size, self._patience, self._limit = compute, size, patience, limit
+        self._answers_of, self._size, self._patience, self._limit = compute, size, patience, limit
         self._measures = measures
         self._waiting: deque[_Waiting[Job, Answer]] = deque()
         self._arrived = asyncio.Event()
@@ -93,6 +93,10 @@ class Batcher(Generic[Job, Answer]):
         """Call something else that takes the model, between two batches."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
+    def compute(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call something that takes the model, between two batches, and wait for it: for threads of other work."""
+        return self._thread.submit(function, *arguments).result()
+
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
@@ -112,7 +116,7 @@ class Batcher(Generic[Job, Answer]):
 
     async def _answer(self, batch: Sequence[_Waiting[Job, Answer]]) -> None:
         self._measures.batches.observe(len(batch))
-        computing = asyncio.ensure_future(self.call(self._compute, [one.job for one in batch]))
+        computing = asyncio.ensure_future(self.call(self._answers_of, [one.job for one in batch]))
         await asyncio.wait([computing])
         error = computing.exception()
         if error is not None and len(batch) > 1:

@@ -61,10 +61,13 @@ class ServedGallery:
             raise RetrievalError(f'{self.name} was opened without its model')
         return encoder
 
-    def newest(self) -> GalleryReader:
-        """The newest state, which does not change while a request works with it; looked for once in a second."""
+    def newest(self, now: bool = False) -> GalleryReader:
+        """The newest state, which does not change while a request works with it.
+
+        It is looked for once in a second, or ``now``.
+        """
         gallery = self.search.gallery
-        if time.monotonic() >= self._next_look and self._lock.acquire(blocking=False):
+        if (now or time.monotonic() >= self._next_look) and self._lock.acquire(blocking=now):
             try:
                 gallery.refresh()
                 self._roots = None
@@ -82,13 +85,7 @@ class ServedGallery:
         Raises:
             Problem: If somebody else writes to it.
         """
-        if self.is_cache:
-            raise Problem(
-                403,
-                'read-only',
-                f'{self.name} is a folder of photos, which has no gallery of its own to write to: make one with glsim '
-                'build',
-            )
+        self.check_writable()
         if not self._writing.acquire(timeout=_PATIENCE):
             raise Problem(409, 'being-written', f'{self.name} is being written to by others: try again in a moment')
         try:
@@ -99,6 +96,12 @@ class ServedGallery:
             with self._lock:
                 self.search.gallery.refresh()
                 self._roots = None
+
+    def check_writable(self) -> None:
+        """Refuse to write into what is only a copy; :class:`Problem`."""
+        if self.is_cache:
+            said = f'{self.name} is a folder of photos, without a gallery of its own to write to: make one, glsim build'
+            raise Problem(403, 'read-only', said)
 
     def note_growth(self, before: int, after: int) -> None:
         """Be told that what was written between two generations is nothing but new rows."""

@@ -65,10 +65,10 @@ def json_body(kind: type[BaseModel], is_required: bool = True) -> dict[str, Any]
     return dict(requestBody=dict(required=is_required, content=content))
 
 
-def form_or_json(kind: type[schemas.Asked]) -> dict[str, Any]:
+def form_or_json(kind: type[BaseModel], most: int = MAX_PHOTOS) -> dict[str, Any]:
     """What OpenAPI says of a request that is JSON, or a form with photos and JSON."""
     schema = schema_of(kind)
-    photos = dict(type='array', maxItems=MAX_PHOTOS, items=dict(type='string', format='binary'))
+    photos = dict(type='array', maxItems=most, items=dict(type='string', format='binary'))
     form = dict(type='object', properties={PHOTO: photos, FORM: dict(schema, description='this, as JSON')})
     content = {'multipart/form-data': dict(schema=form), 'application/json': dict(schema=schema)}
     return dict(requestBody=dict(required=True, content=content))

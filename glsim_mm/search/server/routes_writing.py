@@ -20,7 +20,7 @@ from .roles import API, visitor_of
 from .routes_ask import json_body
 from .service import Name, Service
 
-_MAX_JSON = 4 << 20  # a hundred thousand ids
+MAX_JSON = 4 << 20  # a hundred thousand ids
 Number = Annotated[int, PathParameter(ge=0, le=MAX_ID)]
 IfMatch = Annotated[
     str | None, Header(alias='If-Match', max_length=100, description='"GENERATION" that the change is based on')
@@ -53,7 +53,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def label_rows(request: Request, gallery: Name = None, if_match: IfMatch = None) -> Response:
         """Give one label, or none, to several rows."""
         generation = read_generation(if_match)
-        asked = await read_json(request, schemas.LabelRows, _MAX_JSON)
+        asked = await read_json(request, schemas.LabelRows, MAX_JSON)
         change = writing.set_label(asked.ids, asked.where, asked.label, author_of(request))
         follows = asked.ids is not None
         return await answer_write(service, asked.gallery or gallery, generation, change, follows)

@@ -18,15 +18,20 @@ from .settings import Settings
 class _Announcing(uvicorn.Server):
     """Says when it is ready."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], end_watching: Callable[[], None]) -> None:
         super().__init__(config)
-        self._announce = announce
+        self._announce, self._end_watching = announce, end_watching
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
         await super().startup(sockets=sockets)
         if self.started:
             self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End; who watches a job would otherwise hold this up."""
+        self._end_watching()
+        await super().shutdown(sockets=sockets)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -88,4 +93,4 @@ def serve(
         timeout_graceful_shutdown=10,
         timeout_keep_alive=30,
     )
-    _Announcing(config, tell).run(sockets=[listening])
+    _Announcing(config, tell, app.state.service.jobs.end_watching).run(sockets=[listening])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, model_validator
 
 from retrieval.records import MAX_ID
 
@@ -14,7 +14,20 @@ MAX_ROWS = 100_000
 _Id = Annotated[int, Field(ge=0, le=MAX_ID)]
 _Value: TypeAlias = Annotated[StrictStr, Field(max_length=10_000)] | StrictInt | StrictFloat | None
 _Column = Annotated[str, Field(min_length=1, max_length=300)]
+Condition = Annotated[str, Field(max_length=10_000)]
 Label = Annotated[str, Field(min_length=1, max_length=1000, pattern=r'\S')]
+
+
+def _check_values(values: dict[str, Any]) -> dict[str, Any]:
+    if any(name.lower() == 'path' for name in values):
+        raise ValueError('path says where the photo lies, and is changed by glsim sync alone')
+    if any(isinstance(value, str) and not value.strip() for value in values.values()):
+        raise ValueError('a text must not be empty: null stands for no value')
+    return values
+
+
+Metadata = Annotated[dict[_Column, _Value], Field(max_length=100), AfterValidator(_check_values)]
+"""Values by column."""
 
 
 class Body(BaseModel):
@@ -30,26 +43,16 @@ class Body(BaseModel):
 class RowValues(Body):
     """New values of one row."""
 
-    values: dict[_Column, _Value] = Field(
-        min_length=1, max_length=100, description='by column: label, split or one of metadata; null for no value'
+    values: Annotated[Metadata, Field(min_length=1)] = Field(
+        description='by column: label, split or one of metadata; null for no value'
     )
-
-    @model_validator(mode='after')
-    def _keep_path(self) -> RowValues:
-        if any(name.lower() == 'path' for name in self.values):
-            raise ValueError('path says where the photo lies, and is changed by glsim sync alone')
-        if any(isinstance(value, str) and not value.strip() for value in self.values.values()):
-            raise ValueError('a text must not be empty: null stands for no value')
-        return self
 
 
 class ChosenRows(Body):
     """Rows, by their ids or by a filter."""
 
     ids: list[_Id] | None = Field(None, min_length=1, max_length=MAX_ROWS, description='rows, each once')
-    where: list[Annotated[str, Field(max_length=10_000)]] | None = Field(
-        None, min_length=1, max_length=50, description='conditions, in place of ids'
-    )
+    where: list[Condition] | None = Field(None, min_length=1, max_length=50, description='conditions, in place of ids')
 
     @model_validator(mode='after')
     def _one_of_both(self) -> ChosenRows:
@@ -97,3 +100,25 @@ class Changes(BaseModel):
     gallery: str
     generation: int
     changes: list[Change] = Field(description='the newest first')
+
+
+class Job(BaseModel):
+    """Something long that the server does."""
+
+    id: str
+    kind: str
+    gallery: str
+    state: str = Field(description='waiting, running, done, failed, cancelled or interrupted (the server was stopped)')
+    done: int
+    total: int = Field(description='0 if that is not known')
+    message: str = Field(description='a sentence about how it goes, or has ended')
+    result: dict[str, Any]
+    unreadable: list[dict[str, str]] = Field(description='name and reason of photos that cannot be used')
+    created: str
+    finished: str | None
+
+
+class JobList(BaseModel):
+    """Jobs, the newest first."""
+
+    jobs: list[Job]

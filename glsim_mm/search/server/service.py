@@ -20,6 +20,8 @@ from .asking import Photographer, PhotoJob, encode_batch, read_form, unless_abor
 from .batching import Batcher
 from .galleries import ServedGallery
 from .guard import Door
+from .job_files import default_state
+from .jobs import JobKind, Jobs
 from .measures import Measures, Stopwatch
 from .photos import Thumbnails, default_cache
 from .problems import Problem, too_busy
@@ -37,14 +39,24 @@ class Service:
         galleries: At least one, open for reading; the first is the default.
         settings: Limits.
         cache: Folder of thumbnails; None for the usual one.
+        state: Folder of what is remembered of jobs; None for the usual one.
+        kinds: Of jobs.
     """
 
-    def __init__(self, galleries: Sequence[ServedGallery], settings: Settings, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        galleries: Sequence[ServedGallery],
+        settings: Settings,
+        cache: Path | None = None,
+        state: Path | None = None,
+        kinds: Sequence[JobKind] = (),
+    ) -> None:
         self.galleries = {one.name: one for one in galleries}
         self.settings = settings
         self.measures = Measures()
         self.door = Door(settings.visitors)
         self.thumbnails = Thumbnails(default_cache() if cache is None else cache)
+        self.jobs = Jobs(kinds, self.galleries, settings, state or default_state(), self._batcher_of)
         self.is_ready = False
         self._batchers: dict[int, Batcher[PhotoJob, Encoded]] = {}
         self._photographer: Photographer | None = None
@@ -68,10 +80,12 @@ class Service:
                 if id(one.encoder) not in self._batchers:
                     batcher = self._batchers[id(one.encoder)] = self._batcher(one)
                     await batcher.start()
+            self.jobs.start()
             self.is_ready = True
             yield
         finally:
             self.is_ready = False
+            await asyncio.to_thread(self.jobs.stop)
             for batcher in self._batchers.values():
                 await batcher.stop()
             self._batchers.clear()
@@ -88,6 +102,9 @@ class Service:
             return encode_batch(encoder, jobs)
 
         return Batcher(compute, size, self.settings.patience, self.settings.queue, self.measures)
+
+    def _batcher_of(self, served: ServedGallery) -> Batcher[PhotoJob, Encoded]:
+        return self._batchers[id(served.encoder)]
 
     def gallery(self, name: str | None) -> ServedGallery:
         """A gallery by its name, the first for None.
@@ -166,7 +183,7 @@ class Service:
         photos = await self.photos_of(asked, photos, stopwatch)
         queries, encoded = await self.queries_of(served, asked, photos, stopwatch, patches)
         if patches:  # which may take the model once more, for the photos of hits
-            found = await self._batchers[id(served.encoder)].call(answer, served, queries, asked, stopwatch)
+            found = await self._batcher_of(served).call(answer, served, queries, asked, stopwatch)
         else:
             found = await self.search(answer, served, queries, asked, stopwatch)
         if encoded is not None and 'queries' in found:
@@ -213,7 +230,7 @@ class Service:
         """
         if self._photographer is None:
             raise too_busy('the server is not ready yet')
-        batcher = self._batchers[id(served.encoder)]
+        batcher = self._batcher_of(served)
         with stopwatch.stage('model'):
             if photos:
                 encode = self._photographer.encode

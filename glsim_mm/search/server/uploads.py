@@ -20,8 +20,11 @@ from ...images.decoding import (
 from ...images.photos import hash_content
 from .settings import Settings
 
-KINDS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'HEIF')
-"""Pillow's names of the formats that are taken; SVG and all that is a program are not."""
+KINDS = {
+    **dict.fromkeys(('JPEG', 'MPO'), '.jpg'),
+    **dict(PNG='.png', WEBP='.webp', GIF='.gif', BMP='.bmp', TIFF='.tif', HEIF='.heic'),
+}
+"""Pillow's names of the formats that are taken, with the endings of their files; SVG and programs are not."""
 
 _STARTS = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'GIF87a', b'GIF89a', b'BM', b'II*\0', b'MM\0*')
 _TAKEN = 'JPEG, PNG, WebP, GIF, BMP, TIFF and HEIC'
@@ -33,10 +36,12 @@ class Upload(NamedTuple):
     Attributes:
         pixels: (H, W, 3) uint8 BGR, upright; of an animation the first frame.
         content_hash: SHA-256 of the file.
+        suffix: Ending of files of its format, ``'.jpg'``.
     """
 
     pixels: np.ndarray
     content_hash: str
+    suffix: str
 
 
 def read_upload(content: bytes, settings: Settings, background: Sequence[int] = WHITE) -> Upload:
@@ -59,4 +64,5 @@ def read_upload(content: bytes, settings: Settings, background: Sequence[int] = 
         raise UnreadableImageError(reason) from error
     if header.kind not in KINDS:
         raise UnreadableImageError(f'this is no photo of a kind that is taken: {_TAKEN}')
-    return Upload(decode_image(content, settings.max_pixels, background), hash_content(content))
+    pixels = decode_image(content, settings.max_pixels, background)
+    return Upload(pixels, hash_content(content), KINDS[header.kind])
