@@ -4,7 +4,13 @@ from .audit import Audit, Conflict, HardPair, Outlier, Suspect, audit
 from .class_guide import ClassEntry, NearClass, class_guide, prototypes
 from .class_means import ClassMeans
 from .class_names import ClassIndex, read_checklist
-from .duplicates import DuplicateGroup, duplicates_to_json, find_duplicates, format_duplicates
+from .duplicates import (
+    DuplicateGroup,
+    decide_duplicates,
+    duplicates_to_json,
+    find_duplicates,
+    format_duplicates,
+)
 from .left_out import OBSERVATION
 from .places import DegreeGrid, H3Grid, Taken
 from .prior import ClassPrior, Prior
@@ -57,6 +63,7 @@ __all__ = [
     'audit',
     'auroc',
     'class_guide',
+    'decide_duplicates',
     'describe_accepting',
     'describe_novelty',
     'describe_prior',

@@ -1,19 +1,25 @@
-"""Images that a gallery has twice: equal files, and embeddings that are almost equal."""
+"""Images that a gallery has twice: equal files, and embeddings that are almost equal; and what was decided on them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..answers import name_of, shown_paths
+from ..errors import RetrievalError
 from ..gallery.contract import GalleryReader
 from ..gallery.spaces import Spaces
 from ..hits import RangeHits
 from ..records import Record, check_number
 
+DECISION = 'duplicate_decision'
+"""Column: what people have decided about groups that the row is part of, see :func:`decide_duplicates`."""
+
+KEPT, DISTINCT = 'kept', 'distinct'
 _BATCH = 256
 _READ = 10_000
 
@@ -36,7 +42,13 @@ class DuplicateGroup:
 
 
 def find_duplicates(
-    gallery: GalleryReader, threshold: float | None = None, *, space: str | None = None, where: Any = None
+    gallery: GalleryReader,
+    threshold: float | None = None,
+    *,
+    space: str | None = None,
+    where: Any = None,
+    decided: bool = False,
+    progress: Callable[[int, int], object] | None = None,
 ) -> list[DuplicateGroup]:
     """Groups of images that are in a gallery more than once.
 
@@ -50,6 +62,9 @@ def find_duplicates(
             images; None for equal files only.
         space: Embeddings to compare; None for the gallery's first.
         where: Filter; only rows that pass it are compared.
+        decided: Whether groups are listed too about which people have decided (:func:`decide_duplicates`). Otherwise
+            two rows that were decided about together are not connected with each other, but may be with others.
+        progress: Called now and then with how many rows have been compared, and how many there are.
 
     Returns:
         Equal files first, each kind by first id. A group of similar images that are all equal files of each other is
@@ -60,17 +75,54 @@ def find_duplicates(
     Spaces.of(gallery).space(space)
     ids = np.asarray(gallery.ids(where), np.int64)
     contents = _rows_of_contents(gallery, ids)
-    groups = [('equal', np.array(rows)) for rows in contents if len(rows) > 1]
+    known = {} if decided else _decisions(gallery, where)
+    groups = [
+        ('equal', np.array(rows))
+        for rows in contents
+        if len(rows) > 1 and not frozenset.intersection(*(known.get(row, frozenset()) for row in ids[rows].tolist()))
+    ]
     if threshold is not None:
         numbers = np.full(len(ids), -1, np.int64)
         for number, rows in enumerate(contents):
             numbers[rows] = number
         groups += [
             ('similar', rows)
-            for rows in _similar(gallery, ids, threshold, space, where)
+            for rows in _similar(gallery, ids, threshold, space, where, known, progress)
             if (numbers[rows] < 0).any() or len(np.unique(numbers[rows])) > 1
         ]
     return [DuplicateGroup(kind, gallery.records(ids[rows])) for kind, rows in groups]
+
+
+def decide_duplicates(gallery: GalleryReader, ids: Sequence[int], decision: str) -> list[dict[str, str]]:
+    """Values that let a gallery remember what was decided about a group, for its ``set_values``, one for each row.
+
+    They are in the column :data:`DECISION`, so that the decision is part of the history, can be taken back, and goes
+    where the rows go. A row that has been part of several groups has a word for each.
+
+    Args:
+        gallery: Where the rows are.
+        ids: Of the rows of the group, two or more.
+        decision: :data:`KEPT`, they are duplicates, and shall stay; or :data:`DISTINCT`, they are none.
+
+    Raises:
+        RetrievalError: If a row is not there, there are not two, or the decision is another one.
+    """
+    if decision not in (KEPT, DISTINCT) or len(set(ids)) < 2:
+        raise RetrievalError(f'two rows or more are {KEPT} or {DISTINCT}, not {decision} for {len(set(ids))}')
+    name = hashlib.sha256(','.join(map(str, sorted(ids))).encode()).hexdigest()[:12]
+    before = [str(record.metadata.get(DECISION) or '').split() for record in gallery.records(ids)]
+    return [
+        {DECISION: ' '.join([*(word for word in words if word.partition('-')[2] != name), f'{decision}-{name}'])}
+        for words in before
+    ]
+
+
+def _decisions(gallery: GalleryReader, where: Any) -> dict[int, frozenset[str]]:
+    """Words of rows about which people have decided, by id."""
+    if DECISION not in gallery.columns():
+        return {}
+    ids, values = gallery.column(DECISION, where)
+    return {row: frozenset(str(value).split()) for row, value in zip(ids.tolist(), values) if value is not None}
 
 
 def _rows_of_contents(gallery: GalleryReader, ids: np.ndarray) -> list[list[int]]:
@@ -84,16 +136,29 @@ def _rows_of_contents(gallery: GalleryReader, ids: np.ndarray) -> list[list[int]
 
 
 def _similar(
-    gallery: GalleryReader, ids: np.ndarray, threshold: float, space: str | None, where: Any
+    gallery: GalleryReader,
+    ids: np.ndarray,
+    threshold: float,
+    space: str | None,
+    where: Any,
+    known: dict[int, frozenset[str]],
+    progress: Callable[[int, int], object] | None,
 ) -> list[np.ndarray]:
     """Rows of each connected group; ids ascend."""
     groups = Groups(len(ids))
+    has_word = np.isin(ids, np.array(list(known), np.int64))
     for start in range(0, len(ids), _BATCH):
+        if progress is not None:
+            progress(start, len(ids))
         batch = np.arange(start, min(start + _BATCH, len(ids)))
         hits: RangeHits = gallery.range_search(
             gallery.vectors(ids[batch], space), threshold, space=space, where=where, transformed=True
         )
-        groups.join(np.repeat(batch, np.diff(hits.limits)), np.asarray(np.searchsorted(ids, hits.ids), np.int64))
+        left, right = np.repeat(batch, np.diff(hits.limits)), np.asarray(np.searchsorted(ids, hits.ids), np.int64)
+        is_open = np.ones(len(left), bool)
+        for edge in np.flatnonzero(has_word[left] & has_word[right]).tolist():
+            is_open[edge] = known[int(ids[left[edge]])].isdisjoint(known[int(ids[right[edge]])])
+        groups.join(left[is_open], right[is_open])
     return groups.members()
 
 

@@ -11,6 +11,8 @@ from mmpretrain.registry import MODELS
 from tiny_run import CLASSES, call_tool, write_config, write_images
 
 from glsim_mm.search import build_gallery
+from retrieval.gallery import open_gallery
+from retrieval.recognition import decide_duplicates, find_duplicates
 
 
 @pytest.fixture(scope='module')
@@ -139,6 +141,17 @@ def test_duplicates_finds_similar_images(capsys, built):
     call_tool('retrieval/duplicates', built[0], '--threshold', -1, '--json', '--where', 'label=striped')
     groups = json.loads(capsys.readouterr().out)
     assert [len(group['ids']) for group in groups] == [4]
+
+
+def test_duplicates_leaves_out_what_was_decided(capsys, built, tmp_path):
+    location = shutil.copytree(built[0], tmp_path / 'gallery')
+    with open_gallery(location, writable=True) as gallery:
+        (group,) = find_duplicates(gallery)
+        ids = [record.id for record in group.records]
+        gallery.set_values(ids, decide_duplicates(gallery, ids, 'distinct'))
+    for options, listed in ((), 0), (('--decided',), 1):
+        call_tool('retrieval/duplicates', location, '--json', *options)
+        assert len(json.loads(capsys.readouterr().out)) == listed
 
 
 def test_duplicates_of_no_gallery_is_one_line(capsys, tmp_path):

@@ -20,6 +20,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--space', help='embeddings to compare; default: the first')
     cli.add_where(parser, 'compare only these rows')
+    parser.add_argument(
+        '--decided', action='store_true', help='list groups too that people have decided about, as with glsim serve'
+    )
     parser.add_argument('--json', action='store_true', help='print JSON')
     return parser.parse_args(argv)
 
@@ -32,7 +35,7 @@ def main(args: argparse.Namespace) -> cli.End:
     with open_gallery(args.gallery) as gallery:
         where = parse_conditions(args.where)
         cli.check_filter(gallery, where)
-        groups = find_duplicates(gallery, args.threshold, space=args.space, where=where)
+        groups = find_duplicates(gallery, args.threshold, space=args.space, where=where, decided=args.decided)
     print(json.dumps(duplicates_to_json(groups), indent=1) if args.json else format_duplicates(groups))
     if groups:
         return cli.End('remove', args.gallery, '--id', 'ID', '--dry-run')

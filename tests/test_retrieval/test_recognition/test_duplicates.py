@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Record, create_gallery
-from retrieval.recognition import duplicates_to_json, find_duplicates, format_duplicates
+from retrieval.recognition import audit, decide_duplicates, duplicates_to_json, find_duplicates, format_duplicates
 
 
 def _connected(ids, close):
@@ -112,3 +112,73 @@ def test_an_empty_gallery_has_none(tmp_path):
 def test_the_threshold_must_be_a_number(gallery):
     with pytest.raises(RetrievalError, match='finite'):
         find_duplicates(gallery, float('nan'))
+
+
+@pytest.fixture
+def twins(tmp_path):
+    """Rows 0 to 2 are nearly the same, 3 and 4 another pair, 5 to 7 equal files that look different."""
+    vectors = np.eye(8, 6, dtype=np.float32)[[0, 0, 0, 1, 1, 2, 3, 4]]
+    records = [Record(f'{row}.jpg', content_hash='f' * 64 if row > 4 else None) for row in range(8)]
+    with create_gallery(tmp_path / 'gallery', 6, preset='flat') as gallery:
+        gallery.add(vectors, records)
+        yield gallery
+
+
+def _groups(gallery, **options):
+    return [(one.kind, [record.id for record in one.records]) for one in find_duplicates(gallery, 0.9, **options)]
+
+
+def _decide(gallery, ids, decision):
+    return gallery.set_values(ids, decide_duplicates(gallery, ids, decision), by='anna').number
+
+
+def test_decisions_are_remembered_undone_and_do_not_hide_new_rows(twins):
+    everything = [('equal', [5, 6, 7]), ('similar', [0, 1, 2]), ('similar', [3, 4])]
+    assert _groups(twins) == everything
+    first = _decide(twins, [5, 6, 7], 'kept')
+    second = _decide(twins, [0, 1, 2], 'distinct')
+    assert _groups(twins) == everything[2:] and _groups(twins, decided=True) == everything
+    assert _groups(twins, where={'id': ('<', 3)}) == []
+    twins.add(np.eye(8, 6, dtype=np.float32)[[0, 5]], [Record('8.jpg'), Record('9.jpg', content_hash='f' * 64)])
+    assert _groups(twins) == [('equal', [5, 6, 7, 9]), ('similar', [0, 1, 2, 8]), ('similar', [3, 4])]
+    twins.remove([8, 9])
+    twins.undo(second)
+    assert _groups(twins) == everything[1:]
+    twins.undo(first)
+    assert _groups(twins) == everything
+
+
+def test_a_row_may_be_part_of_several_decisions(twins):
+    _decide(twins, [0, 1], 'distinct')
+    assert ('similar', [0, 1, 2]) in _groups(twins)  # both are still like the third
+    _decide(twins, [0, 2], 'distinct')
+    _decide(twins, [1, 2], 'kept')
+    _decide(twins, [1, 2], 'distinct')  # a change of mind
+    assert [ids for kind, ids in _groups(twins) if kind == 'similar'] == [[3, 4]]
+    words = [str(twins.records([row])[0].metadata['duplicate_decision']).split() for row in (0, 1, 2)]
+    assert [len(one) for one in words] == [2, 2, 2] and not any('kept' in word for one in words for word in one)
+
+
+def test_decisions_that_are_none(twins):
+    for ids, decision in (([0], 'kept'), ([0, 0], 'kept'), ([0, 1], 'maybe'), ([0, 99], 'kept')):
+        with pytest.raises(RetrievalError):
+            decide_duplicates(twins, ids, decision)
+
+
+def test_progress_is_told_and_may_stop_the_search(twins):
+    told = []
+    find_duplicates(twins, 0.9, progress=lambda *both: told.append(both))
+    assert told == [(0, 8)]
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find_duplicates(twins, 0.9, progress=stop)
+
+
+def test_an_audit_knows_decisions_too(twins):
+    twins.set_labels([*range(8)], [*'abbccddd'])
+    assert [[one.id for one in found.records] for found in audit(twins, threshold=0.9).conflicts] == [[0, 1, 2]]
+    _decide(twins, [0, 1, 2], 'distinct')
+    assert audit(twins, threshold=0.9).conflicts == []
