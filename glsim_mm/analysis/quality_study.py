@@ -23,7 +23,7 @@ from ..images.selection_strength import SelectionSummary
 from ..models.classifiers.glsim_classifier import annotated_boxes
 from ..models.necks import SelectionInputs, build_selector
 from ..models.utils import check_attention, record_attention, token_layout
-from ..ops import patch_grid, top_patches
+from ..ops import patch_grid
 from ..output_files import write_file
 from ..selectors import check_selectors
 
@@ -180,7 +180,7 @@ def _measure_selector(
             if selector.needs_attention and inputs.attention is not None:
                 check_attention(inputs.attention, backbone, inputs.tokens, name)
             scores = selector.score_patches(inputs)
-        selected = selector.locate(scores, top_patches(scores, top_o), inputs)[:, 0]
+        selected = selector.select(scores, inputs).boxes[:, 0]
         frame = (0, 0, *inputs.image_size[::-1])
         for box, heat in zip(selected.cpu().numpy(), scores.float().cpu().numpy()):
             summaries[name, top_o].add(box, frame, heat)

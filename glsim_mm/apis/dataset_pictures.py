@@ -356,8 +356,7 @@ def build_selectors(model: nn.Module, names: Sequence[str]) -> dict[str, RegionS
             'GLSimClassifier'
         )
     own = model.neck
-    shared = dict(top_o=own.top_o, box_end=own.box_end, num_regions=own.num_regions, region_method=own.region_method)
-    return {name: own if name == OWN else build_selector(name, **shared) for name in names}
+    return {name: own if name == OWN else build_selector(name, **own.policy._asdict()) for name in names}
 
 
 @torch.no_grad()

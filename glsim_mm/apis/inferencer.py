@@ -18,6 +18,7 @@ from ..images.preparing import LOGGER, Prepared, predict_images, unreadable
 from ..images.results import to_result
 from ..images.selection_strength import SelectionSummary
 from ..models.classifiers import GLSimClassifier
+from ..ops import BoxPolicy
 from ..progress import ProgressBar
 from ..selectors import SELECTORS
 from ..visualization import Prediction, draw_panel, in_photo, write_picture
@@ -27,7 +28,7 @@ from .model import load_model
 from .options import load_config
 from .photo_pipeline import TestPipeline, type_name
 
-_SHARED_FIELDS = ('top_o', 'box_end', 'crop_size', 'num_regions', 'region_method')
+_SHARED_FIELDS = (*BoxPolicy._fields, 'crop_size')
 
 
 class GLSimInferencer(ImageClassificationInferencer):

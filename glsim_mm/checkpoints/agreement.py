@@ -5,6 +5,8 @@ from typing import Any
 
 from mmengine.logging import print_log
 
+from ..ops import BOX_SHAPES, BoxPolicy
+
 # Part, field, and its default in our modules.
 _DECIDING = (
     ('backbone', 'final_norm', True),
@@ -14,6 +16,8 @@ _DECIDING = (
     ('neck', 'box_end', 'exclusive'),
     ('neck', 'out_type', 'crops'),
     ('neck', 'num_regions', 1),
+    ('neck', 'union_with', None),
+    *(('neck', name, getattr(BoxPolicy(), name)) for name in BOX_SHAPES),
     ('head', 'final_norm', True),
     ('head', 'all_tokens', False),
     ('head', 'pooling', 'first'),

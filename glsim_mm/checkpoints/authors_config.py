@@ -7,11 +7,14 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ..errors import GLSimError
+from ..ops import BOX_SHAPES, BoxPolicy
 from .authors_settings import check_settings, joins_class_tokens, makes_crop
 
 _EPS = 1e-12  # the authors' default
 _TOP_O = 8  # their command line's default
 _CHANNELS_PER_HEAD = 64
+# Fields of a selector that their code lacks, with the values that change nothing.
+_PAPERS_POLICY = {name: getattr(BoxPolicy(), name) for name in BOX_SHAPES} | {'union_with': None}
 # Mean and deviation in pixel values, red first (glsim/data_utils/build_transform.py).
 _MEAN_STD = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 _CUSTOM_MEAN_STD = {
@@ -248,6 +251,7 @@ def _check_exportable(
     unlike = {
         'neck.crop_size': neck.get('crop_size') in (None, backbone.get('img_size', 224)),
         'neck.out_type': neck.get('out_type', 'crops') in ('crops', 'none'),
+        **{f'neck.{field}': neck.get(field, default) == default for field, default in _PAPERS_POLICY.items()},
         'test_cfg.crop': test.get('crop', 'always') in ('always', 'off'),
         'backbone.layer_cfgs': set(backbone.get('layer_cfgs') or {}) <= {'attn_drop_rate'},
         'backbone.merged_tokens': not backbone.get('merged_tokens'),

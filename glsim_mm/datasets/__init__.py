@@ -9,6 +9,7 @@ from .fine_grained import FineGrainedDataset
 from .folder_dataset import FolderDataset
 from .image_transforms import LoadImage, RandomCropWithBoxes
 from .matlab_sets import Flowers102Format, StanfordCarsFormat, StanfordDogs
+from .off_centre import OffCentre, off_centre_pipeline
 from .table import TableDataset
 from .text_list_sets import FGVCAircraftFormat, Food101Format, INaturalist2017, OxfordPetsFormat, VegFru
 
@@ -27,10 +28,12 @@ __all__ = [
     'LoadImage',
     'Moe',
     'NABirds',
+    'OffCentre',
     'OxfordPetsFormat',
     'RandomCropWithBoxes',
     'StanfordCarsFormat',
     'StanfordDogs',
     'TableDataset',
     'VegFru',
+    'off_centre_pipeline',
 ]

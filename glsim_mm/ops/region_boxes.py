@@ -139,7 +139,7 @@ def window_masks(scores: Tensor, grid: tuple[int, int], top_o: int, num_regions:
     _check_num_regions(num_regions)
     side = math.isqrt(max(top_o, 1) - 1) + 1
     height, width = min(side, grid[0]), min(side, grid[1])
-    means = F.avg_pool2d(_finite(scores).unflatten(1, grid)[:, None], (height, width), stride=1)
+    means = F.avg_pool2d(finite_scores(scores).unflatten(1, grid)[:, None], (height, width), stride=1)
     rows, columns = means.shape[-2:]
     means = means.flatten(1)
     row = torch.arange(rows, device=scores.device).repeat_interleave(columns)
@@ -193,8 +193,8 @@ def _check_num_regions(num_regions: int) -> None:
         raise ValueError(f'num_regions must be at least 1, got {num_regions}')
 
 
-def _finite(scores: Tensor) -> Tensor:
-    """float32 scores whose NaN and infinities are the image's least and largest finite score, 0 if it has none."""
+def finite_scores(scores: Tensor) -> Tensor:
+    """Scores (B, N) as float32; NaN and infinities are the image's least and largest finite score, or 0 without one."""
     scores = scores.float()
     is_finite = scores.isfinite()
     low = scores.masked_fill(~is_finite, float('inf')).amin(dim=1, keepdim=True)

@@ -207,8 +207,14 @@ def test_command_line_of_the_exported_model(made, tmp_path, capsys):
             (2, 3, 32),
             4,
         ),
+        (
+            "model['neck'] = dict(type='GLSimSelector', coverage=0.6, smoothing=0.7, margin=0.1, aspect='image', "
+            'min_share=0.3, max_share=0.8)\n',
+            (1, 2, 32),
+            2,
+        ),
     ],
-    ids=['no crop', 'two regions of timm'],
+    ids=['no crop', 'two regions of timm', 'a box policy'],
 )
 def test_other_models(tmp_path, extra, outputs, spaces):
     config, weights, _ = write_model(tmp_path, extra)
@@ -269,6 +275,7 @@ def test_weights_of_8_bits(made, tmp_path):
     [
         ("model['test_cfg'] = dict(crop='adaptive')\n", "to 'always' or 'off'"),
         ("model['neck'] = dict(type='RolloutSelector', top_o=3)\n", 'attention matrices'),
+        ("model['neck'] = dict(type='GLSimSelector', union_with='maws')\n", 'attention matrices'),
         ("test_dataloader['dataset']['pipeline'] = [dict(type='Resize', scale=32)]\n", "backend='pillow'"),
     ],
 )

@@ -23,6 +23,7 @@ from glsim_mm.models import (
     TokenLayout,
     record_attention,
 )
+from glsim_mm.ops import BoxPolicy, covering_boxes, fit_boxes, union_of_maps
 
 LAYOUT = TokenLayout((8, 8), 1)
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
@@ -216,8 +217,8 @@ def test_oracle_takes_the_box_around_several_boxes():
 class ConstantSelector(RegionSelector):
     """Scores that single out nothing, or one patch among NaN."""
 
-    def __init__(self, scores):
-        super().__init__(top_o=1, box_end='inclusive')
+    def __init__(self, scores, **fields):
+        super().__init__(top_o=1, box_end='inclusive', **fields)
         self.scores = torch.tensor(scores)
 
     def score_patches(self, inputs):
@@ -267,9 +268,16 @@ def test_compiles_without_breaks(selector):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('method', ['components', 'windows'])
-def test_several_regions_compile_without_breaks(method):
-    model = build_model(GLSimSelector, num_regions=2, region_method=method).eval()
+@pytest.mark.parametrize(
+    'fields',
+    [
+        dict(num_regions=2, region_method='components'),
+        dict(num_regions=2, region_method='windows'),
+        dict(smoothing=0.7, coverage=0.6, margin=0.1, min_share=0.3, aspect='square'),
+    ],
+)
+def test_boxes_compile_without_breaks(fields):
+    model = build_model(GLSimSelector, **fields).eval()
 
     def forward(images):
         return model.head.pre_logits(model.extract_feat(images))
@@ -333,8 +341,7 @@ def test_one_region_leaves_no_list_of_boxes():
 
 
 def test_flat_scores_make_every_region_the_whole_image():
-    selector = ConstantSelector([[0.5] * 4])
-    selector.num_regions = 3
+    selector = ConstantSelector([[0.5] * 4], num_regions=3)
     regions = selector(torch.randn(1, 5, 8), torch.rand(1, 3, 16, 16), LAYOUT)
     assert regions.boxes.tolist() == [[[0, 0, 16, 16]] * 3]
 
@@ -345,3 +352,29 @@ def test_flat_scores_make_every_region_the_whole_image():
 def test_settings_of_regions_out_of_range(settings):
     with pytest.raises(ValueError, match='|'.join(settings)):
         GLSimSelector(**settings)
+
+
+@pytest.mark.parametrize('selector', SELECTORS)
+def test_every_selector_follows_the_policy(selector):
+    fields = dict(top_o=4, smoothing=0.7, margin=0.1, min_share=0.3, max_share=0.6, aspect='image')
+    regions, plain = select(selector, **fields), select(selector, top_o=4, smoothing=0.7)
+    assert torch.equal(regions.boxes, fit_boxes(plain.boxes, (32, 48), BoxPolicy(**fields)))
+    x0, y0, x1, y1 = regions.boxes.unbind(dim=1)
+    assert ((y1 - y0) / 32 - (x1 - x0) / 48).abs().max() < 0.05
+    assert ((y1 - y0) <= 0.6 * 32 + 1).all() and ((y1 - y0) >= 0.3 * 32 - 1).all()
+    if selector not in (OracleSelector, RandomSelector):
+        held = select(selector, coverage=0.6)
+        assert torch.equal(held.boxes, covering_boxes(held.scores, (4, 6), (8, 8), (32, 48), 0.6))
+
+
+def test_the_union_with_attention_records_it_and_selects_by_both():
+    alone, attended = select(GLSimSelector), select(ClassAttentionSelector)
+    both = select(GLSimSelector, union_with='class-attention')
+    torch.testing.assert_close(both.scores, union_of_maps(alone.scores, attended.scores))
+    assert GLSimSelector(union_with='maws').needs_attention and not GLSimSelector.needs_attention
+    model = build_model(GLSimSelector, union_with='maws').eval()
+    assert model.predict(torch.randn(1, 3, 32, 32))[0].similarity_map.max() == 1
+    with pytest.raises(ValueError, match='class-attention, maws'):
+        GLSimSelector(union_with='rollout')
+    with pytest.raises(GLSimError, match='GLSimSelector needs the attention of the encoder'):
+        GLSimSelector(union_with='maws')(torch.randn(1, 17, 32), torch.randn(1, 3, 32, 32), LAYOUT)

@@ -7,7 +7,6 @@ selector needs is made of them afterwards.
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ...errors import GLSimError
 from ...ops import (
     AttentionInputs,
     attention_rollout,
@@ -17,7 +16,7 @@ from ...ops import (
     selective_attention,
 )
 from ..utils import AttentionRecord
-from .region_selector import RegionSelector, SelectionInputs
+from .region_selector import RegionSelector, SelectionInputs, read_attention, read_layer
 
 
 class AttentionSelector(RegionSelector):
@@ -27,12 +26,7 @@ class AttentionSelector(RegionSelector):
 
     def record_of(self, inputs: SelectionInputs) -> AttentionRecord:
         """The encoder's attention; :class:`GLSimError` if it was not recorded."""
-        if inputs.attention is None:
-            raise GLSimError(
-                f'{type(self).__name__} needs the attention of the encoder: run the encoder within record_attention() '
-                'and pass the record, as GLSimClassifier does.'
-            )
-        return inputs.attention
+        return read_attention(inputs, type(self).__name__)
 
 
 class LayerAttentionSelector(AttentionSelector):
@@ -49,13 +43,7 @@ class LayerAttentionSelector(AttentionSelector):
 
     def layer_of(self, inputs: SelectionInputs) -> AttentionInputs:
         """Queries and keys of the layer; :class:`GLSimError` if the encoder has no such layer."""
-        record = self.record_of(inputs)
-        if not -len(record) <= self.layer < len(record):
-            raise GLSimError(
-                f'{type(self).__name__}: layer={self.layer}, but the encoder has {len(record)} layers; set '
-                f'model.neck.layer between {-len(record)} and {len(record) - 1}.'
-            )
-        return record.inputs[self.layer]
+        return read_layer(inputs, type(self).__name__, self.layer)
 
 
 @MODELS.register_module()

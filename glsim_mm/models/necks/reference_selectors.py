@@ -35,8 +35,8 @@ class CenterSelector(RegionSelector):
     See :class:`RegionSelector` for the other arguments.
 
     Args:
-        share: Crop this share, in (0, 1], of the height and width of the image, whatever ``top_o`` and ``box_end``;
-            None for the box around the selected patches.
+        share: Crop this share, in (0, 1], of the height and width of the image, whatever the scores; None for the box
+            that they give.
 
     Raises:
         ValueError: If ``share`` is out of range, or goes with several regions.
@@ -48,17 +48,18 @@ class CenterSelector(RegionSelector):
 
     def __init__(self, share: float | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
-        if share is not None and (not 0 < share <= 1 or len(self.scales) * self.num_regions > 1):
+        if share is not None and (not 0 < share <= 1 or self.policy.num_boxes > 1):
             raise ValueError(f'share must be above 0 and at most 1, of a single region, got {share}')
         self.share = share
 
-    def locate(self, scores: Tensor, indices: Tensor, inputs: SelectionInputs) -> Tensor:
+    def known_boxes(self, inputs: SelectionInputs) -> Tensor | None:
         """The box in the middle of the image; see the base class."""
         if self.share is None:
-            return super().locate(scores, indices, inputs)
+            return None
         box = centre_box(inputs.image_size, self.share)
+        like = torch.zeros_like(inputs.tokens[:, :1, 0], dtype=torch.int64)
         # One full each: a tensor made of Python numbers would have to be copied to the device.
-        return torch.stack([torch.full_like(indices[:, :1], corner) for corner in box], dim=2)
+        return torch.stack([torch.full_like(like, corner) for corner in box], dim=2)
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
         """Negative distance of each patch's centre to the image's centre, in pixels; see the base class."""
@@ -74,9 +75,9 @@ class CenterSelector(RegionSelector):
 class OracleSelector(RegionSelector):
     """Crops the annotated box: the upper bound of what localisation can give. An empty box stands for the whole image.
 
-    Scores are the share of each patch that lies in the box; ``top_o`` and ``box_end`` do not matter. Boxes come from
-    the data samples' ``gt_bboxes``; random crops that move them are :class:`glsim_mm.datasets.RandomCropWithBoxes`.
-    See :class:`RegionSelector` for arguments.
+    Scores are the share of each patch that lies in the box; of the arguments of :class:`RegionSelector`, only those
+    that fit a box act: ``margin``, ``aspect``, ``min_share`` and ``max_share``. Boxes come from the data samples'
+    ``gt_bboxes``; random crops that move them are :class:`glsim_mm.datasets.RandomCropWithBoxes`.
 
     Example::
 
@@ -90,14 +91,14 @@ class OracleSelector(RegionSelector):
         """Share of each patch inside the annotated box, in [0, 1]; see the base class."""
         return patch_shares(self._boxes(inputs), inputs.grid, inputs.layout.patch_size)
 
-    def locate(self, scores: Tensor, indices: Tensor, inputs: SelectionInputs) -> Tensor:
+    def known_boxes(self, inputs: SelectionInputs) -> Tensor:
         """The annotated box in whole pixels within the image, at least one; see the base class."""
         x0, y0, x1, y1 = self._boxes(inputs).unbind(dim=1)
         height, width = inputs.image_size
         is_empty = (x1 <= x0) | (y1 <= y0)
         (x0, x1), (y0, y1) = _whole_pixels(x0, x1, width, is_empty), _whole_pixels(y0, y1, height, is_empty)
         box = torch.stack([x0, y0, x1, y1], dim=1)[:, None]
-        return box.expand(-1, len(self.scales) * self.num_regions, -1)
+        return box.expand(-1, self.policy.num_boxes, -1)
 
     def _boxes(self, inputs: SelectionInputs) -> Tensor:
         if inputs.boxes is None:

@@ -12,22 +12,25 @@ from torch import Tensor
 
 from ...errors import GLSimError
 from ...ops import (
-    BOX_ENDS,
-    REGION_METHODS,
     SIMILARITIES,
+    AttentionInputs,
+    BoxPolicy,
+    Regions,
     check_choice,
+    class_attention,
     crop_and_resize,
     global_local_similarity,
+    mutual_attention,
     patch_grid,
-    patches_to_boxes,
-    region_boxes,
+    select_regions,
     selection_scores,
-    top_patches,
+    union_of_maps,
 )
 from ...selectors import SELECTORS, check_selectors
 from ..utils import AttentionRecord, TokenLayout, check_image_size
 
 OUT_TYPES = ('crops', 'tokens', 'none')
+_ATTENTION_MAPS = {'class-attention': class_attention, 'maws': mutual_attention}
 
 
 class SelectionInputs(NamedTuple):
@@ -60,7 +63,7 @@ class SelectedRegions(NamedTuple):
     """Where a selector looked in each image.
 
     Attributes:
-        scores: float32, (B, N), row-major over the grid; the largest are selected.
+        scores: float32, (B, N), row-major over the grid; the largest are selected. Smoothed, if the selector smooths.
         grid: Rows and columns of patches, N = rows * columns.
         indices: int64, (B, O), selected patches, best first.
         boxes: int64, (B, 4), ``x0, y0, x1, y1`` in pixels of the network input, end exclusive. With R > 1 regions (B,
@@ -87,6 +90,8 @@ class RegionSelector(BaseModule):
     out, because all scores of an image are equal or NaN, the whole image is the region.
 
     GLSim crops one region. Several cost one more pass of the encoder each: ``num_regions`` of every value in ``top_o``.
+    The fields from ``smoothing`` on are not in the paper; their defaults change nothing. See
+    :class:`glsim_mm.ops.BoxPolicy` for the order in which they act.
 
     Args:
         top_o: How many patches to select (the paper's O: 8, and 16 for Stanford Dogs). More than the image has selects
@@ -102,15 +107,22 @@ class RegionSelector(BaseModule):
         out_type: What joins the image's CLS token in the head: ``'crops'``, the encoded regions; ``'tokens'``, the
             selected patch tokens themselves, best first and without gradient, so that the encoder runs once; or
             ``'none'``.
+        smoothing: Standard deviation, in patches, of a Gaussian that blurs the scores before they select; 0 for none.
+        coverage: Share, in (0, 1], of the scores' mass above their mean that the box holds, in place of ``top_o``
+            patches; see :func:`glsim_mm.ops.covering_boxes`. None for ``top_o``.
+        margin: Widening of the box at each side, as a share of its own height and width.
+        aspect: ``'free'``; ``'image'``: the box grows to the image's ratio of sides; or ``'square'``.
+        min_share: Least share of the image's height and width; smaller boxes grow to it.
+        max_share: Largest share of them; larger boxes shrink to it.
         init_cfg: Initialization config of mmengine.
 
     Raises:
-        ValueError: If ``top_o`` or ``num_regions`` is not positive, ``box_end``, ``region_method`` or ``out_type`` is
-            unknown, or ``out_type`` is not for several regions.
+        ValueError: If a value is out of range, or ``out_type`` or ``coverage`` is not for several regions.
 
     Example::
 
         neck=dict(type='GLSimSelector', top_o=(4, 8), box_end='inclusive')  # two crops per image
+        neck=dict(type='GLSimSelector', coverage=0.7, margin=0.1, min_share=0.4)  # one, as large as the object
     """
 
     needs_attention = False
@@ -127,23 +139,24 @@ class RegionSelector(BaseModule):
         num_regions: int = 1,
         region_method: str = 'components',
         out_type: str = 'crops',
+        smoothing: float = 0.0,
+        coverage: float | None = None,
+        margin: float = 0.0,
+        aspect: str = 'free',
+        min_share: float = 0.0,
+        max_share: float = 1.0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.scales = (top_o,) if isinstance(top_o, int) else tuple(top_o)
-        if not self.scales or min(self.scales) < 1:
-            raise ValueError(f'top_o must be at least 1, got {top_o}')
-        if num_regions < 1:
-            raise ValueError(f'num_regions must be at least 1, got {num_regions}')
-        check_choice('box_end', box_end, BOX_ENDS)
-        check_choice('region_method', region_method, REGION_METHODS)
+        top_o = top_o if isinstance(top_o, int) else tuple(top_o)
+        shape = smoothing, coverage, margin, aspect, min_share, max_share
+        self.policy = BoxPolicy(top_o, box_end, num_regions, region_method, *shape).check()
         check_choice('out_type', out_type, OUT_TYPES)
-        if out_type != 'crops' and len(self.scales) * num_regions > 1:
+        if out_type != 'crops' and self.policy.num_boxes > 1:
             raise ValueError(f'out_type={out_type!r} is for one region: give top_o one value and num_regions=1')
+        self.scales = self.policy.scales
         self.top_o = top_o
-        self.box_end = box_end
         self.num_regions = num_regions
-        self.region_method = region_method
         self.out_type = out_type
         self.crop_size = (crop_size, crop_size) if isinstance(crop_size, int) else crop_size
 
@@ -151,33 +164,14 @@ class RegionSelector(BaseModule):
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
         """Score every patch, float32 (B, N); the largest will be selected."""
 
-    def locate(self, scores: Tensor, indices: Tensor, inputs: SelectionInputs) -> Tensor:
-        """Boxes of the regions of each image.
+    def known_boxes(self, inputs: SelectionInputs) -> Tensor | None:
+        """Boxes, int64 (B, R, 4), of a selector whose boxes do not come from scores; None of all others."""
+        return None
 
-        Args:
-            scores: float32, (B, N).
-            indices: int64, (B, O), the best patches, best first; O is the largest of ``top_o``.
-            inputs: What the scores were made of.
-
-        Returns:
-            int64, (B, R, 4), ``x0, y0, x1, y1`` in pixels, end exclusive; R is the number of values in ``top_o`` times
-            ``num_regions``.
-        """
+    def select(self, scores: Tensor, inputs: SelectionInputs) -> Regions:
+        """Patches and boxes of scores (B, N), by the selector's policy; see :func:`glsim_mm.ops.select_regions`."""
         place = inputs.grid, inputs.layout.patch_size, inputs.image_size
-        if self.num_regions == 1:
-            found = [patches_to_boxes(indices[:, :top_o], *place, self.box_end)[:, None] for top_o in self.scales]
-        else:
-            settings = self.box_end, self.num_regions, self.region_method
-            found = [region_boxes(scores, indices[:, :top_o], *place, *settings) for top_o in self.scales]
-        scores = torch.nan_to_num(scores, nan=float('-inf'))
-        is_flat = scores.amax(dim=1, keepdim=True) == scores.amin(dim=1, keepdim=True)
-        x0, y0, x1, y1 = torch.cat(found, dim=1).unbind(dim=2)
-        height, width = inputs.image_size
-        # One masked_fill each: a tensor made of Python numbers would have to be copied to the device.
-        corners = [
-            corner.masked_fill(is_flat, whole) for corner, whole in ((x0, 0), (y0, 0), (x1, width), (y1, height))
-        ]
-        return torch.stack(corners, dim=2)
+        return select_regions(scores, *place, self.policy, self.known_boxes(inputs))
 
     @torch.no_grad()
     def forward(
@@ -209,13 +203,32 @@ class RegionSelector(BaseModule):
             raise not_in_classifier(self)
         image_size = (images.shape[-2], images.shape[-1])
         inputs = SelectionInputs(tokens, layout, _grid(tokens, image_size, layout), image_size, attention, boxes)
-        scores = self.score_patches(inputs)
-        indices = top_patches(scores, max(self.scales))
-        located = self.locate(scores, indices, inputs)
+        scores, indices, located = self.select(self.score_patches(inputs), inputs)
         if located.shape[1] == 1:
             located = located[:, 0]
         crops = crop_and_resize(images, located, self.crop_size or size or image_size, samples)
         return SelectedRegions(scores, inputs.grid, indices, located, crops)
+
+
+def read_attention(inputs: SelectionInputs, selector: str) -> AttentionRecord:
+    """The encoder's attention, for a selector of that name; :class:`GLSimError` if it was not recorded."""
+    if inputs.attention is None:
+        raise GLSimError(
+            f'{selector} needs the attention of the encoder: run the encoder within record_attention() and pass the '
+            'record, as GLSimClassifier does.'
+        )
+    return inputs.attention
+
+
+def read_layer(inputs: SelectionInputs, selector: str, layer: int = -1) -> AttentionInputs:
+    """Queries and keys of one layer, -1 for the last; :class:`GLSimError` if the encoder has no such layer."""
+    record = read_attention(inputs, selector)
+    if not -len(record) <= layer < len(record):
+        raise GLSimError(
+            f'{selector}: layer={layer}, but the encoder has {len(record)} layers; set model.neck.layer between '
+            f'{-len(record)} and {len(record) - 1}.'
+        )
+    return record.inputs[layer]
 
 
 def not_in_classifier(selector: RegionSelector) -> GLSimError:
@@ -255,22 +268,39 @@ def _grid(tokens: Tensor, image_size: tuple[int, int], layout: TokenLayout) -> t
 class GLSimSelector(RegionSelector):
     """Selects the patches whose tokens are most similar to the CLS token (arXiv 2407.12891, section 3.2).
 
-    It reads tokens only, no attention matrix, so the encoder keeps fused attention. ``similarity`` is ``'cos'``,
-    ``'l1'`` or ``'l2'``, see :func:`glsim_mm.ops.global_local_similarity`; for the other arguments see
-    :class:`RegionSelector`.
+    It reads tokens only, no attention matrix, so the encoder keeps fused attention. See :class:`RegionSelector` for the
+    other arguments.
+
+    Args:
+        similarity: ``'cos'``, ``'l1'`` or ``'l2'``, see :func:`glsim_mm.ops.global_local_similarity`.
+        union_with: ``'class-attention'`` or ``'maws'``: patches that stand out in that attention of the last layer are
+            selected too; see :func:`glsim_mm.ops.union_of_maps`. Queries and keys are recorded for it, attention stays
+            fused, and a row of the matrix is made (for MAWS, a column too). None, the paper's, for similarity alone.
 
     Example::
 
         neck=dict(type='GLSimSelector', similarity='cos', top_o=8)
     """
 
-    def __init__(self, similarity: str = 'cos', **kwargs) -> None:
+    def __init__(self, similarity: str = 'cos', union_with: str | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
         check_choice('similarity', similarity, SIMILARITIES)
+        if union_with is not None:
+            check_choice('union_with', union_with, tuple(_ATTENTION_MAPS))
         self.similarity = similarity
+        self.union_with = union_with
+        self.needs_attention = union_with is not None
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
-        """Similarity of every patch token to the CLS token, larger is more similar; see the base class."""
+        """Similarity of every patch token to the CLS token, larger is more similar; see the base class.
+
+        With ``union_with``, the larger of similarity and attention, each scaled to [0, 1].
+        """
         patches = inputs.tokens[:, inputs.layout.num_extra_tokens :]
         similarities = global_local_similarity(inputs.tokens[:, 0], patches, self.similarity)
-        return selection_scores(similarities, self.similarity)
+        scores = selection_scores(similarities, self.similarity)
+        if self.union_with is None:
+            return scores
+        attended = _ATTENTION_MAPS[self.union_with]
+        layer = read_layer(inputs, type(self).__name__)
+        return union_of_maps(scores, attended(layer, inputs.layout.num_extra_tokens))
