@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,11 +75,9 @@ def find_duplicates(
     Spaces.of(gallery).space(space)
     ids = np.asarray(gallery.ids(where), np.int64)
     contents = _rows_of_contents(gallery, ids)
-    known = {} if decided else _decisions(gallery, where)
+    known = {} if decided else read_decisions(gallery, where)
     groups = [
-        ('equal', np.array(rows))
-        for rows in contents
-        if len(rows) > 1 and not frozenset.intersection(*(known.get(row, frozenset()) for row in ids[rows].tolist()))
+        ('equal', np.array(rows)) for rows in contents if len(rows) > 1 and not is_decided(known, ids[rows].tolist())
     ]
     if threshold is not None:
         numbers = np.full(len(ids), -1, np.int64)
@@ -109,7 +107,7 @@ def decide_duplicates(gallery: GalleryReader, ids: Sequence[int], decision: str)
     """
     if decision not in (KEPT, DISTINCT) or len(set(ids)) < 2:
         raise RetrievalError(f'two rows or more are {KEPT} or {DISTINCT}, not {decision} for {len(set(ids))}')
-    name = hashlib.sha256(','.join(map(str, sorted(ids))).encode()).hexdigest()[:12]
+    name = group_name(ids)
     before = [str(record.metadata.get(DECISION) or '').split() for record in gallery.records(ids)]
     return [
         {DECISION: ' '.join([*(word for word in words if word.partition('-')[2] != name), f'{decision}-{name}'])}
@@ -117,12 +115,22 @@ def decide_duplicates(gallery: GalleryReader, ids: Sequence[int], decision: str)
     ]
 
 
-def _decisions(gallery: GalleryReader, where: Any) -> dict[int, frozenset[str]]:
-    """Words of rows about which people have decided, by id."""
+def group_name(ids: Sequence[int]) -> str:
+    """What a group of rows is called, whatever their order."""
+    return hashlib.sha256(','.join(map(str, sorted(ids))).encode()).hexdigest()[:12]
+
+
+def read_decisions(gallery: GalleryReader, where: Any = None) -> dict[int, frozenset[str]]:
+    """Words of the rows about which people have decided, by id; rows that were decided about together share one."""
     if DECISION not in gallery.columns():
         return {}
     ids, values = gallery.column(DECISION, where)
     return {row: frozenset(str(value).split()) for row, value in zip(ids.tolist(), values) if value is not None}
+
+
+def is_decided(known: Mapping[int, frozenset[str]], ids: Sequence[int]) -> bool:
+    """Whether people have decided about all of these rows together, by what :func:`read_decisions` has read."""
+    return bool(frozenset.intersection(*(known.get(row, frozenset()) for row in ids)))
 
 
 def _rows_of_contents(gallery: GalleryReader, ids: np.ndarray) -> list[list[int]]:

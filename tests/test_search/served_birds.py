@@ -31,7 +31,7 @@ def draw_bird(label: str, seed: int) -> Image.Image:
 def build_birds(folder: Path, each: int = 8) -> Path:
     """``folder/gallery`` of ``folder/photos``, which has ``each`` photos of every class."""
     for label in BIRDS:
-        (folder / 'photos' / label).mkdir(parents=True)
+        (folder / 'photos' / label).mkdir(parents=True, exist_ok=True)
         for seed in range(each):
             draw_bird(label, seed).save(folder / 'photos' / label / f'{seed}.png')
     origin = dict(root=str(folder / 'photos'), sources=json.dumps([str(folder / 'photos')]))
@@ -43,14 +43,15 @@ def build_birds(folder: Path, each: int = 8) -> Path:
 
 
 @contextmanager
-def serve_birds(*locations: Path, encoders=None, cache: Path | None = None, **settings) -> Iterator[TestClient]:
+def serve_birds(*locations: Path, encoders=None, **settings) -> Iterator[TestClient]:
     """A client of a server of galleries, which have one encoder unless others are given."""
     one = MeanEncoder()
     opened = [
         ServedGallery(location.parent.name, ImageSearch(open_gallery(location), encoder))
         for location, encoder in zip(locations, encoders or [one] * len(locations))
     ]
-    app = create_app(opened, Settings(**settings), cache or locations[0].parent / 'thumbnails')
+    folder = locations[0].parent
+    app = create_app(opened, Settings(**settings), folder / 'thumbnails', folder / 'state')
     try:
         with TestClient(app, base_url='http://localhost:8765', raise_server_exceptions=False) as client:
             yield client

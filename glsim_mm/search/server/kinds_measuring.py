@@ -40,7 +40,8 @@ class Evaluate(Measured):
     whole_ranking: bool = Field(False, description='mAP too, which ranks the whole gallery for each photo')
 
 
-def _check(served: ServedGallery, asked: Measured) -> Any:
+def check_measured(served: ServedGallery, asked: Measured) -> Any:
+    """What is asked, if a gallery has its columns and space; else UserError."""
     state = served.newest()
     Spaces.of(state).weights(parse_space(asked.space))
     state.ids(parse_conditions(asked.where))
@@ -102,5 +103,5 @@ def _calibrate(work: Work) -> Outcome:
     return Outcome(' '.join(words.splitlines()[:2]), dict(text=words, measured=dict(kept.measured)))
 
 
-EVALUATE = JobKind('evaluate', Evaluate, _evaluate, _check)
-CALIBRATE = JobKind('calibrate', Measured, _calibrate, _check)
+EVALUATE = JobKind('evaluate', Evaluate, _evaluate, check_measured)
+CALIBRATE = JobKind('calibrate', Measured, _calibrate, check_measured)

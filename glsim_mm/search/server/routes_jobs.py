@@ -14,6 +14,7 @@ from . import schemas_writing as schemas
 from .asking import PHOTO, read_files, read_json
 from .job_files import Job
 from .jobs import JobKind
+from .kinds_looking import AUDIT, DUPLICATES
 from .kinds_measuring import CALIBRATE, EVALUATE
 from .kinds_writing import ADD, REMOVE, SYNC, put_photos
 from .problems import Problem
@@ -29,6 +30,8 @@ KINDS = (
     SYNC,
     EVALUATE,
     CALIBRATE,
+    DUPLICATES,
+    AUDIT,
 )
 """All kinds of jobs; each is ``POST /jobs/{name}``, and needs an entry in ``roles.RULES``."""
 

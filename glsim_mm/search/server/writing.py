@@ -39,7 +39,7 @@ def write(
         check_generation(served, writer, generation, follows)
         done = change(writer)
         now = writer.manifest.generation
-    return dict(gallery=served.name, generation=now, changed=done.rows, change=done.number if done.rows else None)
+    return dict(gallery=served.name, generation=now, changed=done.rows, change=done.number or None)
 
 
 def check_generation(served: ServedGallery, gallery: GalleryReader, seen: int, follows: bool = False) -> None:
