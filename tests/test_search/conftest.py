@@ -1,10 +1,12 @@
-"""A tiny model with its weights, and photos for it."""
+"""A tiny model with its weights, photos for it, and a browser."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from counting_model import CountingViT, write_photo, write_weights
+from server_pages import BROWSER, find_browser
 from tiny_run import write_config, write_images
 
 from glsim_mm.search import Encoder
@@ -50,3 +52,65 @@ def photos(tmp_path) -> Path:
     ):
         write_photo(tmp_path / 'photos' / name, rng)
     return tmp_path / 'photos'
+
+
+# What forms ask for; browsers do not tell it of forms with files.
+_REMEMBER = """
+window.asked = [];
+const { append } = FormData.prototype;
+FormData.prototype.append = function (name, value, ...others) {
+    if (name === 'request') asked.push(value);
+    return append.call(this, name, value, ...others);
+};
+"""
+
+
+@pytest.fixture(scope='session')
+def browser():
+    """Chromium, started once; without it, tests of pages are skipped, or fail with GLSIM_REQUIRE_SHARED=1."""
+    give_up = pytest.fail if os.environ.get('GLSIM_REQUIRE_SHARED') == '1' else pytest.skip
+    try:
+        import axe_playwright_python  # noqa: F401
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        give_up(BROWSER)
+    with sync_playwright() as playwright:
+        found = find_browser(playwright.chromium.executable_path)
+        if not found:
+            give_up(BROWSER)
+        opened = playwright.chromium.launch(executable_path=found, args=['--no-sandbox'])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a page; at the end, no error may have been told, and no other host asked."""
+    contexts, faults = [], []
+
+    def open_page(address, language='en', width=1280, **options):
+        context = browser.new_context(locale=language, viewport=dict(width=width, height=800), **options)
+        contexts.append(context)
+        host = '/'.join(address.split('/')[:3])
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on('pageerror', lambda error: faults.append(str(error)))
+        # Chromium itself tells each answer that is no success; other hosts are looked for below.
+        page.on(
+            'console',
+            lambda told: (
+                told.type in ('error', 'warning') and 'Failed to load' not in told.text and faults.append(told.text)
+            ),
+        )
+        page.on(
+            'request',
+            lambda one: one.url.startswith((host, 'blob:', 'data:')) or faults.append(one.url),
+        )
+        page.add_init_script(_REMEMBER)
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not faults

@@ -169,12 +169,16 @@ def test_rows_come_in_pages_that_neither_repeat_nor_lose_any(client):
             if cursor is None:
                 break
         assert len({row.id for row in rows}) == len(rows) == 8
+        far = client.get(f'{API}/rows', params=dict(sort=sort, skip=5, limit=2)).json()
+        assert [one['id'] for one in far['rows']] == [row.id for row in rows[5:7]] and far['next']
         values = [getattr(row, sort.lstrip('-')) for row in rows]
         if sort != 'split':
             assert values == sorted(values, reverse=reverse)
     refused(client.get(f'{API}/rows', params=dict(sort='label', cursor=cursor or 'x')), 422, 'wrong-cursor')
     refused(client.get(f'{API}/rows', params=dict(sort='weight')), 422, 'wrong-request')
     refused(client.get(f'{API}/rows', params=dict(limit=500)), 422, 'wrong-request')
+    beyond = client.get(f'{API}/rows', params=dict(skip=8)).json()
+    assert not beyond['rows'] and beyond['next'] is None and beyond['total'] == 8
     only = client.get(f'{API}/rows', params=dict(where=['label=plain', 'id<2'])).json()
     assert [row['label'] for row in only['rows']] == ['plain'] * only['total'] and only['total'] == 2
 

@@ -4,13 +4,12 @@ import gzip
 import io
 import json
 import re
-import shutil
-import threading
-import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from server_pages import fits, is_accessible, last_request, serving
 
 import glsim_mm
 from glsim_mm.search import build_gallery
@@ -22,18 +21,6 @@ SCRIPTS = {name: text for name, text in FILES.items() if name.endswith('.js')}
 TEXTS = {
     name.split('.')[1]: json.loads(text) for name, text in FILES.items() if name.startswith('texts.') and 'json' in name
 }
-BROWSER = (
-    'needs a browser: pip install playwright axe-playwright-python, and chromium (or: playwright install chromium)'
-)
-# What forms ask for; browsers do not tell it of forms with files.
-REMEMBER = """
-window.asked = [];
-const { append } = FormData.prototype;
-FormData.prototype.append = function (name, value, ...others) {
-    if (name === 'request') asked.push(value);
-    return append.call(this, name, value, ...others);
-};
-"""
 
 
 # -- its files -------------------------------------------------------------------------------------------------------
@@ -84,10 +71,7 @@ def test_languages_have_the_same_texts_and_all_that_are_used():
 @pytest.fixture(scope='module')
 def served(tiny_model, tmp_path_factory):
     """Galleries of 8 photos in two classes, and a function that starts a server of them and gives its address."""
-    uvicorn = pytest.importorskip('uvicorn', reason='needs the extra serve')
-    from glsim_mm.search.server.app import create_app
     from glsim_mm.search.server.galleries import close_galleries, open_galleries
-    from glsim_mm.search.server.settings import Settings
 
     config, weights, images = tiny_model
     folder = tmp_path_factory.mktemp('page')
@@ -95,75 +79,14 @@ def served(tiny_model, tmp_path_factory):
         images, config, weights, folder / 'fish', keep_patches=True, device='cpu', num_workers=0, progress=False
     )
     galleries = open_galleries([str(folder / 'fish')], device='cpu')
-    running = []
-
-    def start(token=None) -> str:
-        app = create_app(galleries, Settings(token=token), folder / 'thumbnails')
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level='error', timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        running.append((server, thread))
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.02)
-        return f'http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/'
-
-    yield start
-    for server, thread in running:
-        server.should_exit = True
-        thread.join(5)
+    with ExitStack() as running:
+        yield lambda token=None: running.enter_context(serving(galleries, folder, token=token))
     close_galleries(galleries)
 
 
 @pytest.fixture(scope='module')
 def address(served) -> str:
     return served()
-
-
-@pytest.fixture(scope='module')
-def browser():
-    sync_api = pytest.importorskip('playwright.sync_api', reason=BROWSER)
-    with sync_api.sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        found = own if Path(own).is_file() else shutil.which('chromium') or shutil.which('chromium-browser')
-        if not found:
-            pytest.skip(BROWSER)
-        opened = playwright.chromium.launch(executable_path=found, args=['--no-sandbox'])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """Open a page; at the end, no error may have been told, and no other host asked."""
-    contexts, faults = [], []
-
-    def open_page(address, language='en', width=1280, **options):
-        context = browser.new_context(locale=language, viewport=dict(width=width, height=800), **options)
-        contexts.append(context)
-        host = '/'.join(address.split('/')[:3])
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.on('pageerror', lambda error: faults.append(str(error)))
-        # Chromium itself tells each answer that is no success; other hosts are looked for below.
-        page.on(
-            'console',
-            lambda told: (
-                told.type in ('error', 'warning') and 'Failed to load' not in told.text and faults.append(told.text)
-            ),
-        )
-        page.on(
-            'request',
-            lambda one: one.url.startswith((host, 'blob:', 'data:')) or faults.append(one.url),
-        )
-        page.add_init_script(REMEMBER)
-        page.goto(address)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not faults
 
 
 @pytest.fixture(scope='module')
@@ -183,20 +106,6 @@ def choose(page, *photos, field='#choose'):
 def settled(page):
     page.wait_for_selector('#found[aria-busy=false]')
     return page.inner_text('#status')
-
-
-def fits(page):
-    assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
-
-
-def is_accessible(page):
-    axe = pytest.importorskip('axe_playwright_python.sync_playwright', reason=BROWSER).Axe()
-    found = [one for one in axe.run(page).response['violations'] if one['impact'] in ('serious', 'critical')]
-    assert not [(one['id'], [node['html'] for node in one['nodes']][:3]) for one in found]
-
-
-def last_request(page) -> dict:
-    return json.loads(page.evaluate('asked.at(-1)'))
 
 
 @pytest.mark.parametrize('width, theme, language', [(1280, 'light', 'en'), (390, 'dark', 'de')])
@@ -339,13 +248,13 @@ def test_filters_and_what_is_asked_for(visit, address, photo):
     page.wait_for_selector('#samples button')
     choose(page, photo)
     page.click('#filter summary')
-    page.click('#more')
-    value = page.locator('#conditions input')
-    page.wait_for_selector('#conditions option[value=striped]', state='attached')
+    page.click('#filter .more')
+    value = page.locator('#filter .conditions input')
+    page.wait_for_selector('#filter .conditions option[value=striped]', state='attached')
     with page.expect_response('**/search'):
         value.fill('striped')
     assert last_request(page)['where'] == ['"label"="striped"']
-    page.wait_for_selector('#filter-says:has-text("4 of 8")')
+    page.wait_for_selector('#filter .says:has-text("4 of 8")')
     with page.expect_response('**/search'):
         value.fill('of, "none"')
     page.wait_for_selector('#status:has-text("No photo of the gallery passes")')

@@ -8,6 +8,8 @@ from fastapi import FastAPI, Query, Request
 from fastapi import Path as PathParameter
 from fastapi.responses import JSONResponse, Response
 
+from retrieval.records import MAX_ID
+
 from . import answering, rows, schemas
 from .photos import SIDES, draw_map
 from .problems import Problem
@@ -32,13 +34,14 @@ def _add_rows(app: FastAPI, service: Service) -> None:
         sort: Annotated[str, Query(max_length=300)] = 'id',
         cursor: Annotated[str | None, Query(max_length=20_000)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        skip: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
     ) -> Response:
         """List rows page by page; ``next`` is the cursor of the page that follows. ``sort=-year`` sorts downwards."""
         served = service.gallery(gallery)
 
         def read() -> dict[str, Any]:
             state = served.newest()
-            ids, total, following = rows.read_page(state, served.kept, where, sort, cursor, limit)
+            ids, total, following = rows.read_page(state, served.kept, where, sort, cursor, limit, skip)
             found = [answering.show_row(served, record) for record in (state.records(ids) if ids else ())]
             generation = state.manifest.generation
             return dict(gallery=served.name, generation=generation, total=total, rows=found, next=following)

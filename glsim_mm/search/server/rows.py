@@ -52,7 +52,7 @@ def sort_rows(gallery: GalleryReader, where: Sequence[str], sort: str) -> Order:
 
 
 def read_page(
-    gallery: GalleryReader, kept: Kept, where: Sequence[str], sort: str, cursor: str | None, limit: int
+    gallery: GalleryReader, kept: Kept, where: Sequence[str], sort: str, cursor: str | None, limit: int, skip: int = 0
 ) -> tuple[list[int], int, str | None]:
     """Ids of a page of rows.
 
@@ -66,6 +66,7 @@ def read_page(
         sort: Column; with ``-`` before it, from the largest value down. Rows without a value come last.
         cursor: The end of the page before.
         limit: Most rows of a page.
+        skip: Rows to leave out before it, which is how a scrollbar gets to the middle of 100,000 rows at once.
 
     Returns:
         The ids, the number of all rows that pass the filter, and the cursor of the next page, or None.
@@ -81,6 +82,7 @@ def read_page(
             start = _behind(_read_cursor(cursor, sort), order, sort.startswith('-'))
         except TypeError as error:  # a number is compared with texts
             raise _wrong_cursor() from error
+    start += skip
     numbers = order.ids[start : start + limit].tolist()
     end = start + len(numbers)
     is_last = end >= len(order.ids) or not numbers

@@ -16,7 +16,7 @@ export class Problem extends Error {
 export class Offline extends Error {}
 
 function address(path, values = {}) {
-  const url = new URL(path, API);
+  const url = new URL(`./${path}`, API); // rows:label is no scheme
   for (const [name, value] of Object.entries(values)) {
     for (const one of Array.isArray(value) ? value : [value]) {
       if (one !== null && one !== undefined) url.searchParams.append(name, one);

@@ -3,6 +3,7 @@
 import { ask } from './api.js';
 import { at, make } from './elements.js';
 import { named, shownRow } from './hits.js';
+import { facts } from './look.js';
 import { applyOverlays } from './overlays.js';
 import { Stage } from './stage.js';
 import { number, percent, sentence, t } from './texts.js';
@@ -66,18 +67,9 @@ export class Compare {
       { alt: t('query'), missing, ...asked },
       { alt: label, missing: t('no_photo'), ...shownRow(hit, gallery, 1600) },
     );
-    this.describe(hit, label);
+    at('metadata').replaceChildren(...facts(hit, [['score', number(hit.score, 4)]]));
     applyOverlays();
     this.explain(asked, hit, gallery);
-  }
-
-  describe(hit, label) {
-    const size = hit.size ? `${hit.size[0]} × ${hit.size[1]}` : null;
-    const facts = [['label', label], ['score', number(hit.score, 4)], ['path', hit.path], ['row_id', hit.id]];
-    const known = [...facts, ['split', hit.split], ['size', size]].map(([key, value]) => [t(key), value]);
-    const all = [...known, ...Object.entries(hit.metadata)].filter(([, value]) => value !== null && value !== undefined);
-    const lines = all.flatMap(([name, value]) => [make('dt', { text: name }), make('dd', { text: String(value) })]);
-    at('metadata').replaceChildren(...lines);
   }
 
   async explain(asked, hit, gallery) {

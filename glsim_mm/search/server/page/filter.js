@@ -1,28 +1,36 @@
 // Conditions on what is known about photos, built from the columns of the gallery.
 
 import { Problem, get } from './api.js';
-import { at, later, make } from './elements.js';
+import { later, make } from './elements.js';
 import { number, sentence, t } from './texts.js';
 
 const SIGNS = { is: '=', not: '!=', less: '<', most: '<=', least: '>=', more: '>', in: ' in ' };
 const WITHOUT = { empty: '=', filled: '!=' };
 const OF_TEXT = ['is', 'not', 'in', 'empty', 'filled'];
 const OF_NUMBERS = ['is', 'not', 'least', 'most', 'more', 'less', 'in', 'empty', 'filled'];
+let lists = 0;
 const quote = (text) => `"${text.replaceAll('"', '""')}"`;
 
 export class Filter {
-  /** changed: called when other rows pass. */
-  constructor(changed) {
-    this.conditions = [];
-    this.columns = {};
-    this.values = {};
-    this.gallery = null;
+  /**
+   * element: A details element, which it fills. changed(): called when other rows pass. conditions: To begin with, as
+   * they are kept in addresses.
+   */
+  constructor(element, changed, conditions = []) {
+    Object.assign(this, { element, conditions, columns: {}, values: {}, gallery: null });
     this.soon = later(400, () => {
       this.count();
       changed();
     });
-    at('more').addEventListener('click', () => this.add());
-    at('filter-clear').addEventListener('click', () => this.clear());
+    this.told = make('span', { class: 'muted' });
+    this.list = make('ul', { class: 'conditions' });
+    this.more = make('button', { type: 'button', class: 'more', on: { click: () => this.add() } });
+    this.none = make('button', { type: 'button', class: 'none', on: { click: () => this.clear() } });
+    this.says = make('p', { class: 'says muted small', 'aria-live': 'polite' });
+    this.title = make('span');
+    element.replaceChildren(
+      make('summary', {}, this.title, ' ', this.told), this.list, make('div', { class: 'buttons' }, this.more, this.none), this.says,
+    );
   }
 
   use(gallery) {
@@ -34,10 +42,14 @@ export class Filter {
     this.count();
   }
 
-  /** The conditions as the server reads them; those that are not finished are left out. */
+  /** Those that can be asked with already. */
+  finished() {
+    return this.conditions.filter((one) => one.comparison in WITHOUT || one.value.trim());
+  }
+
+  /** The conditions as the server reads them. */
   words() {
-    const finished = this.conditions.filter((one) => one.comparison in WITHOUT || one.value.trim());
-    return finished.map(({ column, comparison, value }) => {
+    return this.finished().map(({ column, comparison, value }) => {
       if (comparison in WITHOUT) return `${quote(column)}${WITHOUT[comparison]}`;
       const text = value.trim();
       const isText = this.columns[column] === 'TEXT';
@@ -49,32 +61,35 @@ export class Filter {
     const column = 'label' in this.columns ? 'label' : Object.keys(this.columns)[0];
     this.conditions.push({ column, comparison: 'is', value: '' });
     this.render();
-    at('conditions').lastElementChild.querySelector('select').focus();
+    this.list.lastElementChild.querySelector('select').focus();
   }
 
   clear() {
     this.conditions = [];
     this.render();
     this.soon();
-    at('more').focus();
+    this.more.focus();
   }
 
   remove(place) {
     this.conditions.splice(place, 1);
     this.render();
     this.soon();
-    at('more').focus();
+    this.more.focus();
   }
 
   render() {
-    at('conditions').replaceChildren(...this.conditions.map((one, place) => this.line(one, place)));
-    at('filter-clear').hidden = !this.conditions.length;
+    this.title.textContent = t('filter');
+    this.more.textContent = t('condition_add');
+    this.none.textContent = t('filter_clear');
+    this.list.replaceChildren(...this.conditions.map((one, place) => this.line(one, place)));
+    this.none.hidden = !this.conditions.length;
     this.tell();
   }
 
   tell() {
     const count = this.words().length;
-    at('filter-count').textContent = count ? t('filter_count', { count }) : '';
+    this.told.textContent = count ? t('filter_count', { count }) : '';
   }
 
   line(one, place) {
@@ -87,7 +102,7 @@ export class Filter {
     for (const name of Object.keys(this.columns)) column.append(make('option', { value: name, text: name }));
     column.value = one.column;
     const comparison = make('select', label('operator'));
-    const list = make('datalist', { id: `values-${place}` });
+    const list = make('datalist', { id: `values-${(lists += 1)}` });
     const value = make('input', { ...label('value'), list: list.id, value: one.value, autocomplete: 'off', maxlength: 1000 });
     const suit = () => {
       const isText = this.columns[one.column] === 'TEXT';
@@ -138,7 +153,7 @@ export class Filter {
   /** Say how many rows pass. */
   async count() {
     const where = this.words();
-    const says = at('filter-says');
+    const { says } = this;
     if (!where.length) {
       says.textContent = '';
       return;

@@ -12,7 +12,8 @@
 //   keep(values)          what of this page belongs in its address, without a further step back
 //   tell(error)           says what went wrong
 //   changed(answer, text) says what a write has changed, with a button that takes it back
-//   undo(id)              takes a change back (null: the last one that can be), and opens the page anew
+//   undo(), canUndo()     takes back the last change that was made here, and opens the page anew
+//   reopen()              opens the page anew
 //   refresh()             reads info anew, after rows came or went
 
 import { Offline, Problem, get, signIn, write } from './api.js';
@@ -31,6 +32,7 @@ const PAGES = {
 };
 const kept = new Map();
 const addresses = new Map();
+const done = []; // changes that were made here and can be taken back, the last one at the end
 let info = null;
 let gallery = null;
 let shown = '';
@@ -90,6 +92,7 @@ async function follow() {
     if (own.signal.aborted) return;
     const place = `${gallery.name} ${name}`;
     if (!kept.has(place)) kept.set(place, {});
+    if (isOther) scrollTo(0, 0);
     const opened = page.open(element, contextOf(name, asked, kept.get(place), own.signal));
     if (isOther) focusOn(element);
     await opened;
@@ -101,6 +104,7 @@ async function follow() {
 function contextOf(page, asked, own, signal) {
   return {
     info, gallery, asked, kept: own, signal, can, go, tell, changed, undo, refresh, address: hash,
+    reopen: follow, canUndo: () => Boolean(lastChange()),
     keep: (more = {}) => {
       if (signal.aborted) return;
       // An empty search of the first gallery needs no address.
@@ -136,7 +140,6 @@ function focusOn(element) {
   const title = element.querySelector('h2') || element;
   title.tabIndex = -1;
   title.focus({ preventScroll: true });
-  scrollTo(0, 0);
 }
 
 function tell(error) {
@@ -148,18 +151,23 @@ function tell(error) {
     return;
   }
   const isOffline = error instanceof Offline;
+  const isChanged = error.kind === 'changed-meanwhile';
+  if (isChanged) follow(); // to see what it holds now
   const place = at(isOffline || !info ? 'offline' : 'trouble');
   place.hidden = false;
-  const said = error instanceof Problem && error.kind === 'changed-meanwhile' ? t('changed_meanwhile') : sentence(error.message);
-  place.firstElementChild.textContent = isOffline ? t('offline') : said;
-  place.firstElementChild.lang = isOffline || said === t('changed_meanwhile') ? '' : 'en';
+  place.firstElementChild.textContent = isOffline ? t('offline') : isChanged ? t('changed_meanwhile') : sentence(error.message);
+  place.firstElementChild.lang = isOffline || isChanged ? '' : 'en';
+  at('trouble-retry').hidden = isChanged;
 }
+
+const lastChange = () => done.findLast((one) => one.gallery === gallery.name);
 
 /** Say what a write has changed. */
 function changed({ generation, change }, text) {
   gallery.generation = generation;
   at('trouble').hidden = true;
-  const undoIt = make('button', { type: 'button', text: t('undo'), on: { click: () => undo(change) } });
+  if (change !== null) done.push({ gallery: gallery.name, change, text });
+  const undoIt = make('button', { type: 'button', text: t('undo'), on: { click: undo } });
   const close = make('button', { type: 'button', class: 'remove', 'aria-label': t('close'), text: '×' });
   close.addEventListener('click', () => {
     at('changed').hidden = true;
@@ -168,19 +176,20 @@ function changed({ generation, change }, text) {
   at('changed').hidden = false;
 }
 
-async function undo(id = null) {
-  const { signal } = visit;
+async function undo() {
+  const last = lastChange();
+  if (!last) {
+    changed({ generation: gallery.generation, change: null }, t('undo_none'));
+    return;
+  }
   try {
-    const { changes, generation } = await get('changes', { gallery: gallery.name, limit: 20 }, signal);
-    const found = changes.find((one) => (id === null ? one.can_undo && !one.undone : one.id === id));
-    if (!found) {
-      changed({ generation, change: null }, t('undo_none'));
-      return;
-    }
-    const answer = await write('POST', `undo/${encodeURIComponent(found.id)}`, null, { gallery: gallery.name, generation, signal });
-    changed({ ...answer, change: null }, t('undone', { what: found.what }));
+    const { generation } = await get('changes', { gallery: gallery.name, limit: 1 });
+    const answer = await write('POST', `undo/${last.change}`, {}, { gallery: gallery.name, generation });
+    done.splice(done.indexOf(last), 1);
+    changed({ ...answer, change: null }, t('undone', { what: last.text }));
     await follow();
   } catch (error) {
+    if (error instanceof Problem && error.status < 412) done.splice(done.indexOf(last), 1); // never again
     tell(error);
   }
 }

@@ -14,7 +14,7 @@ const query = new Query((isOther) => {
   isNew ||= Boolean(isOther);
   search();
 });
-const filter = new Filter(() => search());
+const filter = new Filter(at('filter'), () => search());
 const compare = new Compare(query, (id) => goTo(id), told);
 let page = null; // its context
 let gallery = null;

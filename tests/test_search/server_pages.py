@@ -1,0 +1,100 @@
+"""What the tests of the pages of ``glsim serve`` share: a server in a thread, and what each page must keep to."""
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mean_encoder import MeanEncoder
+from PIL import Image
+
+from glsim_mm.search import ImageSearch, add_images
+from retrieval.gallery import Record, create_gallery, open_gallery
+
+BROWSER = (
+    'needs a browser: pip install playwright axe-playwright-python, and apt-get install chromium (or: playwright '
+    'install chromium)'
+)
+COLOURS = {'red': (200, 40, 40), 'green': (40, 160, 60), 'blue': (50, 70, 200)}
+
+
+def find_browser(own: str) -> str | None:
+    """Playwright's own browser, or the system's."""
+    return own if Path(own).is_file() else shutil.which('chromium') or shutil.which('chromium-browser')
+
+
+@contextmanager
+def serving(galleries, folder: Path, **settings) -> Iterator[str]:
+    """The address of a server, as long as the context is open."""
+    uvicorn = pytest.importorskip('uvicorn', reason='needs the extra serve')
+    from glsim_mm.search.server.app import create_app
+    from glsim_mm.search.server.settings import Settings
+
+    app = create_app(galleries, Settings(**settings), folder / 'thumbnails')
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level='error', timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.02)
+    yield f'http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/'
+    server.should_exit = True
+    thread.join(5)
+
+
+def write_colours(folder: Path, rows: int = 12) -> Path:
+    """A gallery of photos in three colours, a class each, two photos of each; further rows are of the same files.
+
+    Each row is at its class's colour with a little noise, and has the column ``number``.
+    """
+    encoder, rng = MeanEncoder(), np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        for number in range(2):
+            (folder / 'photos' / name).mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 30, (48, 64, 3)) + np.array(colour)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / 'photos' / name / f'{number}.png')
+    location = folder / 'colours'
+    with create_gallery(location, encoder.dimensions, fingerprint=encoder.fingerprint) as gallery:
+        add_images(gallery, encoder, folder / 'photos', num_workers=0, progress=False)
+        known = gallery.records(gallery.ids())
+        more = [known[place % len(known)] for place in range(len(known), rows)]
+        if more:
+            means = np.repeat([COLOURS[record.label] for record in more], 16, axis=0).reshape(len(more), 16, 3)
+            vectors = means.transpose(0, 2, 1).reshape(len(more), 48) + rng.normal(0, 9, (len(more), 48))
+            records = [Record(one.path, one.label, metadata=dict(number=place)) for place, one in enumerate(more)]
+            gallery.add({'global': vectors.astype(np.float32)}, records)
+    return location
+
+
+@contextmanager
+def serving_copy(location: Path, folder: Path, **settings) -> Iterator[str]:
+    """The address of a server of a copy of a gallery, which can be written to."""
+    from glsim_mm.search.server.galleries import ServedGallery
+
+    copy = Path(shutil.copytree(location, folder / location.name))
+    with ImageSearch(open_gallery(copy), MeanEncoder()) as search:
+        with serving([ServedGallery(location.name, search)], folder, **dict(writable=True) | settings) as address:
+            yield address
+
+
+def fits(page) -> None:
+    """Nothing is wider than the window."""
+    assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+
+
+def is_accessible(page) -> None:
+    """axe finds nothing serious."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = [one for one in Axe().run(page).response['violations'] if one['impact'] in ('serious', 'critical')]
+    assert not [(one['id'], [node['html'] for node in one['nodes']][:3]) for one in found]
+
+
+def last_request(page) -> dict:
+    """What the page's last form asked for."""
+    return json.loads(page.evaluate('asked.at(-1)'))

@@ -1,0 +1,220 @@
+"""The page Browse in a browser: classes, the grid of all photos, labels and taking them back."""
+
+import json
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+import pytest
+from server_pages import fits, is_accessible, serving_copy, write_colours
+
+pytest.importorskip('fastapi', reason='needs the extra serve')
+
+ROWS = 18_000
+
+
+@pytest.fixture(scope='module')
+def few(tmp_path_factory):
+    return write_colours(tmp_path_factory.mktemp('few'))
+
+
+@pytest.fixture(scope='module')
+def many(tmp_path_factory):
+    """A server of many rows that nobody changes."""
+    folder = tmp_path_factory.mktemp('many')
+    with serving_copy(write_colours(folder, ROWS), folder / 'served') as address:
+        yield address
+
+
+@pytest.fixture
+def address(few, tmp_path):
+    """A server of twelve rows that can be changed."""
+    with serving_copy(few, tmp_path) as started:
+        yield started
+
+
+def photos(address, *conditions, sort=''):
+    """The address of the photos that pass some conditions."""
+    wanted = f'&filter={quote(json.dumps(conditions))}' if conditions else ''
+    return f'{address}#page=browse&view=photos{wanted}{sort and f"&sort={sort}"}'
+
+
+def labels(address):
+    with urlopen(f'{address}api/v1/rows?limit=200') as answer:
+        found = json.load(answer)
+    return {row['id']: row['label'] for row in found['rows']}, found['generation']
+
+
+def names(page):
+    """What the cards in sight say, in their order."""
+    page.wait_for_selector('.grid:not(:has(.card.loading)) .card')
+    return page.locator('.card').evaluate_all('cards => cards.map((one) => one.getAttribute("aria-label"))')
+
+
+def chosen(page):
+    page.wait_for_timeout(50)
+    return page.locator('.card[aria-selected=true]').count()
+
+
+@pytest.mark.parametrize('width, theme, language', [(1280, 'dark', 'en'), (390, 'light', 'de')])
+def test_classes_lead_to_their_photos(visit, address, width, theme, language):
+    page = visit(f'{address}#page=browse', language, width, color_scheme=theme)
+    page.wait_for_selector('.classes li')
+    assert page.locator('.classes strong').all_inner_texts() == ['blue', 'green', 'red']
+    fits(page)
+    is_accessible(page)
+    page.fill('#find', 'RE')
+    assert page.locator('.classes strong').all_inner_texts() == ['red', 'green']  # where it begins comes first
+    page.click('.classes [data-label=red]')
+    assert len(names(page)) == 4 and all('red' in one for one in names(page))
+    page.wait_for_selector('.card img[src]')
+    fits(page)
+    is_accessible(page)
+    page.go_back()
+    page.wait_for_selector('.classes li')
+    assert page.input_value('#find') == 'RE'
+
+
+def test_a_grid_of_many_rows_holds_those_in_sight_alone(visit, many):
+    page = visit(photos(many))
+    assert len(names(page)) < 100
+    whole = page.evaluate('document.documentElement.scrollHeight')
+    asked = []
+    page.on('request', lambda one: 'rows?' in one.url and asked.append(one.url))
+    page.evaluate('scrollTo(0, document.documentElement.scrollHeight / 2)')
+    page.wait_for_selector('[data-place^="90"][aria-label]')
+    middle = names(page)
+    assert len(middle) < 100 and any(f' {number}:' in middle[20] for number in range(8000, 10_000))
+    assert len(asked) <= 3  # and not a hundred pages
+    assert page.evaluate('document.documentElement.scrollHeight') == whole
+    grid = page.locator('.grid')
+    grid.focus()
+    grid.press('End')
+    page.wait_for_selector(f'#card-{ROWS - 1}.active[aria-label]')
+    assert grid.get_attribute('aria-activedescendant') == f'card-{ROWS - 1}'
+    grid.press('Home')
+    page.wait_for_selector('#card-0.active[aria-label]')
+    for key, place in (('ArrowRight', 1), ('PageDown', None), ('PageUp', 1), ('ArrowLeft', 0), ('ArrowUp', 0)):
+        grid.press(key)
+        assert place is None or page.locator(f'#card-{place}.active').count() == 1
+    page.locator('#card-2').click()
+    page.locator('#card-9').click(modifiers=['Shift'])
+    page.wait_for_selector('.actions p:has-text("8 chosen")')
+    page.locator('#card-4').click(modifiers=['Shift'])
+    page.wait_for_selector('.actions p:has-text("3 chosen")')
+    grid.press('Control+a')
+    page.wait_for_selector('.actions p:has-text("18,000 chosen")')
+    grid.press('Escape')
+    for key in (' ', 'Shift+ArrowRight', 'Shift+ArrowRight', 'Shift+ArrowLeft'):
+        grid.press(key)
+    page.wait_for_selector('.actions p:has-text("2 chosen")')
+
+
+def test_filter_and_order_are_in_the_address(visit, many):
+    page = visit(photos(many, sort='-number'))
+    assert str(ROWS - 1) in names(page)[0]
+    page.click('#browse-filter summary')
+    page.click('#browse-filter .more')
+    page.locator('#browse-filter .conditions input').fill('green')
+    page.wait_for_url('**filter=**')
+    page.wait_for_selector('.actions p:has-text("6,000")')
+    assert all('green' in one for one in names(page)) and 'sort=-number' in page.url
+    page.locator('#browse-filter .conditions input').fill('violet')
+    page.wait_for_selector('.empty button')
+    assert not page.locator('.card').count()
+    page.click('.empty button')
+    page.wait_for_selector('.actions p:has-text("18,000")')
+    again = visit(photos(many, ['label', 'is', 'blue'], ['number', 'less', '50']))
+    assert all('blue' in one for one in names(again)) and '(2' in again.inner_text('#browse-filter summary')
+
+
+def test_many_are_labelled_and_it_is_undone(visit, address):
+    page = visit(photos(address))
+    before, _ = labels(address)
+    names(page)
+    page.locator('#card-0').click()
+    page.locator('#card-2').click(modifiers=['Shift'])
+    field = page.locator('.class-field input')
+    field.fill('re')
+    assert page.locator('.suggested li').all_inner_texts()[0].startswith('red')
+    field.press('Enter')
+    page.wait_for_selector('#changed:has-text("red")')
+    changed = dict.fromkeys(list(before)[:3], 'red')
+    assert labels(address)[0] == before | changed
+    assert page.evaluate('document.activeElement.className').startswith('grid')
+    is_accessible(page)
+    page.locator('#card-5').click()
+    field.fill('Wren')
+    page.wait_for_selector('.suggested li:has-text("Wren")')
+    field.press('Enter')
+    page.wait_for_selector('#changed:has-text("Wren")')
+    page.wait_for_selector('#card-5:has-text("Wren")')
+    page.locator('#card-6').click()
+    page.click('.actions button:has-text("Unknown")')
+    page.wait_for_selector('#card-6 .label.muted')
+    numbers = list(before)
+    assert labels(address)[0] == before | changed | {numbers[5]: 'Wren', numbers[6]: None}
+    for expected in (before | changed | {numbers[5]: 'Wren'}, before | changed, before):
+        with page.expect_response('**/undo/*'):
+            page.locator('.actions button:has-text("Undo")').click()
+        page.wait_for_selector('#changed:has-text("Undone")')
+        assert labels(address)[0] == expected
+        page.wait_for_timeout(100)
+    assert page.is_hidden('.actions button:has-text("Undo")')
+
+
+def test_all_of_a_filter_are_labelled(visit, address):
+    page = visit(photos(address, ['label', 'is', 'green']))
+    names(page)
+    page.click('.actions button:has-text("Choose all")')
+    page.fill('.class-field input', 'blue')
+    page.press('.class-field input', 'Enter')
+    page.wait_for_selector('.empty:visible')
+    assert 'green' not in labels(address)[0].values()
+
+
+def test_what_somebody_else_has_changed_is_not_overwritten(visit, address):
+    page = visit(photos(address))
+    names(page)
+    _, generation = labels(address)
+    body = json.dumps(dict(ids=[3], label='Robin')).encode()
+    headers = {'If-Match': f'"{generation}"', 'Content-Type': 'application/json'}
+    urlopen(Request(f'{address}api/v1/rows:label', body, headers)).close()
+    page.locator('#card-3').click()
+    page.fill('.class-field input', 'green')
+    page.press('.class-field input', 'Enter')
+    page.wait_for_selector('#trouble:has-text("meanwhile")')
+    page.wait_for_selector('#card-3:has-text("Robin")')
+    assert labels(address)[0][3] == 'Robin'
+    page.fill('.class-field input', 'green')  # the row is chosen still
+    page.press('.class-field input', 'Enter')
+    page.wait_for_selector('#card-3:has-text("green")')
+    assert page.is_hidden('#trouble')
+
+
+def test_a_photo_opens_and_leads_to_a_search(visit, address):
+    page = visit(photos(address), width=390)
+    names(page)
+    page.locator('.grid').focus()
+    page.keyboard.press('Enter')
+    page.wait_for_selector('dialog.look[open]')
+    fits(page)
+    is_accessible(page)
+    first = page.inner_text('.look dl')
+    page.keyboard.press('ArrowRight')
+    assert page.inner_text('.look dl') != first
+    page.keyboard.press('Escape')
+    assert page.locator('.card.active').get_attribute('id') == 'card-1' and not page.locator('dialog.look').count()
+    page.locator('#card-4').dblclick()
+    page.click('.look .main')
+    page.wait_for_selector('#hits .hit')
+    assert 'id=4' in page.url and not page.locator('dialog.look').count()
+
+
+def test_readers_see_no_way_to_write(visit, few, tmp_path):
+    with serving_copy(few, tmp_path, writable=False) as address:
+        page = visit(photos(address))
+        names(page)
+        page.locator('#card-0').click()
+        page.wait_for_selector('.actions button:has-text("Look at it")')
+        assert not page.locator('.class-field').count() and not page.locator('text=Unknown').count()
+        assert 'Review' not in page.inner_text('#pages')
