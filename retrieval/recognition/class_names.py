@@ -37,12 +37,17 @@ class ClassIndex:
         where: Filter; only classes of rows that pass it count.
 
     Attributes:
-        labels: All classes, in the order of their names.
+        labels: All classes, in the order of their names; at least one.
+
+    Raises:
+        RetrievalError: If no row has a label.
     """
 
     def __init__(self, gallery: GalleryReader, where: Any = None) -> None:
         own = gallery.column('label', where)[1]
         self.labels: list[str] = sorted({one for one in own if one is not None})
+        if not self.labels:
+            raise RetrievalError(f'no photo of {gallery.location} has a label: name some with glsim label')
         self._known = set(self.labels)
         self._called: dict[str, dict[str, None]] = {}
         for label in self.labels:

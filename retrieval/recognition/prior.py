@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from .places import Grid, Taken, read_grid
 from .settings import TUNE, PriorSettings, Settings
 
 _COLUMNS = ('class', 'cell', 'month', 'count')
+_MONTHS = {text: month for month in range(1, 13) for text in (str(month), f'{month:02}')}
 
 
 class Prior:
@@ -78,8 +80,8 @@ class Prior:
         order = np.argsort(own[:, 1], kind='stable')
         self.counts, own = self.counts[order], own[order]
         self.codes, self.places, self.months = own.T
-        about = [self.classes, list(self.cells), own.tolist(), self.counts.tolist()]
-        self.fingerprint = hashlib.sha256(repr(about).encode()).hexdigest()
+        names = json.dumps([self.classes, list(self.cells)]).encode()
+        self.fingerprint = hashlib.sha256(names + own.tobytes() + self.counts.tobytes()).hexdigest()
 
     @classmethod
     def from_csv(cls, path: str | Path, weight: float | None = None) -> Prior:
@@ -106,9 +108,9 @@ def _field(row: Sequence[str], places: dict[str, int], column: str) -> str:
 
 
 def _read_month(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 12:
+    if text not in _MONTHS:
         raise RetrievalError(f'the month must be 1 to 12, not {text!r}')
-    return int(text)
+    return _MONTHS[text]
 
 
 def _read_count(text: str) -> float:
@@ -177,7 +179,7 @@ class ClassPrior:
         if not totals.any():
             raise RetrievalError(
                 f'{prior.name} counts no class that can be the answer: it has {prior.classes[0]!r}, and the gallery '
-                f'{self.labels[0] if self.labels else None!r}'
+                f'{self.labels[0]!r}'
             )
         self.everywhere = totals / totals.sum()
         missing = [label for label, is_known in zip(self.labels, self.known) if not is_known]

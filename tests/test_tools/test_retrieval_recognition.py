@@ -103,9 +103,43 @@ def test_classify_lists_what_it_cannot_read(capsys, built, tmp_path):
 
 
 @pytest.mark.parametrize(
+    'labels, answers, message',
+    [
+        (
+            [None] * 9,
+            {'nothing to compare with: no neighbour has a label'},
+            'no photo of .* has a label: name some with',
+        ),
+        (['a'] * 9, {'a (9 of 9 neighbours)'}, 'all photos of .* are of one class, a: add photos of another'),
+        (list('abcdefghi'), None, 'no class has photos of two observations, so that none can be left out: add photos'),
+        ([*'aaaabbbb', 'c'], None, None),
+    ],
+)
+def test_galleries_with_few_labels_answer_and_say_why_they_cannot_be_tuned(
+    capsys, built, tmp_path, labels, answers, message
+):
+    gallery = shutil.copytree(built[0], tmp_path / 'gallery')
+    with open_gallery(gallery, writable=True) as opened:
+        opened.set_labels(opened.ids(), labels)
+    lines = _classify(capsys, (gallery, *built[1:])).out.splitlines()
+    assert len(lines) == 8 and answers in (None, {line.split('.png: ')[1] for line in lines})
+    if message is None:
+        call_tool('retrieval/classify', gallery, '--tune')
+        assert '8 photos of 3 classes were left out in turn; 1 more are alone in their class' in capsys.readouterr().out
+        return
+    counts = tmp_path / 'counts.csv'
+    counts.write_text('class,month,count\na,5,1\n')
+    for options in (['--tune'], ['--tune', '--prior', counts]):
+        with pytest.raises(SystemExit) as end:
+            call_tool('retrieval/classify', gallery, *options)
+        assert end.value.code == 2 and re.search(message, capsys.readouterr().err.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
     'options, message',
     [
         (['--accept', '1'], 'from 0 to below 1'),
+        (['--accept', 'nan'], 'from 0 to below 1, not nan'),
         (['--accept', '0.9'], 'is not tuned'),
         (['--where', 'label=none', '--tune'], '0 of 9 rows have label=none'),
         (['--taxonomy', 'none.csv'], 'cannot be read'),

@@ -127,7 +127,7 @@ def _classify(args: argparse.Namespace) -> cli.End:
         recognizer = _recognizer(args, search.gallery)
         sys.stderr.write(f'{recognizer.note}\n' if recognizer.note else '')
         photos = _photos(args)
-        wrong = read_places(photos) if args.prior else []
+        wrong = read_places(photos) if args.prior is not None else []
         encoded = search.encoder.encode(photos)
         own = None
         if args.exclude_same:
@@ -197,9 +197,12 @@ def _taken(args: argparse.Namespace, records: list[Any]) -> list[Any]:
 
 
 def _prior(args: argparse.Namespace) -> Any:
+    """The counts, which are read once."""
     from retrieval.recognition import Prior
 
-    return None if args.prior is None else Prior.from_csv(args.prior, args.prior_weight)
+    if isinstance(args.prior, str):
+        args.prior = Prior.from_csv(args.prior, args.prior_weight)
+    return args.prior
 
 
 def _conditions(args: argparse.Namespace) -> Any:
