@@ -80,8 +80,8 @@ class Prior:
         order = np.argsort(own[:, 1], kind='stable')
         self.counts, own = self.counts[order], own[order]
         self.codes, self.places, self.months = own.T
-        names = json.dumps([self.classes, list(self.cells)]).encode()
-        self.fingerprint = hashlib.sha256(names + own.tobytes() + self.counts.tobytes()).hexdigest()
+        called = json.dumps([self.classes, list(self.cells)]).encode()
+        self.fingerprint = hashlib.sha256(called + own.tobytes() + self.counts.tobytes()).hexdigest()
 
     @classmethod
     def from_csv(cls, path: str | Path, weight: float | None = None) -> Prior:
