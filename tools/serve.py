@@ -4,6 +4,7 @@ import argparse
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import command_line as cli
@@ -52,6 +53,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='[NAME=]DIR',
         help='where photos of the gallery lie, if elsewhere than it says; may be given several times',
     )
+    parser.add_argument(
+        '--prior',
+        metavar='COUNTS.csv',
+        help='table of how often each class was seen where and when, as for glsim classify: answers take into account '
+        'where and when a photo was taken',
+    )
     parser.add_argument('--open', action='store_true', help='open the page in a browser')
     args = parser.parse_args(argv)
     if args.model and (args.config or args.checkpoint):
@@ -74,6 +81,7 @@ def check(args: argparse.Namespace) -> None:
 
     cli.needs_packages('fastapi', 'uvicorn', 'python_multipart', 'prometheus_client', why='glsim serve')
     Settings(host=args.host, token='' if args.token_file else None, allow_urls=args.allow_url).check()
+    read_prior(args.prior)
     roots = cli.read_roots(args.photo_root)
     for location in args.galleries:
         if is_photo_folder(location):
@@ -109,12 +117,20 @@ def main(args: argparse.Namespace) -> cli.End:
                 encoder=args.encoder,
                 device=args.device,
                 moves=cli.read_roots(args.photo_root),
+                prior=read_prior(args.prior),
             )
         try:
             serve(create_app(galleries, settings), listening, settings, args.open, announce)
         finally:
             close_galleries(galleries)
     return cli.End('search', args.galleries[0], 'PHOTO.jpg')
+
+
+def read_prior(path: str | None) -> Any:
+    """Counts by place and season, if there are any."""
+    from retrieval.recognition import Prior
+
+    return None if path is None else Prior.from_csv(path)
 
 
 def announce(address: str) -> None:

@@ -6,13 +6,25 @@ from mean_encoder import MeanEncoder
 pytest.importorskip('fastapi', reason='needs the extra serve')
 pytest.importorskip('prometheus_client', reason='needs the extra serve')
 
-from image_files import encode
+from image_files import encode, photo_with_exif
 from served_birds import API, BIRDS, ask, build_birds, draw_bird, refused, serve_birds
 
-from glsim_mm.search.server import schemas
+from glsim_mm.search import ImageSearch
+from glsim_mm.search.server import galleries, schemas
+from glsim_mm.search.server.galleries import ServedGallery
+from retrieval.errors import RetrievalError
 from retrieval.gallery import open_gallery
-from retrieval.recognition import Recognizer, describe_recognition, read_names, store_settings, tune
+from retrieval.recognition import (
+    Prior,
+    Recognizer,
+    Taken,
+    describe_recognition,
+    read_names,
+    store_settings,
+    tune,
+)
 from retrieval.recognition.settings import KEY
+from retrieval.text_tables import parse_table
 
 
 @pytest.fixture(scope='module')
@@ -129,3 +141,72 @@ def test_galleries_of_two_models_and_wrong_sides(location, tmp_path):
         refused(ask(client, 'compare', id=1, sides=[*both[:1], dict(gallery='none')]), 404, 'no-such-gallery')
         refused(ask(client, 'compare', id=1, sides=[*both[:1], dict(space='none')]), 422, 'wrong-request')
         refused(ask(client, 'compare', id=99, sides=both), 404, 'no-such-row')
+
+
+# -- place and season, and lists of classes ----------------------------------------------------------------------------
+
+COUNTS = 'class,cell,month,count\nWren,50_10_1,5,900\nTree Sparrow,50_10_1,5,1\nBlue Jay,40_-70_1,5,500\n'
+
+
+def prior_of(text=COUNTS):
+    return Prior(parse_table(text.encode(), 'counts.csv'), 'counts.csv')
+
+
+@pytest.fixture
+def with_prior(location, client):
+    """The client of a server that was started with counts."""
+    served = client.app.state.service.gallery(None)
+    served.prior = prior_of()
+    served.kept._generation = -1
+    client.app.state.service._photographer._reads_places = True
+    yield client
+    served.prior = None
+
+
+def test_place_and_season_count(with_prior, location):
+    photo, here = photo_of('003.Tree_Sparrow', 100), dict(lat=50.5, lon=10.5, when='2024-05-01')
+    embeddings = MeanEncoder().encode(photo).embeddings
+    taken = [Taken.read(50.5, 10.5, '2024-05')]
+    with open_gallery(location) as gallery:
+        (expected,) = Recognizer(gallery, prior=prior_of()).recognize(embeddings, taken=taken)
+        words = describe_recognition(expected, read_names(gallery, [expected]))
+    for route in ('search', 'identify'):
+        answer = ask(with_prior, route, photo, **here).json()['answer']
+        assert answer['sentence'] == words and 'place and month' in words
+        assert answer['probability'] == pytest.approx(expected.probability, abs=1e-4)
+        assert answer['decision'] is None  # that was never measured with these counts
+    assert ask(with_prior, 'identify', photo).json()['answer']['decision']
+    assert with_prior.get(f'{API}/info').json()['galleries'][0]['has_prior'] is True
+    assert 'from -90 to 90' not in refused(ask(with_prior, 'search', photo, lat=99, lon=0), 422, 'wrong-request')
+    for wrong in (dict(lat=1), dict(when='tomorrow')):
+        refused(ask(with_prior, 'search', photo, **wrong), 422, 'wrong-request')
+
+
+def test_exif_data_says_place_and_season_too(with_prior):
+    place = {1: 'N', 2: (50.0, 30.0, 0.0), 3: 'E', 4: (10.0, 30.0, 0.0)}
+    told = photo_with_exif(dates={0x9003: '2024:05:01 10:00:00'}, place=place, color=BIRDS['003.Tree_Sparrow'])
+    assert 'place and month' in ask(with_prior, 'identify', told).json()['answer']['sentence']
+    elsewhere = ask(with_prior, 'identify', told, lat=0, lon=0).json()['answer']['sentence']
+    assert 'nothing was counted in cell' in elsewhere
+    assert 'place' not in ask(with_prior, 'identify', photo_of('002.Wren', 3)).json()['answer']['sentence']
+
+
+def test_only_some_classes_can_be_the_answer(client):
+    photo = photo_of('001.Blue_Jay', 100)
+    for names in (['Wren', 'Tree Sparrow'], ['002.Wren']):
+        answer = ask(client, 'identify', photo, only=names).json()['answer']
+        assert answer['label'] in (None, '002.Wren', '003.Tree_Sparrow'), answer
+    assert 'no name on the checklist' in refused(ask(client, 'identify', photo, only=['Emu']), 422, 'wrong-request')
+    refused(ask(client, 'identify', photo, when='2024-05'), 422, 'no-prior')
+
+
+def test_counts_are_for_galleries_that_have_their_classes(location, tmp_path):
+    one, other = ServedGallery('one', ImageSearch(open_gallery(location))), build_birds(tmp_path / 'birds', 1)
+    with open_gallery(other, writable=True) as gallery:
+        gallery.set_labels(gallery.ids(), 'Emu')
+    two = ServedGallery('two', ImageSearch(open_gallery(other)))
+    galleries._share_prior([one, two], prior_of())
+    assert one.prior is not None and two.prior is None
+    with pytest.raises(RetrievalError, match='counts no class'):
+        galleries._share_prior([two], prior_of())
+    galleries.close_galleries([one, two])

@@ -18,6 +18,7 @@ from retrieval.names import pretty_name
 from retrieval.recognition import (
     Recognizer,
     Settings,
+    Taken,
     class_guide,
     describe_recognition,
     knn_vote,
@@ -26,6 +27,7 @@ from retrieval.recognition import (
     read_settings,
     similarities,
 )
+from retrieval.recognition.prior import choose_prior
 from retrieval.recognition.recognizer import LIKELY, SURE
 from retrieval.recognition.words import TARGET
 
@@ -226,7 +228,8 @@ def with_errors(answer: dict[str, Any], encoded: Encoded) -> None:
 
 
 def _shared(asked: SearchRequest) -> dict[str, Any]:
-    return dict(where=asked.where, exclude_same=asked.exclude_same, text=asked.text)
+    names = ('where', 'exclude_same', 'text', 'only', 'lat', 'lon', 'when')
+    return {name: getattr(asked, name) for name in names}
 
 
 def _passed(gallery: GalleryReader, where: Any) -> dict[str, Any]:
@@ -265,8 +268,19 @@ def _answer(is_known: bool, support: float, votes: Sequence[dict[str, Any]], hit
     )
 
 
-def recognizer_of(served: ServedGallery, state: GalleryReader, space: Any = None, where: Any = None) -> Recognizer:
-    """The recogniser of a state of a gallery, made once for it; its settings may not be tuned."""
+def recognizer_of(
+    served: ServedGallery,
+    state: GalleryReader,
+    space: Any = None,
+    where: Any = None,
+    only: Sequence[str] = (),
+    with_prior: bool = False,
+) -> Recognizer:
+    """The recogniser of a state of a gallery, made once for it; its settings may not be tuned.
+
+    Raises:
+        UserError: If the gallery has no class of those listed in ``only``, or of the counts by place and season.
+    """
 
     def make() -> Recognizer:
         try:
@@ -274,22 +288,39 @@ def recognizer_of(served: ServedGallery, state: GalleryReader, space: Any = None
         except RetrievalError as error:  # of another version; photos can be searched all the same
             LOGGER.warning('%s is recognised by the vote alone: %s', served.name, error)
             settings = Settings()
-        return Recognizer(state, settings, None, space, where, TARGET if settings.is_tuned else None)
+        accept = TARGET if settings.is_tuned else None
+        if with_prior and served.prior is not None and choose_prior(settings, served.prior)[0] != settings.prior:
+            accept = None  # how many answers with these counts are right was never measured
+        prior = served.prior if with_prior else None
+        return Recognizer(state, settings, None, space, where, accept, prior, only or None)
 
-    return served.kept.get(state, ('recogniser', repr(space), repr(where)), make)
+    return served.kept.get(state, ('recogniser', repr(space), repr(where), tuple(only), with_prior), make)
+
+
+def _taken(served: ServedGallery, queries: Queries, asked: IdentifyRequest) -> list[Taken] | None:
+    """Where and when photos were taken, as the request says it, or else their EXIF data; None where that is no use."""
+    told = Taken.read(asked.lat, asked.lon, asked.when)
+    if served.prior is None:
+        if told != Taken():
+            raise Problem(422, 'no-prior', 'this server has no counts by place and season: start it with --prior')
+        return None
+    own = [Taken.of(record.metadata)[0] for record in queries.records]
+    found = [Taken._make(old if new is None else new for old, new in zip(one, told)) for one in own]
+    return found if any(one != Taken() for one in found) else None
 
 
 def _recognised(
     served: ServedGallery, queries: Queries, asked: IdentifyRequest, votes: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What the gallery's recogniser says in place of the vote; nothing where it is not tuned for what is compared."""
-    recognizer = recognizer_of(served, queries.gallery, queries.space, parse_conditions(asked.where))
-    if not recognizer.settings.is_tuned:
+    """What the gallery's recogniser says in place of the vote; nothing where it knows no more than that."""
+    taken, where = _taken(served, queries, asked), parse_conditions(asked.where)
+    recognizer = recognizer_of(served, queries.gallery, queries.space, where, asked.only, taken is not None)
+    if not recognizer.settings.is_tuned and taken is None and not asked.only:
         return {}
     photos = len(queries.records)
     left_out = queries.merged().left_out(asked.exclude_same)
     exclude = None if left_out is None else left_out * photos
-    (found,) = recognizer.recognize(queries.vectors, exclude, [0] * photos, transformed=True)
+    (found,) = recognizer.recognize(queries.vectors, exclude, [0] * photos, taken, transformed=True)
     best = next((one for one in votes if found.candidates and one['label'] == found.candidates[0].label), None)
     names = read_names(queries.gallery, [found])
     if not found.candidates:
@@ -297,7 +328,7 @@ def _recognised(
     elif found.label is None:
         kind = 'unknown'
     else:
-        probability = found.probability or 0.0
+        probability = found.candidates[0].probability
         kind = 'clear' if probability >= SURE else 'likely' if probability >= LIKELY else 'split'
     return dict(
         kind=kind,

@@ -15,6 +15,9 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from retrieval.recognition.places import PLACE_COLUMNS
+
+from ...images.exif import read_exif
 from ...images.photos import ImageItem, UnreadableImageError
 from ...images.preparing import Prepared
 from ..base_encoder import BaseEncoder
@@ -141,10 +144,11 @@ class Photographer:
     Args:
         settings: Limits.
         workers: Threads.
+        reads_places: Whether EXIF data is to be looked at for where and when photos were taken.
     """
 
-    def __init__(self, settings: Settings, workers: int) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, workers: int, reads_places: bool = False) -> None:
+        self._settings, self._reads_places = settings, reads_places
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix='photos')
 
     async def run(self, function: Any, *arguments: Any) -> Any:
@@ -199,7 +203,9 @@ class Photographer:
         prepared = encoder.prepare([item], 0)
         if prepared.error:
             return prepared.error
-        job = PhotoJob(ImageItem(), prepared._replace(content_hash=upload.content_hash), with_patches)
+        told = read_exif(ImageItem(content=content)).values if self._reads_places else {}
+        place = {name: told[name] for name in PLACE_COLUMNS if name in told}
+        job = PhotoJob(ImageItem(metadata=place), prepared._replace(content_hash=upload.content_hash), with_patches)
         return job  # without the pixels, of which a request may have many
 
 

@@ -15,6 +15,7 @@ from filelock import Timeout
 from retrieval.errors import RetrievalError, UserError
 from retrieval.gallery import GalleryReader, GalleryWriter, Record, Roots, open_gallery
 from retrieval.gallery.spaces import Spaces
+from retrieval.recognition import ClassIndex, ClassPrior, Prior
 
 from ...images.decoding import LOGGER
 from ...images.photos import is_address
@@ -40,6 +41,7 @@ class ServedGallery:
 
     Attributes:
         kept: What was computed from its newest state.
+        prior: Counts of its classes by place and season, if any.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class ServedGallery:
     ) -> None:
         self.name, self.search, self.moves, self.is_cache = name, search, dict(moves or {}), is_cache
         self.kept = Kept()
+        self.prior: Prior | None = None
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._grown: set[int] = set()
@@ -171,6 +174,7 @@ def open_galleries(
     encoder: str | None = None,
     device: str | None = None,
     moves: Mapping[str, str] | None = None,
+    prior: Prior | None = None,
 ) -> list[ServedGallery]:
     """Open galleries, and load each model once, whatever the number of its galleries.
 
@@ -182,9 +186,10 @@ def open_galleries(
         encoder: Pretrained encoder for folders of photos.
         device: Where models run.
         moves: Other folders of roots, by name.
+        prior: Counts by place and season, for those galleries that have some of its classes.
 
     Raises:
-        UserError: If a gallery or its model cannot be opened.
+        UserError: If a gallery or its model cannot be opened, or none has a class that is counted.
     """
     opened: list[ServedGallery] = []
     try:
@@ -205,10 +210,23 @@ def open_galleries(
             opened[-1].roots()
             # Asking for the dimensions runs the model, which is slow for the first time.
             LOGGER.debug('%s: %s', opened[-1].name, opened[-1].encoder.dimensions)
+        if prior is not None:
+            _share_prior(opened, prior)
     except BaseException:
         close_galleries(opened)
         raise
     return opened
+
+
+def _share_prior(galleries: Sequence[ServedGallery], prior: Prior) -> None:
+    for one in galleries:
+        try:
+            ClassPrior(prior, ClassIndex(one.search.gallery))
+            one.prior = prior
+        except RetrievalError as error:
+            if one is galleries[-1] and all(other.prior is None for other in galleries):
+                raise
+            LOGGER.warning('%s: %s', one.name, error)
 
 
 def close_galleries(galleries: Sequence[ServedGallery]) -> None:

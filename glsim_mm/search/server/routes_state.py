@@ -54,6 +54,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
             keeps_patches=_keeps_patches(state),
             reads_text=reads_text,
             writable=service.settings.writable and not served.is_cache,
+            has_prior=served.prior is not None,
             has_recogniser=recognizer_of(served, state).settings.is_tuned,
         )
 

@@ -33,7 +33,16 @@ class Asked(BaseModel):
     exclude_same: bool = Field(False, description='leave out rows whose file is that of the query')
 
 
-class SearchRequest(Asked):
+class Recognised(Asked):
+    """What changes which classes are likely; not what is found."""
+
+    only: list[_Name] = Field([], max_length=2000, description='names of the classes that can be the answer')
+    lat: float | None = Field(None, ge=-90, le=90, description='where it was taken, in place of what EXIF data says')
+    lon: float | None = Field(None, ge=-180, le=180, description='see lat')
+    when: str | None = Field(None, max_length=100, description='date, as 2024-05-01 or 2024-05, likewise')
+
+
+class SearchRequest(Recognised):
     """A search for similar photos."""
 
     k: int = Field(20, ge=1, le=MAX_HITS, description='hits')
@@ -57,7 +66,7 @@ class CompareRequest(SearchRequest):
     sides: list[Side] = Field(min_length=2, max_length=2, description='where to search; a row is one of the first')
 
 
-class IdentifyRequest(Asked):
+class IdentifyRequest(Recognised):
     """A question for the class."""
 
     neighbors: int = Field(10, ge=1, le=MAX_HITS, description='nearest photos that vote')
@@ -279,6 +288,7 @@ class GalleryInfo(BaseModel):
     keeps_patches: bool
     reads_text: bool
     writable: bool = Field(description='whether the server was started to change it')
+    has_prior: bool = Field(description='whether place and season count: lat, lon and when of requests')
     has_recogniser: bool = Field(description='whether answers have a probability')
 
 

@@ -71,7 +71,8 @@ class Service:
     async def running(self) -> AsyncIterator[None]:
         """Threads and queues, as long as the server runs."""
         threads = min(4, os.cpu_count() or 1)
-        self._photographer = Photographer(self.settings, threads)
+        reads_places = any(one.prior is not None for one in self.galleries.values())
+        self._photographer = Photographer(self.settings, threads, reads_places)
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix='readers')  # thumbnails do not hold up searches
         self._studies = ThreadPoolExecutor(1, thread_name_prefix='studies')
         self._fetchers = ThreadPoolExecutor(threads, thread_name_prefix='addresses')  # nor do other people's servers
