@@ -10,6 +10,7 @@ from .duplicates import (
     duplicates_to_json,
     find_duplicates,
     format_duplicates,
+    near_threshold,
 )
 from .left_out import OBSERVATION
 from .places import DegreeGrid, H3Grid, Taken
@@ -75,6 +76,7 @@ __all__ = [
     'format_duplicates',
     'format_recognition',
     'knn_vote',
+    'near_threshold',
     'number_labels',
     'prototypes',
     'read_checklist',

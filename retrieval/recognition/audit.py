@@ -12,12 +12,11 @@ from ..gallery.contract import GalleryReader, Space
 from ..gallery.spaces import Spaces
 from ..names import pretty_name
 from ..records import Record, check_number
-from .duplicates import DuplicateGroup, find_duplicates
+from .duplicates import DuplicateGroup, find_duplicates, near_threshold
 from .left_out import OBSERVATION, Evidence, able_to_be_left_out, gather
 from .opinions import NEAREST, Opinions, ask, best_other, choose_settings, contradicted, doubts
 from .settings import Settings
 
-NEAR_DUPLICATE = 0.95  # cosine similarity
 HARD, CHANCE = 0.75, 0.05
 _LEAST_PHOTOS = 5  # of each of two classes that are compared
 _FENCE = 3.0  # interquartile ranges, Tukey's far out
@@ -155,7 +154,7 @@ def audit(gallery: GalleryReader, space: Space = None, where: Any = None, *, thr
         space: Embeddings to compare, as in the gallery's ``search``.
         where: Filter; only rows that pass it count.
         threshold: Least similarity of near-duplicates, or for ``'l2'`` largest squared distance, in the embeddings of
-            the model. None for 0.95 where the metric is cosine, and else for files with the same bytes alone.
+            the model. None for that of :func:`retrieval.recognition.near_threshold`.
 
     Raises:
         RetrievalError: If the space or the filter does not fit the gallery.
@@ -204,7 +203,8 @@ def ask_twice(evidence: Evidence, settings: Settings) -> Opinions:
     gone = np.bincount(evidence.codes[doubtful], minlength=len(evidence.names))
     # A class most of whose photos are doubted is kept whole: without it, it would be wrong by itself.
     trusted = np.where(doubtful & (2 * gone < sizes)[evidence.codes], -1, evidence.codes)
-    return ask(evidence._replace(codes=trusted), settings, every, evidence.codes)
+    second = ask(evidence._replace(codes=trusted), settings, every, evidence.codes)
+    return second._replace(nearest=first.nearest)  # by the labels that people see
 
 
 def _notes(evidence: Evidence, labelled: int, able: int, rows: int) -> list[str]:
@@ -253,9 +253,10 @@ def _suspects(evidence: Evidence, asked: Opinions) -> list[Suspect]:
 def _conflicts(gallery: GalleryReader, space: Space, where: Any, threshold: float | None) -> list[Conflict]:
     spaces = Spaces.of(gallery)
     compared = next(iter(spaces.weights(space)))
-    if threshold is None and spaces.metric == 'cosine':
-        threshold = NEAR_DUPLICATE
-    groups = find_duplicates(gallery, threshold, space=spaces.sources(compared)[0], where=where)
+    given = spaces.sources(compared)[0]
+    if threshold is None:
+        threshold = near_threshold(gallery, given, where)
+    groups = find_duplicates(gallery, threshold, space=given, where=where)
     groups += _observations(gallery, where)
     return [
         Conflict(group.kind, group.records, differ)

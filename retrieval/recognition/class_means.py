@@ -38,12 +38,10 @@ class ClassMeans(NamedTuple):
     def add(self, rows: np.ndarray, codes: np.ndarray) -> ClassMeans:
         """Count more embeddings in; returns itself."""
         known = codes >= 0
-        order = np.argsort(codes[known], kind='stable')
-        ordered, classes = rows[known][order], codes[known][order]
-        starts = np.flatnonzero(np.diff(classes, prepend=-1))
-        if len(starts):
-            self.sums[classes[starts]] += np.add.reduceat(ordered.astype(np.float64), starts, axis=0)
-        self.counts[:] += np.bincount(classes, minlength=len(self.counts))
+        if known.any():
+            classes, sums, counts = _sums(rows[known], codes[known])
+            self.sums[classes] += sums
+            self.counts[classes] += counts
         return self
 
     def distances(
@@ -61,15 +59,24 @@ class ClassMeans(NamedTuple):
         queries = np.asarray(queries, np.float64)
         found = np.square(queries).sum(axis=1)[:, None] + np.square(means).sum(axis=1) - 2 * queries @ means.T
         found = np.where(there, found.clip(min=0), np.inf)
-        for row, left in enumerate(without):
-            if left is not None and len(left[0]):
-                codes, positions = np.unique(left[0], return_inverse=True)
-                gone = np.zeros((len(codes), queries.shape[1]))
-                np.add.at(gone, positions.reshape(-1), left[1])
-                counts = self.counts[codes] - np.bincount(positions.reshape(-1), minlength=len(codes))
-                rest = (self.sums[codes] - gone + shrinkage * centre) / np.maximum(counts + shrinkage, 1e-12)[:, None]
-                found[row, codes] = np.where(counts > 0, np.square(queries[row] - rest).sum(axis=1), np.inf)
+        left = [(row, *one) for row, one in enumerate(without) if one is not None and len(one[0])]
+        if left:
+            codes = np.concatenate([one for _, one, _ in left])
+            numbers = np.repeat([row for row, _, _ in left], [len(one) for _, one, _ in left])
+            pairs, gone, sizes = _sums(np.concatenate([rows for _, _, rows in left]), numbers * len(means) + codes)
+            places, codes = np.divmod(pairs, len(means))
+            counts = self.counts[codes] - sizes
+            rest = (self.sums[codes] - gone + shrinkage * centre) / np.maximum(counts + shrinkage, 1e-12)[:, None]
+            found[places, codes] = np.where(counts > 0, np.square(queries[places] - rest).sum(axis=1), np.inf)
         return found
+
+
+def _sums(rows: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Keys that occur, ascending, the sum of the rows (n, d) of each, float64, and how many they are."""
+    order = np.argsort(keys, kind='stable')
+    starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order[0]] - 1))
+    sums = np.add.reduceat(rows[order].astype(np.float64), starts, axis=0)
+    return keys[order[starts]], sums, np.diff(starts, append=len(keys))
 
 
 def softmax_of_distances(distances: np.ndarray, temperature: float) -> np.ndarray:

@@ -16,6 +16,7 @@ from .audit import Audit, Conflict, HardPair, Outlier, Suspect
 from .class_guide import ClassEntry, NearClass
 
 LISTED = 20
+_MEMBERS = 4
 _KINDS = {
     'equal': 'the same file',
     'similar': 'nearly the same photo',
@@ -111,7 +112,9 @@ def describe_conflict(conflict: Conflict) -> str:
 
 
 def _members(conflict: Conflict) -> str:
-    return '; '.join(f'{_name(record)} ({", ".join(_values(record, conflict))})' for record in conflict.records)
+    shown = [f'{_name(record)} ({", ".join(_values(record, conflict))})' for record in conflict.records[:_MEMBERS]]
+    rest = len(conflict.records) - len(shown)
+    return '; '.join([*shown, *([f'{rest} more'] if rest else [])])
 
 
 def _values(record: Record, conflict: Conflict) -> list[str]:

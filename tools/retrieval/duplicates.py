@@ -15,8 +15,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_gallery(parser)
     parser.add_argument(
         '--threshold',
-        type=float,
-        help='find similar images too: least similarity, for example 0.95, or the largest squared distance of l2',
+        type=_number_or_auto,
+        help='find similar images too: least similarity, for example 0.95, or the largest squared distance of l2; auto '
+        'for what tells copies from photos that are alike in this gallery',
     )
     parser.add_argument('--space', help='embeddings to compare; default: the first')
     cli.add_where(parser, 'compare only these rows')
@@ -27,15 +28,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _number_or_auto(text: str) -> float | str:
+    return text if text == 'auto' else float(text)
+
+
 def main(args: argparse.Namespace) -> cli.End:
     """Find and print."""
     from retrieval.gallery import open_gallery, parse_conditions
-    from retrieval.recognition import duplicates_to_json, find_duplicates, format_duplicates
+    from retrieval.recognition import duplicates_to_json, find_duplicates, format_duplicates, near_threshold
 
     with open_gallery(args.gallery) as gallery:
         where = parse_conditions(args.where)
         cli.check_filter(gallery, where)
-        groups = find_duplicates(gallery, args.threshold, space=args.space, where=where, decided=args.decided)
+        is_auto = args.threshold == 'auto'
+        threshold = near_threshold(gallery, args.space, where) if is_auto else args.threshold
+        groups = find_duplicates(gallery, threshold, space=args.space, where=where, decided=args.decided)
     print(json.dumps(duplicates_to_json(groups), indent=1) if args.json else format_duplicates(groups))
     if groups:
         return cli.End('remove', args.gallery, '--id', 'ID', '--dry-run')

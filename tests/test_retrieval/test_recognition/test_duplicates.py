@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Record, create_gallery
-from retrieval.recognition import audit, decide_duplicates, duplicates_to_json, find_duplicates, format_duplicates
+from retrieval.recognition import (
+    audit,
+    decide_duplicates,
+    duplicates_to_json,
+    find_duplicates,
+    format_duplicates,
+    near_threshold,
+)
 
 
 def _connected(ids, close):
@@ -182,3 +189,28 @@ def test_an_audit_knows_decisions_too(twins):
     assert [[one.id for one in found.records] for found in audit(twins, threshold=0.9).conflicts] == [[0, 1, 2]]
     _decide(twins, [0, 1, 2], 'distinct')
     assert audit(twins, threshold=0.9).conflicts == []
+
+
+@pytest.mark.parametrize('metric', ['cosine', 'l2'])
+@pytest.mark.parametrize('spread', [0.05, 0.3])
+def test_a_threshold_tells_copies_from_photos_that_are_alike(tmp_path, metric, spread):
+    """However alike the photos of a gallery are; two thirds of them are copies."""
+    random = np.random.default_rng(0)
+    rows = 1 + spread * random.normal(size=(60, 16))
+    rows = np.vstack(
+        [rows, rows + 0.1 * spread * random.normal(size=rows.shape), 1 + spread * random.normal(size=(60, 16))]
+    )
+    with create_gallery(tmp_path / 'g', 16, metric=metric, preset='flat') as gallery:
+        gallery.add(rows.astype(np.float32), None)
+        threshold = near_threshold(gallery)
+        found = find_duplicates(gallery, threshold)
+        if metric == 'cosine':
+            assert threshold >= 0.95
+        if spread == 0.3 or metric == 'l2':
+            assert {tuple(record.id for record in group.records) for group in found} == {
+                (row, row + 60) for row in range(60)
+            }
+        assert near_threshold(gallery, where={'id': [1, 2, 3]}) is None
+    with create_gallery(tmp_path / 'ip', 16, metric='ip', preset='flat') as gallery:
+        gallery.add(rows.astype(np.float32), None)
+        assert near_threshold(gallery) is None
