@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -154,12 +154,13 @@ def audit(gallery: GalleryReader, space: Space = None, where: Any = None, *, thr
         space: Embeddings to compare, as in the gallery's ``search``.
         where: Filter; only rows that pass it count.
         threshold: Least similarity of near-duplicates, or for ``'l2'`` largest squared distance, in the embeddings of
-            the model. None for that of :func:`retrieval.recognition.near_threshold`.
+            the model; ``'auto'`` for that of :func:`retrieval.recognition.near_threshold`, None for files with the same
+            bytes alone.
 
     Raises:
         RetrievalError: If the space or the filter does not fit the gallery.
     """
-    if threshold is not None:
+    if threshold not in ('auto', None):
         check_number(threshold, 'threshold')
     evidence = gather(gallery, space, where)
     every = np.arange(len(evidence.ids))
@@ -250,11 +251,13 @@ def _suspects(evidence: Evidence, asked: Opinions) -> list[Suspect]:
     return suspects
 
 
-def _conflicts(gallery: GalleryReader, space: Space, where: Any, threshold: float | None) -> list[Conflict]:
+def _conflicts(
+    gallery: GalleryReader, space: Space, where: Any, threshold: float | Literal['auto'] | None
+) -> list[Conflict]:
     spaces = Spaces.of(gallery)
     compared = next(iter(spaces.weights(space)))
     given = spaces.sources(compared)[0]
-    if threshold is None:
+    if threshold == 'auto':
         threshold = near_threshold(gallery, given, where)
     groups = find_duplicates(gallery, threshold, space=given, where=where)
     groups += _observations(gallery, where)

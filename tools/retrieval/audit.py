@@ -34,7 +34,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--threshold',
         type=float,
-        help='least similarity of near-duplicates, or the largest squared distance of l2; default: 0.95 for cosine',
+        help='least similarity of near-duplicates, or the largest squared distance of l2; default: what tells '
+        'copies from photos that are alike in this gallery',
     )
     trial = parser.add_argument_group('how well would it find wrong labels here')
     trial.add_argument(
@@ -73,7 +74,7 @@ def main(args: argparse.Namespace) -> cli.End:
         if args.noise_test is not None:
             print(noise_test(gallery, args.noise_test, args.look_alike, space, where).describe())
             return cli.End('audit', args.gallery, '--out', 'audit.html', 'labels.csv')
-        found = audit(gallery, space, where, threshold=args.threshold)
+        found = audit(gallery, space, where, threshold='auto' if args.threshold is None else args.threshold)
         print(format_audit(found, gallery))
         for path in args.out:
             kind = Path(path).suffix.lower()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from retrieval.gallery import GalleryReader, parse_conditions
 from retrieval.gallery.spaces import Spaces, parse_space
-from retrieval.recognition import audit, find_duplicates, similarities
-from retrieval.recognition.audit import NEAR_DUPLICATE
+from retrieval.recognition import audit, find_duplicates, near_threshold, similarities
 from retrieval.recognition.duplicates import DuplicateGroup, group_name
 from retrieval.recognition.findings import format_audit
 
@@ -27,8 +26,10 @@ _COMPARED = 1000  # rows of a group
 class FindCopies(Measured):
     """Which photos count as nearly the same."""
 
-    threshold: float | None = Field(
-        NEAR_DUPLICATE, description='least similarity, for l2 largest squared distance; null for equal files alone'
+    threshold: Literal['auto'] | float | None = Field(
+        'auto',
+        description='least similarity, for l2 largest squared distance; auto: what tells copies from photos that are '
+        'alike in this gallery; null: equal files alone',
     )
 
 
@@ -56,7 +57,8 @@ def _find_duplicates(work: Work) -> Outcome:
     def tell(done: int, total: int) -> None:
         work.report(done, total, 'Comparing photos.')
 
-    groups = find_duplicates(state, asked.threshold, space=space, where=where, progress=tell)
+    threshold = near_threshold(state, space, where) if asked.threshold == 'auto' else asked.threshold
+    groups = find_duplicates(state, threshold, space=space, where=where, progress=tell)
     found = [_describe(state, one, space) for one in groups]
     _keep(work, sorted(found, key=lambda one: -one['similarity']))
     equal = sum(one.kind == 'equal' for one in groups)
