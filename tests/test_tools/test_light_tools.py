@@ -14,7 +14,7 @@ from PIL import Image
 from tiny_run import ROOT
 
 from glsim_mm.search import ExportedEncoder
-from retrieval.gallery import Record, create_gallery
+from retrieval.gallery import Record, create_gallery, open_gallery
 
 HEAVY = {'torch', 'mmengine', 'mmcv', 'mmpretrain'}
 # Runs tools as scripts, one after the other, and writes of each how it ended and what it printed. None of them loads
@@ -75,7 +75,8 @@ def test_a_server_of_an_exported_model_needs_no_torch(exported, tmp_path):
     pytest.importorskip('fastapi', reason='needs the extra serve')
     model, images, gallery = exported
     script = str(ROOT / 'tools' / 'serve.py')
-    options = [str(gallery), '--model', str(model), '--port', '0', '--token-file', str(tmp_path / 'token')]
+    token_file = str(tmp_path / 'token')
+    options = [str(gallery), '--model', str(model), '--port', '0', '--token-file', token_file, '--writable']
     without = f'import runpy, sys; sys.modules.update(dict.fromkeys({sorted(HEAVY)})); sys.path[0] = {str(ROOT)!r}; '
     without += f'sys.argv = {[script, *options]!r}; runpy.run_path(sys.argv[0], run_name="__main__")'
     with subprocess.Popen([sys.executable, '-c', without], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
@@ -89,6 +90,14 @@ def test_a_server_of_an_exported_model_needs_no_torch(exported, tmp_path):
             headers = {'Content-Type': 'multipart/form-data; boundary=x', 'Authorization': f'Bearer {token}'}
             with urlopen(Request(f'{address}api/v1/search', body, headers)) as answer:
                 assert json.load(answer)['hits'][0]['path'].endswith('plain0.png')
+            now = open_gallery(gallery).manifest.generation
+            headers = {'Content-Type': 'application/json', 'Authorization': f'Bearer {token}', 'If-Match': f'"{now}"'}
+            body = b'{"values": {"label": "Wren"}}'
+            with urlopen(Request(f'{address}api/v1/rows/0', body, headers, method='PATCH')) as answer:
+                assert json.load(answer)['changed'] == 1
+            headers['If-Match'] = answer.headers['ETag']
+            with urlopen(Request(f'{address}api/v1/undo/1', b'', headers)) as answer:
+                assert json.load(answer)['changed'] == 1
             with urlopen(address) as page:
                 assert '<html' in page.read().decode()
         finally:

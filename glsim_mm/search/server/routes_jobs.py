@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -35,7 +36,7 @@ KINDS = (
 )
 """All kinds of jobs; each is ``POST /jobs/{name}``, and needs an entry in ``roles.RULES``."""
 
-_MOST_PHOTOS = 10_000
+_MOST_PHOTOS, _SECONDS_TO_SEND = 10_000, 600.0
 JobNumber = Annotated[str, PathParameter(max_length=100)]
 
 
@@ -55,7 +56,11 @@ def add_routes(app: FastAPI, service: Service) -> None:
     )
     async def add_photos(request: Request, gallery: Name = None, if_match: IfMatch = None) -> Response:
         """Add the photos of a form; their files are stored below a root of the gallery."""
-        asked, files = await read_files(request, ADD.body, service.settings, _MOST_PHOTOS)
+        try:
+            reading = read_files(request, ADD.body, service.settings, _MOST_PHOTOS)
+            asked, files = await asyncio.wait_for(reading, _SECONDS_TO_SEND)
+        except asyncio.TimeoutError as error:
+            raise Problem(408, 'too-slow', 'the photos took too long to come: send fewer at a time') from error
         if not files:
             raise Problem(422, 'no-photo', f'send at least one file called {PHOTO}')
         photos = [(one.filename or '', one.file) for one in files]
