@@ -147,10 +147,10 @@ def _classify(args: argparse.Namespace) -> cli.End:
     else:
         for answer in answers:
             print(format_recognition(', '.join(paths[row] for row in answer.photos), answer, names))
-    if args.accept is not None and answers:
-        sys.stderr.write(f'{describe_accepting(recognizer.settings, args.accept)}\n')
-        if any(one.prior is not None and one.prior.used for one in answers):
-            sys.stderr.write(f'{describe_accepting(recognizer.prior_settings, args.accept)}\n')
+    if args.accept is not None:
+        for with_prior in sorted({one.prior is not None and bool(one.prior.used) for one in answers}):
+            kept = recognizer.prior_settings if with_prior else recognizer.settings
+            sys.stderr.write(f'{describe_accepting(kept, args.accept)}\n')
     for words in wrong:
         sys.stderr.write(f'not used: {words}\n')
     for _, path, reason in encoded.errors:
