@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
@@ -68,6 +69,8 @@ class FolderWriter(FolderReader, GalleryWriter):
             self._lock.release()
             raise
         self._lock.announce()
+        # Whoever forgets to close it, or ends by an exception, leaves a gallery that can be opened.
+        self._abandon = weakref.finalize(self, _abandon, self._lock, self._state.database, os.getpid())
         sweep(self.root, [segment.number for segment in self._state.segments])
         self._fill_reserve()
 
@@ -76,16 +79,9 @@ class FolderWriter(FolderReader, GalleryWriter):
             if self._current is None or os.getpid() != self._process:
                 return
             self._reader = None
-            with ExitStack() as others:
-                emptied = False
-                with suppress(RetrievalError):  # on a full disk, the log keeps what it holds
-                    emptied = self._current.database.empty_log()
-                if emptied:
-                    self._lock.withdraw()
-                else:  # SQLite removes the log with the last connection, and then its notice would be wrong
-                    others.callback(Database(self.root / DATABASE_FILE).close)
+            self._abandon.detach()
+            with _leaving(self._lock, self._current.database):
                 super().close()
-            self._lock.release()
 
     def refresh(self) -> None:
         """Take over the last committed state, which is the writer's own."""
@@ -391,6 +387,28 @@ class FolderWriter(FolderReader, GalleryWriter):
         except BaseException:
             database.close()
             raise
+
+
+@contextmanager
+def _leaving(lock: WriteLock, database: Database) -> Iterator[None]:
+    """Closing a database in the block keeps its log and the notice that says who writes together, or removes both."""
+    with ExitStack() as others:
+        emptied = False
+        with suppress(RetrievalError):  # on a full disk, the log keeps what it holds
+            emptied = database.empty_log()
+        if emptied:
+            lock.withdraw()
+        else:  # SQLite removes the log with the last connection, and then its notice would be wrong
+            others.callback(Database(database.path).close)
+        yield
+    lock.release()
+
+
+def _abandon(lock: WriteLock, database: Database, process: int) -> None:
+    """Close what a writer leaves that nobody closed; the child of a fork has none of its own."""
+    if os.getpid() == process:
+        with suppress(RetrievalError, OSError), _leaving(lock, database):
+            database.close()
 
 
 def check_log(root: Path) -> None:

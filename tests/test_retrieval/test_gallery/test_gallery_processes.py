@@ -74,3 +74,26 @@ def test_readers_see_committed_states_only(tmp_path):
     with open_gallery(place, writable=True):
         pass  # sweeps what killed writers left
     assert {path.name for path in (place / 'segments').iterdir()} == listed
+
+
+@pytest.mark.parametrize(
+    'end', ['raise ValueError', 'raise SystemExit(3)', 'del gallery', 'again = [gallery]', 'os.fork()']
+)
+@pytest.mark.parametrize('is_read', [False, True])
+def test_a_writer_that_nobody_closes_leaves_a_gallery_that_opens(tmp_path, end, is_read):
+    """At the end of a process SQLite removes the log; the notice that says who writes must not stay without it."""
+    location = tmp_path / 'gallery'
+    code = f"""
+import os
+from retrieval.gallery import Record, create_gallery, open_gallery
+gallery = create_gallery({str(location)!r}, {{'a': 2}})
+gallery.add([[1.0, 0.0]], [Record('a.jpg', label='old')])
+reader = open_gallery({str(location)!r}) if {is_read} else None
+gallery.set_labels([0], 'new')
+{end}
+"""
+    subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, timeout=120)
+    with open_gallery(location, writable=True) as gallery:
+        assert gallery.records([0])[0].label == 'new'
+        gallery.verify()
+    assert not (location / 'writer.json').exists()
