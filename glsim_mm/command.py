@@ -52,6 +52,7 @@ COMMANDS = {
         'add': 'retrieval/add.py',
         'sync': 'retrieval/sync.py',
         'label': 'retrieval/label.py',
+        'export-rows': 'retrieval/export_rows.py',
         'metric': 'retrieval/metric.py',
         'choose': 'retrieval/choose.py',
         'remove': 'retrieval/remove.py',

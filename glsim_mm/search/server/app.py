@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from retrieval.errors import RetrievalError, UserError
 
 from ...version import __version__
-from . import routes_ask, routes_jobs, routes_read, routes_review, routes_state, routes_writing
+from . import routes_ask, routes_export, routes_jobs, routes_read, routes_review, routes_state, routes_writing
 from .galleries import ServedGallery
 from .guard import Guard
 from .measures import Measures
@@ -30,6 +30,7 @@ ROUTES = (
     routes_read,
     routes_writing,
     routes_review,
+    routes_export,
     routes_jobs,
     routes_state,
 )

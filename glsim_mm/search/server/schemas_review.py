@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from retrieval.records import MAX_ID
-
 from .schemas import Row
-from .schemas_writing import MAX_ROWS, Body, Label
-
-_Id = Annotated[int, Field(ge=0, le=MAX_ID)]
+from .schemas_writing import MAX_ROWS, Body, Id, Label
 
 
 class Group(BaseModel):
@@ -40,7 +36,7 @@ class Decision(Body):
     action: Literal['keep', 'remove', 'distinct'] = Field(
         description='keep: they are duplicates and stay; distinct: they are none; remove: all but those to keep'
     )
-    keep: list[_Id] = Field([], max_length=MAX_ROWS, description='rows that stay, where the others are removed')
+    keep: list[Id] = Field([], max_length=MAX_ROWS, description='rows that stay, where the others are removed')
 
 
 class Suggestion(BaseModel):
@@ -74,4 +70,4 @@ class Reviewed(Body):
     """The label of a row, as a person sees it."""
 
     label: Label | None = Field(description='null for unknown')
-    and_similar: list[_Id] = Field([], max_length=MAX_ROWS, description='further rows with this label')
+    and_similar: list[Id] = Field([], max_length=MAX_ROWS, description='further rows with this label')

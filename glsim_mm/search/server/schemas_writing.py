@@ -11,7 +11,7 @@ from retrieval.records import MAX_ID
 MAX_ROWS = 100_000
 """Most rows that a request may name."""
 
-_Id = Annotated[int, Field(ge=0, le=MAX_ID)]
+Id = Annotated[int, Field(ge=0, le=MAX_ID)]
 _Value: TypeAlias = Annotated[StrictStr, Field(max_length=10_000)] | StrictInt | StrictFloat | None
 _Column = Annotated[str, Field(min_length=1, max_length=300)]
 Condition = Annotated[str, Field(max_length=10_000)]
@@ -51,7 +51,7 @@ class RowValues(Body):
 class ChosenRows(Body):
     """Rows, by their ids or by a filter."""
 
-    ids: list[_Id] | None = Field(None, min_length=1, max_length=MAX_ROWS, description='rows, each once')
+    ids: list[Id] | None = Field(None, min_length=1, max_length=MAX_ROWS, description='rows, each once')
     where: list[Condition] | None = Field(None, min_length=1, max_length=50, description='conditions, in place of ids')
 
     @model_validator(mode='after')
