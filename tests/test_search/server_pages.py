@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def serving(galleries, folder: Path, **settings) -> Iterator[str]:
     from glsim_mm.search.server.app import create_app
     from glsim_mm.search.server.settings import Settings
 
-    app = create_app(galleries, Settings(**settings), folder / 'thumbnails')
+    app = create_app(galleries, Settings(**settings), folder / 'thumbnails', folder / 'state')
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level='error', timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -50,7 +51,7 @@ def serving(galleries, folder: Path, **settings) -> Iterator[str]:
 def write_colours(folder: Path, rows: int = 12) -> Path:
     """A gallery of photos in three colours, a class each, two photos of each; further rows are of the same files.
 
-    Each row is at its class's colour with a little noise, and has the column ``number``.
+    They are at the embeddings of these files with a little noise, and have the column ``number``.
     """
     encoder, rng = MeanEncoder(), np.random.default_rng(0)
     for name, colour in COLOURS.items():
@@ -64,10 +65,9 @@ def write_colours(folder: Path, rows: int = 12) -> Path:
         known = gallery.records(gallery.ids())
         more = [known[place % len(known)] for place in range(len(known), rows)]
         if more:
-            means = np.repeat([COLOURS[record.label] for record in more], 16, axis=0).reshape(len(more), 16, 3)
-            vectors = means.transpose(0, 2, 1).reshape(len(more), 48) + rng.normal(0, 9, (len(more), 48))
+            vectors = np.resize(gallery.vectors(gallery.ids(), 'global'), (rows, 48))[len(known) :]
             records = [Record(one.path, one.label, metadata=dict(number=place)) for place, one in enumerate(more)]
-            gallery.add({'global': vectors.astype(np.float32)}, records)
+            gallery.add({'global': vectors + rng.normal(0, 0.003, vectors.shape).astype(np.float32)}, records)
     return location
 
 
@@ -93,6 +93,25 @@ def is_accessible(page) -> None:
 
     found = [one for one in Axe().run(page).response['violations'] if one['impact'] in ('serious', 'critical')]
     assert not [(one['id'], [node['html'] for node in one['nodes']][:3]) for one in found]
+
+
+def generation_of(address: str) -> int:
+    """The generation that the first gallery of a server has."""
+    with urlopen(f'{address}api/v1/rows?limit=1') as answer:
+        return json.load(answer)['generation']
+
+
+def send(address: str, route: str, **body) -> dict:
+    """Write to the first gallery of a server, as somebody else does; its answer."""
+    headers = {'If-Match': f'"{generation_of(address)}"', 'Content-Type': 'application/json'}
+    with urlopen(Request(f'{address}api/v1/{route}', json.dumps(body).encode(), headers)) as answer:
+        return json.load(answer)
+
+
+def labels(address: str) -> dict[int, str | None]:
+    """Labels of the rows of the first gallery of a server."""
+    with urlopen(f'{address}api/v1/rows?limit=200') as answer:
+        return {row['id']: row['label'] for row in json.load(answer)['rows']}
 
 
 def last_request(page) -> dict:

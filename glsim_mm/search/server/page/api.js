@@ -8,6 +8,7 @@ export class Problem extends Error {
     super(content.detail || content.title || `HTTP ${status}`);
     this.status = status;
     this.kind = String(content.type || '').replace('urn:glsim:problem:', '');
+    this.generation = content.generation;
     this.errors = Array.isArray(content.errors) ? content.errors : [];
   }
 }

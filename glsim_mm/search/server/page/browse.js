@@ -84,7 +84,7 @@ async function describeClass(place, label, context) {
   const picture = (row) => framed({ source: row.has_photo ? photoAddress(row.id, gallery.name, 320) : '', alt: named(row), missing: t('no_photo') });
   const near = found.nearest.map((one) => {
     const told = [t('like_is', { similarity: number(one.similarity, 2) })];
-    if (one.confused) told.push(t('like_confused', { count: number(one.confused) }));
+    if (one.confused) told.push(t('like_confused', { share: percent(one.confused) }));
     return make('li', {}, make('div', { class: 'pair-of' }, ...one.pair.map(picture)),
       make('a', { href: classAddress(one.label, context), text: named(one) }), make('span', { class: 'muted small', text: told.join(' ') }));
   });
@@ -124,7 +124,7 @@ async function showPhotos(tools, content, context) {
   const empty = make('p', { class: 'empty' });
   const place = make('div');
   const field = new ClassField({ label: t('class_give'), classes: [], picked: label, left: () => focus() });
-  const unknown = button('unknown', () => label(null, t('no_class')));
+  const unknown = button('unknown', () => label(null, t('unknown')));
   const show = button('view_one', () => grid.opened([...grid.state.chosen.values()][0]));
   const every = button('choose_all', () => grid.chooseAll());
   const clear = () => {
@@ -187,9 +187,10 @@ async function showPhotos(tools, content, context) {
 
   function describe(label) {
     if (about.dataset.label === label) return;
-    about.replaceChildren();
+    about.replaceChildren(label ? make('p', { class: 'muted', text: t('loading') }) : '');
     about.dataset.label = label;
-    if (label) describeClass(about, label, context).catch((error) => error.status === 404 || context.tell(error));
+    // The photos below are there without it, and what concerns them too is told there.
+    if (label) describeClass(about, label, context).catch(() => about.replaceChildren());
   }
 
   function fill(row) {

@@ -5,6 +5,7 @@ import { at, make } from './elements.js';
 import { named, shownRow } from './hits.js';
 import { facts } from './look.js';
 import { applyOverlays } from './overlays.js';
+import { Same } from './same.js';
 import { Stage } from './stage.js';
 import { number, percent, sentence, t } from './texts.js';
 
@@ -12,12 +13,17 @@ const STRONGEST = 8; // as the pages of glsim search draw
 
 export class Compare {
   /**
-   * similar(id): searches with a row. failed(error): tells what could not be helped here; true where it did.
+   * similar(id): Searches with a row. failed(error): Tells what could not be helped here; the sentence to show, or ''.
+   * relabelled(): The hits have other labels.
    */
-  constructor(query, similar, failed) {
+  constructor(query, similar, failed, relabelled) {
     Object.assign(this, { query, failed, answer: null, place: 0, space: null, controller: null, pairs: [], isAll: false });
     this.dialog = at('compare');
     this.stage = new Stage();
+    this.same = new Same(query, () => {
+      this.name();
+      relabelled();
+    });
     at('all-pairs').addEventListener('click', () => {
       this.isAll = !this.isAll;
       this.fill();
@@ -39,8 +45,8 @@ export class Compare {
     });
   }
 
-  open(answer, place, space) {
-    Object.assign(this, { answer, space, isLeft: false });
+  open(answer, place, space, context) {
+    Object.assign(this, { answer, space, context, isLeft: false });
     if (!this.dialog.open) this.dialog.showModal();
     this.show(place);
     at('compare-title').focus();
@@ -61,15 +67,22 @@ export class Compare {
     if (from.disabled) at('compare-title').focus();
     const asked = this.query.first();
     const label = named(hit);
-    at('hit-caption').textContent = `${hit.rank}: ${label}, ${number(hit.score, 3)}`;
     const missing = asked.isText ? t('text_query', { text: this.query.text }) : t('not_shown');
     this.stage.show(
       { alt: t('query'), missing, ...asked },
       { alt: label, missing: t('no_photo'), ...shownRow(hit, gallery, 1600) },
     );
-    at('metadata').replaceChildren(...facts(hit, [['score', number(hit.score, 4)]]));
+    this.name();
+    this.same.show(this.answer, hit, this.context);
     applyOverlays();
     this.explain(asked, hit, gallery);
+  }
+
+  /** Say what is known about the hit. */
+  name() {
+    const hit = this.answer.hits[this.place];
+    at('hit-caption').textContent = `${hit.rank}: ${named(hit)}, ${number(hit.score, 3)}`;
+    at('metadata').replaceChildren(...facts(hit, [['score', number(hit.score, 4)]]));
   }
 
   async explain(asked, hit, gallery) {

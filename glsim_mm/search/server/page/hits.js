@@ -3,7 +3,7 @@
 import { mapAddress, photoAddress } from './api.js';
 import { at, framed, make } from './elements.js';
 import { applyOverlays } from './overlays.js';
-import { number, percent, t } from './texts.js';
+import { language, number, percent, sentence, t } from './texts.js';
 
 const VOTES = 4;
 export const named = (row) => row.name ?? t('no_class');
@@ -20,7 +20,7 @@ export function showAnswer(answer, votes) {
   const place = at('answer');
   place.hidden = !answer;
   if (!answer) return;
-  const { kind, count, neighbors, share, support } = answer;
+  const { kind, count, neighbors, share, support, probability = null, decision = null } = answer;
   const best = votes[0] ? named(votes[0]) : '';
   const values = { label: best, count, neighbors, share: percent(share), support: number(support, 2) };
   let reason = t('reason', values);
@@ -29,6 +29,9 @@ export function showAnswer(answer, votes) {
   if (kind === 'split' && votes[1]) {
     reason += ` ${t('reason_second', { label: named(votes[1]), share: percent(votes[1].share) })}`;
   }
+  // A tuned gallery's recogniser has words of its own, in English.
+  if (decision && language() === 'en') reason = sentence(answer.sentence);
+  const sure = decision && t(`decision_${decision}`, { probability: percent(probability ?? 0) });
   const bars = votes.slice(0, VOTES).map((vote) => {
     const bar = make('span', { class: 'bar', 'aria-hidden': 'true' }, make('span'));
     bar.firstChild.style.width = `${100 * vote.share}%`;
@@ -37,10 +40,10 @@ export function showAnswer(answer, votes) {
     return make('li', {}, make('span', { text: named(vote) }), share_, bar, make('span', { class: 'muted small', text: told }));
   });
   place.replaceChildren(
-    make('div', {}, make('p', { class: 'word', text: t(`answer_${kind}`, values) }), make('p', { text: reason })),
+    make('div', {}, make('p', { class: 'word', text: t(`answer_${kind}`, values) }), sure && make('p', { text: sure }), make('p', { text: reason })),
     make('ul', { class: 'votes', 'aria-label': t('votes') }, ...bars),
   );
-  place.classList.toggle('sure', kind === 'clear' || kind === 'likely');
+  place.classList.toggle('sure', decision ? decision === 'accept' : kind === 'clear' || kind === 'likely');
 }
 
 /** Hits by rank, or by class in the order of the best of each; open(place) shows one beside the query. */

@@ -13,6 +13,7 @@
 //   tell(error)           says what went wrong
 //   changed(answer, text) says what a write has changed, with a button that takes it back
 //   undo(), canUndo()     takes back the last change that was made here, and opens the page anew
+//   undone                the change that was taken back, where that is why the page is opened anew
 //   reopen()              opens the page anew
 //   refresh()             reads info anew, after rows came or went
 
@@ -65,7 +66,7 @@ function can(right) {
 const isOpen = (name) => can(PAGES[name].right || 'read') && (PAGES[name].suits?.(gallery, info) ?? true);
 
 /** Show what the address asks for. */
-async function follow() {
+async function follow(undone = null) {
   const asked = values();
   const found = info.galleries.find((one) => one.name === (asked.get('gallery') ?? gallery?.name)) || info.galleries[0];
   if (found.name !== gallery?.name) addresses.clear();
@@ -93,7 +94,7 @@ async function follow() {
     const place = `${gallery.name} ${name}`;
     if (!kept.has(place)) kept.set(place, {});
     if (isOther) scrollTo(0, 0);
-    const opened = page.open(element, contextOf(name, asked, kept.get(place), own.signal));
+    const opened = page.open(element, contextOf(name, { asked, undone, kept: kept.get(place), signal: own.signal }));
     if (isOther) focusOn(element);
     await opened;
   } catch (error) {
@@ -101,12 +102,12 @@ async function follow() {
   }
 }
 
-function contextOf(page, asked, own, signal) {
+function contextOf(page, visited) {
   return {
-    info, gallery, asked, kept: own, signal, can, go, tell, changed, undo, refresh, address: hash,
-    reopen: follow, canUndo: () => Boolean(lastChange()),
+    ...visited, info, gallery, can, go, tell, changed, undo, refresh, address: hash,
+    reopen: () => follow(), canUndo: () => Boolean(lastChange()),
     keep: (more = {}) => {
-      if (signal.aborted) return;
+      if (visited.signal.aborted) return;
       // An empty search of the first gallery needs no address.
       const isBare = page === 'search' && !Object.keys(more).length && gallery === info.galleries[0];
       history.replaceState(null, '', isBare ? location.pathname + location.search : hash(page, more));
@@ -187,7 +188,7 @@ async function undo() {
     const answer = await write('POST', `undo/${last.change}`, {}, { gallery: gallery.name, generation });
     done.splice(done.indexOf(last), 1);
     changed({ ...answer, change: null }, t('undone', { what: last.text }));
-    await follow();
+    await follow(last.change);
   } catch (error) {
     if (error instanceof Problem && error.status < 412) done.splice(done.indexOf(last), 1); // never again
     tell(error);

@@ -15,7 +15,7 @@ const query = new Query((isOther) => {
   search();
 });
 const filter = new Filter(at('filter'), () => search());
-const compare = new Compare(query, (id) => goTo(id), told);
+const compare = new Compare(query, (id) => goTo(id), told, () => show());
 let page = null; // its context
 let gallery = null;
 let spoken = '';
@@ -170,7 +170,8 @@ function show() {
   at('start').hidden = Boolean(query.kind);
   at('tools').hidden = !answer?.hits.length;
   showAnswer(answer && answer.hits.length ? answer.answer : null, answer?.votes || []);
-  showHits(answer || { hits: [] }, order, (place) => compare.open(answer, place, options().space));
+  showHits(answer || { hits: [] }, order, (place) => compare.open(answer, place, options().space, page));
+  compare.same.mark();
   at('status').lang = '';
   if (!answer) at('status').textContent = '';
   else if (!answer.hits.length) nothing();
