@@ -96,9 +96,7 @@ class ServedGallery:
                 yield writer
         finally:
             self._writing.release()
-            with self._lock:
-                self.search.gallery.refresh()
-                self._roots = None
+            self.newest(now=True)
 
     def check_writable(self) -> None:
         """Refuse to write into what is only a copy; :class:`Problem`."""

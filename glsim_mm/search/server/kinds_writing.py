@@ -88,14 +88,14 @@ def _add(work: Work) -> Outcome:
     """Look at the photos as at those that are searched with, store those that are new, and encode them."""
     names = json.loads((work.folder / NAMES).read_text(encoding='utf-8'))
     plan = work.folder / _PLANNED  # content hashes, of a run that was interrupted
-    planned = json.loads(plan.read_text(encoding='utf-8')) if plan.exists() else []
+    planned = set(json.loads(plan.read_text(encoding='utf-8'))) if plan.exists() else set()
     served, asked = work.served, work.asked
     roots = served.roots()
     folder = Path(_folder_for(roots), ADDED, work.created[:10])
     items: dict[str, ImageItem] = {}  # by content hash
     numbers: list[int] = []
     duplicates: list[dict[str, Any]] = []
-    hashes: list[str] = []
+    hashes: dict[str, None] = {}
     for number, name in enumerate(names):
         work.report(number, len(names), 'Looking at the photos.')
         content = (work.folder / PHOTOS / str(number)).read_bytes()
@@ -107,17 +107,17 @@ def _add(work: Work) -> Outcome:
         file = folder / f'{upload.content_hash}{upload.suffix}'
         known = served.newest(now=True).find_hashes([upload.content_hash]).get(upload.content_hash)
         if known is not None and upload.content_hash in planned and upload.content_hash not in hashes:
-            hashes.append(upload.content_hash)
+            hashes[upload.content_hash] = None
         elif known is not None or upload.content_hash in hashes:
             duplicates.append(dict(name=name, id=known))
         else:
-            hashes.append(upload.content_hash)
+            hashes[upload.content_hash] = None
             _store(file, content)
             items[upload.content_hash] = ImageItem(
                 str(file), roots.path(str(file)), asked.label, asked.split, dict(asked.metadata)
             )
             numbers.append(number)
-    plan.write_text(json.dumps(hashes), encoding='utf-8')
+    plan.write_text(json.dumps(list(hashes)), encoding='utf-8')
     writer = RowWriter(lambda: _growing(work), {}, by='add')
     failed = writer.encode(
         work.encoder(),
@@ -132,7 +132,7 @@ def _add(work: Work) -> Outcome:
         work.refuse(names[numbers[position]], reason)
         Path(list(items.values())[position].file).unlink(missing_ok=True)
     shutil.rmtree(work.folder / PHOTOS, ignore_errors=True)
-    found = served.newest(now=True).find_hashes(hashes)
+    found = served.newest(now=True).find_hashes(list(hashes))
     ids = sorted(found.values())
     said = [f'{len(ids):,} {"photo was" if len(ids) == 1 else "photos were"} added']
     if duplicates:
