@@ -83,6 +83,10 @@ def check(args: argparse.Namespace) -> None:
     Settings(host=args.host, token='' if args.token_file else None, allow_urls=args.allow_url).check()
     read_prior(args.prior)
     roots = cli.read_roots(args.photo_root)
+    if args.writable and all(map(is_photo_folder, args.galleries)):
+        raise GLSimError(
+            'a folder of photos is not written to: make a gallery of it with glsim build, or leave out --writable'
+        )
     for location in args.galleries:
         if is_photo_folder(location):
             if args.config or args.checkpoint:

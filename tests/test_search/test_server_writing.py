@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ pytest.importorskip('prometheus_client', reason='needs the extra serve')
 from served_gallery import API, make_gallery, refused, serve
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
+from tiny_run import ROOT
 
 from glsim_mm.errors import GLSimError
 from glsim_mm.search.server.roles import RULES, Visitor, rule_of
@@ -233,3 +236,9 @@ def test_a_folder_of_photos_is_not_written_to(start):
     with TestClient(app, base_url='http://localhost:8765') as client:
         assert not client.get(f'{API}/info').json()['galleries'][0]['writable']
         assert 'glsim build' in refused(send(client, 'PATCH', 'rows/0', values={'label': 'Wren'}), 403, 'read-only')
+
+
+def test_a_writable_folder_of_photos_is_refused_before_anything_is_encoded(tmp_path):
+    command = [sys.executable, str(ROOT / 'tools' / 'serve.py'), str(tmp_path), '--writable']
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and ended.stderr.count('\n') == 1 and 'glsim build' in ended.stderr
