@@ -137,8 +137,8 @@ def add_config(parser: Any, what: str = '') -> None:
     parser.add_argument('config', help=f'config file{what}, or name of one that the package ships, as glsim_vit_cub')
 
 
-def add_encoder(parser: Any, purpose: str = 'in place of config and checkpoint', more: str = '') -> None:
-    """A pretrained encoder, which needs no config and no checkpoint."""
+def add_encoder(parser: Any, purpose: str = 'in place of config and checkpoint', more: str = '') -> Any:
+    """A pretrained encoder, which needs no config and no checkpoint; the group of its options."""
     group = parser.add_argument_group('a pretrained encoder, without training')
     group.add_argument(
         '--encoder',
@@ -148,6 +148,7 @@ def add_encoder(parser: Any, purpose: str = 'in place of config and checkpoint',
     )
     group.add_argument('--arch', metavar='NAME', help="timm's name of the model of a file, if its shapes do not tell")
     add_number(group, '--image-size', 'side of the network input in pixels; default: that of the model')
+    return group
 
 
 def add_prediction_options(parser: Any) -> None:

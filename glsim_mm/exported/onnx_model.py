@@ -133,7 +133,10 @@ class ExportedModel:
         """
         if pixels.ndim != 4 or pixels.shape[1:] != (3, *self.info.image_size):
             height, width = self.info.image_size
-            raise GLSimError(f'{self.path} takes images of shape (B, 3, {height}, {width}), got {pixels.shape}')
+            raise GLSimError(
+                f'{self.path} takes images of shape (B, 3, {height}, {width}), got {pixels.shape}: size and scale are '
+                'fixed by glsim export, so export the model again for others'
+            )
         return self._run(np.ascontiguousarray(pixels, dtype=np.float32))
 
 

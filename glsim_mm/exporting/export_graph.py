@@ -186,7 +186,7 @@ def _check(model: nn.Module) -> None:
         raise GLSimError(f'{type(neck).__name__} needs annotated boxes, which photos do not have: use another selector')
     if getattr(neck, 'needs_attention', False):
         raise GLSimError(f'{type(neck).__name__} needs attention matrices, which exported graphs do not have')
-    if isinstance(model, GLSimClassifier) and model.test_options.crop == 'adaptive':
+    if isinstance(model, GLSimClassifier) and model.test_options.crop not in ('always', 'off'):
         raise GLSimError(
             "a graph cannot leave crops out image by image: set model.test_cfg.crop to 'always' or 'off', for example "
             'with --cfg-options'

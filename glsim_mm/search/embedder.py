@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from ..apis.photo_pipeline import find_background, find_test_steps
 from ..images.decoding import WHITE
 from ..models.classifiers import GLSimClassifier
 from ..models.utils import hash_weights
-from ..ops import centre_box
+from ..ops import centre_box, crop_and_resize
 from .base_encoder import AGGREGATED, CENTRE, CONCAT, CROP, GLOBAL, Features
 
 CENTRE_SHARE = 0.65
@@ -101,7 +102,7 @@ class Embedder:
         """Embed a batch.
 
         Args:
-            inputs: Normalised images, (B, 3, H, W).
+            inputs: Normalised images, (B, 3, H, W), as large as the pipeline delivers them.
             spaces: What is wanted, of :attr:`spaces`.
             patches: Give the tokens of the selected patches too.
             classify: Give the probabilities of the model's classes too.
@@ -133,11 +134,15 @@ class Embedder:
         )
 
     def embed_centre(self, inputs: Tensor) -> Tensor:
-        """Embeddings (B, C) of the middle of normalised images (B, 3, H, W), resized to their size."""
+        """Embeddings (B, C) of the middle of normalised images (B, 3, H, W), resized to the network's size."""
         height, width = inputs.shape[-2:]
         x0, y0, x1, y1 = centre_box((height, width), CENTRE_SHARE)
-        # One box for all: what crop_and_resize does with boxes of their own.
-        crops = F.interpolate(inputs[..., y0:y1, x0:x1], (height, width), mode='bilinear', align_corners=True)
+        enlarged = self.module.crop_settings(inputs) if self.has_regions else {}
+        if enlarged:
+            boxes = torch.tensor([[x0, y0, x1, y1]], device=inputs.device).expand(inputs.shape[0], -1)
+            crops = crop_and_resize(inputs, boxes, **enlarged)
+        else:  # one box for all: what crop_and_resize does with boxes of their own
+            crops = F.interpolate(inputs[..., y0:y1, x0:x1], (height, width), mode='bilinear', align_corners=True)
         if self.has_regions:
             return self.module.encode_crops(crops)
         return _pool(last_stage(self._extract(crops)), self.module)

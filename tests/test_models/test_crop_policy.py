@@ -7,12 +7,13 @@ from mmpretrain.structures import DataSample
 from torch._dynamo.testing import CompileCounter
 
 from glsim_mm.errors import GLSimError
+from glsim_mm.evaluation import MeanPasses
 from glsim_mm.models.classifiers.crop_policy import margin, unsure
 
 ARCH = dict(embed_dims=64, num_layers=2, num_heads=2, feedforward_channels=128)
 
 
-def build(test_cfg=None, sequence_weights=None, neck=None, backbone=None):
+def build(test_cfg=None, sequence_weights=None, neck=None, backbone=None, second_look=None):
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
@@ -20,6 +21,7 @@ def build(test_cfg=None, sequence_weights=None, neck=None, backbone=None):
             backbone=backbone or dict(type='GLSimViT', arch=ARCH, img_size=32, patch_size=8),
             neck=neck,
             head=dict(type='AggregatorHead', num_classes=5, in_channels=64, sequence_weights=sequence_weights),
+            second_look=second_look,
             test_cfg=test_cfg,
         )
     )
@@ -106,10 +108,11 @@ def test_unsure_counts_nan():
 @pytest.mark.parametrize(
     'test_cfg, message',
     [
-        (dict(crop='maybe'), 'always, adaptive, off'),
+        (dict(crop='maybe'), 'always, adaptive, centre_first, off'),
         (dict(threshold=1.5), 'difference of probabilities, from 0 to 1'),
         (dict(amp='int4'), 'bf16, fp16'),
-        (dict(croup='off'), "no field 'croup'; it has crop, threshold, amp"),
+        (dict(share=0), 'share of the image, above 0'),
+        (dict(croup='off'), "no field 'croup'; it has crop, threshold, share, amp"),
     ],
 )
 def test_options_out_of_range(test_cfg, message):
@@ -172,3 +175,43 @@ def test_nothing_waits_for_the_device(images):
     assert 'aten::grid_sampler' in names
     waiting = {'aten::item', 'aten::_local_scalar_dense', 'aten::nonzero', 'aten::is_nonzero', 'aten::masked_select'}
     assert not names & waiting
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('first', [1, 0.5])
+def test_centre_first_takes_the_region_where_image_and_middle_disagree(images, first):
+    look = dict(first=first)
+    model = build(dict(crop='centre_first', share=0.5), second_look=look)
+    sequence = build(second_look=look).encode(images)[0]
+    middle = build(second_look=look, neck=dict(type='CenterSelector', share=0.5)).encode(images)[0]
+    classes = [model.head((alone,)).argmax(1) for alone in (sequence[:, :1], middle[:, 1:])]
+    disagree = classes[0] != classes[1]
+    assert 0 < disagree.sum() < len(images)
+    three = model.head((torch.cat([middle, sequence[:, 1:]], dim=1),))
+    wanted = torch.where(disagree[:, None], three, model.head((middle,))).softmax(1)
+    calls = []
+    model.backbone.register_forward_hook(lambda _, args, __: calls.append(len(args[0])))
+    samples = model.predict(images)
+    found = torch.stack([sample.pred_score for sample in samples])
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+    assert [sample.crop_encoded for sample in samples] == disagree.tolist()
+    count = int(disagree.sum())
+    assert calls == ([24, count] if first == 1 else [12, 12, count]), 'image and middle are one batch if alike'
+    assert [sample.passes for sample in samples] == [first**2 + 1 + bool(one) for one in disagree]
+    metric = MeanPasses()
+    metric.process(None, [sample.to_dict() for sample in samples])
+    assert metric.compute_metrics(metric.results)['passes'] == pytest.approx(first**2 + 1 + count / 12)
+
+
+@torch.no_grad()
+def test_passes_of_the_other_policies(images):
+    for test_cfg, neck, passes in (
+        (None, None, 2),
+        (dict(crop='off'), None, 1),
+        (None, dict(type='GLSimSelector', num_regions=2), 3),
+        (None, dict(type='GLSimSelector', crop_size=16), 1.25),
+        (None, dict(type='GLSimSelector', out_type='none'), 1),
+    ):
+        assert build(test_cfg, neck=neck).predict(images)[0].passes == passes
+    with pytest.raises(GLSimError, match='MeanPasses needs the predictions of a GLSimClassifier'):
+        MeanPasses().process(None, [dict(pred_label=0)])

@@ -34,7 +34,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if not has_encoder:
         cli.add_config(parser, ' of the model (not with --encoder)')
         parser.add_argument('checkpoint', help='its weights: path or URL (not with --encoder)')
-    cli.add_encoder(parser)
+    group = cli.add_encoder(parser)
+    cli.add_number(
+        group,
+        '--crop-scale',
+        'cut regions and centres out of an image of so many times the network input, where photos have the pixels; '
+        'default: out of the network input (with a config: model.second_look.scale)',
+    )
     parser.add_argument(
         '--out',
         required=True,
@@ -92,8 +98,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--from takes over all rows: leave out --exclude, and remove rows with glsim remove')
     if has_encoder and (args.dataset or args.cfg_options):
         parser.error('--dataset and --cfg-options are for the config of a model, which --encoder does without')
-    if not has_encoder and (args.arch or args.image_size):
-        parser.error('--arch and --image-size go with --encoder')
+    if not has_encoder and (args.arch or args.image_size or args.crop_scale):
+        parser.error('--arch, --image-size and --crop-scale go with --encoder')
     if args.metric_space and args.metric_from == 'none':
         parser.error('--metric-space goes with --metric-from labels')
     if args.metric_from == 'labels' and args.whiten:
@@ -173,11 +179,12 @@ def main(args: argparse.Namespace) -> cli.End:
     options['root'] = roots if options['source'] else roots.get('')
     images, out = (options.pop(name) for name in ('images', 'out'))
     address, arch, size, overrides = (options.pop(name) for name in ('encoder', 'arch', 'image_size', 'cfg_options'))
+    scale = options.pop('crop_scale') or 1
     if address is None:
         model = load_config(options.pop('config'), overrides), options.pop('checkpoint')
     else:
         model = None, None
-        options['encoder'] = frozen_settings(address, arch, size)
+        options['encoder'] = frozen_settings(address, arch, size, scale=scale)
     gibibytes, progress = options.pop('memory_limit'), not options.pop('no_progress')
     memory_limit = None if gibibytes is None else int(gibibytes * 2**30)
     with cli.resumable():

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...errors import GLSimError
 
-CROP_POLICIES = ('always', 'adaptive', 'off')
+CROP_POLICIES = ('always', 'adaptive', 'centre_first', 'off')
 AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -19,9 +19,11 @@ class TestOptions:
 
     Attributes:
         crop: ``'always'`` encodes the crop of every image, as the paper does; ``'off'`` of none, which costs one pass;
-            ``'adaptive'`` of those images of which the first pass is not sure.
+            ``'adaptive'`` of those images of which the first pass is not sure; ``'centre_first'`` encodes the middle of
+            every image, and the crop, as a third view, of those images where image and middle disagree on the class.
         threshold: With ``'adaptive'``, the crop is encoded where the likeliest class of the first pass is less than
             this ahead of the second, see :func:`margin`, in [0, 1]: 0 never, 1 nearly always.
+        share: With ``'centre_first'``, the middle's share, in (0, 1], of the height and width of the image.
         amp: Predict in mixed precision, ``'bf16'`` or ``'fp16'``. None for float32.
 
     Example::
@@ -33,6 +35,7 @@ class TestOptions:
 
     crop: str = 'always'
     threshold: float = 0.5
+    share: float = 0.65
     amp: str | None = None
 
     def __post_init__(self) -> None:
@@ -42,6 +45,8 @@ class TestOptions:
             raise GLSimError(
                 f'model.test_cfg.threshold is a difference of probabilities, from 0 to 1, got {self.threshold}'
             )
+        if not 0 < self.share <= 1:
+            raise GLSimError(f'model.test_cfg.share is a share of the image, above 0 and at most 1, got {self.share}')
         if self.amp is not None and self.amp not in AMP_TYPES:
             raise GLSimError(f'model.test_cfg.amp must be None or one of {", ".join(AMP_TYPES)}, got {self.amp!r}')
 

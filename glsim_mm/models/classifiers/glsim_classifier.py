@@ -1,7 +1,7 @@
 """The two passes of GLSim: image, selected region (or several), both."""
 
 from contextlib import nullcontext
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import torch
@@ -12,12 +12,23 @@ from torch import Tensor
 
 from ...compat.linear_kernels import use_fast_linear
 from ...errors import GLSimError
-from ...ops import shrink
+from ...ops import patch_grid, shrink
 from ..necks import SelectedRegions
-from ..utils import check_attention, native_size, record_attention, reuse_mlp_buffers, token_layout
-from .crop_policy import AMP_TYPES, read_test_options, unsure
+from ..utils import (
+    AttentionRecord,
+    check_attention,
+    native_size,
+    record_attention,
+    reuse_mlp_buffers,
+    token_layout,
+    unwrap_encoder,
+)
+from .crop_policy import AMP_TYPES, read_test_options
+from .late_crops import predict_adaptively, predict_centre_first
 from .part_checks import check_glsim_parts, check_parts
 from .second_look import read_second_look
+
+_LATE = dict(adaptive=predict_adaptively, centre_first=predict_centre_first)
 
 
 @MODELS.register_module()
@@ -101,6 +112,8 @@ class GLSimClassifier(ImageClassifier):
             )
         if out_type == 'tokens' and self._all_tokens:
             raise GLSimError("model.neck.out_type='tokens' and model.head.all_tokens exclude each other: remove one.")
+        if self._all_tokens and self.test_options.crop == 'centre_first':
+            raise GLSimError("model.test_cfg.crop='centre_first' needs a head of CLS tokens: remove head.all_tokens.")
         if self._all_tokens and getattr(self.backbone, 'merged_tokens', 0):
             raise GLSimError('model.head.all_tokens needs every token: set model.backbone.merged_tokens=0.')
         found = getattr(head, 'sequence_length', None)
@@ -127,7 +140,7 @@ class GLSimClassifier(ImageClassifier):
         if stage == 'selector':
             return self.encode(inputs, crop=False)[1]
         if self.test_options.crop == 'off' and not self.training:
-            sequence = self._of_image(self.backbone(self.first_look(inputs))[-1])
+            sequence = self.of_image(self.backbone(self.first_look(inputs))[-1])
         else:
             sequence = self.encode(inputs)[0]
         return (sequence,) if stage == 'neck' else self.head.pre_logits((sequence,))
@@ -168,12 +181,11 @@ class GLSimClassifier(ImageClassifier):
         Raises:
             GLSimError: If the selector needs attention or boxes that are not there.
         """
-        tokens, regions = self._select(inputs, data_samples)
+        tokens, regions = self.select(inputs, data_samples)
         return self._sequence(tokens, regions, crop), regions, tokens
 
-    def _select(self, inputs: Tensor, data_samples: list[DataSample] | None) -> tuple[Tensor, SelectedRegions]:
+    def select(self, inputs: Tensor, data_samples: list[DataSample] | None) -> tuple[Tensor, SelectedRegions]:
         """Tokens (B, P0 + N, C) of the images, and what the selector selects by them."""
-        boxes = annotated_boxes(data_samples, inputs.device) if self.neck.needs_boxes else None
         images, attention = self.first_look(inputs), None
         if self.neck.needs_attention:
             with record_attention() as attention:
@@ -183,22 +195,35 @@ class GLSimClassifier(ImageClassifier):
             tokens = self.backbone(images)[-1]
         else:  # no loss reads the patch tokens
             tokens = self.backbone.encode_images(images)
-        return tokens, self.neck(tokens, inputs, self.layout, attention, boxes, **self.crop_settings(inputs))
+        return tokens, self.select_by(tokens, inputs, attention, data_samples)
+
+    def select_by(
+        self, tokens: Tensor, inputs: Tensor, attention: AttentionRecord | None, data_samples: list[DataSample] | None
+    ) -> SelectedRegions:
+        """What the selector selects in images by tokens that were computed already."""
+        boxes = annotated_boxes(data_samples, inputs.device) if self.neck.needs_boxes else None
+        return self.neck(tokens, inputs, self.layout, attention, boxes, **self.crop_settings(inputs))
+
+    @property
+    def encodes_crops_alike(self) -> bool:
+        """Whether the encoder makes the same of a picture, be it the image or a crop of it."""
+        encoder = unwrap_encoder(self.backbone)
+        return getattr(encoder, 'crop_cls_token', None) is None and not getattr(encoder, 'merged_tokens', 0)
 
     def _sequence(self, tokens: Tensor, regions: SelectedRegions, crop: bool = True) -> Tensor:
         """What the head reads (B, V, C) of images with tokens (B, P0 + N, C), the image's CLS token first."""
-        own = self._of_image(tokens)
+        own = self.of_image(tokens)
         if not crop or self._out_type == 'none':
             return own
-        return torch.cat([own, self._joining(tokens, regions.indices, regions.crops)], dim=1)
+        return torch.cat([own, self.joining(tokens, regions.indices, regions.crops)], dim=1)
 
-    def _of_image(self, tokens: Tensor) -> Tensor:
+    def of_image(self, tokens: Tensor) -> Tensor:
         """The part of the sequence (B, L, C) that one view gives, of its tokens (B, P0 + N, C); no registers."""
         if not self._all_tokens:
             return self.backbone.image_features(tokens)[:, None] if self._has_own_features else tokens[:, :1]
         return torch.cat([tokens[:, :1], tokens[:, self.layout.num_extra_tokens :]], dim=1)
 
-    def _joining(self, tokens: Tensor, indices: Tensor, crops: Tensor) -> Tensor:
+    def joining(self, tokens: Tensor, indices: Tensor, crops: Tensor) -> Tensor:
         """What joins the image in the sequence: selected tokens (B, O, C), or those of the crops (B, R * L, C)."""
         if self._out_type == 'tokens':
             patches = tokens[:, self.layout.num_extra_tokens :].detach()
@@ -208,9 +233,9 @@ class GLSimClassifier(ImageClassifier):
         if not self._all_tokens:
             views = self.encode_crops(flat)[:, None]
         elif hasattr(self.backbone, 'encode_crops'):  # a backbone may treat crops in its own way
-            views = self._of_image(self.backbone(flat, is_crop=True)[-1])
+            views = self.of_image(self.backbone(flat, is_crop=True)[-1])
         else:
-            views = self._of_image(self.backbone(flat)[-1])
+            views = self.of_image(self.backbone(flat)[-1])
         return views.unflatten(0, crops.shape[:2]).flatten(1, 2)
 
     def encode_crops(self, crops: Tensor) -> Tensor:
@@ -222,7 +247,7 @@ class GLSimClassifier(ImageClassifier):
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """Losses of normalised images (B, 3, H, W) as delivered, with labels: the head's, and those of a selector."""
         check_parts(self, needs_head=True)
-        tokens, regions = self._select(inputs, data_samples)
+        tokens, regions = self.select(inputs, data_samples)
         losses = self.head.loss((self._sequence(tokens, regions),), data_samples)
         if hasattr(self.neck, 'loss'):
             losses.update(self.neck.loss(tokens, regions, data_samples))
@@ -234,40 +259,39 @@ class GLSimClassifier(ImageClassifier):
         They have ``pred_score`` (K,), ``pred_label`` (1,), ``selected_box`` (4,) float32 ``x0, y0, x1, y1`` in pixels
         of ``inputs``, ``similarity_map`` (h, w) float32 scores, the largest of which were selected, and
         ``patch_size`` (height, width) in pixels. A selector of R > 1 regions leaves the first of them there and all in
-        ``selected_boxes`` (R, 4). Where ``test_cfg.crop`` is not ``'always'``, ``crop_encoded`` (bool) tells whether
-        the prediction rests on the crop too.
+        ``selected_boxes`` (R, 4). ``passes`` (float) is what it cost, in passes over an image of the network's size.
+        Where ``test_cfg.crop`` is not ``'always'``, ``crop_encoded`` (bool) tells whether the prediction rests on the
+        crop too.
         """
         check_parts(self, needs_head=True)
         options = self.test_options
         with nullcontext() if options.amp is None else torch.autocast(inputs.device.type, AMP_TYPES[options.amp]):
-            tokens, regions = self._select(inputs, data_samples)
-            if options.crop == 'adaptive':
-                samples = self._predict_adaptively(tokens, regions, data_samples)
+            if options.crop in _LATE:
+                logits, regions, again = _LATE[options.crop](self, inputs, data_samples)
+                samples, encoded = self.head._get_predictions(logits, data_samples), set(again.tolist())
             else:
-                is_off = options.crop == 'off'
-                sequence = self._sequence(tokens, regions, crop=not is_off)
+                tokens, regions = self.select(inputs, data_samples)
+                sequence = self._sequence(tokens, regions, crop=options.crop != 'off')
                 samples = self.head.predict((sequence,), data_samples, **kwargs)
-                if is_off:
-                    for sample in samples:
-                        sample.set_field(False, 'crop_encoded', field_type='metainfo')
+                encoded = set(range(len(samples))) if options.crop == 'always' else set()
+        first, crop = self._count_passes(inputs)
+        first += crop * (options.crop == 'centre_first')
+        num_crops = regions.boxes[..., 0].numel() // len(samples) if self._out_type == 'crops' else 0
+        for number, sample in enumerate(samples):
+            passes = first + crop * num_crops * (number in encoded)
+            sample.set_field(passes, 'passes', field_type='metainfo')
+            if options.crop != 'always':
+                sample.set_field(number in encoded, 'crop_encoded', field_type='metainfo')
         return self.show_regions(samples, regions)
 
-    def _predict_adaptively(
-        self, tokens: Tensor, regions: SelectedRegions, data_samples: list[DataSample] | None
-    ) -> list[DataSample]:
-        """Predictions of the first pass, and of both for images of which it is not sure."""
-        own = self._of_image(tokens)
-        logits = self.head((own,))
-        again = unsure(logits, self.test_options.threshold)
-        if len(again):
-            joining = self._joining(tokens[again], regions.indices[again], regions.crops[again])
-            sequence = torch.cat([own[again], joining], dim=1)
-            logits = logits.index_copy(0, again, self.head((sequence,)).to(logits.dtype))
-        samples = self.head._get_predictions(logits, data_samples)
-        encoded = set(again.tolist())
-        for number, sample in enumerate(samples):
-            sample.set_field(number in encoded, 'crop_encoded', field_type='metainfo')
-        return samples
+    def _count_passes(self, inputs: Tensor) -> tuple[float, float]:
+        """Patches of the first pass, and of a crop, as shares of those of an image of the network's size."""
+        patch_size = token_layout(self.backbone).patch_size
+        delivered = inputs.shape[-2], inputs.shape[-1]
+        network = self.second_look.network_size(delivered)
+        sizes = self.second_look.first_size(delivered), getattr(self.neck, 'crop_size', None) or network
+        whole, first, crop = (prod(patch_grid(size, patch_size)) for size in (network, *sizes))
+        return first / whole, crop / whole
 
     def show_regions(self, samples: list[DataSample], regions: SelectedRegions) -> list[DataSample]:
         """Leave on each sample where the model looked: the fields of :meth:`predict` that are not the head's."""

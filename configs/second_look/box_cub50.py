@@ -1,0 +1,4 @@
+# The upper bound: the annotated box in place of the similarity's region.
+_base_ = 'glsim_cub50.py'
+
+model = dict(neck=dict(_delete_=True, type='OracleSelector'))
