@@ -1,12 +1,10 @@
 // The page Browse: classes as cards, and all photos as a grid in which rows are chosen and labelled.
 
 import { get, photoAddress, write } from './api.js';
-import { ClassField, readClasses, suit } from './classes.js';
 import { framed, make } from './elements.js';
-import { Filter } from './filter.js';
+import { ClassField, Filter, readClasses, suit } from './fields.js';
 import { Grid, newState } from './grid.js';
-import { named } from './hits.js';
-import { look } from './look.js';
+import { look, named } from './hits.js';
 import { number, percent, t } from './texts.js';
 
 const CARDS = 300; // classes that are shown at once
@@ -28,8 +26,6 @@ export async function open(element, context) {
 
 const classFilter = (label) => JSON.stringify([label === null ? ['label', 'empty', ''] : ['label', 'is', label]]);
 const classAddress = (label, context) => context.address('browse', { view: 'photos', filter: classFilter(label) });
-
-// -- classes ----------------------------------------------------------------------------------------------------------
 
 async function showClasses(tools, content, context) {
   const { gallery, kept, signal } = context;
@@ -94,8 +90,6 @@ async function describeClass(place, label, context) {
     near.length ? make('details', {}, make('summary', { text: t('like') }), make('ul', { class: 'near' }, ...near)) : '',
   );
 }
-
-// -- photos -----------------------------------------------------------------------------------------------------------
 
 function conditionsOf(asked) {
   try {

@@ -1,9 +1,57 @@
-// The answer in words, and the photos that were found.
+// Rows of the gallery: what lies over their photos, how the answer and the hits are shown, and one of them, large.
 
 import { mapAddress, photoAddress } from './api.js';
 import { at, framed, make } from './elements.js';
-import { applyOverlays } from './overlays.js';
-import { language, number, percent, sentence, t } from './texts.js';
+import { language, number, percent, recall, remember, sentence, t } from './texts.js';
+
+const state = { box: true, map: false, matches: true, strength: 70, ...read() };
+
+function read() {
+  try {
+    const { box, map, matches, strength } = JSON.parse(recall('overlays') || '{}');
+    const kept = { box, map, matches, strength };
+    return Object.fromEntries(Object.entries(kept).filter(([, value]) => value !== undefined));
+  } catch {
+    return {};
+  }
+}
+
+/** Show what is chosen; maps that are shown for the first time are loaded now. */
+export function applyOverlays() {
+  const root = document.documentElement;
+  for (const one of ['box', 'map', 'matches']) root.classList.toggle(`show-${one}`, Boolean(state[one]));
+  root.style.setProperty('--strength', String(state.strength / 100));
+  if (!state.map) return;
+  for (const one of document.querySelectorAll('.light image:not([href])')) one.setAttribute('href', one.dataset.source);
+}
+
+/** Make the switches, beside the hits and in the comparison. */
+export function makeOverlays() {
+  for (const place of document.querySelectorAll('.overlays')) {
+    const isCompare = at('compare').contains(place);
+    const names = isCompare ? ['box', 'map', 'matches'] : ['box', 'map'];
+    const box = make('fieldset', {}, make('legend', { text: t('show') }));
+    for (const name of names) {
+      const input = make('input', { type: 'checkbox', name: `show-${name}` });
+      input.checked = Boolean(state[name]);
+      input.addEventListener('change', () => change(name, input.checked));
+      box.append(make('label', {}, input, ` ${t(`show_${name}`)}`), ' ');
+    }
+    const range = make('input', { type: 'range', name: 'strength', min: 10, max: 100, step: 10, value: state.strength });
+    range.addEventListener('input', () => change('strength', Number(range.value)));
+    box.append(make('label', { class: 'strength' }, `${t('strength')} `, range));
+    place.replaceChildren(box);
+  }
+  applyOverlays();
+}
+
+function change(name, value) {
+  state[name] = value;
+  remember('overlays', JSON.stringify(state));
+  for (const input of document.querySelectorAll(`.overlays [name="show-${name}"]`)) input.checked = value;
+  for (const input of document.querySelectorAll(`.overlays [name="${name}"]`)) input.value = value;
+  applyOverlays();
+}
 
 const VOTES = 4;
 export const named = (row) => row.name ?? t('no_class');
@@ -76,4 +124,56 @@ function card(hit, gallery, right, open) {
   }, frame, make('span', { class: 'line' }, make('strong', { text: `${hit.rank}` }), make('span', { text: score })), make('span', { class: 'label', text: label }));
   const kind = right === null ? 'other' : hit.label === right ? 'right' : 'other';
   return make('li', { class: kind }, button);
+}
+
+/** What is known about a row, as terms and values; `more` comes first. */
+export function facts(row, more = []) {
+  const size = row.size ? `${row.size[0]} × ${row.size[1]}` : null;
+  const known = [['path', row.path], ['row_id', row.id], ['split', row.split], ['size', size]];
+  const all = [...[['label', named(row)], ...more, ...known].map(([key, value]) => [t(key), value]), ...Object.entries(row.metadata)];
+  const shown = all.filter(([, value]) => value !== null && value !== undefined);
+  return shown.flatMap(([name, value]) => [make('dt', { text: name }), make('dd', { text: String(value) })]);
+}
+
+/**
+ * Open a dialog with a row; next(step) gives the row before (-1) or after (1) the one that is shown, or nothing.
+ * Closed when the page is left; closed() is called then too.
+ */
+export function look(row, context, { next, closed = () => {} }) {
+  const title = make('h2', { id: 'look-title', tabindex: -1 });
+  const photo = make('div');
+  const known = make('dl');
+  const similar = make('a', { class: 'button main', text: t('similar_row') });
+  const button = (key, click) => make('button', { type: 'button', text: t(key), on: { click } });
+  const steps = [button('previous', () => step(-1)), button('next', () => step(1))];
+  const dialog = make('dialog', { class: 'look', 'aria-labelledby': title.id },
+    make('div', { class: 'head' }, title, ...steps, button('close', () => dialog.close())),
+    make('div', { class: 'below' }, photo, make('div', {}, known, make('p', { class: 'buttons' }, similar))));
+
+  function show(now) {
+    title.textContent = named(now);
+    photo.replaceChildren(framed({ alt: named(now), missing: t('no_photo'), ...shownRow(now, context.gallery.name, 1600) }));
+    known.replaceChildren(...facts(now));
+    similar.href = context.address('search', { id: now.id });
+    applyOverlays();
+  }
+
+  function step(by) {
+    const other = next(by);
+    if (other) show(other);
+  }
+
+  dialog.addEventListener('keydown', (event) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (by) step(by);
+  });
+  dialog.addEventListener('close', () => {
+    dialog.remove();
+    closed();
+  });
+  context.signal.addEventListener('abort', () => dialog.remove());
+  document.body.append(dialog);
+  show(row);
+  dialog.showModal();
+  title.focus();
 }

@@ -1,11 +1,9 @@
 // The page Review: one photo after the other whose class somebody should look at, decided by single keys.
 
 import { get, photoAddress, write } from './api.js';
-import { ClassField, readClasses } from './classes.js';
 import { framed, make } from './elements.js';
-import { named, shownRow } from './hits.js';
-import { facts } from './look.js';
-import { applyOverlays } from './overlays.js';
+import { ClassField, readClasses } from './fields.js';
+import { applyOverlays, facts, named, shownRow } from './hits.js';
 import { number, percent, sentence, t } from './texts.js';
 
 const KINDS = ['suspects', 'unknown', 'new'];

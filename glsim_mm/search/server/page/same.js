@@ -1,8 +1,8 @@
 // "Same class?" in the comparison: what people see there becomes labels, or is remembered in the page.
 
 import { write } from './api.js';
-import { ClassField, readClasses } from './classes.js';
 import { at, make } from './elements.js';
+import { ClassField, readClasses } from './fields.js';
 import { named } from './hits.js';
 import { number, t } from './texts.js';
 

@@ -3,9 +3,8 @@
 import { Offline, Problem, ask, get, photoAddress } from './api.js';
 import { Compare } from './compare.js';
 import { at, framed, later, make } from './elements.js';
-import { Filter } from './filter.js';
-import { named, showAnswer, showHits } from './hits.js';
-import { makeOverlays } from './overlays.js';
+import { Filter } from './fields.js';
+import { makeOverlays, named, showAnswer, showHits } from './hits.js';
 import { Query } from './query.js';
 import { language, number, seconds, sentence, t } from './texts.js';
 
