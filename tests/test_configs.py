@@ -20,8 +20,8 @@ from published_layouts import WRITERS as SETS
 from timm.scheduler import CosineLRScheduler
 
 from glsim_mm.apis import build_runner
+from glsim_mm.apis.exported_steps import find_image_size, translate_steps
 from glsim_mm.apis.photo_pipeline import find_test_steps
-from glsim_mm.exporting.exporter import find_image_size, translate_steps
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path.relative_to(ROOT / 'configs').as_posix() for path in (ROOT / 'configs').rglob('*.py'))

@@ -65,7 +65,8 @@ def end_of_dry_run(command: str) -> End:
 
 def same_model(args: argparse.Namespace) -> list[str]:
     """The words that give a gallery the same model as here, for the next command."""
-    given = [(f'--{name}', getattr(args, name)) for name in ('config', 'checkpoint')]
+    names = ('config', 'checkpoint', 'encoder_url', 'encoder_token_file')
+    given = [(f'--{name.replace("_", "-")}', getattr(args, name)) for name in names]
     return [word for name, value in given if value for word in (name, value)]
 
 
@@ -237,6 +238,22 @@ def add_gallery_model(parser: Any) -> None:
         type=ModelFile,
         help='its weights, or its .onnx file, which needs no config; default: those of the build',
     )
+    parser.add_argument(
+        '--encoder-url',
+        metavar='URL',
+        help='where another server runs the model: glsim serve, or Triton, KServe and others of the Open Inference '
+        'Protocol, as http://HOST:8000/v2/models/NAME; where it does not describe the model, give the .onnx file too',
+    )
+    parser.add_argument('--encoder-token-file', metavar='FILE', help='file with the token that this server wants')
+
+
+def gallery_model(args: argparse.Namespace) -> dict[str, Any]:
+    """The model of a gallery as :func:`glsim_mm.search.encoder_for` takes it."""
+    model = dict(config=args.config, checkpoint=args.checkpoint)
+    if args.encoder_url is None:
+        return model
+    token = Path(args.encoder_token_file).read_text(encoding='utf-8').strip() if args.encoder_token_file else None
+    return dict(model, encoder_url=args.encoder_url, encoder_token=token)
 
 
 def add_space(parser: Any) -> None:
@@ -292,10 +309,12 @@ def add_ranking_options(parser: Any) -> None:
 def run(
     main: Callable[[argparse.Namespace], End | None],
     args: argparse.Namespace,
-    needs_model: bool = True,
+    needs_model: bool | Callable[[argparse.Namespace], bool] = True,
     check: Callable[[argparse.Namespace], None] | None = None,
 ) -> None:
     """Check what the command line names, import mmpretrain unless the tool needs no model, and call ``main``.
+
+    Where ``needs_model`` is a function, it is asked after ``check``.
 
     In the end it names on stderr the files of the options that were written, and what ``main`` returns; neither where
     ``GLSIM_NO_NEXT=1`` is set, by scripts that go on themselves.
@@ -325,7 +344,7 @@ def run(
             from glsim_mm.processes import start_processes
 
             sys.exit(start_processes(processes, ROOT))
-        if needs_model:
+        if needs_model(args) if callable(needs_model) else needs_model:
             import_model_stack()
             _check_device(getattr(args, 'device', None), processes)
         with full_disk_explained(', '.join(outputs)) if outputs else nullcontext():
@@ -353,9 +372,26 @@ def needs_packages(*names: str, why: str) -> None:
         raise ImportError(f'{why} needs {" and ".join(missing)}: pip install {" ".join(missing)}')
 
 
-def is_exported(args: argparse.Namespace) -> bool:
-    """Whether the model is an .onnx file, which runs without the model stack."""
-    return (args.checkpoint or '').endswith('.onnx')
+def needs_stack(args: argparse.Namespace) -> bool:
+    """Whether the model of a gallery, the one given or the one that it remembers, runs in the model stack.
+
+    An .onnx file does without, and so does a model that another server runs.
+    """
+    from glsim_mm.search.adding import model_of
+    from glsim_mm.search.folder_search import is_photo_folder
+    from glsim_mm.search.pretrained_settings import FrozenSettings
+    from retrieval.gallery import open_gallery
+
+    if args.encoder_url is not None:
+        return False
+    for location in getattr(args, 'galleries', None) or [args.gallery]:
+        if is_photo_folder(location):
+            return True
+        with open_gallery(location) as gallery:
+            model = model_of(gallery, args.config, args.checkpoint)
+        if isinstance(model, FrozenSettings) or model[0] is not None:
+            return True
+    return False
 
 
 def check_model(gallery: Any, args: argparse.Namespace) -> None:
@@ -363,14 +399,28 @@ def check_model(gallery: Any, args: argparse.Namespace) -> None:
     from glsim_mm.search.adding import model_of
     from glsim_mm.search.pretrained_settings import FrozenSettings, check_address
 
-    if is_exported(args):
-        needs_packages('onnxruntime', why='an .onnx file')
+    if getattr(args, 'encoder_url', None) is not None:
+        _check_server(args)
+        return
     model = model_of(gallery, args.config, args.checkpoint)
     if isinstance(model, FrozenSettings):
         check_address(model.address)
         return
+    if model[0] is None:
+        needs_packages('onnxruntime', why='an .onnx file')
     _check_file('config file', model[0])
     _check_file('checkpoint', ModelFile(model[1]))
+
+
+def _check_server(args: argparse.Namespace) -> None:
+    """Refuse an address that is none, and options that do not go with a model that another server runs."""
+    from glsim_mm.errors import GLSimError
+    from glsim_mm.http_client import HttpClient
+
+    HttpClient(args.encoder_url)
+    _check_file('file', args.encoder_token_file)
+    if args.config or (args.checkpoint and not args.checkpoint.endswith('.onnx')):
+        raise GLSimError('--encoder-url takes the .onnx file that its server runs, if any, and no config or weights')
 
 
 def check_search(args: argparse.Namespace, **options: Any) -> None:

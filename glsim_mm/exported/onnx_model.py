@@ -98,6 +98,10 @@ class ExportedModel:
             CUDA where ONNX Runtime has it, else the CPU.
         threads: Threads on the CPU. Defaults to all cores.
 
+    Attributes:
+        info: What the file says of itself.
+        usual_batch: Images of a batch where many ask for one at a time.
+
     Raises:
         GLSimError: If the file is missing or no such file, or the backend is not installed.
     """
@@ -117,13 +121,15 @@ class ExportedModel:
         if Path(path).suffix != '.onnx':
             raise GLSimError(f'{path} is no .onnx file: only these can be run without the model code')
         open_file = _open_onnxruntime if backend == 'onnxruntime' else _open_openvino
-        self._run, self.info = open_file(self.path, device, threads)
+        self._run, self.info, on_gpu = open_file(self.path, device, threads)
+        self.usual_batch = 64 if on_gpu else 16
 
-    def __call__(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, pixels: np.ndarray, outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Outputs for a batch.
 
         Args:
             pixels: RGB values of 0 to 255, uint8 or float32, (B, 3, h, w) of :attr:`info`'s image size.
+            outputs: Names of those that are wanted. Defaults to all.
 
         Returns:
             float32 arrays by name, see :class:`ExportedInfo`.
@@ -137,10 +143,11 @@ class ExportedModel:
                 f'{self.path} takes images of shape (B, 3, {height}, {width}), got {pixels.shape}: size and scale are '
                 'fixed by glsim export, so export the model again for others'
             )
-        return self._run(np.ascontiguousarray(pixels, dtype=np.float32))
+        found = self._run(np.ascontiguousarray(pixels, dtype=np.float32))
+        return found if outputs is None else {name: found[name] for name in outputs}
 
 
-def _open_onnxruntime(path: str, device: str | None, threads: int | None) -> tuple[Runner, ExportedInfo]:
+def _open_onnxruntime(path: str, device: str | None, threads: int | None) -> tuple[Runner, ExportedInfo, bool]:
     try:
         import onnxruntime
     except ModuleNotFoundError:
@@ -160,10 +167,11 @@ def _open_onnxruntime(path: str, device: str | None, threads: int | None) -> tup
     names = [output.name for output in session.get_outputs()]
     source = session.get_inputs()[0].name
     info = ExportedInfo.from_json(metadata.get(METADATA_KEY), path)
-    return (lambda pixels: dict(zip(names, session.run(names, {source: pixels})))), info
+    on_gpu = session.get_providers()[0] != 'CPUExecutionProvider'
+    return (lambda pixels: dict(zip(names, session.run(names, {source: pixels})))), info, on_gpu
 
 
-def _open_openvino(path: str, device: str | None, threads: int | None) -> tuple[Runner, ExportedInfo]:
+def _open_openvino(path: str, device: str | None, threads: int | None) -> tuple[Runner, ExportedInfo, bool]:
     try:
         import openvino
     except ModuleNotFoundError:
@@ -193,7 +201,7 @@ def _open_openvino(path: str, device: str | None, threads: int | None) -> tuple[
             own.request = compiled.create_infer_request()
         return dict(zip(names, own.request.infer([pixels]).values()))
 
-    return run, info
+    return run, info, not wanted.startswith('CPU')
 
 
 def _errors_of(onnxruntime: Any) -> tuple[type[Exception], ...]:

@@ -98,7 +98,8 @@ class ExportGraph(nn.Module):
     ``ExportGraph(model.eval())(pixels)`` gives what :attr:`outputs` names.
 
     Args:
-        model: :class:`GLSimClassifier`, or mmpretrain's :class:`ImageClassifier` with a ViT.
+        model: :class:`GLSimClassifier`, also without head, as pretrained encoders are; or mmpretrain's
+            :class:`ImageClassifier` with a ViT.
         classify: Give logits too.
         metric: Give embeddings as a gallery compares them too.
         centre: Give embeddings of the centre of the images too, one more pass.
@@ -117,9 +118,9 @@ class ExportGraph(nn.Module):
         _check(model)
         self.model = model
         self.has_regions = isinstance(model, GLSimClassifier)
-        has_classes = getattr(model.head, 'num_classes', None) is not None
-        if classify and not has_classes:
-            raise GLSimError(f'{type(model.head).__name__} classifies nothing: export it with --what embedding')
+        if classify and getattr(model.head, 'num_classes', None) is None:
+            what = type(model if model.head is None else model.head).__name__
+            raise GLSimError(f'{what} classifies nothing: export it with --what embedding')
         self.classify = classify
         names = (['logits'] if classify else []) + ['embedding']
         names += (
@@ -157,7 +158,7 @@ class ExportGraph(nn.Module):
             return (self.model.head(features), embedding) if self.classify else (embedding,)
         # The crop is left out where the model is set to leave it out.
         class_tokens, regions, tokens = self.model.encode(inputs, crop=self.model.test_options.crop != 'off')
-        embedding = self.model.head.pre_logits((class_tokens,))
+        embedding = class_tokens[:, 0] if self.model.head is None else self.model.head.pre_logits((class_tokens,))
         # The aggregator is not run twice: its output is what the classifier reads.
         logits = (self._classifier(embedding, class_tokens),) if self.classify else ()
         boxes = regions.boxes if regions.boxes.dim() == 3 else regions.boxes[:, None]
@@ -179,7 +180,7 @@ class ExportGraph(nn.Module):
 
 
 def _check(model: nn.Module) -> None:
-    if not isinstance(model, ImageClassifier) or model.head is None:
+    if not isinstance(model, ImageClassifier) or (model.head is None and not isinstance(model, GLSimClassifier)):
         raise GLSimError(f'{type(model).__name__} cannot be exported: give the config of a classifier with a head')
     neck = model.neck
     if getattr(neck, 'needs_boxes', False):

@@ -1,7 +1,7 @@
 """From config and checkpoint to a file that runs without them."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,16 +12,21 @@ from mmengine.config import Config
 from torch import Tensor
 
 from retrieval.gallery import Fingerprint, open_gallery
+from retrieval.gallery.contract import check_model
 from retrieval.gallery.spaces import Spaces
 
-from ..apis.model import load_model
-from ..apis.photo_pipeline import find_background, find_test_steps, type_name
+from ..apis.exported_steps import find_image_size, translate_steps
+from ..apis.model import load_model, load_pretrained
+from ..apis.options import load_config
+from ..apis.photo_pipeline import find_background, find_test_steps
 from ..errors import GLSimError
-from ..exported.onnx_inferencer import FILTERS
 from ..exported.onnx_model import ExportedInfo
 from ..output_files import check_output_file
+from ..search.adding import model_of
 from ..search.base_encoder import CENTRE, GLOBAL
 from ..search.embedder import Embedder
+from ..search.pretrained_encoder import frozen_config
+from ..search.pretrained_settings import FrozenSettings
 from .export_graph import ExportGraph, MetricLayer
 from .file_formats import package_versions, quantize, run_onnx, run_program, write_onnx, write_program
 
@@ -48,13 +53,14 @@ class ExportReport:
 
 def export_model(
     cfg: Config,
-    checkpoint: str,
+    checkpoint: str | None,
     path: str | Path,
     what: str = 'classifier',
     int8: bool = False,
     overwrite: bool = False,
     metric_of: str | Path | None = None,
     centre: bool = False,
+    made: str | Path | None = None,
 ) -> ExportReport:
     """Write a model to a file and check that it computes the same.
 
@@ -65,7 +71,7 @@ def export_model(
 
     Args:
         cfg: Config of a classifier: :class:`GLSimClassifier`, or mmpretrain's with a ViT.
-        checkpoint: Path or URL of its weights.
+        checkpoint: Path or URL of its weights; None for a pretrained encoder, whose config names them.
         path: ``.onnx`` for ONNX, ``.pt2`` for a program of ``torch.export``.
         what: ``'classifier'``, or ``'embedding'`` for search alone, without logits.
         int8: Weights of 8 bits, quantised per channel; activations are quantised while the model runs. ONNX only, and
@@ -76,18 +82,24 @@ def export_model(
             applies its metric to queries.
         centre: Embed the centre of the image too, for galleries with the space ``'centre'``; a metric that needs it
             brings it along.
+        made: A gallery that this model must have made.
 
     Raises:
-        GLSimError: If the model cannot be exported, the file exists, a package is missing, or the file computes
-            something else than PyTorch.
+        UserError: If the model cannot be exported or is not that of the gallery, the file exists, a package is missing,
+            or the file computes something else than PyTorch.
     """
     path = Path(path)
     _check_arguments(path, what, int8, overwrite)
-    model = load_model(cfg, str(checkpoint), 'cpu').eval()
-    metric = None if metric_of is None else _metric_layer(metric_of, Embedder(model).fingerprint(cfg, str(checkpoint)))
-    graph = ExportGraph(model, what == 'classifier', metric, centre).eval()
+    model = load_pretrained(cfg, 'cpu') if checkpoint is None else load_model(cfg, str(checkpoint), 'cpu').eval()
+    source = cfg.model.backbone.checkpoint_path if checkpoint is None else str(checkpoint)
     steps = translate_steps(find_test_steps(cfg))
-    info = _describe(cfg, model, graph, find_image_size(steps), steps, str(checkpoint))
+    fingerprint = Embedder(model).fingerprint(cfg, source)
+    if made is not None:
+        with open_gallery(made) as gallery:
+            check_model(made, gallery.manifest, fingerprint)
+    metric = None if metric_of is None else _metric_layer(metric_of, fingerprint)
+    graph = ExportGraph(model, what == 'classifier', metric, centre).eval()
+    info = _describe(cfg, model, graph, find_image_size(steps), steps, fingerprint)
     example = _random_images(2, info.image_size)
     is_onnx = path.suffix == '.onnx'
     path.resolve().parent.mkdir(parents=True, exist_ok=True)
@@ -113,6 +125,36 @@ def export_model(
     return ExportReport(path, path.stat().st_size, info, difference)
 
 
+def export_gallery_model(
+    location: str | Path, path: str | Path, what: str = 'embedding', **options: Any
+) -> ExportReport:
+    """Write the model that made a gallery, be it of a config or a pretrained encoder, with all that the gallery keeps.
+
+    ::
+
+        export_gallery_model('gallery', 'model.onnx')
+        search = ImageSearch.open('gallery', checkpoint='model.onnx')  # without torch
+
+    Args:
+        location: Of the gallery, which says where its model lies.
+        path: As for :func:`export_model`, as are the others.
+        what: ``'embedding'``, which is all that the gallery needs, or ``'classifier'``.
+        **options: ``int8``, ``overwrite``, ``metric_of``.
+
+    Raises:
+        UserError: As :func:`export_model`; also if the gallery does not say which model made it.
+    """
+    with open_gallery(location) as gallery:
+        model = model_of(gallery)
+        options['centre'] = CENTRE in Spaces.of(gallery).given
+    if isinstance(model, FrozenSettings):
+        return export_model(frozen_config(model), None, path, what, made=location, **options)
+    config, checkpoint = model
+    if config is None:
+        raise GLSimError(f'{location} was made with {checkpoint}, which is exported already')
+    return export_model(load_config(config), str(checkpoint), path, what, made=location, **options)
+
+
 def format_report(report: ExportReport) -> str:
     """Size, input and outputs of an exported file, and how far they are from PyTorch's, in lines of 80 columns."""
     info = report.info
@@ -125,31 +167,6 @@ def format_report(report: ExportReport) -> str:
     if info.is_quantized:
         lines.append('Weights of 8 bits are not exact: measure the accuracy on your own test set.')
     return '\n'.join(lines)
-
-
-def translate_steps(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The test pipeline of a config in terms that :class:`~glsim_mm.exported.ExportedPipeline` knows.
-
-    Raises:
-        GLSimError: If a step has no counterpart outside mmpretrain.
-    """
-    names = [type_name(step).rpartition('.')[2] for step in steps]
-    return [_translate(name, step) for name, step in zip(names, steps) if name != 'PackInputs']
-
-
-def find_image_size(steps: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-    """Height and width in pixels of the network input that some steps of :func:`translate_steps` make.
-
-    Raises:
-        GLSimError: If it depends on the photo.
-    """
-    if not steps or steps[-1]['type'] == 'resize_edge':
-        raise GLSimError(
-            'the test pipeline makes inputs of many sizes, a graph takes one: end it with CenterCrop, or Resize with a '
-            'height and a width'
-        )
-    height, width = steps[-1]['size']
-    return int(height), int(width)
 
 
 def _check_arguments(path: Path, what: str, int8: bool, overwrite: bool) -> None:
@@ -179,7 +196,12 @@ def _metric_layer(location: str | Path, fingerprint: Fingerprint) -> MetricLayer
 
 
 def _describe(
-    cfg: Config, model: torch.nn.Module, graph: ExportGraph, size: tuple[int, int], steps: list[dict], checkpoint: str
+    cfg: Config,
+    model: torch.nn.Module,
+    graph: ExportGraph,
+    size: tuple[int, int],
+    steps: list[dict],
+    fingerprint: Fingerprint,
 ) -> ExportedInfo:
     embedder = Embedder(model)
     uses_crops = graph.has_regions and model.test_options.crop != 'off'
@@ -194,7 +216,7 @@ def _describe(
             if space in graph.outputs or (space != CENTRE and (uses_crops or space == GLOBAL))
         ],
         classes=[str(one) for one in getattr(model, '_dataset_meta', {}).get('classes') or ()],
-        fingerprint=asdict(embedder.fingerprint(cfg, checkpoint)),
+        fingerprint=asdict(fingerprint),
         versions=package_versions(),
         background=find_background(cfg),
         metric={} if graph.metric is None else graph.metric.about,
@@ -227,26 +249,3 @@ def _largest_difference(name: str, wanted: Tensor, got: Tensor) -> float:
     if name == 'patches':
         got = torch.stack([one[torch.cdist(other, one).argmin(1)] for one, other in zip(got, wanted)])
     return float((wanted - got).abs().max())
-
-
-def _translate(name: str, step: Mapping[str, Any]) -> dict[str, Any]:
-    if name == 'CenterCrop' and not step.get('auto_pad', False):
-        width, height = _pair(step['crop_size'])  # as all of mmcv's sizes
-        return dict(type='center_crop', size=[height, width])
-    if name in ('Resize', 'ResizeEdge'):
-        if step.get('backend', 'cv2') != 'pillow' or step.get('interpolation', 'bilinear') not in FILTERS:
-            raise GLSimError(f"{name} of the test pipeline needs backend='pillow' to be exported")
-        how = dict(filter=step.get('interpolation', 'bilinear'))
-        if name == 'ResizeEdge':
-            return dict(type='resize_edge', size=int(step['scale']), edge=step.get('edge', 'short'), **how)
-        if not step.get('keep_ratio', False) and step.get('scale') is not None:
-            width, height = _pair(step['scale'])
-            return dict(type='resize', size=[height, width], **how)
-    raise GLSimError(
-        f'{name} of the test pipeline cannot be exported as it is set: use Resize or ResizeEdge, and CenterCrop'
-    )
-
-
-def _pair(value: Any) -> list[int]:
-    """As mmcv reads sizes: one number means a square."""
-    return [int(value)] * 2 if isinstance(value, (int, float)) else [int(value[0]), int(value[1])]

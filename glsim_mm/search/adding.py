@@ -16,6 +16,7 @@ from retrieval.gallery import GalleryReader, GalleryWriter, Record, Roots, store
 from retrieval.gallery.spaces import Spaces
 from retrieval.records import plain_value
 
+from ..exported.remote_model import RemoteModel
 from ..images.photo_folders import LeftOut
 from ..images.photos import ImageItem
 from ..progress import ProgressBar, Show
@@ -136,7 +137,13 @@ def add_images(
 
 
 def encoder_for(
-    gallery: GalleryReader, config: Any = None, checkpoint: str | Path | None = None, **options: Any
+    gallery: GalleryReader,
+    config: Any = None,
+    checkpoint: str | Path | None = None,
+    *,
+    encoder_url: str | None = None,
+    encoder_token: str | None = None,
+    **options: Any,
 ) -> BaseEncoder:
     """The encoder with which a gallery can be searched, and images be added to it.
 
@@ -145,6 +152,9 @@ def encoder_for(
         config: Config of the model. Defaults to the one that the gallery was built with.
         checkpoint: Its weights. Defaults to those that the gallery was built with. An ``.onnx`` file of
             ``glsim export`` needs no config, and neither mmpretrain nor torch.
+        encoder_url: Where another server runs the model, see :class:`glsim_mm.exported.RemoteModel`. Then
+            ``checkpoint`` is only needed where that server does not describe it: the ``.onnx`` file that it runs.
+        encoder_token: What that server wants to see.
         **options: ``device`` of the encoder; also ``amp`` and ``max_pixels`` of :class:`Encoder`.
 
     Returns:
@@ -153,10 +163,15 @@ def encoder_for(
     Raises:
         UserError: If the model is another one, or the gallery does not say which.
     """
-    model = model_of(gallery, config, checkpoint)
     spaces = tuple(Spaces.of(gallery).given)
     encoder: BaseEncoder
     options['keep_patches'] = int(gallery.manifest.origin.get('patches') or 0) > 0
+    if encoder_url is not None:
+        remote = RemoteModel(encoder_url, checkpoint, encoder_token)
+        encoder = ExportedEncoder(remote, spaces, keep_patches=options['keep_patches'])
+        check_encoder(gallery, encoder)
+        return encoder
+    model = model_of(gallery, config, checkpoint)
     if isinstance(model, FrozenSettings):
         from .pretrained_encoder import FrozenEncoder  # needs torch and mmpretrain, which exported models do without
 

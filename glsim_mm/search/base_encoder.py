@@ -15,6 +15,7 @@ from retrieval.gallery import Fingerprint, GalleryReader, Record, check_model
 from retrieval.gallery.spaces import Spaces
 from retrieval.records import is_list
 
+from ..exported.onnx_model import ExportedInfo
 from ..images.photos import MAX_PIXELS, ImageInput, ImageItem, find_images
 from ..images.places import map_box
 from ..images.preparing import Batch, PhotoPipeline, Prepared, collate, prepare_photo
@@ -64,6 +65,7 @@ class BaseEncoder(ABC):
         keep_patches: Whether tokens of the selected patches are kept.
         config: Config of the model; None of an exported one.
         uses_amp: Whether the model computes in less than float32.
+        usual_batch: Images of a pass where many ask for one at a time.
         adds_up: Whether the sum of its spaces is searched best, as with encoders that were trained for nothing else.
     """
 
@@ -78,6 +80,7 @@ class BaseEncoder(ABC):
     checkpoint: str
     uses_amp: bool = False
     adds_up: bool = False
+    usual_batch: int = 16
 
     @cached_property
     @abstractmethod
@@ -87,6 +90,29 @@ class BaseEncoder(ABC):
     @abstractmethod
     def forward(self, inputs: Any) -> Features:
         """The model's part of the work; inputs (B, 3, h, w) of the test pipeline are not normalised yet."""
+
+    def describe(self) -> ExportedInfo | None:
+        """What another machine must know to have this encoder run by this one; None where only its own code can tell
+        how photos are prepared.
+        """
+        return None
+
+    def infer(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """The model's part of the work for somebody else, who has prepared photos for it.
+
+        Args:
+            pixels: RGB values of 0 to 255, uint8 or float32, (B, 3, h, w).
+
+        Returns:
+            float32 by name: an embedding for each space, ``'selected_boxes'`` (B, 1, 4), ``'similarity_map'``,
+            ``'patches'`` and ``'patch_places'``, as :class:`~glsim_mm.exported.ExportedInfo` has them. Of an exported
+            file, its outputs.
+        """
+        features = self.forward(self._take(pixels[:, ::-1]))
+        boxes = None if features.boxes is None else features.boxes[:, None]
+        names = ('selected_boxes', 'similarity_map', 'patches', 'patch_places')
+        parts = {**features.embeddings, **dict(zip(names, (boxes, *features[2:5])))}
+        return {name: self._fetch(value) for name, value in parts.items() if value is not None}
 
     @cached_property
     def dimensions(self) -> dict[str, int]:
@@ -215,6 +241,10 @@ class BaseEncoder(ABC):
         """Encode images that :meth:`prepare` has read, at least one, those of one shape in one pass."""
         return join_encoded(list(self.run(collate(images, self._stack), items)))
 
+    def _take(self, pixels: np.ndarray) -> Any:
+        """Network inputs (B, 3, h, w), BGR, as :meth:`forward` takes them."""
+        return pixels
+
     def _stack(self, inputs: Sequence[Any]) -> Any:
         """Network inputs of one shape as a batch."""
         return np.stack(inputs)
@@ -298,9 +328,10 @@ def check_encoder(gallery: GalleryReader, encoder: BaseEncoder) -> None:
     """Refuse an encoder that did not make a gallery.
 
     Raises:
-        RetrievalError: If weights, config or pipeline differ, or a space is missing.
+        RetrievalError: If weights, config or pipeline differ, or a space is missing or of another dimension.
     """
-    check_model('the gallery', gallery.manifest, encoder.fingerprint)
+    manifest = gallery.manifest
+    check_model('the gallery', manifest, encoder.fingerprint)
     spaces = Spaces.of(gallery).given
     missing = [name for name in spaces if name not in encoder.dimensions]
     if missing:
@@ -308,6 +339,13 @@ def check_encoder(gallery: GalleryReader, encoder: BaseEncoder) -> None:
             f'the gallery has the space {missing[0]}, which the encoder was not told to make: give it '
             f'spaces={tuple(spaces)}'
         )
+    for name in spaces:
+        width = manifest.input_dimensions.get(name, manifest.spaces.get(name))
+        if width is not None and encoder.dimensions[name] != width:
+            raise RetrievalError(
+                f'the gallery has embeddings of dimension {width} in the space {name}, and '
+                f'{encoder.checkpoint or encoder.description} gives {encoder.dimensions[name]}: it is another model'
+            )
 
 
 def _boxes(box: Box | Sequence[Box | None] | None, count: int) -> Sequence[Box | None]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -16,10 +17,13 @@ from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint
 
 from ..apis.config_errors import explain_config_errors
+from ..apis.exported_steps import find_image_size, translate_steps
 from ..apis.model import load_model
 from ..apis.options import load_config
-from ..apis.photo_pipeline import TestPipeline
+from ..apis.photo_pipeline import TestPipeline, find_background, find_test_steps
 from ..compat.devices import warn_of_slow_types
+from ..errors import GLSimError
+from ..exported.onnx_model import ExportedInfo
 from ..images.photos import MAX_PIXELS, ImageItem
 from ..images.preparing import Batch, Prepared, collate, prepare_photo
 from .base_encoder import BaseEncoder, Features, check_spaces
@@ -83,6 +87,7 @@ class Encoder(BaseEncoder):
         self.classify = classify
         self.max_pixels = max_pixels
         self.device = next((parameter.device for parameter in self._model.parameters()), torch.device('cpu'))
+        self.usual_batch = 64 if self.device.type == 'cuda' else 16
         self._amp_type = _amp_type(amp, self.device)
         self.uses_amp = self._amp_type is not None
         if self.uses_amp and self.device.type == 'cpu':
@@ -95,6 +100,24 @@ class Encoder(BaseEncoder):
     def fingerprint(self) -> Fingerprint:
         """Hashes of weights, config and test pipeline."""
         return self._embedder.fingerprint(self.config, self.checkpoint)
+
+    def describe(self) -> ExportedInfo | None:
+        """As the file would that ``glsim export`` writes; None where the test pipeline cannot be exported."""
+        try:
+            steps = translate_steps(find_test_steps(self.config))
+            size = find_image_size(steps)
+        except GLSimError:
+            return None
+        return ExportedInfo(
+            self.description,
+            size,
+            steps,
+            outputs=[],
+            spaces=list(self.spaces),
+            classes=list(self.classes),
+            fingerprint=asdict(self.fingerprint),
+            background=find_background(self.config),
+        )
 
     def with_patches(self) -> BaseEncoder:
         """The same model, of which patches are kept; RetrievalError if it selects none."""
@@ -126,6 +149,9 @@ class Encoder(BaseEncoder):
         )
         for batches in loader:
             yield from batches
+
+    def _take(self, pixels: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(pixels))
 
     def _stack(self, inputs: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(inputs))

@@ -117,6 +117,7 @@ class ImageSearch:
         amp: bool | str = False,
         writable: bool = False,
         with_model: bool = True,
+        **server: Any,
     ) -> ImageSearch:
         """Open an existing gallery.
 
@@ -128,13 +129,15 @@ class ImageSearch:
             amp: Mixed precision.
             writable: Allow :meth:`add`, :meth:`sync` and :meth:`remove`.
             with_model: Load the model; without it, the gallery can be searched by its own rows.
+            **server: ``encoder_url`` and ``encoder_token``, where another server runs the model.
 
         Raises:
             UserError: If the gallery is damaged, or was made by another model.
         """
         gallery = open_gallery(location, writable=writable)
         try:
-            encoder = encoder_for(gallery, config, checkpoint, device=device, amp=amp) if with_model else None
+            model = dict(device=device, amp=amp, **server)
+            encoder = encoder_for(gallery, config, checkpoint, **model) if with_model else None
         except BaseException:
             gallery.close()
             raise

@@ -55,7 +55,7 @@ class FrozenEncoder(Encoder):
         self.adds_up = not settings.options.get('with_head')
         if self.adds_up and options.get('spaces') is None:
             options['spaces'] = (GLOBAL, CROP, CENTRE)
-        super().__init__(_config(settings), settings.address, **options)
+        super().__init__(frozen_config(settings), settings.address, **options)
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings (n, D) of texts, to be compared with the spaces ``'global'`` and ``'crop'``.
@@ -214,8 +214,8 @@ def _model_at(address: str) -> tuple[TimmModel, tuple[int, int], dict[str, Any]]
     return model, own, preparation
 
 
-def _config(settings: FrozenSettings) -> Config:
-    """The config of a GLSim model without head."""
+def frozen_config(settings: FrozenSettings) -> Config:
+    """The config of a GLSim model without head, for :func:`glsim_mm.apis.model.load_pretrained`."""
     return Config(
         dict(
             default_scope='mmpretrain',

@@ -2,10 +2,11 @@
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from ..visualization.html_report import ReportSettings
 from ..visualization.matches import PatchPair
 
 SIDE = 320
+ReadRow: TypeAlias = Callable[[Record], np.ndarray | None]
 _BLANK = np.full((SIDE // 2, SIDE // 2, 3), 255, np.uint8)  # in place of a photo, above a query's text
 
 
@@ -34,6 +36,7 @@ def write_results(
     root: Moves = None,
     columns: int = 5,
     heatmaps: bool = False,
+    read: ReadRow | None = None,
 ) -> None:
     """Write results to a file of the kind that its name says.
 
@@ -44,6 +47,7 @@ def write_results(
         root: Where photos of the gallery's roots lie, if elsewhere than it says.
         columns: Hits in a row of a picture.
         heatmaps: Lay similarity maps over the photos of a picture.
+        read: Gives the photo of a row, (h, w, 3) uint8 RGB, or None if it is lost, where it lies in no folder.
 
     Raises:
         RetrievalError: If there is nothing to draw, the file cannot be written, or a root is not there.
@@ -60,9 +64,9 @@ def write_results(
             if manifest.fingerprint is not None and manifest.fingerprint.description:
                 facts.append(('Model', manifest.fingerprint.description))
             settings = ReportSettings(title='Image search', side=256)
-            write_search_pages(path, _rows(results, roots), len(results), settings, facts)
+            write_search_pages(path, _rows(results, roots, read), len(results), settings, facts)
         else:
-            sheet = draw_search_sheet(list(_rows(results, roots)), columns=columns, heatmaps=heatmaps)
+            sheet = draw_search_sheet(list(_rows(results, roots, read)), columns=columns, heatmaps=heatmaps)
             buffer = io.BytesIO()
             Image.fromarray(sheet).save(buffer, Image.registered_extensions().get(kind, kind))
             write_file(path, buffer.getvalue())
@@ -70,20 +74,28 @@ def write_results(
         raise RetrievalError(f'{path} cannot be written ({error}); choose another file, such as results.png') from error
 
 
-def _rows(results: Sequence[SearchResult], roots: Roots) -> Iterator[SearchRow]:
+def _rows(results: Sequence[SearchResult], roots: Roots, read: ReadRow | None) -> Iterator[SearchRow]:
     for result in results:
         truth = result.query.label
         hits = [
             replace(
-                found_image(hit.record, roots, hit.score, None if truth is None else hit.record.label == truth),
+                _shown(hit.record, roots, read, hit.score, None if truth is None else hit.record.label == truth),
                 matches=_pairs(result.query, hit),
                 unexplained=hit.unexplained,
             )
             for hit in result.hits
         ]
         text = text_of(result.query)
-        query = found_image(result.query, roots) if text is None else FoundImage(_BLANK, label=text)
+        query = _shown(result.query, roots, read) if text is None else FoundImage(_BLANK, label=text)
         yield SearchRow(replace(query, error=result.error), hits)
+
+
+def _shown(record: Record, roots: Roots, read: ReadRow | None, *facts: Any) -> FoundImage:
+    """As :func:`found_image`, with a photo from elsewhere where there is ``read``."""
+    found = found_image(record, roots, *facts)
+    return (
+        found if read is None or record.id < 0 else replace(found, image=partial(read, record), key=f'row {record.id}')
+    )
 
 
 def found_image(record: Record, roots: Roots, score: float | None = None, is_right: bool | None = None) -> FoundImage:

@@ -15,11 +15,11 @@ from PIL import Image
 from tiny_run import call_tool
 
 from glsim_mm.apis import GLSimInferencer, load_config
+from glsim_mm.apis.exported_steps import find_image_size, translate_steps
 from glsim_mm.errors import GLSimError
 from glsim_mm.exported import ExportedInferencer, ExportedInfo, ExportedModel
 from glsim_mm.exporting import export_model
 from glsim_mm.exporting.export_graph import MetricLayer
-from glsim_mm.exporting.exporter import find_image_size, translate_steps
 from glsim_mm.search import Encoder, ExportedEncoder, ImageSearch, build_gallery
 from glsim_mm.search.exported_encoder import _embed
 from retrieval.class_metric import fit_metric

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from mean_encoder import MeanEncoder
 from PIL import Image
-from test_pretrained_encoder import QUIET, write_vit
+from test_pretrained_encoder import QUIET
 from tiny_run import call_tool
+from tiny_vit import write_vit
 
 from glsim_mm.search.default_space import explain_default, is_computed, is_worth_learning, views_of
 from retrieval.gallery import open_gallery

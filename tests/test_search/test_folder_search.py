@@ -6,8 +6,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from PIL import Image
-from test_pretrained_encoder import write_vit
 from tiny_run import call_tool
+from tiny_vit import write_vit
 
 from glsim_mm.search import FrozenSettings, folder_search, pretrained_settings
 from glsim_mm.search.folder_search import cached_gallery, open_folder

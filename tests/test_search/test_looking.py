@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_pretrained_encoder import write_vit
 from tiny_run import call_tool, load_tool
+from tiny_vit import write_vit
 
 from glsim_mm.command import find_script
 from glsim_mm.errors import GLSimError

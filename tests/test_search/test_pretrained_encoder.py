@@ -8,6 +8,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from tiny_run import call_tool
+from tiny_vit import TINY, write_vit
 
 from glsim_mm.checkpoints import addresses
 from glsim_mm.checkpoints.architectures import timm_model_of
@@ -17,15 +18,6 @@ from glsim_mm.search import FrozenSettings, ImageSearch, build_gallery, frozen_e
 from retrieval.gallery import open_gallery
 
 QUIET = ('--device', 'cpu', '--num-workers', 0, '--no-progress')
-TINY = dict(embed_dim=32, depth=2, num_heads=1, patch_size=8, img_size=32, num_classes=0)
-
-
-def write_vit(path, seed=0):
-    """Weights of a tiny model of timm under timm's names, none of them at its starting value."""
-    torch.manual_seed(seed)
-    model = timm.create_model('vit_small_patch14_dinov2', **TINY)
-    save_file({key: value + torch.randn_like(value) * 0.1 for key, value in model.state_dict().items()}, path)
-    return path
 
 
 def test_a_gallery_remembers_its_encoder(photos, tmp_path, capsys):

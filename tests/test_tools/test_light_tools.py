@@ -64,7 +64,7 @@ def exported(made, tmp_path_factory) -> tuple[Path, Path, Path]:
     encoder = ExportedEncoder(path, keep_patches=True)
     encoded = encoder.encode(str(images / 'plain'))
     spaces = {name: values.shape[1] for name, values in encoded.embeddings.items()}
-    made_by = dict(fingerprint=encoder.fingerprint, origin=dict(patches='3'))
+    made_by = dict(fingerprint=encoder.fingerprint, origin=dict(patches='3', checkpoint=str(path)))
     with create_gallery(folder / 'gallery', spaces, **made_by) as gallery:
         gallery.add(encoded.embeddings, encoded.records, patches=encoded.patches)
     return path, images, folder / 'gallery'
@@ -73,10 +73,10 @@ def exported(made, tmp_path_factory) -> tuple[Path, Path, Path]:
 def test_a_server_of_an_exported_model_needs_no_torch(exported, tmp_path):
     """It says where it is when it is ready, answers, and ends when it is told to."""
     pytest.importorskip('fastapi', reason='needs the extra serve')
-    model, images, gallery = exported
+    _, images, gallery = exported  # which remembers the model
     script = str(ROOT / 'tools' / 'serve.py')
     token_file = str(tmp_path / 'token')
-    options = [str(gallery), '--model', str(model), '--port', '0', '--token-file', token_file, '--writable']
+    options = [str(gallery), '--port', '0', '--token-file', token_file, '--writable']
     without = f'import runpy, sys; sys.modules.update(dict.fromkeys({sorted(HEAVY)})); sys.path[0] = {str(ROOT)!r}; '
     without += f'sys.argv = {[script, *options]!r}; runpy.run_path(sys.argv[0], run_name="__main__")'
     with subprocess.Popen([sys.executable, '-c', without], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
@@ -143,7 +143,14 @@ def test_tools_for_exported_files(exported, tmp_path):
         ('retrieval/search', gallery, images, '--checkpoint', model, '--rerank', 'region'),
         ('retrieval/classify', gallery, images, '--checkpoint', model),
     )
-    assert [(code, loaded) for code, _, loaded in results] == [(0, [])] * 5, results
+    results += start(  # with the model that the gallery remembers
+        tmp_path,
+        ('retrieval/sync', gallery, images / 'plain'),
+        ('retrieval/add', gallery, images),
+        ('retrieval/search', gallery, images),
+        ('retrieval/classify', gallery, images),
+    )
+    assert [(code, loaded) for code, _, loaded in results] == [(0, [])] * 9, results
     assert 'encoding: 4 of 4' in results[1][1]
     assert results[3][1].count('rank') == 8
 

@@ -51,8 +51,10 @@ def main(args: argparse.Namespace) -> cli.End:
     """Add and say what was done."""
     from glsim_mm.search import ImageSearch, format_report
 
-    following, options = cli.same_model(args), vars(args)
-    model = {name: options.pop(name) for name in ('config', 'checkpoint', 'device', 'amp')}
+    following, model, options = cli.same_model(args), cli.gallery_model(args), vars(args)
+    for name in ('config', 'checkpoint', 'encoder_url', 'encoder_token_file'):
+        options.pop(name)
+    model |= {name: options.pop(name) for name in ('device', 'amp')}
     roots = cli.read_roots(options.pop('root'))
     gallery, images, progress = options.pop('gallery'), options.pop('images'), not options.pop('no_progress')
     with cli.resumable(), ImageSearch.open(gallery, **model, writable=True) as search:
@@ -63,4 +65,4 @@ def main(args: argparse.Namespace) -> cli.End:
 
 if __name__ == '__main__':
     arguments = parse_args()
-    cli.run(main, arguments, needs_model=not cli.is_exported(arguments), check=check)
+    cli.run(main, arguments, needs_model=cli.needs_stack, check=check)

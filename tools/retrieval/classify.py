@@ -123,7 +123,7 @@ def _classify(args: argparse.Namespace) -> cli.End:
     from retrieval.recognition import describe_accepting, format_recognition, read_names, recognition_to_json
 
     with ExitStack() as stack:
-        search = stack.enter_context(ImageSearch.open(args.gallery, args.config, args.checkpoint, device=args.device))
+        search = stack.enter_context(ImageSearch.open(args.gallery, **cli.gallery_model(args), device=args.device))
         recognizer = _recognizer(args, search.gallery)
         sys.stderr.write(f'{recognizer.note}\n' if recognizer.note else '')
         photos = _photos(args)
@@ -229,4 +229,4 @@ def _recognizer(args: argparse.Namespace, gallery: Any, settings: Any = None) ->
 
 if __name__ == '__main__':
     arguments = parse_args()
-    cli.run(main, arguments, needs_model=bool(arguments.images) and not cli.is_exported(arguments), check=check)
+    cli.run(main, arguments, needs_model=lambda args: bool(args.images) and cli.needs_stack(args), check=check)

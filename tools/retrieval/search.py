@@ -119,10 +119,10 @@ def _check_photos(args: argparse.Namespace) -> None:
     space = _options(args)['space'] or GLOBAL
     if set([space] if isinstance(space, str) else space) != {GLOBAL}:
         raise GLSimError(f'a folder of photos has the space {GLOBAL} alone; for more, make a gallery with glsim build')
-    if args.config or args.checkpoint or args.id:
+    if args.config or args.checkpoint or args.encoder_url or args.id:
         raise GLSimError(
-            f'{args.gallery} is a folder of photos, and --config, --checkpoint and --id are for galleries: make one '
-            'with glsim build'
+            f'{args.gallery} is a folder of photos, and --config, --checkpoint, --encoder-url and --id are for '
+            'galleries: make one with glsim build'
         )
     try:
         find_images(args.gallery, args.exclude, LeftOut())
@@ -152,7 +152,7 @@ def main(args: argparse.Namespace) -> cli.End:
             opened = _open_photos(args)
         else:
             model = dict(device=args.device, with_model=_needs_model(args))
-            opened = ImageSearch.open(args.gallery, args.config, args.checkpoint, **model)
+            opened = ImageSearch.open(args.gallery, **cli.gallery_model(args), **model)
     with opened as search:
         if images:
             results = search(images, args.k, box=args.box, **explain, **_options(args))
@@ -185,7 +185,7 @@ def main(args: argparse.Namespace) -> cli.End:
 
 def _needs_model(args: argparse.Namespace) -> bool:
     """Rows are searched with without one; to explain them, photos may have to be encoded again."""
-    return bool(args.images or args.text or args.explain and args.checkpoint)
+    return bool(args.images or args.text or args.explain and (args.checkpoint or args.encoder_url))
 
 
 def _open_photos(args: argparse.Namespace) -> Any:
@@ -226,4 +226,4 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 if __name__ == '__main__':
     arguments = parse_args()
-    cli.run(main, arguments, needs_model=_needs_model(arguments) and not cli.is_exported(arguments), check=check)
+    cli.run(main, arguments, needs_model=lambda args: _needs_model(args) and cli.needs_stack(args), check=check)

@@ -84,10 +84,10 @@ def main(args: argparse.Namespace) -> cli.End:
     from retrieval.gallery import open_gallery
 
     def load_model() -> Any:
-        if not cli.is_exported(args):
+        if cli.needs_stack(args):
             cli.import_model_stack()
         with open_gallery(args.gallery) as gallery:
-            return encoder_for(gallery, args.config, args.checkpoint, device=args.device, amp=args.amp)
+            return encoder_for(gallery, **cli.gallery_model(args), device=args.device, amp=args.amp)
 
     def tell(news: Any) -> None:
         print(news if isinstance(news, str) else format_sync(news), flush=True)

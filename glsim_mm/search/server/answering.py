@@ -60,7 +60,7 @@ def search(served: ServedGallery, queries: Queries, asked: SearchRequest, stopwa
             depth=asked.depth,
         )
     answer = identify(served, queries, IdentifyRequest(**_shared(asked)), stopwatch)
-    return {**answer, 'hits': show_hits(served, results[0].hits)}
+    return {**answer, 'hits': show_hits(served, results[0].hits, asked.maps)}
 
 
 def identify(served: ServedGallery, queries: Queries, asked: IdentifyRequest, stopwatch: Stopwatch) -> dict[str, Any]:
@@ -119,10 +119,7 @@ def _explain(served: ServedGallery, queries: Queries, asked: ExplainRequest) -> 
             served.photo_file(one)
     served.search.explain(queries.gallery, [result], None if is_row else queries.patches, served.moves)
     hit = result.hits[0]
-    pairs = [
-        dict(similarity=one.similarity, weight=one.weight, query_box=one.query_box, box=one.box)
-        for one in hit.matches or ()
-    ]
+    pairs = [one._asdict() for one in hit.matches or ()]
     return dict(
         gallery=served.name,
         hit=show_row(served, record),
@@ -177,9 +174,10 @@ def similar_rows(served: ServedGallery, number: int, limit: int, where: Sequence
     return dict(rows=show_hits(served, results[0].hits))
 
 
-def show_hits(served: ServedGallery, hits: Sequence[SearchHit]) -> list[dict[str, Any]]:
-    """Hits of a search."""
-    return [dict(rank=hit.rank, score=hit.score, **show_row(served, hit.record)) for hit in hits]
+def show_hits(served: ServedGallery, hits: Sequence[SearchHit], maps: bool = False) -> list[dict[str, Any]]:
+    """Hits of a search, with their maps if wanted."""
+    shown = [dict(rank=hit.rank, score=hit.score, **show_row(served, hit.record)) for hit in hits]
+    return [one | dict(map=_map(hit.record)) for one, hit in zip(shown, hits)] if maps else shown
 
 
 def space_of(asked: Any) -> str | dict[str, float] | None:

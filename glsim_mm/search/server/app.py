@@ -15,12 +15,23 @@ from starlette.exceptions import HTTPException
 
 from retrieval.errors import RetrievalError, UserError
 
+from ...http_client import ServerAwayError
+from ...images.decoding import LOGGER
 from ...version import __version__
-from . import routes_ask, routes_export, routes_jobs, routes_read, routes_review, routes_state, routes_writing
+from . import (
+    routes_ask,
+    routes_export,
+    routes_inference,
+    routes_jobs,
+    routes_read,
+    routes_review,
+    routes_state,
+    routes_writing,
+)
 from .galleries import ServedGallery
 from .guard import Guard
 from .measures import Measures
-from .problems import Problem, hide_paths
+from .problems import Problem, hide_paths, too_busy
 from .roles import API, check_role
 from .service import Service
 from .settings import Settings
@@ -33,6 +44,7 @@ ROUTES = (
     routes_export,
     routes_jobs,
     routes_state,
+    routes_inference,
 )
 """Modules with a function ``add_routes(app, service)``, one for each group of routes."""
 
@@ -94,6 +106,10 @@ def _add_errors(app: FastAPI, measures: Measures) -> None:
     async def refuse_mistake(request: Request, error: Exception) -> Response:
         return await refuse(request, Problem(422, 'wrong-request', hide_paths(str(error))))
 
+    async def refuse_for_now(request: Request, error: Exception) -> Response:
+        LOGGER.error('%s', error)
+        return await refuse(request, too_busy('the server that runs the model is away: try again in a moment', 5))
+
     async def refuse_values(request: Request, error: Exception) -> Response:
         faults = error.errors() if isinstance(error, RequestValidationError) else []
         found = [dict(at='.'.join(map(str, one['loc'])), detail=one['msg']) for one in faults]
@@ -107,6 +123,7 @@ def _add_errors(app: FastAPI, measures: Measures) -> None:
 
     app.add_exception_handler(Problem, refuse)
     app.add_exception_handler(UserError, refuse_mistake)
+    app.add_exception_handler(ServerAwayError, refuse_for_now)
     app.add_exception_handler(RequestValidationError, refuse_values)
     app.add_exception_handler(HTTPException, refuse_route)
     app.add_exception_handler(Exception, refuse)

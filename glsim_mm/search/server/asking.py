@@ -162,7 +162,7 @@ class Photographer:
     async def encode(
         self,
         encoder: BaseEncoder,
-        batcher: Batcher[PhotoJob, Encoded],
+        batcher: Batcher[Any, Any],
         photos: Sequence[bytes],
         boxes: Sequence[Sequence[float] | None],
         with_patches: bool,

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from ...http_client import ServerAwayError
 from .measures import Measures
 from .problems import too_busy
 
@@ -26,8 +27,8 @@ class _Waiting(Generic[Job, Answer]):
 class Batcher(Generic[Job, Answer]):
     """Computes jobs in a thread of its own, several in one call where they come at about the same time.
 
-    Where a call fails, each of its jobs is computed alone, so that one harms only itself. A job whose request was
-    cancelled is left out.
+    Where a call fails, each of its jobs is computed alone, so that one harms only itself, unless the server that runs
+    the model is away. A job whose request was cancelled is left out.
 
     Args:
         compute: Gives an answer for each of some jobs.
@@ -119,7 +120,7 @@ class Batcher(Generic[Job, Answer]):
         computing = asyncio.ensure_future(self.call(self._answers_of, [one.job for one in batch]))
         await asyncio.wait([computing])
         error = computing.exception()
-        if error is not None and len(batch) > 1:
+        if error is not None and len(batch) > 1 and not isinstance(error, ServerAwayError):
             for one in batch:
                 await self._answer([one])
             return

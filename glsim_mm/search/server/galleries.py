@@ -173,6 +173,7 @@ def open_galleries(
     device: str | None = None,
     moves: Mapping[str, str] | None = None,
     prior: Prior | None = None,
+    **server: str | None,
 ) -> list[ServedGallery]:
     """Open galleries, and load each model once, whatever the number of its galleries.
 
@@ -185,6 +186,7 @@ def open_galleries(
         device: Where models run.
         moves: Other folders of roots, by name.
         prior: Counts by place and season, for those galleries that have some of its classes.
+        **server: ``encoder_url`` and ``encoder_token``, where another server runs the model of all galleries.
 
     Raises:
         UserError: If a gallery or its model cannot be opened, or none has a class that is counted.
@@ -199,7 +201,7 @@ def open_galleries(
                 gallery = open_gallery(location)
                 known = next((one.encoder for one in opened if _same_model(one.search.gallery, gallery)), None)
                 try:
-                    made = known or encoder_for(gallery, config, checkpoint, device=device)
+                    made = known or encoder_for(gallery, config, checkpoint, device=device, **server)
                 except BaseException:
                     gallery.close()
                     raise

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .measures import Measures
 from .problems import Problem
-from .roles import API, RULES, Visitor
+from .roles import API, INFERENCE, RULES, Visitor
 from .settings import Settings
 
 CSRF_HEADER = 'x-glsim'
@@ -261,7 +261,7 @@ def _path_of(scope: Scope) -> str:
 
 def _is_page(path: str) -> bool:
     """Whether this is the page or one of its files, which are the same for all."""
-    return path.startswith(_PAGE) or path in _OPEN and not path.startswith(API)
+    return path.startswith(_PAGE) or path in _OPEN and not path.startswith((API, INFERENCE))
 
 
 def _bearer(headers: Headers) -> str | None:

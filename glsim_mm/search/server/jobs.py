@@ -30,8 +30,6 @@ from retrieval.gallery import GalleryWriter
 
 from ...images.decoding import LOGGER
 from ..base_encoder import BaseEncoder
-from ..encoded import Encoded
-from .asking import PhotoJob
 from .batching import Batcher
 from .galleries import ServedGallery
 from .job_files import (
@@ -187,7 +185,7 @@ class Jobs:
         galleries: Mapping[str, ServedGallery],
         settings: Settings,
         state: Path,
-        batcher_of: Callable[[ServedGallery], Batcher[PhotoJob, Encoded]],
+        batcher_of: Callable[[ServedGallery], Batcher[Any, Any]],
     ) -> None:
         self.kinds = {one.name: one for one in kinds}
         self.settings, self.batcher_of = settings, batcher_of

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from .problems import Problem
 
 API = '/api/v1'
+INFERENCE = '/v2'
 READ, LABEL, ADMIN = 'read', 'label', 'admin'
 ROLES = (READ, LABEL, ADMIN)
 """From the one that may least to the one that may all."""
@@ -88,6 +89,15 @@ RULES = {
     f'POST {API}/jobs/sync': _ADMINISTERS,
     f'POST {API}/jobs/{{}}/cancel': _LABEL,  # of a job, the handler asks for the role that begins it
     f'POST {API}/jobs/{{}}/resume': _LABEL,
+    f'GET {INFERENCE}': _READ,
+    f'GET {INFERENCE}/health/live': _OPEN,
+    f'GET {INFERENCE}/health/ready': _OPEN,
+    f'GET {INFERENCE}/models/{{}}': _READ,
+    f'GET {INFERENCE}/models/{{}}/ready': _READ,
+    f'POST {INFERENCE}/models/{{}}/infer': _READ,
+    f'GET {INFERENCE}/models/{{}}/versions/{{}}': _READ,
+    f'GET {INFERENCE}/models/{{}}/versions/{{}}/ready': _READ,
+    f'POST {INFERENCE}/models/{{}}/versions/{{}}/infer': _READ,
 }
 """What each route needs, by its method and path, with ``{}`` for each part that varies."""
 

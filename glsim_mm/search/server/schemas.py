@@ -49,6 +49,7 @@ class SearchRequest(Recognised):
     rerank: _Name | None = Field(None, description='k-reciprocal, query-expansion or region')
     depth: int = Field(100, ge=1, le=1000, description='hits that are re-ranked')
     group_by: _Name | None = Field(None, description='column, of whose every value the best row is a hit')
+    maps: bool = Field(False, description='tell of each hit where the model looked')
 
 
 class Side(BaseModel):
@@ -130,6 +131,7 @@ class Hit(Row):
 
     rank: int
     score: float
+    map: Map | None = Field(None, description='where maps were asked for')
 
 
 class Vote(BaseModel):
@@ -200,6 +202,8 @@ class Pair(BaseModel):
     weight: float
     query_box: list[float] | None
     box: list[float] | None
+    query_patch: int = Field(description='its number among the patches of the query that were compared')
+    patch: int = Field(description='likewise of the hit')
 
 
 class ExplainAnswer(BaseModel):

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,10 +17,11 @@ from ..encoded import Encoded
 from ..image_search import Queries
 from . import answering, schemas
 from .addresses import Fetcher
-from .asking import Photographer, PhotoJob, encode_batch, read_form, unless_aborted
+from .asking import Photographer, read_form, unless_aborted
 from .batching import Batcher
 from .galleries import ServedGallery
 from .guard import Door
+from .inference import Found, Job, compute_batch
 from .job_files import default_state
 from .jobs import JobKind, Jobs
 from .measures import Measures, Stopwatch
@@ -29,7 +31,6 @@ from .settings import Settings
 
 Name = Annotated[str | None, Query(max_length=300)]
 Where = Annotated[list[str], Query(max_length=50)]
-_BATCH = {'cpu': 16, 'cuda': 64}
 
 
 class Service:
@@ -56,9 +57,9 @@ class Service:
         self.measures = Measures()
         self.door = Door(settings.visitors)
         self.thumbnails = Thumbnails(default_cache() if cache is None else cache)
-        self.jobs = Jobs(kinds, self.galleries, settings, state or default_state(), self._batcher_of)
+        self.jobs = Jobs(kinds, self.galleries, settings, state or default_state(), self.batcher_of)
         self.is_ready = False
-        self._batchers: dict[int, Batcher[PhotoJob, Encoded]] = {}
+        self._batchers: dict[int, Batcher[Job, Found]] = {}
         self._photographer: Photographer | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._fetcher = Fetcher(settings.allow_urls, settings.max_bytes) if settings.allow_urls else None
@@ -95,17 +96,21 @@ class Service:
             self._fetchers.shutdown(wait=True, cancel_futures=True)
             self._studies.shutdown(wait=True, cancel_futures=True)
 
-    def _batcher(self, served: ServedGallery) -> Batcher[PhotoJob, Encoded]:
-        encoder = served.encoder
-        size = _BATCH.get(getattr(getattr(encoder, 'device', None), 'type', 'cpu'), 16)
+    def _batcher(self, served: ServedGallery) -> Batcher[Job, Found]:
+        encoder, own = served.encoder, self.settings
+        compute = partial(compute_batch, encoder)
+        return Batcher(compute, encoder.usual_batch, own.patience, own.queue, self.measures)
 
-        def compute(jobs: Sequence[PhotoJob]) -> list[Encoded]:
-            return encode_batch(encoder, jobs)
+    def batcher_of(self, served: ServedGallery) -> Batcher[Job, Found]:
+        """The queue of a gallery's model.
 
-        return Batcher(compute, size, self.settings.patience, self.settings.queue, self.measures)
-
-    def _batcher_of(self, served: ServedGallery) -> Batcher[PhotoJob, Encoded]:
-        return self._batchers[id(served.encoder)]
+        Raises:
+            Problem: If the server does not run yet.
+        """
+        found = self._batchers.get(id(served.encoder))
+        if found is None:
+            raise too_busy('the server is not ready yet')
+        return found
 
     def gallery(self, name: str | None) -> ServedGallery:
         """A gallery by its name, the first for None.
@@ -184,7 +189,7 @@ class Service:
         photos = await self.photos_of(asked, photos, stopwatch)
         queries, encoded = await self.queries_of(served, asked, photos, stopwatch, patches)
         if patches:  # which may take the model once more, for the photos of hits
-            found = await self._batcher_of(served).call(answer, served, queries, asked, stopwatch)
+            found = await self.batcher_of(served).call(answer, served, queries, asked, stopwatch)
         else:
             found = await self.search(answer, served, queries, asked, stopwatch)
         if encoded is not None and 'queries' in found:
@@ -231,7 +236,7 @@ class Service:
         """
         if self._photographer is None:
             raise too_busy('the server is not ready yet')
-        batcher = self._batcher_of(served)
+        batcher = self.batcher_of(served)
         with stopwatch.stage('model'):
             if photos:
                 encode = self._photographer.encode
