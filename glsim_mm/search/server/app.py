@@ -50,7 +50,7 @@ ROUTES = (
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: dict(description=HTTPStatus(status).phrase, content={'application/problem+json': {}})
-    for status in (401, 403, 404, 409, 412, 413, 422, 428, 429, 503)
+    for status in (401, 403, 404, 409, 412, 413, 415, 422, 428, 429, 502, 503)
 }
 
 
