@@ -75,10 +75,17 @@ def filters_inside(index: Any) -> bool:
     False for kinds that know no filter, and for the inverted lists that raise an error when they are given one.
     """
     faiss = import_faiss()
-    takes = (faiss.IndexIVF, faiss.IndexHNSW, faiss.IndexFlat, faiss.IndexScalarQuantizer)
+    takes = (faiss.IndexIVF, faiss.IndexHNSW, *_scanned())
     refuse = (faiss.IndexIVFPQR, faiss.IndexIVFAdditiveQuantizer)
     inner = innermost(index)
     return isinstance(inner, takes) and not isinstance(inner, refuse)
+
+
+def _scanned() -> tuple[type, ...]:
+    """Kinds that compare every row with a query and take a filter, as far as this FAISS has them."""
+    faiss = import_faiss()
+    names = ('IndexFlat', 'IndexScalarQuantizer', 'IndexRaBitQ')
+    return tuple(getattr(faiss, name) for name in names if hasattr(faiss, name))
 
 
 def search_parameters(index: Any, selector: Any = None, overrides: Mapping[str, int] | None = None) -> Any:
@@ -100,7 +107,7 @@ def search_parameters(index: Any, selector: Any = None, overrides: Mapping[str, 
         kind, known = faiss.SearchParametersIVF, {'nprobe': index.nprobe, 'max_codes': index.max_codes}
     elif isinstance(index, faiss.IndexHNSW):
         kind, known = faiss.SearchParametersHNSW, {'efSearch': index.hnsw.efSearch}
-    elif isinstance(index, (faiss.IndexFlat, faiss.IndexScalarQuantizer)):
+    elif isinstance(index, _scanned()):
         kind = faiss.SearchParameters
     else:
         raise RetrievalError(

@@ -63,8 +63,8 @@ def _inverted_lists(preset: str, rows: np.ndarray, metric: str) -> Any:
     faiss = import_faiss()
     index = empty_index(preset, rows.shape, metric)
     ivf = faiss.try_extract_index_ivf(index)
-    kinds = (faiss.IndexIVFFlat, faiss.IndexIVFPQ, faiss.IndexIVFScalarQuantizer)
-    return index if type(ivf and faiss.downcast_index(ivf)) in kinds else None
+    kinds = ('IndexIVFFlat', 'IndexIVFPQ', 'IndexIVFScalarQuantizer', 'IndexIVFRaBitQ')
+    return index if type(ivf and faiss.downcast_index(ivf)).__name__ in kinds else None
 
 
 def _write_shard(folder: Path, name: str, trained: Any, rows: np.ndarray, start: int, stop: int) -> None:

@@ -206,6 +206,11 @@ def read_faiss(path: Path, mmap: bool = True) -> Any:
     try:
         return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mmap else 0)
     except RuntimeError as error:
+        if 'not recognized' in str(error):  # "Index type 0x... not recognized", of a kind that this FAISS has not
+            raise RetrievalError(
+                f'{path} is an index of a kind that FAISS {faiss.__version__} does not know, or is damaged: '
+                'pip install --upgrade faiss-cpu, or restore the gallery from a copy'
+            ) from error
         raise damaged(path) from error
 
 

@@ -58,7 +58,7 @@ def search_part(
     effort = plan_effort(part.approximate, depth, count, parameters)
     if effort is None:
         return _search_flat(part, queries, k, allowed, None)
-    scores, rows = _search_approximate(part, queries, depth, allowed, effort, searcher)
+    scores, rows = _search_approximate(part, queries, depth, metric, allowed, effort, searcher)
     if allowed is not None and not (allowed[rows] | (rows < 0)).all():  # a kind of index that ignored the filter
         return _search_flat(part, queries, k, allowed, None)
     if depth > k or rescore:
@@ -118,13 +118,22 @@ def _search_gpu(searcher: Any, queries: np.ndarray, k: int, allowed: np.ndarray 
 
 
 def _search_approximate(
-    part: Part, queries: np.ndarray, depth: int, allowed: np.ndarray | None, effort: Mapping[str, int], searcher: Any
+    part: Part,
+    queries: np.ndarray,
+    depth: int,
+    metric: str,
+    allowed: np.ndarray | None,
+    effort: Mapping[str, int],
+    searcher: Any,
 ) -> Found:
     found = None if effort else _search_gpu(searcher, queries, depth, allowed)
     if found is not None:
         return found
     selector = None if allowed is None else bitmap_selector(allowed)
-    return run_search(part.approximate, queries, depth, search_parameters(part.approximate, selector, effort))
+    scores, rows = run_search(part.approximate, queries, depth, search_parameters(part.approximate, selector, effort))
+    if metric == 'cosine' and part.approximate.metric_type == import_faiss().METRIC_L2:
+        scores = 1 - scores / 2  # rows and queries are of unit length: |q - x|^2 = 2 - 2 <q, x>
+    return scores, rows
 
 
 def _rescore(part: Part, queries: np.ndarray, rows: np.ndarray, k: int, metric: str) -> Found:

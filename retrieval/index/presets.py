@@ -21,6 +21,7 @@ GPU_SCRATCH = 3 * 2**29  # what FAISS reserves on a GPU with more than 8 GiB
 # Above so many numbers (128 MiB of float32), scanning them all takes tens of milliseconds a query on one CPU core.
 FLAT_LIMIT = 2**25
 HNSW_ROWS = 10_000_000  # beyond, building a graph takes hours
+RABITQ_SINCE = '1.15.1'  # of FAISS: several bits a number, and graphs over them
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,39 @@ def _opq(rows: int, dimension: int) -> str:
     return f'OPQ{code},IVF{inverted_lists(rows)},PQ{code}'
 
 
+def _rabitq(bits: int, kind: str = '') -> Callable[[int, int], str]:
+    """Codes of RaBitQ (arXiv 2405.12497, 2409.09913) behind a random rotation.
+
+    The error of a code is bounded for numbers of equal spread, which a rotation makes of any rows. FAISS takes the
+    differences to the centre of the rows, or of their inverted list, by itself, but does not rotate them.
+    """
+    code = f'RaBitQ{bits if bits > 1 else ""}'
+
+    def factory(rows: int, dimension: int) -> str:
+        if rows < 2:
+            return 'Flat'
+        lists = f'IVF{inverted_lists(rows)},' if kind == 'ivf' else ''
+        graph = f'HNSW{HNSW_LINKS},' if kind == 'hnsw' else ''
+        return f'RR{dimension},{lists}{graph}{code}'
+
+    return factory
+
+
+def rabitq_bytes(dimension: int, bits: int) -> int:
+    """Bytes of a row in RaBitQ's code: its bits, and 2 numbers for one bit a number, 5 for several."""
+    return -(-dimension // 8) + -(-dimension * (bits - 1) // 8) + (8 if bits == 1 else 20)
+
+
+def _rabitq_size(bits: int, kind: str = '') -> Callable[[int, int], int]:
+    def size(rows: int, dimension: int) -> int:
+        whole = rabitq_bytes(dimension, bits) * rows + 4 * dimension * (dimension + 1)  # rotation and centre
+        if kind == 'ivf':
+            return whole + _lists(rows, dimension)
+        return whole + (graph_bytes(rows) if kind == 'hnsw' else 0)
+
+    return size
+
+
 def _whole(rows: int, dimension: int) -> int:
     return 4 * dimension * rows
 
@@ -130,6 +164,15 @@ PRESETS = {
         Preset('ivf-pq', _ivf('PQ', minimum=PQ_MIN_ROWS), _codes, 256, True, 'IVF_PQ'),
         Preset('hnsw', _plain(f'HNSW{HNSW_LINKS}'), lambda n, d: _whole(n, d) + graph_bytes(n), 0, False, 'HNSW'),
         Preset('ivf-hnsw', _ivf('Flat', f'_HNSW{HNSW_LINKS}'), _graph_lists, 0, False, ''),
+        Preset('rabitq', _rabitq(1), _rabitq_size(1), 256, False, ''),
+        Preset('rabitq2', _rabitq(2), _rabitq_size(2), 64, False, ''),
+        Preset('rabitq4', _rabitq(4), _rabitq_size(4), 32, False, ''),
+        Preset('ivf-rabitq', _rabitq(1, 'ivf'), _rabitq_size(1, 'ivf'), 256, False, 'IVF_RABITQ'),
+        Preset('ivf-rabitq2', _rabitq(2, 'ivf'), _rabitq_size(2, 'ivf'), 64, False, ''),
+        Preset('ivf-rabitq4', _rabitq(4, 'ivf'), _rabitq_size(4, 'ivf'), 32, False, ''),
+        Preset('hnsw-rabitq2', _rabitq(2, 'hnsw'), _rabitq_size(2, 'hnsw'), 64, False, ''),
+        Preset('hnsw-rabitq4', _rabitq(4, 'hnsw'), _rabitq_size(4, 'hnsw'), 32, False, ''),
+        Preset('hnsw-sq8', _plain(f'HNSW{HNSW_LINKS},SQ8'), lambda n, d: d * n + 8 * d + graph_bytes(n), 32, False, ''),
         Preset('opq', _opq, lambda n, d: _codes(n, d) + 4 * d * d, 256, True, ''),
     )
 }

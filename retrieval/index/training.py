@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from ..errors import RetrievalError
 from ..vectors import faiss_metric, import_faiss
 from .faiss_calls import innermost, rows_of
-from .presets import PRESETS, default_nprobe, preset_of
+from .presets import PRESETS, RABITQ_SINCE, default_nprobe, inverted_lists, preset_of
 
 TRAINING_ROWS_PER_LIST = 64
 ADD_BLOCK = 65536
@@ -30,7 +31,11 @@ def build_faiss_index(preset: str, vectors: Any, metric: str = 'cosine') -> Any:
             index.train(training_rows(rows, index))
         except RuntimeError as error:
             factory = preset_of(preset).factory(*rows.shape)
-            raise RetrievalError(f'{len(rows)} rows are too few to train {factory}: add rows or use flat') from error
+            fitting = re.sub(r'IVF\d+', f'IVF{inverted_lists(len(rows))}', factory)
+            raise RetrievalError(
+                f'{len(rows)} rows are too few to train {factory}: add rows, or use '
+                f'{"flat" if fitting == factory else f"{fitting} or flat"}'
+            ) from error
         for rotation, _ in codebooks:
             rotation.pq = None
     for start in range(0, len(rows), ADD_BLOCK):
@@ -45,13 +50,34 @@ def empty_index(preset: str, shape: tuple[int, ...], metric: str = 'cosine') -> 
     SWIG cannot hand to FAISS, such as a lone surrogate, is a TypeError there.
     """
     rows, dimension = shape
+    faiss, factory, number = import_faiss(), preset_of(preset).factory(rows, dimension), faiss_metric(metric)
+    if 'HNSW' in factory and 'RaBitQ' in factory:  # for cosines, the nearest of unit length are the same
+        if metric == 'ip':
+            raise RetrievalError(
+                f'graphs over codes of RaBitQ have no metric ip: build {preset} with cosine or l2, or take hnsw-sq8'
+            )
+        number = faiss.METRIC_L2
     try:
-        return import_faiss().index_factory(dimension, preset_of(preset).factory(rows, dimension), faiss_metric(metric))
+        return faiss.index_factory(dimension, factory, number)
     except (RuntimeError, TypeError) as error:
+        if preset in PRESETS:
+            raise RetrievalError(
+                f'FAISS {faiss.__version__} does not know {factory}: '
+                f'pip install --upgrade "faiss-cpu>={RABITQ_SINCE}", or take sq8, ivf-flat or hnsw'
+            ) from error
         raise RetrievalError(
             f'preset {preset!r} is neither one of {", ".join(PRESETS)} nor a FAISS factory string for dimension '
-            f'{dimension}'
+            f'{dimension}{_fitting_codes(factory, dimension)}'
         ) from error
+
+
+def _fitting_codes(factory: str, dimension: int) -> str:
+    """Lengths of product-quantised codes near the one asked for that fit a dimension; empty for other kinds."""
+    asked = re.search(r'PQ(\d{1,4})', factory)
+    if asked is None or dimension % max(1, int(asked[1])) == 0:
+        return ''
+    fitting = sorted((m for m in range(1, dimension + 1) if dimension % m == 0), key=lambda m: abs(m - int(asked[1])))
+    return f': PQ{asked[1]} does not divide it, PQ{" and PQ".join(str(m) for m in sorted(fitting[:2]))} do'
 
 
 def training_rows(rows: np.ndarray, index: Any) -> np.ndarray:

@@ -453,7 +453,9 @@ class MilvusWriter(MilvusReader, GalleryWriter):
         self._collection.flush()
         properties = change_properties(state.about.generation + 1, state.last_write)
         if preset is not None:
-            name, reason = choose_preset(preset, len(self), self._collection.is_lite())
+            name, reason = choose_preset(
+                preset, len(self), self._collection.is_lite(), self._collection.server_version()
+            )
             if name != state.about.preset:
                 build = build_indexes(self._collection.client, state.about.spaces, state.about.metric, name)
                 self._collection.replace_indexes([vector_field(space) for space in state.about.spaces], build)

@@ -46,7 +46,7 @@ def create_backend(
         if collection.exists():
             raise RetrievalError(f'{place} is there already: open it, or choose another name')
         _check_spaces(collection, manifest.spaces)
-        name, reason = choose_preset(manifest.preset, expected_rows, collection.is_lite())
+        name, reason = choose_preset(manifest.preset, expected_rows, collection.is_lite(), collection.server_version())
         state = State(replace(manifest, preset=name, preset_reason=reason), list(transforms))
         StoredHistory(collection).clear()
         save_transforms(place, transforms)

@@ -66,7 +66,7 @@ def build_indexes(client: 'MilvusClient', spaces: dict[str, int], metric: str, p
     return indexes
 
 
-def choose_preset(preset: str, count: int, is_lite: bool) -> tuple[str, str]:
+def choose_preset(preset: str, count: int, is_lite: bool, version: tuple[int, int] = (99, 0)) -> tuple[str, str]:
     """The preset that is used, and the sentence that says why; RetrievalError if Milvus has none for float32 vectors.
 
     It is ``'auto'``, which goes by the number of rows, a preset that Milvus has, or the name of an index type of Milvus
@@ -82,6 +82,10 @@ def choose_preset(preset: str, count: int, is_lite: bool) -> tuple[str, str]:
         raise RetrievalError(
             f'{"milvus-lite" if is_lite else "Milvus"} has no index for the preset {preset!r}: take one of '
             f'{", ".join(names)}'
+        )
+    if index_type == 'IVF_RABITQ' and version < (2, 6):
+        raise RetrievalError(
+            f'this server is Milvus {version[0]}.{version[1]}, and {preset} needs 2.6: update it, or take ivf-pq'
         )
     return preset, 'chosen by the user'
 
@@ -112,7 +116,7 @@ def search_parameters(preset: str, k: int, overrides: Mapping[str, int] | None) 
 def _build_parameters(index_type: str, dimension: int) -> dict:
     if index_type == 'HNSW':
         return {'M': 32, 'efConstruction': 200}
-    if index_type in ('IVF_FLAT', 'IVF_SQ8'):
+    if index_type in ('IVF_FLAT', 'IVF_SQ8', 'IVF_RABITQ'):
         return {'nlist': 1024}
     if index_type == 'IVF_PQ':
         subvectors = next(m for m in range(max(1, dimension // 4), 0, -1) if dimension % m == 0)

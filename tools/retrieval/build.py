@@ -157,7 +157,10 @@ def _check_preset(preset: str) -> None:
     from retrieval.vectors import import_faiss
 
     import_faiss()  # every preset needs it
-    if preset == 'auto' or preset in PRESETS:
+    if preset == 'auto':
+        return
+    if preset in PRESETS:  # this FAISS may be too old for it
+        empty_index(preset, (100_000, 384))
         return
     for dimension in (64, 96, 100, 128, 192, 256, 384, 512, 768, 1000, 1024, 1280, 1536, 2048):
         try:

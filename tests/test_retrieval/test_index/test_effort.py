@@ -6,7 +6,7 @@ import pytest
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import create_gallery, open_gallery
-from retrieval.index import VectorIndex
+from retrieval.index import PRESETS, VectorIndex
 from retrieval.index import part_search as part_search_module
 from retrieval.index.effort import TARGET, calibrate, draw_queries, parse_parameters, plan_effort
 from retrieval.index.faiss_calls import filters_inside, innermost
@@ -22,7 +22,7 @@ CENTRES = 40 * GENERATOR.normal(size=(30, 24))
 EASY = (CENTRES.repeat(100, axis=0) + GENERATOR.normal(size=(3000, 24))).astype(np.float32)
 
 
-@pytest.mark.parametrize('preset', ['ivf-flat', 'ivf-pq', 'hnsw', 'ivf-hnsw'])
+@pytest.mark.parametrize('preset', [name for name in PRESETS if name != 'flat'])
 def test_recall_under_a_filter(monkeypatch, preset):
     monkeypatch.setattr(part_search_module, 'GATHER_ROWS', 0)  # few rows would be compared one by one
     index = VectorIndex.build(X, metric='l2', preset=preset)

@@ -103,7 +103,8 @@ def test_more_than_a_gpu_returns_is_searched_on_the_cpu(monkeypatch):
         ('sq8', '16-bit'),
         ('hnsw', 'no graphs'),
     ]
-    + [('ivf-hnsw', 'no graphs'), ('PQ4', 'no such kind')],
+    + [('ivf-hnsw', 'no graphs'), ('PQ4', 'no such kind'), ('rabitq', 'no such kind'), ('ivf-rabitq2', 'no such kind')]
+    + [('hnsw-sq8', 'no graphs')],
 )
 def test_kinds_that_gpus_have(preset, words):
     index = build_faiss_index(preset, X[:400], 'ip')

@@ -45,7 +45,7 @@ def test_the_file_is_the_one_of_an_index_in_memory(tmp_path, preset, metric):
     assert innermost(opened).nprobe == efforts['small'].value and opened.ntotal == 3000
 
 
-@pytest.mark.parametrize('preset', ['opq', 'PCA16,IVF32,SQ8'])
+@pytest.mark.parametrize('preset', ['opq', 'PCA16,IVF32,SQ8', 'ivf-rabitq', 'ivf-rabitq4'])
 def test_lists_behind_a_transform(tmp_path, preset):
     # The product of a matrix with another number of rows may differ in its last bit, and then a code or two.
     found, sizes = [], []
@@ -68,7 +68,7 @@ def test_lists_without_rows(tmp_path):
     assert small == (tmp_path / 'large' / 'a.index.faiss').read_bytes()
 
 
-@pytest.mark.parametrize('preset', ['fp16', 'hnsw', 'IVF16,PQ8x4fs', 'IVF16,PQ8+8'])
+@pytest.mark.parametrize('preset', ['fp16', 'hnsw', 'IVF16,PQ8x4fs', 'IVF16,PQ8+8', 'IVF16,RaBitQfs', 'rabitq2'])
 def test_other_kinds_are_built_in_memory(tmp_path, preset):
     vectors = _vectors(tmp_path / 'a', X, 'l2')
     name, _ = build_index_file(tmp_path / 'a', 'a', preset, vectors, 'l2', LIMIT)

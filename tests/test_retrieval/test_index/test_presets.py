@@ -23,6 +23,7 @@ from retrieval.index.presets import (
     index_bytes,
     inverted_lists,
     preset_of,
+    rabitq_bytes,
     readable,
 )
 from retrieval.index.training import build_faiss_index, training_rows
@@ -115,13 +116,52 @@ def test_training_takes_a_sample_of_many_rows():
     'preset, rows, words',
     [
         ('nonsense', X, 'neither one of flat'),
-        ('PQ5', X, 'for dimension 32'),
-        ('IVF64,Flat', X[:20], 'too few to train'),
+        ('PQ5', X, 'for dimension 32: PQ5 does not divide it, PQ2 and PQ4 do'),
+        ('IVF64,Flat', X[:20], '20 rows are too few to train IVF64,Flat: add rows, or use IVF1,Flat or flat'),
+        ('PQ8', X[:20], '20 rows are too few to train PQ8: add rows, or use flat'),
     ],
 )
 def test_kinds_that_cannot_be_built(preset, rows, words):
     with pytest.raises(RetrievalError, match=words):
         build_faiss_index(preset, rows)
+
+
+def test_a_faiss_too_old_for_a_preset_says_what_to_install(monkeypatch):
+    def old(dimension, factory, metric):
+        raise RuntimeError(f'could not parse {factory}')
+
+    monkeypatch.setattr(faiss, 'index_factory', old)
+    with pytest.raises(RetrievalError, match='does not know RR32,RaBitQ2: pip install --upgrade "faiss-cpu>=1.15.1"'):
+        build_faiss_index('rabitq2', X)
+
+
+@pytest.mark.parametrize('bits', [1, 2, 4])
+@pytest.mark.parametrize('dimension', [13, 96, 384, 1000])
+def test_bytes_of_a_rabitq_code(dimension, bits):
+    index = faiss.index_factory(dimension, preset_of(f'rabitq{bits if bits > 1 else ""}').factory(99, dimension))
+    assert innermost(index).code_size == rabitq_bytes(dimension, bits)
+
+
+def test_a_rotation_keeps_the_codes_of_rows_whose_numbers_differ_in_spread():
+    rows = X * np.r_[np.full(4, 20), np.ones(28)].astype(np.float32)  # 4 of 32 numbers say nearly all
+    truth = faiss.knn(rows[:99], rows, 10)[1]
+    shares = {}
+    for kind in ('rabitq', 'RaBitQ'):
+        found = run_search(build_faiss_index(kind, rows, 'l2'), rows[:99], 40)[1]
+        shares[kind] = np.mean([np.isin(one, other).mean() for one, other in zip(truth, found)])
+    assert shares['rabitq'] > shares['RaBitQ'] + 0.1
+
+
+def test_a_graph_over_rabitq_codes_has_cosine_scores_and_no_inner_product():
+    index = VectorIndex.build(X, preset='hnsw-rabitq4')
+    exact, coarse = (index.search(X[:20], 3, rescore=rescore) for rescore in (64, 0))
+    assert (exact.ids[:, 0] == np.arange(20)).all()
+    np.testing.assert_allclose(coarse.scores[:, 0], 1, atol=0.1)
+    assert (np.diff(coarse.scores) <= 0).all() and np.abs(coarse.scores - exact.scores).max() < 0.15
+    with pytest.raises(
+        RetrievalError, match='have no metric ip: build hnsw-rabitq4 with cosine or l2, or take hnsw-sq8'
+    ):
+        VectorIndex.build(X, preset='hnsw-rabitq4', metric='ip')
 
 
 @pytest.mark.parametrize(
@@ -186,8 +226,8 @@ def test_unknown_metric():
 
 @pytest.mark.parametrize('preset', list(PRESETS))
 def test_files_are_as_large_as_the_arithmetic_says(tmp_path, preset):
-    part = make_part(X, np.arange(1500), 'ip', preset)
-    written = (tmp_path / write_vectors(tmp_path, 'a', [X], 32, 'ip')).stat().st_size + 8 * len(X)
+    part = make_part(X, np.arange(1500), 'cosine', preset)
+    written = (tmp_path / write_vectors(tmp_path, 'a', [X], 32, 'cosine')).stat().st_size + 8 * len(X)
     if preset != 'flat':
         written += (tmp_path / write_index(tmp_path, 'a', part.approximate)).stat().st_size
     assert written == pytest.approx(index_bytes(preset, 1500, 32).disk, rel=0.03)

@@ -7,12 +7,13 @@ import faiss
 import filter_cases
 import numpy as np
 import pytest
+from pymilvus import MilvusClient
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Fingerprint, Record, create_gallery, open_gallery
 from retrieval.hits import Hits
 from retrieval.milvus.milvus_gallery import exact_hits, search_range
-from retrieval.milvus.stored_rows import search_parameters
+from retrieval.milvus.stored_rows import build_indexes, choose_preset, search_parameters
 from retrieval.recognition import Recognizer, read_settings, store_settings, tune
 from retrieval.whitening import Whitening
 
@@ -34,6 +35,17 @@ def flat_search(embeddings, queries, k, metric, rows=None):
     index.add(np.ascontiguousarray(embeddings[rows]))
     scores, found = index.search(np.ascontiguousarray(queries), k)
     return scores, np.where(found < 0, -1, rows[found])
+
+
+def test_an_old_server_has_no_rabitq():
+    assert choose_preset('ivf-rabitq', 10, False, (2, 6))[0] == 'ivf-rabitq'
+    with pytest.raises(RetrievalError, match='Milvus 2.5, and ivf-rabitq needs 2.6: update it, or take ivf-pq'):
+        choose_preset('ivf-rabitq', 10, False, (2, 5))
+    with pytest.raises(RetrievalError, match='milvus-lite has no index'):
+        choose_preset('ivf-rabitq', 10, True)
+    client = MilvusClient.__new__(MilvusClient)  # of which only the class's own method is used
+    (built,) = build_indexes(client, {'a': 8}, 'cosine', 'ivf-rabitq')
+    assert built.index_type == 'IVF_RABITQ' and built.get_index_configs()['nlist'] == 1024
 
 
 @pytest.mark.parametrize(
