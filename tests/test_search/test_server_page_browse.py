@@ -204,6 +204,18 @@ def test_a_photo_opens_and_leads_to_a_search(visit, address):
     assert 'id=4' in page.url and not page.locator('dialog.look').count()
 
 
+def test_a_server_that_is_gone_is_told(visit, many):
+    page = visit(photos(many))
+    names(page)
+    page.route('**/api/v1/**', lambda route: route.abort('connectionrefused'))
+    page.evaluate('scrollTo(0, document.documentElement.scrollHeight / 3)')
+    page.wait_for_selector('#offline:visible')
+    page.unroute('**/api/v1/**')
+    page.click('#retry')
+    page.wait_for_selector('.grid:not(:has(.card.loading)) [data-place="6000"]')
+    assert page.is_hidden('#offline')
+
+
 def test_readers_see_no_way_to_write(visit, few, tmp_path):
     with serving_copy(few, tmp_path, writable=False) as address:
         page = visit(photos(address))

@@ -39,8 +39,9 @@ export class Grid {
 
   /** Show it where it was left, and read its rows anew. */
   begin() {
+    const { scroll } = this.state;
     this.render();
-    scrollTo(0, this.state.scroll);
+    scrollTo(0, scroll);
     this.render();
     return this.fetch();
   }
@@ -84,7 +85,7 @@ export class Grid {
   }
 
   card(place) {
-    const card = make('div', { class: 'card', role: 'option', id: `card-${place}`, 'aria-posinset': place + 1 });
+    const card = make('div', { class: 'card', role: 'option', id: `card-${place}`, 'aria-posinset': place + 1 }, make('span', { class: 'picture' }));
     card.dataset.place = place;
     this.cards.set(place, card);
     this.put(card, place);

@@ -52,7 +52,7 @@ export async function open(element, context) {
   /** Show the first of those that wait. */
   function show() {
     const item = own.items[0];
-    status.textContent = t('review_left', { count: number(own.total) });
+    status.textContent = own.total ? t('review_left', { count: number(own.total) }) : '';
     keys = { z: () => context.undo() };
     if (!item) {
       nothing();
@@ -104,7 +104,7 @@ export async function open(element, context) {
     });
     place.replaceChildren(
       make('p', { class: 'empty' }, t(`review_none_${kind}`), ' ', own.skipped.size ? again : '', ' ',
-        kind === 'suspects' ? make('a', { href: context.address('gallery'), text: t('page_gallery') }) : ''),
+        kind === 'suspects' ? make('a', { href: context.address('gallery'), text: t('page_gallery') }) : '', kind === 'suspects' ? '.' : ''),
     );
   }
 

@@ -74,7 +74,7 @@ export class Same {
       says(t('same_wrong', { label: named(own) }));
       this.choose('same_query', [own]);
       this.choose('same_hit', [hit]);
-    } else says(t('same_different'));
+    } else says(t(own.label === null || hit.label === null ? 'same_noted' : 'same_different'));
   }
 
   /** Ask for the class of some rows. */
