@@ -55,6 +55,7 @@ COMMANDS = {
         'export-rows': 'retrieval/export_rows.py',
         'metric': 'retrieval/metric.py',
         'choose': 'retrieval/choose.py',
+        'tune': 'retrieval/tune.py',
         'remove': 'retrieval/remove.py',
         'backup': 'retrieval/backup.py',
         'restore': 'retrieval/restore.py',

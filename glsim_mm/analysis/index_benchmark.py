@@ -1,4 +1,4 @@
-"""What kinds of index cost and find, on made-up embeddings: time to build, memory, queries per second, recall."""
+"""What kinds of index cost and find, on made-up or real embeddings: time, memory, queries per second, recall."""
 
 import json
 import multiprocessing
@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ from retrieval.index.faiss_calls import rows_of, run_search
 from retrieval.index.part import read_faiss, read_part, vectors_file, write_ids, write_index, write_vectors
 from retrieval.index.presets import is_flat
 from retrieval.index.training import build_faiss_index
-from retrieval.vectors import import_faiss
+from retrieval.vectors import check_embeddings, import_faiss, unit_length
 
+from ..errors import GLSimError
 from ..output_files import write_json
+from .index_pareto import format_pareto, plot_pareto
 from .measuring import markdown_table, peak_bytes, resident_bytes, time_in_turns
+from .real_vectors import read_vectors
 
 SPACE, METRIC = 'a', 'cosine'
-QUERIES_FILE, TRUTH_FILE, RESULTS_FILE = 'queries.npy', 'truth.npy', 'results.json'
+QUERIES_FILE, TRUTH_FILE, RESULTS_FILE, PLOT_FILE = 'queries.npy', 'truth.npy', 'results.json', 'pareto.png'
 K = 10
 _SINGLE = 50
 _CLUSTERS, _INTRINSIC, _SPREAD, _BLOCK = 5_000, 32, 0.8, 50_000
@@ -65,6 +69,11 @@ class KindResult:
     open_mib: float
     effort: str = ''
 
+    @property
+    def row_bytes(self) -> float:
+        """Of the index, without the whole vectors where it leaves them on disk."""
+        return self.disk_mib * 2**20 / self.rows
+
 
 @dataclass
 class Overhead:
@@ -89,17 +98,28 @@ def run_study(
     batches: Sequence[int] = (1, 64, 1024),
     rounds: int = 9,
     seed: int = 0,
+    source: str | None = None,
 ) -> Iterator[str]:
     """Measure kinds of index, save after each, and go on where an earlier call stopped; gives progress, then tables.
 
     Embeddings, indexes and ``results.json`` lie in the folder, one folder per size. Queries are not in the gallery;
-    ``batches`` are queries at a time, for what the engine adds to FAISS in ``rounds`` turns of both.
+    ``batches`` are queries at a time, for what the engine adds to FAISS in ``rounds`` turns of both. With ``source``, a
+    gallery or a file of NumPy, the rows are its own, of its dimension, at most ``rows`` of them, and the queries are
+    others of them, drawn at random.
     """
+    vectors = None if source is None else read_vectors(source)
+    if vectors is not None:
+        dimension, rows = vectors.shape[1], min(rows, len(vectors) - num_queries)
+        if rows < K:
+            raise GLSimError(
+                f'{source} has {len(vectors)} vectors, too few for {num_queries} queries among at least {K} others: '
+                f'take --queries {max(1, len(vectors) // 10)}, or more vectors'
+            )
     facts = dict(
         rows=str(rows), dimension=str(dimension), queries=str(num_queries), seed=str(seed),
         faiss=import_faiss().__version__, python=platform.python_version(), machine=platform.machine(),
         threads=os.environ.get('OMP_NUM_THREADS', str(os.cpu_count())),
-    )  # fmt: skip
+    ) | ({} if source is None else {'vectors': str(Path(source).resolve())})  # fmt: skip
     kinds, overheads = _earlier(folder, facts)
 
     def save() -> None:
@@ -107,7 +127,7 @@ def run_study(
         write_json(folder / RESULTS_FILE, content, indent=2)
 
     yield f'writing {rows:,} x {dimension} to {folder}, and searching them exactly'
-    prepare(folder, rows, dimension, num_queries, seed)
+    prepare(folder, rows, dimension, num_queries, seed, vectors)
     for preset in presets or PRESETS:
         if all(one.preset != preset for one in kinds):
             yield f'measuring {preset}'
@@ -118,6 +138,11 @@ def run_study(
             overheads += measure_overhead(folder, preset, batches, rounds)
             save()
     yield format_kinds(kinds)
+    yield format_pareto(kinds)
+    if find_spec('matplotlib') is not None:
+        title = f'{rows:,} x {dimension} {"made-up" if source is None else "real"} rows'
+        plot_pareto(kinds, folder / PLOT_FILE, title)
+        yield f'the same as a picture: {folder / PLOT_FILE}'
     if overheads:
         yield format_overheads(overheads)
 
@@ -141,17 +166,29 @@ def clustered_embeddings(count: int, dimension: int, seed: int = 0, stream: int 
         yield (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def prepare(folder: Path, rows: int, dimension: int, num_queries: int, seed: int = 0) -> None:
-    """Write rows, queries and their true neighbours, unless they are there."""
+def prepare(
+    folder: Path, rows: int, dimension: int, num_queries: int, seed: int = 0, vectors: np.ndarray | None = None
+) -> None:
+    """Write rows, queries and their true neighbours, unless they are there; they are made up without ``vectors``."""
     if (folder / TRUTH_FILE).is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)
     write_ids(folder, np.arange(rows))
-    write_vectors(folder, SPACE, clustered_embeddings(rows, dimension, seed), dimension, METRIC)
-    queries = np.concatenate(list(clustered_embeddings(num_queries, dimension, seed, stream=1)))
+    if vectors is None:
+        blocks = clustered_embeddings(rows, dimension, seed)
+        queries = np.concatenate(list(clustered_embeddings(num_queries, dimension, seed, stream=1)))
+    else:
+        drawn = np.random.default_rng(seed).permutation(len(vectors))[: rows + num_queries]
+        queries, kept = _unit_rows(vectors, drawn[:num_queries]), np.sort(drawn[num_queries:])
+        blocks = (_unit_rows(vectors, kept[start : start + _BLOCK]) for start in range(0, rows, _BLOCK))
+    write_vectors(folder, SPACE, blocks, dimension, METRIC)
     np.save(folder / QUERIES_FILE, queries)
     truth = read_part(folder, SPACE, 'flat').vectors.search(queries, K)[1]
     np.save(folder / TRUTH_FILE, truth)
+
+
+def _unit_rows(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return unit_length(check_embeddings(vectors[rows]), 'vectors')
 
 
 def measure(folder: Path, preset: str) -> KindResult:

@@ -455,10 +455,12 @@ class GalleryWriter(GalleryReader):
             )
 
     @abstractmethod
-    def compact(self, preset: str | None = None) -> None:
+    def compact(self, preset: str | None = None, recall: float | None = None) -> None:
         """Build the index over all rows, and give back the space of removed rows.
 
-        ``preset`` changes the gallery's: ``'auto'``, a name, or a FAISS factory string. If it is unknown, or the disk
+        ``preset`` changes the gallery's: ``'auto'``, a name, or a FAISS factory string. An approximate index then
+        looks as far as finds ``recall`` of the 10 nearest rows of its calibration, None for 0.95, now and whenever
+        the gallery is compacted without a preset; Milvus knows no such target. If the preset is unknown, or the disk
         is full, RetrievalError says so, and the gallery is as before.
         """
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from ..errors import RetrievalError
-from ..index.presets import check_preset, choose_preset
+from ..index.presets import check_preset, check_recall, choose_preset
 from ..records import (
     Ids,
     Record,
@@ -223,9 +223,11 @@ class FolderWriter(FolderReader, GalleryWriter):
         return len(numbers)
 
     @_alone
-    def compact(self, preset: str | None = None) -> None:
+    def compact(self, preset: str | None = None, recall: float | None = None) -> None:
         check_preset(preset)
-        self._rewrite(self._state.meta['preset'] if preset is None else preset, self._state.spaces)
+        check_recall(recall)
+        target = {} if preset is None and recall is None else dict(recall=recall)
+        self._rewrite(self._state.meta['preset'] if preset is None else preset, self._state.spaces, **target)
 
     @_alone
     def put_space(self, name: str, transform: Whitening) -> None:
@@ -268,7 +270,8 @@ class FolderWriter(FolderReader, GalleryWriter):
                 made = (spaces.stored(new.apply(add_views(parts)), name) for parts in blocks)
                 rows.vectors = {**rows.vectors, name: made}
             limit = meta['memory_limit']
-            files, efforts = write_segment(self.root, number, rows, dimensions, meta['metric'], chosen, limit)
+            target = values.get('recall', meta.get('recall'))
+            files, efforts = write_segment(self.root, number, rows, dimensions, meta['metric'], chosen, limit, target)
             reason = ' '.join([reason, *(f'{space}: {effort}' for space, effort in efforts.items())])
         with self._commit() as database:
             database.drop_segments([segment.number for segment in state.segments])

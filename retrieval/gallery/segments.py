@@ -73,11 +73,12 @@ def write_segment(
     metric: str,
     preset: str = 'flat',
     memory_limit: int | None = None,
+    recall: float | None = None,
 ) -> tuple[dict[str, dict], dict[str, Effort]]:
     """Write a segment and make it durable; the gallery does not know of it yet. Nothing is left of it where that fails.
 
     Returns size and SHA-256 of each file by its path in the gallery, and how far the index of each space looks. For
-    ``memory_limit`` see :func:`retrieval.index.large_files.build_index_file`.
+    ``memory_limit`` and ``recall`` see :func:`retrieval.index.large_files.build_index_file`.
     """
     folder = segment_folder(root, number)
     shutil.rmtree(folder, ignore_errors=True)
@@ -89,7 +90,7 @@ def write_segment(
             names.append(write_vectors(folder, space, rows.vectors[space], dimension, metric))
             if not is_flat(preset):
                 vectors = read_part(folder, space, 'flat').vectors
-                name, effort = build_index_file(folder, space, preset, vectors, metric, memory_limit=memory_limit)
+                name, effort = build_index_file(folder, space, preset, vectors, metric, memory_limit, recall)
                 names.append(name)
                 if effort:
                     efforts[space] = effort

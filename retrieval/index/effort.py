@@ -46,7 +46,7 @@ class Effort(NamedTuple):
         )
 
 
-def calibrate(index: Any, rows: np.ndarray, metric: str, preset: str) -> Effort | None:
+def calibrate(index: Any, rows: np.ndarray, metric: str, preset: str, target: float | None = None) -> Effort | None:
     """Set the smallest ``nprobe`` or ``efSearch``, a power of two, that finds 95 % of the 10 nearest rows.
 
     256 queries like the rows are searched for (see :func:`draw_queries`), with as many candidates as searches take that
@@ -54,8 +54,8 @@ def calibrate(index: Any, rows: np.ndarray, metric: str, preset: str) -> Effort 
     many as larger ones. The cost is that of 512 exact queries and 256 approximate ones at each step: little beside the
     assignment of every row to a list. Queries unlike the rows may find less: raise the parameter for those searches.
 
-    The parameter is set in the index, so that its file carries it. None for an index that has neither parameter, or has
-    fewer than two rows.
+    Another ``target`` than 95 % may be asked for. The parameter is set in the index, so that its file carries it. None
+    for an index that has neither parameter, or has fewer than two rows.
     """
     effort = _parameter(index)
     if effort is None or len(rows) < 2:
@@ -65,15 +65,16 @@ def calibrate(index: Any, rows: np.ndarray, metric: str, preset: str) -> Effort 
     k = min(K, len(rows))
     truth = import_faiss().knn(queries, rows, k, index.metric_type)[1]
     depth = min(candidates(preset_of(preset), k), len(rows))
+    wanted = TARGET if target is None else target
     tried: list[tuple[int, float]] = []
     for value in values:
         apply(max(value, depth) if name == 'efSearch' else value)
         found = run_search(index, queries, depth)[1]
         tried.append((value, float((found[:, :, None] == truth[:, None, :]).any(1).mean())))
-        if tried[-1][1] >= TARGET or _is_level([recall for _, recall in tried]):
+        if tried[-1][1] >= wanted or _is_level([recall for _, recall in tried]):
             break
     best = max(recall for _, recall in tried)
-    enough = min(TARGET, best - LEAST_GAIN * (1 - best))
+    enough = min(wanted, best - LEAST_GAIN * (1 - best))
     value, found_share = next((value, recall) for value, recall in tried if recall >= enough)
     apply(value)
     return Effort(name, value, most, found_share, len(queries))

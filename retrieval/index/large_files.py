@@ -27,13 +27,20 @@ _ID_BYTES = 8
 
 
 def build_index_file(
-    folder: Path, space: str, preset: str, vectors: Any, metric: str, memory_limit: int | None = None
+    folder: Path,
+    space: str,
+    preset: str,
+    vectors: Any,
+    metric: str,
+    memory_limit: int | None = None,
+    recall: float | None = None,
 ) -> tuple[str, Effort | None]:
     """Train, fill and calibrate an index over the rows of a part, and write its file; returns its name.
 
     ``vectors`` is the ``faiss.IndexFlat`` of all rows, memory-mapped if they are many. At most ``memory_limit`` bytes
     of inverted lists (None: a quarter of the machine's memory) are in memory; the rest waits in shards in the folder,
     together as large as the file. Other kinds of index are built in memory whatever it says.
+    ``recall`` is the target of the calibration.
     """
     rows = rows_of(vectors)
     limit = available_memory() // 4 if memory_limit is None else memory_limit
@@ -41,7 +48,7 @@ def build_index_file(
     row_bytes = 0 if blank is None else import_faiss().extract_index_ivf(blank).code_size + _ID_BYTES
     if blank is None or len(rows) * row_bytes <= limit:
         index = build_faiss_index(preset, vectors, metric)
-        effort = calibrate(index, rows, metric, preset)
+        effort = calibrate(index, rows, metric, preset, recall)
         return write_index(folder, space, index), effort
     trained = build_faiss_index(preset_of(preset).factory(*rows.shape), training_rows(rows, blank), metric)
     trained.reset()  # of the rows it was trained on
@@ -55,7 +62,7 @@ def build_index_file(
     finally:
         for shard in shards:
             shard.unlink(missing_ok=True)
-    return name, _calibrate_file(folder / name, trained, rows, metric, preset)
+    return name, _calibrate_file(folder / name, trained, rows, metric, preset, recall)
 
 
 def _inverted_lists(preset: str, rows: np.ndarray, metric: str) -> Any:
@@ -94,11 +101,13 @@ def _join(path: Path, trained: Any, shards: Sequence[Path], count: int) -> str:
         raise RetrievalError(f'{path} cannot be written ({error.strerror}): make room; nothing was changed') from error
 
 
-def _calibrate_file(path: Path, trained: Any, rows: np.ndarray, metric: str, preset: str) -> Effort | None:
+def _calibrate_file(
+    path: Path, trained: Any, rows: np.ndarray, metric: str, preset: str, recall: float | None
+) -> Effort | None:
     """Calibrate the joined index, and write what was found into its header, which keeps its length."""
     faiss = import_faiss()
     index = read_faiss(path)
-    effort = calibrate(index, rows, metric, preset)
+    effort = calibrate(index, rows, metric, preset, recall)
     faiss.extract_index_ivf(trained).nprobe = faiss.extract_index_ivf(index).nprobe
     with path.open('r+b') as file:
         file.write(_header(trained, len(rows)))

@@ -98,14 +98,19 @@ class Part:
         return part
 
 
-def make_part(embeddings: np.ndarray, ids: np.ndarray, metric: str, preset: str = 'flat') -> Part:
-    """A part in memory, of embeddings float32 (n, d) as :meth:`VectorIndex.prepare` gives them."""
+def make_part(
+    embeddings: np.ndarray, ids: np.ndarray, metric: str, preset: str = 'flat', recall: float | None = None
+) -> Part:
+    """A part in memory, of embeddings float32 (n, d) as :meth:`VectorIndex.prepare` gives them.
+
+    ``recall`` is the target of :func:`retrieval.index.effort.calibrate`.
+    """
     vectors = flat_index(embeddings.shape[1], metric)
     vectors.add(embeddings)
     if is_flat(preset):
         return Part(np.asarray(ids, np.int64), vectors)
     approximate = build_faiss_index(preset, vectors, metric)
-    effort = calibrate(approximate, rows_of(vectors), metric, preset)
+    effort = calibrate(approximate, rows_of(vectors), metric, preset, recall)
     return Part(np.asarray(ids, np.int64), vectors, approximate, preset, effort=effort)
 
 

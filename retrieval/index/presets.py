@@ -263,6 +263,12 @@ def check_preset(preset: Any) -> None:
         raise RetrievalError(f'preset must be auto, the name of a preset, or a FAISS factory string, got {preset!r}')
 
 
+def check_recall(recall: Any) -> None:
+    """RetrievalError unless a target of calibration is None, or above 0 and at most 1."""
+    if recall is not None and not (isinstance(recall, (int, float)) and 0 < recall <= 1):
+        raise RetrievalError(f'recall must be above 0 and at most 1, got {recall!r}')
+
+
 def available_memory() -> int:
     """Bytes of memory of this machine, or of this container where it has less; 8 GiB where the system does not tell."""
     try:

@@ -445,8 +445,10 @@ class MilvusWriter(MilvusReader, GalleryWriter):
         )
         return len(plan.ids)
 
-    def compact(self, preset: str | None = None) -> None:
+    def compact(self, preset: str | None = None, recall: float | None = None) -> None:
         """Change the index, if a preset is given; Milvus merges segments and drops deleted rows by itself."""
+        if recall is not None:
+            raise RetrievalError('Milvus is not calibrated for a recall: leave recall out; searches take parameters')
         check_preset(preset)
         self.refresh()
         state = self._state

