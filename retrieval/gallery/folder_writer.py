@@ -226,7 +226,7 @@ class FolderWriter(FolderReader, GalleryWriter):
     def compact(self, preset: str | None = None, recall: float | None = None) -> None:
         check_preset(preset)
         check_recall(recall)
-        target = {} if preset is None and recall is None else dict(recall=recall)
+        target: dict[str, Any] = {} if preset is None and recall is None else dict(recall=recall)
         self._rewrite(self._state.meta['preset'] if preset is None else preset, self._state.spaces, **target)
 
     @_alone
