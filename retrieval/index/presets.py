@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import RetrievalError
+from ..vectors import import_faiss
 
 # Widths of codes and of their sub-vectors that FAISS-GPU has kernels for: an index trained here may be searched there.
 GPU_CODE_BYTES = (4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96)
@@ -232,29 +233,32 @@ def choose_preset(rows: int, dimension: int, memory_limit: int | None = None) ->
     """The preset that ``auto`` stands for, and a sentence that says why.
 
     Exact search as long as it answers within tens of milliseconds; above that the fastest kind that fits into the
-    memory limit in bytes (None: half of the machine's memory): a graph, inverted lists of whole vectors, then codes
-    that are re-scored with the vectors on disk.
+    memory limit in bytes (None: half of the machine's memory): a graph over whole vectors or over bytes, then inverted
+    lists of RaBitQ codes that are re-scored with the vectors on disk. Older versions of FAISS have other kinds there.
     """
     limit = available_memory() // 2 if memory_limit is None else memory_limit
     size = f'{rows:,} x {dimension}'
     needed = {name: index_bytes(name, rows, dimension).ram for name in PRESETS}
     short = f'more than the memory limit of {readable(limit)}'
+    new = hasattr(import_faiss(), 'IndexHNSWRaBitQ')
     if rows * dimension <= FLAT_LIMIT:
-        for name in ('flat', 'fp16', 'sq8'):
+        for name in ('flat', *(('rabitq2', 'rabitq') if new else ('fp16', 'sq8'))):
             if needed[name] <= limit:
                 why = 'small enough for exact search' if name == 'flat' else f'whole vectors would take {short}'
                 return name, f'{name}: {size} take {readable(needed[name])}, {why}.'
-    order = ('hnsw', 'ivf-flat') if rows <= HNSW_ROWS else ('ivf-hnsw',)
+    order = ('hnsw', 'hnsw-sq8', *(() if new else ('ivf-flat',))) if rows <= HNSW_ROWS else ('ivf-hnsw',)
     for name in order:
         if needed[name] <= limit:
             return name, (
                 f'{name}: {size} are too many to compare one by one; {readable(needed[name])} fit into the memory '
                 f'limit of {readable(limit)}.'
             )
-    name, least = 'ivf-pq', needed['ivf-pq']
-    if least <= limit:
-        return name, f'{name}: {size} as whole vectors would take {readable(needed["ivf-flat"])}, {short}.'
-    return name, f'{name}: even its codes take {readable(least)}, {short}: open it memory-mapped.'
+    codes = ('ivf-rabitq2', 'ivf-rabitq') if new else ('ivf-pq',)
+    for name in codes:
+        if needed[name] <= limit:
+            return name, f'{name}: {size} as whole vectors would take {readable(needed["ivf-flat"])}, {short}.'
+    least = needed[codes[-1]]
+    return codes[-1], f'{codes[-1]}: even its codes take {readable(least)}, {short}: open it memory-mapped.'
 
 
 def check_preset(preset: Any) -> None:

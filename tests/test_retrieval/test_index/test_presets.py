@@ -247,18 +247,29 @@ def test_table_of_the_documentation_is_the_arithmetic(root):
     [
         (0, 384, None, 'flat'),
         (1000, 384, None, 'flat'),
-        (80_000, 384, 100 << 20, 'fp16'),
-        (80_000, 384, 40 << 20, 'sq8'),
+        (80_000, 384, 100 << 20, 'rabitq2'),
+        (80_000, 384, 8 << 20, 'rabitq'),
         (10**6, 384, 16 << 30, 'hnsw'),
-        (10**6, 384, 1600 << 20, 'ivf-flat'),
-        (10**6, 384, 200 << 20, 'ivf-pq'),
+        (10**6, 384, 1600 << 20, 'hnsw-sq8'),
+        (10**6, 384, 200 << 20, 'ivf-rabitq2'),
+        (10**6, 384, 100 << 20, 'ivf-rabitq'),
         (10**8, 64, 100 << 30, 'ivf-hnsw'),
-        (10**9, 384, 1 << 30, 'ivf-pq'),
+        (10**9, 384, 1 << 30, 'ivf-rabitq'),
     ],
 )
 def test_auto_takes_what_fits(rows, dimension, limit, expected):
     name, reason = choose_preset(rows, dimension, limit)
     assert name == expected and reason.startswith(f'{name}: ') and reason.endswith('.')
+
+
+@pytest.mark.parametrize(
+    'rows, limit, expected',
+    [(80_000, 100 << 20, 'fp16'), (80_000, 40 << 20, 'sq8'), (10**6, 1600 << 20, 'hnsw-sq8')]
+    + [(10**6, 200 << 20, 'ivf-pq'), (10**9, 1 << 30, 'ivf-pq')],
+)
+def test_auto_takes_what_an_older_faiss_has(monkeypatch, rows, limit, expected):
+    monkeypatch.delattr(faiss, 'IndexHNSWRaBitQ')
+    assert choose_preset(rows, 384, limit)[0] == expected
 
 
 def test_bytes_for_people():
