@@ -71,6 +71,7 @@ COMMANDS = {
         'benchmark': 'benchmark.py',
         'benchmark-encoding': 'retrieval/benchmark_encoding.py',
         'benchmark-index': 'retrieval/benchmark.py',
+        'choose-region': 'analysis/choose_region.py',
         'crop-curve': 'analysis/crop_curve.py',
         'retriever-speed': 'analysis/retriever_speed.py',
         'selection-cost': 'analysis/selection_cost.py',

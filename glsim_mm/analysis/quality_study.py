@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..apis.config_errors import explain_config_errors
-from ..apis.model import build_model, load_model
+from ..apis.model import load_model, load_pretrained
 from ..compat.devices import check_device
+from ..datasets import off_centre_pipeline
 from ..errors import GLSimError
 from ..evaluation import MEASURES, selection_quality
 from ..images.selection_strength import SelectionSummary
@@ -50,18 +51,21 @@ def measure_selectors(
     num_images: int | None = None,
     box_end: str = 'exclusive',
     device: str | torch.device | None = None,
+    off_centre: bool = False,
 ) -> Iterator[QualityRow]:
     """Measure selectors on a config's test set, which must have boxes; by size, selector and O.
 
     Without a checkpoint the encoder has what the config's backbone is initialised with. ``sizes`` are sides of the
-    network input in pixels, by default the pipeline's own; ``num_images`` are spread evenly over the test set.
+    network input in pixels, by default the pipeline's own; ``num_images`` are spread evenly over the test set, whose
+    photos ``off_centre`` shifts and shrinks by :class:`glsim_mm.datasets.OffCentre`.
     """
     check_selectors(selectors)
     device = check_device(device)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
-        model = _load(cfg, checkpoint, device)
+        model = load_encoder(cfg, checkpoint, device)
         for size in sizes or (None,):
             pipeline = pipeline_with_boxes(cfg.test_dataloader.dataset.pipeline, size)
+            pipeline = off_centre_steps(cfg, pipeline) if off_centre else pipeline
             loader = build_loader(cfg, pipeline, num_images)
             yield from _measure_size(model, loader, list(selectors), list(top_os), box_end, device)
 
@@ -98,14 +102,19 @@ def _side(step: Mapping) -> int | None:
     return value[0] if value is not None and len(value) == 2 and value[0] == value[1] else None
 
 
-def _load(cfg: Config, checkpoint: str | None, device: torch.device) -> nn.Module:
-    """The whole model, or its encoder with its initial weights."""
+def off_centre_steps(cfg: Config, pipeline: Sequence[Mapping]) -> list[dict]:
+    """Steps of a test pipeline with :class:`glsim_mm.datasets.OffCentre`, backgrounds from the training split."""
+    if not cfg.get('train_dataloader'):
+        raise GLSimError('--off-centre takes backgrounds from the training split: the config has no train_dataloader')
+    return off_centre_pipeline(pipeline, cfg.train_dataloader.dataset)
+
+
+def load_encoder(cfg: Config, checkpoint: str | None, device: str | torch.device | None = None) -> nn.Module:
+    """The model of a config with the weights of a checkpoint, or without one its encoder with its initial weights."""
     if checkpoint is not None:
         return load_model(cfg, checkpoint, device)
     with explain_config_errors():
-        model = build_model(cfg)
-        model.backbone.init_weights()
-    return model.to(device).eval()
+        return load_pretrained(cfg, device)
 
 
 def build_loader(cfg: Config, pipeline: Sequence[Mapping], num_images: int | None = None) -> DataLoader:
@@ -131,7 +140,8 @@ def _measure_size(
     sums = torch.zeros(len(selectors), len(top_os), len(MEASURES), dtype=torch.float64)
     summaries = {(name, top_o): SelectionSummary() for name in selectors for top_o in top_os}
     count, without, side = 0, 0, 0
-    layout = token_layout(model.backbone)
+    layout = getattr(model, 'layout', None) or token_layout(model.backbone)
+    look = getattr(model, 'first_look', None) or (lambda images: images)
     for batch in loader:
         data = model.data_preprocessor(batch, training=False)
         found = [annotated_boxes([sample], device) for sample in data['data_samples']]
@@ -144,7 +154,7 @@ def _measure_size(
         side = images.shape[-1]
         size = (images.shape[-2], images.shape[-1])
         with record_attention() as attention:
-            tokens = model.backbone(images)[-1]
+            tokens = model.backbone(look(images))[-1]
         grid = patch_grid(size, layout.patch_size)
         inputs = SelectionInputs(tokens, layout, grid, size, attention, boxes)
         for row, name in enumerate(selectors):

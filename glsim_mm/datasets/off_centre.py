@@ -68,7 +68,7 @@ class OffCentre(BaseTransform):
             raise GLSimError(f'OffCentre: scale has two shares, above 0 and at most 1, the least first; got {scale}')
         if not 0 < kept <= 1:
             raise GLSimError(f'OffCentre: kept must be above 0 and at most 1, got {kept}')
-        self.backgrounds = {**backgrounds, 'pipeline': []}
+        self.backgrounds = {**backgrounds, 'pipeline': []} if 'pipeline' in backgrounds else dict(backgrounds)
         self.scale = (float(scale[0]), float(scale[1]))
         self.kept = kept
         self.seed = seed

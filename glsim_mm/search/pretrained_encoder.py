@@ -77,6 +77,7 @@ def frozen_encoder(
     image_size: int | tuple[int, int] | None = None,
     top_o: int | None = None,
     scale: float = 1,
+    region: dict[str, Any] | None = None,
     **options: Any,
 ) -> FrozenEncoder:
     """A pretrained encoder by its address, to embed photos without training.
@@ -95,12 +96,13 @@ def frozen_encoder(
         top_o: Patches whose box is cropped. Defaults to a quarter of all.
         scale: Crop regions and centres out of an image of so many times the network's size, where the photo has the
             pixels, at the cost of no further pass.
+        region: Fields of the selector, as ``glsim choose-region`` writes them, in place of ``top_o``.
         **options: ``device``, ``amp``, ``spaces``, ``keep_patches`` and ``max_pixels`` of :class:`Encoder`.
 
     Raises:
         UserError: If it cannot be had, or is no plain ViT.
     """
-    return FrozenEncoder(frozen_settings(address, arch, image_size, top_o, scale), **options)
+    return FrozenEncoder(frozen_settings(address, arch, image_size, top_o, scale, region), **options)
 
 
 def frozen_settings(
@@ -109,6 +111,7 @@ def frozen_settings(
     image_size: int | tuple[int, int] | None = None,
     top_o: int | None = None,
     scale: float = 1,
+    region: dict[str, Any] | None = None,
 ) -> FrozenSettings:
     """What :func:`frozen_encoder` computes with, and a gallery keeps."""
     SecondLook(scale=scale)  # checks it
@@ -137,7 +140,8 @@ def frozen_settings(
     top_o = top_o or _patches(encoder, size) // _AREA or 1
     if encoder.has_cls_token and not encoder.with_head and encoder.num_layers > 1:
         model.options['class_token_blocks'] = _BLOCKS
-    return FrozenSettings(address, model.name, model.options, size, top_o, **preparation, licence=licence, scale=scale)
+    given: dict[str, Any] = dict(licence=licence, scale=scale, region=region)
+    return FrozenSettings(address, model.name, model.options, size, top_o, **preparation, **given)
 
 
 def _outline(model: TimmModel, size: tuple[int, int]) -> TimmViT:
@@ -228,7 +232,7 @@ def frozen_config(settings: FrozenSettings) -> Config:
                     img_size=settings.image_size,
                     **settings.options,
                 ),
-                neck=dict(type='GLSimSelector', top_o=settings.top_o, box_end='inclusive'),
+                neck=settings.region or dict(type='GLSimSelector', top_o=settings.top_o, box_end='inclusive'),
                 **({} if settings.scale == 1 else dict(second_look=dict(scale=settings.scale))),
                 data_preprocessor=dict(
                     mean=[255 * value for value in settings.mean],

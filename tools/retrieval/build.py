@@ -41,6 +41,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'cut regions and centres out of an image of so many times the network input, where photos have the pixels; '
         'default: out of the network input (with a config: model.second_look.scale)',
     )
+    group.add_argument(
+        '--region', metavar='FILE', help='JSON file of glsim choose-region; default: a quarter of the patches'
+    )
     parser.add_argument(
         '--out',
         required=True,
@@ -98,8 +101,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--from takes over all rows: leave out --exclude, and remove rows with glsim remove')
     if has_encoder and (args.dataset or args.cfg_options):
         parser.error('--dataset and --cfg-options are for the config of a model, which --encoder does without')
-    if not has_encoder and (args.arch or args.image_size or args.crop_scale):
-        parser.error('--arch, --image-size and --crop-scale go with --encoder')
+    if not has_encoder and (args.arch or args.image_size or args.crop_scale or args.region):
+        parser.error('--arch, --image-size, --crop-scale and --region go with --encoder')
     if args.metric_space and args.metric_from == 'none':
         parser.error('--metric-space goes with --metric-from labels')
     if args.metric_from == 'labels' and args.whiten:
@@ -112,7 +115,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def check(args: argparse.Namespace) -> None:
     """Find mistakes about images, embeddings and the gallery before the model is loaded."""
     from glsim_mm.search.base_encoder import SPACES, check_spaces
-    from glsim_mm.search.pretrained_settings import check_address
+    from glsim_mm.search.pretrained_settings import check_address, read_region
     from retrieval.errors import RetrievalError
     from retrieval.gallery import is_folder
     from retrieval.gallery.database import DATABASE_FILE
@@ -120,6 +123,7 @@ def check(args: argparse.Namespace) -> None:
 
     if args.encoder:
         check_address(args.encoder)
+        args.region = read_region(args.region) if args.region else None
     roots = cli.read_roots(args.root)
     if not args.source and set(roots) - {''}:
         raise RetrievalError(f'--root {args.root[0]}: without --from, it is one folder; glsim add gives roots names')
@@ -182,12 +186,12 @@ def main(args: argparse.Namespace) -> cli.End:
     options['root'] = roots if options['source'] else roots.get('')
     images, out = (options.pop(name) for name in ('images', 'out'))
     address, arch, size, overrides = (options.pop(name) for name in ('encoder', 'arch', 'image_size', 'cfg_options'))
-    scale = options.pop('crop_scale') or 1
+    scale, region = options.pop('crop_scale') or 1, options.pop('region')
     if address is None:
         model = load_config(options.pop('config'), overrides), options.pop('checkpoint')
     else:
         model = None, None
-        options['encoder'] = frozen_settings(address, arch, size, scale=scale)
+        options['encoder'] = frozen_settings(address, arch, size, scale=scale, region=region)
     gibibytes, progress = options.pop('memory_limit'), not options.pop('no_progress')
     memory_limit = None if gibibytes is None else int(gibibytes * 2**30)
     with cli.resumable():

@@ -58,7 +58,7 @@ class ClassAttentionSelector(LayerAttentionSelector):
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
-        return class_attention(self.layer_of(inputs), inputs.layout.num_extra_tokens)
+        return class_attention(self.layer_of(inputs), inputs.patches_from)
 
 
 @MODELS.register_module()
@@ -74,7 +74,7 @@ class MAWSSelector(LayerAttentionSelector):
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
-        return mutual_attention(self.layer_of(inputs), inputs.layout.num_extra_tokens)
+        return mutual_attention(self.layer_of(inputs), inputs.patches_from)
 
 
 @MODELS.register_module()
@@ -89,7 +89,7 @@ class RolloutSelector(AttentionSelector):
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
-        return attention_rollout(self.record_of(inputs), inputs.layout.num_extra_tokens)
+        return attention_rollout(self.record_of(inputs), inputs.patches_from)
 
 
 @MODELS.register_module()
@@ -105,7 +105,7 @@ class PSMSelector(AttentionSelector):
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
-        return head_products(self.record_of(inputs), inputs.layout.num_extra_tokens).sum(dim=1)
+        return head_products(self.record_of(inputs), inputs.patches_from).sum(dim=1)
 
 
 @MODELS.register_module()
@@ -121,4 +121,4 @@ class SACMSelector(AttentionSelector):
     """
 
     def score_patches(self, inputs: SelectionInputs) -> Tensor:
-        return selective_attention(self.record_of(inputs), inputs.layout.num_extra_tokens)
+        return selective_attention(self.record_of(inputs), inputs.patches_from)

@@ -58,6 +58,15 @@ class SelectionInputs(NamedTuple):
     attention: AttentionRecord | None = None
     boxes: Tensor | None = None
 
+    @property
+    def patches_from(self) -> int:
+        """Tokens before the first patch in the recorded attention, CLS first.
+
+        An encoder may return more leading tokens than it attends to: the CLS tokens of earlier blocks.
+        """
+        assert self.attention is not None
+        return self.attention.inputs[-1].queries.shape[-2] - self.grid[0] * self.grid[1]
+
 
 class SelectedRegions(NamedTuple):
     """Where a selector looked in each image.
@@ -303,4 +312,4 @@ class GLSimSelector(RegionSelector):
             return scores
         attended = _ATTENTION_MAPS[self.union_with]
         layer = read_layer(inputs, type(self).__name__)
-        return union_of_maps(scores, attended(layer, inputs.layout.num_extra_tokens))
+        return union_of_maps(scores, attended(layer, inputs.patches_from))

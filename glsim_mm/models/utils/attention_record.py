@@ -55,9 +55,11 @@ def record_attention() -> Iterator[AttentionRecord]:
 def check_attention(record: AttentionRecord, backbone: nn.Module, tokens: Tensor, selector: str) -> None:
     """Refuse an encoder whose attention cannot be read, for the message by name of the selector that needs it.
 
-    Every layer must have been recorded once, with attention over the tokens (B, S, C) that the encoder returned.
+    Every layer must have been recorded once, with attention over the tokens (B, S, C) that the encoder returned, but
+    for the CLS tokens of earlier blocks (``class_token_blocks`` of :class:`TimmViT`).
     """
-    name = type(unwrap_encoder(backbone)).__name__
+    encoder = unwrap_encoder(backbone)
+    name, attended = type(encoder).__name__, tokens.shape[1] + 1 - getattr(encoder, 'class_token_blocks', 1)
     if len(record) != getattr(backbone, 'num_layers', max(len(record), 1)):
         raise GLSimError(
             f'{selector} needs the attention of every layer of {name}, which gave {len(record)}: its layers must use '
@@ -65,7 +67,7 @@ def check_attention(record: AttentionRecord, backbone: nn.Module, tokens: Tensor
             'needs no attention.'
         )
     for layer in record.inputs:
-        if layer.queries.shape != layer.keys.shape or layer.queries.shape[-2] != tokens.shape[1]:
+        if layer.queries.shape != layer.keys.shape or layer.queries.shape[-2] != attended:
             raise GLSimError(
                 f'{selector} needs attention from a CLS token to all patches, which {name} does not have: use an '
                 'encoder with a CLS token and global attention, or GLSimSelector, which needs no attention.'
