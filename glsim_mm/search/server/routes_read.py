@@ -81,7 +81,9 @@ def _add_rows(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """The most frequent values of a column and how many rows have each."""
         served = service.gallery(gallery)
-        return JSONResponse(await service.read(lambda: rows.count_values(served.newest(), column, where, limit)))
+        return JSONResponse(
+            await service.read(lambda: rows.count_values(served.newest(), served.kept, column, where, limit))
+        )
 
 
 def _add_classes(app: FastAPI, service: Service) -> None:

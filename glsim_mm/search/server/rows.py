@@ -113,11 +113,12 @@ def with_prototypes(gallery: GalleryReader, kept: Kept, where: Sequence[str]) ->
     ]
 
 
-def count_values(gallery: GalleryReader, column: str, where: Sequence[str], limit: int) -> dict[str, Any]:
+def count_values(gallery: GalleryReader, kept: Kept, column: str, where: Sequence[str], limit: int) -> dict[str, Any]:
     """The most frequent values of a column among the rows that pass a filter, rows without a value left out.
 
     Args:
         gallery: One state of it.
+        kept: Where the counts are kept.
         column: Its name.
         where: Conditions as people type them.
         limit: Most values.
@@ -129,10 +130,14 @@ def count_values(gallery: GalleryReader, column: str, where: Sequence[str], limi
     Raises:
         UserError: If a condition or the column is not possible.
     """
-    _, found = gallery.column(column, parse_conditions(where))
-    counts = Counter(value for value in found if value is not None)
-    most = sorted(sorted(counts), key=lambda value: -counts[value])[:limit]
-    return dict(values=[dict(value=value, count=counts[value]) for value in most], distinct=len(counts))
+
+    def count() -> list[tuple[Any, int]]:
+        _, found = gallery.column(column, parse_conditions(where))
+        counts = Counter(value for value in found if value is not None)
+        return sorted(sorted(counts.items()), key=lambda one: -one[1])
+
+    counted = kept.get(gallery, ('values', column, *where), count, len(gallery))
+    return dict(values=[dict(value=value, count=number) for value, number in counted[:limit]], distinct=len(counted))
 
 
 def _behind(last: tuple[Any, int], order: Order, falling: bool) -> int:
