@@ -118,7 +118,7 @@ def plan_effort(
     elif isinstance(inner, faiss.IndexHNSW):
         queue = int(planned.get('efSearch', inner.hnsw.efSearch))
         if share < NEARLY_ALL and 'efSearch' not in planned:
-            queue = math.ceil(queue / share)
+            queue = math.ceil(max(queue, depth) / share)  # without a filter, it holds at least the candidates
             if count <= STEPS_PER_CANDIDATE * queue:
                 return None
         # A graph returns no more rows than it keeps in its queue.
