@@ -121,10 +121,9 @@ def _audit_groups(found: Audit, photos: _Photos, limit: int) -> Iterator[PhotoGr
     some = found.outliers[:limit]
     if some:
         read = photos.read([one.id for one in some])
-        shown = [(f'similarity {one.support:.2f}', photo) for one, photo in zip(some, read)]
-        first = describe_outlier(some[0])
+        shown = [(describe_outlier(one), photo) for one, photo in zip(some, read)]
         note = _note(len(found.outliers), limit, 'the oddest first')
-        yield PhotoGroup('Photos that are unlike all others', '', f'Of the first, {first}.', shown, note)
+        yield PhotoGroup('Photos that are unlike all others', '', '', shown, note)
 
 
 def _reason(one: Suspect) -> str:

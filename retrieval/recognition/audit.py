@@ -14,12 +14,12 @@ from ..names import pretty_name
 from ..records import Record, check_number
 from .duplicates import DuplicateGroup, find_duplicates, near_threshold
 from .left_out import OBSERVATION, Evidence, able_to_be_left_out, gather
-from .opinions import NEAREST, Opinions, ask, best_other, choose_settings, contradicted, doubts
+from .opinions import Opinions, ask, best_other, choose_settings, contradicted, doubts
+from .outliers import find_outliers
 from .settings import Settings
 
 HARD, CHANCE = 0.75, 0.05
 _LEAST_PHOTOS = 5  # of each of two classes that are compared
-_FENCE = 3.0  # interquartile ranges, Tukey's far out
 _SUGGESTED = 5
 
 
@@ -36,7 +36,7 @@ class Suspect:
         label: The given label.
         share: Its probability by the rest of the gallery, 0 to 1.
         suggestions: Up to five other labels with their probabilities, the likeliest first.
-        doubt: 0.5 to 1, see :func:`retrieval.recognition.opinions.doubts`.
+        doubt: 0.9 to 1, see :func:`retrieval.recognition.opinions.doubts`.
         reason: One sentence for people.
     """
 
@@ -95,19 +95,18 @@ class Outlier:
     """A photo that is far from all others: a wrong file, a blank, or the only one of its kind.
 
     Example:
-        >>> [(one.id, one.support) for one in audit(gallery).outliers]
+        >>> [(one.id, one.distance) for one in audit(gallery).outliers]
 
     Attributes:
         id: Of the row.
         label: The given label, if any.
-        support: Mean similarity to the ten nearest photos.
-        usual: The median of that over the gallery.
+        distance: To the nearest class, in times of what is usual, see
+            :func:`retrieval.recognition.outliers.find_outliers`.
     """
 
     id: int
     label: str | None
-    support: float
-    usual: float
+    distance: float
 
 
 @dataclass(frozen=True)
@@ -141,13 +140,19 @@ class Audit:
     notes: list[str] = field(default_factory=list)
 
 
-def audit(gallery: GalleryReader, space: Space = None, where: Any = None, *, threshold: float | None = None) -> Audit:
+def audit(
+    gallery: GalleryReader,
+    space: Space = None,
+    where: Any = None,
+    *,
+    threshold: float | Literal['auto'] | None = 'auto',
+) -> Audit:
     """Look for wrong labels, copies that contradict each other, classes that are hard to tell apart, and odd photos.
 
-    Each photo is left out with its observation, and the rest of the gallery is asked what it is, by what the gallery
-    was tuned with, or else by what is best (:func:`retrieval.recognition.tune`). Labels that are contradicted are
-    then taken out of what is asked, and all photos are asked for once more, so that wrong labels do not vouch for each
-    other. No model is needed. Of more than 200,000 rows a random sample is audited.
+    Each photo is left out with its observation, and the rest of the gallery is asked what it is, both by a vote and by
+    class means, as the gallery was tuned or else as ``tune`` would choose. Labels that are contradicted are then taken
+    out of what is asked, and all photos are asked for once more, so that wrong labels do not vouch for each other. No
+    model is needed. Of more than 200,000 rows a random sample is audited.
 
     Args:
         gallery: Of any size, with labels or without.
@@ -167,26 +172,26 @@ def audit(gallery: GalleryReader, space: Space = None, where: Any = None, *, thr
     able = able_to_be_left_out(evidence)
     labelled = int((evidence.codes >= 0).sum())
     notes = _notes(evidence, labelled, int(able.sum()), len(gallery.ids(where)))
-    settings = Settings()
-    checked = able.any() and len(evidence.names) > 1
-    if checked:
+    settings, asked = None, ask(evidence, Settings(), every[:0], evidence.codes)
+    if able.any() and len(evidence.names) > 1:
         settings = choose_settings(evidence, gallery, space, where)
-        opinions = ask_twice(evidence, settings)
-    else:
-        opinions = ask(evidence, settings, every if len(every) > 1 else every[:0], evidence.codes)
-    asked = opinions.of_rows(able) if checked else opinions.of_rows(np.zeros(len(opinions.rows), bool))
+        asked = ask_twice(evidence, settings).of_rows(able)
     codes = evidence.codes[asked.rows]
+    labels = [*evidence.names, None]
     return Audit(
         photos=len(every),
         labelled=labelled,
         classes=len(evidence.names),
         checked=len(asked.rows),
-        accuracy=float((asked.classes[:, 0] == codes).mean()) if checked else None,
-        settings=settings if checked else None,
+        accuracy=float((asked.classes[:, 0] == codes).mean()) if settings else None,
+        settings=settings,
         suspects=_suspects(evidence, asked),
         conflicts=_conflicts(gallery, space, where, threshold),
         pairs=hard_pairs(evidence.names, codes, asked),
-        outliers=_outliers(evidence, opinions),
+        outliers=[
+            Outlier(int(evidence.ids[place]), labels[evidence.codes[place]], distance)
+            for place, distance in zip(*map(np.ndarray.tolist, find_outliers(evidence.given, evidence.codes)))
+        ],
         notes=notes,
     )
 
@@ -314,23 +319,3 @@ def hard_pairs(names: Sequence[str], codes: np.ndarray, asked: Opinions) -> list
                 )
             )
     return sorted(found, key=lambda one: (one.accuracy, one.first, one.second))
-
-
-def _outliers(evidence: Evidence, opinions: Opinions) -> list[Outlier]:
-    """Photos whose mean similarity to the ten nearest is far below the lower quartile (Tukey's outer fence)."""
-    support = opinions.support
-    known = np.isfinite(support)
-    if known.sum() <= NEAREST:
-        return []
-    low, usual, high = np.quantile(support[known], (0.25, 0.5, 0.75))
-    far = np.flatnonzero(known & (support < low - _FENCE * (high - low)))
-    labels = [*evidence.names, None]
-    return [
-        Outlier(
-            int(evidence.ids[opinions.rows[one]]),
-            labels[evidence.codes[opinions.rows[one]]],
-            float(support[one]),
-            float(usual),
-        )
-        for one in far[np.argsort(support[far], kind='stable')].tolist()
-    ]

@@ -10,7 +10,6 @@ import numpy as np
 
 from ..errors import RetrievalError
 from ..gallery.contract import GalleryReader, Space
-from ..vectors import unit_length
 from .class_means import ClassMeans
 from .left_out import Evidence, able_to_be_left_out, choose_queries, gather
 from .opinions import Opinions, ask, choose_settings
@@ -72,7 +71,7 @@ def prototypes(gallery: GalleryReader, count: int = 1, space: Space = None, wher
     shown. Of a class of more than 500 photos, the further ones are chosen among 500.
     """
     evidence = gather(gallery, space, where)
-    rows, members = _rows(evidence), _members(evidence)
+    rows, members = evidence.given, _members(evidence)
     return {evidence.names[code]: evidence.ids[_medoids(rows, own, count)].tolist() for code, own in members.items()}
 
 
@@ -110,7 +109,7 @@ def class_guide(
             raise RetrievalError(gallery.why_empty({'label': label}) or f'no photo that counts is of class {label!r}')
     if not wanted:
         return {}
-    rows, members = _rows(evidence), _members(evidence)
+    rows, members = evidence.given, _members(evidence)
     alike = _similar_classes(rows, evidence)
     confusion = _Confusion.of(evidence, gallery, space, where)
     return {
@@ -132,7 +131,7 @@ class _Confusion(NamedTuple):
         if count < 2 or not able_to_be_left_out(evidence).any():
             return cls(np.zeros(count, int), np.zeros(0, int), np.zeros(0, int))
         settings = choose_settings(evidence, gallery, space, where)
-        found: Opinions = ask(evidence, settings, choose_queries(evidence), evidence.codes)
+        found: Opinions = ask(evidence, settings, choose_queries(evidence), evidence.codes, (settings.rule,))
         codes = evidence.codes[found.rows]
         return cls(
             np.bincount(codes, minlength=count),
@@ -148,15 +147,6 @@ class _Confusion(NamedTuple):
         shares = np.zeros(count)
         shares[self.answers[own] % count] = self.counts[own] / self.asked[code]
         return shares
-
-
-def _rows(evidence: Evidence) -> np.ndarray:
-    """Embeddings as the model gives them, float32 (n, d), of length 1 for cosine."""
-    parts = [
-        (unit_length(rows) if evidence.metric == 'cosine' and len(rows) else rows) * np.float32(np.sqrt(weight))
-        for rows, weight, _ in evidence.sources
-    ]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def _members(evidence: Evidence) -> dict[int, np.ndarray]:

@@ -135,7 +135,7 @@ def describe_pair(pair: HardPair) -> str:
 
 def describe_outlier(outlier: Outlier) -> str:
     """How far an odd photo is from all others."""
-    return f'its similarity to the nearest photos is {outlier.support:.2f}; {outlier.usual:.2f} is usual'
+    return f'{outlier.distance:.1f} times as far from the nearest class as is usual'
 
 
 def audit_to_json(found: Audit, gallery: GalleryReader) -> dict[str, Any]:

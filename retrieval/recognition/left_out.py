@@ -50,6 +50,15 @@ class Evidence(NamedTuple):
         """Whether a map that is compared has seen the labels of these rows."""
         return any(one is not None for _, _, one in self.sources)
 
+    @property
+    def given(self) -> np.ndarray:
+        """All rows as the model gives them, float32 (n, d), without what was learned from labels."""
+        parts = [
+            (unit_length(rows) if self.metric == 'cosine' and len(rows) else rows) * np.float32(np.sqrt(weight))
+            for rows, weight, _ in self.sources
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
     def compared(self, learn_from: np.ndarray) -> np.ndarray:
         """All rows as they are compared, float32 (n, d), where maps are learned from some of them, bool (n,)."""
         parts = []

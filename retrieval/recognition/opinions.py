@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from .tuning import LEAST, SHRINKAGES, best_means, best_vote, log_loss, probabil
 
 LISTED = 6  # classes of each photo
 NEAREST = 10  # neighbours that are counted
+_TIMES = 9
 _LIKELY = 0.75  # whatever is usual: of classes that are always recognised, half the photos are below the mean
 
 
@@ -26,7 +28,6 @@ class Opinions(NamedTuple):
         shares: float64, (q, 6), their probabilities, 0 to 1.
         own: float64, (q,), probability of the class that the photo has been given; NaN where it has none.
         nearest: int64, (q, 10), classes of the nearest photos, the nearest first; -1 for none.
-        support: float64, (q,), mean similarity of these photos; NaN where there is none.
     """
 
     rows: np.ndarray
@@ -34,7 +35,6 @@ class Opinions(NamedTuple):
     shares: np.ndarray
     own: np.ndarray
     nearest: np.ndarray
-    support: np.ndarray
 
     def of_rows(self, chosen: np.ndarray) -> Opinions:
         """Those of some photos, by their places here or as bool (q,)."""
@@ -58,27 +58,32 @@ def choose_settings(
     return min((replace(found, rule=rule) for rule in RULES), key=lambda one: log_loss(one, answers, truth))
 
 
-def ask(evidence: Evidence, settings: Settings, queries: np.ndarray, given: np.ndarray) -> Opinions:
+def ask(
+    evidence: Evidence, settings: Settings, queries: np.ndarray, given: np.ndarray, rules: Sequence[str] = RULES
+) -> Opinions:
     """Opinions on photos, by their places in the evidence, int64 (q,), in that order.
 
-    ``given`` has the classes of all photos of the evidence, int64 (n,), -1 for none. They may differ from those that
-    the evidence teaches with, where some of these are not trusted.
+    Args:
+        evidence: What teaches.
+        settings: How it is asked.
+        queries: The photos.
+        given: Classes of all photos of the evidence, int64 (n,), -1 for none. They may differ from those that the
+            evidence teaches with, where some of these are not trusted.
+        rules: Whose probabilities are multiplied, as those of experts are (Genest and Zidek, Combining Probability
+            Distributions, Statistical Science 1, 1986): both the vote and class means, whichever of them ``settings``
+            prefers, as they err about different photos.
     """
     if not len(queries):
         nothing = np.zeros((0, LISTED))
-        return Opinions(queries, nothing.astype(int), nothing, np.zeros(0), np.zeros((0, NEAREST), int), np.zeros(0))
+        return Opinions(queries, nothing.astype(int), nothing, np.zeros(0), np.zeros((0, NEAREST), int))
     count, parts = max(len(evidence.names), 1), []
-    shrinkages = (settings.shrinkage,) if settings.rule == 'means' else ()
-    for answers in leave_out_in_parts(_as_it_can_be_learned(evidence), queries, shrinkages):
-        found = probabilities(replace(settings, classes=count), answers, count)
+    means = (settings.shrinkage,) if 'means' in rules else ()
+    for answers in leave_out_in_parts(_as_it_can_be_learned(evidence), queries, means):
+        found = _pooled([probabilities(replace(settings, rule=rule, classes=count), answers, count) for rule in rules])
         found[~np.isfinite(found).all(axis=1)] = 0.0  # no class has another photo
         classes = _largest(found, LISTED)
         codes = given[answers.rows]
         own = np.take_along_axis(found, np.maximum(codes, 0)[:, None], axis=1)[:, 0]
-        alike = answers.alike[:, :NEAREST].astype(np.float64)
-        there = np.isfinite(alike)
-        with np.errstate(invalid='ignore'):
-            support = np.where(there, alike, 0).sum(axis=1) / there.sum(axis=1)
         parts.append(
             Opinions(
                 answers.rows,
@@ -86,12 +91,20 @@ def ask(evidence: Evidence, settings: Settings, queries: np.ndarray, given: np.n
                 _wide(np.take_along_axis(found, classes, axis=1), LISTED, 0.0),
                 np.where(codes >= 0, own, np.nan),
                 _wide(answers.classes[:, :NEAREST], NEAREST, -1),
-                support,
             )
         )
     joined = Opinions(*(np.concatenate(values) for values in zip(*parts)))
     order = np.argsort(joined.rows, kind='stable')
     return joined.of_rows(order[np.searchsorted(joined.rows[order], queries)])
+
+
+def _pooled(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Geometric means of probabilities (q, c), scaled to a sum of 1; zeros where a row of them has none."""
+    if len(parts) == 1:
+        return parts[0]
+    logarithms = np.mean([np.log(np.maximum(one, LEAST)) for one in parts], axis=0)
+    found = np.exp(logarithms - logarithms.max(axis=1, keepdims=True))
+    return found / found.sum(axis=1, keepdims=True)
 
 
 def _as_it_can_be_learned(evidence: Evidence) -> Evidence:
@@ -139,9 +152,10 @@ def contradicted(opinions: Opinions, given: np.ndarray, num_classes: int) -> np.
     """Which given labels the gallery contradicts, bool (q,), by confident learning.
 
     A class counts for a photo only where it is at least as likely as it is, on average, for photos that are labelled
-    so, or has a probability of 0.75; a label is contradicted where such a class is likelier than the given one
-    (Northcutt, Jiang and Chuang, Confident Learning, arXiv 1911.00068, section 3.1). So classes that are hard to
-    recognise, for which all probabilities are low, are not suspected as a whole.
+    so, or has a probability of 0.75 (Northcutt, Jiang and Chuang, Confident Learning, arXiv 1911.00068, section 3.1).
+    So classes that are hard to recognise, for which all probabilities are low, are not suspected as a whole. A label is
+    contradicted where such a class is nine times as likely as the given one: that it is likelier alone holds for every
+    photo that is not recognised.
     """
     codes = given[opinions.rows]
     known = codes >= 0
@@ -150,4 +164,4 @@ def contradicted(opinions: Opinions, given: np.ndarray, num_classes: int) -> np.
     limits = np.minimum(np.where(counts > 0, sums / np.maximum(counts, 1), np.inf), _LIKELY)
     shown = np.maximum(opinions.classes, 0)
     counts_for = (opinions.classes >= 0) & (opinions.classes != codes[:, None]) & (opinions.shares >= limits[shown])
-    return known & (counts_for & (opinions.shares > opinions.own[:, None])).any(axis=1)
+    return known & (counts_for & (opinions.shares > _TIMES * opinions.own[:, None])).any(axis=1)

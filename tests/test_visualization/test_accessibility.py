@@ -18,6 +18,7 @@ from glsim_mm.visualization import (
     write_report,
     write_search_pages,
 )
+from glsim_mm.visualization.photo_groups import PhotoGroup, write_photo_groups
 
 PHOTO = np.full((40, 60, 3), 128, np.uint8)
 VOID = {'meta', 'img', 'br', 'input', 'link', 'hr', 'use', 'rect', 'image'}
@@ -30,6 +31,11 @@ def found(label=None, **options):
 def search_rows(queries):
     hits = [found(label, score=score, is_right=label == 'Crow') for label, score in (('Gull', 0.9), ('Crow', 0.8))]
     return [SearchRow(found('Crow'), [*hits, found('Gull', score=0.7), found(score=0.6)])] * queries
+
+
+def photo_groups():
+    photos = [('typical', found('Crow')), ('Gull', found('Gull'))]
+    return [PhotoGroup(f'Class {number // 9}', f'Like {number}', 'Why.', photos * 20) for number in range(60)]
 
 
 @pytest.fixture(scope='module')
@@ -45,10 +51,13 @@ def written(tmp_path_factory):
         'errors': write_error_report_page(
             folder / 'errors.html', pairs, [mistake] * 3, classes, dict(top1=50.0), limit=100_000
         ),
+        'groups': write_photo_groups(
+            folder / 'groups.html', photo_groups(), ReportSettings(title='Audit'), limit=40_000
+        ),
     }
 
 
-@pytest.fixture(params=['search', 'report', 'errors'])
+@pytest.fixture(params=['search', 'report', 'errors', 'groups'])
 def pages(request, written):
     files = written[request.param]
     assert len(files) > 2
@@ -56,7 +65,7 @@ def pages(request, written):
 
 
 def test_no_page_is_larger_than_the_limit(written):
-    for kind, limit in dict(search=40_000, report=40_000, errors=100_000).items():
+    for kind, limit in dict(search=40_000, report=40_000, errors=100_000, groups=40_000).items():
         assert max(file.stat().st_size for file in written[kind]) <= limit
 
 

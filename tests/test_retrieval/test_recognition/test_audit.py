@@ -6,6 +6,7 @@ import pytest
 from retrieval.class_metric import fit_metric
 from retrieval.gallery import Record, create_gallery
 from retrieval.recognition import audit
+from retrieval.recognition.outliers import find_outliers
 
 NAMES = [f'{number:03}.Some_Bird_{number}' for number in range(8)]
 DIMENSION, COUNT = 12, 12
@@ -88,9 +89,30 @@ def test_classes_that_are_one_and_odd_photos(tmp_path):
     assert (pair.first, pair.second, pair.photos) == (NAMES[0], NAMES[1], (16, 16))
     assert pair.is_chance and abs(pair.accuracy - 0.5) < 0.25
     assert pair.accuracy == pytest.approx(1 - sum(pair.wrong) / 32)
-    (outlier,) = found.outliers
-    assert (outlier.id, outlier.label) == (last, None) and outlier.support < outlier.usual - 0.5
+    outlier = found.outliers[0]
+    assert (outlier.id, outlier.label) == (last, None) and outlier.distance > 1.5
     assert last not in [one.id for one in found.suspects]
+
+
+@pytest.mark.parametrize('classes', [8, 1, 0])
+def test_odd_photos_that_are_like_each_other(classes):
+    rows, codes = draw(spread=0.5)
+    random = np.random.default_rng(5)
+    odd = 4 * random.normal(size=DIMENSION) + 0.1 * random.normal(size=(3, DIMENSION))
+    given = {8: codes, 1: 0 * codes, 0: 0 * codes - 1}[classes]
+    places, distances = find_outliers(np.vstack([rows, odd]), np.append(given, [-1, -1, -1]))
+    assert set(places[:3]) == {96, 97, 98} and (np.diff(distances) <= 0).all() and distances[2] > 1.5
+    if classes == 8:
+        alone = np.append(given, [8, 9, 10])  # each the only one of its class
+        assert set(find_outliers(np.vstack([rows, odd]), alone)[0][:3]) <= {96, 97, 98}
+
+
+def test_photos_that_do_not_differ_are_not_odd():
+    same = np.ones((20, 4), np.float32)
+    for rows in (same, same[:3], same[:0]):
+        for codes in (np.zeros(len(rows), np.int64), np.arange(len(rows)), np.arange(len(rows)) // 2):
+            places, distances = find_outliers(rows, codes)
+            assert len(places) == len(distances) == 0
 
 
 def test_galleries_that_say_little(tmp_path):
