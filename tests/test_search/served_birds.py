@@ -1,7 +1,9 @@
 """A gallery of coloured photos that is served without a model: quick to build, to tune and to search."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,6 +60,12 @@ def serve_birds(*locations: Path, encoders=None, **settings) -> Iterator[TestCli
     finally:
         for served in opened:
             served.search.close()
+
+
+def run_apart(work):
+    """What a coroutine returns, run in a thread of its own: a browser of other tests keeps the loop of this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def ask(client, route: str, *photos: bytes, **asked):

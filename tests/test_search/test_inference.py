@@ -15,6 +15,7 @@ pytest.importorskip('prometheus_client', reason='needs the extra serve')
 
 from httpx2 import ASGITransport, AsyncClient
 from running_servers import listening
+from served_birds import run_apart
 from starlette.testclient import TestClient
 from tiny_run import ROOT, run_command
 
@@ -177,7 +178,7 @@ def test_requests_become_batches_with_those_of_the_page(start, made, pixels, tmp
             crowd = [http.post(f'{MODEL}/infer', content=body, headers=headers) for _ in range(3)]
             return together, await asyncio.gather(*crowd)
 
-    together, crowd = asyncio.run(ask_all())
+    together, crowd = run_apart(ask_all())
     for row, answer in enumerate(together[:3]):
         _, found = read_message(answer.content, None, 'outputs')
         np.testing.assert_allclose(found['embedding'][0], wanted[row], atol=1e-5)

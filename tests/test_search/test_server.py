@@ -18,6 +18,7 @@ pytest.importorskip('fastapi', reason='needs the extra serve')
 pytest.importorskip('prometheus_client', reason='needs the extra serve')
 
 from httpx2 import ASGITransport, AsyncClient
+from served_birds import run_apart
 from starlette.testclient import TestClient
 
 from glsim_mm.errors import GLSimError
@@ -409,7 +410,7 @@ def test_batched_searches_equal_single_ones(start, galleries, location):
             jobs.insert(3, http.post(f'{API}/search', files={'photo': b'no photo'}))
             return await asyncio.gather(*jobs)
 
-    answers = asyncio.run(ask_all())
+    answers = run_apart(ask_all())
     sizes = app.state.service.measures.batches
     assert answers.pop(3).status_code == 422
     for single, answer in zip(alone, answers):

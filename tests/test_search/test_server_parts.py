@@ -7,6 +7,8 @@ import pytest
 pytest.importorskip('fastapi', reason='needs the extra serve')
 pytest.importorskip('prometheus_client', reason='needs the extra serve')
 
+from served_birds import run_apart
+
 from glsim_mm.search.server.asking import unless_aborted
 from glsim_mm.search.server.batching import Batcher
 from glsim_mm.search.server.galleries import gallery_names
@@ -33,7 +35,7 @@ def run_batcher(work, compute, **options):
         finally:
             await batcher.stop()
 
-    return asyncio.run(run()), batches
+    return run_apart(run()), batches
 
 
 def test_a_job_that_fails_harms_only_itself():
@@ -77,7 +79,7 @@ def test_a_question_whose_sender_goes_away_is_dropped():
             raise
 
     with pytest.raises(Problem, match='given up'):
-        asyncio.run(unless_aborted(Gone(), work(), 60.0))
+        run_apart(unless_aborted(Gone(), work(), 60.0))
     assert ended == ['cancelled']
 
 
