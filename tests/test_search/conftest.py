@@ -65,19 +65,23 @@ FormData.prototype.append = function (name, value, ...others) {
 """
 
 
+def pytest_collection_modifyitems(items):
+    """Without a browser, tests of pages are skipped, told in one line for each file; see the fixture for the rest."""
+    wanted = [item for item in items if 'browser' in getattr(item, 'fixturenames', ())]
+    if wanted and os.environ.get('GLSIM_REQUIRE_SHARED') != '1' and find_browser() is None:
+        for item in wanted:
+            item.add_marker(pytest.mark.skip(reason=BROWSER))
+
+
 @pytest.fixture(scope='session')
 def browser():
-    """Chromium, started once; without it, tests of pages are skipped, or fail with GLSIM_REQUIRE_SHARED=1."""
-    give_up = pytest.fail if os.environ.get('GLSIM_REQUIRE_SHARED') == '1' else pytest.skip
-    try:
-        import axe_playwright_python  # noqa: F401
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        give_up(BROWSER)
+    """Chromium, started once; with GLSIM_REQUIRE_SHARED=1, it must be there."""
+    found = find_browser()
+    if found is None:
+        pytest.fail(f'GLSIM_REQUIRE_SHARED=1, but {BROWSER}')
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
-        found = find_browser(playwright.chromium.executable_path)
-        if not found:
-            give_up(BROWSER)
         opened = playwright.chromium.launch(executable_path=found, args=['--no-sandbox'])
         yield opened
         opened.close()

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -24,9 +26,19 @@ BROWSER = (
 COLOURS = {'red': (200, 40, 40), 'green': (40, 160, 60), 'blue': (50, 70, 200)}
 
 
-def find_browser(own: str) -> str | None:
-    """Playwright's own browser, or the system's."""
-    return own if Path(own).is_file() else shutil.which('chromium') or shutil.which('chromium-browser')
+@cache
+def find_browser() -> str | None:
+    """The system's Chromium, or that of Playwright; None where one of the packages, or a browser, is missing."""
+    if find_spec('axe_playwright_python') is None or find_spec('playwright') is None:
+        return None
+    found = shutil.which('chromium') or shutil.which('chromium-browser')
+    if found is None:
+        from playwright.sync_api import sync_playwright
+
+        with sync_playwright() as playwright:
+            own = playwright.chromium.executable_path
+        found = own if Path(own).is_file() else None
+    return found
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from server_pages import fits, is_accessible, labels, send, serving_copy, write_
 
 pytest.importorskip('fastapi', reason='needs the extra serve')
 
+from glsim_mm.search.server.roles import Visitor
+
 ROWS = 18_000
 
 
@@ -216,11 +218,17 @@ def test_a_server_that_is_gone_is_told(visit, many):
     assert page.is_hidden('#offline')
 
 
-def test_readers_see_no_way_to_write(visit, few, tmp_path):
-    with serving_copy(few, tmp_path, writable=False) as address:
-        page = visit(photos(address))
+@pytest.mark.parametrize('role', ['', 'read', 'label'])
+def test_pages_offer_what_the_role_may_do(visit, few, tmp_path, role):
+    token = f'a-token-of-the-role-{role}'
+    settings = dict(tokens={token: Visitor(role)}) if role else dict(writable=False)
+    with serving_copy(few, tmp_path, **settings) as address:
+        page = visit(f'{address}#page=browse&view=photos&token={token}')
         names(page)
         page.locator('#card-0').click()
         page.wait_for_selector('.actions button:has-text("Look at it")')
-        assert not page.locator('.class-field').count() and not page.locator('text=Unknown').count()
-        assert 'Review' not in page.inner_text('#pages')
+        may_write = role == 'label'
+        assert page.locator('.class-field').count() == page.locator('text=Unknown').count() == may_write
+        assert ('Review' in page.inner_text('#pages')) == may_write
+        page.goto(f'{address}#page=review')
+        page.wait_for_selector('#page-review:visible' if may_write else '#page-search:visible')

@@ -209,3 +209,16 @@ def test_a_tuned_gallery_says_how_sure_it_is(visit, built, tmp_path):
         said = page.inner_text('#answer')
         assert told['decision'] and f'P = {told["probability"]:.0%}' in said
         assert told['sentence'][:20].lower() in said.lower()
+
+
+def test_addresses_are_asked_for_where_the_server_reads_them(visit, built, tmp_path):
+    with serving_copy(built, tmp_path, allow_urls=('localhost',)) as address:
+        page = visit(address)
+        page.wait_for_selector('#words:visible')
+        assert 'localhost' in page.inner_text('#words label')
+        page.fill('#text', 'https://localhost/bird.jpg')
+        with page.expect_request('**/search') as asked:
+            page.click('#words button')
+        assert asked.value.post_data_json['url'] == 'https://localhost/bird.jpg'
+        page.wait_for_selector('#problem p:not(:empty)')  # addresses of this machine are refused
+        assert 'bird.jpg' in page.inner_text('#photos')

@@ -265,7 +265,7 @@ export class Compare {
     if (from.disabled) at('compare-title').focus();
     const asked = this.query.first();
     const label = named(hit);
-    const missing = asked.isText ? t('text_query', { text: this.query.text }) : t('not_shown');
+    const missing = this.query.isTyped() ? this.query.words() : t('not_shown');
     this.stage.show(
       { alt: t('query'), missing, ...asked },
       { alt: label, missing: t('no_photo'), ...shownRow(hit, gallery, 1600) },

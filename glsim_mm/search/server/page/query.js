@@ -213,9 +213,17 @@ export class Query {
   }
 
   useText(text) {
-    Object.assign(this, { kind: 'text', text, note: '' });
+    Object.assign(this, { kind: /^https?:/.test(text) ? 'url' : 'text', text, note: '' });
     this.render();
     this.changed();
+  }
+
+  isTyped() {
+    return this.kind === 'text' || this.kind === 'url';
+  }
+
+  words() {
+    return this.kind === 'url' ? `${t('path')}: ${this.text}` : t('text_query', { text: this.text });
   }
 
   /** Back to the photos before a row was asked with, if there were any. */
@@ -234,7 +242,7 @@ export class Query {
   /** This as a request, and its files. */
   asked() {
     if (this.kind === 'row') return [{ id: this.row.id }, []];
-    if (this.kind === 'text') return [{ text: this.text }, []];
+    if (this.isTyped()) return [{ [this.kind]: this.text }, []];
     const boxes = this.photos.some((photo) => photo.box) ? this.photos.map((photo) => photo.box) : [];
     return [{ boxes }, this.photos.map((photo) => photo.file)];
   }
@@ -286,7 +294,7 @@ export class Query {
     if (isNew || this.kind !== 'photos') {
       const shown = this.kind === 'photos' ? this.photos.map((photo, number) => this.photoElement(photo, number + 1)) : [];
       if (this.kind === 'row') shown.push(this.rowElement());
-      if (this.kind === 'text') shown.push(make('p', { text: t('text_query', { text: this.text }) }));
+      if (this.isTyped()) shown.push(make('p', { text: this.words() }));
       if (this.kind === 'photos') shown.push(make('p', { id: 'box-help', class: 'muted small' }, t('box_help'), ' ', make('span', { class: 'keys', text: t('box_keys') })));
       place.replaceChildren(make('p', { id: 'note', role: 'alert', class: 'wrong', text: this.note }), ...shown);
     }

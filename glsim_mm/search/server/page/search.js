@@ -57,7 +57,10 @@ function speak() {
 function useGallery(now) {
   gallery = now;
   query.gallery = gallery.name;
-  at('words').hidden = !gallery.reads_text;
+  const hosts = page.info.addresses || [];
+  const others = [gallery.reads_text && t('by_text'), hosts.length && t('by_address', { hosts: hosts.join(', ') })].filter(Boolean);
+  at('words').hidden = !others.length;
+  at('words-of').textContent = others.join('; ');
   const spaces = Object.keys(gallery.spaces);
   const first = (name_, place) => [place ? name_ : '', place ? name_ : t('space_default', { name: name_ })];
   choices('space', spaces.map(first));
@@ -106,7 +109,7 @@ function goTo(id) {
 function follow() {
   const id = page.asked.get('id') || '';
   if (/^\d{1,18}$/.test(id)) query.useRow(Number(id));
-  else if (query.kind !== 'text') query.useOwn();
+  else if (!query.isTyped()) query.useOwn();
   search();
 }
 
