@@ -77,12 +77,27 @@ def test_paired_comparison():
     assert compare_hits(first, first)[:4:3] == (0, 1) and compare_hits(second, first).gain == pytest.approx(-30)
 
 
-def test_searches_among_half_of_the_classes():
-    labels = torch.arange(8).repeat_interleave(3)
-    rows = torch.eye(8)[labels]
-    assert retrieval_scores(rows, labels, halves=2).tolist() == [[100, 100]] * 4
-    mixed = retrieval_scores(unit(torch.randn(24, 3, generator=torch.Generator().manual_seed(0))), labels, 3)
-    assert mixed.shape == (6, 2) and (mixed.mean(axis=0) < 80).all()
+def noisy(labels, seed):
+    """Rows that tell the classes apart, beneath two directions of more variance that do not."""
+    random = torch.Generator().manual_seed(seed)
+    rows = torch.eye(len(labels.unique()), 8)[labels] + 0.1 * torch.randn(len(labels), 8, generator=random)
+    turn = 6.3 * torch.rand(len(labels), generator=random)
+    return unit(torch.cat([rows, 3 * turn.cos()[:, None], 3 * turn.sin()[:, None]], dim=1))
+
+
+def test_directions_that_tell_no_class_apart_are_whitened_away():
+    labels = torch.arange(6).repeat_interleave(20)
+    train, test = noisy(labels, 0), noisy(labels, 1)
+    assert class_mean_hits(train, labels, test, labels).mean() > 0.9
+    means = unit(torch.stack([train[labels == label].mean(0) for label in range(6)]))
+    assert ((test @ means.T).argmax(1) == labels).double().mean() < 0.6
+    found, raw = (
+        retrieval_scores(test, labels, train, labels, 2),
+        retrieval_scores(test, labels, train[:1], labels[:1], 2),
+    )
+    assert found.shape == raw.shape == (4, 2) and found[:, 0].min() > 98 and (found[:, 1] > raw[:, 1] + 20).all()
+    few = torch.arange(2).repeat_interleave(3)  # nothing to learn from
+    assert retrieval_scores(torch.eye(2)[few], few, torch.eye(2)[few], few, halves=1).tolist() == [[100, 100]] * 2
 
 
 @pytest.mark.parametrize('scale', [1, 2])
