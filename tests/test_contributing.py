@@ -34,6 +34,7 @@ def test_common_changes_touch_at_most_four_places_that_exist(root):
         'retrieval metric',
         'index preset',
         'endpoint',
+        'page of the server',
         'command',
     } == set(rows)
     for change, files in rows.items():
