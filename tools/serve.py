@@ -40,6 +40,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--allow-host', action='append', default=[], metavar='NAME', help='a further name of this server, as of a proxy'
     )
     parser.add_argument(
+        '--proxy',
+        action='append',
+        default=[],
+        metavar='ADDRESS',
+        help='address of a proxy before this server, which is believed when it says who asks (X-Forwarded-For)',
+    )
+    parser.add_argument(
+        '--root-path', default='', metavar='PATH', help='path below which a proxy shows this server, such as /birds'
+    )
+    parser.add_argument(
         '--allow-url',
         action='append',
         default=[],
@@ -80,7 +90,8 @@ def check(args: argparse.Namespace) -> None:
     from retrieval.gallery import Roots, open_gallery
 
     cli.needs_packages('fastapi', 'uvicorn', 'python_multipart', 'prometheus_client', why='glsim serve')
-    Settings(host=args.host, token='' if args.token_file else None, allow_urls=args.allow_url).check()
+    token = '' if args.token_file else None
+    Settings(host=args.host, token=token, root_path=args.root_path, allow_urls=args.allow_url).check()
     read_prior(args.prior)
     roots = cli.read_roots(args.photo_root)
     if args.writable and all(map(is_photo_folder, args.galleries)):
@@ -111,7 +122,8 @@ def main(args: argparse.Namespace) -> cli.End:
     from glsim_mm.search.server.settings import Settings, read_tokens
 
     tokens = read_tokens(args.token_file) if args.token_file else {}
-    names = dict(hosts=tuple(args.allow_host), allow_urls=tuple(args.allow_url))
+    names = dict(hosts=tuple(args.allow_host), proxies=tuple(args.proxy), root_path=args.root_path)
+    names['allow_urls'] = tuple(args.allow_url)
     settings = Settings(args.host, args.port, tokens=tokens, writable=args.writable, **names)
     with listen(settings) as listening:
         with redirect_stdout(sys.stderr):  # mmengine's logger writes to standard output, which is for the address

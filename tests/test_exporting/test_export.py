@@ -211,7 +211,7 @@ def test_command_line_of_the_exported_model(made, tmp_path, capsys):
             "model['neck'] = dict(type='GLSimSelector', coverage=0.6, smoothing=0.7, margin=0.1, aspect='image', "
             'min_share=0.3, max_share=0.8)\n',
             (1, 2, 32),
-            2,
+            4,
         ),
     ],
     ids=['no crop', 'two regions of timm', 'a box policy'],

@@ -191,6 +191,7 @@ class Guard:
             if scope['type'] == 'lifespan':
                 await self._app(scope, receive, send)
             return
+        scope = _with_whole_path(scope, self._settings.root_path)
 
         async def send_safely(message: Message) -> None:
             if message['type'] == 'http.response.start':
@@ -251,6 +252,13 @@ class Guard:
         is_foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
         if is_foreign or site in ('cross-site', 'same-site'):
             raise Problem(403, 'other-site', 'pages of other sites may not use this server')
+
+
+def _with_whole_path(scope: Scope, root: str) -> Scope:
+    """A request whose path begins with the folder in which a proxy shows the server, also if the proxy cuts it off."""
+    path: str = scope['path']
+    is_whole = path == root or path.startswith(f'{root}/')
+    return {**scope, 'root_path': root, 'path': path if is_whole else root + path} if root else scope
 
 
 def _path_of(scope: Scope) -> str:

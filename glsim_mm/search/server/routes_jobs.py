@@ -101,7 +101,7 @@ async def _submit(
         return service.jobs.submit(kind.name, served, asked, by, put)
 
     job = await service.read(submit)
-    return JSONResponse(job.shown(), 202, {'location': f'{API}/jobs/{job.id}'})
+    return JSONResponse(job.shown(), 202, {'location': f'{service.settings.root_path}{API}/jobs/{job.id}'})
 
 
 def _add_looking(app: FastAPI, service: Service) -> None:

@@ -106,7 +106,12 @@ def _add_session(app: FastAPI, service: Service) -> None:
         if cookie is not None:
             is_secure = request.url.scheme == 'https'
             response.set_cookie(
-                service.door.cookie, cookie, httponly=True, samesite='strict', secure=is_secure, path='/'
+                service.door.cookie,
+                cookie,
+                httponly=True,
+                samesite='strict',
+                secure=is_secure,
+                path=service.settings.root_path or '/',
             )
         return response
 

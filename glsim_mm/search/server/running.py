@@ -62,7 +62,12 @@ def address_of(listening: socket.socket, settings: Settings) -> str:
     host = {'0.0.0.0': socket.gethostname(), '::': socket.gethostname()}.get(settings.host, settings.host)
     name = f'[{host}]' if ':' in host else host
     token = '' if settings.main_token is None else f'#token={settings.main_token}'
-    return f'http://{name}:{listening.getsockname()[1]}/{token}'
+    return f'http://{name}:{listening.getsockname()[1]}{settings.root_path}/{token}'
+
+
+def forwarding(settings: Settings) -> dict[str, Any]:
+    """What uvicorn must know of proxies; anybody else could name any address, and each would have a rate of its own."""
+    return dict(proxy_headers=bool(settings.proxies), forwarded_allow_ips=list(settings.proxies))
 
 
 def serve(
@@ -89,7 +94,7 @@ def serve(
         log_level=logging.WARNING,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # anybody could name any address, and each would have a rate of its own
+        **forwarding(settings),
         timeout_graceful_shutdown=10,
         timeout_keep_alive=30,
     )

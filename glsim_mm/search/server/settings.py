@@ -18,6 +18,7 @@ MAX_PHOTOS = 5
 _MIB = 1 << 20
 _SHORTEST_TOKEN = 16
 _HOST = re.compile(r'([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?')
+_OWN_PATHS = ('api', 'docs', 'page', 'v2')
 _EVERYWHERE = ('', '0.0.0.0', '::')
 
 
@@ -32,6 +33,8 @@ class Settings:
         tokens: Further ones, each with whom it lets in. Without any token, everybody may do everything.
         writable: Whether galleries may be changed.
         hosts: Further names by which the server may be called, such as that of a proxy before it.
+        proxies: Addresses of proxies that are believed when they say who asks, and whether the connection is encrypted.
+        root_path: Path below which a proxy shows the server, such as ``'/birds'``; '' for none.
         allow_urls: Hosts of which photos are read by their addresses, as ``HOST`` or ``HOST:PORT``.
         max_bytes: Largest photo that is taken.
         max_pixels: Photos with more are refused before they are decoded.
@@ -49,6 +52,8 @@ class Settings:
     tokens: Mapping[str, Visitor] = field(default_factory=dict)
     writable: bool = False
     hosts: Sequence[str] = ()
+    proxies: Sequence[str] = ()
+    root_path: str = ''
     allow_urls: Sequence[str] = ()
     max_bytes: int = 20 * _MIB
     max_pixels: int = 40_000_000
@@ -68,6 +73,12 @@ class Settings:
             raise GLSimError(
                 f'--host {self.host} can be reached from other machines, which needs a token: give --token-file FILE, '
                 'which is written with a new token if it is not there'
+            )
+        is_path = re.fullmatch(r'/([\w.~-]+)(/[\w.~-]+)*', self.root_path, re.ASCII)
+        if self.root_path and (is_path is None or is_path[1] in _OWN_PATHS):
+            raise GLSimError(
+                f'--root-path {self.root_path} must be a path such as /birds, without a slash at its end, and begin '
+                f"with none of {', '.join(_OWN_PATHS)}, which are the server's own"
             )
 
     @property
