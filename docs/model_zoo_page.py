@@ -34,6 +34,7 @@ LEFT_OUT = {
     'configs/augmentation/*.py': 'the models of the data sets with another augmentation, without results of their own',
     'configs/*_demo.py': 'small models for the rendered demo set',
     'configs/downstream/*/*.py': 'detectors and segmenters, which mmdet and mmseg train (docs/guides/downstream.md)',
+    'configs/second_look/*.py': 'recorded runs with other crops and first passes (docs/studies/why_look_twice.md)',
     'configs/efficiency/*.py': 'cheaper variants of glsim_vit_cub.py, without published results',
     'configs/glsim_vit_custom.py': 'a template for your own folder of images',
     'configs/retrieval/glsim_vit_supcon_custom.py': 'a template for your own folder of images',

@@ -1,6 +1,7 @@
 """Parameters and multiply-adds of a config's model, counted without weights and without computing."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..apis.pipeline_scale import scale_pipelines
 from ..errors import GLSimError
 
 
@@ -46,6 +48,7 @@ def count_cost(cfg: Config) -> ModelCost:
 
     The config is that of a classifier whose features need no annotation, or of a retriever with such an encoder.
     """
+    cfg = scale_pipelines(deepcopy(cfg))
     size = input_size(cfg)
     with torch.device('meta'), _ValuesOfLinspace():
         model = _build(cfg)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..apis.config_errors import explain_config_errors
 from ..apis.model import load_model, load_pretrained
+from ..apis.pipeline_scale import find_scale
 from ..compat.devices import check_device
 from ..datasets import off_centre_pipeline
 from ..errors import GLSimError
@@ -64,10 +66,11 @@ def measure_selectors(
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
         model = load_encoder(cfg, checkpoint, device)
         for size in sizes or (None,):
-            pipeline = pipeline_with_boxes(cfg.test_dataloader.dataset.pipeline, size)
+            delivered = None if size is None else int(size * find_scale(cfg))
+            pipeline = pipeline_with_boxes(cfg.test_dataloader.dataset.pipeline, delivered)
             pipeline = off_centre_steps(cfg, pipeline) if off_centre else pipeline
             loader = build_loader(cfg, pipeline, num_images)
-            yield from _measure_size(model, loader, list(selectors), list(top_os), box_end, device)
+            yield from _measure_size(model, loader, list(selectors), list(top_os), box_end, device, find_scale(cfg))
 
 
 def pipeline_with_boxes(pipeline: Sequence[Mapping], size: int | None) -> list[dict]:
@@ -135,7 +138,13 @@ def build_loader(cfg: Config, pipeline: Sequence[Mapping], num_images: int | Non
 
 @torch.no_grad()
 def _measure_size(
-    model: nn.Module, loader: DataLoader, selectors: list[str], top_os: list[int], box_end: str, device: torch.device
+    model: nn.Module,
+    loader: DataLoader,
+    selectors: list[str],
+    top_os: list[int],
+    box_end: str,
+    device: torch.device,
+    scale: Fraction,
 ) -> Iterator[QualityRow]:
     sums = torch.zeros(len(selectors), len(top_os), len(MEASURES), dtype=torch.float64)
     summaries = {(name, top_o): SelectionSummary() for name in selectors for top_o in top_os}
@@ -151,7 +160,7 @@ def _measure_size(
             continue
         boxes = torch.cat([box for box in found if box is not None])
         images = data['inputs'][kept]
-        side = images.shape[-1]
+        side = int(images.shape[-1] / scale)
         size = (images.shape[-2], images.shape[-1])
         with record_attention() as attention:
             tokens = model.backbone(look(images))[-1]

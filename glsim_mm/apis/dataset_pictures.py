@@ -369,7 +369,7 @@ def select_regions(
     """
     listens = any(neck.needs_attention for neck in necks.values())
     with record_attention() if listens else nullcontext() as attention:
-        tokens = model.backbone(images)[-1]
+        tokens = model.backbone(model.first_look(images))[-1]
     selections = {}
     for name, neck in necks.items():
         if attention is not None and neck.needs_attention:

@@ -67,13 +67,15 @@ def test_command_line_measures_every_selector(config, tmp_path, capsys):
     assert lines[-1] == '3 images; their boxes cover 16.7 % of an image'
 
 
-def test_every_o_equals_the_model_with_that_selector(config):
+@pytest.mark.parametrize('scale', [1, 2])
+def test_every_o_equals_the_model_with_that_selector(config, scale):
     """One pass for all selectors and O gives what a model with one selector gives."""
-    cfg = load_config(config)
+    cfg = load_config(config, {'model.second_look': dict(scale=scale)})
     torch.manual_seed(0)
     rows = list(measure_selectors(cfg, None, ['gls', 'maws'], (3, 5)))
     from mmpretrain.registry import DATASETS, METRICS, MODELS
 
+    assert {row.size for row in rows} == {32}
     for row in rows:
         torch.manual_seed(0)
         neck = dict(SELECTORS[row.selector].config, top_o=row.top_o)
