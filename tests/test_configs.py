@@ -22,6 +22,7 @@ from timm.scheduler import CosineLRScheduler
 from glsim_mm.apis import build_runner
 from glsim_mm.apis.exported_steps import find_image_size, translate_steps
 from glsim_mm.apis.photo_pipeline import find_test_steps
+from glsim_mm.apis.pipeline_scale import find_scale
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path.relative_to(ROOT / 'configs').as_posix() for path in (ROOT / 'configs').rglob('*.py'))
@@ -177,7 +178,8 @@ def test_every_test_pipeline_can_be_exported():
         if name not in BASES and config.get('test_dataloader'):
             height, width = find_image_size(translate_steps(find_test_steps(config)))
             model = config.model.get('image_encoder', config.model)
-            assert height == width == model.backbone.get('img_size', width), name
+            scale = find_scale(config)
+            assert height == width == scale * model.backbone.get('img_size', width / scale), name
 
 
 @pytest.mark.parametrize('name', CONFIGS)
