@@ -56,6 +56,12 @@ def _loggers_write_to_an_open_stream():
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.stream = sys.stdout
+    yield
+    # A log file that a run has closed stays with its logger, to which the models of later tests write.
+    for logger in MMLogger._instance_dict.values():
+        for handler in list(logger.handlers):
+            if isinstance(handler, logging.FileHandler) and handler.stream is None:
+                logger.removeHandler(handler)
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -97,7 +97,7 @@ def visit(browser):
         contexts.append(context)
         host = '/'.join(address.split('/')[:3])
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(120_000)  # however busy the machine is
         page.on('pageerror', lambda error: faults.append(str(error)))
         # Chromium itself tells each answer that is no success; other hosts are looked for below.
         page.on(

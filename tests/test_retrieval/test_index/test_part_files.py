@@ -55,14 +55,14 @@ def test_damaged_files_are_named(tmp_path):
         content = (tmp_path / name).read_bytes()
         for damaged in (content[:50], content[:-8], b'', b'x' * 100):
             (tmp_path / name).write_bytes(damaged)
-            with pytest.raises(RetrievalError, match=f'{name} is damaged'):
+            with pytest.raises(RetrievalError, match=f'{name} is .*damaged'):
                 read_part(tmp_path, 'a', 'ivf-flat')
         (tmp_path / name).unlink()
         with pytest.raises(RetrievalError, match=f'{name} is missing'):
             read_part(tmp_path, 'a', 'ivf-flat')
         (tmp_path / name).write_bytes(content)
     write_ids(tmp_path, np.arange(5))
-    with pytest.raises(RetrievalError, match=r'a\.vectors\.faiss is damaged'):
+    with pytest.raises(RetrievalError, match=r'a\.vectors\.faiss is .*damaged'):
         read_part(tmp_path, 'a', 'flat')
 
 
