@@ -197,7 +197,7 @@ class RemoteSearch:
         Args:
             images: As for :meth:`__call__`.
             label: Of all of them.
-            split: Likewise.
+            split: Part of the data set that all of them belong to, as ``train``; None for none.
             metadata: Values by column.
             tell: Told how it goes, in sentences.
 
