@@ -84,8 +84,10 @@ def _month(value: Any) -> int | None:
         return value.month
     parts = _DATE.fullmatch(str(value).strip())
     try:
-        return date(*(int(part or 1) for part in parts.groups())).month  # type: ignore[union-attr]
-    except (AttributeError, ValueError) as error:
+        if parts is None:
+            raise ValueError(value)
+        return date(*(int(part or 1) for part in parts.groups())).month
+    except ValueError as error:
         raise RetrievalError(f'{value} is no date: write it as 2024-05-01 or 2024-05') from error
 
 

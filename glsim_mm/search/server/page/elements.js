@@ -82,3 +82,19 @@ export function framed({ source, alt, missing, ...over }) {
   frame.append(photo, ...layers(over));
   return frame;
 }
+
+/** Files that are chosen, or dropped on a place, are given to a function. */
+export function takeFiles(input, place, take) {
+  input.addEventListener('change', () => {
+    take(input.files);
+    input.value = '';
+  });
+  for (const name of ['dragover', 'dragleave', 'drop']) {
+    place.addEventListener(name, (event) => {
+      if (![...(event.dataTransfer?.types || [])].includes('Files')) return;
+      event.preventDefault();
+      place.classList.toggle('over', name === 'dragover');
+      if (name === 'drop') take(event.dataTransfer.files);
+    });
+  }
+}

@@ -1,7 +1,7 @@
 // The page Gallery: what is in it, how well it recognises, adding photos, jobs, changes, and taking data out.
 
 import { addPhotos, download, get, write } from './api.js';
-import { make } from './elements.js';
+import { make, takeFiles } from './elements.js';
 import { jobElement, hasEnded, runJob, showJob } from './jobs.js';
 import { language, number, t } from './texts.js';
 
@@ -68,18 +68,7 @@ function adding(context) {
     const job = await runJob(() => addPhotos(gallery.name, asked, photos, signal), progress, context);
     if (job?.result.added) await context.refresh();
   };
-  input.addEventListener('change', () => {
-    add(input.files);
-    input.value = '';
-  });
-  for (const name of ['dragover', 'dragleave', 'drop']) {
-    drop.addEventListener(name, (event) => {
-      if (![...(event.dataTransfer?.types || [])].includes('Files')) return;
-      event.preventDefault();
-      drop.classList.toggle('over', name === 'dragover');
-      if (name === 'drop') add(event.dataTransfer.files);
-    });
-  }
+  takeFiles(input, drop, add);
   const sync = make('button', { type: 'button', text: t('sync'), on: {
     click: async () => {
       const job = await runJob(() => write('POST', 'jobs/sync', {}, { gallery: gallery.name, signal }), progress, context);

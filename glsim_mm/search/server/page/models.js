@@ -1,7 +1,7 @@
 // The page Compare models: the same photo asked for in two galleries, or two embeddings of one.
 
 import { ask, photoAddress } from './api.js';
-import { framed, make } from './elements.js';
+import { framed, make, takeFiles } from './elements.js';
 import { named } from './hits.js';
 import { number, percent, sentence, t } from './texts.js';
 
@@ -39,18 +39,7 @@ export async function open(element, context) {
     context.keep();
     compare();
   };
-  input.addEventListener('change', () => {
-    use(input.files);
-    input.value = '';
-  });
-  for (const name of ['dragover', 'dragleave', 'drop']) {
-    drop.addEventListener(name, (event) => {
-      if (![...(event.dataTransfer?.types || [])].includes('Files')) return;
-      event.preventDefault();
-      drop.classList.toggle('over', name === 'dragover');
-      if (name === 'drop') use(event.dataTransfer.files);
-    });
-  }
+  takeFiles(input, drop, use);
   form.addEventListener('submit', (event) => {
     event.preventDefault();
     if (row.value === '') return;
