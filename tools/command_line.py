@@ -33,6 +33,12 @@ class Parser(argparse.ArgumentParser):
         """``message`` is what is wrong."""
         _fail(f'{message} (see {self.prog} --help)')
 
+    def check_endings(self, paths: Sequence[str], endings: Sequence[str]) -> None:
+        """End with a sentence where a file of ``--out`` is of a kind that is not written."""
+        for path in paths:
+            if Path(path).suffix.lower() not in endings:
+                self.error(f'--out {path}: the name must end in {" or ".join(endings)}')
+
 
 class OutputFile(str):
     """Type of an option that names a file to write, which is tried before the work begins."""

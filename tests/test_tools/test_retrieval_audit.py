@@ -101,7 +101,7 @@ def test_how_well_wrong_labels_would_be_found(gallery, capsys):
 @pytest.mark.parametrize(
     'options, message',
     [
-        (('audit', '--out', 'a.txt'), '--out a.txt: the name must end in .html, .json, .csv'),
+        (('audit', '--out', 'a.txt'), '--out a.txt: the name must end in .html or .json or .csv'),
         (('audit', '--look-alike'), '--look-alike goes with --noise-test'),
         (('audit', '--noise-test', '0.1', '--out', 'a.csv'), '--noise-test writes no files'),
         (('audit', '--noise-test', '1.5'), 'is above 0 and below 1, not 1.5'),

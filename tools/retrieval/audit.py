@@ -12,7 +12,6 @@ differ in label or split, classes that cannot be told apart, and odd photos.
 Nothing is changed, and no model is needed. The table of --out lists the
 doubtful labels with other ones: take out the lines of those that are right,
 then glsim label GALLERY --table labels.csv applies the rest."""
-KINDS = ('.html', '.json', '.csv')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -48,9 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--look-alike', action='store_true', help='take the wrong labels from similar classes, which is harder'
     )
     args = parser.parse_args(argv)
-    unknown = [path for path in args.out if Path(path).suffix.lower() not in KINDS]
-    if unknown:
-        parser.error(f'--out {unknown[0]}: the name must end in {", ".join(KINDS)}')
+    parser.check_endings(args.out, ('.html', '.json', '.csv'))
     if args.look_alike and args.noise_test is None:
         parser.error('--look-alike goes with --noise-test')
     if args.noise_test is not None and args.out:

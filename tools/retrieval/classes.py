@@ -32,9 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_space(parser)
     cli.add_where(parser, 'rows that count')
     args = parser.parse_args(argv)
-    unknown = [path for path in args.out if Path(path).suffix.lower() not in ('.html', '.json')]
-    if unknown:
-        parser.error(f'--out {unknown[0]}: the name must end in .html or .json')
+    parser.check_endings(args.out, ('.html', '.json'))
     return args
 
 

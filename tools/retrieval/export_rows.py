@@ -21,11 +21,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_where(parser, 'rows to write')
     cli.add_root(parser, 'where the photos lie, if elsewhere than the gallery says; may be given several times')
     args = parser.parse_args(argv)
-    ending = Path(args.out).suffix.lower()
-    wanted = {'coco': ('.json',), 'table': ('.csv',), None: ('.csv', '.json', '.html')}[args.format]
-    if ending not in wanted:
-        parser.error(f'--out {args.out}: the name must end in {" or ".join(wanted)}')
-    args.format = args.format or ending[1:]
+    parser.check_endings(
+        [args.out], {'coco': ['.json'], 'table': ['.csv'], None: ['.csv', '.json', '.html']}[args.format]
+    )
+    args.format = args.format or Path(args.out).suffix.lower()[1:]
     return args
 
 

@@ -79,9 +79,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--explain compares patches, which texts do not have')
     if args.box and not args.images:
         parser.error('--box is a part of an image; rows of the gallery have theirs')
-    unknown = [path for path in args.out if Path(path).suffix.lower() not in ('.html', '.json', *PICTURES)]
-    if unknown:
-        parser.error(f'--out {unknown[0]}: the name must end in .html, .json, {", ".join(PICTURES)}')
+    parser.check_endings(args.out, ('.html', '.json', *PICTURES))
     return args
 
 
