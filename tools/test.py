@@ -25,6 +25,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='write the mistakes with pictures to this HTML file',
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation, by default mirroring')
+    parser.add_argument(
+        '--off-centre',
+        action='store_true',
+        help='shift and shrink the test photos within borders of training photos, see docs/studies/why_look_twice.md',
+    )
     args = parser.parse_args(argv)
     if args.out_item and not args.out:
         parser.error('--out-item needs --out')
@@ -54,6 +59,8 @@ def main(args: argparse.Namespace) -> cli.End:
         apis.allow_missing_classes(cfg)
     cfg.launcher = args.launcher
     apis.override(cfg, args.cfg_options or {})
+    if args.off_centre:
+        apis.set_off_centre(cfg)
     with nullcontext() if args.verbose else apis.RunConsole() as console:
         apis.run_testing(cfg, args.out, args.out_item or 'pred', args.error_report, console)
     return cli.End('infer', args.config, args.checkpoint, 'PHOTO.jpg', written=[cfg.work_dir])

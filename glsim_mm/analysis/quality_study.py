@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..apis.config_errors import explain_config_errors
 from ..apis.model import load_model, load_pretrained
+from ..apis.options import off_centre_steps
 from ..apis.pipeline_scale import find_scale
 from ..compat.devices import check_device
-from ..datasets import off_centre_pipeline
 from ..errors import GLSimError
 from ..evaluation import MEASURES, selection_quality
 from ..images.selection_strength import SelectionSummary
@@ -103,13 +103,6 @@ def _side(step: Mapping) -> int | None:
     if isinstance(value, int):
         return value
     return value[0] if value is not None and len(value) == 2 and value[0] == value[1] else None
-
-
-def off_centre_steps(cfg: Config, pipeline: Sequence[Mapping]) -> list[dict]:
-    """Steps of a test pipeline with :class:`glsim_mm.datasets.OffCentre`, backgrounds from the training split."""
-    if not cfg.get('train_dataloader'):
-        raise GLSimError('--off-centre takes backgrounds from the training split: the config has no train_dataloader')
-    return off_centre_pipeline(pipeline, cfg.train_dataloader.dataset)
 
 
 def load_encoder(cfg: Config, checkpoint: str | None, device: str | torch.device | None = None) -> nn.Module:

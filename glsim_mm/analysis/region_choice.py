@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..apis.config_errors import explain_config_errors
 from ..apis.dataset_overview import build_dataset
 from ..apis.model import load_pretrained
+from ..apis.options import off_centre_steps
 from ..errors import GLSimError
 from ..images.photos import ImageItem
 from ..models import GLSimClassifier, RegionSelector
@@ -23,7 +24,7 @@ from ..ops import patch_grid
 from ..output_files import write_file, write_json
 from ..search.pretrained_encoder import frozen_config, frozen_settings
 from ..selectors import SELECTORS, check_selectors
-from .quality_study import load_encoder, off_centre_steps, pipeline_with_boxes
+from .quality_study import load_encoder, pipeline_with_boxes
 from .region_study import (
     PHOTO,
     RegionRow,

@@ -1,6 +1,6 @@
 """Merging options of the command lines into a config; they mean what they mean in mmpretrain's tools."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 
 from ..compat.config_bases import let_configs_inherit
 from ..compat.devices import DATALOADERS, use_mixed_precision
+from ..datasets import off_centre_pipeline
 from ..engine.resumption import find_last_checkpoint
 from ..errors import GLSimError, one_line
 from ..result_files import check_views
@@ -115,6 +116,24 @@ def set_test_options(
         hooks.visualization['enable'] = True
     if tta:
         _set_test_time_augmentation(cfg)
+
+
+def set_off_centre(cfg: Config) -> None:
+    """Test under the off-centre protocol, in place: :class:`glsim_mm.datasets.OffCentre` joins the test pipeline.
+
+    Validation stays as it is. Overrides come before it, because backgrounds are those of the training split as the
+    config has it now.
+    """
+    cfg.test_dataloader = deepcopy(cfg.test_dataloader)  # a config may use one object for validation and test
+    dataset = cfg.test_dataloader.dataset
+    dataset.pipeline = off_centre_steps(cfg, dataset.pipeline)
+
+
+def off_centre_steps(cfg: Config, pipeline: Sequence[Mapping]) -> list[dict]:
+    """Steps of a test pipeline with :class:`glsim_mm.datasets.OffCentre`, backgrounds from the training split."""
+    if not cfg.get('train_dataloader'):
+        raise GLSimError('--off-centre takes backgrounds from the training split: the config has no train_dataloader')
+    return off_centre_pipeline(pipeline, cfg.train_dataloader.dataset)
 
 
 def allow_missing_classes(cfg: Config) -> None:

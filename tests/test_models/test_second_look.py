@@ -112,6 +112,24 @@ def test_adaptive_crops_and_annotated_boxes():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(
+    'box, expected',
+    [
+        ([-20.0, -5.0, 24.0, 90.0], [0, 0, 24, 64]),  # what lies in the photo is left of it
+        ([100.0, 10.0, 140.0, 40.0], [63, 10, 64, 40]),  # beside the photo: the pixels next to it
+        ([-40.0, -30.0, -10.0, -20.0], [0, 0, 1, 1]),
+        ([30.0, 10.0, 20.0, 40.0], [0, 0, 64, 64]),  # an empty one stands for the whole photo
+    ],
+)
+def test_boxes_outside_the_photo(box, expected):
+    model = build(dict(scale=2), dict(type='OracleSelector'))
+    samples = [DataSample(gt_bboxes=torch.tensor([box])) for _ in range(4)]
+    sequence, regions, _ = model.encode(photos(64, 64), data_samples=samples)
+    assert regions.boxes.tolist() == [expected] * 4 and regions.crops.shape[-2:] == (32, 32)
+    assert sequence.isfinite().all() and regions.crops.isfinite().all()
+
+
+@torch.no_grad()
 @pytest.mark.parametrize('height, width', [(33, 61), (64, 250), (32, 35)])
 def test_sizes_that_do_not_divide(height, width):
     """Inputs of many sizes, panoramas among them: patches are padded as ever, boxes stay inside."""

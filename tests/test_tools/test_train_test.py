@@ -112,6 +112,22 @@ def test_metrics_and_mirrored_views(trained, tiny_images, tmp_path):
     assert 0 <= mmengine.load(out)['accuracy/top1'] <= 100
 
 
+def test_off_centre_photos_are_other_photos(trained, tiny_images, tmp_path):
+    scores = []
+    for name, options in (('plain', []), ('moved', ['--off-centre']), ('again', ['--off-centre', '--tta'])):
+        config = write_config(tmp_path / f'tiny_{name}.py', tiny_images)
+        out = tmp_path / f'{name}.pkl'
+        call_tool('test', config, trained / 'epoch_2.pth', *options, '--out', out, '--work-dir', tmp_path / name)
+        scores.append(torch.stack([sample['pred_score'] for sample in mmengine.load(out)]))
+    assert all(not torch.allclose(scores[0], moved, atol=1e-4) for moved in scores[1:])
+    assert len(scores[1]) == NUM_IMAGES
+    used = mmengine.Config.fromfile(tmp_path / 'moved' / 'tiny_moved.py')
+    steps = [step['type'] for step in used.test_dataloader.dataset.pipeline]
+    assert steps == ['LoadImage', 'OffCentre', 'Resize', 'PackInputs']
+    assert used.test_dataloader.dataset.pipeline[1].backgrounds.data_prefix == 'train'
+    assert 'OffCentre' not in str(used.val_dataloader)
+
+
 def test_amp_on_cpu_changes_weights_little(interrupted, trained, tiny_images, tmp_path):
     config = write_config(tmp_path / 'tiny_amp.py', tiny_images)
     call_tool('train', config, '--work-dir', interrupted, '--resume', '--amp', '--no-validate')
