@@ -110,7 +110,7 @@ def test_gallery_of_a_pretrained_encoder(photos, tmp_path, capsys):
     assert 5 * apart['global'] < min(apart['crop'], apart['centre']), apart
     with pytest.raises(SystemExit):
         call_tool('retrieval/build', photos, 'tiny.py', 'weights.pth', '--crop-scale', 2, '--out', out)
-    assert '--crop-scale go with --encoder' in capsys.readouterr().err
+    assert '--crop-scale and --region go with --encoder' in capsys.readouterr().err
 
 
 def normalised(encoded, space):

@@ -14,8 +14,11 @@ pytest.importorskip('fastapi', reason='needs the extra serve')
 
 @pytest.fixture(scope='module')
 def built(tmp_path_factory):
-    """Twelve rows, four of each colour (0 and 1, 6 and 7 are blue), of which four have no label and one a wrong one."""
-    location = write_colours(tmp_path_factory.mktemp('review'))
+    """Eighteen rows, six of each colour, of which four have no label and row 4, which is red, a wrong one.
+
+    The first photos of blue are rows 0, 1, 6 and 7. Fewer rows would not be enough for an audit to doubt a label.
+    """
+    location = write_colours(tmp_path_factory.mktemp('review'), 18)
     with open_gallery(location, writable=True) as gallery:
         gallery.set_labels([0, 6, 7, 8], None)
         gallery.set_labels([4], 'green')
@@ -107,7 +110,7 @@ def test_suspects_come_from_the_audit(visit, address):
     page.wait_for_selector('.empty a')
     job = send(address, 'jobs/audit')
     with urlopen(f'{address}api/v1/jobs/{job["id"]}/events') as events:
-        assert '"done"' in events.read().decode()
+        assert '1 of 14 labels are doubtful' in events.read().decode()
     page.reload()
     page.wait_for_selector('.review img[alt^="Row 4: green"]')
     assert 'green' in page.inner_text('.word')
