@@ -44,19 +44,27 @@ class TypedTable(NamedTuple):
 
 
 def read_typed_table(path: Path, texts: Sequence[str], kinds: Mapping[str, str] | None = None) -> TypedTable:
+    """:func:`parse_typed_table` of a file; RetrievalError if it cannot be read."""
+    return parse_typed_table(read_bytes(path), str(path), texts, kinds)
+
+
+def parse_typed_table(
+    content: bytes, path: str, texts: Sequence[str], kinds: Mapping[str, str] | None = None
+) -> TypedTable:
     """Read a table about rows of a gallery: texts, and columns of metadata, of numbers if all their cells are.
 
     Codes stay text: with leading zeros (``0012``), underscores (``2024_11``), or more digits than 64 bits hold.
 
     Args:
-        path: The file, as :func:`parse_table` reads it.
+        content: The file, as :func:`parse_table` reads it.
+        path: What to call it in messages.
         texts: Columns that are no metadata, and are text.
         kinds: Types of the columns that the gallery has, whose texts stay texts; None for a new gallery.
 
     Raises:
         RetrievalError: If it cannot be read, a column of metadata cannot be called so, or a line is too long or short.
     """
-    columns, rows = parse_table(read_bytes(path), str(path))
+    columns, rows = parse_table(content, path)
     further = [name for name in columns if name not in texts]
     wrong = [name for name in further if not is_column_name(name)]
     if wrong or len({name.lower() for name in columns}) < len(columns):

@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ('glsim_mm', 'retrieval')
 # What takes long to load, or may be missing: only these may be imported inside a function.
 HEAVY = {
-    'faiss', 'google', 'grpc', 'h3', 'huggingface_hub', 'jinja2', 'markupsafe', 'matplotlib', 'milvus_lite',
+    'faiss', 'fsspec', 'google', 'grpc', 'h3', 'huggingface_hub', 'jinja2', 'markupsafe', 'matplotlib', 'milvus_lite',
     'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg', 'onnx', 'onnxruntime', 'onnxscript', 'open_clip', 'openvino',
-    'pillow_heif', 'pooch', 'pyarrow', 'pymilvus', 'pytorch_metric_learning', 'resource', 'safetensors', 'scipy',
+    'pillow_heif', 'pooch', 'pyarrow', 'pymilvus', 'pytorch_metric_learning', 'ray', 'resource', 'safetensors', 'scipy',
     'timm', 'torch', 'torchvision', 'transformers', 'turbojpeg', 'watchdog',
 }  # fmt: skip
 

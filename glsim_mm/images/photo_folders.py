@@ -228,6 +228,11 @@ def is_excluded(path: str, patterns: Sequence[str]) -> bool:
     )
 
 
+def fits_pattern(path: str, pattern: str) -> bool:
+    """Whether a path below a folder is one that a glob pattern fits; ``**`` stands for any number of folders."""
+    return _fits(path.split('/'), pattern.split('/'))
+
+
 def _entries(root: str, folder: str, left_out: LeftOut) -> list[os.DirEntry]:
     try:
         with os.scandir(os.path.join(root, folder) if folder else root) as entries:

@@ -4,7 +4,7 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -24,7 +24,18 @@ from .decoding import (
     describe_error,
     image_to_bgr,
 )
-from .photo_folders import EXCLUDED, PHOTO_SUFFIXES, LeftOut, PhotoList, check_patterns, is_excluded, list_photos
+from .photo_folders import (
+    EXCLUDED,
+    PHOTO_SUFFIXES,
+    LeftOut,
+    PhotoList,
+    check_patterns,
+    fits_pattern,
+    is_excluded,
+    list_photos,
+    sort_files,
+)
+from .remote_files import list_remote, read_remote
 
 MAX_BYTES = 1 << 30
 _ESCAPED_BYTE = re.compile(r'\\udc([89a-f][0-9a-f])')
@@ -164,16 +175,15 @@ def on_one_line(name: str) -> str:
 
 
 def read_content(file: str) -> bytes:
-    """All bytes of a file, given by its path or by an address that mmengine's file backends know.
+    """All bytes of a file, given by its path or address (see :func:`~glsim_mm.images.remote_files.read_remote`).
 
     Raises:
         UnreadableImageError: If it cannot be read, or has more than 1 GiB.
+        GLSimError: If the package for such addresses is not installed.
     """
     try:
         if is_address(file):
-            from mmengine import fileio  # paths need no mmengine
-
-            return fileio.get(file)
+            return read_remote(file)
         if _ESCAPED_BYTE.search(file) and not os.path.exists(file):
             file = _ESCAPED_BYTE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), file)
         if os.path.getsize(file) > MAX_BYTES:
@@ -241,7 +251,10 @@ def _expand(one: ImageInput, exclude: Sequence[str], left_out: LeftOut) -> Itera
     if not isinstance(one, (str, Path)):
         raise _no_image(one)
     path = Path(one)
-    if is_address(str(one)) or path.is_file():
+    remote = list_remote(str(one)) if is_address(str(one)) else None
+    if remote is not None:
+        yield from _found_remote(str(one), *remote, exclude, left_out)
+    elif is_address(str(one)) or path.is_file():
         if is_excluded(path.name, exclude):
             left_out.add(EXCLUDED, str(one))
         else:
@@ -261,12 +274,24 @@ def _found(root: Path, pattern: str, exclude: Sequence[str], left_out: LeftOut) 
         found = PhotoList() if pattern and not root.is_dir() else list_photos(str(root), exclude, pattern=pattern)
     except OSError as error:
         raise GLSimError(f'{root} cannot be read ({error.strerror}); check the path') from error
+    yield from _items(found, lambda name: str(root / name), str(where), left_out)
+
+
+def _found_remote(
+    address: str, folder: str, files: Sequence[str], exclude: Sequence[str], left_out: LeftOut
+) -> Iterator[ImageItem]:
+    pattern = address[len(folder) + 1 :].rstrip('/')
+    wanted = [file for file in files if fits_pattern(file, pattern)] if pattern else files
+    yield from _items(sort_files(wanted, exclude, PHOTO_SUFFIXES), lambda name: f'{folder}/{name}', address, left_out)
+
+
+def _items(found: PhotoList, file_of: Callable[[str], str], where: str, left_out: LeftOut) -> Iterator[ImageItem]:
     left_out.update(found.left_out)
     if not found.files:
         besides = f'; left out: {found.left_out.summary()}' if found.left_out else ''
         raise GLSimError(f'there is no image in {where}; images end in {", ".join(PHOTO_SUFFIXES)}{besides}')
     for name in found.files:
-        file = str(root / name)
+        file = file_of(name)
         yield ImageItem(file, file, name=name)
 
 

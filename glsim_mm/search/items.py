@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import numpy as np
 from retrieval.errors import RetrievalError
 from retrieval.gallery.roots import Roots
 from retrieval.records import Record, check_records
-from retrieval.text_tables import decode_text, read_bytes, read_typed_table
+from retrieval.text_tables import decode_text, parse_typed_table, read_bytes
 
 from ..images.decoding import LOGGER
 from ..images.photo_folders import EXCLUDED, LeftOut, check_patterns, is_excluded
@@ -77,7 +78,8 @@ def find_items(
             - a folder, searched recursively in order of paths; the sub-folder directly below it in which an image lies
               is its label
             - an image file, or a glob pattern such as ``'photos/**/*.jpg'``
-            - an address that mmengine's file backends know
+            - an address of a photo, folder, pattern, list or table, such as ``s3://bucket/photos``, see
+              :mod:`glsim_mm.images.remote_files`; paths of rows are addresses then
             - a list of files, ``.txt``: a path per line, relative to the list, and behind a tab a label if there is one
             - a table, ``.csv`` or ``.tsv``: a column ``path``, relative to the table, and any others; ``label`` and
               ``split`` are those of the gallery, all further ones its metadata, of numbers if all fields are, else text
@@ -302,8 +304,8 @@ def _expand(
         path = Path(images)
         kind = '' if path.is_dir() else path.suffix.lower()
         if kind in _LISTS or kind in _TABLES:
-            items = list(_read_list(path)) if kind in _LISTS else _read_table(path, columns)
-            return items, os.path.abspath(path.parent)
+            items = list(_read_list(str(images))) if kind in _LISTS else _read_table(str(images), columns)
+            return items, '' if is_address(str(images)) else os.path.abspath(path.parent)
         items = list(_files(images, exclude, left_out))
         return items, os.path.abspath(path) if path.is_dir() else common_folder(items)
     if hasattr(images, 'get_data_info'):
@@ -328,14 +330,14 @@ def _files(one: Any, exclude: Sequence[str], left_out: LeftOut) -> Iterator[Imag
         return
     if not isinstance(one, (str, Path)):
         raise RetrievalError(f'images are paths, not {type(one).__name__}; for arrays use a data loader')
-    is_folder = Path(one).is_dir()
+    is_folder = not glob.has_magic(str(one)) if is_address(str(one)) else Path(one).is_dir()
     for item in find_images(one, exclude, left_out):
         yield replace(item, path='', label=folder_label(item.name) if is_folder else None)
 
 
 def _sources(images: Any) -> tuple[str, ...]:
     if isinstance(images, (str, Path)):
-        return (os.path.abspath(images),) if is_source(images) else ()
+        return (os.path.abspath(images),) if is_source(images) and not is_address(str(images)) else ()
     given = images if isinstance(images, (list, tuple)) else ()
     are_folders = all(isinstance(one, (str, Path)) and Path(one).is_dir() for one in given)
     return tuple(map(os.path.abspath, given)) if are_folders else ()
@@ -347,16 +349,16 @@ def _folders(images: Any) -> list[str]:
     return [os.path.abspath(one) for one in given if isinstance(one, (str, Path)) and os.path.isdir(one)]
 
 
-def _read_list(path: Path) -> Iterator[ImageItem]:
-    for line in decode_text(read_bytes(path), str(path)).split('\n'):
+def _read_list(path: str) -> Iterator[ImageItem]:
+    for line in decode_text(_read_text(path), path).split('\n'):
         name, _, label = line.partition('\t')
         if name.strip():
             yield ImageItem(_beside(path, name.strip()), label=label.strip() or None)
 
 
-def _read_table(path: Path, known: Mapping[str, str] | None) -> list[ImageItem]:
+def _read_table(path: str, known: Mapping[str, str] | None) -> list[ImageItem]:
     own = ('path', 'label', 'split')
-    columns, rows = read_typed_table(path, own, known)
+    columns, rows = parse_typed_table(_read_text(path), path, own, known)
     if 'path' not in columns:
         raise RetrievalError(f'{path} has no column "path", but {", ".join(columns) or "nothing"}: name its columns')
     return [
@@ -371,8 +373,18 @@ def _read_table(path: Path, known: Mapping[str, str] | None) -> list[ImageItem]:
     ]
 
 
-def _beside(path: Path, name: str) -> str:
-    return join_written_path(str(path.parent), name)
+def _read_text(path: str) -> bytes:
+    """A list or table, by its path or address."""
+    if not is_address(path):
+        return read_bytes(Path(path))
+    try:
+        return read_content(path)
+    except UnreadableImageError as error:
+        raise RetrievalError(f'{path} cannot be read ({error}); check the address') from error
+
+
+def _beside(path: str, name: str) -> str:
+    return join_written_path(path.rpartition('/')[0] if is_address(path) else str(Path(path).parent), name)
 
 
 def _dataset_root(dataset: Any, items: Sequence[ImageItem]) -> str:

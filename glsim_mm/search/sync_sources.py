@@ -123,7 +123,14 @@ def list_sources(
         if not given:
             raise RetrievalError(f'{gallery.location} does not say of which folder or table it was built: give it')
     else:
-        given = [os.path.abspath(one) for one in ([sources] if isinstance(sources, (str, Path)) else sources)]
+        named = [sources] if isinstance(sources, (str, Path)) else list(sources)
+        remote = next((one for one in named if is_address(str(one))), None)
+        if remote is not None:
+            raise RetrievalError(
+                f'{remote} is an address, and photos are followed in folders, lists and tables on a disk: glsim add '
+                'takes what is new there'
+            )
+        given = list(map(os.path.abspath, named))
     if exclude is None:
         exclude = json.loads(origin.get('exclude') or '[]') if set(given) <= set(own) else []
     for one in given:

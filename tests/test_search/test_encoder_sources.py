@@ -4,11 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from mmengine.config import Config
 
-from glsim_mm.search import ImageItem, find_items
+from glsim_mm.images.photo_folders import LeftOut
+from glsim_mm.images.photos import UnreadableImageError, read_content
+from glsim_mm.search import Encoder, ImageItem, build_gallery, find_items, sync_gallery
 from glsim_mm.search.items import class_name, dataset_items, load_dataset
 from retrieval.errors import UserError
+from retrieval.gallery import open_gallery
 
 
 def paths(items: list[ImageItem]) -> list[str]:
@@ -193,3 +197,77 @@ def test_names_of_classes():
     assert class_name([0, 1], ['Wren', 'Gull']) is None
     assert class_name(None, ['Wren']) is None
     assert class_name(7, ['Wren']) == '7'
+
+
+@pytest.fixture
+def bucket(photos):
+    """The photos behind addresses, with a table, a list and a file that is no photo."""
+    system = MemoryFileSystem()
+    system.put(str(photos), '/birds', recursive=True)
+    system.pipe('/birds/table.csv', b'path,label,year\na/0.png,Wren,2019\nmemory://birds/3.png,,\n')
+    system.pipe('/birds/list.txt', b'a/1.png\tWren\n')
+    system.pipe('/birds/.hidden/1.png', b'')
+    yield 'memory://birds'
+    system.store.clear()
+    system.pseudo_dirs[:] = ['']
+
+
+def test_addresses_of_folders_patterns_lists_and_tables(bucket, photos):
+    left_out = LeftOut()
+    items, roots, sources, _ = find_items(f'{bucket}/', left_out=left_out)
+    here = find_items(photos).items
+    assert paths(items) == [f'{bucket}/{item.path}' for item in here] == [item.file for item in items]
+    assert [item.label for item in items] == [item.label for item in here] and not roots.folders and not sources
+    assert {path for found in left_out.by_reason.values() for path in found} == {'.hidden', 'list.txt', 'table.csv'}
+    assert paths(find_items(bucket, exclude=['b/', '[0-2].png']).items) == [f'{bucket}/3.png']
+    assert paths(find_items(f'{bucket}/*/1.png').items) == [f'{bucket}/a/1.png', f'{bucket}/b/1.png']
+    (first, second), *_ = find_items(f'{bucket}/table.csv')
+    assert (first.file, first.label, first.metadata) == (f'{bucket}/a/0.png', 'Wren', {'year': 2019})
+    assert (second.file, second.label) == (f'{bucket}/3.png', None)
+    ((listed,), *_) = find_items(f'{bucket}/list.txt')
+    assert (listed.path, listed.label) == (f'{bucket}/a/1.png', 'Wren')
+
+
+def test_a_gallery_of_addresses(bucket, tiny_model, photos, tmp_path):
+    options = dict(device='cpu', num_workers=0, progress=False)
+    MemoryFileSystem().pipe('/birds/broken.png', b'no photo')
+    items = [*find_items(bucket).items, ImageItem(f'{bucket}/gone.png', f'{bucket}/gone.png')]
+    report = build_gallery(items, *tiny_model[:2], tmp_path / 'remote', **options)
+    assert [error.path for error in report.unreadable] == [f'{bucket}/broken.png', f'{bucket}/gone.png']
+    build_gallery(photos, *tiny_model[:2], tmp_path / 'local', **options)
+    with open_gallery(tmp_path / 'remote') as remote, open_gallery(tmp_path / 'local') as local:
+        np.testing.assert_array_equal(remote.vectors(remote.ids()), local.vectors(local.ids()))
+    with pytest.raises(UserError, match='memory://birds is an address.*glsim add'):
+        sync_gallery(tmp_path / 'remote', Encoder(*tiny_model[:2], device='cpu'), bucket)
+
+
+@pytest.mark.parametrize(
+    'address, message',
+    [
+        ('memory://nowhere', 'there is nothing at memory://nowhere'),
+        ('memory://nowhere/table.csv', 'memory://nowhere/table.csv cannot be read'),
+        ('what://ever', 'what://ever cannot be listed: Protocol not known: what'),
+        ('adl://bucket', 'adl://bucket needs a package that is not installed: pip install adlfs'),
+    ],
+)
+def test_addresses_where_nothing_is(address, message):
+    with pytest.raises(UserError, match=message):
+        find_items(address)
+
+
+def test_what_fails_on_the_way_is_tried_again(bucket, monkeypatch):
+    calls = []
+    read = MemoryFileSystem.cat_file
+
+    def fail_twice(system, path, **options):
+        calls.append(path)
+        if len(calls) < 3:
+            raise TimeoutError('the server does not answer')
+        return read(system, path, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, 'cat_file', fail_twice)
+    assert read_content(f'{bucket}/3.png') and len(calls) == 3
+    calls.clear()
+    with pytest.raises(UnreadableImageError):
+        read_content(f'{bucket}/gone.png')
+    assert len(calls) == 3
