@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from .shipped_files import find_shipped_folder
 from .version import __version__
 
-_FAISS = ('faiss-gpu', 'faiss-cpu', 'faiss-gpu-cu11', 'faiss-gpu-cu12')
+_FAISS = ('faiss-gpu', 'faiss-cpu', 'faiss-gpu-cu11', 'faiss-gpu-cu12', 'faiss-gpu-cuvs')
 _MMCV = ('mmcv', 'mmcv-lite', 'mmcv-full', 'onedl-mmcv')
 # Other distributions of the same modules.
 _INSTEAD = {
@@ -177,6 +177,8 @@ def _look_at_faiss(versions: Mapping[str, str]) -> Finding:
         return Finding('FAISS', faiss, 'pip install faiss-cpu')
     number = getattr(faiss, 'get_num_gpus', lambda: 0)()
     kind = 'built for GPUs' if hasattr(faiss, 'StandardGpuResources') else 'built for CPUs'
+    if kind == 'built for GPUs' and getattr(faiss.GpuClonerOptions(), 'use_cuvs', False):
+        kind = 'built for GPUs with cuVS'
     return Finding('FAISS', f'{faiss.__version__}, {kind}, {number} GPUs that it can use')
 
 

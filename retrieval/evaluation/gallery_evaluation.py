@@ -178,7 +178,12 @@ def check_same_model(gallery: GalleryReader, source: GalleryReader) -> None:
 
 
 def evaluate_locations(
-    location: str | Path, queries: str | Path | None = None, *, unseen: int | None = None, **options: Any
+    location: str | Path,
+    queries: str | Path | None = None,
+    *,
+    unseen: int | None = None,
+    index_device: str = 'auto',
+    **options: Any,
 ) -> RetrievalReport:
     """Open galleries and evaluate them.
 
@@ -187,9 +192,10 @@ def evaluate_locations(
         queries: Location of the gallery whose images are the queries; None to search each image among all others.
         unseen: Search and ask only for classes after the first so many, in the order of their names; -1 for half of
             them, None for all classes.
+        index_device: Where the gallery is searched, see :func:`retrieval.gallery.open_gallery`.
         **options: Options of :func:`evaluate_gallery`.
     """
-    with open_gallery(location) as gallery:
+    with open_gallery(location, device=index_device) as gallery:
         if queries is None or _same(location, queries):
             return evaluate_gallery(gallery, **_only_unseen(gallery, gallery, unseen, options))
         with open_gallery(queries) as source:

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, Literal, overload
 
 from ..errors import RetrievalError
+from ..index.gpu import read_device
 from ..records import MAX_ID, check_count, check_flag, check_text
 from ..vectors import METRICS
 from ..whitening import Whitening
@@ -130,7 +131,7 @@ def open_gallery(
         expect: Fingerprint of the model whose embeddings will be searched; the gallery of another one is refused.
         dimension: Dimension of the embeddings of the first space, before whitening; another one is refused.
         mmap: Whether vectors and indexes of a folder stay on disk, to be read as far as searches need them.
-        device: Where to search: ``'auto'``, ``'cpu'`` or ``'gpu'``.
+        device: Where to search, as in :class:`retrieval.index.VectorIndex`.
 
     Raises:
         RetrievalError: If there is none, it is damaged or too new, was made by another model, or another process writes
@@ -141,6 +142,7 @@ def open_gallery(
     if expect is not None:
         _check_kind(expect, Fingerprint, 'expect')
     _check_kind(device, str, 'device')
+    read_device(device)
     if dimension is not None:
         check_count(dimension, 'dimension')
     gallery = _backend(location).open_backend(str(location), writable=writable, mmap=mmap, device=device)

@@ -69,6 +69,15 @@ def bitmap_selector(allowed: np.ndarray) -> Any:
     return import_faiss().IDSelectorBitmap(np.packbits(allowed, bitorder='little'))
 
 
+def array_selector(allowed: np.ndarray) -> Any:
+    """FAISS's form of a mask, bool (n,), for a filter inside a search on the GPU.
+
+    Ids in place of bits: FAISS counts the length of a bitmap in bytes, its conversion for cuVS in bits
+    (``convert_to_bitset_bitmap`` in faiss/gpu/utils/CuvsFilterConvert.cu).
+    """
+    return import_faiss().IDSelectorArray(np.flatnonzero(allowed))
+
+
 def filters_inside(index: Any) -> bool:
     """Whether FAISS filters inside the search of an index, also behind vector transforms.
 

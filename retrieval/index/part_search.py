@@ -15,7 +15,7 @@ from .effort import plan_effort
 from .faiss_calls import bitmap_selector, run_search, search_parameters
 from .gpu import MAX_K
 from .part import Part
-from .presets import candidates, preset_of
+from .presets import PRESETS, candidates, preset_of
 
 # Up to so many allowed rows are copied together and compared with a matrix product: FAISS would test every row of the
 # index one by one, and graphs and inverted lists lose their way among rows that are not allowed.
@@ -53,19 +53,20 @@ def search_part(
         scores, places = import_faiss().knn(queries, part.rows[numbers], k, faiss_metric(metric))
         return scores, numbers[places]
     if part.approximate is None:
-        return _search_flat(part, queries, k, allowed, searcher)
+        found = _search_copy(part, queries, k, metric, allowed, searcher)
+        return _search_flat(part, queries, k, allowed) if found is None else found
     depth = min(candidates(preset_of(part.preset), k, rescore), count)
     effort = plan_effort(part.approximate, depth, count, parameters)
     if effort is None:
-        return _search_flat(part, queries, k, allowed, None)
+        return _search_flat(part, queries, k, allowed)
     scores, rows = _search_approximate(part, queries, depth, metric, allowed, effort, searcher)
     if allowed is not None and not (allowed[rows] | (rows < 0)).all():  # a kind of index that ignored the filter
-        return _search_flat(part, queries, k, allowed, None)
+        return _search_flat(part, queries, k, allowed)
     if depth > k or rescore:
         scores, rows = _rescore(part, queries, rows, k, metric)
     incomplete = np.flatnonzero(rows[:, -1] < 0)  # inverted lists and graphs that a query reached held too few rows
     if len(incomplete):
-        scores[incomplete], rows[incomplete] = _search_flat(part, queries[incomplete], k, allowed, None)
+        scores[incomplete], rows[incomplete] = _search_flat(part, queries[incomplete], k, allowed)
     return scores, rows
 
 
@@ -74,10 +75,9 @@ def search_overfetch(
 ) -> Found | None:
     """Best k allowed rows of every query, (m, k), from a search that knows no filter; None where it cannot be certain.
 
-    FAISS's GPU indexes accept an ``IDSelector`` and silently ignore it (faiss issues 3114 and 3924), so that a result
-    looks filtered and is not. What a search of depth r returns are its r best rows in order; if k of them are allowed,
-    these are the k best allowed ones. So the result is as exact as the search, or it is not given. ``limit`` is the
-    largest depth of the search, such as the 2048 of FAISS on GPUs.
+    What a search of depth r returns are its r best rows in order; if k of them are allowed, these are the k best
+    allowed ones. So the result is as exact as the search, or it is not given. ``limit`` is the largest depth of the
+    search, such as the 2048 of FAISS on GPUs.
     """
     total, count = len(allowed), int(allowed.sum())
     if not 1 <= k <= count:
@@ -94,10 +94,7 @@ def search_overfetch(
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def _search_flat(part: Part, queries: np.ndarray, k: int, allowed: np.ndarray | None, searcher: Any) -> Found:
-    found = _search_gpu(searcher, queries, k, allowed)
-    if found is not None:
-        return found
+def _search_flat(part: Part, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> Found:
     if allowed is None:
         return run_search(part.vectors, queries, k)
     if len(part) - int(allowed.sum()) <= OVERFETCH:
@@ -108,9 +105,34 @@ def _search_flat(part: Part, queries: np.ndarray, k: int, allowed: np.ndarray | 
     return run_search(part.vectors, queries, k, parameters)
 
 
-def _search_gpu(searcher: Any, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> Found | None:
-    """Search on the GPU; None where it cannot, or where a filter leaves it uncertain, for GPUs ignore filters."""
-    if searcher is None or k > MAX_K:
+def _search_copy(
+    part: Part, queries: np.ndarray, k: int, metric: str, allowed: np.ndarray | None, searcher: Any
+) -> Found | None:
+    """Exact search on the GPU; where its rows are 16-bit numbers, whole vectors score the best candidates again."""
+    if searcher is None:
+        return None
+    count = len(part) if allowed is None else int(allowed.sum())
+    depth = k if searcher.is_exact else min(candidates(PRESETS['fp16'], k), count)
+    found = _search_gpu(searcher, queries, depth, allowed)
+    if found is None or (found[1] < 0).any():
+        return None
+    return found if searcher.is_exact else _rescore(part, queries, found[1], k, metric)
+
+
+def _search_gpu(
+    searcher: Any, queries: np.ndarray, k: int, allowed: np.ndarray | None, effort: Mapping[str, int] | None = None
+) -> Found | None:
+    """Search on the GPU; None where it cannot, or where a filter leaves it uncertain: what GPUs do is decided here.
+
+    Copies that filter inside their search get the filter, and what they return is checked. The others are searched
+    deeper, and the result is given where it is certain.
+    """
+    if searcher is None or k > MAX_K or (effort and (set(effort) != {'nprobe'} or effort['nprobe'] > MAX_K)):
+        return None
+    if allowed is not None and searcher.takes_filters:
+        scores, rows = searcher.search(queries, k, allowed, effort)
+        return (scores, rows) if (allowed[rows] | (rows < 0)).all() else None
+    if effort:
         return None
     if allowed is None:
         return searcher.search(queries, k)
@@ -126,11 +148,12 @@ def _search_approximate(
     effort: Mapping[str, int],
     searcher: Any,
 ) -> Found:
-    found = None if effort else _search_gpu(searcher, queries, depth, allowed)
-    if found is not None:
-        return found
-    selector = None if allowed is None else bitmap_selector(allowed)
-    scores, rows = run_search(part.approximate, queries, depth, search_parameters(part.approximate, selector, effort))
+    found = _search_gpu(searcher, queries, depth, allowed, effort)
+    if found is None:
+        selector = None if allowed is None else bitmap_selector(allowed)
+        settings = search_parameters(part.approximate, selector, effort)
+        found = run_search(part.approximate, queries, depth, settings)
+    scores, rows = found
     if metric == 'cosine' and part.approximate.metric_type == import_faiss().METRIC_L2:
         scores = 1 - scores / 2  # rows and queries are of unit length: |q - x|^2 = 2 - 2 <q, x>
     return scores, rows

@@ -49,7 +49,9 @@ class VectorIndex:
         metric: ``'cosine'``, ``'ip'`` (inner product) or ``'l2'``.
         parts: Batches of rows, no id in two of them.
         device: ``'auto'``: the GPUs where FAISS finds any; ``'cpu'``; ``'gpu'``, which says so in the log where the CPU
-            has to do. Filters that a GPU cannot apply, and kinds of index it does not have, are searched on the CPU.
+            has to do. ``'gpu:shard'`` spreads the rows over all GPUs, ``'gpu:fp16'`` keeps those of an exact search
+            there as 16-bit numbers, and ``'gpu:shard:fp16'`` does both. Filters that a GPU cannot apply, and kinds of
+            index it does not have, are searched on the CPU.
     """
 
     def __init__(
@@ -59,13 +61,11 @@ class VectorIndex:
             raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {metric!r}')
         if dimension < 1:
             raise RetrievalError(f'the dimension of embeddings must be at least 1, got {dimension}')
-        if device not in ('auto', 'cpu', 'gpu'):
-            raise RetrievalError(f'device must be auto, cpu or gpu, got {device!r}')
         self.dimension = dimension
         self.metric = metric
+        self._copies = GpuCopies(device)
         self.device = device
         self.parts = tuple(parts)
-        self._copies = GpuCopies(device)
 
     @classmethod
     def build(

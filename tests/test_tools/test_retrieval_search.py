@@ -215,6 +215,7 @@ def test_result_files(built, capsys, tmp_path):
         (['--id', 1, '--space', 'best'], "no space 'best'; it has aggregated, global, crop"),
         (['--id', 1, '--space', 'global=x'], 'write weights above 0'),
         (['--id', 1, '--rerank', 'magic'], 'method must be one of'),
+        (['--id', 1, '--index-device', 'tpu'], 'device must be auto, cpu or gpu, or gpu with options, as gpu:shard'),
         (['--id', 1, '--out', 'r.txt'], 'must end in .html'),
         ([], 'give images, or ids'),
         (['--id', 1, '--box', 0, 0, 1, 1], '--box is a part of an image'),

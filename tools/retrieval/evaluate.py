@@ -33,6 +33,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_ranking_options(parser)
     cli.add_number(parser, '--recall-at', 'hits among which one must be right', [1, 2, 4, 8], nargs='+', metavar='K')
     cli.add_exclude_same(parser)
+    cli.add_index_device(parser)
     parser.add_argument('--no-map', action='store_true', help='leave out mAP, which ranks the whole gallery: faster')
     cli.add_number(parser, '--by-class', 'list the N classes that are found worst', 0, least=0, metavar='N')
     parser.add_argument(
@@ -53,6 +54,7 @@ def main(args: argparse.Namespace) -> cli.End:
         args.gallery,
         args.queries,
         unseen=args.unseen,
+        index_device=args.index_device,
         space=parse_space(args.space),
         query_space=args.query_space,
         where=parse_conditions(args.where) or None,

