@@ -95,7 +95,8 @@ def region_candidates(num_patches: int) -> dict[str, dict[str, Any]]:
     wide = dict(gls, top_o=top_o, box_end='inclusive')
     found[f'gls, O = {top_o}, +15 %'] = dict(wide, margin=0.15)
     found[f'gls + attention, O = {top_o}'] = dict(wide, union_with='class-attention')
-    found[f'gls + attention, O = {top_o}, +15 %'] = dict(wide, union_with='class-attention', margin=0.15)
+    top_o = max(1, round(num_patches * 3 / 16))
+    found[f'maws, O = {top_o}, smoothed'] = dict(type='MAWSSelector', top_o=top_o, box_end='inclusive', smoothing=0.7)
     for coverage in (0.7, 0.8, 0.9):
         found[f'gls, {coverage:.0%} of the mass'] = dict(gls, coverage=coverage)
     found['gls, 65 % of the sides'] = dict(wide, min_share=0.65, max_share=0.65)
