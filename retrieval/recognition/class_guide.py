@@ -12,7 +12,8 @@ from ..errors import RetrievalError
 from ..gallery.contract import GalleryReader, Space
 from .class_means import ClassMeans
 from .left_out import Evidence, able_to_be_left_out, choose_queries, gather
-from .opinions import Opinions, ask, choose_settings
+from .opinions import Opinions, ask
+from .settings import Settings, read_settings
 
 PROTOTYPES, NEAREST_CLASSES = 4, 5
 _MOST_PHOTOS = 500  # of a class that are compared with each other
@@ -83,12 +84,14 @@ def class_guide(
     *,
     prototypes: int = PROTOTYPES,
     nearest: int = NEAREST_CLASSES,
+    settings: Settings | None = None,
 ) -> dict[str, ClassEntry]:
     """What a guide shows of some classes, by their labels, or of all for None; empty where no photo has a label.
 
     Photos are compared as the model sees them, without a metric that was learned from labels, which moves classes
-    apart. How often classes are confused is found by leaving up to 4,000 photos out in turn, by what the gallery was
-    tuned with, or else by what is best. Of more than 200,000 rows a random sample is used.
+    apart. How often a class is taken for others is found by leaving up to 4,000 photos of the classes that are wanted
+    out in turn, and asking the gallery for them; only these photos are compared with others. Of more than 200,000 rows
+    a random sample is used.
 
     Args:
         gallery: With labels.
@@ -97,6 +100,7 @@ def class_guide(
         where: Filter; only rows that pass it count.
         prototypes: Typical photos of a class, at most.
         nearest: Classes that each may be taken for, at most.
+        settings: How the gallery is asked; None for as it was tuned, or else the plain vote.
 
     Raises:
         RetrievalError: If there is no such class, or the space or the filter does not fit the gallery.
@@ -111,7 +115,8 @@ def class_guide(
         return {}
     rows, members = evidence.given, _members(evidence)
     alike = _similar_classes(rows, evidence)
-    confusion = _Confusion.of(evidence, gallery, space, where)
+    codes = None if len(wanted) == len(evidence.names) else [numbers[label] for label in wanted]
+    confusion = _Confusion.of(evidence, settings or read_settings(gallery, space, where)[0], codes)
     return {
         label: _entry(numbers[label], evidence, rows, members, alike, confusion, prototypes, nearest)
         for label in wanted
@@ -126,12 +131,13 @@ class _Confusion(NamedTuple):
     counts: np.ndarray
 
     @classmethod
-    def of(cls, evidence: Evidence, gallery: GalleryReader, space: Space, where: Any) -> _Confusion:
+    def of(cls, evidence: Evidence, settings: Settings, classes: Sequence[int] | None) -> _Confusion:
         count = len(evidence.names)
-        if count < 2 or not able_to_be_left_out(evidence).any():
+        able = able_to_be_left_out(evidence)
+        if count < 2 or not (able if classes is None else able & np.isin(evidence.codes, classes)).any():
             return cls(np.zeros(count, int), np.zeros(0, int), np.zeros(0, int))
-        settings = choose_settings(evidence, gallery, space, where)
-        found: Opinions = ask(evidence, settings, choose_queries(evidence), evidence.codes, (settings.rule,))
+        queries = choose_queries(evidence, classes)
+        found: Opinions = ask(evidence, settings, queries, evidence.codes, (settings.rule,), few=classes is not None)
         codes = evidence.codes[found.rows]
         return cls(
             np.bincount(codes, minlength=count),

@@ -165,13 +165,14 @@ def able_to_be_left_out(evidence: Evidence) -> np.ndarray:
     return (evidence.codes >= 0) & (seen[evidence.codes] > 1)
 
 
-def choose_queries(evidence: Evidence) -> np.ndarray:
-    """Photos to leave out, int64: those of whose class another observation is there.
+def choose_queries(evidence: Evidence, classes: Sequence[int] | None = None) -> np.ndarray:
+    """Photos to leave out, int64: those of some classes, or of all, of whose class another observation is there.
 
     Of many, 4,000 at random (seed 0), fewer where there are thousands of classes; observations are drawn whole.
     RetrievalError if there are none.
     """
-    able = np.flatnonzero(able_to_be_left_out(evidence))
+    wanted = able_to_be_left_out(evidence)
+    able = np.flatnonzero(wanted if classes is None else wanted & np.isin(evidence.codes, classes))
     if not len(able):
         raise RetrievalError('no class has photos of two observations, so that none can be left out: add photos')
     order = np.random.default_rng(0).permutation(evidence.observations.max() + 1)
@@ -188,19 +189,26 @@ def leave_out(evidence: Evidence, queries: np.ndarray, shrinkages: Sequence[floa
     return Answers.joined(list(leave_out_in_parts(evidence, queries, shrinkages)))
 
 
-def leave_out_in_parts(evidence: Evidence, queries: np.ndarray, shrinkages: Sequence[float]) -> Iterator[Answers]:
-    """Answers as :func:`leave_out` gives them, some at a time and in another order, where all would not fit."""
+def leave_out_in_parts(
+    evidence: Evidence, queries: np.ndarray, shrinkages: Sequence[float], few: bool = False
+) -> Iterator[Answers]:
+    """Answers as :func:`leave_out` gives them, some at a time and in another order, where all would not fit.
+
+    Of a ``few`` queries, a learned metric is learned for each half, without that half alone, instead of for each tenth
+    of all observations, most of which would be left out for nothing.
+    """
     everything = np.ones(len(evidence.codes), bool)
     if not evidence.learned:
         yield from _answers_in_parts(evidence, evidence.compared(everything), queries, everything, shrinkages)
         return
     has_adapter = any(one is not None and one.residual is not None for _, _, one in evidence.sources)
-    count = _FOLDS_OF_ADAPTERS if has_adapter else _FOLDS
+    count = 2 if few else _FOLDS_OF_ADAPTERS if has_adapter else _FOLDS
     folds = np.random.default_rng(1).integers(count, size=evidence.observations.max() + 1)[evidence.observations]
+    left_out = np.isin(evidence.observations, evidence.observations[queries]) if few else everything
     for fold in range(count):
         own = queries[folds[queries] == fold]
         if len(own):
-            rows = evidence.compared(_able_to_teach(evidence, folds != fold))
+            rows = evidence.compared(_able_to_teach(evidence, ~left_out | (folds != fold)))
             yield from _answers_in_parts(evidence, rows, own, everything, shrinkages)
 
 

@@ -59,7 +59,12 @@ def choose_settings(
 
 
 def ask(
-    evidence: Evidence, settings: Settings, queries: np.ndarray, given: np.ndarray, rules: Sequence[str] = RULES
+    evidence: Evidence,
+    settings: Settings,
+    queries: np.ndarray,
+    given: np.ndarray,
+    rules: Sequence[str] = RULES,
+    few: bool = False,
 ) -> Opinions:
     """Opinions on photos, by their places in the evidence, int64 (q,), in that order.
 
@@ -72,13 +77,14 @@ def ask(
         rules: Whose probabilities are multiplied, as those of experts are (Genest and Zidek, Combining Probability
             Distributions, Statistical Science 1, 1986): both the vote and class means, whichever of them ``settings``
             prefers, as they err about different photos.
+        few: Whether the photos are a small part of all, see :func:`retrieval.recognition.left_out.leave_out_in_parts`.
     """
     if not len(queries):
         nothing = np.zeros((0, LISTED))
         return Opinions(queries, nothing.astype(int), nothing, np.zeros(0), np.zeros((0, NEAREST), int))
     count, parts = max(len(evidence.names), 1), []
     means = (settings.shrinkage,) if 'means' in rules else ()
-    for answers in leave_out_in_parts(_as_it_can_be_learned(evidence), queries, means):
+    for answers in leave_out_in_parts(_as_it_can_be_learned(evidence), queries, means, few):
         found = _pooled([probabilities(replace(settings, rule=rule, classes=count), answers, count) for rule in rules])
         found[~np.isfinite(found).all(axis=1)] = 0.0  # no class has another photo
         classes = _largest(found, LISTED)

@@ -15,7 +15,7 @@ from served_birds import API, BIRDS, build_birds, refused, serve_birds
 from glsim_mm.search.server import answering, schemas
 from retrieval.gallery import Record, create_gallery, open_gallery
 from retrieval.gallery.folder_reader import FolderReader
-from retrieval.recognition import class_guide, prototypes
+from retrieval.recognition import class_guide, left_out, prototypes
 
 ROWS, YEARS = 100_000, 37
 
@@ -106,6 +106,22 @@ def test_classes_and_their_prototypes(client, birds):
     refused(client.get(f'{API}/classes/none'), 404, 'no-such-class')
 
 
+def test_one_class_costs_one_class_and_is_kept(birds, monkeypatch):
+    compared, parts = [], left_out._answers_in_parts
+
+    def count(evidence, rows, queries, searched, shrinkages):
+        compared.append(len(queries))
+        return parts(evidence, rows, queries, searched, shrinkages)
+
+    monkeypatch.setattr(left_out, '_answers_in_parts', count)
+    with serve_birds(birds) as client:
+        first = client.get(f'{API}/classes/002.Wren').json()
+        assert sum(compared) == first['count'] == 6
+        assert client.get(f'{API}/classes/002.Wren').json() == first and sum(compared) == 6
+        client.get(f'{API}/classes/001.Blue_Jay')
+        assert sum(compared) == 12
+
+
 def test_a_label_may_be_a_path(tmp_path):
     location = build_birds(tmp_path / 'birds', 2)
     with open_gallery(location, writable=True) as gallery:
@@ -133,10 +149,10 @@ def test_rows_that_are_similar_to_one(client, birds):
 def test_a_long_look_holds_nobody_up(birds, monkeypatch):
     looked, go_on = [], threading.Event()
 
-    def look(gallery):
+    def look(gallery, labels, **options):
         looked.append(1)
         assert go_on.wait(60)
-        return class_guide(gallery)
+        return class_guide(gallery, labels, **options)
 
     monkeypatch.setattr(answering, 'class_guide', look)
     with serve_birds(birds, seconds=0.2) as client:

@@ -131,7 +131,7 @@ def _explain(served: ServedGallery, queries: Queries, asked: ExplainRequest) -> 
 
 
 def describe_class(served: ServedGallery, label: str) -> dict[str, Any]:
-    """A class as an identification guide shows it; all classes of a state are looked at once.
+    """A class as an identification guide shows it, which is made once for a state.
 
     Raises:
         Problem: If no row has this label.
@@ -139,9 +139,11 @@ def describe_class(served: ServedGallery, label: str) -> dict[str, Any]:
     state = served.newest()
     if not len(state.ids([Condition('label', '=', label)])):
         raise Problem(404, 'no-such-class', f'no row of {served.name} has this label')
-    entry = served.kept.get(state, 'guide', lambda: class_guide(state)).get(label)
-    if entry is None:  # of many rows, a random part is looked at
-        raise Problem(404, 'class-not-seen', f'the rows of {label} are not among those that were looked at')
+    settings = recognizer_of(served, state).settings
+    try:
+        entry = served.kept.get(state, ('guide', label), lambda: class_guide(state, [label], settings=settings)[label])
+    except RetrievalError as error:  # of many rows, a random part is looked at
+        raise Problem(404, 'class-not-seen', f'the rows of {label} are not among those that were looked at') from error
     wanted = {number for near in entry.nearest for number in near.pair} | set(entry.prototypes)
     shown = {record.id: show_row(served, record) for record in state.records(sorted(wanted))}
     return dict(

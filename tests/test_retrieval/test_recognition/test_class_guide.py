@@ -6,9 +6,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from retrieval.class_metric import fit_metric
 from retrieval.errors import RetrievalError
 from retrieval.gallery import Record, create_gallery
-from retrieval.recognition import class_guide, prototypes
+from retrieval.recognition import class_guide, left_out, prototypes
 
 CENTRES = np.array([[10, 0, 0, 0], [10, 3, 0, 0], [0, 0, 10, 0], [0, 0, 0, 10]], np.float32)
 NAMES = ['gull', 'tern', 'owl', 'wren']
@@ -70,3 +71,16 @@ def test_guides_of_little(tmp_path):
         owl = class_guide(gallery)['owl']
         assert (owl.recognised, owl.nearest[0].confused, owl.prototypes) == (None, None, [3])
         assert class_guide(gallery)['gull'].recognised == 1.0
+
+
+def test_for_one_class_a_metric_is_learned_twice_without_half_of_it(gallery, monkeypatch):
+    learned, within_class = [], left_out.within_class
+
+    def learn(rows, labels):
+        learned.append(len(rows))
+        return within_class(rows, labels)
+
+    space = fit_metric(gallery, force=True).space
+    monkeypatch.setattr(left_out, 'within_class', learn)
+    assert class_guide(gallery, ['owl'], space)['owl'].recognised == 1.0
+    assert len(learned) == 2 and sum(learned) == 2 * 21 - 5
