@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from functools import cached_property
@@ -81,6 +81,7 @@ class BaseEncoder(ABC):
     uses_amp: bool = False
     adds_up: bool = False
     usual_batch: int = 16
+    _call: Callable[..., Features] | None = None
 
     @cached_property
     @abstractmethod
@@ -140,6 +141,12 @@ class BaseEncoder(ABC):
         other.keep_patches = True
         for name in ('_probe', 'num_patches'):  # of an encoder that may have kept none
             other.__dict__.pop(name, None)
+        return other
+
+    def called_by(self, call: Callable[..., Features]) -> 'BaseEncoder':
+        """The same encoder, each pass of which is ``call(forward, inputs)``, for where others use the model too."""
+        other = copy(self)
+        other._call = call
         return other
 
     def encode(
@@ -225,8 +232,9 @@ class BaseEncoder(ABC):
         A GPU computes a batch while the one before it is handed out.
         """
         waiting: tuple[Batch, Features | None] | None = None
+        call = self._call or _call
         for batch in batches:
-            features = None if batch.inputs is None else self.forward(batch.inputs)
+            features = None if batch.inputs is None else call(self.forward, batch.inputs)
             if waiting is not None:
                 yield self._collect(*waiting, items)
             waiting = batch, features
@@ -293,6 +301,10 @@ class BaseEncoder(ABC):
             errors,
             None if scores is None else scores[good],
         )
+
+
+def _call(function: Callable[..., Features], *arguments: Any) -> Features:
+    return function(*arguments)
 
 
 def _scale_maps(maps: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ def evaluate_gallery(
     whole_ranking: bool = True,
     exclude_same: bool = False,
     memory_limit: int = DEFAULT_MEMORY,
+    progress: Callable[[int], object] = lambda count: None,
     **options: Any,
 ) -> RetrievalReport:
     """How well the images of a gallery are found, by the search that users of the gallery get.
@@ -66,6 +67,7 @@ def evaluate_gallery(
         exclude_same: Leave rows of the query's own content out, by content hash: they are neither found nor counted as
             relevant.
         memory_limit: Bytes that a block of rankings may take, about.
+        progress: Told before each search how many queries have been searched with; a query may count several times.
         **options: ``rescore`` and ``parameters`` of the gallery's search.
 
     Raises:
@@ -89,7 +91,12 @@ def evaluate_gallery(
     context: dict[str, Any] = dict(space=names[0] if space is None else space, where=where, transformed=True)
     tuning = fit_options(gallery, method, method_options)
 
+    searched = 0
+
     def search(places: np.ndarray, k: int) -> np.ndarray:
+        nonlocal searched
+        progress(searched)
+        searched += len(places)
         context['exclude'] = [left_out[place] for place in places.tolist()]
         queries = {name: spaces.taken_from(source, query_ids[places], name, query_space) for name in names}
         wanted = min(max(k, depth if method else 0), len(ids))

@@ -13,7 +13,7 @@ from ..gallery.spaces import Spaces
 from ..names import pretty_name
 from ..records import Record, check_number
 from .duplicates import DuplicateGroup, find_duplicates, near_threshold
-from .left_out import OBSERVATION, Evidence, able_to_be_left_out, gather
+from .left_out import OBSERVATION, Evidence, Progress, able_to_be_left_out, gather
 from .opinions import Opinions, ask, best_other, choose_settings, contradicted, doubts
 from .outliers import find_outliers
 from .settings import Settings
@@ -146,6 +146,7 @@ def audit(
     where: Any = None,
     *,
     threshold: float | Literal['auto'] | None = 'auto',
+    progress: Progress | None = None,
 ) -> Audit:
     """Look for wrong labels, copies that contradict each other, classes that are hard to tell apart, and odd photos.
 
@@ -161,6 +162,7 @@ def audit(
         threshold: Least similarity of near-duplicates, or for ``'l2'`` largest squared distance, in the embeddings of
             the model; ``'auto'`` for that of :func:`retrieval.recognition.near_threshold`, None for files with the same
             bytes alone.
+        progress: Told how far it is, where each photo counts three times: left out twice, and compared with others.
 
     Raises:
         RetrievalError: If the space or the filter does not fit the gallery.
@@ -172,10 +174,14 @@ def audit(
     able = able_to_be_left_out(evidence)
     labelled = int((evidence.codes >= 0).sum())
     notes = _notes(evidence, labelled, int(able.sum()), len(gallery.ids(where)))
+
+    def part(before: int, each: int = 1) -> Progress | None:
+        return None if progress is None else lambda done, _: progress(before + each * done, 3 * len(every))
+
     settings, asked = None, ask(evidence, Settings(), every[:0], evidence.codes)
     if able.any() and len(evidence.names) > 1:
-        settings = choose_settings(evidence, gallery, space, where)
-        asked = ask_twice(evidence, settings).of_rows(able)
+        settings = choose_settings(evidence, gallery, space, where, part(0, each=0))
+        asked = ask_twice(evidence, settings, part(0), part(len(every))).of_rows(able)
     codes = evidence.codes[asked.rows]
     labels = [*evidence.names, None]
     return Audit(
@@ -186,7 +192,7 @@ def audit(
         accuracy=float((asked.classes[:, 0] == codes).mean()) if settings else None,
         settings=settings,
         suspects=_suspects(evidence, asked),
-        conflicts=_conflicts(gallery, space, where, threshold),
+        conflicts=_conflicts(gallery, space, where, threshold, part(2 * len(every))),
         pairs=hard_pairs(evidence.names, codes, asked),
         outliers=[
             Outlier(int(evidence.ids[place]), labels[evidence.codes[place]], distance)
@@ -196,10 +202,15 @@ def audit(
     )
 
 
-def ask_twice(evidence: Evidence, settings: Settings) -> Opinions:
-    """Opinions on all photos, by those whose label was not contradicted in a first round."""
+def ask_twice(
+    evidence: Evidence,
+    settings: Settings,
+    in_first: Progress | None = None,
+    in_second: Progress | None = None,
+) -> Opinions:
+    """Opinions on all photos, by those whose label was not contradicted in a first round; each round has a progress."""
     every = np.arange(len(evidence.ids))
-    first = ask(evidence, settings, every, evidence.codes)
+    first = ask(evidence, settings, every, evidence.codes, progress=in_first)
     able = able_to_be_left_out(evidence)
     doubtful = contradicted(first, evidence.codes, len(evidence.names)) & able
     if not doubtful.any():
@@ -209,7 +220,7 @@ def ask_twice(evidence: Evidence, settings: Settings) -> Opinions:
     gone = np.bincount(evidence.codes[doubtful], minlength=len(evidence.names))
     # A class most of whose photos are doubted is kept whole: without it, it would be wrong by itself.
     trusted = np.where(doubtful & (2 * gone < sizes)[evidence.codes], -1, evidence.codes)
-    second = ask(evidence._replace(codes=trusted), settings, every, evidence.codes)
+    second = ask(evidence._replace(codes=trusted), settings, every, evidence.codes, progress=in_second)
     return second._replace(nearest=first.nearest)  # by the labels that people see
 
 
@@ -257,14 +268,18 @@ def _suspects(evidence: Evidence, asked: Opinions) -> list[Suspect]:
 
 
 def _conflicts(
-    gallery: GalleryReader, space: Space, where: Any, threshold: float | Literal['auto'] | None
+    gallery: GalleryReader,
+    space: Space,
+    where: Any,
+    threshold: float | Literal['auto'] | None,
+    progress: Progress | None,
 ) -> list[Conflict]:
     spaces = Spaces.of(gallery)
     compared = next(iter(spaces.weights(space)))
     given = spaces.sources(compared)[0]
     if threshold == 'auto':
         threshold = near_threshold(gallery, given, where)
-    groups = find_duplicates(gallery, threshold, space=given, where=where)
+    groups = find_duplicates(gallery, threshold, space=given, where=where, progress=progress)
     groups += _observations(gallery, where)
     return [
         Conflict(group.kind, group.records, differ)

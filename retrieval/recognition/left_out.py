@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,9 @@ from ..vectors import unit_length
 from ..whitening import Whitening, add_views, within_class
 from .class_means import ClassMeans
 from .vote import similarities
+
+Progress = Callable[[int, int], object]
+"""Told now and then how many photos have been looked at, and how many there are; what it raises ends the work."""
 
 OBSERVATION = 'observation'  # column: photos of one individual, at one time
 MOST_ROWS, MOST_QUERIES = 200_000, 4_000
@@ -180,23 +183,40 @@ def choose_queries(evidence: Evidence, classes: Sequence[int] | None = None) -> 
     return np.sort(shuffled[: max(_LEAST_QUERIES, min(MOST_QUERIES, _NUMBERS // len(evidence.names)))])
 
 
-def leave_out(evidence: Evidence, queries: np.ndarray, shrinkages: Sequence[float]) -> Answers:
+def leave_out(
+    evidence: Evidence, queries: np.ndarray, shrinkages: Sequence[float], progress: Progress | None = None
+) -> Answers:
     """Answers of the gallery about its own photos, at least one, each without its observation.
 
     Where a metric has been learned from the gallery's labels, one is learned anew for each tenth of the observations
     from the others, with the shrinkage of the gallery's: it knows the photos that it was learned from too well.
     """
-    return Answers.joined(list(leave_out_in_parts(evidence, queries, shrinkages)))
+    return Answers.joined(list(leave_out_in_parts(evidence, queries, shrinkages, progress=progress)))
 
 
 def leave_out_in_parts(
-    evidence: Evidence, queries: np.ndarray, shrinkages: Sequence[float], few: bool = False
+    evidence: Evidence,
+    queries: np.ndarray,
+    shrinkages: Sequence[float],
+    few: bool = False,
+    progress: Progress | None = None,
 ) -> Iterator[Answers]:
     """Answers as :func:`leave_out` gives them, some at a time and in another order, where all would not fit.
 
     Of a ``few`` queries, a learned metric is learned for each half, without that half alone, instead of for each tenth
     of all observations, most of which would be left out for nothing.
     """
+    done = 0
+    if progress is not None:
+        progress(done, len(queries))
+    for part in _left_out(evidence, queries, shrinkages, few):
+        done += len(part.rows)
+        if progress is not None:
+            progress(done, len(queries))
+        yield part
+
+
+def _left_out(evidence: Evidence, queries: np.ndarray, shrinkages: Sequence[float], few: bool) -> Iterator[Answers]:
     everything = np.ones(len(evidence.codes), bool)
     if not evidence.learned:
         yield from _answers_in_parts(evidence, evidence.compared(everything), queries, everything, shrinkages)

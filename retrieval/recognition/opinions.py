@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..gallery.contract import GalleryReader, Space
-from .left_out import Evidence, choose_queries, leave_out, leave_out_in_parts
+from .left_out import Evidence, Progress, choose_queries, leave_out, leave_out_in_parts
 from .settings import RULES, Settings, read_settings
 from .tuning import LEAST, SHRINKAGES, best_means, best_vote, log_loss, probabilities
 
@@ -42,7 +42,11 @@ class Opinions(NamedTuple):
 
 
 def choose_settings(
-    evidence: Evidence, gallery: GalleryReader | None = None, space: Space = None, where: object = None
+    evidence: Evidence,
+    gallery: GalleryReader | None = None,
+    space: Space = None,
+    where: object = None,
+    progress: Progress | None = None,
 ) -> Settings:
     """Settings that a gallery was tuned with, or else those of the least log loss, chosen as ``tune`` does.
 
@@ -52,7 +56,7 @@ def choose_settings(
         stored, _ = read_settings(gallery, space, where)
         if stored.is_tuned:
             return stored
-    answers = leave_out(evidence, choose_queries(evidence), SHRINKAGES)
+    answers = leave_out(evidence, choose_queries(evidence), SHRINKAGES, progress)
     truth = evidence.codes[answers.rows]
     found = best_means(best_vote(answers, truth, len(evidence.names)), answers, truth)
     return min((replace(found, rule=rule) for rule in RULES), key=lambda one: log_loss(one, answers, truth))
@@ -65,6 +69,7 @@ def ask(
     given: np.ndarray,
     rules: Sequence[str] = RULES,
     few: bool = False,
+    progress: Progress | None = None,
 ) -> Opinions:
     """Opinions on photos, by their places in the evidence, int64 (q,), in that order.
 
@@ -78,13 +83,14 @@ def ask(
             Distributions, Statistical Science 1, 1986): both the vote and class means, whichever of them ``settings``
             prefers, as they err about different photos.
         few: Whether the photos are a small part of all, see :func:`retrieval.recognition.left_out.leave_out_in_parts`.
+        progress: Told how many of the photos have been left out.
     """
     if not len(queries):
         nothing = np.zeros((0, LISTED))
         return Opinions(queries, nothing.astype(int), nothing, np.zeros(0), np.zeros((0, NEAREST), int))
     count, parts = max(len(evidence.names), 1), []
     means = (settings.shrinkage,) if 'means' in rules else ()
-    for answers in leave_out_in_parts(_as_it_can_be_learned(evidence), queries, means, few):
+    for answers in leave_out_in_parts(_as_it_can_be_learned(evidence), queries, means, few, progress):
         found = _pooled([probabilities(replace(settings, rule=rule, classes=count), answers, count) for rule in rules])
         found[~np.isfinite(found).all(axis=1)] = 0.0  # no class has another photo
         classes = _largest(found, LISTED)

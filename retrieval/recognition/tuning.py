@@ -13,7 +13,7 @@ from ..gallery.contract import GalleryReader, Space
 from ..metrics import calibration_error
 from .class_means import softmax_of_distances
 from .class_names import ClassIndex
-from .left_out import Answers, choose_queries, count_alone, leave_out, read_evidence
+from .left_out import Answers, Progress, choose_queries, count_alone, leave_out, read_evidence
 from .prior import ClassPrior, Context, Prior
 from .prior_tuning import fit_prior, read_contexts
 from .settings import RULES, PriorSettings, Settings, fingerprint_of
@@ -33,7 +33,13 @@ _DOUBT = 0.05
 LEAST = 1e-12
 
 
-def tune(gallery: GalleryReader, space: Space = None, where: Any = None, prior: Prior | None = None) -> Settings:
+def tune(
+    gallery: GalleryReader,
+    space: Space = None,
+    where: Any = None,
+    prior: Prior | None = None,
+    progress: Progress | None = None,
+) -> Settings:
     """Choose how a gallery recognises, by the log loss of answers about its own photos, each left out in turn.
 
     The log loss is a proper score: it is least, on average, for the true probabilities. So the temperature that it
@@ -47,6 +53,7 @@ def tune(gallery: GalleryReader, space: Space = None, where: Any = None, prior: 
         where: Filter; only rows that pass it count.
         prior: Counts by place and month; how much they count is chosen then, too, on the photos whose columns
             ``latitude``, ``longitude`` or ``taken`` tell a place or a date.
+        progress: Told how many photos have been left out, and, now and then while settings are chosen, that all are.
 
     Returns:
         Settings to keep (:func:`retrieval.recognition.store_settings`).
@@ -58,14 +65,20 @@ def tune(gallery: GalleryReader, space: Space = None, where: Any = None, prior: 
     queries = choose_queries(evidence)
     by_classes = None if prior is None else ClassPrior(prior, ClassIndex(gallery, where), evidence.names)
     contexts = [] if by_classes is None else read_contexts(gallery, evidence.ids[queries], by_classes)
-    answers = leave_out(evidence, queries, SHRINKAGES)
+    answers = leave_out(evidence, queries, SHRINKAGES, progress)
+
+    def check() -> None:
+        if progress is not None:
+            progress(len(queries), len(queries))
+
     truth = evidence.codes[answers.rows]
-    both = best_means(best_vote(answers, truth, len(evidence.names)), answers, truth)
+    both = best_means(best_vote(answers, truth, len(evidence.names), check), answers, truth)
     losses = {rule: log_loss(replace(both, rule=rule), answers, truth) for rule in RULES}
     chosen, other = (replace(both, rule=rule) for rule in sorted(RULES, key=lambda one: losses[one]))
     found = probabilities(chosen, answers, len(evidence.names))
     chosen = replace(chosen, pooling=best_pooling(found, truth, evidence.observations[answers.rows]))
     confidences, right = found.max(axis=1), found.argmax(axis=1) == truth
+    check()
     measured = dict(
         accuracy=float(right.mean()),
         log_loss=losses[chosen.rule],
@@ -123,13 +136,19 @@ def _mean_loss(found: np.ndarray, truth: np.ndarray) -> float:
     return -float(np.log(np.maximum(found[np.arange(len(truth)), truth], LEAST)).mean())
 
 
-def best_vote(answers: Answers, truth: np.ndarray, num_classes: int) -> Settings:
-    """The vote whose log loss is least: of all k, caps, and coarse temperatures and rests, then refined in turn."""
+def best_vote(
+    answers: Answers, truth: np.ndarray, num_classes: int, check: Callable[[], object] = lambda: None
+) -> Settings:
+    """The vote whose log loss is least: of all k, caps, and coarse temperatures and rests, then refined in turn.
+
+    What ``check`` raises, which is called now and then, ends it.
+    """
     there = np.isfinite(answers.alike)
     spread = float(np.std(answers.alike, axis=1, where=there).mean()) if there.any(axis=1).all() else 0.0
     best, least = Settings(classes=num_classes), math.inf
     for k in [one for one in KS if one <= answers.alike.shape[1]]:
         for cap in [one for one in CAPS if one is None or one < k]:
+            check()
             for temperature in (spread or best.temperature) * _STEPS:
                 shares = _true_shares(answers, truth, k, temperature, cap)
                 for rest in RESTS:

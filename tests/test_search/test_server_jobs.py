@@ -18,8 +18,10 @@ from PIL import Image
 from served_gallery import API, make_gallery, refused, serve
 
 from glsim_mm.search.server import job_files, jobs, kinds_writing
+from glsim_mm.search.server.jobs import Work
 from glsim_mm.search.server.roles import Visitor
 from retrieval.gallery import open_gallery
+from retrieval.recognition import left_out
 
 RNG = np.random.default_rng(3)
 
@@ -173,6 +175,26 @@ def test_the_gallery_is_measured_and_calibrated(client, location):
         assert client.post(f'{API}/jobs/evaluate', json=body).status_code == 422
     failed = finish(client, begin(client, 'calibrate', where=['path=red/0.png']), 'failed')
     assert 'of one class, red' in failed['message'] and not failed['result']
+
+
+@pytest.mark.parametrize('kind', ['calibrate', 'audit'])
+def test_what_takes_long_says_how_far_it_is_and_can_be_cancelled(client, monkeypatch, kind):
+    told, report = [], Work.report
+
+    def note(work, done, total=None, message=''):
+        told.append((done, total))
+        if client.cancel and 0 < done < total:
+            client.app.state.service.jobs.cancel(work.folder.name)
+        report(work, done, total, message)
+
+    monkeypatch.setattr(left_out, '_NUMBERS', 1)  # one photo at a time
+    monkeypatch.setattr(Work, 'report', note)
+    client.cancel = False
+    job = finish(client, begin(client, kind))
+    assert [one for one, _ in told] == sorted(one for one, _ in told) and len({one for one, _ in told}) > 5
+    assert {total for _, total in told} == {job['total']} and 0 < job['done'] <= job['total']
+    client.cancel = True
+    assert finish(client, begin(client, kind), 'cancelled')['done'] < job['total']
 
 
 def test_searches_and_labels_go_on_while_photos_are_added(location, tmp_path):

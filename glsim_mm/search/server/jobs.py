@@ -161,11 +161,7 @@ class Work:
 
     def encoder(self) -> BaseEncoder:
         """The gallery's model, which computes between the batches of those who search."""
-        encoder = self.served.encoder
-        batcher = self._jobs.batcher_of(self.served)
-        shared = copy(encoder)
-        shared.forward = lambda inputs: batcher.compute(encoder.forward, inputs)  # type: ignore[method-assign]
-        return shared
+        return self.served.encoder.called_by(self._jobs.batcher_of(self.served).compute)
 
 
 class Jobs:

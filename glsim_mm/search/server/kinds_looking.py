@@ -16,7 +16,7 @@ from retrieval.recognition.duplicates import DuplicateGroup, group_name
 from retrieval.recognition.findings import format_audit
 
 from .jobs import JobKind, Outcome, Work
-from .kinds_measuring import Measured, check_measured
+from .kinds_measuring import Measured, check_measured, telling
 from .problems import hide_paths
 
 FOUND = 'found.json'
@@ -87,8 +87,8 @@ def _least_similarity(state: GalleryReader, ids: list[int], space: str) -> float
 def _audit(work: Work) -> Outcome:
     """Labels that may be wrong, and the other findings of ``glsim audit``."""
     asked, state = work.asked, work.served.newest(now=True)
-    work.report(0, 0, 'Leaving photos out in turn.')
-    found = audit(state, parse_space(asked.space), parse_conditions(asked.where), threshold=asked.threshold)
+    space, where = parse_space(asked.space), parse_conditions(asked.where)
+    found = audit(state, space, where, threshold=asked.threshold, progress=telling(work))
     work.check()
     suspects = [
         dict(id=one.id, label=one.label, reason=one.reason, suggestions=one.suggestions) for one in found.suspects

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from copy import copy
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from retrieval.evaluation import evaluate_gallery, format_report
-from retrieval.gallery import GalleryReader, parse_conditions
+from retrieval.gallery import parse_conditions
 from retrieval.gallery.conditions import check_column
 from retrieval.gallery.spaces import Spaces, parse_space
 from retrieval.ranking import check_method
@@ -56,7 +56,7 @@ def _evaluate(work: Work) -> Outcome:
     """How well each photo finds those of its class, as ``glsim evaluate`` measures it."""
     asked = work.asked
     report = evaluate_gallery(
-        _watched(work.served.newest(now=True), work),
+        work.served.newest(now=True),
         space=parse_space(asked.space),
         where=parse_conditions(asked.where),
         label=asked.label,
@@ -65,33 +65,27 @@ def _evaluate(work: Work) -> Outcome:
         ks=_KS,
         whole_ranking=asked.whole_ranking,
         exclude_same=asked.exclude_same,
+        progress=lambda count: work.report(count, 0, 'Searching with each photo.'),
     )
     first = ', '.join(f'{name} {value:.1%}' for name, value in list(report.metrics.items())[:1])
     said = f'{first} over {report.num_queries:,} photos.'
     return Outcome(said, dict(report.to_json(), text=format_report(report)))
 
 
-def _watched(state: GalleryReader, work: Work) -> GalleryReader:
-    """A gallery that tells a job of each search in it, which may end it there."""
-    watched, search, count = copy(state), state.search, 0
+def telling(work: Work) -> Callable[[int, int], None]:
+    """What tells a job how many of the photos that are left out, or compared, have been; it may end the job there."""
 
-    def search_and_tell(queries: Any, *arguments: Any, **options: Any) -> Any:
-        nonlocal count
-        work.report(count, 0, 'Searching with each photo.')
-        found = search(queries, *arguments, **options)
-        count += len(found.ids)
-        return found
+    def tell(done: int, total: int) -> None:
+        work.report(done, total, 'Leaving photos out in turn.' if done < total else 'Choosing what is best.')
 
-    watched.search = search_and_tell  # type: ignore[method-assign]
-    return watched
+    return tell
 
 
 def _calibrate(work: Work) -> Outcome:
     """Find out how the gallery recognises best, and keep it there, as ``glsim classify --tune`` does."""
     asked = work.asked
     state = work.served.newest(now=True)
-    work.report(0, 0, 'Leaving photos out in turn.')
-    found = tune(state, parse_space(asked.space), parse_conditions(asked.where))
+    found = tune(state, parse_space(asked.space), parse_conditions(asked.where), progress=telling(work))
     work.check()
     with work.writing() as writer:
         if writer.manifest.generation == state.manifest.generation:
