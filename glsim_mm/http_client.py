@@ -24,6 +24,19 @@ class ServerAwayError(GLSimError):
     """A server that cannot be reached, gives no answer in time, or stays busy; the same may work later."""
 
 
+class ServerBusyError(ServerAwayError):
+    """A server that answers that it is busy.
+
+    Args:
+        message: The whole sentence.
+        pause: Seconds after which it wants to be asked again.
+    """
+
+    def __init__(self, message: str, pause: float) -> None:
+        super().__init__(message)
+        self.pause = pause
+
+
 class RefusedError(GLSimError):
     """A request that a server refuses.
 
@@ -108,7 +121,7 @@ class HttpClient:
             # Clients that were refused together do not come back together.
             pause = _retry_after(answer.headers) * random.uniform(1.0, 1.2)
             if time.monotonic() + pause > deadline:
-                raise ServerAwayError(f'{self.url} is busy or away ({detail or status}): try again later')
+                raise ServerBusyError(f'{self.url} is busy or away ({detail or status}): try again later', pause)
             time.sleep(pause)
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """Time GLSim against one plain pass and against the straightforward two: glsim benchmark inference."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import command_line as cli
@@ -29,6 +30,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_number(loading, '--rounds', 'counted rounds', 3)
     loading.add_argument('--out', type=cli.OutputFolder, help='folder for results.json and results.md')
     cli.add_overrides(loading)
+    serving = tasks.add_parser('serving', help='a glsim serve that many ask at once, against its model alone')
+    serving.add_argument('url', help='address of the server, which nobody else should ask meanwhile')
+    cli.add_images(serving)
+    serving.add_argument('--token-file', metavar='FILE', help='file with the token that the server wants')
+    cli.add_number(serving, '--clients', 'how many ask at once', 32)
+    cli.add_number(serving, '--seconds', 'length of a round', 20)
+    cli.add_number(serving, '--rounds', 'counted rounds', 3)
     return parser.parse_args(argv)
 
 
@@ -51,7 +59,7 @@ def check(args: argparse.Namespace) -> None:
     """Find unknown models and modes, odd sizes and missing packages before the model stack is loaded."""
     from glsim_mm.analysis.measuring import check_workloads
 
-    if args.task != 'loading':
+    if args.task in ('inference', 'training'):
         modes = args.modes if args.task == 'inference' else []
         check_workloads(args.models, args.sizes, args.batch_sizes, modes)
         cli.needs_packages(*{'onnxruntime', 'openvino'}.intersection(modes), why='a mode')
@@ -59,6 +67,8 @@ def check(args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> cli.End:
     """Measure, print and write."""
+    if args.task == 'serving':
+        return measure_server(args)
     from glsim_mm.analysis import loading_speed, model_speed
     from glsim_mm.apis import load_config
 
@@ -84,5 +94,18 @@ def main(args: argparse.Namespace) -> cli.End:
     return cli.End('benchmark', 'loading', 'CONFIG')
 
 
+def measure_server(args: argparse.Namespace) -> cli.End:
+    """Ask a server, and print what came of it."""
+    from glsim_mm.analysis.serving_speed import format_serving, measure_serving
+
+    token = Path(args.token_file).read_text(encoding='utf-8').strip() if args.token_file else None
+    limits = args.clients, args.seconds, args.rounds
+    found = measure_serving(
+        args.url, args.images, *limits, token, args.exclude, lambda text: print(text, file=sys.stderr, flush=True)
+    )
+    print(format_serving(found))
+    return cli.End('doctor')
+
+
 if __name__ == '__main__':
-    cli.run(main, parse_args(), check=check)
+    cli.run(main, parse_args(), needs_model=lambda args: args.task != 'serving', check=check)

@@ -29,7 +29,7 @@ from ..images.photos import ImageInput, ImageItem, UnreadableImageError, find_im
 from .encoded import EncodingError, EncodingReport, sorted_errors
 from .result_pages import SIDE, write_results
 
-_API = '/api/v1'
+API = '/api/v1'
 _AT_ONCE = 8  # photos that are asked for at a time, which the server joins to batches
 _ENDED = ('done', 'failed', 'cancelled', 'interrupted')
 
@@ -69,7 +69,7 @@ class RemoteSearch:
         url: Of the server, with the prefix under which a proxy shows it.
         token: Its token.
         gallery: Name of a gallery. Defaults to the first.
-        timeout: Seconds to wait for an answer.
+        timeout: Seconds to wait for an answer: longer than a server takes, which gives up after 60.
         patience: Seconds to go on asking where the server is busy.
 
     Raises:
@@ -82,7 +82,7 @@ class RemoteSearch:
         url: str,
         token: str | None = None,
         gallery: str | None = None,
-        timeout: float = 60.0,
+        timeout: float = 90.0,
         patience: float = 30.0,
     ) -> None:
         self._client = HttpClient(url, token, timeout, patience)
@@ -175,7 +175,7 @@ class RemoteSearch:
 
     def photo(self, number: int, side: int = SIDE) -> Image.Image | None:
         """The photo of a row, whose longer side has at most 320, 800 or 1600 pixels; None if the server has none."""
-        place = f'{_API}/photos/{int(number)}?{urlencode(dict(gallery=self.gallery, side=side))}'
+        place = f'{API}/photos/{int(number)}?{urlencode(dict(gallery=self.gallery, side=side))}'
         try:
             return Image.open(io.BytesIO(self._client.ask('GET', place).body))
         except RefusedError as error:
@@ -345,23 +345,36 @@ class RemoteSearch:
     def _post(
         self, route: str, asked: Mapping[str, Any], photos: Sequence[bytes] = (), names: Sequence[int] = (0,)
     ) -> Any:
-        """Ask with JSON, and photos under names that say nothing of where they lie."""
-        content = json.dumps({name: value for name, value in asked.items() if value is not None}).encode()
-        kind = 'application/json'
-        if photos:
-            boundary = secrets.token_hex(16)
-            kind = f'multipart/form-data; boundary={boundary}'
-            parts = [('name="request"', content)]
-            parts += [(f'name="photo"; filename="{name}"', photo) for name, photo in zip(names, photos)]
-            content = b''.join(
-                f'--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n'.encode() + body + b'\r\n'
-                for head, body in parts
-            )
-            content += f'--{boundary}--\r\n'.encode()
-        return self._ask('POST', f'/{route}', content, {'Content-Type': kind})
+        """What a question is answered with, see :func:`write_question`."""
+        return self._ask('POST', f'/{route}', *write_question(asked, photos, names))
 
     def _ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Any:
-        return self._client.ask(method, _API + path, body, headers).json()
+        return self._client.ask(method, API + path, body, headers).json()
+
+
+def write_question(
+    asked: Mapping[str, Any], photos: Sequence[bytes] = (), names: Sequence[int] = (0,)
+) -> tuple[bytes, dict[str, str]]:
+    """Content and headers of a question: JSON, or a form of it and photos, whose names say nothing of where they lie.
+
+    Args:
+        asked: Fields of the route; those that are None are left out.
+        photos: Files.
+        names: Of the photos, in the same order.
+    """
+    content = json.dumps({name: value for name, value in asked.items() if value is not None}).encode()
+    kind = 'application/json'
+    if photos:
+        boundary = secrets.token_hex(16)
+        kind = f'multipart/form-data; boundary={boundary}'
+        parts = [('name="request"', content)]
+        parts += [(f'name="photo"; filename="{name}"', photo) for name, photo in zip(names, photos)]
+        content = b''.join(
+            f'--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n'.encode() + body + b'\r\n'
+            for head, body in parts
+        )
+        content += f'--{boundary}--\r\n'.encode()
+    return content, {'Content-Type': kind}
 
 
 def _content(item: ImageItem) -> bytes:

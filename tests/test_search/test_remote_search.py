@@ -1,5 +1,6 @@
 """Searches through a server find what searches in its gallery find."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ pytest.importorskip('fastapi', reason='needs the extra serve')
 pytest.importorskip('prometheus_client', reason='needs the extra serve')
 
 from running_servers import listening
-from tiny_run import ROOT, run_command
+from tiny_run import ROOT, call_tool, run_command
 
 from glsim_mm.errors import UserError
 from glsim_mm.http_client import RefusedError, ServerAwayError
@@ -23,6 +24,7 @@ from retrieval.gallery import create_gallery
 
 TOKEN = 'a-token-of-the-tests'
 PROGRAM = """
+import re
 import sys
 from glsim_mm.search import RemoteSearch
 
@@ -204,3 +206,17 @@ def test_a_client_is_light(served, tmp_path):
     photo = Path(served[1]) / 'plain' / 'plain0.png'
     done = run_command(sys.executable, '-c', PROGRAM, served[2], TOKEN, photo, cwd=ROOT)
     assert done.stdout.splitlines() == ['plain/plain0.png', '[]'], done.stderr
+
+
+def test_a_server_is_measured_against_its_model_alone(served, tmp_path, capsys):
+    _, photos, url = served
+    (tmp_path / 'token.txt').write_text(f'{TOKEN}\n')
+    limits = '--clients', 2, '--seconds', 1, '--rounds', 1
+    call_tool('benchmark', 'serving', url, photos, '--token-file', tmp_path / 'token.txt', *limits)
+    shown = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r'\d+ questions of 2 clients in 1 rounds; passes of 2 photos', shown[0])
+    assert [line.partition(':')[0].partition(',')[0] for line in shown[1:3]] == ['answers', '99 of 100 answers within']
+    assert shown[3] == 'not answered: none' and shown[4].startswith('memory: ')
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(SystemExit):
+        call_tool('benchmark', 'serving', url, tmp_path / 'empty', *limits)

@@ -1,6 +1,8 @@
 """Parts of ``glsim serve`` that need no gallery: batches, cookies and sentences without paths."""
 
 import asyncio
+import threading
+from collections import deque
 
 import pytest
 
@@ -8,13 +10,15 @@ pytest.importorskip('fastapi', reason='needs the extra serve')
 pytest.importorskip('prometheus_client', reason='needs the extra serve')
 
 from served_birds import run_apart
+from starlette.requests import Request
 
 from glsim_mm.search.server.asking import unless_aborted
 from glsim_mm.search.server.batching import Batcher
 from glsim_mm.search.server.galleries import gallery_names
-from glsim_mm.search.server.guard import Sessions
+from glsim_mm.search.server.guard import Door, Guard, Sessions
 from glsim_mm.search.server.measures import Measures
 from glsim_mm.search.server.problems import Problem, hide_paths
+from glsim_mm.search.server.settings import Settings
 
 TOKEN = 'a-token-of-the-tests'
 
@@ -63,15 +67,61 @@ def test_a_full_queue_refuses_and_aborted_jobs_are_dropped():
     assert sum(batches, []) == [0, 2, 3, 4, 5]
 
 
+def answer_to(parts, work):
+    """What becomes of ``work(request)`` behind the guard, where content comes in parts and its sender goes then."""
+    messages = deque(dict(type='http.request', body=part, more_body=True) for part in parts)
+    messages[-1]['more_body'] = False
+    found = []
+
+    async def receive():
+        await asyncio.sleep(0 if messages else 0.1)
+        return messages.popleft() if messages else dict(type='http.disconnect')
+
+    async def application(scope, receive, send):
+        request = Request(scope, receive)
+        found.append(await unless_aborted(request, work(request), 60.0))
+
+    guard = Guard(application, Settings(), Measures(), Door({}))
+    scope = dict(type='http', method='POST', path='/api/v1/search', headers=[(b'host', b'localhost')])
+    run_apart(guard(scope, receive, None))
+    return found[0]
+
+
+def test_a_batch_without_an_answer_for_each_job_ends_no_other():
+    async def work(batcher):
+        first = await asyncio.gather(*(batcher.submit([n]) for n in (1, 2)), return_exceptions=True)
+        return first, await batcher.submit([3])
+
+    (first, second), _ = run_batcher(work, lambda jobs: [job for job in jobs if job == 3])
+    assert all(isinstance(one, RuntimeError) for one in first) and second == [3]
+
+
+def test_what_is_computed_when_the_server_stops_is_refused():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def compute(jobs):
+        begun.set()
+        go_on.wait(10)
+        return jobs
+
+    async def work(batcher):
+        waiting = [asyncio.ensure_future(batcher.submit([n])) for n in range(6)]
+        await asyncio.to_thread(begun.wait, 10)
+        stopping = asyncio.ensure_future(batcher.stop())
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        go_on.set()
+        await stopping
+        return found
+
+    found, batches = run_batcher(work, compute)
+    assert [one.status for one in found] == [503] * 6 and len(batches) == 1
+
+
 def test_a_question_whose_sender_goes_away_is_dropped():
     ended = []
 
-    class Gone:
-        async def receive(self):
-            await asyncio.sleep(0.01)
-            return {'type': 'http.disconnect'}
-
-    async def work():
+    async def work(request):
+        await request.body()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -79,8 +129,22 @@ def test_a_question_whose_sender_goes_away_is_dropped():
             raise
 
     with pytest.raises(Problem, match='given up'):
-        run_apart(unless_aborted(Gone(), work(), 60.0))
+        answer_to([b'all'], work)
     assert ended == ['cancelled']
+
+
+def test_who_watches_for_the_sender_takes_no_part_of_the_content():
+    """Servers that hand out each message once would lose it, and the request would wait for it until its end."""
+
+    async def work(request):
+        parts = []
+        async for part in request.stream():
+            parts.append(part)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        return b''.join(parts)
+
+    assert answer_to([b'a', b'b', b'c', b'd'], work) == b'abcd'
 
 
 def test_cookies_end():

@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from retrieval.errors import RetrievalError, UserError
 
@@ -31,7 +32,7 @@ from . import (
 from .galleries import ServedGallery
 from .guard import Guard
 from .measures import Measures
-from .problems import Problem, hide_paths, too_busy
+from .problems import Problem, aborted, hide_paths, too_busy
 from .roles import API, check_role
 from .service import Service
 from .settings import Settings
@@ -110,6 +111,9 @@ def _add_errors(app: FastAPI, measures: Measures) -> None:
         LOGGER.error('%s', error)
         return await refuse(request, too_busy('the server that runs the model is away: try again in a moment', 5))
 
+    async def refuse_half(request: Request, error: Exception) -> Response:
+        return await refuse(request, aborted())
+
     async def refuse_values(request: Request, error: Exception) -> Response:
         faults = error.errors() if isinstance(error, RequestValidationError) else []
         found = [dict(at='.'.join(map(str, one['loc'])), detail=one['msg']) for one in faults]
@@ -124,6 +128,7 @@ def _add_errors(app: FastAPI, measures: Measures) -> None:
     app.add_exception_handler(Problem, refuse)
     app.add_exception_handler(UserError, refuse_mistake)
     app.add_exception_handler(ServerAwayError, refuse_for_now)
+    app.add_exception_handler(ClientDisconnect, refuse_half)
     app.add_exception_handler(RequestValidationError, refuse_values)
     app.add_exception_handler(HTTPException, refuse_route)
     app.add_exception_handler(Exception, refuse)

@@ -23,11 +23,14 @@ from ...images.preparing import Prepared
 from ..base_encoder import BaseEncoder
 from ..encoded import Encoded, EncodingError, join_encoded
 from .batching import Batcher
-from .problems import Problem, hide_paths, too_busy
+from .problems import Problem, aborted, hide_paths, too_busy
 from .settings import MAX_PHOTOS, Settings
 from .uploads import Upload, read_upload
 
 PHOTO, FORM = 'photo', 'request'
+ALL_READ = 'glsim_mm.all_read'
+"""Of a request's scope: an event that is set when all of its content has been received."""
+
 _JSON_BYTES = 1 << 20
 Asked = TypeVar('Asked', bound=BaseModel)
 Result = TypeVar('Result')
@@ -212,6 +215,9 @@ class Photographer:
 async def unless_aborted(request: Request, work: Coroutine[Any, Any, Result], seconds: float) -> Result:
     """What a request is answered with, unless its sender goes away before, or it takes too long.
 
+    Only when the work has read all of the request, which the scope's :data:`ALL_READ` tells, its sender is watched:
+    of two that receive at a time, one would get a part of the content that the other waits for.
+
     Raises:
         Problem: Then.
     """
@@ -222,7 +228,7 @@ async def unless_aborted(request: Request, work: Coroutine[Any, Any, Result], se
         if task.done():
             return task.result()
         if watch.done():
-            raise Problem(408, 'aborted', 'the request was given up')
+            raise aborted()
         raise too_busy(f'this took more than {seconds:.0f} s: try again later', 10)
     finally:
         task.cancel()
@@ -231,5 +237,6 @@ async def unless_aborted(request: Request, work: Coroutine[Any, Any, Result], se
 
 
 async def _until_gone(request: Request) -> None:
+    await request.scope[ALL_READ].wait()
     while (await request.receive())['type'] != 'http.disconnect':
         pass

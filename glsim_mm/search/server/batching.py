@@ -49,6 +49,7 @@ class Batcher(Generic[Job, Answer]):
         self._answers_of, self._size, self._patience, self._limit = compute, size, patience, limit
         self._measures = measures
         self._waiting: deque[_Waiting[Job, Answer]] = deque()
+        self._taken: list[_Waiting[Job, Answer]] = []
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='model')
         self._worker: asyncio.Task[None] | None = None
@@ -58,16 +59,15 @@ class Batcher(Generic[Job, Answer]):
         self._worker = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
-        """Compute no more; what still waits is refused."""
-        if self._worker is not None:
-            self._worker.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._worker
-        while self._waiting:
-            one = self._waiting.popleft()
+        """Compute no more; what still waits, or is computed just now, is refused."""
+        while self._worker is not None and not self._worker.done():
+            self._worker.cancel()  # which wait_for swallows now and then, before Python 3.12
+            await asyncio.wait([self._worker], timeout=1.0)
+        for one in (*self._taken, *self._waiting):
             if not one.answer.done():
                 one.answer.set_exception(too_busy('the server is being stopped'))
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._waiting.clear()
+        await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
 
     async def submit(self, jobs: Sequence[Job]) -> list[Answer]:
         """Answers to jobs of one request, in order.
@@ -89,6 +89,7 @@ class Batcher(Generic[Job, Answer]):
                 one.answer.cancel()
                 with suppress(ValueError):
                     self._waiting.remove(one)
+            self._measures.waiting.set(len(self._waiting))
 
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call something else that takes the model, between two batches."""
@@ -107,22 +108,23 @@ class Batcher(Generic[Job, Answer]):
                 self._arrived.clear()
                 with suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._arrived.wait(), left)
-            taken = [self._waiting.popleft() for _ in range(min(self._size, len(self._waiting)))]
+            self._taken = [self._waiting.popleft() for _ in range(min(self._size, len(self._waiting)))]
             if not self._waiting:
                 self._arrived.clear()
             self._measures.waiting.set(len(self._waiting))
-            batch = [one for one in taken if not one.answer.done()]
+            batch = [one for one in self._taken if not one.answer.done()]
             if batch:
                 await self._answer(batch)
 
     async def _answer(self, batch: Sequence[_Waiting[Job, Answer]]) -> None:
         self._measures.batches.observe(len(batch))
-        computing = asyncio.ensure_future(self.call(self._answers_of, [one.job for one in batch]))
+        computing = asyncio.ensure_future(self.call(self._compute, [one.job for one in batch]))
         await asyncio.wait([computing])
         error = computing.exception()
         if error is not None and len(batch) > 1 and not isinstance(error, ServerAwayError):
             for one in batch:
-                await self._answer([one])
+                if not one.answer.done():
+                    await self._answer([one])
             return
         for position, one in enumerate(batch):
             if one.answer.done():
@@ -131,3 +133,10 @@ class Batcher(Generic[Job, Answer]):
                 one.answer.set_result(computing.result()[position])
             else:
                 one.answer.set_exception(error)
+
+    def _compute(self, jobs: Sequence[Job]) -> Sequence[Answer]:
+        """An answer for each job; anything else would leave a request without one, and all that follow."""
+        answers = self._answers_of(jobs)
+        if len(answers) != len(jobs):
+            raise RuntimeError(f'{len(answers)} answers for {len(jobs)} jobs')
+        return answers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .asking import ALL_READ
 from .measures import Measures
 from .problems import Problem
 from .roles import API, INFERENCE, RULES, Visitor
@@ -209,9 +211,10 @@ class Guard:
             self._measures.rejects.labels(problem.kind).inc()
             await problem.response()(scope, receive, send_safely)
             return
-        await self._app(scope, self._limited(receive), send_safely)
+        scope[ALL_READ] = all_read = asyncio.Event()
+        await self._app(scope, self._limited(receive, all_read), send_safely)
 
-    def _limited(self, receive: Receive) -> Receive:
+    def _limited(self, receive: Receive, all_read: asyncio.Event) -> Receive:
         """A request's content, as far as it is not too long."""
         read = 0
 
@@ -221,6 +224,8 @@ class Guard:
             read += len(message.get('body', b''))
             if read > self._settings.max_request_bytes:
                 raise self._too_long()
+            if not message.get('more_body', False):
+                all_read.set()
             return message
 
         return receive_some

@@ -49,6 +49,11 @@ def too_busy(detail: str, seconds: int = 1) -> Problem:
     return Problem(503, 'busy', detail, {'Retry-After': str(seconds)})
 
 
+def aborted() -> Problem:
+    """What becomes of a request whose sender has gone away, who never sees it."""
+    return Problem(408, 'aborted', 'the request was given up')
+
+
 def hide_paths(text: str) -> str:
     """A message without the folders of absolute paths: where something lies on this machine is nobody's business."""
     return _PATH.sub(lambda found: os.path.basename(found[0].replace('\\', '/')), text)

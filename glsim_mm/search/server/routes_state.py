@@ -50,6 +50,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
             spaces=manifest.spaces,
             columns=state.columns(),
             model=hide_paths(encoder.description),
+            batch=encoder.usual_batch,
             has_regions=encoder.has_regions,
             keeps_patches=_keeps_patches(state),
             reads_text=reads_text,

@@ -288,6 +288,7 @@ class GalleryInfo(BaseModel):
     spaces: dict[str, int]
     columns: dict[str, str]
     model: str
+    batch: int = Field(description='photos that the model computes in one pass, at most')
     has_regions: bool
     keeps_patches: bool
     reads_text: bool
