@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +13,17 @@ from ..answers import name_of, shown_paths
 from ..errors import RetrievalError
 from ..gallery.contract import GalleryReader
 from ..gallery.spaces import Spaces
-from ..hits import RangeHits
 from ..records import Record, check_number
+from ..vectors import unit_length
+from .left_out import pair_scores
 
 DECISION = 'duplicate_decision'
 """Column: what people have decided about groups that the row is part of, see :func:`decide_duplicates`."""
 
 KEPT, DISTINCT = 'kept', 'distinct'
 NEAR = 0.95  # cosine similarity; copies are never less alike
-_BATCH = 256
+_BATCH, _BLOCK = 1024, 8192  # rows that are compared with so many others in one product
+_KEPT_BYTES = 1 << 30  # of embeddings that are read once; larger ones are read again for each batch
 _READ = 10_000
 _SAMPLE, _THIRD, _NEARER = 1_000, 3, 4
 
@@ -54,9 +56,9 @@ def find_duplicates(
 ) -> list[DuplicateGroup]:
     """Groups of images that are in a gallery more than once.
 
-    Equal files are found by their content hashes. Similar images are found by a range search with every row: two rows
-    whose similarity reaches the threshold are connected, and a group is all that is connected, so its ends may be less
-    alike than the threshold. Memory is a batch of rows with its hits; nothing compares all pairs at once.
+    Equal files are found by their content hashes. Similar images are found by comparing each two rows, block by block:
+    two rows whose similarity is above the threshold are connected, and a group is all that is connected, so its ends
+    may be less alike than the threshold. Memory is the embeddings, or of many a part of them, and a block of scores.
 
     Args:
         gallery: Where to look.
@@ -87,7 +89,7 @@ def find_duplicates(
             numbers[rows] = number
         groups += [
             ('similar', rows)
-            for rows in _similar(gallery, ids, threshold, space, where, known, progress)
+            for rows in _similar(gallery, ids, threshold, space, known, progress)
             if (numbers[rows] < 0).any() or len(np.unique(numbers[rows])) > 1
         ]
     return [DuplicateGroup(kind, gallery.records(ids[rows])) for kind, rows in groups]
@@ -174,26 +176,53 @@ def _similar(
     ids: np.ndarray,
     threshold: float,
     space: str | None,
-    where: Any,
     known: dict[int, frozenset[str]],
     progress: Callable[[int, int], object] | None,
 ) -> list[np.ndarray]:
     """Rows of each connected group; ids ascend."""
     groups = Groups(len(ids))
     has_word = np.isin(ids, np.array(list(known), np.int64))
-    for start in range(0, len(ids), _BATCH):
-        if progress is not None:
-            progress(start, len(ids))
-        batch = np.arange(start, min(start + _BATCH, len(ids)))
-        hits: RangeHits = gallery.range_search(
-            gallery.vectors(ids[batch], space), threshold, space=space, where=where, transformed=True
-        )
-        left, right = np.repeat(batch, np.diff(hits.limits)), np.asarray(np.searchsorted(ids, hits.ids), np.int64)
+    for left, right in _close_pairs(gallery, ids, threshold, space, progress):
         is_open = np.ones(len(left), bool)
         for edge in np.flatnonzero(has_word[left] & has_word[right]).tolist():
             is_open[edge] = known[int(ids[left[edge]])].isdisjoint(known[int(ids[right[edge]])])
         groups.join(left[is_open], right[is_open])
     return groups.members()
+
+
+def _close_pairs(
+    gallery: GalleryReader,
+    ids: np.ndarray,
+    threshold: float,
+    space: str | None,
+    progress: Callable[[int, int], object] | None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Places of rows that are above the threshold, int64 (e,) and (e,), each pair once, the smaller place first."""
+    metric = gallery.manifest.metric
+    kept: dict[int, np.ndarray] = {}
+
+    def read(start: int) -> np.ndarray:
+        """The block that begins there."""
+        if start not in kept:
+            rows = gallery.vectors(ids[start : start + _BLOCK], space)
+            rows = unit_length(rows) if metric == 'cosine' else rows
+            if rows.nbytes * len(ids) > _KEPT_BYTES * len(rows):
+                return rows
+            kept[start] = rows
+        return kept[start]
+
+    for first in range(0, len(ids), _BLOCK):
+        own = read(first)
+        for start in range(first, first + len(own), _BATCH):
+            if progress is not None:
+                progress(start, len(ids))
+            batch = own[start - first : start - first + _BATCH]
+            for other in range(first, len(ids), _BLOCK):
+                scores = pair_scores(batch, read(other), metric)
+                left, right = np.nonzero(scores < threshold if metric == 'l2' else scores > threshold)
+                left, right = left + start, right + other
+                is_later = right > left
+                yield left[is_later], right[is_later]
 
 
 class Groups:

@@ -254,7 +254,7 @@ def _answers_in_parts(
     members = _members(observations, searched, codes)
     depth = min(DEPTH, len(places))
     for block in _blocks(queries, len(places)):
-        scores = _scores(rows[block], rows[places], evidence.metric)
+        scores = pair_scores(rows[block], rows[places], evidence.metric)
         alike = similarities(scores, evidence.metric).astype(np.float32)
         alike[observations[places][None] == observations[block][:, None]] = -np.inf
         nearest = np.argpartition(-alike, depth - 1, axis=1)[:, :depth]
@@ -283,7 +283,7 @@ def _blocks(queries: np.ndarray, count: int) -> Iterator[np.ndarray]:
         yield queries[start : start + size]
 
 
-def _scores(queries: np.ndarray, rows: np.ndarray, metric: str) -> np.ndarray:
+def pair_scores(queries: np.ndarray, rows: np.ndarray, metric: str) -> np.ndarray:
     """Inner products, or squared distances for l2, (m, n)."""
     products = queries @ rows.T
     if metric != 'l2':

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retrieval.errors import RetrievalError
@@ -12,6 +12,7 @@ from retrieval.gallery import Record, create_gallery
 from retrieval.recognition import (
     audit,
     decide_duplicates,
+    duplicates,
     duplicates_to_json,
     find_duplicates,
     format_duplicates,
@@ -31,7 +32,15 @@ def _connected(ids, close):
     return sorted(found)
 
 
-@settings(deadline=None, max_examples=12)
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """So that a few rows are several blocks, of which not all are kept."""
+    monkeypatch.setattr(duplicates, '_BATCH', 2)
+    monkeypatch.setattr(duplicates, '_BLOCK', 4)
+    monkeypatch.setattr(duplicates, '_KEPT_BYTES', 200)
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     count=st.integers(1, 30),
     metric=st.sampled_from(['cosine', 'l2']),
@@ -175,7 +184,7 @@ def test_decisions_that_are_none(twins):
 def test_progress_is_told_and_may_stop_the_search(twins):
     told = []
     find_duplicates(twins, 0.9, progress=lambda *both: told.append(both))
-    assert told == [(0, 8)]
+    assert told == [(0, 8), (2, 8), (4, 8), (6, 8)]
 
     def stop(*_):
         raise KeyboardInterrupt
