@@ -16,6 +16,7 @@ from .duplicates import DuplicateGroup, find_duplicates, near_threshold
 from .left_out import OBSERVATION, Evidence, Progress, able_to_be_left_out, gather
 from .opinions import Opinions, ask, best_other, choose_settings, contradicted, doubts
 from .outliers import find_outliers
+from .reviewed import are_reviewed
 from .settings import Settings
 
 HARD, CHANCE = 0.75, 0.05
@@ -152,8 +153,9 @@ def audit(
 
     Each photo is left out with its observation, and the rest of the gallery is asked what it is, both by a vote and by
     class means, as the gallery was tuned or else as ``tune`` would choose. Labels that are contradicted are then taken
-    out of what is asked, and all photos are asked for once more, so that wrong labels do not vouch for each other. No
-    model is needed. Of more than 200,000 rows a random sample is audited.
+    out of what is asked, and all photos are asked for once more, so that wrong labels do not vouch for each other.
+    Labels that a person has confirmed (:mod:`retrieval.recognition.reviewed`) are not doubted. No model is needed. Of
+    more than 200,000 rows a random sample is audited.
 
     Args:
         gallery: Of any size, with labels or without.
@@ -173,6 +175,7 @@ def audit(
     every = np.arange(len(evidence.ids))
     able = able_to_be_left_out(evidence)
     labelled = int((evidence.codes >= 0).sum())
+    confirmed = are_reviewed(gallery, evidence.ids, where)
     notes = _notes(evidence, labelled, int(able.sum()), len(gallery.ids(where)))
 
     def part(before: int, each: int = 1) -> Progress | None:
@@ -181,7 +184,7 @@ def audit(
     settings, asked = None, ask(evidence, Settings(), every[:0], evidence.codes)
     if able.any() and len(evidence.names) > 1:
         settings = choose_settings(evidence, gallery, space, where, part(0, each=0))
-        asked = ask_twice(evidence, settings, part(0), part(len(every))).of_rows(able)
+        asked = ask_twice(evidence, settings, confirmed, part(0), part(len(every))).of_rows(able)
     codes = evidence.codes[asked.rows]
     labels = [*evidence.names, None]
     return Audit(
@@ -191,7 +194,7 @@ def audit(
         checked=len(asked.rows),
         accuracy=float((asked.classes[:, 0] == codes).mean()) if settings else None,
         settings=settings,
-        suspects=_suspects(evidence, asked),
+        suspects=_suspects(evidence, asked, confirmed),
         conflicts=_conflicts(gallery, space, where, threshold, part(2 * len(every))),
         pairs=hard_pairs(evidence.names, codes, asked),
         outliers=[
@@ -205,14 +208,20 @@ def audit(
 def ask_twice(
     evidence: Evidence,
     settings: Settings,
+    confirmed: np.ndarray | None = None,
     in_first: Progress | None = None,
     in_second: Progress | None = None,
 ) -> Opinions:
-    """Opinions on all photos, by those whose label was not contradicted in a first round; each round has a progress."""
+    """Opinions on all photos, by those whose label was not contradicted in a first round, or is confirmed, bool (n,).
+
+    Each round has a progress.
+    """
     every = np.arange(len(evidence.ids))
     first = ask(evidence, settings, every, evidence.codes, progress=in_first)
     able = able_to_be_left_out(evidence)
     doubtful = contradicted(first, evidence.codes, len(evidence.names)) & able
+    if confirmed is not None:
+        doubtful &= ~confirmed
     if not doubtful.any():
         return first
     known = evidence.codes >= 0
@@ -242,8 +251,9 @@ def _notes(evidence: Evidence, labelled: int, able: int, rows: int) -> list[str]
     return notes
 
 
-def _suspects(evidence: Evidence, asked: Opinions) -> list[Suspect]:
-    found = asked.of_rows(contradicted(asked, evidence.codes, len(evidence.names)))
+def _suspects(evidence: Evidence, asked: Opinions, confirmed: np.ndarray) -> list[Suspect]:
+    is_wrong = contradicted(asked, evidence.codes, len(evidence.names)) & ~confirmed[asked.rows]
+    found = asked.of_rows(is_wrong)
     codes, doubt = evidence.codes[found.rows], doubts(found, evidence.codes)
     other = best_other(found, evidence.codes)[0]
     agree = [(found.nearest == one[:, None]).sum(axis=1) for one in (codes, other)]

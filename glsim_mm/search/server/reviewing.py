@@ -14,6 +14,7 @@ from retrieval.gallery.spaces import Spaces
 from retrieval.names import pretty_name
 from retrieval.recognition import decide_duplicates, describe_recognition, read_names
 from retrieval.recognition.duplicates import DISTINCT, KEPT, is_decided, read_decisions
+from retrieval.recognition.reviewed import labels_to_review, review_values
 
 from .answering import recognizer_of, show_row
 from .galleries import ServedGallery
@@ -24,10 +25,6 @@ from .kinds_writing import ADD
 from .problems import Problem
 from .writing import chosen_rows
 
-REVIEWED = 'reviewed_label'
-"""Column: the label that a person has confirmed, or :data:`NO_LABEL`."""
-
-NO_LABEL = 'unknown'
 SUSPECTS, UNKNOWN, NEW = 'suspects', 'unknown', 'new'
 _SUGGESTED = 5
 
@@ -141,7 +138,7 @@ def _waiting(
         added = [one for one in jobs.listed(served.name) if one.kind == ADD.name and one.state == DONE]
 
     def find() -> dict[int, dict[str, Any]]:
-        labels = _not_reviewed(state)
+        labels = labels_to_review(state)
         if kind == SUSPECTS:
             found = [] if job is None else _found_by(served, jobs, job)
             return {place: one for place, one in enumerate(found) if labels.get(one['id'], None) == one['label']}
@@ -152,17 +149,6 @@ def _waiting(
 
     key = 'review', kind, None if job is None else job.id, tuple(one.id for one in added)
     return served.kept.get(state, key, find, len(state))
-
-
-def _not_reviewed(state: GalleryReader) -> dict[int, str | None]:
-    """Labels of the rows that nobody has reviewed with the label that they have, by ascending id."""
-    ids, labels = state.column('label')
-    reviewed = state.column(REVIEWED)[1] if REVIEWED in state.columns() else [None] * len(ids)
-    return {
-        number: label
-        for number, label, seen in zip(ids.tolist(), labels, reviewed)
-        if seen != (NO_LABEL if label is None else label)
-    }
 
 
 def _show_suspects(
@@ -209,8 +195,7 @@ def review(ids: Sequence[int], label: str | None, by: str | None) -> Callable[[G
     """
 
     def change(writer: GalleryWriter) -> ChangeSet:
-        values = {'label': label, REVIEWED: NO_LABEL if label is None else label}
-        return writer.set_values(chosen_rows(writer, ids, None), values, by=by)
+        return writer.set_values(chosen_rows(writer, ids, None), review_values(label), by=by)
 
     return change
 

@@ -7,6 +7,7 @@ from retrieval.class_metric import fit_metric
 from retrieval.gallery import Record, create_gallery
 from retrieval.recognition import audit
 from retrieval.recognition.outliers import find_outliers
+from retrieval.recognition.reviewed import labels_to_review, review_values
 
 NAMES = [f'{number:03}.Some_Bird_{number}' for number in range(8)]
 DIMENSION, COUNT = 12, 12
@@ -52,6 +53,18 @@ def test_planted_wrong_labels_are_found(tmp_path, metric, learned):
         assert one.share < one.suggestions[0][1] and one.doubt > 0.5
         assert f'labelled Some Bird {given[row]}, but looks like Some Bird {codes[row]}: ' in one.reason
         assert 'nan' not in one.reason
+
+
+def test_labels_that_somebody_has_confirmed_are_not_doubted(tmp_path):
+    rows, codes = draw()
+    codes[[3, 20]] = (codes[[3, 20]] + 3) % len(NAMES)
+    with put(tmp_path, rows, records(codes)) as gallery:
+        ids = gallery.ids()
+        gallery.set_values([ids[3]], review_values(NAMES[codes[3]]))
+        assert [one.id for one in audit(gallery).suspects] == [ids[20]]
+        assert ids[3] not in labels_to_review(gallery) and len(labels_to_review(gallery)) == len(ids) - 1
+        gallery.set_values([ids[3]], {'label': NAMES[(codes[3] + 1) % len(NAMES)]})  # which nobody has looked at
+        assert {one.id for one in audit(gallery).suspects} == {ids[3], ids[20]}
 
 
 def test_copies_that_contradict_each_other(tmp_path):
