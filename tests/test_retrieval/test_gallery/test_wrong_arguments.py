@@ -1,6 +1,7 @@
 """Whatever a caller passes to a gallery or a search, it succeeds or ends in a sentence, and the gallery is whole."""
 
 import inspect
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -89,6 +90,18 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
+def opened(folder):
+    with open_gallery(folder) as gallery:
+        yield gallery
+
+
+@pytest.fixture(scope='module')
+def search(folder):
+    with ImageSearch.open(folder, with_model=False) as search:
+        yield search
+
+
+@pytest.fixture(scope='module')
 def milvus(tmp_path_factory):
     with make(f'milvus://{tmp_path_factory.mktemp("wrong")}/test.db/wrong') as gallery:
         yield gallery
@@ -105,14 +118,13 @@ def test_all_methods_are_called():
     assert names == with_arguments - inner
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_reading(folder, data):
-    with open_gallery(folder) as gallery:
-        check_methods(gallery, READING, data)
+def test_reading(opened, data):
+    check_methods(opened, READING, data)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_making_and_opening(tmp_path_factory, data):
     place = tmp_path_factory.mktemp('wrong') / 'gallery'
@@ -131,10 +143,11 @@ def test_making_and_opening(tmp_path_factory, data):
         open_gallery(place).close()  # whatever went into it can be read
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_writing(tmp_path_factory, data):
-    with make(tmp_path_factory.mktemp('wrong') / 'gallery') as gallery:
+def test_writing(folder, tmp_path_factory, data):
+    place = shutil.copytree(folder, tmp_path_factory.mktemp('wrong') / 'gallery')
+    with open_gallery(place, writable=True) as gallery:
         check_methods(gallery, WRITING, data)
         assert len(gallery.records(gallery.ids())) == len(gallery) == len(gallery.vectors(gallery.ids()))
         gallery.verify()
@@ -149,26 +162,23 @@ def test_reading_and_writing_in_milvus(milvus, data):
 
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_searching_by_rows(folder, data):
-    with ImageSearch.open(folder, with_model=False) as search:
-        call(search.similar, (SEARCH_OPTIONS, ['ids']), data)
+def test_searching_by_rows(search, data):
+    call(search.similar, (SEARCH_OPTIONS, ['ids']), data)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_duplicates(folder, data):
-    with open_gallery(folder) as gallery:
-        call(lambda **options: find_duplicates(gallery, **options), (['threshold', 'space', 'where'], []), data)
+def test_duplicates(opened, data):
+    call(lambda **options: find_duplicates(opened, **options), (['threshold', 'space', 'where'], []), data)
 
 
 @pytest.mark.parametrize('wrong', ['0.5', None, True, [0.5], X, 2**2000])
-def test_a_radius_is_a_number(folder, wrong):
-    with open_gallery(folder) as gallery:
-        with pytest.raises(UserError, match='radius must be a finite number'):
-            gallery.range_search(X, wrong)
-        if wrong is not None:
-            with pytest.raises(UserError, match='threshold must be a finite number'):
-                find_duplicates(gallery, wrong)
+def test_a_radius_is_a_number(opened, wrong):
+    with pytest.raises(UserError, match='radius must be a finite number'):
+        opened.range_search(X, wrong)
+    if wrong is not None:
+        with pytest.raises(UserError, match='threshold must be a finite number'):
+            find_duplicates(opened, wrong)
 
 
 @pytest.mark.parametrize('preset', ['\ud800', 'IVF\0', '', 'nothing'])
