@@ -1,6 +1,7 @@
 """A tiny model with its weights, photos for it, and a browser."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,21 @@ def photos(tmp_path) -> Path:
     ):
         write_photo(tmp_path / 'photos' / name, rng)
     return tmp_path / 'photos'
+
+
+@pytest.fixture
+def start(location):
+    """A function that starts a server of the gallery at ``location``, which can be written to; a context manager."""
+    from served_birds import serve_birds
+
+    return partial(serve_birds, location, writable=True)
+
+
+@pytest.fixture
+def client(start):
+    """A client of such a server."""
+    with start() as opened:
+        yield opened
 
 
 # What forms ask for; browsers do not tell it of forms with files.

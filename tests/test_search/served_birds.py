@@ -1,19 +1,20 @@
-"""A gallery of coloured photos that is served without a model: quick to build, to tune and to search."""
+"""Galleries of coloured photos that are served without a model: quick to build, to tune and to search."""
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 from mean_encoder import MeanEncoder
 from PIL import Image
 from starlette.testclient import TestClient
 
 from glsim_mm.search import ImageSearch, sync_images
-from glsim_mm.search.server import schemas
+from glsim_mm.search.server import jobs, schemas
 from glsim_mm.search.server.app import create_app
 from glsim_mm.search.server.galleries import ServedGallery
 from glsim_mm.search.server.settings import Settings
@@ -36,6 +37,22 @@ def build_birds(folder: Path, each: int = 8) -> Path:
         (folder / 'photos' / label).mkdir(parents=True, exist_ok=True)
         for seed in range(each):
             draw_bird(label, seed).save(folder / 'photos' / label / f'{seed}.png')
+    return build_gallery_of(folder)
+
+
+def build_colours(folder: Path) -> Path:
+    """``folder/gallery`` of six tiny photos in ``folder/photos``, two of each of the classes red, green and blue."""
+    for number, colour in enumerate(('red', 'green', 'blue')):
+        for shade in (0, 40):
+            (folder / 'photos' / colour).mkdir(parents=True, exist_ok=True)
+            pixel = [shade, shade, shade]
+            pixel[number] = 200
+            Image.new('RGB', (8, 8), tuple(pixel)).save(folder / 'photos' / colour / f'{shade}.png')
+    return build_gallery_of(folder)
+
+
+def build_gallery_of(folder: Path) -> Path:
+    """``folder/gallery`` of ``folder/photos``."""
     origin = dict(root=str(folder / 'photos'), sources=json.dumps([str(folder / 'photos')]))
     with create_gallery(
         folder / 'gallery', {'global': 48}, fingerprint=MeanEncoder().fingerprint, origin=origin
@@ -52,14 +69,20 @@ def serve_birds(*locations: Path, encoders=None, **settings) -> Iterator[TestCli
         ServedGallery(location.parent.name, ImageSearch(open_gallery(location), encoder))
         for location, encoder in zip(locations, encoders or [one] * len(locations))
     ]
-    folder = locations[0].parent
-    app = create_app(opened, Settings(**settings), folder / 'thumbnails', folder / 'state')
     try:
-        with TestClient(app, base_url='http://localhost:8765', raise_server_exceptions=False) as client:
-            yield client
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jobs, '_SECONDS_BETWEEN_EVENTS', 0.0)  # nobody who watches needs to be spared
+            with client_of(opened, locations[0].parent, **settings) as client:
+                yield client
     finally:
         for served in opened:
             served.search.close()
+
+
+def client_of(galleries: Sequence[ServedGallery], folder: Path, **settings) -> TestClient:
+    """A client of a new server with some settings, which keeps its things in a folder."""
+    app = create_app(galleries, Settings(**settings), folder / 'thumbnails', folder / 'state')
+    return TestClient(app, base_url='http://localhost:8765', raise_server_exceptions=False)
 
 
 def run_apart(work):

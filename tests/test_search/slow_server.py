@@ -1,4 +1,4 @@
-"""``python slow_server.py FOLDER``: a real server over ``FOLDER/birds`` that writes after every few photos, slowly."""
+"""``python slow_server.py FOLDER``: a real server over ``FOLDER/gallery`` that writes after a few photos, slowly."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ class SlowEncoder(MeanEncoder):
 if __name__ == '__main__':
     kinds_writing._SECONDS_BETWEEN_COMMITS = 0.0
     folder, settings = Path(sys.argv[1]), Settings(port=0, writable=True)
-    galleries = [ServedGallery('birds', ImageSearch(open_gallery(folder / 'birds'), SlowEncoder()))]
+    galleries = [ServedGallery('birds', ImageSearch(open_gallery(folder / 'gallery'), SlowEncoder()))]
     with listen(settings) as listening:
         app = create_app(galleries, settings, folder / 'cache', folder / 'state')
         serve(app, listening, settings, False, lambda address: print(address, flush=True))

@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,7 @@ pytest.importorskip('prometheus_client', reason='needs the extra serve')
 
 from httpx2 import ASGITransport, AsyncClient
 from running_servers import listening
-from served_birds import run_apart
-from starlette.testclient import TestClient
+from served_birds import client_of, run_apart
 from tiny_run import ROOT, run_command
 
 from glsim_mm.errors import UserError
@@ -53,14 +53,8 @@ def galleries(made, gallery):
 
 @pytest.fixture(scope='module')
 def start(galleries, tmp_path_factory):
-    """A client of a new server with some settings."""
-    cache = tmp_path_factory.mktemp('thumbnails')
-
-    def make(**settings) -> TestClient:
-        app = create_app(galleries, Settings(**settings), cache)
-        return TestClient(app, base_url='http://localhost:8765', raise_server_exceptions=False)
-
-    return make
+    """A function that gives a client of a new server with some settings."""
+    return partial(client_of, galleries, tmp_path_factory.mktemp('server'))
 
 
 @pytest.fixture(scope='module')
@@ -255,7 +249,7 @@ def test_a_server_whose_model_is_away_says_so_and_comes_back(galleries, made, ga
         port = place.getsockname()[1]
     with listening(create_app(galleries, Settings(), tmp_path), port=port) as url:
         opened = open_galleries([str(gallery)], encoder_url=url)
-    with TestClient(create_app(opened, Settings(), tmp_path), base_url='http://localhost') as client:
+    with client_of(opened, tmp_path) as client:
         answer = client.post('/api/v1/search', files={'photo': photo})
         assert answer.status_code == 503 and answer.headers['retry-after']
         assert answer.json()['detail'] == 'the server that runs the model is away: try again in a moment'

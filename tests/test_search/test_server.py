@@ -2,11 +2,11 @@
 
 import asyncio
 import io
-import json
 import re
 import shutil
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,7 @@ pytest.importorskip('fastapi', reason='needs the extra serve')
 pytest.importorskip('prometheus_client', reason='needs the extra serve')
 
 from httpx2 import ASGITransport, AsyncClient
-from served_birds import run_apart
-from starlette.testclient import TestClient
+from served_birds import API, ask, client_of, refused, run_apart
 
 from glsim_mm.errors import GLSimError
 from glsim_mm.search import ImageSearch, build_gallery
@@ -33,7 +32,6 @@ from glsim_mm.search.server.settings import Settings, read_tokens
 from retrieval.gallery import open_gallery
 
 TOKEN = 'a-token-of-the-tests'
-API = '/api/v1'
 
 
 @pytest.fixture(scope='module')
@@ -59,14 +57,8 @@ def galleries(location):
 
 @pytest.fixture(scope='module')
 def start(galleries, tmp_path_factory):
-    """A client of a new server with some settings."""
-    cache = tmp_path_factory.mktemp('thumbnails')
-
-    def make(**settings) -> TestClient:
-        app = create_app(galleries, Settings(**settings), cache)
-        return TestClient(app, base_url='http://localhost:8765', raise_server_exceptions=False)
-
-    return make
+    """A function that gives a client of a new server with some settings."""
+    return partial(client_of, galleries, tmp_path_factory.mktemp('server'))
 
 
 @pytest.fixture(scope='module')
@@ -78,21 +70,6 @@ def client(start):
 @pytest.fixture(scope='module')
 def photo(location) -> bytes:
     return (location.parent / 'photos' / 'striped' / 'striped1.png').read_bytes()
-
-
-def ask(client, route, *photos, **asked):
-    files = [('photo', ('photo.png', one)) for one in photos]
-    if not photos:
-        return client.post(f'{API}/{route}', json=asked)
-    return client.post(f'{API}/{route}', files=files, data={'request': json.dumps(asked)})
-
-
-def refused(response, status, kind):
-    assert response.status_code == status, response.text
-    assert response.headers['content-type'] == 'application/problem+json'
-    found = schemas.ProblemDetails(**response.json())
-    assert found.type == f'urn:glsim:problem:{kind}' and found.status == status and found.detail
-    return found.detail
 
 
 def png_header(width: int, height: int) -> bytes:

@@ -5,7 +5,6 @@ import io
 import json
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ pytest.importorskip('prometheus_client', reason='needs the extra serve')
 
 from mean_encoder import MeanEncoder
 from PIL import Image
-from served_gallery import API, make_gallery, refused, serve
+from served_birds import API, build_colours, refused
 
 from glsim_mm.search.server import job_files, jobs, kinds_writing
 from glsim_mm.search.server.jobs import Work
@@ -48,27 +47,7 @@ class GatedEncoder(MeanEncoder):
 
 @pytest.fixture
 def location(tmp_path):
-    return make_gallery(tmp_path)
-
-
-@pytest.fixture
-def start(location, tmp_path):
-    opened = []
-
-    def make(**settings):
-        search, client = serve(location, tmp_path, **settings)
-        opened.append(search)
-        return client
-
-    yield make
-    for search in opened:
-        search.close()
-
-
-@pytest.fixture
-def client(start):
-    with start() as opened:
-        yield opened
+    return build_colours(tmp_path / 'birds')
 
 
 def begin(client, kind, *photos, **asked):
@@ -197,10 +176,9 @@ def test_what_takes_long_says_how_far_it_is_and_can_be_cancelled(client, monkeyp
     assert finish(client, begin(client, kind), 'cancelled')['done'] < job['total']
 
 
-def test_searches_and_labels_go_on_while_photos_are_added(location, tmp_path):
+def test_searches_and_labels_go_on_while_photos_are_added(location, start):
     encoder = GatedEncoder()
-    search, opened = serve(location, tmp_path, encoder)
-    with opened as client:
+    with start(encoders=[encoder]) as client:
         job = begin(client, 'add', *(photo() for _ in range(9)))
         assert encoder.reached.wait(60)  # the first batch waits to be written, the next cannot be read yet
         asked = client.post(f'{API}/search', files={'photo': photo()}, data={'request': '{"k": 1}'})
@@ -217,7 +195,6 @@ def test_searches_and_labels_go_on_while_photos_are_added(location, tmp_path):
         # Rows that were added since do no harm to a label that was seen; those that were removed do.
         finish(client, later)
         assert [one['id'] for one in client.get(f'{API}/jobs').json()['jobs']] == [later['id'], job['id']]
-    search.close()
     assert len(paths(location)) == 14
 
 
@@ -233,11 +210,10 @@ def test_growth_does_not_make_a_label_stale(client):
     )
 
 
-def test_jobs_are_cancelled_and_resumed(location, tmp_path, monkeypatch):
+def test_jobs_are_cancelled_and_resumed(location, start, monkeypatch):
     monkeypatch.setattr(kinds_writing, '_SECONDS_BETWEEN_COMMITS', 0.0)
     encoder = GatedEncoder()
-    search, opened = serve(location, tmp_path, encoder)
-    with opened as client:
+    with start(encoders=[encoder]) as client:
         job, waiting = begin(client, 'add', *(photo() for _ in range(9))), begin(client, 'evaluate')
         assert encoder.reached.wait(60)
         assert client.post(f'{API}/jobs/{waiting["id"]}/cancel').json()['state'] == 'cancelled'
@@ -253,15 +229,13 @@ def test_jobs_are_cancelled_and_resumed(location, tmp_path, monkeypatch):
         finish(client, waiting)
         refused(client.get(f'{API}/jobs/..%2f{job["id"]}'), 404, 'no-such-route')
         refused(client.get(f'{API}/jobs/none'), 404, 'no-such-job')
-    search.close()
     assert len(paths(location)) == 15
 
 
-def test_a_stopped_server_interrupts_its_jobs_and_the_next_one_resumes_them(location, tmp_path, monkeypatch, start):
+def test_a_stopped_server_interrupts_its_jobs_and_the_next_one_resumes_them(location, start, monkeypatch):
     monkeypatch.setattr(kinds_writing, '_SECONDS_BETWEEN_COMMITS', 0.0)
     encoder = GatedEncoder()
-    search, opened = serve(location, tmp_path, encoder)
-    with opened as client:
+    with start(encoders=[encoder]) as client:
         job, waiting = begin(client, 'add', *(photo() for _ in range(9))), begin(client, 'evaluate')
         assert encoder.reached.wait(60)
         with start() as other:  # a second server over the same gallery
@@ -269,7 +243,6 @@ def test_a_stopped_server_interrupts_its_jobs_and_the_next_one_resumes_them(loca
             refused(other.post(f'{API}/jobs/evaluate'), 409, 'jobs-elsewhere')
             refused(other.post(f'{API}/jobs/{job["id"]}/cancel'), 409, 'jobs-elsewhere')
         threading.Timer(0.2, encoder.gate.set).start()
-    search.close()
     assert len(paths(location)) < 15
     with start() as client:
         states = {one['id']: one['state'] for one in client.get(f'{API}/jobs').json()['jobs']}
@@ -291,18 +264,18 @@ def test_a_job_waits_for_another_process_that_writes(client, location, monkeypat
     assert finish(client, job)['result']['removed'] == 1
 
 
-def test_bugs_and_strange_files_do_not_end_the_runner(client, location, monkeypatch, tmp_path):
+def test_bugs_and_strange_files_do_not_end_the_runner(client, location, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError('/home/somebody/secret')
 
     job = begin(client, 'evaluate')
     finish(client, job)
-    (folder,) = (tmp_path / 'state').glob('birds-*')
+    (folder,) = (location.parent / 'state').glob('gallery-*')
     assert folder.stat().st_mode & 0o777 == 0o700
     for name, text in (('a', '{'), ('b', '[]'), ('c', '{"id": "../../x"}')):
         (folder / 'jobs' / name).mkdir()
         (folder / 'jobs' / name / 'job.json').write_text(text)
-    assert [one.id for one in job_files.JobFiles(tmp_path / 'state', str(location)).read()] == [job['id']]
+    assert [one.id for one in job_files.JobFiles(location.parent / 'state', str(location)).read()] == [job['id']]
     monkeypatch.setattr('glsim_mm.search.server.kinds_measuring.evaluate_gallery', fail)
     failed = finish(client, begin(client, 'evaluate'), 'failed')
     assert 'secret' not in failed['message'] and 'log' in failed['message']
@@ -310,7 +283,7 @@ def test_bugs_and_strange_files_do_not_end_the_runner(client, location, monkeypa
     finish(client, begin(client, 'evaluate'))
 
 
-def test_old_jobs_are_forgotten(client, tmp_path, monkeypatch):
+def test_old_jobs_are_forgotten(client, location, monkeypatch):
     monkeypatch.setattr(job_files, '_KEPT', 2)
     done = [begin(client, 'evaluate') for _ in range(3)]
     finish(client, done[-1])
@@ -318,7 +291,7 @@ def test_old_jobs_are_forgotten(client, tmp_path, monkeypatch):
     finish(client, last)
     listed = [one['id'] for one in client.get(f'{API}/jobs').json()['jobs']]
     assert listed == [last['id'], done[2]['id']]
-    assert sorted(one.name for one in (tmp_path / 'state').glob('*/jobs/*')) == sorted(listed)
+    assert sorted(one.name for one in (location.parent / 'state').glob('*/jobs/*')) == sorted(listed)
 
 
 def test_who_may_begin_and_end_jobs(start):
@@ -350,8 +323,8 @@ def test_who_may_begin_and_end_jobs(start):
         (dict(split=''), 'split'),
     ],
 )
-def test_additions_that_are_refused(client, tmp_path, asked, said):
+def test_additions_that_are_refused(client, location, asked, said):
     response = client.post(f'{API}/jobs/add', files={'photo': photo()}, data={'request': json.dumps(asked)})
     assert said in refused(response, 422, 'wrong-request')
     refused(client.post(f'{API}/jobs/add', json={}), 422, 'no-photo')
-    assert not Path(tmp_path, 'state').exists()
+    assert not (location.parent / 'state').exists()

@@ -15,7 +15,7 @@ pytest.importorskip('fastapi', reason='needs the extra serve')
 pytest.importorskip('prometheus_client', reason='needs the extra serve')
 
 import httpx2
-from served_gallery import API, make_gallery
+from served_birds import API, build_colours
 from test_server_jobs import photo, watch
 
 from retrieval.gallery import open_gallery
@@ -44,7 +44,7 @@ def row_count(client):
 
 
 def test_kill_minus_nine_in_the_middle_of_adding_and_labelling(tmp_path):
-    folder = make_gallery(tmp_path).parent
+    folder = build_colours(tmp_path).parent
     said = []  # labels of row 0 that the server has confirmed
 
     def label(client, generation):
@@ -69,7 +69,7 @@ def test_kill_minus_nine_in_the_middle_of_adding_and_labelling(tmp_path):
         os.kill(server.pid, signal.SIGKILL)
         server.wait()
         labelling.join()
-    with open_gallery(folder / 'birds') as gallery:
+    with open_gallery(folder / 'gallery') as gallery:
         gallery.verify()
         there = len(gallery)
         assert 6 + 8 <= there < 6 + COUNT
@@ -91,7 +91,7 @@ def test_kill_minus_nine_in_the_middle_of_adding_and_labelling(tmp_path):
         assert client.post(f'{API}/jobs/{job["id"]}/resume').status_code == 202
         done = watch(client, job)[-1]
         assert done['state'] == 'done' and done['result']['added'] == COUNT and not done['result']['duplicates'], done
-    with open_gallery(folder / 'birds') as gallery:
+    with open_gallery(folder / 'gallery') as gallery:
         gallery.verify()
         assert len(gallery) == 6 + COUNT
         added = [path for path in gallery.column('path')[1] if path.startswith('added-by-glsim/')]

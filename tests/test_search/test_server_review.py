@@ -45,12 +45,6 @@ def location(built, tmp_path):
     return shutil.copytree(built, tmp_path / 'birds' / 'gallery')
 
 
-@pytest.fixture
-def client(location):
-    with serve_birds(location, writable=True) as opened:
-        yield opened
-
-
 def run_job(client, kind, **asked):
     job = client.post(f'{API}/jobs/{kind}', json=asked)
     assert job.status_code == 202, job.text

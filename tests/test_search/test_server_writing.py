@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,10 +9,9 @@ import pytest
 pytest.importorskip('fastapi', reason='needs the extra serve')
 pytest.importorskip('prometheus_client', reason='needs the extra serve')
 
-from served_gallery import API, make_gallery, refused, serve
+from served_birds import API, build_colours, refused, serve_birds
 from starlette.routing import Mount, Route
-from starlette.testclient import TestClient
-from tiny_run import ROOT
+from tiny_run import call_tool
 
 from glsim_mm.errors import GLSimError
 from glsim_mm.search.server.roles import RULES, Visitor, rule_of
@@ -28,43 +25,20 @@ TOKENS = {
 
 @pytest.fixture(scope='module')
 def original(tmp_path_factory):
-    return make_gallery(tmp_path_factory.mktemp('original'))
+    return build_colours(tmp_path_factory.mktemp('original') / 'birds')
 
 
 @pytest.fixture
 def location(original, tmp_path):
     """A copy of it, to be changed."""
-    return Path(shutil.copytree(original, tmp_path / 'birds'))
-
-
-@pytest.fixture
-def start(location, tmp_path):
-    """A client of a new server with some settings."""
-    opened = []
-
-    def make(**settings):
-        search, client = serve(location, tmp_path, **settings)
-        opened.append(search)
-        return client
-
-    yield make
-    for search in opened:
-        search.close()
-
-
-@pytest.fixture
-def client(start):
-    with start() as opened:
-        yield opened
+    return Path(shutil.copytree(original, tmp_path / 'birds' / 'gallery'))
 
 
 @pytest.fixture(scope='module')
-def unchanged(original, tmp_path_factory):
+def unchanged(original):
     """A client for tests that write nothing."""
-    search, client = serve(original, tmp_path_factory.mktemp('server'))
-    with client:
-        yield client
-    search.close()
+    with serve_birds(original, writable=True) as opened:
+        yield opened
 
 
 def generation(client):
@@ -157,8 +131,8 @@ def test_what_cannot_be_written_is_refused(unchanged, method, route, body, statu
     assert response.json()['detail'] and generation(unchanged) == before
 
 
-def test_every_route_has_a_rule(start):
-    app = start().app
+def test_every_route_has_a_rule(unchanged):
+    app = unchanged.app
     routes = [one for one in app.routes if isinstance(one, Route)]
     assert {type(one) for one in app.routes} <= {Mount, *map(type, routes)}
     assert [one.path for one in app.routes if isinstance(one, Mount)] == ['/page']
@@ -231,15 +205,14 @@ def test_token_files(tmp_path):
             read_tokens(file)
 
 
-def test_a_folder_of_photos_is_not_written_to(start):
-    app = start().app
-    app.state.service.gallery(None).is_cache = True
-    with TestClient(app, base_url='http://localhost:8765') as client:
-        assert not client.get(f'{API}/info').json()['galleries'][0]['writable']
-        assert 'glsim build' in refused(send(client, 'PATCH', 'rows/0', values={'label': 'Wren'}), 403, 'read-only')
+def test_a_folder_of_photos_is_not_written_to(client):
+    client.app.state.service.gallery(None).is_cache = True
+    assert not client.get(f'{API}/info').json()['galleries'][0]['writable']
+    assert 'glsim build' in refused(send(client, 'PATCH', 'rows/0', values={'label': 'Wren'}), 403, 'read-only')
 
 
-def test_a_writable_folder_of_photos_is_refused_before_anything_is_encoded(tmp_path):
-    command = [sys.executable, str(ROOT / 'tools' / 'serve.py'), str(tmp_path), '--writable']
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 2 and ended.stderr.count('\n') == 1 and 'glsim build' in ended.stderr
+def test_a_writable_folder_of_photos_is_refused_before_anything_is_encoded(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        call_tool('serve', tmp_path, '--writable')
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and told.count('\n') == 1 and 'glsim build' in told
