@@ -34,8 +34,8 @@ def change(photos) -> None:
     (photos / 'b' / '3.png').rename(photos / 'a' / '0.png')
 
 
-def state_of(gallery_folder) -> dict[tuple[str, str | None], str | None]:
-    """Content of each path and label; each row has the embedding of its content, and its id once."""
+def state_of(gallery_folder) -> dict[str, tuple[str | None, str | None, int]]:
+    """Label, content and id by path; each row has the embedding of its content, and its id once."""
     with open_gallery(gallery_folder) as gallery:
         gallery.verify()
         ids = gallery.ids()
@@ -43,7 +43,13 @@ def state_of(gallery_folder) -> dict[tuple[str, str | None], str | None]:
         assert len(set(ids.tolist())) == len(ids) == len(gallery)
     for record, vector in zip(records, vectors):
         np.testing.assert_allclose(vector, EMBEDDINGS[record.content_hash], atol=1e-6)
-    return {(one.path, one.label): one.content_hash for one in records}
+    rows = {one.path: (one.label, one.content_hash, one.id) for one in records}
+    assert len(rows) == len(records)
+    return rows
+
+
+def without_ids(rows):
+    return {path: row[:2] for path, row in rows.items()}
 
 
 EMBEDDINGS: dict[str, np.ndarray] = {}
@@ -88,12 +94,13 @@ def test_a_killed_sync_is_finished_by_the_next(tmp_path):
     origin = {'root': str(photos)}
     create_gallery(tmp_path / 'start', {'global': 48}, fingerprint=MeanEncoder().fingerprint, origin=origin).close()
     assert len(sync(tmp_path / 'start', photos).added) == 8
+    before = state_of(tmp_path / 'start')
     change(photos)
     remember_embeddings(photos)
     shutil.copytree(tmp_path / 'start', tmp_path / 'done')
     assert sync(tmp_path / 'done', photos).encoded == 3
     after = state_of(tmp_path / 'done')
-    assert {path: content for (path, _), content in after.items()} == {
+    assert {path: content for path, (_, content, _) in after.items()} == {
         str(file.relative_to(photos)): hash_content(file.read_bytes()) for file in photos.rglob('*.png')
     }
     for step in range(1, MAX_STEPS):
@@ -110,9 +117,15 @@ def test_a_killed_sync_is_finished_by_the_next(tmp_path):
                 os._exit(code)
         ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         assert ended in (0, 9)
-        state_of(folder)
+        seen = state_of(folder)
+        for path, row in seen.items():  # none is half of one photo and half of another
+            assert row[:2] in (before.get(path, ())[:2], after.get(path, ())[:2]), (step, path)
         sync(folder, photos)
-        assert state_of(folder) == after, step
+        finished = state_of(folder)
+        assert without_ids(finished) == without_ids(after), step
+        assert {row[1:] for row in before.values()} & {row[1:] for row in after.values()} <= {
+            row[1:] for row in finished.values()
+        }, step
         with sqlite3.connect(folder / 'gallery.sqlite') as database:
             assert database.execute('PRAGMA integrity_check').fetchone() == ('ok',)
         if ended == 0:

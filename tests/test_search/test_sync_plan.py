@@ -67,7 +67,7 @@ disks = st.dictionaries(st.sampled_from(PATHS), st.sampled_from([*CONTENTS, 'h4'
 gone_places = st.sets(st.sampled_from(ELSEWHERE))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(galleries, disks, gone_places, st.sampled_from(['remove', 'flag', 'keep']))
 def test_the_gallery_is_what_the_folder_is(gallery, disk, gone, missing):
     photos = as_photos(disk)
@@ -93,7 +93,7 @@ def test_the_gallery_is_what_the_folder_is(gallery, disk, gone, missing):
             assert after[number] == row, 'rows of unreadable photos stay'
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(galleries, disks, gone_places, st.sampled_from(['keep', 'drop']))
 def test_only_new_content_is_encoded_and_ids_stay(gallery, disk, gone, contradictions):
     photos = as_photos(disk)
@@ -115,7 +115,7 @@ def test_only_new_content_is_encoded_and_ids_stay(gallery, disk, gone, contradic
     assert not set(placed) & {*plan.added, *plan.shared, *plan.copies}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(galleries, disks, gone_places, st.sampled_from(['remove', 'flag', 'keep']), st.sampled_from(['keep', 'drop']))
 def test_a_second_sync_has_nothing_to_do(gallery, disk, gone, missing, contradictions):
     photos = as_photos(disk)
@@ -126,7 +126,7 @@ def test_a_second_sync_has_nothing_to_do(gallery, disk, gone, missing, contradic
     assert not again.lost or missing != 'remove'
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(galleries, disks, gone_places, st.integers(0, 20))
 @example({n: Held('1.png', 'h0', None) for n in (0, 1)}, {'1.png': 'h1', '2.png': 'h0', '3.png': 'h0'}, set(), 1)
 def test_an_interrupted_sync_is_finished_by_the_next(gallery, disk, gone, steps):
