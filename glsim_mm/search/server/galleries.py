@@ -53,7 +53,7 @@ class ServedGallery:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._grown: set[int] = set()
-        self._roots: Roots | None = None
+        self._roots: tuple[Roots, list[str]] | None = None
         self._next_look = 0.0
 
     @property
@@ -132,9 +132,14 @@ class ServedGallery:
 
     def roots(self) -> Roots:
         """Where its photos lie."""
+        return self._read_roots()[0]
+
+    def _read_roots(self) -> tuple[Roots, list[str]]:
+        """Where its photos lie, and these folders with their links resolved, which is too slow for each row."""
         found = self._roots
-        if found is None:  # a manifest is copied with all that is in it, which is too slow for each row
-            found = self._roots = Roots.of(self.search.gallery.manifest.origin).moved(self.moves)
+        if found is None:
+            roots = Roots.of(self.search.gallery.manifest.origin).moved(self.moves)
+            found = self._roots = roots, [os.path.realpath(one) for one in roots.folders.values() if one]
         return found
 
     def photo_file(self, record: Record) -> str:
@@ -143,12 +148,11 @@ class ServedGallery:
         Raises:
             Problem: If it has none, or it lies elsewhere or is gone.
         """
-        roots = self.roots()
+        roots, folders = self._read_roots()
         file = roots.file(record.path)
         if not file or is_address(file):
             raise Problem(404, 'no-photo', f'row {record.id} has no photo on this machine')
         real = os.path.realpath(file)
-        folders = [os.path.realpath(one) for one in roots.folders.values() if one]
         if not any(real.startswith(one.rstrip(os.sep) + os.sep) for one in folders):
             raise Problem(404, 'photo-outside', f'the photo of row {record.id} lies below no root of the gallery')
         if not os.path.isfile(real):
