@@ -1,5 +1,7 @@
 """``glsim serve`` on a gallery that was tuned: its answers are those of ``glsim classify``."""
 
+from dataclasses import replace
+
 import pytest
 from mean_encoder import MeanEncoder
 
@@ -13,7 +15,7 @@ from glsim_mm.search import ImageSearch
 from glsim_mm.search.server import galleries, schemas
 from glsim_mm.search.server.galleries import ServedGallery
 from retrieval.errors import RetrievalError
-from retrieval.gallery import open_gallery
+from retrieval.gallery import Condition, open_gallery
 from retrieval.recognition import (
     Prior,
     Recognizer,
@@ -23,7 +25,7 @@ from retrieval.recognition import (
     store_settings,
     tune,
 )
-from retrieval.recognition.settings import KEY
+from retrieval.recognition.settings import KEY, read_settings
 from retrieval.text_tables import parse_table
 
 
@@ -81,11 +83,38 @@ def test_a_row_does_not_recognise_itself(client, location):
     assert answer['probability'] == pytest.approx(expected.probability, abs=1e-4)
 
 
-def test_the_vote_answers_what_was_not_tuned(client):
+def test_who_says_how_neighbours_vote_gets_their_vote(client):
     photo = photo_of('001.Blue_Jay', 300)
-    for asked in (dict(where=['label!=002.Wren']), dict(threshold=0.1), dict(neighbors=3)):
+    for asked in (dict(threshold=0.1), dict(neighbors=3)):
         answer = ask(client, 'identify', photo, **asked).json()['answer']
         assert answer['probability'] is answer['decision'] is None and 'nearest photos' in answer['sentence'], asked
+        assert answer['basis'] == 'asked' and 'says how they vote' in answer['note']
+    answer = ask(client, 'identify', photo).json()['answer']
+    assert answer['basis'] == 'recogniser' and answer['probability'] and answer['note'] == ''
+
+
+def test_rows_that_pass_a_filter_are_asked_as_the_gallery_was_tuned(client, location):
+    where = [Condition('label', '!=', '002.Wren')]
+    with open_gallery(location) as gallery:
+        tuned = read_settings(gallery)[0]
+        recognizer = Recognizer(gallery, replace(tuned, fingerprint='', novelty={}), where=where)
+        for seed in range(300, 306):
+            content = photo_of('002.Wren', seed)  # which is of neither class that is left
+            (expected,) = recognizer.recognize(MeanEncoder().encode(content).embeddings)
+            for route in ('search', 'identify'):
+                answer = ask(client, route, content, where=['label!=002.Wren']).json()['answer']
+                assert answer['label'] == expected.label != '002.Wren'
+                assert answer['sentence'] == describe_recognition(expected, {}) and 'neighbours' in answer['sentence']
+                assert answer['probability'] is answer['decision'] is None
+                assert answer['basis'] == 'filtered' and 'not measured' in answer['note']
+    nothing = ask(client, 'identify', content, where=['label=none']).json()['answer']
+    assert nothing['kind'] == 'nothing'
+
+
+def test_a_gallery_that_was_not_tuned_says_that_it_votes(tmp_path):
+    with serve_birds(build_birds(tmp_path / 'birds', 2)) as client:
+        answer = ask(client, 'search', id=0).json()['answer']
+        assert answer['basis'] == 'untuned' and 'was not tuned' in answer['note']
 
 
 def test_settings_of_another_version_do_not_end_searching(location, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,12 @@ from .problems import Problem, hide_paths
 from .schemas import ExplainRequest, IdentifyRequest, SearchRequest
 
 _OF_VOTES = {'neighbors', 'temperature', 'threshold'}  # who names one of these asks for the vote itself
+_NOTES = {
+    'recogniser': '',
+    'filtered': 'How often answers from rows that pass a filter are right was not measured.',
+    'asked': 'This is the vote of the nearest photos alone, because the question says how they vote.',
+    'untuned': 'This is the vote of the nearest photos alone, because the gallery was not tuned.',
+}
 _CLEAR_SHARE, _LIKELY_SHARE = 0.9, 0.6  # of the votes
 
 
@@ -91,7 +98,7 @@ def identify(served: ServedGallery, queries: Queries, asked: IdentifyRequest, st
     answer = None if asked.text is not None else _answer(is_known, support, votes, hits)
     if answer is not None and not asked.model_fields_set & _OF_VOTES:
         with stopwatch.stage('recognise'):
-            answer |= _recognised(served, queries, asked, votes)
+            answer |= _based_on('untuned') | _recognised(served, queries, asked, votes)
     return dict(
         gallery=served.name,
         generation=gallery.manifest.generation,
@@ -265,7 +272,13 @@ def _answer(is_known: bool, support: float, votes: Sequence[dict[str, Any]], hit
         sentence=said,
         probability=None,
         decision=None,
+        **_based_on('asked'),
     )
+
+
+def _based_on(basis: str) -> dict[str, str]:
+    """What an answer comes from, and in words why it is a vote, or has no probability."""
+    return dict(basis=basis, note=_NOTES[basis])
 
 
 def recognizer_of(
@@ -278,6 +291,9 @@ def recognizer_of(
 ) -> Recognizer:
     """The recogniser of a state of a gallery, made once for it; its settings may not be tuned.
 
+    Rows that pass a filter are asked as the whole gallery was tuned, without a probability: how often such answers are
+    right was not measured.
+
     Raises:
         UserError: If the gallery has no class of those listed in ``only``, or of the counts by place and season.
     """
@@ -285,6 +301,8 @@ def recognizer_of(
     def make() -> Recognizer:
         try:
             settings, _ = read_settings(state, space, where)
+            if where is not None and not settings.is_tuned:
+                settings = replace(read_settings(state, space)[0], fingerprint='', curve=(), novelty={}, prior=None)
         except RetrievalError as error:  # of another version; photos can be searched all the same
             LOGGER.warning('%s is recognised by the vote alone: %s', served.name, error)
             settings = Settings()
@@ -315,7 +333,8 @@ def _recognised(
     """What the gallery's recogniser says in place of the vote; nothing where it knows no more than that."""
     taken, where = _taken(served, queries, asked), parse_conditions(asked.where)
     recognizer = recognizer_of(served, queries.gallery, queries.space, where, asked.only, taken is not None)
-    if not recognizer.settings.is_tuned and taken is None and not asked.only:
+    is_chosen = replace(recognizer.settings, classes=0) != Settings()
+    if not votes or not is_chosen and taken is None and not asked.only:
         return {}
     photos = len(queries.records)
     left_out = queries.merged().left_out(asked.exclude_same)
@@ -340,6 +359,7 @@ def _recognised(
         sentence=describe_recognition(found, names),
         probability=found.probability,
         decision=found.verdict,
+        **_based_on('recogniser' if recognizer.settings.is_tuned else 'filtered' if is_chosen else 'untuned'),
     )
 
 

@@ -156,6 +156,12 @@ class Answer(BaseModel):
     count: int = Field(description='how many of the neighbours are of this class')
     similarity: float | None = Field(description='of the nearest photo')
     sentence: str = Field(description='the answer with its reason, in English')
+    basis: Literal['recogniser', 'filtered', 'asked', 'untuned'] = Field(
+        description='what the answer comes from: the recogniser of a tuned gallery, on all rows or on those that pass '
+        'the filter; else the vote of the nearest photos, because the question names neighbors, temperature or '
+        'threshold, or because the gallery is not tuned'
+    )
+    note: str = Field(description='why it is a vote, or has no probability, in English; else empty')
     probability: float | None = Field(description='that it is right; null where the gallery is not tuned')
     decision: Literal['accept', 'look', 'unknown'] | None = Field(
         description='accept: of such answers 97 % are right; null where the gallery is not tuned'

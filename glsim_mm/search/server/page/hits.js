@@ -68,14 +68,15 @@ export function showAnswer(answer, votes) {
   const place = at('answer');
   place.hidden = !answer;
   if (!answer) return;
-  const { kind, count, neighbors, share, support, probability = null, decision = null } = answer;
-  const best = votes[0] ? named(votes[0]) : '';
+  const { kind, count, neighbors, share, support, basis, probability = null, decision = null } = answer;
+  const best = answer.name || (votes[0] ? named(votes[0]) : '');  // the recogniser may know better than the vote
   const values = { label: best, count, neighbors, share: percent(share), support: number(support, 2) };
   let reason = t('reason', values);
   if (kind === 'unknown') reason = t('reason_unknown', values);
   if (kind === 'nothing') reason = t('reason_nothing');
-  if (kind === 'split' && votes[1]) {
-    reason += ` ${t('reason_second', { label: named(votes[1]), share: percent(votes[1].share) })}`;
+  const second = votes.find((vote) => named(vote) !== best);
+  if (kind === 'split' && second) {
+    reason += ` ${t('reason_second', { label: named(second), share: percent(second.share) })}`;
   }
   // A tuned gallery's recogniser has words of its own, in English.
   if (decision && language() === 'en') reason = sentence(answer.sentence);
@@ -88,7 +89,7 @@ export function showAnswer(answer, votes) {
     return make('li', {}, make('span', { text: named(vote) }), share_, bar, make('span', { class: 'muted small', text: told }));
   });
   place.replaceChildren(
-    make('div', {}, make('p', { class: 'word', text: t(`answer_${kind}`, values) }), sure && make('p', { text: sure }), make('p', { text: reason })),
+    make('div', {}, make('p', { class: 'word', text: t(`answer_${kind}`, values) }), sure && make('p', { text: sure }), make('p', { text: reason }), basis === 'recogniser' ? null : make('p', { class: 'muted small', text: t(`basis_${basis}`) })),
     make('ul', { class: 'votes', 'aria-label': t('votes') }, ...bars),
   );
   place.classList.toggle('sure', decision ? decision === 'accept' : kind === 'clear' || kind === 'likely');
