@@ -24,6 +24,7 @@ from .measuring import spread
 ANSWERED, BUSY, LOST = 'answered', 'busy', 'lost'
 _SECONDS_ALONE, _PASSES_AT_ONCE = 0.25, 2  # of those of a round; so many that the model never waits for the next
 _MOST_PHOTOS, _LEAST = 256, 3
+_TIMEOUT = 120.0  # twice that of a server
 _RESIDENT = re.compile(rb'^process_resident_memory_bytes (\S+)', re.MULTILINE)
 
 
@@ -162,7 +163,7 @@ class Crowd:
         count: int,
         token: str | None = None,
         gallery: str | None = None,
-        timeout: float = 120.0,
+        timeout: float = _TIMEOUT,
     ) -> None:
         self.client = HttpClient(url, token, timeout, patience=0.0)  # which shows all that is refused
         self._photos, self._count, self._gallery = photos, count, gallery
@@ -223,7 +224,7 @@ class ModelAlone:
     """
 
     def __init__(self, url: str, batch: int, token: str | None = None) -> None:
-        self._model = RemoteModel(url, token=token, timeout=120.0)
+        self._model = RemoteModel(url, token=token, timeout=_TIMEOUT, patience=_TIMEOUT)
         size = (batch, 3, *self._model.info.image_size)
         self._pixels = np.random.default_rng(0).integers(0, 256, size, np.uint8)
         self._output = min(self._model.info.outputs, key=len)

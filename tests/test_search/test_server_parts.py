@@ -96,6 +96,32 @@ def test_a_batch_without_an_answer_for_each_job_ends_no_other():
     assert all(isinstance(one, RuntimeError) for one in first) and second == [3]
 
 
+def test_jobs_that_could_not_be_computed_in_time_are_refused_at_once():
+    go_on, begun = threading.Event(), threading.Event()
+
+    def compute(jobs):
+        begun.set()
+        assert go_on.wait(30)
+        return jobs
+
+    async def work(batcher):
+        loop = asyncio.get_running_loop()
+        first = asyncio.ensure_future(batcher.submit([0]))  # of which nobody knows how long it takes
+        await asyncio.to_thread(begun.wait, 30)
+        loop.call_later(0.2, go_on.set)
+        await first
+        go_on.clear()
+        second = asyncio.ensure_future(batcher.submit([1]))  # nothing waits before it
+        await asyncio.sleep(0.05)
+        with pytest.raises(Problem) as refusal:
+            await batcher.submit([2] * 5)  # two batches of 0.2 s at least
+        go_on.set()
+        return refusal.value, await second
+
+    (refusal, second), _ = run_batcher(work, compute, seconds=0.3)
+    assert second == [1] and refusal.status == 503 and int(refusal.headers['Retry-After']) >= 1
+
+
 def test_what_is_computed_when_the_server_stops_is_refused():
     begun, go_on = threading.Event(), threading.Event()
 

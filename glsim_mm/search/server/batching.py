@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,8 @@ class Batcher(Generic[Job, Answer]):
         patience: Seconds to wait for a batch to fill, from the first job on.
         limit: Jobs that may wait; more are refused.
         measures: Told of batches and of the queue.
+        seconds: Time that a request has; where the last batch took so long that jobs which wait already fill it, more
+            are refused, as they would be given up after that time.
     """
 
     def __init__(
@@ -45,9 +48,11 @@ class Batcher(Generic[Job, Answer]):
         patience: float,
         limit: int,
         measures: Measures,
+        seconds: float = math.inf,
     ) -> None:
         self._answers_of, self._size, self._patience, self._limit = compute, size, patience, limit
-        self._measures = measures
+        self._measures, self._seconds = measures, seconds
+        self._begun, self._took = 0.0, 0.0  # when the last batch began, and how long that before took
         self._waiting: deque[_Waiting[Job, Answer]] = deque()
         self._taken: list[_Waiting[Job, Answer]] = []
         self._arrived = asyncio.Event()
@@ -75,9 +80,11 @@ class Batcher(Generic[Job, Answer]):
         Raises:
             Problem: If too many jobs wait already.
         """
+        loop = asyncio.get_running_loop()
         if len(self._waiting) + len(jobs) > self._limit:
             raise too_busy(f'{len(self._waiting)} photos wait for the model: try again in a moment')
-        loop = asyncio.get_running_loop()
+        if self._expected(len(jobs), loop.time()) > self._seconds:
+            raise too_busy('the model is slow just now: try again in a while', min(60, math.ceil(self._took)))
         mine = [_Waiting(job, loop.create_future()) for job in jobs]
         self._waiting.extend(mine)
         self._measures.waiting.set(len(self._waiting))
@@ -90,6 +97,13 @@ class Batcher(Generic[Job, Answer]):
                 with suppress(ValueError):
                     self._waiting.remove(one)
             self._measures.waiting.set(len(self._waiting))
+
+    def _expected(self, count: int, now: float) -> float:
+        """Seconds until so many further jobs would be computed, if each batch takes as long as the last."""
+        if not self._taken and not self._waiting:
+            return 0.0  # whatever the last one took: there must be a next one
+        batches = math.ceil((len(self._waiting) + count) / self._size)
+        return batches * self._took + (max(self._begun + self._took - now, 0.0) if self._taken else 0.0)
 
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call something else that takes the model, between two batches."""
@@ -113,8 +127,11 @@ class Batcher(Generic[Job, Answer]):
                 self._arrived.clear()
             self._measures.waiting.set(len(self._waiting))
             batch = [one for one in self._taken if not one.answer.done()]
+            self._begun = loop.time()
             if batch:
                 await self._answer(batch)
+                self._took = loop.time() - self._begun
+            self._taken = []
 
     async def _answer(self, batch: Sequence[_Waiting[Job, Answer]]) -> None:
         self._measures.batches.observe(len(batch))

@@ -18,42 +18,26 @@ from .settings import MAX_PHOTOS
 def add_routes(app: FastAPI, service: Service) -> None:
     """Add them to an application."""
 
-    @app.post(
-        f'{API}/search',
-        response_model=schemas.SearchAnswer,
-        openapi_extra=form_or_json(schemas.SearchRequest),
-        tags=['ask'],
-    )
+    def question(path: str, asked: type[BaseModel], answered: type[BaseModel]) -> Any:
+        body = form_or_json(asked)
+        return app.post(f'{API}/{path}', response_model=answered, openapi_extra=body, tags=['ask'])
+
+    @question('search', schemas.SearchRequest, schemas.SearchAnswer)
     async def search_gallery(request: Request) -> Response:
         """Search with up to five photos of one individual, with a row of the gallery, or with a text."""
         return JSONResponse(await service.ask(request, schemas.SearchRequest, answering.search))
 
-    @app.post(
-        f'{API}/identify',
-        response_model=schemas.IdentifyAnswer,
-        openapi_extra=form_or_json(schemas.IdentifyRequest),
-        tags=['ask'],
-    )
+    @question('identify', schemas.IdentifyRequest, schemas.IdentifyAnswer)
     async def identify_photos(request: Request) -> Response:
         """Name the class that the nearest photos vote for."""
         return JSONResponse(await service.ask(request, schemas.IdentifyRequest, answering.identify))
 
-    @app.post(
-        f'{API}/explain',
-        response_model=schemas.ExplainAnswer,
-        openapi_extra=form_or_json(schemas.ExplainRequest),
-        tags=['ask'],
-    )
+    @question('explain', schemas.ExplainRequest, schemas.ExplainAnswer)
     async def explain_hit(request: Request) -> Response:
         """Tell which patches of a hit are like which of the query."""
         return JSONResponse(await service.ask(request, schemas.ExplainRequest, answering.explain, patches=True))
 
-    @app.post(
-        f'{API}/compare',
-        response_model=schemas.CompareAnswer,
-        openapi_extra=form_or_json(schemas.CompareRequest),
-        tags=['ask'],
-    )
+    @question('compare', schemas.CompareRequest, schemas.CompareAnswer)
     async def compare_searches(request: Request) -> Response:
         """Search two galleries, or two spaces of one, with the same photos, row or text."""
         return JSONResponse(await service.attend(request, comparing.compare(service, request)))

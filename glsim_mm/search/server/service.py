@@ -99,7 +99,7 @@ class Service:
     def _batcher(self, served: ServedGallery) -> Batcher[Job, Found]:
         encoder, own = served.encoder, self.settings
         compute = partial(compute_batch, encoder)
-        return Batcher(compute, encoder.usual_batch, own.patience, own.queue, self.measures)
+        return Batcher(compute, encoder.usual_batch, own.patience, own.queue, self.measures, own.seconds)
 
     def batcher_of(self, served: ServedGallery) -> Batcher[Job, Found]:
         """The queue of a gallery's model.
