@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -62,6 +62,16 @@ def write_file(path: str | Path, content: bytes | str) -> Path:
     """Write a whole file, text as UTF-8; the byte E9 of a file name becomes ``\\udce9``; see :func:`replace_with`."""
     data = content.encode('utf-8', 'backslashreplace') if isinstance(content, str) else content
     return replace_with(path, lambda partial: partial.write_bytes(data))
+
+
+def write_pieces(path: str | Path, pieces: Iterable[bytes]) -> Path:
+    """Write a whole file piece by piece; see :func:`replace_with`."""
+
+    def write(partial: Path) -> None:
+        with partial.open('wb') as file:
+            file.writelines(pieces)
+
+    return replace_with(path, write)
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = 1) -> Path:

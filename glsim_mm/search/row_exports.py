@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,13 +18,15 @@ from retrieval.records import RESERVED
 from ..errors import GLSimError
 from ..visualization import FoundImage
 from ..visualization.html_report import ReportSettings
-from ..visualization.photo_groups import PhotoGroup, write_photo_groups
+from ..visualization.photo_groups import PhotoGroup, stream_photo_groups
 
 CSV, JSON, COCO, TABLE, HTML = 'csv', 'json', 'coco', 'table', 'html'
 KINDS = (CSV, JSON, COCO, TABLE, HTML)
-"""Of files; the last one is written by :func:`write_rows_page`, the others by :func:`export_rows`."""
+"""Of files; the last one is made by :func:`export_page`, the others by :func:`export_rows`."""
 
-MOST_SHOWN = 1000
+MOST_SHOWN = 10_000
+"""Photos of a page."""
+
 _READ, _IN_A_ROW, _SIDE = 1000, 24, 256
 # What spreadsheets take for the beginning of a formula, also in the wide forms of East Asian writing.
 _FORMULA = tuple('=+-@＝＋－＠')
@@ -130,38 +130,37 @@ def _coco(gallery: GalleryReader, ids: np.ndarray) -> Iterator[str]:
     yield f'\n], "categories": {json.dumps(listed)}}}\n'
 
 
-def write_rows_page(
-    path: str | Path, gallery: GalleryReader, ids: np.ndarray, photo: Callable[[Record], FoundImage]
-) -> Path:
-    """Write a page of HTML that holds the photos of rows, by class.
+def export_page(gallery: GalleryReader, ids: np.ndarray, photo: Callable[[Record], FoundImage]) -> Iterator[bytes]:
+    """A page of HTML that holds the photos of rows, by class, piece by piece: few photos are in memory at a time.
 
     Args:
-        path: The file.
         gallery: One state of it.
         ids: int64, (n,), of up to :data:`MOST_SHOWN` rows that are there.
         photo: A row as the page shows it.
 
     Raises:
-        GLSimError: If there are too many rows, or the file cannot be written.
+        GLSimError: If there are too many rows; at once, not with the first piece.
     """
     if len(ids) > MOST_SHOWN:
         raise GLSimError(f'a page shows {MOST_SHOWN:,} photos at most, not {len(ids):,}: choose fewer by a filter')
-    records = sorted(_records(gallery, ids), key=lambda one: (one.label is None, one.label or '', one.id))
-    classes = {record.label for record in records}
+    wanted = set(ids.tolist())
+    by_class: dict[str | None, list[int]] = {}
+    for number, label in zip(*_column(gallery, 'label')):
+        if number in wanted:
+            by_class.setdefault(label, []).append(number)
     settings = ReportSettings(title='Photos of a gallery', side=_SIDE)
-    facts = [('Photos', f'{len(records):,}'), ('Classes', f'{len(classes - {None}):,}')]
-    write_photo_groups(path, _groups(records, photo), settings, facts, limit=sys.maxsize)
-    return Path(path)
+    facts = [('Photos', f'{len(wanted):,}'), ('Classes', f'{len(by_class.keys() - {None}):,}')]
+    return stream_photo_groups(_groups(gallery, by_class, photo), settings, facts)
 
 
-def _groups(records: Sequence[Record], photo: Callable[[Record], FoundImage]) -> Iterator[PhotoGroup]:
-    by_class: dict[str | None, list[Record]] = {}
-    for record in records:
-        by_class.setdefault(record.label, []).append(record)
-    for label, own in by_class.items():
+def _groups(
+    gallery: GalleryReader, by_class: Mapping[str | None, list[int]], photo: Callable[[Record], FoundImage]
+) -> Iterator[PhotoGroup]:
+    for label, own in sorted(by_class.items(), key=lambda one: (one[0] is None, one[0] or '')):
         title = 'Without a label' if label is None else pretty_name(label)
         for start in range(0, len(own), _IN_A_ROW):
-            shown = [(one.split or f'row {one.id}', photo(one)) for one in own[start : start + _IN_A_ROW]]
+            records = gallery.records(own[start : start + _IN_A_ROW])
+            shown = [(one.split or f'row {one.id}', photo(one)) for one in records]
             yield PhotoGroup(title, '', '', shown, f'{len(own):,}')
 
 

@@ -4,7 +4,7 @@ import base64
 import datetime
 import html
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,22 @@ def write_pages(
             raise GLSimError(f'{target} is there and no page of {first.name}: move it, or choose another name')
         written.append(replace_with(target, write))
     return written
+
+
+def stream_page(template: str, pieces: Iterable[Piece], **content: Any) -> Iterator[bytes]:
+    """A report as one page of any length, piece by piece, for :func:`write_pages` without a limit and without a file.
+
+    Args:
+        template: See :func:`write_pages`, as for ``pieces``.
+        pieces: Taken one by one.
+        **content: What the template shows.
+    """
+    start, end = _split(_renderer(template)(**content, page=1, name='', start='', previous='', following=''))
+    yield start
+    left: dict[Any, Any] = {}
+    for piece in pieces:
+        yield piece(left).encode('utf-8', 'backslashreplace')
+    yield end
 
 
 def render_piece(template: str, **content: Any) -> str:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .html_pages import PAGE_BYTES, Piece, render_piece, write_pages
+from .html_pages import PAGE_BYTES, Piece, render_piece, stream_page, write_pages
 from .html_report import ReportSettings
 from .search_sheet import FoundImage, place_photo, take_new_photos
+
+_TEMPLATE = 'photo_groups.html'
 
 
 @dataclass
@@ -59,14 +61,23 @@ def write_photo_groups(
         The files.
     """
 
-    def pieces() -> Iterator[Piece]:
-        before = None
-        for group in groups:
-            yield _piece(group, group.section == before, settings.side)
-            before = group.section
-
     content = dict(settings=settings, facts=facts, sentences=sentences)
-    return write_pages(path, 'photo_groups.html', pieces(), limit, **content)
+    return write_pages(path, _TEMPLATE, _pieces(groups, settings.side), limit, **content)
+
+
+def stream_photo_groups(
+    groups: Iterable[PhotoGroup], settings: ReportSettings, facts: Sequence[tuple[str, str]] = ()
+) -> Iterator[bytes]:
+    """The same as one page of any length, whose bytes come group by group."""
+    content: dict[str, Any] = dict(settings=settings, facts=facts, sentences=())
+    return stream_page(_TEMPLATE, _pieces(groups, settings.side), **content)
+
+
+def _pieces(groups: Iterable[PhotoGroup], side: int) -> Iterator[Piece]:
+    before = None
+    for group in groups:
+        yield _piece(group, group.section == before, side)
+        before = group.section
 
 
 def _piece(group: PhotoGroup, is_continued: bool, side: int) -> Piece:

@@ -17,7 +17,8 @@ from served_birds import API, BIRDS, build_birds, refused, serve_birds
 from tiny_run import call_tool
 
 from glsim_mm.datasets import TableDataset
-from glsim_mm.search.row_exports import export_rows, harmless
+from glsim_mm.search.row_exports import export_page, export_rows, harmless
+from glsim_mm.visualization import FoundImage
 from retrieval.gallery import Record, create_gallery, open_gallery
 from retrieval.relabelling import read_value_table
 
@@ -93,16 +94,28 @@ def test_filters_and_ids_choose_rows(client):
     refused(client.post(f'{API}/export', json=dict(format='xlsx')), 422, 'wrong-request')
 
 
-def test_detectors_read_the_annotations(client, tmp_path):
+def check_coco(content):
+    """The rules of COCO's format for boxes (cocodataset.org/#format-data), on which its readers rely."""
+    images, categories = ({one['id']: one for one in content[name]} for name in ('images', 'categories'))
+    for name in ('images', 'annotations', 'categories'):
+        ids = [one['id'] for one in content[name]]
+        assert all(type(one) is int and one > 0 for one in ids) and len(set(ids)) == len(ids), name
+    assert all(isinstance(one['file_name'], str) and one['file_name'] for one in images.values())
+    assert all(isinstance(one['name'], str) and one['name'] for one in categories.values())
+    for one in content['annotations']:
+        assert one['iscrowd'] == 0 and one['category_id'] in categories
+        image, (x, y, width, height) = images[one['image_id']], one['bbox']
+        assert min(x, y) >= 0 and min(width, height) > 0 and one['area'] == width * height
+        assert x + width <= image['width'] and y + height <= image['height']
+
+
+def test_detectors_read_the_annotations(client):
     content = json.loads(export(client, 'coco').text)
     assert content['images'][0] == dict(id=1, file_name='001.Blue_Jay/0.png', width=48, height=40)
     assert len(content['images']) == 9 and len(content['annotations']) == 8  # one row has no label
-    (tmp_path / 'coco.json').write_text(json.dumps(content))
-    coco = pytest.importorskip('pycocotools.coco', reason='reads them with pycocotools, which is not there')
-    read = coco.COCO(tmp_path / 'coco.json')
-    assert len(read.getImgIds()) == 9 and len(read.getAnnIds()) == 8
-    assert [one['name'] for one in read.loadCats(read.getCatIds())] == list(BIRDS)
-    assert read.loadAnns(1)[0]['bbox'] == [0, 0, 48, 40] and read.loadAnns(1)[0]['area'] == 48 * 40
+    check_coco(content)
+    assert [one['name'] for one in content['categories']] == list(BIRDS)
+    assert content['annotations'][0]['bbox'] == [0, 0, 48, 40]
 
 
 def test_rows_with_boxes_and_of_one_photo(tmp_path):
@@ -160,6 +173,25 @@ def test_a_page_shows_no_photo_from_elsewhere(location, tmp_path):
     with serve_birds(copied / 'gallery') as client:
         page = export(client, 'html', ids=[0, 1, 2]).text
     assert page.count('(cannot be read) (id') == 2 and '<script' not in page and '<img src=x' not in page
+
+
+def test_a_page_comes_piece_by_piece(location):
+    made = []
+
+    def photo(record):
+        made.append(record.id)
+        return FoundImage(np.zeros((8, 8, 3), np.uint8), label=record.label, number=record.id)
+
+    with create_gallery(location.parent / 'many', 2) as gallery:
+        labels = [None if n % 3 == 0 else f'class {n % 3}' for n in range(100)]
+        gallery.add(np.ones((100, 2), np.float32), [Record(f'{n}.png', label) for n, label in enumerate(labels)])
+        pieces = export_page(gallery, gallery.ids(), photo)
+        assert next(pieces).startswith(b'<!DOCTYPE html>') and made == []
+        first = next(pieces)
+        assert len(made) == 24 and first.count(b'<image id=') == 24  # no more photos are in memory at a time
+        rest = list(pieces)
+    assert sorted(made) == [*range(100)] and len(rest) == 6 and rest[-1].rstrip().endswith(b'</html>')
+    assert sum(one.count(b'<image id=') for one in [first, *rest]) == 100
 
 
 def test_pages_have_an_end(client, monkeypatch):

@@ -30,9 +30,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> cli.End:
     """Choose rows and write them."""
-    from glsim_mm.output_files import write_file
+    from glsim_mm.output_files import write_pieces
     from glsim_mm.search.result_pages import found_image
-    from glsim_mm.search.row_exports import HTML, export_rows, write_rows_page
+    from glsim_mm.search.row_exports import HTML, export_page, export_rows
     from retrieval.gallery import Roots, open_gallery, parse_conditions
 
     where = parse_conditions(args.where)
@@ -41,9 +41,10 @@ def main(args: argparse.Namespace) -> cli.End:
         ids = gallery.ids(where)
         if args.format == HTML:
             roots = Roots.of(gallery.manifest.origin).moved(cli.read_roots(args.root))
-            write_rows_page(args.out, gallery, ids, lambda record: found_image(record, roots))
+            pieces = export_page(gallery, ids, lambda record: found_image(record, roots))
         else:
-            write_file(args.out, ''.join(export_rows(gallery, ids, args.format)))
+            pieces = (one.encode('utf-8', 'backslashreplace') for one in export_rows(gallery, ids, args.format))
+        write_pieces(args.out, pieces)
     if args.format == 'csv':
         return cli.End('label', args.gallery, '--table', args.out, '--dry-run')
     return cli.End('search', args.gallery, 'PHOTO.jpg')
