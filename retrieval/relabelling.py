@@ -14,7 +14,7 @@ from .answers import one_line
 from .errors import RetrievalError
 from .gallery import Change, ChangeSet, GalleryReader, Roots, UndoPlan, parse_conditions
 from .gallery.conditions import check_column
-from .gallery.history import Value
+from .gallery.history import ROW, Value, is_removal
 from .records import Ids
 from .text_tables import read_typed_table, read_values
 
@@ -129,6 +129,9 @@ def describe_changes(changes: Sequence[Change], limit: int | None = None, number
     for change in shown:
         again = ', of a row that was removed' if change.reused else ''
         number = f'{change.number}  ' if numbered else ''
+        if change.column == ROW:
+            yield f'{number}id {change.id}  {"removed" if is_removal(change) else "brought back"}{again}'
+            continue
         yield one_line(f'{number}id {change.id}  {change.column}: {_shown(change.old)} -> {_shown(change.new)}{again}')
     if len(changes) > len(shown):
         yield f'... and {len(changes) - len(shown):,} more values'
@@ -136,13 +139,20 @@ def describe_changes(changes: Sequence[Change], limit: int | None = None, number
 
 def describe_change_set(change_set: ChangeSet) -> str:
     """One line for a person: what a change set is."""
-    columns = ', '.join(f'{name} ({count:,})' for name, count in change_set.columns.items())
     undoes = '' if change_set.undoes is None else f', takes back {change_set.undoes}'
     broken = '' if change_set.whole else ', broke off: some rows may have changed and others not'
     when = change_set.time.replace('T', ' ').replace('+00:00', ' UTC')
     return one_line(
-        f'{change_set.number}  {when}  {change_set.by}  {count_rows(change_set.rows)}: {columns}{undoes}{broken}'
+        f'{change_set.number}  {when}  {change_set.by}  {count_rows(change_set.rows)}: '
+        f'{describe_columns(change_set)}{undoes}{broken}'
     )
+
+
+def describe_columns(change_set: ChangeSet) -> str:
+    """What a change set has changed in its rows: ``'label (3), year (1)'``, ``'removed'`` or ``'brought back'``."""
+    if ROW in change_set.columns:
+        return 'removed' if change_set.columns[ROW] < 0 else 'brought back'
+    return ', '.join(f'{name} ({count:,})' for name, count in change_set.columns.items())
 
 
 def describe_left(plan: UndoPlan) -> Iterator[str]:

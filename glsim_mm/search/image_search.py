@@ -307,7 +307,7 @@ class ImageSearch:
 
     def remove(self, ids: Iterable[int] | None = None, where: Any = None) -> int:
         """Take rows out of the gallery, by their ids or those that a filter lets through; gives their number."""
-        return self.gallery.as_writer().remove(ids=ids, where=where)
+        return self.gallery.as_writer().remove(ids=ids, where=where).rows
 
     def write_results(self, results: Sequence[SearchResult], path: str | Path, *options: Any, **named: Any) -> None:
         """Write results of this gallery to a file; see :func:`glsim_mm.search.result_pages.write_results`."""

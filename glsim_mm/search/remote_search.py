@@ -88,7 +88,8 @@ class RemoteSearch:
         self._client = HttpClient(url, token, timeout, patience)
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix='remote search')
         self.gallery = gallery or ''
-        self.gallery = self.info()['name']
+        info = self.info()
+        self.gallery, self._columns = info['name'], info['columns']
 
     def info(self) -> dict[str, Any]:
         """What the server says of the gallery: rows, spaces, columns, and more."""
@@ -168,7 +169,7 @@ class RemoteSearch:
         cursor = None
         while True:
             page = self._ask('GET', f'/rows?{urlencode(asked + ([("cursor", cursor)] if cursor else []))}')
-            yield from map(_record, page['rows'])
+            yield from map(self._record, page['rows'])
             cursor = page['next']
             if cursor is None:
                 return
@@ -288,7 +289,7 @@ class RemoteSearch:
     def _search_row(self, number: int, asked: dict[str, Any], explain: bool) -> SearchResult:
         found = self._post('search', dict(asked, id=number))
         own = self._ask('GET', f'/rows/{number}?{urlencode(dict(gallery=self.gallery))}')
-        result = self._result(_record(own), found)
+        result = self._result(self._record(own), found)
         if explain:
             self._explain(result, dict(gallery=self.gallery, id=number))
         return result
@@ -305,7 +306,18 @@ class RemoteSearch:
 
     def _result(self, query: Record, found: dict[str, Any]) -> SearchResult:
         _describe(query, found['queries'][0])
-        return SearchResult(query, [SearchHit(one['rank'], one['score'], _record(one)) for one in found['hits']])
+        return SearchResult(query, [SearchHit(one['rank'], one['score'], self._record(one)) for one in found['hits']])
+
+    def _record(self, row: Mapping[str, Any]) -> Record:
+        """A row or a hit of the server's, which writes whole numbers beyond 2**53 - 1 as text."""
+        metadata = {
+            name: int(value) if self._columns.get(name) == 'INTEGER' else value
+            for name, value in row['metadata'].items()
+        }
+        record = Record(row['path'], row['label'], row['split'], metadata=metadata, id=int(row['id']))
+        _describe(record, row)
+        record.map_area = record.map_area or row['map_area']
+        return record
 
     def _explain(self, result: SearchResult, asked: dict[str, Any], photos: Sequence[bytes] = ()) -> None:
         """Fill in the matches of hits; each is a question of its own."""
@@ -390,14 +402,6 @@ def _content(item: ImageItem) -> bytes:
 
 def _query(item: ImageItem) -> Record:
     return Record(path=item.path, label=item.label, split=item.split, metadata=dict(item.metadata))
-
-
-def _record(row: Mapping[str, Any]) -> Record:
-    """A row or a hit of the server's."""
-    record = Record(row['path'], row['label'], row['split'], metadata=row['metadata'], id=row['id'])
-    _describe(record, row)
-    record.map_area = record.map_area or row['map_area']
-    return record
 
 
 def _describe(record: Record, told: Mapping[str, Any]) -> None:

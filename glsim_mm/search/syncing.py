@@ -280,7 +280,7 @@ def _finish(
         gallery.set_values(flagged, {FLAG: now}, by='sync')
     gone = _still_there(gallery, removed)
     for start in range(0, len(gone), _AT_ONCE):
-        gallery.remove(gone[start : start + _AT_ONCE])
+        gallery.remove(gone[start : start + _AT_ONCE], by='sync')
 
 
 def _still_there(gallery: GalleryReader, ids: Sequence[int]) -> list[int]:

@@ -16,7 +16,18 @@ from ..hits import Hits, RangeHits
 from ..records import MAX_ID, TEXT_COLUMNS, Ids, Record, check_count, check_ids, check_records, check_texts, is_list
 from ..whitening import Whitening
 from .conditions import Condition, check_column, read_conditions
-from .history import Change, ChangeSet, Revise, UndoPlan, differences, plan_undo, revise_undo, revise_values
+from .history import (
+    ROW,
+    Change,
+    ChangeSet,
+    Revise,
+    UndoPlan,
+    differences,
+    is_removal,
+    plan_undo,
+    revise_undo,
+    revise_values,
+)
 
 Embeddings = np.ndarray | Mapping[str, np.ndarray]
 Space = str | Mapping[str, float] | None
@@ -233,9 +244,10 @@ class GalleryReader(ABC):
 
     @abstractmethod
     def history(self) -> list[ChangeSet]:
-        """Changes of paths, labels, splits, content hashes and metadata, the last one at the end.
+        """Changes of paths, labels, splits, content hashes and metadata, and removals of rows, the last one at the end.
 
-        Adding and removing rows is no part of it. What was changed in a row is kept when it is removed.
+        Adding rows is no part of it, and in Milvus, which keeps nothing of them, removing rows neither. What was
+        changed in a row is kept when it is removed.
         """
 
     @abstractmethod
@@ -272,7 +284,11 @@ class GalleryReader(ABC):
         for start in range(0, len(rows), _READ):
             there = self.ids({'id': rows[start : start + _READ]})
             records.update((record.id, record) for record in (self.records(there) if len(there) else ()))
-        return plan_undo(changes, records)
+        return plan_undo(changes, records, set(self._kept(rows).tolist()))
+
+    def _kept(self, ids: np.ndarray) -> np.ndarray:
+        """Those of some ids, each once, whose rows were removed and can be brought back."""
+        return np.empty(0, np.int64)
 
     @abstractmethod
     def transform(self, embeddings: Embeddings, space: str | None = None) -> np.ndarray:
@@ -412,6 +428,9 @@ class GalleryWriter(GalleryReader):
     def undo(self, number: int | None = None, *, by: str | None = None, skip_changed: bool = False) -> ChangeSet:
         """Take back a change set, None for the last one; taking back what took back another one brings it again.
 
+        Rows that were removed come back with their ids, records, embeddings and places in the indexes, so that searches
+        answer as before, until :meth:`compact` or a hundred later removals give them up.
+
         Args:
             number: Its number in the :meth:`history`.
             by: Who takes it back; None for the login name.
@@ -420,7 +439,20 @@ class GalleryWriter(GalleryReader):
         """
         plan = self.plan_undo(number)
         plan.refuse(skip_changed)
-        return self._revise(np.unique([change.id for change in plan.changes]), revise_undo(plan), by, plan.number)
+        ids = np.unique(np.array([change.id for change in plan.changes], np.int64))
+        if any(change.column == ROW for change in plan.changes):
+            if is_removal(plan.changes[0]):
+                return self._remove(ids, by, plan.number)
+            return self._bring_back(ids, by, plan.number)
+        return self._revise(ids, revise_undo(plan), by, plan.number)
+
+    def _remove(self, ids: np.ndarray, by: str | None, undoes: int | None = None) -> ChangeSet:
+        """Take rows out again that were brought back."""
+        return self.remove(ids, by=by)
+
+    def _bring_back(self, ids: np.ndarray, by: str | None, undoes: int) -> ChangeSet:
+        """Bring back rows that were removed."""
+        raise RetrievalError(f'{self.location} keeps nothing of rows that were removed')
 
     @abstractmethod
     def _revise(self, ids: np.ndarray, revise: Revise, by: str | None, undoes: int | None = None) -> ChangeSet:
@@ -438,10 +470,12 @@ class GalleryWriter(GalleryReader):
         """
 
     @abstractmethod
-    def remove(self, ids: Ids | None = None, where: Any = None) -> int:
-        """Take rows out, by their ids or by a filter; returns how many. :meth:`compact` gives back their space.
+    def remove(self, ids: Ids | None = None, where: Any = None, *, by: str | None = None) -> ChangeSet:
+        """Take rows out, by their ids or by a filter; ``rows`` of the result says how many.
 
-        An empty filter is refused: all rows are ``where={'id': ('>=', 0)}``.
+        In a folder, :meth:`undo` brings them back until :meth:`compact`, which gives back their space. On a full disk,
+        and in Milvus, they are gone at once, and the result has the number 0. An empty filter is refused: all rows are
+        ``where={'id': ('>=', 0)}``. ``by`` is who removes them; None for the login name.
         """
 
     @staticmethod

@@ -24,19 +24,22 @@ from .lock import WRITER_FILE
 
 DATABASE_FILE = 'gallery.sqlite'
 FORMAT = 2  # 1: one root; read as this one
-_SCHEMA = """
+_RECORD = (
+    'id INTEGER PRIMARY KEY, path TEXT NOT NULL, label TEXT, split TEXT, content_hash TEXT, layout TEXT, '
+    'similarity_map BLOB'
+)
+_SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE transforms (space TEXT PRIMARY KEY, content BLOB NOT NULL);
 CREATE TABLE columns (name TEXT PRIMARY KEY COLLATE NOCASE, type TEXT NOT NULL);
 CREATE TABLE segments (
     number INTEGER PRIMARY KEY, rows INTEGER NOT NULL, presets TEXT NOT NULL, files TEXT NOT NULL, dead BLOB);
-CREATE TABLE records (
-    id INTEGER PRIMARY KEY, path TEXT NOT NULL, label TEXT, split TEXT, content_hash TEXT, layout TEXT,
-    similarity_map BLOB);
+CREATE TABLE records ({_RECORD});
 CREATE INDEX records_label ON records (label);
 CREATE INDEX records_content_hash ON records (content_hash);
 CREATE INDEX records_path ON records (path);
 """
+_REMOVED = 'removed'  # what can be brought back; made by the first removal
 # Made by the first change, so that galleries that were built before can have a history too.
 _HISTORY = (
     'CREATE TABLE IF NOT EXISTS change_sets (number INTEGER PRIMARY KEY, time TEXT NOT NULL, by TEXT NOT NULL, '
@@ -222,9 +225,10 @@ class Database:
     def set_columns(self, columns: Mapping[str, str]) -> None:
         """Add columns of metadata, or change the type of those that are there."""
         known = self.columns()
+        tables = ('records', _REMOVED) if self._has(_REMOVED) else ('records',)
         for name, kind in columns.items():
-            if name not in known:
-                self.connection.execute(f'ALTER TABLE records ADD COLUMN {quote(name)} {kind}')
+            for table in () if name in known else tables:
+                self.connection.execute(f'ALTER TABLE {table} ADD COLUMN {quote(name)} {kind}')
             self.connection.execute('INSERT OR REPLACE INTO columns VALUES (?, ?)', (name, kind))
 
     def write_records(self, records: Sequence[Record]) -> None:
@@ -238,6 +242,47 @@ class Database:
     def delete_records(self, ids: np.ndarray) -> None:
         """Delete records by id."""
         self.connection.executemany('DELETE FROM records WHERE id = ?', [(number,) for number in ids.tolist()])
+
+    def keep_removed(self, ids: np.ndarray, removals: int) -> None:
+        """Delete records by id, so that :meth:`bring_back` finds them; what all but the last removals kept is given up.
+
+        ``removals`` is their number; the changes of this one are written already.
+        """
+        if not self._has(_REMOVED):
+            own = [f', {quote(name)} {kind}' for name, kind in self.columns().items() if name not in RESERVED]
+            self.connection.execute(f'CREATE TABLE {_REMOVED} ({_RECORD}{"".join(own)})')
+        self._move('records', _REMOVED, ids)
+        self.connection.execute(
+            f'DELETE FROM {_REMOVED} WHERE id NOT IN (SELECT row FROM changes WHERE number IN (SELECT number FROM '
+            "change_sets WHERE coalesce(json_extract(columns, '$.id'), 0) < 0 ORDER BY number DESC LIMIT ?))",
+            (removals,),
+        )
+
+    def bring_back(self, ids: np.ndarray) -> None:
+        """Put removed records back that were kept."""
+        self._move(_REMOVED, 'records', ids)
+
+    def give_up_removed(self, ids: np.ndarray | None = None) -> None:
+        """Keep no removed records any more, or none of some ids."""
+        if self._has(_REMOVED):
+            listed = None if ids is None else json.dumps(ids.tolist())
+            query = f'DELETE FROM {_REMOVED} WHERE ?1 IS NULL OR id IN (SELECT value FROM json_each(?1))'
+            self.connection.execute(query, (listed,))
+
+    def removed_ids(self) -> np.ndarray:
+        """Ids of the removed records that are kept, int64, ascending."""
+        with self._use():
+            query = f'SELECT id FROM {_REMOVED} ORDER BY id'
+            rows = self.connection.execute(query).fetchall() if self._has(_REMOVED) else []
+        return np.array([row[0] for row in rows], np.int64)
+
+    def _move(self, source: str, target: str, ids: np.ndarray) -> None:
+        own = [name for name in self.columns() if name not in RESERVED]
+        names = ', '.join(map(quote, (*RESERVED, *own)))
+        listed = (json.dumps(ids.tolist()),)
+        within = f'FROM {source} WHERE id IN (SELECT value FROM json_each(?))'
+        self.connection.execute(f'INSERT OR REPLACE INTO {target} ({names}) SELECT {names} {within}', listed)
+        self.connection.execute(f'DELETE {within}', listed)
 
     def read_records(self, ids: np.ndarray) -> list[Record]:
         """Records in the order of the ids."""
@@ -340,8 +385,11 @@ class Database:
         return [Change(*row)._replace(reused=bool(row[5])) for row in rows]
 
     def _has_history(self) -> bool:
-        query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('change_sets', 'changes')"
-        return bool(self.connection.execute(query).fetchone()[0] == 2)
+        return self._has('change_sets') and self._has('changes')
+
+    def _has(self, table: str) -> bool:
+        query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
+        return bool(self.connection.execute(query, (table,)).fetchone()[0])
 
     def check(self) -> None:
         """Search the whole file for damage; RetrievalError if there is any."""

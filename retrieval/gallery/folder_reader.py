@@ -32,7 +32,7 @@ from .contract import Embeddings, Fingerprint, GalleryReader, Manifest, Space, c
 from .database import DATABASE_FILE, Database
 from .grouping import Grouping, Rows, read_exclude, search_without
 from .history import Change, ChangeSet
-from .segments import Segment, describe_file, open_segment
+from .segments import Segment, describe_file, last_rows, open_segment
 from .spaces import Spaces
 
 ATTEMPTS = 100
@@ -188,6 +188,11 @@ class FolderReader(GalleryReader):
         if number is not None:
             check_count(number, 'the number of a change', 0, MAX_ID)
         return self._state.database.read_changes(number, None if ids is None else read_ids(ids))
+
+    def _kept(self, ids: np.ndarray) -> np.ndarray:
+        state = self._state
+        rows = last_rows(state.segments, np.intersect1d(ids, state.database.removed_ids()))
+        return np.concatenate([np.empty(0, np.int64), *(one.any_part.ids[rows[one.number]] for one in state.segments)])
 
     def transform(self, embeddings: Embeddings, space: str | None = None) -> np.ndarray:
         spaces = self._state.spaces

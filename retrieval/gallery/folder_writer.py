@@ -6,6 +6,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -25,11 +26,14 @@ from ..whitening import Whitening, add_views
 from .contract import Embeddings, GalleryWriter, check_open
 from .database import DATABASE_FILE, FORMAT, Database, DiskFull, log_of, lost_log
 from .folder_reader import FolderReader, FolderState
-from .history import Change, ChangeSet, Revise, differences, is_new
+from .history import ROW, Change, ChangeSet, Revise, differences, is_new
 from .interrupts import postponed_interrupts
 from .lock import WriteLock
-from .segments import NewRows, Segment, join_rows, rows_of_segments, sweep, write_segment
+from .segments import NewRows, Segment, join_rows, last_rows, rows_of_segments, sweep, write_segment
 from .spaces import Spaces, check_patches
+
+KEPT_REMOVALS = 100
+"""The last removals, as many of which can be taken back."""
 
 _REVISED_AT_ONCE = 10_000
 _RESERVE_FILE, _RESERVE_BYTES = 'reserve', 1 << 20  # room on a full disk for the log of a removal
@@ -123,7 +127,9 @@ class FolderWriter(FolderReader, GalleryWriter):
         patches = check_patches(patches, count, state.meta['patch_shape'], lambda: not len(state))
 
         def write() -> None:
-            state.database.mark_reused(numbers[numbers < state.meta['next_id']])
+            used = numbers[numbers < state.meta['next_id']]
+            state.database.mark_reused(used)
+            state.database.give_up_removed(used)
             self._write_records(*checked)
 
         self._write_rows(NewRows(numbers, {name: [array] for name, array in vectors.items()}, patches), write)
@@ -209,18 +215,37 @@ class FolderWriter(FolderReader, GalleryWriter):
                 self._write_meta()
 
     @_alone
-    def remove(self, ids: Ids | None = None, where: Any = None) -> int:
+    def remove(self, ids: Ids | None = None, where: Any = None, *, by: str | None = None) -> ChangeSet:
         self._check_removal(ids, where)
-        numbers = self.ids(where) if ids is None else check_ids(ids)
-        self.records(numbers)
-        if not len(numbers):
-            return 0
+        return self._remove(self.ids(where) if ids is None else check_ids(ids), by)
+
+    @_alone
+    def _remove(self, ids: np.ndarray, by: str | None, undoes: int | None = None) -> ChangeSet:
+        self.records(ids)
+        begun = ChangeSet.begin(by, undoes)
+        if not len(ids):
+            return begun
         try:
-            self._remove_rows(numbers)
+            return self._remove_rows(ids, begun)
         except DiskFull:
             (self.root / _RESERVE_FILE).unlink(missing_ok=True)
-            self._remove_rows(numbers)
-        return len(numbers)
+            return self._remove_rows(ids, begun, keeps=False)  # which needs less room
+
+    @_alone
+    def _bring_back(self, ids: np.ndarray, by: str | None, undoes: int) -> ChangeSet:
+        state = self._state
+        begun = ChangeSet.begin(by, undoes)
+        rows = last_rows(state.segments, ids)
+        alive = {one.number: one.any_part.alive.copy() for one in state.segments}
+        for number, mask in alive.items():
+            mask[rows[number]] = True
+        changes = [Change(state.database.next_change_set(), number, ROW, None, number) for number in ids.tolist()]
+        with self._commit() as database:
+            database.bring_back(ids)
+            self._write_dead(alive, ())
+            self._write_history(begun, changes)
+            self._write_meta()
+        return begun.of(changes)
 
     @_alone
     def compact(self, preset: str | None = None, recall: float | None = None) -> None:
@@ -275,6 +300,7 @@ class FolderWriter(FolderReader, GalleryWriter):
             reason = ' '.join([reason, *(f'{space}: {effort}' for space, effort in efforts.items())])
         with self._commit() as database:
             database.drop_segments([segment.number for segment in state.segments])
+            database.give_up_removed()
             if segments:
                 database.add_segment(number, len(rows.ids), dict.fromkeys(dimensions, chosen), files)
             if spaces is not state.spaces:
@@ -303,34 +329,40 @@ class FolderWriter(FolderReader, GalleryWriter):
     ) -> None:
         """Write a segment and commit it with what is known of its rows, which ``write_facts`` writes to the database.
 
-        Exact segments of like size are merged, so that they stay few.
+        Exact segments of like size are merged, so that they stay few. Rows that can be brought back stay in them.
         """
         state = self._state
         meta = state.meta
         alive = self._alive_without(np.empty(0, np.int64) if replaced is None else replaced)
+        # In an empty gallery, patches may be of another shape than those that were removed, which then cannot return.
+        gives_up = not len(state) and _patch_shape(rows) != meta['patch_shape']
+        stays = alive if gives_up else self._staying(alive, rows.ids)
         merged: list[Segment] = []
         count = len(rows.ids)
         for segment in reversed(state.segments):
-            size = int(alive[segment.number].sum())
+            size = int(stays[segment.number].sum())
             if not segment.is_flat or size > count:
                 break
             merged.insert(0, segment)
             count += size
         number = meta['next_segment']
-        kept = [segment for segment in merged if alive[segment.number].any()]
-        whole = join_rows(rows_of_segments(kept, alive, state.spaces.dimensions), rows) if kept else rows
+        kept = [segment for segment in merged if stays[segment.number].any()]
+        whole = join_rows(rows_of_segments(kept, stays, state.spaces.dimensions), rows) if kept else rows
         files, _ = write_segment(self.root, number, whole, state.spaces.dimensions, meta['metric'])
         dropped = [segment.number for segment in merged]
-        dropped += [one for one, mask in alive.items() if not mask.any() and one not in dropped]
-        shape = None if whole.patches is None else list(whole.patches.shape[1:])
+        dropped += [one for one, mask in stays.items() if not mask.any() and one not in dropped]
+        whole_alive = [alive[one.number][stays[one.number]] for one in kept]
         with self._commit() as database:
             database.drop_segments(dropped)
             database.add_segment(number, len(whole.ids), dict.fromkeys(state.spaces.dimensions, 'flat'), files)
+            database.write_dead(number, np.concatenate([*whole_alive, np.ones(len(rows.ids), bool)]))
+            if gives_up:
+                database.give_up_removed()
             if replaced is not None:
                 self._write_dead(alive, dropped)
             write_facts()
             largest = max(meta['next_id'], int(rows.ids.max()) + 1)
-            self._write_meta(next_id=largest, next_segment=number + 1, patch_shape=shape)
+            self._write_meta(next_id=largest, next_segment=number + 1, patch_shape=_patch_shape(whole))
 
     def _write_records(self, records: Sequence[Record], columns: Mapping[str, str]) -> None:
         self._state.database.set_columns(columns)
@@ -341,14 +373,31 @@ class FolderWriter(FolderReader, GalleryWriter):
             self._state.database.write_changes(changes)
             self._state.database.write_change_set(begun.of(changes))
 
-    def _remove_rows(self, numbers: np.ndarray) -> None:
+    def _remove_rows(self, numbers: np.ndarray, begun: ChangeSet, keeps: bool = True) -> ChangeSet:
         alive = self._alive_without(numbers)
-        empty = [number for number, rows in alive.items() if not rows.any()]
+        number = self._state.database.next_change_set()
+        changes = [Change(number, one, ROW, one, None) for one in numbers.tolist()] if keeps else []
         with self._commit() as database:
-            database.delete_records(numbers)
+            self._write_history(begun, changes)
+            if keeps:
+                database.keep_removed(numbers, KEPT_REMOVALS)
+            else:
+                database.delete_records(numbers)
+            empty = [number for number, rows in self._staying(alive).items() if not rows.any()]
             database.drop_segments(empty)
             self._write_dead(alive, empty)
             self._write_meta()
+        return begun.of(changes) if keeps else replace(begun, rows=len(numbers))
+
+    def _staying(self, alive: Mapping[int, np.ndarray], without: Ids = ()) -> dict[int, np.ndarray]:
+        """Rows of each segment that are alive, or can be brought back and are not of some ids."""
+        segments = self._state.segments
+        kept = last_rows(segments, np.setdiff1d(self._state.database.removed_ids(), without))
+        found = {}
+        for segment in segments:
+            found[segment.number] = alive[segment.number].copy()
+            found[segment.number][kept[segment.number]] = True
+        return found
 
     def _fill_reserve(self) -> None:
         """Keep some of the disk, which is given back when it is full, so that rows can be removed even then."""
@@ -390,6 +439,10 @@ class FolderWriter(FolderReader, GalleryWriter):
         except BaseException:
             database.close()
             raise
+
+
+def _patch_shape(rows: NewRows) -> list[int] | None:
+    return None if rows.patches is None else list(rows.patches.shape[1:])
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, NamedTuple, Protocol
@@ -17,6 +17,9 @@ from ..records import RESERVED, TEXT_COLUMNS, Record, check_records
 
 Value = int | float | str | None
 Revise = Callable[[list[Record]], list[Record]]
+ROW = 'id'
+"""Column of a change that removes a row as a whole, or brings it back."""
+
 CHANGEABLE = ('path', 'label', 'split')  # and metadata; the rest of a record comes with its embeddings
 _MAX_AUTHOR = 255
 _NAMED = 5
@@ -32,7 +35,8 @@ class Change(NamedTuple):
     Attributes:
         number: Number of the change set that it is part of.
         id: Id of the row.
-        column: ``'path'``, ``'label'``, ``'split'``, ``'content_hash'`` or a column of metadata.
+        column: ``'path'``, ``'label'``, ``'split'``, ``'content_hash'`` or a column of metadata; ``'id'`` where the row
+            was removed, then ``new`` is None, or brought back, then ``old`` is.
         old, new: Values before and after, None for no value.
         reused: Whether the row was removed since, and its id given to another one.
     """
@@ -58,7 +62,7 @@ class ChangeSet:
         time: Date and time, ISO 8601, UTC.
         by: Who made it.
         rows: Number of rows.
-        columns: Number of values by column.
+        columns: Number of values by column; that of ``'id'`` is of whole rows, below 0 for rows that were removed.
         undoes: Number of the change set that it takes back; None if it takes back none.
         whole: False for one that broke off in Milvus, where some rows may have changed and others not.
     """
@@ -82,6 +86,8 @@ class ChangeSet:
     def of(self, changes: Sequence[Change]) -> ChangeSet:
         """This one with its number and the changes that are part of it."""
         columns = dict(Counter(change.column for change in changes))
+        if changes and is_removal(changes[0]):
+            columns[ROW] = -columns[ROW]
         number = changes[0].number if changes else 0
         return replace(self, number=number, rows=len({change.id for change in changes}), columns=columns)
 
@@ -93,8 +99,8 @@ class UndoPlan:
     Attributes:
         number: Number of the change set.
         changes: What would change: from ``old``, the value of today, to ``new``, the one before the change set.
-        left: Ids of rows that cannot be taken back, by the reason: ``'changed since'``, ``'removed since'`` or
-            ``'encoded anew'``.
+        left: Ids of rows that cannot be taken back, by the reason: ``'changed since'``, ``'removed since'``,
+            ``'encoded anew'``, or ``'removed for good'``, when the gallery has given up what it kept of them.
     """
 
     number: int
@@ -109,10 +115,11 @@ class UndoPlan:
             raise RetrievalError(f'change {self.number} cannot be taken back, {reasons}{advice}')
 
 
-def plan_undo(changes: Sequence[Change], records: Mapping[int, Record]) -> UndoPlan:
+def plan_undo(changes: Sequence[Change], records: Mapping[int, Record], kept: Collection[int] = ()) -> UndoPlan:
     """How to take back the changes of one set, where records are those of the rows that are still there, by id.
 
-    A value that is already as it was before is left alone, as after a set that broke off or was taken back.
+    A value that is already as it was before is left alone, as after a set that broke off or was taken back. ``kept``
+    are the ids of rows that were removed and can be brought back.
     """
     left: dict[str, list[int]] = {}
     wanted: list[Change] = []
@@ -121,6 +128,13 @@ def plan_undo(changes: Sequence[Change], records: Mapping[int, Record]) -> UndoP
         rows.setdefault(change.id, []).append(change)
     for number, own in rows.items():
         record = records.get(number)
+        if own[0].column == ROW:
+            is_there, was_there = record is not None, own[0].old is not None
+            if own[0].reused or was_there and not is_there and number not in kept:
+                left.setdefault('removed for good', []).append(number)
+            elif is_there != was_there:
+                wanted.append(own[0]._replace(old=own[0].new, new=own[0].old))
+            continue
         if record is None or any(change.reused for change in own):
             left.setdefault('removed since', []).append(number)
             continue
@@ -135,6 +149,11 @@ def plan_undo(changes: Sequence[Change], records: Mapping[int, Record]) -> UndoP
         else:
             wanted += [change._replace(old=change.new, new=change.old) for change in todo]
     return UndoPlan(changes[0].number, wanted, left)
+
+
+def is_removal(change: Change) -> bool:
+    """Whether a change is that a row was removed."""
+    return change.column == ROW and change.new is None
 
 
 def revise_undo(plan: UndoPlan) -> Revise:

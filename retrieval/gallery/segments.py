@@ -128,15 +128,25 @@ def open_segment(
     return Segment(number, parts, dict(presets), patches, dict(files)).with_dead(dead)
 
 
-def rows_of_segments(segments: Sequence[Segment], alive: Mapping[int, np.ndarray], spaces: Iterable[str]) -> NewRows:
-    """Rows of segments that are alive, bool (n,) by number, for a segment that takes their place; read block by block.
+def rows_of_segments(segments: Sequence[Segment], stays: Mapping[int, np.ndarray], spaces: Iterable[str]) -> NewRows:
+    """Rows of segments that stay, bool (n,) by number, for a segment that takes their place; read block by block.
 
     Without patches where a segment has none.
     """
-    ids = np.concatenate([segment.any_part.ids[alive[segment.number]] for segment in segments])
-    vectors = {space: _blocks(segments, alive, space) for space in spaces}
-    kept = [segment.patches[alive[segment.number]] for segment in segments if segment.patches is not None]
+    ids = np.concatenate([segment.any_part.ids[stays[segment.number]] for segment in segments])
+    vectors = {space: _blocks(segments, stays, space) for space in spaces}
+    kept = [segment.patches[stays[segment.number]] for segment in segments if segment.patches is not None]
     return NewRows(ids, vectors, np.concatenate(kept) if len(kept) == len(segments) else None)
+
+
+def last_rows(segments: Sequence[Segment], ids: np.ndarray) -> dict[int, np.ndarray]:
+    """Rows of ids that were removed, by the number of each segment; of an id that several have, that of the newest."""
+    found = {}
+    for segment in reversed(segments):
+        rows = segment.any_part.find_any(ids)
+        found[segment.number] = rows[rows >= 0]
+        ids = ids[rows < 0]
+    return found
 
 
 def join_rows(first: NewRows, second: NewRows) -> NewRows:
@@ -175,9 +185,9 @@ def segment_folder(root: Path, number: int) -> Path:
     return root / SEGMENTS / f'{number:06d}'
 
 
-def _blocks(segments: Sequence[Segment], alive: Mapping[int, np.ndarray], space: str) -> Iterator[np.ndarray]:
+def _blocks(segments: Sequence[Segment], stays: Mapping[int, np.ndarray], space: str) -> Iterator[np.ndarray]:
     for segment in segments:
-        rows = np.flatnonzero(alive[segment.number])
+        rows = np.flatnonzero(stays[segment.number])
         for start in range(0, len(rows), _BLOCK_ROWS):
             yield segment.parts[space].rows[rows[start : start + _BLOCK_ROWS]]
 

@@ -76,6 +76,11 @@ class Part:
 
     def find(self, ids: np.ndarray) -> np.ndarray:
         """Row numbers of ids that are here and alive, int64 (m,); -1 for the others."""
+        rows = self.find_any(ids)
+        return np.where((rows >= 0) & self.alive[rows], rows, -1) if len(self.ids) else rows
+
+    def find_any(self, ids: np.ndarray) -> np.ndarray:
+        """Row numbers of ids that are here, alive or not, int64 (m,); -1 for the others."""
         if not len(self.ids):
             return np.full(len(ids), -1, np.int64)
         if self.first_id is not None:
@@ -83,7 +88,7 @@ class Part:
         else:
             places = np.searchsorted(self.ids, ids, sorter=self._order)
             rows = self._order[np.minimum(places, len(self.ids) - 1)]
-        return np.where((self.ids[rows] == ids) & self.alive[rows], rows, -1)
+        return np.where(self.ids[rows] == ids, rows, -1)
 
     def ids_of(self, rows: np.ndarray) -> np.ndarray:
         """Ids of row numbers; -1 stays -1."""

@@ -437,13 +437,14 @@ class MilvusWriter(MilvusReader, GalleryWriter):
             if broken_off or is_new(change_set, known):
                 self._history.take_over(change_set, changes)
 
-    def remove(self, ids: Ids | None = None, where: Any = None) -> int:
+    def remove(self, ids: Ids | None = None, where: Any = None, *, by: str | None = None) -> ChangeSet:
         self._check_removal(ids, where)
         numbers = None if ids is None else check_ids(ids)
+        begun = ChangeSet.begin(by)
         plan = self._writes.run(
             lambda state: plan_removal(self._collection, state, self._ids(state, where) if numbers is None else numbers)
         )
-        return len(plan.ids)
+        return replace(begun, rows=len(plan.ids))
 
     def compact(self, preset: str | None = None, recall: float | None = None) -> None:
         """Change the index, if a preset is given; Milvus merges segments and drops deleted rows by itself."""

@@ -128,7 +128,7 @@ def test_what_lies_where_a_photo_should_go_is_left_alone(client, location):
 def test_rows_are_removed_and_folders_followed(client, location):
     photos = location.parent / 'photos'
     job = finish(client, begin(client, 'remove', where=['label=red']))
-    assert job['result'] == dict(removed=2, gone=0) and job['message'] == '2 rows removed.'
+    assert job['result'] == dict(removed=2, gone=0, change=1) and job['message'] == '2 rows removed.'
     assert (photos / 'red' / '0.png').exists()
     stale = client.post(f'{API}/jobs/remove', json=dict(ids=[2]), headers={'if-match': '"1"'})
     refused(stale, 412, 'changed-meanwhile')

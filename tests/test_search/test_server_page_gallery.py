@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mean_encoder import MeanEncoder
 from PIL import Image
-from server_pages import fits, is_accessible, serving, serving_copy, write_colours
+from server_pages import fits, is_accessible, send, serving, serving_copy, write_colours
 
 from glsim_mm.search import ImageSearch
 from retrieval.gallery import open_gallery
@@ -70,6 +70,13 @@ def test_of_duplicates_some_are_removed_kept_or_told_apart(visit, address):
     after = rows(address)
     assert len(after) < len(before) and int(kept) in [row['id'] for row in after]
     assert page.locator('.group').count() == count - 1
+    page.wait_for_selector(f'#served:has-text("{len(after)} ")')
+    page.click('#changed button:has-text("Undo")')
+    page.wait_for_selector(f'#served:has-text("{len(before)} ")')
+    page.wait_for_function(f'document.querySelectorAll(".group").length === {count}')
+    assert rows(address) == before
+    page.locator('.group').first.locator('[data-action=remove]').click()
+    page.wait_for_selector('#changed:has-text("Rows removed: ")')
     page.locator('.group').first.locator('[data-action=distinct]').click()
     page.wait_for_selector('#changed:has-text("not be shown as duplicates")')
     page.locator('.group').first.locator('[data-action=keep]').click()
@@ -125,9 +132,16 @@ def test_changes_are_taken_back(visit, address):
     page.fill('.class-field input', 'Wren')
     page.locator('.class-field input').press('Enter')
     page.wait_for_selector('#changed:has-text("Wren")')
+    before = rows(address)
+    job = send(address, 'jobs/remove', ids=[3, 4])
     page.goto(f'{address}#page=gallery')
-    page.locator('[data-part=changes] button').first.click()
-    page.wait_for_selector('#changed:has-text("Undone")')
+    page.wait_for_selector(f'[data-part=jobs]:has-text("{job["message"] or "2 rows removed"}")')
+    page.reload()
+    page.click('[data-part=changes] li:has-text("2 rows removed") button')
+    page.wait_for_selector('[data-part=changes] li:has-text("2 rows brought back")')
+    assert rows(address) == before
+    page.click('[data-part=changes] li:has-text("Wren") button')  # any change, not only the last
+    page.wait_for_selector('#changed:has-text("label: Wren")')
     assert 'Wren' not in [row['label'] for row in rows(address)]
 
 

@@ -103,10 +103,14 @@ def test_copies_are_removed_but_for_some(client):
     for keep in ([], [99], [first, 99]):
         refused(post(client, f'duplicates/{group.id}', action='remove', keep=keep), 422, 'wrong-rows')
     done = post(client, f'duplicates/{group.id}', action='remove', keep=[second]).json()
-    assert done['changed'] == 1 and done['change'] is None
+    assert done['changed'] == 1
     assert listed(client).groups == []
     refused(client.get(f'{API}/rows/{first}'), 404, 'no-such-row')
     refused(post(client, f'duplicates/{group.id}', action='keep'), 404, 'no-such-group')
+    assert client.get(f'{API}/changes').json()['changes'][0]['what'] == '1 row removed'
+    assert post(client, f'undo/{done["change"]}').json()['changed'] == 1
+    assert [row.id for row in listed(client).groups[0].rows] == [first, second]
+    assert client.get(f'{API}/rows/{first}').json()['has_photo']
 
 
 def test_what_decisions_need(location):
@@ -119,7 +123,15 @@ def test_what_decisions_need(location):
         refused(post(client, f'duplicates/{group.id}', 999, action='keep'), 412, 'changed-meanwhile')
         refused(post(client, f'duplicates/{group.id}', action='sell'), 422, 'wrong-request')
         refused(post(client, 'duplicates/none', action='keep'), 404, 'no-such-group')
-        refused(post(client, f'duplicates/{group.id}', action='remove', keep=[1]), 403, 'not-allowed')
+        remove = dict(action='remove', keep=[group.rows[0].id])
+        refused(post(client, f'duplicates/{group.id}', **remove), 403, 'not-allowed')
+        client.headers['authorization'] = f'Bearer {"a" * 16}'
+        removed = post(client, f'duplicates/{group.id}', **remove).json()['change']
+        client.headers['authorization'] = f'Bearer {"l" * 16}'
+        refused(post(client, f'undo/{removed}'), 403, 'not-allowed')  # whole rows are the admin's
+        client.headers['authorization'] = f'Bearer {"a" * 16}'
+        assert post(client, f'undo/{removed}').status_code == 200
+        client.headers['authorization'] = f'Bearer {"l" * 16}'
         assert post(client, f'duplicates/{group.id}', action='keep').status_code == 200
         assert client.get(f'{API}/changes').json()['changes'][0]['by'] == 'anna'
         client.headers['authorization'] = f'Bearer {"r" * 16}'

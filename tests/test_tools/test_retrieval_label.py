@@ -160,10 +160,23 @@ def test_history_and_undo(gallery, label, refuse):
     label('--rename', 'robin', 'c')
     fourth = label('--history').splitlines()[-1].split()[0]
     call_tool('retrieval/remove', gallery, '--id', 5)
-    assert '1 row (5) was removed since; add --skip-changed ' in refuse('--undo')
+    assert '1 row (5) was removed since; add --skip-changed ' in refuse('--undo', fourth)
     out = label('--undo', fourth, '--skip-changed')
     assert 'left alone, removed since: id 5\n' in out and '2 rows: label (2)' in out
     assert 'has no change 77' in refuse('--undo', 77)
+
+
+@pytest.mark.parametrize('gallery', ['folder'], indirect=True)
+def test_removed_rows_come_back(gallery, label, refuse, capsys):
+    before = labels(gallery)
+    call_tool('retrieval/remove', gallery, '--id', 5, '--by', 'anna')
+    assert f'glsim label {gallery} --undo 1 brings them back\n' in capsys.readouterr().out
+    assert label('--history', 1) == 'id 5  removed\n' and '  anna  1 row: removed\n' in label('--history')
+    assert '1 row would change' in label('--undo', '--dry-run')
+    assert '1 row: brought back, takes back 1\n' in label('--undo') and labels(gallery) == before
+    call_tool('retrieval/remove', gallery, '--id', 5, '--compact')
+    assert 'brings them back' not in capsys.readouterr().out
+    assert '1 row (5) was removed for good' in refuse('--undo')
 
 
 def test_mistakes_of_the_caller(gallery, refuse, capsys):

@@ -157,10 +157,11 @@ def _remove(work: Work) -> Outcome:
     work.report(0, len(wanted), 'Removing rows.')
     with work.writing() as writer:
         there = wanted[np.isin(wanted, writer.ids())]
-        removed = writer.remove(there) if len(there) else 0
-    gone = len(wanted) - removed
-    said = f'{count_rows(removed)} removed'
-    return Outcome(f'{said}; {gone:,} had gone before.' if gone else f'{said}.', dict(removed=removed, gone=gone))
+        done = writer.remove(there, by=work.by)
+    gone = len(wanted) - done.rows
+    said = f'{count_rows(done.rows)} removed'
+    found = dict(removed=done.rows, gone=gone, change=done.number or None)
+    return Outcome(f'{said}; {gone:,} had gone before.' if gone else f'{said}.', found)
 
 
 def _begin_syncing(served: ServedGallery, asked: SyncPhotos) -> SyncPhotos:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from starlette.responses import JSONResponse
+from .numbers import JSONAnswer
 
 # An absolute path of two parts or more, of Unix or Windows; not a part of an address, or of another path.
 _PATH = re.compile(r'(?<![\w:/.\\])(?:[A-Za-z]:)?(?:[/\\][^\s/\\:,;\'"()]+){2,}')
@@ -32,7 +32,7 @@ class Problem(Exception):
         self.status, self.kind, self.detail, self.more = status, kind, detail, more
         self.headers = dict(headers or {})
 
-    def response(self) -> JSONResponse:
+    def response(self) -> JSONAnswer:
         """The answer."""
         content = dict(
             type=f'urn:glsim:problem:{self.kind}',
@@ -41,7 +41,7 @@ class Problem(Exception):
             detail=self.detail,
             **self.more,
         )
-        return JSONResponse(content, self.status, self.headers, 'application/problem+json')
+        return JSONAnswer(content, self.status, self.headers, 'application/problem+json')
 
 
 def too_busy(detail: str, seconds: int = 1) -> Problem:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +98,7 @@ def decide(
             return writer.set_values(ids, values, by=by)
         if not keep or not set(keep) <= set(ids):
             raise Problem(422, 'wrong-rows', 'say which rows of the group to keep: at least one')
-        gone = [one for one in ids if one not in keep]
-        return replace(ChangeSet.begin(by), rows=writer.remove(gone) if gone else 0)
+        return writer.remove([one for one in ids if one not in keep], by=by)
 
     return change
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel
 
 from . import answering, comparing, schemas
 from .asking import FORM, PHOTO
+from .numbers import JSONAnswer
 from .roles import API
 from .service import Service
 from .settings import MAX_PHOTOS
@@ -25,22 +26,22 @@ def add_routes(app: FastAPI, service: Service) -> None:
     @question('search', schemas.SearchRequest, schemas.SearchAnswer)
     async def search_gallery(request: Request) -> Response:
         """Search with up to five photos of one individual, with a row of the gallery, or with a text."""
-        return JSONResponse(await service.ask(request, schemas.SearchRequest, answering.search))
+        return JSONAnswer(await service.ask(request, schemas.SearchRequest, answering.search))
 
     @question('identify', schemas.IdentifyRequest, schemas.IdentifyAnswer)
     async def identify_photos(request: Request) -> Response:
         """Name the class that the nearest photos vote for."""
-        return JSONResponse(await service.ask(request, schemas.IdentifyRequest, answering.identify))
+        return JSONAnswer(await service.ask(request, schemas.IdentifyRequest, answering.identify))
 
     @question('explain', schemas.ExplainRequest, schemas.ExplainAnswer)
     async def explain_hit(request: Request) -> Response:
         """Tell which patches of a hit are like which of the query."""
-        return JSONResponse(await service.ask(request, schemas.ExplainRequest, answering.explain, patches=True))
+        return JSONAnswer(await service.ask(request, schemas.ExplainRequest, answering.explain, patches=True))
 
     @question('compare', schemas.CompareRequest, schemas.CompareAnswer)
     async def compare_searches(request: Request) -> Response:
         """Search two galleries, or two spaces of one, with the same photos, row or text."""
-        return JSONResponse(await service.attend(request, comparing.compare(service, request)))
+        return JSONAnswer(await service.attend(request, comparing.compare(service, request)))
 
 
 def json_body(kind: type[BaseModel], is_required: bool = True) -> dict[str, Any]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -21,15 +19,16 @@ from retrieval.gallery import GalleryReader, Record
 
 from ...visualization import FoundImage
 from ..result_pages import found_image
-from ..row_exports import COCO, CSV, HTML, JSON, KINDS, TABLE, export_rows, write_rows_page
+from ..row_exports import COCO, CSV, HTML, JSON, KINDS, TABLE, export_page, export_rows
 from .asking import read_json
 from .galleries import ServedGallery
+from .numbers import RowId
 from .photos import SIDES, Thumbnails
 from .problems import Problem
 from .roles import API
 from .routes_ask import json_body
 from .routes_writing import MAX_JSON
-from .schemas_writing import MAX_ROWS, Body, Condition, Id
+from .schemas_writing import MAX_ROWS, Body, Condition
 from .service import Name, Service
 from .writing import chosen_rows
 
@@ -41,9 +40,9 @@ class Export(Body):
     """Which rows, and as what; without ids and where, all rows."""
 
     format: Literal['csv', 'json', 'html', 'coco', 'table'] = Field(
-        description='table is what TableDataset trains on; html holds the photos, of 1,000 rows at most'
+        description='table is what TableDataset trains on; html holds the photos, of 10,000 rows at most'
     )
-    ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_ROWS)] | None = Field(None, description='rows')
+    ids: Annotated[list[RowId], Field(min_length=1, max_length=MAX_ROWS)] | None = Field(None, description='rows')
     where: list[Condition] = Field([], max_length=50, description='conditions, in place of ids')
 
 
@@ -72,9 +71,11 @@ def add_routes(app: FastAPI, service: Service) -> None:
         headers = {'content-disposition': f'attachment; filename="{_file_name(served.name, asked.format)}"'}
         kind = f'{_TYPES[asked.format]}; charset=utf-8'
         if asked.format == HTML:
-            page = await service.study(_page, served, service.thumbnails, state, ids)
-            return Response(page, headers=headers, media_type=kind)
-        return StreamingResponse(_pieces(export_rows(state, ids, asked.format)), headers=headers, media_type=kind)
+            photo = partial(_photo, served, service.thumbnails)
+            pieces = await service.read(export_page, state, ids, photo)
+        else:
+            pieces = _pieces(export_rows(state, ids, asked.format))
+        return StreamingResponse(pieces, headers=headers, media_type=kind)
 
 
 def _file_name(gallery: str, kind: str) -> str:
@@ -92,12 +93,6 @@ def _pieces(texts: Iterator[str]) -> Iterator[bytes]:
             yield bytes(waiting)
             waiting.clear()
     yield bytes(waiting)
-
-
-def _page(served: ServedGallery, thumbnails: Thumbnails, state: GalleryReader, ids: np.ndarray) -> bytes:
-    with tempfile.TemporaryDirectory(prefix='glsim-export-') as folder:
-        photo = partial(_photo, served, thumbnails)
-        return write_rows_page(Path(folder) / 'rows.html', state, ids, photo).read_bytes()
 
 
 def _photo(served: ServedGallery, thumbnails: Thumbnails, record: Record) -> FoundImage:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
 from fastapi import Path as PathParameter
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 from . import schemas_writing as schemas
 from .asking import PHOTO, read_files, read_json
@@ -18,6 +17,7 @@ from .jobs import JobKind
 from .kinds_looking import AUDIT, DUPLICATES
 from .kinds_measuring import CALIBRATE, EVALUATE
 from .kinds_writing import ADD, REMOVE, SYNC, put_photos
+from .numbers import JSONAnswer, write_json
 from .problems import Problem
 from .roles import API, require, rule_of
 from .routes_ask import form_or_json, json_body
@@ -101,7 +101,7 @@ async def _submit(
         return service.jobs.submit(kind.name, served, asked, by, put)
 
     job = await service.read(submit)
-    return JSONResponse(job.shown(), 202, {'location': f'{service.settings.root_path}{API}/jobs/{job.id}'})
+    return JSONAnswer(job.shown(), 202, {'location': f'{service.settings.root_path}{API}/jobs/{job.id}'})
 
 
 def _add_looking(app: FastAPI, service: Service) -> None:
@@ -112,12 +112,12 @@ def _add_looking(app: FastAPI, service: Service) -> None:
         found = await service.read(service.jobs.listed, name)
         for one in found:
             one.result = {name: value for name, value in one.result.items() if not isinstance(value, (list, dict))}
-        return JSONResponse(dict(jobs=[one.shown() for one in found]))
+        return JSONAnswer(dict(jobs=[one.shown() for one in found]))
 
     @app.get(f'{API}/jobs/{{number}}', response_model=schemas.Job, tags=['jobs'])
     async def read_job(number: JobNumber) -> Response:
         """A job as it is now."""
-        return JSONResponse((await service.read(service.jobs.get, number)).shown())
+        return JSONAnswer((await service.read(service.jobs.get, number)).shown())
 
     @app.get(f'{API}/jobs/{{number}}/events', response_class=StreamingResponse, tags=['jobs'])
     async def watch_job(number: JobNumber) -> Response:
@@ -126,7 +126,7 @@ def _add_looking(app: FastAPI, service: Service) -> None:
 
         async def events() -> AsyncIterator[str]:
             async for job in service.jobs.watch(number):
-                yield ': still here\n\n' if job is None else f'event: job\ndata: {json.dumps(job.shown())}\n\n'
+                yield ': still here\n\n' if job is None else f'event: job\ndata: {write_json(job.shown()).decode()}\n\n'
 
         return StreamingResponse(events(), media_type='text/event-stream', headers={'x-accel-buffering': 'no'})
 
@@ -134,13 +134,13 @@ def _add_looking(app: FastAPI, service: Service) -> None:
     async def cancel_job(request: Request, number: JobNumber) -> Response:
         """Stop a job; what it has written stays."""
         await _check_kind(service, request, number)
-        return JSONResponse((await service.read(service.jobs.cancel, number)).shown())
+        return JSONAnswer((await service.read(service.jobs.cancel, number)).shown())
 
     @app.post(f'{API}/jobs/{{number}}/resume', status_code=202, response_model=schemas.Job, tags=['jobs'])
     async def resume_job(request: Request, number: JobNumber) -> Response:
         """Let a job go on that was interrupted or cancelled, or has failed."""
         await _check_kind(service, request, number)
-        return JSONResponse((await service.read(service.jobs.resume, number)).shown(), 202)
+        return JSONAnswer((await service.read(service.jobs.resume, number)).shown(), 202)
 
 
 async def _check_kind(service: Service, request: Request, number: str) -> None:

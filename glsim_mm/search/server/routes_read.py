@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi import Path as PathParameter
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from retrieval.records import MAX_ID
 
 from . import answering, rows, schemas
+from .numbers import JSONAnswer
 from .photos import SIDES, draw_map
 from .problems import Problem
 from .roles import API
@@ -46,7 +47,7 @@ def _add_rows(app: FastAPI, service: Service) -> None:
             generation = state.manifest.generation
             return dict(gallery=served.name, generation=generation, total=total, rows=found, next=following)
 
-        return JSONResponse(await service.read(read))
+        return JSONAnswer(await service.read(read))
 
     @app.get(f'{API}/rows/{{number}}', response_model=schemas.Row, tags=['read'])
     async def read_row(number: int, gallery: Name = None) -> Response:
@@ -56,7 +57,7 @@ def _add_rows(app: FastAPI, service: Service) -> None:
         def read() -> dict[str, Any]:
             return answering.show_row(served, served.record(number))
 
-        return JSONResponse(await service.read(read))
+        return JSONAnswer(await service.read(read))
 
     @app.get(f'{API}/rows/{{number}}/similar', response_model=schemas.SimilarRows, tags=['read'])
     async def list_similar(
@@ -64,13 +65,13 @@ def _add_rows(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """The rows that are most similar to one, the most similar first."""
         served = service.gallery(gallery)
-        return JSONResponse(await service.search(answering.similar_rows, served, number, limit, where))
+        return JSONAnswer(await service.search(answering.similar_rows, served, number, limit, where))
 
     @app.get(f'{API}/columns', response_model=dict[str, str], tags=['read'])
     async def list_columns(gallery: Name = None) -> Response:
         """Columns that filters and sorting can name, with their types."""
         served = service.gallery(gallery)
-        return JSONResponse(await service.read(lambda: served.newest().columns()))
+        return JSONAnswer(await service.read(lambda: served.newest().columns()))
 
     @app.get(f'{API}/columns/{{column}}', response_model=schemas.ColumnValues, tags=['read'])
     async def count_column(
@@ -81,7 +82,7 @@ def _add_rows(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """The most frequent values of a column and how many rows have each."""
         served = service.gallery(gallery)
-        return JSONResponse(
+        return JSONAnswer(
             await service.read(lambda: rows.count_values(served.newest(), served.kept, column, where, limit))
         )
 
@@ -95,13 +96,13 @@ def _add_classes(app: FastAPI, service: Service) -> None:
             found = await service.study(lambda: rows.with_prototypes(served.newest(), served.kept, where))
         else:
             found = await service.read(lambda: rows.count_classes(served.newest(), served.kept, where))
-        return JSONResponse(found)
+        return JSONAnswer(found)
 
     @app.get(f'{API}/classes/{{label:path}}', response_model=schemas.ClassDetails, tags=['read'])
     async def read_class(label: Annotated[str, PathParameter(max_length=10_000)], gallery: Name = None) -> Response:
         """Typical photos of a class, and the classes that it may be taken for."""
         served = service.gallery(gallery)
-        return JSONResponse(await service.study(answering.describe_class, served, label))
+        return JSONAnswer(await service.study(answering.describe_class, served, label))
 
 
 def _add_photos(app: FastAPI, service: Service) -> None:

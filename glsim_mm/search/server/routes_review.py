@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from fastapi import FastAPI, Query, Request
 from fastapi import Path as PathParameter
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from . import reviewing
 from . import schemas_review as schemas
 from .asking import read_json
+from .numbers import JSONAnswer
 from .roles import ADMIN, API, Rule, require
 from .routes_ask import json_body
 from .routes_writing import MAX_JSON, IfMatch, Number, answer_write, author_of, read_generation
@@ -28,7 +29,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def list_duplicates(gallery: Name = None, cursor: Cursor = None, limit: Limit = 20) -> Response:
         """Groups of the last search for duplicates (``POST /jobs/duplicates``) about which nobody has decided."""
         served = service.gallery(gallery)
-        return JSONResponse(await service.read(reviewing.list_duplicates, served, service.jobs, cursor, limit))
+        return JSONAnswer(await service.read(reviewing.list_duplicates, served, service.jobs, cursor, limit))
 
     @app.post(
         f'{API}/duplicates/{{group}}',
@@ -58,7 +59,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """Rows to look at: labels that the last audit doubts, rows without a label, or rows that were added."""
         served = service.gallery(gallery)
-        return JSONResponse(await service.search(reviewing.list_reviews, served, service.jobs, kind, cursor, limit))
+        return JSONAnswer(await service.search(reviewing.list_reviews, served, service.jobs, kind, cursor, limit))
 
     @app.post(
         f'{API}/review/{{number}}', response_model=Written, openapi_extra=json_body(schemas.Reviewed), tags=['write']

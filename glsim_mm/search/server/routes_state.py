@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from retrieval.errors import UserError
@@ -17,6 +17,7 @@ from ...version import __version__
 from . import schemas
 from .answering import recognizer_of
 from .galleries import ServedGallery
+from .numbers import JSONAnswer
 from .problems import hide_paths, too_busy
 from .roles import API, visitor_of
 from .service import Service
@@ -72,7 +73,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
             hits=schemas.MAX_HITS,
         )
         told = dict(galleries=galleries, rerank=list(METHODS), addresses=list(own.allow_urls), limits=limits)
-        return JSONResponse(dict(version=__version__, role=visitor_of(request).role, **told))
+        return JSONAnswer(dict(version=__version__, role=visitor_of(request).role, **told))
 
     @app.get(f'{API}/healthz', tags=['state'])
     async def read_health() -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Query, Request
 from fastapi import Path as PathParameter
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from retrieval.gallery import ChangeSet, GalleryWriter
 from retrieval.records import MAX_ID
@@ -15,8 +15,9 @@ from retrieval.records import MAX_ID
 from . import schemas_writing as schemas
 from . import writing
 from .asking import read_json
+from .numbers import JSONAnswer
 from .problems import Problem
-from .roles import API, visitor_of
+from .roles import ADMIN, API, Rule, require, visitor_of
 from .routes_ask import json_body
 from .service import Name, Service
 
@@ -68,7 +69,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
             changes = writing.list_changes(state, limit)
             return dict(gallery=served.name, generation=state.manifest.generation, changes=changes)
 
-        return JSONResponse(await service.read(read))
+        return JSONAnswer(await service.read(read))
 
     @app.post(
         f'{API}/undo/{{number}}',
@@ -77,10 +78,14 @@ def add_routes(app: FastAPI, service: Service) -> None:
         tags=['write'],
     )
     async def undo_change(request: Request, number: Number, gallery: Name = None, if_match: IfMatch = None) -> Response:
-        """Take back a change; taking back what took back another one brings that again."""
+        """Take back a change, also the removal of rows, which needs the admin; taking that back brings it again."""
         generation = read_generation(if_match)
         asked = await read_json(request, schemas.Undo)
-        change = writing.undo(number, author_of(request), asked.skip_changed)
+
+        def check_rows() -> None:
+            require(request, Rule(ADMIN, writes=True))
+
+        change = writing.undo(number, author_of(request), asked.skip_changed, check_rows)
         return await answer_write(service, asked.gallery or gallery, generation, change, follows=True)
 
 
@@ -93,7 +98,7 @@ async def answer_write(
 ) -> Response:
     """Do :func:`~glsim_mm.search.server.writing.write` in a thread, and answer."""
     done = await service.read(writing.write, service.gallery(gallery), generation, change, follows)
-    return JSONResponse(done, headers={'etag': f'"{done["generation"]}"'})
+    return JSONAnswer(done, headers={'etag': f'"{done["generation"]}"'})
 
 
 def read_generation(if_match: str | None) -> int:

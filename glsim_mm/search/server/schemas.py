@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from retrieval.records import MAX_ID
-
+from .numbers import RowId
 from .settings import MAX_PHOTOS
 
 MAX_HITS = 200
@@ -22,7 +21,7 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra='forbid', allow_inf_nan=False)
 
     gallery: _Name | None = Field(None, description='name of a gallery; the first by default')
-    id: int | None = Field(None, ge=0, le=MAX_ID, description='a row to ask with, in place of photos')
+    id: RowId | None = Field(None, description='a row to ask with, in place of photos')
     text: str | None = Field(None, min_length=1, max_length=1000, description='a text to ask with, for CLIP and SigLIP')
     url: str | None = Field(
         None, min_length=1, max_length=2000, description='https address of a photo, where the server reads its host'
@@ -78,7 +77,7 @@ class IdentifyRequest(Recognised):
 class ExplainRequest(Asked):
     """A question why a row is a hit."""
 
-    hit: int = Field(ge=0, le=MAX_ID, description='row that was found')
+    hit: RowId = Field(description='row that was found')
 
 
 class ProblemDetails(BaseModel):
@@ -102,7 +101,7 @@ class Map(BaseModel):
 class Query(BaseModel):
     """What was asked with."""
 
-    id: int | None = None
+    id: RowId | None = None
     text: str | None = None
     size: list[int] | None = Field(None, description='width and height of the upright photo')
     box: list[float] | None = Field(None, description='the region that the model selected by itself')
@@ -113,7 +112,7 @@ class Query(BaseModel):
 class Row(BaseModel):
     """A row of a gallery."""
 
-    id: int
+    id: RowId
     path: str
     label: str | None
     name: str | None = Field(description='the label as people write it')
@@ -246,7 +245,7 @@ class ClassCount(BaseModel):
     label: str | None
     name: str | None = Field(description='the label as people write it')
     count: int
-    prototype: int | None = Field(None, description='its most typical row, where prototypes were asked for')
+    prototype: RowId | None = Field(None, description='its most typical row, where prototypes were asked for')
 
 
 class NearClass(BaseModel):

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from .numbers import RowId
 from .schemas import Row
-from .schemas_writing import MAX_ROWS, Body, Id, Label
+from .schemas_writing import MAX_ROWS, Body, Label
 
 
 class Group(BaseModel):
@@ -36,7 +37,7 @@ class Decision(Body):
     action: Literal['keep', 'remove', 'distinct'] = Field(
         description='keep: they are duplicates and stay; distinct: they are none; remove: all but those to keep'
     )
-    keep: list[Id] = Field([], max_length=MAX_ROWS, description='rows that stay, where the others are removed')
+    keep: list[RowId] = Field([], max_length=MAX_ROWS, description='rows that stay, where the others are removed')
 
 
 class Suggestion(BaseModel):
@@ -70,4 +71,4 @@ class Reviewed(Body):
     """The label of a row, as a person sees it."""
 
     label: Label | None = Field(description='null for unknown')
-    and_similar: list[Id] = Field([], max_length=MAX_ROWS, description='further rows with this label')
+    and_similar: list[RowId] = Field([], max_length=MAX_ROWS, description='further rows with this label')

@@ -6,12 +6,11 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, model_validator
 
-from retrieval.records import MAX_ID
+from .numbers import RowId
 
 MAX_ROWS = 100_000
 """Most rows that a request may name."""
 
-Id = Annotated[int, Field(ge=0, le=MAX_ID)]
 _Value: TypeAlias = Annotated[StrictStr, Field(max_length=10_000)] | StrictInt | StrictFloat | None
 _Column = Annotated[str, Field(min_length=1, max_length=300)]
 Condition = Annotated[str, Field(max_length=10_000)]
@@ -51,7 +50,7 @@ class RowValues(Body):
 class ChosenRows(Body):
     """Rows, by their ids or by a filter."""
 
-    ids: list[Id] | None = Field(None, min_length=1, max_length=MAX_ROWS, description='rows, each once')
+    ids: list[RowId] | None = Field(None, min_length=1, max_length=MAX_ROWS, description='rows, each once')
     where: list[Condition] | None = Field(None, min_length=1, max_length=50, description='conditions, in place of ids')
 
     @model_validator(mode='after')
@@ -79,13 +78,13 @@ class Written(BaseModel):
     gallery: str
     generation: int = Field(description='of the gallery now; the header ETag has it too')
     changed: int = Field(description='rows')
-    change: int | None = Field(description='what POST /undo/{change} takes back; null if nothing was changed')
+    change: RowId | None = Field(description='what POST /undo/{change} takes back; null if nothing was changed')
 
 
 class Change(BaseModel):
     """Something that was changed in a gallery."""
 
-    id: int
+    id: RowId
     time: str = Field(description='ISO 8601, UTC')
     what: str
     rows: int

@@ -9,7 +9,8 @@ import numpy as np
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import ChangeSet, GalleryReader, GalleryWriter, UndoPlan, parse_conditions
-from retrieval.relabelling import count_rows
+from retrieval.gallery.history import ROW
+from retrieval.relabelling import count_rows, describe_columns
 
 from .galleries import ServedGallery
 from .problems import Problem
@@ -105,8 +106,10 @@ def chosen_rows(gallery: GalleryReader, ids: Sequence[int] | None, where: Sequen
     return wanted
 
 
-def undo(number: int, by: str | None, skip_changed: bool) -> Callable[[GalleryWriter], ChangeSet]:
-    """Take back a change.
+def undo(
+    number: int, by: str | None, skip_changed: bool, check_rows: Callable[[], None]
+) -> Callable[[GalleryWriter], ChangeSet]:
+    """Take back a change; ``check_rows`` is asked first where rows as a whole come back or go.
 
     Raises:
         Problem: If there is no such change, or rows are in the way.
@@ -116,6 +119,8 @@ def undo(number: int, by: str | None, skip_changed: bool) -> Callable[[GalleryWr
         if number not in [one.number for one in writer.history()]:
             raise Problem(404, 'no-such-change', f'there is no change {number}')
         plan = writer.plan_undo(number)
+        if any(one.column == ROW for one in plan.changes):
+            check_rows()
         if plan.left and not (skip_changed and plan.changes):
             raise _cannot_undo(plan)
         return writer.undo(number, by=by, skip_changed=skip_changed)
@@ -157,7 +162,9 @@ def _can_undo(gallery: GalleryReader, one: ChangeSet) -> bool:
 def _describe(gallery: GalleryReader, one: ChangeSet) -> str:
     """A change in words: ``'label: Wren'`` where all its rows have got one value, else the columns."""
     said = ', '.join(one.columns)
-    if one.rows <= _LOOKED_AT and len(one.columns) == 1:
+    if ROW in one.columns:
+        said = f'{count_rows(one.rows)} {describe_columns(one)}'
+    elif one.rows <= _LOOKED_AT and len(one.columns) == 1:
         new = list(dict.fromkeys(change.new for change in gallery.changes(one.number)))
         shown = ', '.join('no value' if value is None else str(value) for value in new[:_SHOWN])
         said += f': {shown}' + (f' and {len(new) - _SHOWN} more' if len(new) > _SHOWN else '')

@@ -36,6 +36,7 @@ class State:
     next_id: int = 0
     changes: int = 0  # change sets in the history
     last_labels: dict[int, tuple[str, str]] = field(default_factory=dict)  # what an undo takes back
+    last_removed: dict[int, Row] = field(default_factory=dict)  # or brings back
     backup: tuple | None = None
 
     @property
@@ -53,9 +54,10 @@ def change(state: State, seed: int, step: int, backup: Path) -> Change:
     kinds = ['add'] * (4 if len(ids) < 60 else 1) + ['compact', 'backup']
     if ids:
         kinds += ['update', 'remove', 'remove', 'label', 'label'] + ['undo'] * 2 * bool(state.last_labels)
+    kinds += ['bring back'] * 4 * bool(state.last_removed)
     kind = str(rng.choice(kinds))
     some = sorted(rng.choice(ids, size=rng.integers(1, len(ids) + 1), replace=False).tolist()) if ids else []
-    same = replace(state, last_labels={})
+    same = replace(state, last_labels={}, last_removed={})
     if kind == 'add':
         count = int(rng.integers(1, 20))
         vectors = rng.normal(size=(count, DIMENSION)).astype(np.float32)
@@ -71,19 +73,24 @@ def change(state: State, seed: int, step: int, backup: Path) -> Change:
     if kind == 'remove':
         label = str(rng.choice(LABELS))
         kept = {number: row for number, row in state.rows.items() if row.label != label}
-        return kind, replace(same, rows=kept), lambda gallery: gallery.remove(where={'label': label})
+        gone = {number: row for number, row in state.rows.items() if row.label == label}
+        after = replace(same, rows=kept, last_removed=gone, changes=state.changes + bool(gone))
+        return kind, after, lambda gallery: gallery.remove(where={'label': label})
+    if kind == 'bring back':
+        after = replace(same, rows={**state.rows, **state.last_removed}, changes=state.changes + 1)
+        return kind, after, lambda gallery: gallery.undo()
     if kind == 'label':
         labels = rng.choice(LABELS, size=len(some)).tolist()
         old = {number: state.rows[number].label for number in some}
         changed = {number: (old[number], label) for number, label in zip(some, labels) if label != old[number]}
-        after = replace(_relabelled(state, changed), last_labels=changed)
+        after = replace(_relabelled(same, changed), last_labels=changed)
         return kind, after, lambda gallery: gallery.set_labels(some, labels)
     if kind == 'undo':
         back = {number: (new, old) for number, (old, new) in state.last_labels.items()}
-        return kind, replace(_relabelled(state, back), last_labels=back), lambda gallery: gallery.undo()
+        return kind, replace(_relabelled(same, back), last_labels=back), lambda gallery: gallery.undo()
     if kind == 'compact':
         preset = str(rng.choice(PRESETS))
-        return kind, state, lambda gallery: gallery.compact(preset)
+        return kind, replace(state, last_removed={}), lambda gallery: gallery.compact(preset)
     return kind, replace(state, backup=state.view), lambda gallery: back_up_gallery(gallery.location, backup)
 
 

@@ -226,7 +226,7 @@ def test_an_empty_gallery_finds_nothing(tmp_path):
         assert (gallery.search(X, 4).ids == -1).all()
         assert gallery.range_search(X, 0.1).limits.tolist() == [0] * 41
         gallery.compact()
-        assert gallery.ids().tolist() == [] and gallery.remove([]) == 0
+        assert gallery.ids().tolist() == [] and gallery.remove([]).rows == 0
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')

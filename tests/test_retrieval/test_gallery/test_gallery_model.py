@@ -40,6 +40,7 @@ class GalleryMachine(RuleBasedStateMachine):
         self.gallery = create_gallery(self.folder / 'g', {'a': DIMENSION}, metric=metric, preset='flat')
         self.reader = open_gallery(self.folder / 'g')
         self.rows, self.facts, self.sets, self.reused, self.next_id = {}, {}, [], set(), 0
+        self.kept = {}  # rows that were removed, with their facts, as long as they can be brought back
         self.seen, self.backup = ({}, []), None
 
     def teardown(self):
@@ -77,9 +78,11 @@ class GalleryMachine(RuleBasedStateMachine):
         """Ids of few rows, which are changed again and again."""
         return data.draw(st.lists(st.sampled_from(sorted(self.rows)[:5]), min_size=1, max_size=4, unique=True))
 
-    def forget(self, ids):
+    def forget(self, ids, undoes=None):
+        if ids:
+            self.sets.append((undoes, [(number, 'id', number, None) for number in sorted(ids)]))
         for number in ids:
-            del self.rows[number], self.facts[number]
+            self.kept[number] = self.rows.pop(number), self.facts.pop(number)
 
     @rule(count=st.integers(1, 6))
     def add(self, count):
@@ -105,6 +108,7 @@ class GalleryMachine(RuleBasedStateMachine):
         self.next_id = max(self.next_id, number + 1)
         self.keep([number], vectors)
         self.facts[number] = facts[0]
+        self.kept.pop(number, None)
         self.reused |= {(position, number) for position in range(1, len(self.sets) + 1)}
 
     @precondition(lambda self: self.rows)
@@ -150,6 +154,8 @@ class GalleryMachine(RuleBasedStateMachine):
         skip = data.draw(st.booleans())
         number = data.draw(st.sampled_from([*range(1, len(self.sets) + 1), None]))
         chosen = number or len(self.sets)
+        if self.sets[chosen - 1][1][0][1] == 'id':
+            return self.undo_rows(number, chosen, skip)
         new, left = {}, {}
         for row in sorted({row for row, *_ in self.sets[chosen - 1][1]}):
             values = {name: pair for own, name, *pair in self.sets[chosen - 1][1] if own == row}
@@ -169,9 +175,29 @@ class GalleryMachine(RuleBasedStateMachine):
             done = self.gallery.undo(number, skip_changed=skip)
             assert done.undoes == chosen and done.rows == self.change(new, chosen)
 
+    def undo_rows(self, number, chosen, skip):
+        """Rows that were removed come back, or those that were brought back are removed again."""
+        changes = self.sets[chosen - 1][1]
+        gone = changes[0][3] is None
+        bad = [row for row, *_ in changes if (chosen, row) in self.reused]
+        bad += [row for row, *_ in changes if gone and row not in {*bad, *self.rows, *self.kept}]
+        new = [row for row, *_ in changes if row not in bad and (row in self.rows) != gone]
+        assert sorted(self.gallery.plan_undo(number).left.get('removed for good', [])) == sorted(bad)
+        if bad and not (skip and new):
+            with pytest.raises(RetrievalError, match=f'change {chosen} cannot be taken back'):
+                self.gallery.undo(number, skip_changed=skip)
+            return
+        assert self.gallery.undo(number, skip_changed=skip).rows == len(new)
+        if gone and new:
+            for row in new:
+                self.rows[row], self.facts[row] = self.kept.pop(row)
+            self.sets.append((chosen, [(row, 'id', None, row) for row in new]))
+        elif new:
+            self.forget(new, chosen)
+
     def _remove(self, data):
         ids = self.some_ids(data)
-        assert self.gallery.remove(ids) == len(ids)
+        assert self.gallery.remove(ids).rows == len(ids)
         self.forget(ids)
 
     @rule()
@@ -182,12 +208,13 @@ class GalleryMachine(RuleBasedStateMachine):
     @rule(label=st.sampled_from(LABELS[:2]))
     def remove_by_filter(self, label):
         doomed = [number for number, facts in self.facts.items() if facts['label'] == label]
-        assert self.gallery.remove(where={'label': label}) == len(doomed)
+        assert self.gallery.remove(where={'label': label}).rows == len(doomed)
         self.forget(doomed)
 
     @rule(preset=st.sampled_from(['flat', 'fp16', None]))
     def compact(self, preset):
         self.gallery.compact(preset)
+        self.kept = {}
 
     @rule()
     def reopen(self):

@@ -255,7 +255,7 @@ def test_a_fork_is_told_to_open_its_own_gallery(folder):
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         with pytest.raises(RetrievalError, match='is being written by process'):
             open_gallery(folder, writable=True)
-        assert gallery.remove([1]) == 1
+        assert gallery.remove([1]).rows == 1
 
 
 @needs_fork
@@ -412,16 +412,16 @@ def test_rows_can_be_removed_on_a_full_disk(folder, small_disk, when):
     with open_gallery(place, writable=True) as gallery:
         if when == 'while it is open':
             _fill(small_disk)
-            assert gallery.remove(where={'n': ('<', 200)}) == 200
+            assert gallery.remove(where={'n': ('<', 200)}).rows == 200
     if when == 'before it is opened':
         _fill(small_disk)
         assert len(open_gallery(place)) == 300
         with open_gallery(place, writable=True) as gallery:
             with pytest.raises(RetrievalError, match='make room; nothing was changed'):
                 gallery.add(np.ones((40_000, 8), np.float32))
-            assert gallery.remove(where={'n': ('<', 200)}) == 200
+            assert gallery.remove(where={'n': ('<', 200)}).rows == 200
     with open_gallery(place, writable=True) as gallery:
-        assert gallery.remove(range(200, 300)) == 100
+        assert gallery.remove(range(200, 300)).rows == 100
         gallery.add(X[:10])  # there is room again
         gallery.verify()
         assert len(gallery) == 10

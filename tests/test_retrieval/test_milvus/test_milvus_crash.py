@@ -68,7 +68,7 @@ def test_a_killed_write_is_told_and_cleared_up_by_the_next(tmp_path, root, caplo
             assert [record.path for record in gallery.records(np.arange(10))] == ['new'] * 10
         else:
             assert gallery.ids().tolist() == list(range(4, 20))
-            assert gallery.remove(np.arange(4, 10)) == 6
+            assert gallery.remove(np.arange(4, 10)).rows == 6
         assert 'cleared up after' in caplog.text and gallery.unfinished == []
 
 
@@ -112,7 +112,7 @@ def test_a_writer_on_another_machine_is_told_until_someone_says_that_it_is_gone(
         for write in (lambda: gallery.remove([3]), lambda: gallery.update([9], EMBEDDINGS[:1])):
             with pytest.raises(RetrievalError, match=r'process 1 on elsewhere.* update ids 3 to 9 .*--unfinished'):
                 write()
-        assert gallery.remove([2]) == 1 and len(gallery.add(EMBEDDINGS)) == 30  # others are not in its way
+        assert gallery.remove([2]).rows == 1 and len(gallery.add(EMBEDDINGS)) == 30  # others are not in its way
     text = format_description(describe_gallery(location))
     assert 'unfinished: an update of 2 rows (ids 3 to 9), which process 1 on elsewhere has not finished yet' in text
     for options, left in ((['--dry-run'], 1), ([], 0)):
@@ -120,7 +120,7 @@ def test_a_writer_on_another_machine_is_told_until_someone_says_that_it_is_gone(
         assert 'which process 1 on elsewhere' in capsys.readouterr().out
         assert len(describe_gallery(location)['unfinished']) == left
     with open_gallery(location, writable=True) as gallery:
-        assert gallery.remove([3]) == 1
+        assert gallery.remove([3]).rows == 1
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def test_ids_are_never_given_twice(location):
             gallery.add(make_embeddings(2), ids=[9, 9])
         with pytest.raises(RetrievalError, match='1 ids were given for 2 embeddings'):
             gallery.add(make_embeddings(2), ids=[9])
-        assert gallery.remove([7]) == 1 and len(gallery) == 8
+        assert gallery.remove([7]).rows == 1 and len(gallery) == 8
         assert gallery.add(make_embeddings(1), ids=[7]).tolist() == [7]
 
 
@@ -205,7 +205,7 @@ def test_update_and_remove(location):
         assert gallery.records([0])[0].path == '0.jpg'
         with pytest.raises(RetrievalError, match='id 77 is not in'):
             gallery.remove([0, 77])
-        assert gallery.remove(where={'year': ('>=', 3)}) == 2 and gallery.remove([0]) == 1
+        assert gallery.remove(where={'year': ('>=', 3)}).rows == 2 and gallery.remove([0]).rows == 1
         assert gallery.ids().tolist() == [1, 2]
 
 

@@ -95,7 +95,7 @@ def _undo(gallery, labels, changes, back):
 def _change(gallery, vectors, labels, action, number, label, rng):
     if action == 'remove label':
         gone = [one for one, value in labels.items() if value == number]
-        assert gallery.remove(where={'label': number}) == len(gone)
+        assert gallery.remove(where={'label': number}).rows == len(gone)
     else:
         gone = sorted(vectors)[number : number + 2]
         if gone and action == 'label':
@@ -107,7 +107,7 @@ def _change(gallery, vectors, labels, action, number, label, rng):
             vectors.update(zip(gone, rows))
             labels.update(dict.fromkeys(gone, label))
         elif gone:
-            assert gallery.remove(gone) == len(gone)
+            assert gallery.remove(gone).rows == len(gone)
     if action not in ('update', 'label'):
         for one in gone:
             del vectors[one], labels[one]

@@ -32,7 +32,7 @@ def test_a_server_answers_as_faiss_flat_does(standalone_server, monkeypatch):
         gallery.update([400], embeddings[:1] + 9, [Record('new.jpg', 'new')])
         assert gallery.records([400])[0].label == 'new'
         _check_history(gallery, embeddings)
-        assert gallery.remove(np.arange(450, 500)) == 50 and gallery.remove(where={'label': 'new'}) == 1
+        assert gallery.remove(np.arange(450, 500)).rows == 50 and gallery.remove(where={'label': 'new'}).rows == 1
         assert len(gallery.ids()) == 449
         with pytest.raises(RetrievalError, match='id 3 is there already'):
             gallery.add(embeddings[:1], ids=[3])
@@ -74,7 +74,7 @@ def _check_other_writers(location, gallery, embeddings):
             lambda rows: seen.append((insert(rows), len(gallery))),
         )
         ids = other.add(embeddings, patches=patches)
-        assert seen == [(None, 500)] and len(gallery) == 520 and gallery.remove(ids) == 20
+        assert seen == [(None, 500)] and len(gallery) == 520 and gallery.remove(ids).rows == 20
 
         def insert_and_fail(rows):
             insert(rows)

@@ -73,6 +73,9 @@ export function write(method, path, content, { gallery, generation, signal }) {
 export const signIn = (token) =>
   call(address('session'), { method: 'POST', headers: { Authorization: `Bearer ${token}` } });
 
+/** An id as answers of the server have it: a number, or text where a number would be rounded. */
+export const idOf = (text) => (Number.isSafeInteger(Number(text)) ? Number(text) : text);
+
 export const photoAddress = (id, gallery, side) => address(`photos/${id}`, { gallery, side }).href;
 export const mapAddress = (id, gallery) => address(`photos/${id}/map`, { gallery }).href;
 

@@ -99,6 +99,7 @@ function groupElement(group, context, decided) {
       const content = action === 'distinct' ? { action } : { action, keep: action === 'keep' ? [...keep.keys()] : kept };
       const answer = await write('POST', `duplicates/${encodeURIComponent(group.id)}`, content, { gallery: gallery.name, generation: gallery.generation, signal });
       decided(element, answer, t(text, { count: group.rows.length - kept.length }));
+      if (action === 'remove') await context.refresh();
     } catch (error) {
       context.tell(error);
     }

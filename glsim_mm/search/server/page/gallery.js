@@ -140,7 +140,7 @@ function showChanges(place, changes, context) {
     return make('li', {}, make('span', { lang: 'en', text: one.what }), ' ',
       make('span', { class: 'muted small', text: t('change_when', { time: Number.isNaN(time.valueOf()) ? one.time : format.format(time), rows: number(one.rows) }) }), ' ',
       one.undone ? make('span', { class: 'muted small', text: t('change_undone') }) : null,
-      back ? make('button', { type: 'button', text: t('undo'), 'aria-label': t('change_undo', { what: one.what }), on: { click: () => context.undo(one.id) } }) : null);
+      back ? make('button', { type: 'button', text: t('undo'), 'aria-label': t('change_undo', { what: one.what }), on: { click: () => context.undo({ change: one.id, text: one.what }) } }) : null);
   });
   place.append(cards.length ? make('ul', { class: 'list' }, ...cards) : make('p', { class: 'muted', text: t('changes_none') }));
 }

@@ -12,7 +12,7 @@
 //   keep(values)          what of this page belongs in its address, without a further step back
 //   tell(error)           says what went wrong
 //   changed(answer, text) says what a write has changed, with a button that takes it back
-//   undo(), canUndo()     takes back the last change that was made here, and opens the page anew
+//   undo(one), canUndo()  takes back a change, by default the last one that was made here, and opens the page anew
 //   undone                the change that was taken back, where that is why the page is opened anew
 //   reopen()              opens the page anew
 //   refresh()             reads info anew, after rows came or went
@@ -163,12 +163,17 @@ function tell(error) {
 
 const lastChange = () => done.findLast((one) => one.gallery === gallery.name);
 
+function forget(change) {
+  const place = done.findIndex((one) => one.gallery === gallery.name && one.change === change);
+  if (place >= 0) done.splice(place, 1);
+}
+
 /** Say what a write has changed. */
 function changed({ generation, change }, text) {
   gallery.generation = generation;
   at('trouble').hidden = true;
   if (change !== null) done.push({ gallery: gallery.name, change, text });
-  const undoIt = make('button', { type: 'button', text: t('undo'), on: { click: undo } });
+  const undoIt = make('button', { type: 'button', text: t('undo'), on: { click: () => undo() } });
   const close = make('button', { type: 'button', class: 'remove', 'aria-label': t('close'), text: '×' });
   close.addEventListener('click', () => {
     at('changed').hidden = true;
@@ -177,8 +182,8 @@ function changed({ generation, change }, text) {
   at('changed').hidden = false;
 }
 
-async function undo() {
-  const last = lastChange();
+async function undo(one) {
+  const last = one || lastChange();
   if (!last) {
     changed({ generation: gallery.generation, change: null }, t('undo_none'));
     return;
@@ -186,18 +191,20 @@ async function undo() {
   try {
     const { generation } = await get('changes', { gallery: gallery.name, limit: 1 });
     const answer = await write('POST', `undo/${last.change}`, {}, { gallery: gallery.name, generation });
-    done.splice(done.indexOf(last), 1);
+    forget(last.change);
     changed({ ...answer, change: null }, t('undone', { what: last.text }));
+    await refresh();
     await follow(last.change);
   } catch (error) {
-    if (error instanceof Problem && error.status < 412) done.splice(done.indexOf(last), 1); // never again
+    if (error instanceof Problem && error.status < 412) forget(last.change); // never again
     tell(error);
   }
 }
 
 async function refresh() {
   info = await get('info');
-  gallery = info.galleries.find((one) => one.name === gallery.name) || info.galleries[0];
+  // The page that is open goes on with the object that it has.
+  info.galleries = info.galleries.map((one) => (one.name === gallery.name ? Object.assign(gallery, one) : one));
   at('served').textContent = t('served', { rows: number(gallery.rows), gallery: gallery.name });
 }
 

@@ -1,6 +1,6 @@
 // The page Compare models: the same photo asked for in two galleries, or two embeddings of one.
 
-import { ask, photoAddress } from './api.js';
+import { ask, idOf, photoAddress } from './api.js';
 import { framed, make, takeFiles } from './elements.js';
 import { named } from './hits.js';
 import { number, percent, sentence, t } from './texts.js';
@@ -25,7 +25,7 @@ export async function open(element, context) {
     return make('div', {}, make('label', { for: `side-${place}`, text: t(place ? 'models_second' : 'models_first') }), ' ', select);
   });
   const input = make('input', { type: 'file', id: 'models-photo', accept: 'image/*,.heic,.heif,.tif,.tiff', multiple: true });
-  const row = make('input', { id: 'models-row', type: 'number', min: 0, inputmode: 'numeric', value: context.asked.get('id') || '' });
+  const row = make('input', { id: 'models-row', inputmode: 'numeric', pattern: '\\d{1,19}', size: 8, value: context.asked.get('id') || '' });
   const form = make('form', { class: 'line' }, make('label', { for: 'models-row', text: t('models_row') }), row, make('button', { type: 'submit', text: t('search') }));
   const drop = make('div', { class: 'drop' }, make('p', { text: t('models_drop') }), make('div', { class: 'buttons' }, make('label', { class: 'button main' }, make('span', { text: t('choose') }), input)), form);
   element.replaceChildren(make('h2', { text: t('page_models') }), make('p', { class: 'muted', text: t('models_why') }), make('div', { class: 'tools' }, ...selects), drop, query, said, columns);
@@ -43,7 +43,7 @@ export async function open(element, context) {
   form.addEventListener('submit', (event) => {
     event.preventDefault();
     if (row.value === '') return;
-    kept.id = Number(row.value);
+    kept.id = idOf(row.value);
     kept.photos = null;
     context.keep({ id: kept.id });
     compare();
@@ -83,7 +83,7 @@ export async function open(element, context) {
   }
 
   const id = context.asked.get('id');
-  if (id !== null && /^\d{1,15}$/.test(id)) kept.id = Number(id);
+  if (id !== null && /^\d{1,19}$/.test(id)) kept.id = idOf(id);
   kept.id ??= null;
   await compare();
 }

@@ -1,6 +1,6 @@
 // The page Review: one photo after the other whose class somebody should look at, decided by single keys.
 
-import { get, photoAddress, write } from './api.js';
+import { get, idOf, photoAddress, write } from './api.js';
 import { framed, make } from './elements.js';
 import { ClassField, readClasses } from './fields.js';
 import { applyOverlays, facts, named, shownRow } from './hits.js';
@@ -176,6 +176,6 @@ function similarTo(row, { gallery, signal, tell }) {
     }
   }
 
-  const chosen = () => (element.hidden ? [] : boxes().filter((one) => one.checked).map((one) => Number(one.value)));
+  const chosen = () => (element.hidden ? [] : boxes().filter((one) => one.checked).map((one) => idOf(one.value)));
   return { element, toggle, chosen };
 }

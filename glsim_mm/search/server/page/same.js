@@ -1,6 +1,6 @@
 // "Same class?" in the comparison: what people see there becomes labels, or is remembered in the page.
 
-import { write } from './api.js';
+import { idOf, write } from './api.js';
 import { at, make } from './elements.js';
 import { ClassField, readClasses } from './fields.js';
 import { named } from './hits.js';
@@ -40,7 +40,7 @@ export class Same {
   /** Put what was said beside the hits. */
   mark() {
     for (const card of document.querySelectorAll('#hits .hit')) {
-      const said = this.seen.get(Number(card.dataset.row));
+      const said = this.seen.get(idOf(card.dataset.row));
       card.querySelector('.said')?.remove();
       if (said !== undefined) card.append(make('span', { class: said ? 'said' : 'said wrong', text: t(said ? 'same_is' : 'same_not') }));
     }

@@ -1,6 +1,6 @@
 // The page Search: what people ask becomes a request, and its answer is shown. Its elements are those of index.html.
 
-import { Offline, Problem, ask, get, photoAddress } from './api.js';
+import { Offline, Problem, ask, get, idOf, photoAddress } from './api.js';
 import { Compare } from './compare.js';
 import { at, framed, later, make } from './elements.js';
 import { Filter } from './fields.js';
@@ -108,7 +108,7 @@ function goTo(id) {
 /** Do what the address asks for. */
 function follow() {
   const id = page.asked.get('id') || '';
-  if (/^\d{1,18}$/.test(id)) query.useRow(Number(id));
+  if (/^\d{1,19}$/.test(id)) query.useRow(idOf(id));
   else if (!query.isTyped()) query.useOwn();
   search();
 }
