@@ -56,6 +56,17 @@ class ModelFile(str):
     """Type of an option that names weights or an exported model."""
 
 
+def share(text: str) -> float:
+    """A number above 0, at most 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f'must be above 0 and at most 1, as 0.98, got {text!r}')
+    return value
+
+
 class End:
     """What :func:`run` says when a tool is done: files beside those of its options, and the likely next command."""
 

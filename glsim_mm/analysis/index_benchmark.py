@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import platform
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,8 +20,17 @@ import numpy as np
 from retrieval.errors import RetrievalError
 from retrieval.index import PRESETS, VectorIndex
 from retrieval.index.effort import calibrate
-from retrieval.index.faiss_calls import rows_of, run_search
-from retrieval.index.part import read_faiss, read_part, vectors_file, write_ids, write_index, write_vectors
+from retrieval.index.faiss_calls import run_search
+from retrieval.index.part import (
+    Part,
+    index_file,
+    read_faiss,
+    read_part,
+    vectors_file,
+    write_ids,
+    write_index,
+    write_vectors,
+)
 from retrieval.index.presets import is_flat
 from retrieval.index.training import build_faiss_index
 from retrieval.vectors import check_embeddings, import_faiss, unit_length
@@ -28,11 +38,13 @@ from retrieval.vectors import check_embeddings, import_faiss, unit_length
 from ..errors import GLSimError
 from ..output_files import write_json
 from .index_pareto import format_pareto, plot_pareto
+from .index_turns import format_turns, measure_in_turns
 from .measuring import markdown_table, peak_bytes, resident_bytes, time_in_turns
 from .real_vectors import read_vectors
 
 SPACE, METRIC = 'a', 'cosine'
 QUERIES_FILE, TRUTH_FILE, RESULTS_FILE, PLOT_FILE = 'queries.npy', 'truth.npy', 'results.json', 'pareto.png'
+TURNS_FILE = 'turns.json'
 K = 10
 _SINGLE = 50
 _CLUSTERS, _INTRINSIC, _SPREAD, _BLOCK = 5_000, 32, 0.8, 50_000
@@ -99,13 +111,14 @@ def run_study(
     rounds: int = 9,
     seed: int = 0,
     source: str | None = None,
+    wanted: float | None = None,
 ) -> Iterator[str]:
     """Measure kinds of index, save after each, and go on where an earlier call stopped; gives progress, then tables.
 
     Embeddings, indexes and ``results.json`` lie in the folder, one folder per size. Queries are not in the gallery;
     ``batches`` are queries at a time, for what the engine adds to FAISS in ``rounds`` turns of both. With ``source``, a
     gallery or a file of NumPy, the rows are its own, of its dimension, at most ``rows`` of them, and the queries are
-    others of them, drawn at random.
+    others of them, drawn at random. With ``wanted``, all kinds are timed in turns at that recall too.
     """
     vectors = None if source is None else read_vectors(source)
     if vectors is not None:
@@ -145,6 +158,18 @@ def run_study(
         yield f'the same as a picture: {folder / PLOT_FILE}'
     if overheads:
         yield format_overheads(overheads)
+    if wanted is not None:
+        yield f'timing all kinds in turns at recall {wanted:g}'
+        yield compare(folder, kinds, wanted, rounds)
+
+
+def compare(folder: Path, kinds: Sequence[KindResult], wanted: float, rounds: int) -> str:
+    """Kinds that :func:`measure` has built, at one recall and in turns, beside the first of them, as a table."""
+    queries, truth = np.load(folder / QUERIES_FILE), np.load(folder / TRUTH_FILE)
+    parts = {one.preset: open_kind(folder, one.preset, mmap=False) for one in kinds}
+    turns = measure_in_turns(parts, METRIC, queries, truth, wanted, rounds)
+    write_json(folder / TURNS_FILE, [asdict(one) for one in turns], indent=2)
+    return format_turns(turns, {one.preset: one.row_bytes for one in kinds})
 
 
 def clustered_embeddings(count: int, dimension: int, seed: int = 0, stream: int = 0) -> Iterator[np.ndarray]:
@@ -191,6 +216,18 @@ def _unit_rows(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return unit_length(check_embeddings(vectors[rows]), 'vectors')
 
 
+def open_kind(folder: Path, preset: str, mmap: bool = True) -> Part:
+    """The rows with an index of a kind that :func:`measure` has built."""
+    vectors = read_part(folder, SPACE, 'flat', mmap).vectors
+    approximate = None if is_flat(preset) else read_faiss(folder / index_file(_file_name(preset)), mmap)
+    return Part(np.arange(vectors.ntotal), vectors, approximate, preset)
+
+
+def _file_name(preset: str) -> str:
+    """Factory strings such as ``IVF64,PQ8`` as names of files."""
+    return f'{SPACE}.{re.sub("[^A-Za-z0-9_-]", "-", preset)}'
+
+
 def measure(folder: Path, preset: str) -> KindResult:
     """Build and search a kind of index, then open it, each in a process of its own."""
     built = _in_process(_build_and_search, folder, preset)
@@ -199,7 +236,7 @@ def measure(folder: Path, preset: str) -> KindResult:
 
 def measure_overhead(folder: Path, preset: str, batches: Sequence[int], rounds: int = 9) -> list[Overhead]:
     """Compare FAISS and the engine on an index that :func:`measure` has built, for each number of queries at a time."""
-    part = read_part(folder, SPACE, preset, mmap=False)
+    part = open_kind(folder, preset, mmap=False)
     engine = VectorIndex(part.vectors.d, METRIC, [part], device='cpu')
     index = part.vectors if part.approximate is None else part.approximate
     queries = np.load(folder / QUERIES_FILE)
@@ -279,13 +316,13 @@ def _build_and_search(folder: Path, preset: str) -> dict[str, Any]:
     queries, truth = np.load(folder / QUERIES_FILE), np.load(folder / TRUTH_FILE)
     start = time.perf_counter()
     index = vectors if is_flat(preset) else build_faiss_index(preset, vectors, METRIC)
-    effort = None if is_flat(preset) else calibrate(index, rows_of(vectors), METRIC, preset)
+    effort = None if is_flat(preset) else calibrate(index, vectors, METRIC, preset)
     seconds = time.perf_counter() - start
     size = (folder / vectors_file(SPACE)).stat().st_size
     if not is_flat(preset):
-        size = (folder / write_index(folder, SPACE, index)).stat().st_size
+        size = (folder / write_index(folder, _file_name(preset), index)).stat().st_size
     del index
-    searched = VectorIndex(vectors.d, METRIC, [read_part(folder, SPACE, preset, mmap=False)], device='cpu')
+    searched = VectorIndex(vectors.d, METRIC, [open_kind(folder, preset, mmap=False)], device='cpu')
     found = searched.search(queries, K)
     start = time.perf_counter()
     searched.search(queries, K)
@@ -309,7 +346,7 @@ def _build_and_search(folder: Path, preset: str) -> dict[str, Any]:
 def _open(folder: Path, preset: str) -> dict[str, Any]:
     import_faiss()  # its import is not part of opening
     before, start = resident_bytes(), time.perf_counter()
-    part = read_part(folder, SPACE, preset)
+    part = open_kind(folder, preset)
     index = VectorIndex(part.vectors.d, METRIC, [part], device='cpu')
     seconds = time.perf_counter() - start
     added = resident_bytes() - before

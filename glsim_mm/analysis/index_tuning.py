@@ -78,7 +78,7 @@ def tune_index(
     """
     rows, metric = _rows(gallery, sample), gallery.manifest.metric
     limit = available_memory() // 2 if memory is None else memory
-    names = [name for name in presets or PRESETS if not (metric == 'ip' and name.startswith('hnsw-rabitq'))]
+    names = [name for name in presets or PRESETS if not (metric == 'ip' and name in ('hnsw-pca', 'hnsw-rabitq2'))]
     for name in names:
         if name not in PRESETS:
             raise RetrievalError(f'there is no preset {name!r}: take some of {", ".join(PRESETS)}')

@@ -70,12 +70,16 @@ def times_as_fast(seconds: Sequence[float], reference: Sequence[float]) -> Sprea
 
 
 def time_in_turns(
-    contenders: Mapping[str, Callable[[], Any]], rounds: int, device: Any = 'cpu'
+    contenders: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    device: Any = 'cpu',
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Call every contender once a round, after one round that does not count; seconds of each round, by name.
 
     The order moves on by one each round, so that none always follows the same other one. What disturbs the machine
-    disturbs all of them, which is why ratios within a round say more than times. The work of ``device`` is waited for.
+    disturbs all of them, which is why ratios within a round say more than times. The work of ``device`` is waited for;
+    ``clock`` may be ``time.process_time``.
     """
     wait = waits_for(device)
     names = list(contenders)
@@ -84,11 +88,11 @@ def time_in_turns(
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
             wait()
-            start = time.perf_counter()
+            start = clock()
             contenders[name]()
             wait()
             if number:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(clock() - start)
     return times
 
 

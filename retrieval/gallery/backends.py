@@ -12,6 +12,7 @@ from typing import Any, Literal, overload
 
 from ..errors import RetrievalError
 from ..index.gpu import read_device
+from ..index.presets import check_preset
 from ..records import MAX_ID, check_count, check_flag, check_text
 from ..vectors import METRICS
 from ..whitening import Whitening
@@ -71,6 +72,7 @@ def create_gallery(
     if fingerprint is not None:
         _check_kind(fingerprint, Fingerprint, 'fingerprint')
     _check_kind(preset, str, 'preset')
+    check_preset(preset)
     check_count(expected_rows, 'expected_rows', 0, MAX_ID)
     if memory_limit is not None:
         check_count(memory_limit, 'memory_limit', 0, MAX_ID)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from ..errors import RetrievalError
-from ..index.presets import check_preset, check_recall, choose_preset
+from ..index.presets import RETIRED, check_preset, check_recall, choose_preset
 from ..records import (
     Ids,
     Record,
@@ -279,6 +279,7 @@ class FolderWriter(FolderReader, GalleryWriter):
         """Write all rows into one segment with an index for each of some spaces; ``new`` maps to the first of them."""
         state = self._state
         meta, dimensions = state.meta, spaces.dimensions
+        wanted = RETIRED.get(wanted, wanted)
         chosen, reason = wanted, f'{wanted}: as asked for.'
         if wanted == 'auto':
             chosen, reason = choose_preset(len(state), max(dimensions.values()), meta['memory_limit'])

@@ -12,12 +12,14 @@ from ..errors import RetrievalError
 from ..hits import Hits, best_first, best_of_groups, exact_scores, hits_without, pad_hits, worst_score
 from ..index.faiss_calls import all_scores
 from ..index.part import Part
-from ..index.part_search import BLOCK_BYTES, GATHER_ROWS
 from ..records import Ids, is_list, read_ids
 
 # Up to so many hits of a query a search lists at hardly more cost than the best ten.
 MAX_DEPTH = 1024
 _LEAST_DEPTH = 32
+# Up to so many allowed rows are sorted by group for one search; more are found among all, whose order is kept.
+GATHER_ROWS = 16_384
+BLOCK_BYTES = 64 << 20
 _COPIED_BYTES = 384 << 10
 _FEW_QUERIES = 4  # FAISS compares one at a time as fast as memory is read, a matrix product many
 Queries = Mapping[str, np.ndarray]

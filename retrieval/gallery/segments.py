@@ -18,6 +18,7 @@ from ..index.part import Part, damaged, fsync_file, read_array, read_part, write
 from ..index.presets import is_flat
 
 SEGMENTS = 'segments'
+UNFINISHED = 'unfinished'
 PATCHES_FILE = 'patches.npy'
 _BLOCK_ROWS = 65_536
 
@@ -77,8 +78,10 @@ def write_segment(
 ) -> tuple[dict[str, dict], dict[str, Effort]]:
     """Write a segment and make it durable; the gallery does not know of it yet. Nothing is left of it where that fails.
 
-    Returns size and SHA-256 of each file by its path in the gallery, and how far the index of each space looks. For
-    ``memory_limit`` and ``recall`` see :func:`retrieval.index.large_files.build_index_file`.
+    An index of a million rows or more that is not finished lies in the folder ``unfinished``, where the next attempt
+    with the same rows goes on. Returns size and SHA-256 of each file by its path in the gallery, and how far the index
+    of each space looks. For ``memory_limit`` and ``recall`` see
+    :func:`retrieval.index.large_files.build_index_file`.
     """
     folder = segment_folder(root, number)
     shutil.rmtree(folder, ignore_errors=True)
@@ -90,7 +93,9 @@ def write_segment(
             names.append(write_vectors(folder, space, rows.vectors[space], dimension, metric))
             if not is_flat(preset):
                 vectors = read_part(folder, space, 'flat').vectors
-                name, effort = build_index_file(folder, space, preset, vectors, metric, memory_limit, recall)
+                name, effort = build_index_file(
+                    folder, space, preset, vectors, metric, memory_limit, recall, root / UNFINISHED / space
+                )
                 names.append(name)
                 if effort:
                     efforts[space] = effort
@@ -98,6 +103,8 @@ def write_segment(
             names.append(write_array(folder / PATCHES_FILE, np.asarray(rows.patches, np.float16)))
         for path in (folder, folder.parent, root):
             fsync_file(path)
+        if not is_flat(preset):
+            shutil.rmtree(root / UNFINISHED, ignore_errors=True)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import RetrievalError
-from ..vectors import faiss_metric, import_faiss, unit_length
-from .faiss_calls import filters_inside, innermost, run_search
+from ..vectors import import_faiss, unit_length
+from .exact import FEW_QUERIES, nearest
+from .faiss_calls import filters_inside, innermost, rows_of, run_search
 from .presets import candidates, preset_of
 
 NUM_QUERIES = 256
@@ -24,6 +25,7 @@ _FIRST_QUEUE = 16
 NEARLY_ALL = 0.9
 # Distances that a graph computes for each row that it keeps in its queue, about.
 STEPS_PER_CANDIDATE = 16
+GPU_COMPARED = 16_384  # by the CPU, rather than inside a copy on the GPU: not measured
 PARAMETERS = ('nprobe', 'max_codes', 'efSearch')
 
 
@@ -46,50 +48,68 @@ class Effort(NamedTuple):
         )
 
 
-def calibrate(index: Any, rows: np.ndarray, metric: str, preset: str, target: float | None = None) -> Effort | None:
-    """Set the smallest ``nprobe`` or ``efSearch``, a power of two, that finds 95 % of the 10 nearest rows.
+def calibrate(index: Any, vectors: Any, metric: str, preset: str, target: float | None = None) -> Effort | None:
+    """Set the smallest ``nprobe`` or ``efSearch``, to an eighth, that finds 95 % of the 10 nearest rows.
 
     256 queries like the rows are searched for (see :func:`draw_queries`), with as many candidates as searches take that
     re-score them. Where product-quantised codes keep an index below 95 %, it is the smallest value that finds nearly as
     many as larger ones. The cost is that of 512 exact queries and 256 approximate ones at each step: little beside the
     assignment of every row to a list. Queries unlike the rows may find less: raise the parameter for those searches.
 
+    ``vectors`` are the rows, float32 (n, d), or a ``faiss.IndexFlat`` of them, which may be a file larger than memory.
     Another ``target`` than 95 % may be asked for. The parameter is set in the index, so that its file carries it. None
     for an index that has neither parameter, or has fewer than two rows.
     """
+    count = len(rows_of(vectors))
+    if _parameter(index) is None or count < 2:
+        return None
+    queries = draw_queries(vectors, metric, NUM_QUERIES)
+    truth = nearest(vectors, queries, min(K, count), metric)[1]
+    return reach_recall(index, queries, truth, preset, TARGET if target is None else target)
+
+
+def reach_recall(index: Any, queries: np.ndarray, truth: np.ndarray, preset: str, wanted: float) -> Effort | None:
+    """Set the smallest parameter of an index, to an eighth, that finds a share of known neighbours of queries.
+
+    As :func:`calibrate`, with float32 (m, d) queries and the row numbers ``truth`` (m, k) of their nearest rows.
+    """
     effort = _parameter(index)
-    if effort is None or len(rows) < 2:
+    if effort is None:
         return None
     name, values, most, apply = effort
-    queries = draw_queries(rows, metric, NUM_QUERIES)
-    k = min(K, len(rows))
-    truth = import_faiss().knn(queries, rows, k, index.metric_type)[1]
-    depth = min(candidates(preset_of(preset), k), len(rows))
-    wanted = TARGET if target is None else target
-    tried: list[tuple[int, float]] = []
-    for value in values:
+    depth = min(candidates(preset_of(preset), truth.shape[1]), index.ntotal)
+    tried: dict[int, float] = {}
+
+    def share(value: int) -> float:
         apply(max(value, depth) if name == 'efSearch' else value)
         found = run_search(index, queries, depth)[1]
-        tried.append((value, float((found[:, :, None] == truth[:, None, :]).any(1).mean())))
-        if tried[-1][1] >= wanted or _is_level([recall for _, recall in tried]):
+        tried[value] = float((found[:, :, None] == truth[:, None, :]).any(1).mean())
+        return tried[value]
+
+    for value in values:
+        if share(value) >= wanted or _is_level(list(tried.values())):
             break
-    best = max(recall for _, recall in tried)
+    best = max(tried.values())
     enough = min(wanted, best - LEAST_GAIN * (1 - best))
-    value, found_share = next((value, recall) for value, recall in tried if recall >= enough)
+    value = next(value for value, recall in tried.items() if recall >= enough)
+    least = max((other for other in tried if other < value), default=value)
+    while value - least > max(1, value // 8):  # halve the step that was too large
+        middle = (least + value) // 2
+        least, value = (least, middle) if share(middle) >= enough else (middle, value)
     apply(value)
-    return Effort(name, value, most, found_share, len(queries))
+    return Effort(name, value, most, tried[value], len(queries))
 
 
-def draw_queries(rows: np.ndarray, metric: str, count: int) -> np.ndarray:
+def draw_queries(vectors: Any, metric: str, count: int) -> np.ndarray:
     """Queries that lie among the rows without being one of them, float32 (min(n, count), d), as they are compared.
 
     A row itself would be too easy: a graph links it with its neighbours. So each row drawn is moved by the difference
     of two of its neighbours: about as far as neighbours lie from each other, in a direction in which rows do lie.
     """
-    generator = np.random.default_rng(0)
+    rows, generator = rows_of(vectors), np.random.default_rng(0)
     drawn = np.sort(generator.permutation(len(rows))[:count])
     queries = np.ascontiguousarray(rows[drawn])
-    near = import_faiss().knn(queries, rows, min(K + 1, len(rows)), faiss_metric('l2'))[1]
+    near = nearest(vectors, queries, min(K + 1, len(rows)), 'l2')[1]
     near = near[:, 1:] if near.shape[1] > 2 else near  # the first is the row itself
     first, second = np.take_along_axis(near, generator.permuted(np.indices(near.shape)[1], axis=1)[:, :2], axis=1).T
     moved = queries + (rows[first] - rows[second])
@@ -97,19 +117,26 @@ def draw_queries(rows: np.ndarray, metric: str, count: int) -> np.ndarray:
 
 
 def plan_effort(
-    index: Any, depth: int, count: int, overrides: Mapping[str, int] | None = None
+    index: Any,
+    depth: int,
+    count: int,
+    overrides: Mapping[str, int] | None = None,
+    queries: int = 1,
+    on_gpu: bool = False,
 ) -> dict[str, int] | None:
     """Search parameters with which as many ALLOWED rows are compared as rows are without a filter.
 
     Where a tenth of the rows is allowed, ten times as many inverted lists or candidates are visited. At the same
     effort, the nearest allowed rows would mostly lie beyond them: k rows would be found, but the wrong ones. Parameters
-    of the caller (``overrides``) stay. None where the rows should be compared one by one, because FAISS cannot filter
-    inside this kind of index, or because that costs less than searching a graph.
+    of the caller (``overrides``) stay. None where the ``count`` allowed rows should be compared one by one, because
+    FAISS cannot filter inside this kind of index, or because that costs less: see :func:`most_compared`.
     """
     planned = dict(overrides or {})
     share = count / index.ntotal
-    if share < 1 and not filters_inside(index):
-        return None
+    if share < 1:
+        most = most_compared(index, depth, queries)
+        if not filters_inside(index) or count <= (min(most, GPU_COMPARED) if on_gpu else most):
+            return None
     faiss = import_faiss()
     inner = innermost(index)
     if isinstance(inner, faiss.IndexIVF):
@@ -118,13 +145,31 @@ def plan_effort(
     elif isinstance(inner, faiss.IndexHNSW):
         queue = int(planned.get('efSearch', inner.hnsw.efSearch))
         if share < NEARLY_ALL and 'efSearch' not in planned:
-            queue = math.ceil(max(queue, depth) / share)  # without a filter, it holds at least the candidates
-            if count <= STEPS_PER_CANDIDATE * queue:
-                return None
+            # Without a filter, it holds at least the candidates, and never more than there are rows.
+            queue = min(index.ntotal, math.ceil(max(queue, depth) / share))
         # A graph returns no more rows than it keeps in its queue.
         if max(queue, depth) != inner.hnsw.efSearch:
             planned['efSearch'] = max(queue, depth)
     return planned
+
+
+def most_compared(index: Any, depth: int, queries: int) -> int:
+    """Up to how many allowed rows are found faster by comparing them one by one than inside an index.
+
+    A share s of the rows costs s n comparisons one by one. Inside inverted lists, n nprobe / (nlist s) rows are tested
+    for it, and inside a graph about 16 queues of efSearch / s, so that both are as fast at a share that grows with the
+    square root of what calibration found necessary for the gallery. The factors were measured with 490,000 real rows:
+    see docs/reference/index_sizes.md. Few queries cannot share the copy of the rows, and a scan tests each row anyway.
+    """
+    faiss, inner, rows = import_faiss(), innermost(index), index.ntotal
+    slower = 5 if queries <= FEW_QUERIES else 1
+    if isinstance(inner, faiss.IndexIVF):
+        share = inner.nprobe / inner.nlist / (4 * slower)
+    elif isinstance(inner, faiss.IndexHNSW):
+        share = STEPS_PER_CANDIDATE * max(inner.hnsw.efSearch, depth) / rows / slower
+    else:
+        return rows // (2 * slower)
+    return int(math.sqrt(share) * rows)
 
 
 def parse_parameters(texts: Sequence[str]) -> dict[str, int] | None:

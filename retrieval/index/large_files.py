@@ -21,7 +21,8 @@ from .effort import Effort, calibrate
 from .faiss_calls import rows_of
 from .part import index_file, read_faiss, write_durably, write_index
 from .presets import available_memory, preset_of
-from .training import ADD_BLOCK, build_faiss_index, empty_index, training_rows
+from .resuming import LEAST_ROWS, Unfinished, build_key
+from .training import empty_index, fill_index, train_index
 
 _ID_BYTES = 8
 
@@ -34,35 +35,74 @@ def build_index_file(
     metric: str,
     memory_limit: int | None = None,
     recall: float | None = None,
+    unfinished: Path | None = None,
 ) -> tuple[str, Effort | None]:
     """Train, fill and calibrate an index over the rows of a part, and write its file; returns its name.
 
-    ``vectors`` is the ``faiss.IndexFlat`` of all rows, memory-mapped if they are many. At most ``memory_limit`` bytes
-    of inverted lists (None: a quarter of the machine's memory) are in memory; the rest waits in shards in the folder,
-    together as large as the file. Other kinds of index are built in memory whatever it says.
-    ``recall`` is the target of the calibration.
+    ``vectors`` is the ``faiss.IndexFlat`` of all rows, memory-mapped if they are many; a file of them is never held in
+    memory as a whole. At most ``memory_limit`` bytes of inverted lists (None: a quarter of the machine's memory) are in
+    memory; the rest waits in shards, together as large as the file. Other kinds of index are built in memory whatever
+    it says. ``recall`` is the target of the calibration.
+
+    From a million rows, what is built lies in the folder ``unfinished`` meanwhile; after a build that was stopped, the
+    same build of the same rows goes on there. RetrievalError where the disk is full, and nothing is left then.
     """
     rows = rows_of(vectors)
     limit = available_memory() // 4 if memory_limit is None else memory_limit
     blank = _inverted_lists(preset, rows, metric)
     row_bytes = 0 if blank is None else import_faiss().extract_index_ivf(blank).code_size + _ID_BYTES
-    if blank is None or len(rows) * row_bytes <= limit:
-        index = build_faiss_index(preset, vectors, metric)
-        effort = calibrate(index, rows, metric, preset, recall)
-        return write_index(folder, space, index), effort
-    trained = build_faiss_index(preset_of(preset).factory(*rows.shape), training_rows(rows, blank), metric)
-    trained.reset()  # of the rows it was trained on
-    shards: list[Path] = []
+    step = None if blank is None or len(rows) * row_bytes <= limit else max(1, limit // row_bytes)
+    stages = None
+    if unfinished is not None and len(rows) >= LEAST_ROWS:
+        factory = preset_of(preset).factory(*rows.shape)
+        stages = Unfinished(unfinished, build_key(vectors, factory=factory, metric=metric, step=step))
+    elif step is not None:
+        stages = Unfinished(folder / f'{space}.shards', {})
     try:
-        step = max(1, limit // row_bytes)
-        for start in range(0, len(rows), step):
-            shards.append(folder / index_file(f'{space}.shard{len(shards)}'))
-            _write_shard(folder, f'{space}.shard{len(shards) - 1}', trained, rows, start, min(start + step, len(rows)))
+        if step is None or stages is None:
+            index = _fill(preset, vectors, metric, stages)
+            effort = calibrate(index, vectors, metric, preset, recall)
+            return write_index(folder, space, index), effort
+        trained, shards = _fill_shards(preset, vectors, metric, step, stages)
         name = _join(folder / index_file(space), trained, shards, len(rows))
+        return name, _calibrate_file(folder / name, trained, vectors, metric, preset, recall)
+    except (RetrievalError, OSError):
+        if stages is not None:
+            stages.remove()
+        raise
     finally:
-        for shard in shards:
-            shard.unlink(missing_ok=True)
-    return name, _calibrate_file(folder / name, trained, rows, metric, preset, recall)
+        if stages is not None and stages.folder != unfinished:
+            stages.remove()
+
+
+def _fill(preset: str, vectors: Any, metric: str, stages: Unfinished | None) -> Any:
+    """The index of all rows, in memory, as far as it is built from the last stage."""
+    index = None if stages is None else stages.read('index')
+    if index is None:
+        index = train_index(preset, vectors, metric)
+        if stages is not None:
+            stages.save('index', index)
+    for count in fill_index(index, vectors, index.ntotal):
+        if stages is not None and (count == vectors.ntotal or stages.is_due()):
+            stages.save('index', index)
+    return index
+
+
+def _fill_shards(preset: str, vectors: Any, metric: str, step: int, stages: Unfinished) -> tuple[Any, list[Path]]:
+    """The trained index without rows, and files with those of ``step`` rows each, as far as they are not there."""
+    trained = stages.read('trained')
+    if trained is None:
+        trained = train_index(preset, vectors, metric)
+        stages.save('trained', trained)
+    shards = []
+    for number, start in enumerate(range(0, vectors.ntotal, step)):
+        shards.append(stages.path(f'shard{number}'))
+        if not shards[-1].is_file():
+            for _ in fill_index(trained, vectors, start, min(start + step, vectors.ntotal)):
+                pass
+            stages.save(f'shard{number}', trained)
+            trained.reset()
+    return trained, shards
 
 
 def _inverted_lists(preset: str, rows: np.ndarray, metric: str) -> Any:
@@ -72,14 +112,6 @@ def _inverted_lists(preset: str, rows: np.ndarray, metric: str) -> Any:
     ivf = faiss.try_extract_index_ivf(index)
     kinds = ('IndexIVFFlat', 'IndexIVFPQ', 'IndexIVFScalarQuantizer', 'IndexIVFRaBitQ')
     return index if type(ivf and faiss.downcast_index(ivf)).__name__ in kinds else None
-
-
-def _write_shard(folder: Path, name: str, trained: Any, rows: np.ndarray, start: int, stop: int) -> None:
-    for first in range(start, stop, ADD_BLOCK):
-        last = min(first + ADD_BLOCK, stop)
-        trained.add_with_ids(np.ascontiguousarray(rows[first:last]), np.arange(first, last))
-    write_index(folder, name, trained)
-    trained.reset()
 
 
 def _join(path: Path, trained: Any, shards: Sequence[Path], count: int) -> str:
@@ -102,15 +134,15 @@ def _join(path: Path, trained: Any, shards: Sequence[Path], count: int) -> str:
 
 
 def _calibrate_file(
-    path: Path, trained: Any, rows: np.ndarray, metric: str, preset: str, recall: float | None
+    path: Path, trained: Any, vectors: Any, metric: str, preset: str, recall: float | None
 ) -> Effort | None:
     """Calibrate the joined index, and write what was found into its header, which keeps its length."""
     faiss = import_faiss()
     index = read_faiss(path)
-    effort = calibrate(index, rows, metric, preset, recall)
+    effort = calibrate(index, vectors, metric, preset, recall)
     faiss.extract_index_ivf(trained).nprobe = faiss.extract_index_ivf(index).nprobe
     with path.open('r+b') as file:
-        file.write(_header(trained, len(rows)))
+        file.write(_header(trained, vectors.ntotal))
         file.flush()
         os.fsync(file.fileno())
     return effort

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import RetrievalError
 from ..vectors import import_faiss
 from .effort import Effort, calibrate
+from .exact import read_ahead
 from .faiss_calls import flat_index, rows_of
 from .presets import is_flat
 from .training import build_faiss_index
@@ -115,7 +116,7 @@ def make_part(
     if is_flat(preset):
         return Part(np.asarray(ids, np.int64), vectors)
     approximate = build_faiss_index(preset, vectors, metric)
-    effort = calibrate(approximate, rows_of(vectors), metric, preset, recall)
+    effort = calibrate(approximate, vectors, metric, preset, recall)
     return Part(np.asarray(ids, np.int64), vectors, approximate, preset, effort=effort)
 
 
@@ -199,6 +200,8 @@ def read_part(folder: Path, space: str, preset: str, mmap: bool = True) -> Part:
     for name, index in ((vectors_file(space), vectors), (index_file(space), approximate)):
         if index is not None and index.ntotal != len(ids):
             raise damaged(folder / name)
+    if approximate is None:  # every search compares every row
+        read_ahead(vectors)
     return Part(ids, vectors, approximate, preset)
 
 

@@ -9,20 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from ..hits import best_first, exact_scores, worst_score
-from ..vectors import faiss_metric, import_faiss
+from ..hits import best_first
+from ..vectors import import_faiss
 from .effort import plan_effort
+from .exact import nearest_of, score_candidates
 from .faiss_calls import bitmap_selector, run_search, search_parameters
 from .gpu import MAX_K
 from .part import Part
 from .presets import PRESETS, candidates, preset_of
 
-# Up to so many allowed rows are copied together and compared with a matrix product: FAISS would test every row of the
-# index one by one, and graphs and inverted lists lose their way among rows that are not allowed.
-GATHER_ROWS = 16_384
 # So many tombstones are searched along and dropped: the result is exact, and FAISS keeps its fast path.
 OVERFETCH = 64
-BLOCK_BYTES = 64 << 20
 _SAFETY = 2.0
 
 Found = tuple[np.ndarray, np.ndarray]
@@ -48,25 +45,21 @@ def search_part(
     k = min(k, count)
     if k == 0:
         return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-    if allowed is not None and count <= GATHER_ROWS:
-        numbers = np.flatnonzero(allowed)
-        scores, places = import_faiss().knn(queries, part.rows[numbers], k, faiss_metric(metric))
-        return scores, numbers[places]
     if part.approximate is None:
         found = _search_copy(part, queries, k, metric, allowed, searcher)
-        return _search_flat(part, queries, k, allowed) if found is None else found
+        return _search_flat(part, queries, k, metric, allowed) if found is None else found
     depth = min(candidates(preset_of(part.preset), k, rescore), count)
-    effort = plan_effort(part.approximate, depth, count, parameters)
+    effort = plan_effort(part.approximate, depth, count, parameters, len(queries), searcher is not None)
     if effort is None:
-        return _search_flat(part, queries, k, allowed)
+        return _search_flat(part, queries, k, metric, allowed)
     scores, rows = _search_approximate(part, queries, depth, metric, allowed, effort, searcher)
     if allowed is not None and not (allowed[rows] | (rows < 0)).all():  # a kind of index that ignored the filter
-        return _search_flat(part, queries, k, allowed)
+        return _search_flat(part, queries, k, metric, allowed)
     if depth > k or rescore:
         scores, rows = _rescore(part, queries, rows, k, metric)
     incomplete = np.flatnonzero(rows[:, -1] < 0)  # inverted lists and graphs that a query reached held too few rows
     if len(incomplete):
-        scores[incomplete], rows[incomplete] = _search_flat(part, queries[incomplete], k, allowed)
+        scores[incomplete], rows[incomplete] = _search_flat(part, queries[incomplete], k, metric, allowed)
     return scores, rows
 
 
@@ -84,7 +77,7 @@ def search_overfetch(
         raise ValueError(f'k must be from 1 to the {count} allowed rows, got {k}')
     # Among allowed rows like the others, twice the expected depth; all that are not allowed at most.
     depth = min(k + total - count, math.ceil(_SAFETY * k * total / count) + 16, limit)
-    if depth < k:
+    if depth < k or limit * count < k * total:  # so deep a search would hardly meet k allowed rows
         return None
     scores, rows = search(queries, depth)
     is_allowed = allowed[np.maximum(rows, 0)] & (rows >= 0)
@@ -94,15 +87,14 @@ def search_overfetch(
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def _search_flat(part: Part, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> Found:
+def _search_flat(part: Part, queries: np.ndarray, k: int, metric: str, allowed: np.ndarray | None) -> Found:
     if allowed is None:
         return run_search(part.vectors, queries, k)
     if len(part) - int(allowed.sum()) <= OVERFETCH:
         found = search_overfetch(partial(run_search, part.vectors), queries, k, allowed, k + OVERFETCH)
         if found is not None:
             return found
-    parameters = search_parameters(part.vectors, bitmap_selector(allowed))
-    return run_search(part.vectors, queries, k, parameters)
+    return nearest_of(part.vectors, np.flatnonzero(allowed), queries, k, metric)
 
 
 def _search_copy(
@@ -161,13 +153,4 @@ def _search_approximate(
 
 def _rescore(part: Part, queries: np.ndarray, rows: np.ndarray, k: int, metric: str) -> Found:
     """The best k of each query's candidates by exact scores."""
-    stored = part.rows
-    scores = np.empty((len(queries), k), np.float32)
-    chosen = np.empty((len(queries), k), np.int64)
-    step = max(1, BLOCK_BYTES // (rows.shape[1] * stored.shape[1] * 4))
-    for start in range(0, len(queries), step):
-        block = slice(start, start + step)
-        exact = exact_scores(queries[block], stored[np.maximum(rows[block], 0)], metric)
-        exact[rows[block] < 0] = worst_score(metric)
-        scores[block], chosen[block] = best_first(exact, rows[block], k, metric)
-    return scores, chosen
+    return best_first(score_candidates(part.vectors, queries, rows, metric), rows, k, metric)

@@ -59,6 +59,16 @@ def inverted_lists(rows: int) -> int:
     return 2 ** round(math.log2(lists))
 
 
+def coded_lists(rows: int) -> int:
+    """Number of inverted lists of RaBitQ's codes: the power of two next to sqrt(n), with at least 39 rows a list.
+
+    A quarter of :func:`inverted_lists`: a query is coded anew for each list that it visits, which takes as long as some
+    hundred comparisons of codes.
+    """
+    lists = max(1, min(math.sqrt(max(rows, 1)), rows / 39))
+    return 2 ** round(math.log2(lists))
+
+
 def default_nprobe(lists: int) -> int:
     """Inverted lists visited per query before calibration: 1/64 of them, from 8 to 128."""
     return min(lists, min(128, max(8, lists // 64)))
@@ -103,22 +113,39 @@ def _opq(rows: int, dimension: int) -> str:
     return f'OPQ{code},IVF{inverted_lists(rows)},PQ{code}'
 
 
-def _rabitq(bits: int, kind: str = '') -> Callable[[int, int], str]:
+def _rabitq(bits: int, kind: str = '', scan: str = '') -> Callable[[int, int], str]:
     """Codes of RaBitQ (arXiv 2405.12497, 2409.09913) behind a random rotation.
 
     The error of a code is bounded for numbers of equal spread, which a rotation makes of any rows. FAISS takes the
     differences to the centre of the rows, or of their inverted list, by itself, but does not rotate them.
     """
-    code = f'RaBitQ{bits if bits > 1 else ""}'
+    code = f'RaBitQ{scan}{bits if bits > 1 else ""}'
 
     def factory(rows: int, dimension: int) -> str:
         if rows < 2:
             return 'Flat'
-        lists = f'IVF{inverted_lists(rows)},' if kind == 'ivf' else ''
+        lists = f'IVF{coded_lists(rows)},' if kind == 'ivf' else ''
         graph = f'HNSW{HNSW_LINKS},' if kind == 'hnsw' else ''
         return f'RR{dimension},{lists}{graph}{code}'
 
     return factory
+
+
+def reduced_dimension(dimension: int) -> int:
+    """Numbers that ``hnsw-pca`` keeps of a row: the third in which embeddings spread most, at least 16."""
+    return min(dimension, max(16, 8 * round(dimension / 24)))
+
+
+def _hnsw_pca(rows: int, dimension: int) -> str:
+    # Principal axes are those of the differences of rows: fewer rows than axes would not determine them.
+    if rows < max(2, dimension):
+        return 'Flat'
+    return f'PCA{reduced_dimension(dimension)},HNSW{HNSW_LINKS},SQ8'
+
+
+def _hnsw_pca_size(rows: int, dimension: int) -> int:
+    kept = reduced_dimension(dimension)
+    return (kept * rows + 8 * kept) + graph_bytes(rows) + 4 * dimension * (dimension + kept + 4)
 
 
 def rabitq_bytes(dimension: int, bits: int) -> int:
@@ -126,11 +153,13 @@ def rabitq_bytes(dimension: int, bits: int) -> int:
     return -(-dimension // 8) + -(-dimension * (bits - 1) // 8) + (8 if bits == 1 else 20)
 
 
-def _rabitq_size(bits: int, kind: str = '') -> Callable[[int, int], int]:
+def _rabitq_size(bits: int, kind: str = '', scan: str = '') -> Callable[[int, int], int]:
     def size(rows: int, dimension: int) -> int:
         whole = rabitq_bytes(dimension, bits) * rows + 4 * dimension * (dimension + 1)  # rotation and centre
         if kind == 'ivf':
-            return whole + _lists(rows, dimension)
+            # Scans read 32 rows of a list at a time, so that half as many are missing in its last block on average.
+            padding = 16 * coded_lists(rows) * rabitq_bytes(dimension, bits) if scan else 0
+            return whole + 8 * rows + coded_lists(rows) * 4 * dimension + padding
         return whole + (graph_bytes(rows) if kind == 'hnsw' else 0)
 
     return size
@@ -166,25 +195,33 @@ PRESETS = {
         Preset('hnsw', _plain(f'HNSW{HNSW_LINKS}'), lambda n, d: _whole(n, d) + graph_bytes(n), 0, False, 'HNSW'),
         Preset('ivf-hnsw', _ivf('Flat', f'_HNSW{HNSW_LINKS}'), _graph_lists, 0, False, ''),
         Preset('rabitq', _rabitq(1), _rabitq_size(1), 256, False, ''),
-        Preset('rabitq2', _rabitq(2), _rabitq_size(2), 64, False, ''),
-        Preset('rabitq4', _rabitq(4), _rabitq_size(4), 32, False, ''),
-        Preset('ivf-rabitq', _rabitq(1, 'ivf'), _rabitq_size(1, 'ivf'), 256, False, 'IVF_RABITQ'),
-        Preset('ivf-rabitq2', _rabitq(2, 'ivf'), _rabitq_size(2, 'ivf'), 64, False, ''),
-        Preset('ivf-rabitq4', _rabitq(4, 'ivf'), _rabitq_size(4, 'ivf'), 32, False, ''),
+        Preset('rabitq2', _rabitq(2), _rabitq_size(2), 128, False, ''),
+        Preset('ivf-rabitq', _rabitq(1, 'ivf'), _rabitq_size(1, 'ivf'), 64, False, 'IVF_RABITQ'),
+        Preset('ivf-rabitq-fs', _rabitq(1, 'ivf', 'fs'), _rabitq_size(1, 'ivf', 'fs'), 64, False, ''),
         Preset('hnsw-rabitq2', _rabitq(2, 'hnsw'), _rabitq_size(2, 'hnsw'), 64, False, ''),
-        Preset('hnsw-rabitq4', _rabitq(4, 'hnsw'), _rabitq_size(4, 'hnsw'), 32, False, ''),
         Preset('hnsw-sq8', _plain(f'HNSW{HNSW_LINKS},SQ8'), lambda n, d: d * n + 8 * d + graph_bytes(n), 32, False, ''),
+        Preset('hnsw-pca', _hnsw_pca, _hnsw_pca_size, 32, False, ''),
         Preset('opq', _opq, lambda n, d: _codes(n, d) + 4 * d * d, 256, True, ''),
     )
+}
+
+
+# Kinds of earlier versions that another finds as much as, from fewer bytes, in less time. Indexes of theirs open.
+RETIRED = {
+    'rabitq4': 'rabitq2',
+    'ivf-rabitq2': 'ivf-rabitq',
+    'ivf-rabitq4': 'ivf-rabitq',
+    'hnsw-rabitq4': 'hnsw-rabitq2',
 }
 
 
 def preset_of(name: str) -> Preset:
     """The preset of that name, or one around a factory string of FAISS such as ``'IVF1024,PQ32'``.
 
-    A factory string gets exact re-scoring of 256 candidates and stays on the CPU; its size is not known.
+    A factory string gets exact re-scoring of 256 candidates and stays on the CPU; its size is not known. For a retired
+    kind it is the preset that took its place.
     """
-    found = PRESETS.get(name)
+    found = PRESETS.get(RETIRED.get(name, name))
     return found or Preset(name, lambda rows, dimension: name, _whole, 256, False, '')
 
 
@@ -253,18 +290,21 @@ def choose_preset(rows: int, dimension: int, memory_limit: int | None = None) ->
                 f'{name}: {size} are too many to compare one by one; {readable(needed[name])} fit into the memory '
                 f'limit of {readable(limit)}.'
             )
-    codes = ('ivf-rabitq2', 'ivf-rabitq') if new else ('ivf-pq',)
-    for name in codes:
-        if needed[name] <= limit:
-            return name, f'{name}: {size} as whole vectors would take {readable(needed["ivf-flat"])}, {short}.'
-    least = needed[codes[-1]]
-    return codes[-1], f'{codes[-1]}: even its codes take {readable(least)}, {short}: open it memory-mapped.'
+    name = 'ivf-rabitq' if new else 'ivf-pq'
+    if needed[name] <= limit:
+        return name, f'{name}: {size} as whole vectors would take {readable(needed["ivf-flat"])}, {short}.'
+    return name, f'{name}: even its codes take {readable(needed[name])}, {short}: open it memory-mapped.'
 
 
 def check_preset(preset: Any) -> None:
-    """RetrievalError unless a preset is text, or None for the one that there is."""
+    """RetrievalError unless a preset is text of a kind that is not retired, or None for the one that there is."""
     if preset is not None and not isinstance(preset, str):
         raise RetrievalError(f'preset must be auto, the name of a preset, or a FAISS factory string, got {preset!r}')
+    if preset in RETIRED:
+        raise RetrievalError(
+            f'preset {preset} was retired: {RETIRED[preset]} finds as much from fewer bytes in less time; '
+            'galleries of it open as before'
+        )
 
 
 def check_recall(recall: Any) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ..errors import RetrievalError
 from ..vectors import faiss_metric, import_faiss
+from .exact import copy_rows, read_block, release
 from .faiss_calls import innermost, rows_of
 from .presets import PRESETS, RABITQ_SINCE, default_nprobe, inverted_lists, preset_of
 
@@ -23,24 +25,46 @@ def build_faiss_index(preset: str, vectors: Any, metric: str = 'cosine') -> Any:
     are left in the index itself, so that its file carries them: see :func:`retrieval.index.effort.calibrate`.
     RetrievalError if the factory string is not FAISS's, or there are too few rows to train it.
     """
+    index = train_index(preset, vectors, metric)
+    for _ in fill_index(index, vectors):
+        pass
+    return index
+
+
+def train_index(preset: str, vectors: Any, metric: str = 'cosine') -> Any:
+    """The trained index of a preset for rows float32 (n, d) or a ``faiss.IndexFlat`` of them, without any in it."""
     rows = rows_of(vectors)
     index = empty_index(preset, rows.shape, metric)
     codebooks = _prepare(index)
     if not index.is_trained:
         try:
-            index.train(training_rows(rows, index))
+            index.train(training_rows(vectors, index))
         except RuntimeError as error:
-            factory = preset_of(preset).factory(*rows.shape)
-            fitting = re.sub(r'IVF\d+', f'IVF{inverted_lists(len(rows))}', factory)
-            raise RetrievalError(
-                f'{len(rows)} rows are too few to train {factory}: add rows, or use '
-                f'{"flat" if fitting == factory else f"{fitting} or flat"}'
-            ) from error
+            raise RetrievalError(_too_few(preset_of(preset).factory(*rows.shape), len(rows))) from error
+        release(vectors)
         for rotation, _ in codebooks:
             rotation.pq = None
-    for start in range(0, len(rows), ADD_BLOCK):
-        index.add(rows[start : start + ADD_BLOCK])
     return index
+
+
+def fill_index(index: Any, vectors: Any, start: int = 0, stop: int | None = None) -> Iterator[int]:
+    """Add rows from ``start`` to ``stop`` (None: the last) to an index under their numbers; gives how many it then has.
+
+    A file of rows is let go again block by block.
+    """
+    stop = len(rows_of(vectors)) if stop is None else stop
+    for first in range(start, stop, ADD_BLOCK):
+        block = np.ascontiguousarray(read_block(vectors, first, min(first + ADD_BLOCK, stop)))
+        try:
+            if first == index.ntotal:
+                index.add(block)
+            else:  # of a shard, whose numbers do not start with 0
+                index.add_with_ids(block, np.arange(first, first + len(block)))
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0].rpartition(': ')[2]
+            raise RetrievalError(f'FAISS cannot fill an index of this kind ({reason}): take another preset') from error
+        release(vectors)
+        yield index.ntotal
 
 
 def empty_index(preset: str, shape: tuple[int, ...], metric: str = 'cosine') -> Any:
@@ -51,11 +75,12 @@ def empty_index(preset: str, shape: tuple[int, ...], metric: str = 'cosine') -> 
     """
     rows, dimension = shape
     faiss, factory, number = import_faiss(), preset_of(preset).factory(rows, dimension), faiss_metric(metric)
-    if 'HNSW' in factory and 'RaBitQ' in factory:  # for cosines, the nearest of unit length are the same
+    _check_numbers(factory, dimension)
+    # FAISS has such graphs for distances alone, and axes of the spread change inner products, which they are measured
+    # from the centre for. For cosines, the nearest of unit length are the same.
+    if 'PCA' in factory or ('HNSW' in factory and 'RaBitQ' in factory):
         if metric == 'ip':
-            raise RetrievalError(
-                f'graphs over codes of RaBitQ have no metric ip: build {preset} with cosine or l2, or take hnsw-sq8'
-            )
+            raise RetrievalError(f'{factory} has no metric ip: build {preset} with cosine or l2, or take hnsw-sq8')
         number = faiss.METRIC_L2
     try:
         return faiss.index_factory(dimension, factory, number)
@@ -71,6 +96,27 @@ def empty_index(preset: str, shape: tuple[int, ...], metric: str = 'cosine') -> 
         ) from error
 
 
+def _check_numbers(factory: str, dimension: int) -> None:
+    """RetrievalError for numbers in a factory string that FAISS takes and later fails or ends the process with."""
+    for kind, text in re.findall(r'(HNSW|NSG|IVF|RR|PCA[RW]*|PQ)(\d{1,9})', factory):
+        number, least = int(text), 2 if kind in ('HNSW', 'NSG') else 1
+        if number < least:
+            raise RetrievalError(f'{kind}{text} in {factory!r} is too small: {kind} takes a number of at least {least}')
+        if kind.startswith('PCA') and number > dimension:
+            raise RetrievalError(f'{kind}{text} in {factory!r} exceeds the dimension: take {kind}{dimension} or less')
+
+
+def _too_few(factory: str, rows: int) -> str:
+    """What is said of a factory string that so few rows cannot train."""
+    codes = re.search(r'PQ\d+(?:x(\d+))?', factory)
+    least = 2 ** int(codes[1] or 8) if codes else 1
+    fitting = re.sub(r'IVF\d+', f'IVF{inverted_lists(rows)}', factory)
+    if rows < least:
+        return f'{rows} rows are too few to train {factory}, which takes {least}: add rows, or use flat'
+    others = 'flat' if fitting == factory else f'{fitting} or flat'
+    return f'{rows} rows are too few to train {factory}: add rows, or use {others}'
+
+
 def _fitting_codes(factory: str, dimension: int) -> str:
     """Lengths of product-quantised codes near the one asked for that fit a dimension; empty for other kinds."""
     asked = re.search(r'PQ(\d{1,4})', factory)
@@ -80,14 +126,14 @@ def _fitting_codes(factory: str, dimension: int) -> str:
     return f': PQ{asked[1]} does not divide it, PQ{" and PQ".join(str(m) for m in sorted(fitting[:2]))} do'
 
 
-def training_rows(rows: np.ndarray, index: Any) -> np.ndarray:
+def training_rows(vectors: Any, index: Any) -> np.ndarray:
     """Rows drawn to train an index on, float32 (t, d): at least 65,536 where there are as many."""
-    ivf = import_faiss().try_extract_index_ivf(index)
+    rows, ivf = rows_of(vectors), import_faiss().try_extract_index_ivf(index)
     wanted = max(65536, TRAINING_ROWS_PER_LIST * (ivf.nlist if ivf else 0))
     if len(rows) <= wanted:
         return np.ascontiguousarray(rows)
     # Ascending rows: a memory-mapped file is read front to back.
-    return rows[np.sort(np.random.default_rng(0).choice(len(rows), wanted, replace=False))]
+    return copy_rows(vectors, np.sort(np.random.default_rng(0).choice(len(rows), wanted, replace=False)))
 
 
 def _prepare(index: Any) -> list[tuple[Any, Any]]:
@@ -112,6 +158,8 @@ def _prepare(index: Any) -> list[tuple[Any, Any]]:
     for training in trainings:
         training.seed = 1
         training.min_points_per_centroid = 1  # FAISS would write its opinion about few training rows to stderr
+    if hasattr(inner, 'qb'):
+        inner.qb = 4  # bits of a query's numbers: as many find the same rows as 8, in three quarters of the time
     if ivf:
         ivf.nprobe = default_nprobe(ivf.nlist)
         coarse = faiss.downcast_index(ivf.quantizer)

@@ -29,7 +29,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_number(parser, '--queries', 'searches of each index', 1000)
     parser.add_argument('--presets', nargs='+', help='kinds of index; default: all')
     cli.add_number(parser, '--batches', 'batch sizes for the cost of the engine', [1, 64, 1024], nargs='+')
-    cli.add_number(parser, '--rounds', 'turns of FAISS and engine', 9)
+    cli.add_number(parser, '--rounds', 'turns of FAISS and engine, and of kinds at --recall', 9)
+    parser.add_argument(
+        '--recall',
+        type=cli.share,
+        help='time all kinds in turns at this recall too, as 0.98, beside the first of them',
+    )
     parser.add_argument('--seed', type=int, default=0, help='seed of the random embeddings; default: 0')
     parser.add_argument(
         '--out',
@@ -50,7 +55,7 @@ def main(args: argparse.Namespace) -> cli.End:
     from glsim_mm.analysis.index_benchmark import run_study
 
     size = (args.rows, args.dimension, args.queries)
-    how = (args.presets, args.batches, args.rounds, args.seed, args.vectors)
+    how = (args.presets, args.batches, args.rounds, args.seed, args.vectors, args.recall)
     for text in run_study(Path(args.out), *size, *how):
         print(text, flush=True)
     return cli.End('build', 'PHOTOS', 'CONFIG', 'CHECKPOINT', '--out', 'gallery', '--preset', 'PRESET')

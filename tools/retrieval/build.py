@@ -157,10 +157,12 @@ def _check_preset(preset: str) -> None:
     """A mistake here would otherwise be found when all images are encoded."""
     from retrieval.errors import RetrievalError
     from retrieval.index import PRESETS
+    from retrieval.index.presets import check_preset
     from retrieval.index.training import empty_index
     from retrieval.vectors import import_faiss
 
     import_faiss()  # every preset needs it
+    check_preset(preset)
     if preset == 'auto':
         return
     if preset in PRESETS:  # this FAISS may be too old for it

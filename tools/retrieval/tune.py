@@ -17,7 +17,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     cli.add_gallery(parser)
     parser.add_argument(
-        '--recall', type=share, default=0.98, help='share of the 10 nearest rows to find; default: 0.98'
+        '--recall', type=cli.share, default=0.98, help='share of the 10 nearest rows to find; default: 0.98'
     )
     parser.add_argument(
         '--memory', type=size, metavar='2GB', help='memory of the index; default: half of what there is'
@@ -27,17 +27,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_number(parser, '--rows', 'measure on so many rows at most, drawn at random', 100_000)
     parser.add_argument('--apply', action='store_true', help='build the index that is named')
     return parser.parse_args(argv)
-
-
-def share(text: str) -> float:
-    """A number above 0, at most 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f'must be above 0 and at most 1, as 0.98, got {text!r}')
-    return value
 
 
 def size(text: str) -> int:

@@ -7,10 +7,9 @@ import pytest
 from retrieval.errors import RetrievalError
 from retrieval.gallery import create_gallery, open_gallery
 from retrieval.index import PRESETS, VectorIndex
-from retrieval.index import part_search as part_search_module
-from retrieval.index.effort import TARGET, calibrate, draw_queries, parse_parameters, plan_effort
+from retrieval.index import effort as effort_module
+from retrieval.index.effort import TARGET, calibrate, draw_queries, most_compared, parse_parameters, plan_effort
 from retrieval.index.faiss_calls import filters_inside, innermost
-from retrieval.index.part_search import GATHER_ROWS
 from retrieval.index.training import build_faiss_index
 from retrieval.vectors import unit_length
 
@@ -27,10 +26,10 @@ EASY = (CENTRES.repeat(100, axis=0) + GENERATOR.normal(size=(3000, 24))).astype(
 def test_recall_under_a_filter_is_that_without_one(monkeypatch, preset):
     index = VectorIndex.build(X, metric='l2', preset=preset)
     unfiltered = _share_found(index.search(QUERIES, 10).ids, np.arange(len(X)))
-    for share in (0.5, 0.1, 0.01, 0.001):
-        ids = np.flatnonzero(np.random.default_rng(1).random(len(X)) < share)
-        for most in (GATHER_ROWS, 0):  # as few rows are compared one by one, and inside the index in spite of that
-            monkeypatch.setattr(part_search_module, 'GATHER_ROWS', most)
+    for share in (0.5, 0.1, 0.01, 0.0001):
+        ids = np.sort(np.random.default_rng(1).choice(len(X), max(1, int(len(X) * share)), replace=False))
+        for most in (len(X), 0):  # compared one by one, and inside the index
+            monkeypatch.setattr(effort_module, 'most_compared', lambda *arguments, most=most: most)
             found = index.search(QUERIES, 10, allowed=index.select(ids)).ids
             assert np.isin(found[found >= 0], ids).all()
             assert _share_found(found, ids) >= (1 if most else unfiltered - 0.01)
@@ -47,8 +46,10 @@ def test_inverted_lists_visited():
     assert plan_effort(index, 10, 6000) == {}
     assert plan_effort(index, 10, 5500) == {}  # a few tombstones
     assert plan_effort(index, 10, 3000) == {'nprobe': 8}
-    assert plan_effort(index, 10, 300) == {'nprobe': 64}
-    assert plan_effort(index, 10, 300, {'nprobe': 2}) == {'nprobe': 2}
+    assert most_compared(index, 10, 100) == 750 and most_compared(index, 10, 1) == 335
+    assert plan_effort(index, 10, 600) == {'nprobe': 40}
+    assert plan_effort(index, 10, 600, {'nprobe': 2}) == {'nprobe': 2}
+    assert plan_effort(index, 10, 600, queries=100) is None and plan_effort(index, 10, 300) is None
 
 
 def test_queue_of_a_graph():
@@ -57,8 +58,9 @@ def test_queue_of_a_graph():
     assert plan_effort(index, 10, 6000) == {}
     assert plan_effort(index, 300, 6000) == {'efSearch': 300}  # a graph returns no more rows than its queue holds
     assert plan_effort(index, 10, 3000) == {'efSearch': 32}
-    assert plan_effort(index, 10, 600) is None  # 160 candidates, 2,560 distances: more than the rows themselves
-    assert plan_effort(index, 10, 600, {'efSearch': 20}) == {'efSearch': 20}
+    assert most_compared(index, 10, 100) == 1239
+    assert plan_effort(index, 10, 500) is None  # 192 candidates, 3,072 distances: more than the rows themselves
+    assert plan_effort(index, 10, 1000, {'efSearch': 20}) == {'efSearch': 20}
 
 
 @pytest.mark.parametrize('factory', ['PQ8', 'IVF16,PQ8+8', 'IVF16,RQ4x4', 'HNSW8', 'IVF16,SQ8', 'IVF16,PQ8x4fs'])

@@ -76,9 +76,9 @@ def test_overfetching_is_exact_or_gives_up(seed, k, share, limit):
 @pytest.mark.parametrize('metric', ['cosine', 'l2'])
 @pytest.mark.parametrize('share', [1.0, 0.5, 0.01])
 def test_filters_hold_on_searchers_that_ignore_them(monkeypatch, metric, share):
-    from retrieval.index import part_search
+    from retrieval.index import effort
 
-    monkeypatch.setattr(part_search, 'GATHER_ROWS', 0)
+    monkeypatch.setattr(effort, 'most_compared', lambda *arguments: 0)
     rows = X / np.linalg.norm(X, axis=1, keepdims=True) if metric == 'cosine' else X
     part = make_part(rows, np.arange(2000), metric).with_alive(np.arange(2000) >= 30)
     index = VectorIndex(32, metric, [part])
@@ -94,9 +94,9 @@ def test_filters_hold_on_searchers_that_ignore_them(monkeypatch, metric, share):
 
 def search_copy(monkeypatch, preset, searcher_of, metric='ip', **options):
     """What the CPU finds under a filter, and what it finds by way of a copy; on the CPU, FAISS filters as with cuVS."""
-    from retrieval.index import part_search
+    from retrieval.index import effort
 
-    monkeypatch.setattr(part_search, 'GATHER_ROWS', 0)
+    monkeypatch.setattr(effort, 'most_compared', lambda *arguments: 0)
     rows = X / np.linalg.norm(X, axis=1, keepdims=True) if metric == 'cosine' else X
     part = make_part(rows, np.arange(2000), metric, preset)
     index = VectorIndex(32, metric, [part])
@@ -235,7 +235,7 @@ def test_more_than_a_gpu_returns_is_searched_on_the_cpu(monkeypatch):
         ('sq8', '16-bit'),
         ('hnsw', 'no graphs'),
     ]
-    + [('ivf-hnsw', 'no graphs'), ('PQ4', 'no such kind'), ('rabitq', 'no such kind'), ('ivf-rabitq2', 'no such kind')]
+    + [('ivf-hnsw', 'no graphs'), ('PQ4', 'no such kind'), ('rabitq', 'no such kind'), ('ivf-rabitq', 'no such kind')]
     + [('hnsw-sq8', 'no graphs')],
 )
 def test_kinds_that_gpus_have(preset, words):

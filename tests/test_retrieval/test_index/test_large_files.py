@@ -7,7 +7,8 @@ from full_disk import files_up_to
 
 from retrieval.errors import RetrievalError
 from retrieval.gallery import create_gallery, open_gallery
-from retrieval.index.faiss_calls import innermost
+from retrieval.index import exact, large_files, resuming, training
+from retrieval.index.faiss_calls import innermost, rows_of
 from retrieval.index.large_files import build_index_file
 from retrieval.index.part import read_faiss, read_part, write_ids, write_vectors
 from retrieval.vectors import unit_length
@@ -45,7 +46,7 @@ def test_the_file_is_the_one_of_an_index_in_memory(tmp_path, preset, metric):
     assert innermost(opened).nprobe == efforts['small'].value and opened.ntotal == 3000
 
 
-@pytest.mark.parametrize('preset', ['opq', 'PCA16,IVF32,SQ8', 'ivf-rabitq', 'ivf-rabitq4'])
+@pytest.mark.parametrize('preset', ['opq', 'PCA16,IVF32,SQ8', 'ivf-rabitq', 'RR32,IVF32,RaBitQ4'])
 def test_lists_behind_a_transform(tmp_path, preset):
     # The product of a matrix with another number of rows may differ in its last bit, and then a code or two.
     found, sizes = [], []
@@ -92,6 +93,79 @@ def test_a_shard_that_cannot_be_written_leaves_nothing(tmp_path):
     with files_up_to(120_000), pytest.raises(RetrievalError, match='a.index.faiss cannot be written'):
         build_index_file(tmp_path / 'a', 'a', 'ivf-flat', vectors, 'l2', LIMIT)
     assert not list((tmp_path / 'a').glob('*shard*'))
+
+
+class _Killed(BaseException):
+    """As the system ends a process."""
+
+
+@pytest.mark.parametrize('preset, limit, kept', [('ivf-flat', LIMIT, 'shard3'), ('ivf-rabitq-fs', 10**9, 'index')])
+def test_a_build_that_was_stopped_goes_on(tmp_path, monkeypatch, preset, limit, kept):
+    monkeypatch.setattr(large_files, 'LEAST_ROWS', 1000)
+    monkeypatch.setattr(resuming, 'SECONDS_BETWEEN', 0)
+    monkeypatch.setattr(training, 'ADD_BLOCK', 500)
+    vectors = _vectors(tmp_path / 'a', X, 'l2')
+    whole, _ = build_index_file(tmp_path / 'a', 'whole', preset, vectors, 'l2', limit)
+    stages, added, fill = tmp_path / 'unfinished', [], training.fill_index
+
+    def dies(*arguments):
+        for count in fill(*arguments):
+            added.append(count)
+            yield count
+            if len(added) == 5:
+                raise _Killed
+
+    monkeypatch.setattr(large_files, 'fill_index', dies)
+    with pytest.raises(_Killed):
+        build_index_file(tmp_path / 'a', 'a', preset, vectors, 'l2', limit, unfinished=stages)
+    assert (stages / f'{kept}.faiss').is_file() and not (tmp_path / 'a' / 'a.index.faiss').exists()
+    trained, left = [], []
+    monkeypatch.setattr(large_files, 'train_index', lambda *arguments: trained.append(1))
+    monkeypatch.setattr(
+        large_files, 'fill_index', lambda *arguments: (left.append(count) or count for count in fill(*arguments))
+    )
+    name, _ = build_index_file(tmp_path / 'a', 'a', preset, vectors, 'l2', limit, unfinished=stages)
+    assert not trained and 0 < len(left) < len(added) + 3
+    assert (tmp_path / 'a' / name).read_bytes() == (tmp_path / 'a' / whole).read_bytes()
+
+
+def test_stages_of_other_rows_are_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(large_files, 'LEAST_ROWS', 1000)
+    other = X.copy()
+    other[1234, 5] += 0.1
+    for name, rows in (('a', X), ('b', other)):
+        vectors = _vectors(tmp_path / name, rows, 'l2')
+        file, _ = build_index_file(tmp_path / name, 'a', 'ivf-flat', vectors, 'l2', unfinished=tmp_path / 'unfinished')
+        whole, _ = build_index_file(tmp_path / name, 'whole', 'ivf-flat', vectors, 'l2')
+        assert (tmp_path / name / file).read_bytes() == (tmp_path / name / whole).read_bytes()
+
+
+def test_a_gallery_keeps_no_stages(tmp_path, monkeypatch):
+    monkeypatch.setattr(large_files, 'LEAST_ROWS', 1000)
+    with create_gallery(tmp_path / 'g', 32, preset='ivf-flat') as gallery:
+        gallery.add(X[:2000])
+        gallery.compact()
+        assert not (tmp_path / 'g' / 'unfinished').exists()
+
+
+def test_a_large_file_is_let_go_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(exact, 'BLOCK_ROWS', 700)
+    monkeypatch.setattr(exact, 'MAPPED_SHARE', 0)
+    monkeypatch.setattr(exact, 'TOUCHED_BYTES', 0)
+    vectors = _vectors(tmp_path / 'a', X, 'l2')
+    for metric, number in (('l2', faiss.METRIC_L2), ('cosine', faiss.METRIC_INNER_PRODUCT)):
+        scores, rows = exact.nearest(vectors, X[:20], 5, metric)
+        expected = faiss.knn(X[:20], X, 5, number)
+        np.testing.assert_array_equal(rows, expected[1])
+        np.testing.assert_allclose(scores, expected[0], rtol=1e-4, atol=1e-4)
+        numbers = np.flatnonzero(np.arange(3000) % 3 == 0)
+        few = exact.nearest_of(vectors, numbers, X[:20], 5, metric)
+        np.testing.assert_array_equal(few[1], numbers[faiss.knn(X[:20], X[numbers], 5, number)[1]])
+        candidates = np.concatenate([rows, np.full((20, 1), -1)], axis=1)
+        rescored = exact.score_candidates(vectors, X[:20], candidates, metric)
+        np.testing.assert_allclose(rescored[:, :-1], scores, rtol=1e-4, atol=1e-4)
+        assert (rescored[:, -1] == (np.inf if metric == 'l2' else -np.inf)).all()
+    np.testing.assert_array_equal(rows_of(vectors), X)  # what was let go is read again
 
 
 def test_a_gallery_under_a_memory_limit(tmp_path):

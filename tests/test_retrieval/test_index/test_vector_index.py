@@ -60,7 +60,8 @@ class TestEveryPreset:
         np.testing.assert_allclose(hits.scores, np.take_along_axis(scores, hits.ids, 1), rtol=1e-4, atol=1e-4)
         expected = best(scores[:, 100:], 10, metric)
         recall = np.isclose(hits.scores, expected, rtol=1e-4, atol=1e-4).mean()
-        assert recall == 1 if preset == 'flat' else recall > 0.7
+        least = 0.5 if preset == 'hnsw-pca' else 0.7  # the axes that it keeps have half of what sets neighbours apart
+        assert recall == 1 if preset == 'flat' else recall > least
 
     def test_filters_give_as_many_rows_as_are_allowed(self, built, preset, metric):
         index = built(preset, metric)
@@ -96,9 +97,9 @@ class TestEveryPreset:
 @pytest.mark.parametrize('preset', ['ivf-flat', 'hnsw', 'sq8', 'PQ4'])
 def test_large_filters_are_inside_the_search_of_the_index(preset, monkeypatch):
     """With few rows to copy together out of the way, FAISS's own selectors filter."""
-    from retrieval.index import part_search
+    from retrieval.index import effort
 
-    monkeypatch.setattr(part_search, 'GATHER_ROWS', 0)
+    monkeypatch.setattr(effort, 'most_compared', lambda *arguments: 0)
     index = VectorIndex.build(X, preset=preset)
     allowed = np.arange(0, 2000, 3)
     hits = index.search(QUERIES, 10, allowed=index.select(allowed))
