@@ -20,6 +20,7 @@ from .version import __version__
 COMMANDS = {
     'set up': {
         'doctor': 'doctor.py',
+        'gpu-check': 'gpu_check.py',
         'init': 'init.py',
     },
     'train and test': {

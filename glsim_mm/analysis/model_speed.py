@@ -119,7 +119,7 @@ def run_inference(
     memory: bool,
     out: Path | None,
     tell: Callable[[str], Any],
-) -> None:
+) -> list[InferenceRow]:
     """Measure predictions; tell each workload's table, and write all results so far after each, so that none is lost.
 
     All workloads are on one device. ``'plain'``, ``'straightforward'`` and ``'eager'`` always take part. Peak memory is
@@ -133,6 +133,7 @@ def run_inference(
         tell(_inference_table(found))
         tell(f'Selecting and cropping: {100 * share.median:.2f} % of the eager forward pass.\n')
         write_results(out, _inference_table(rows), rows)
+    return rows
 
 
 def run_training(

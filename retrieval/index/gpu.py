@@ -63,6 +63,12 @@ def count_gpus() -> int:
     return faiss.get_num_gpus() if hasattr(faiss, 'StandardGpuResources') else 0
 
 
+def has_cuvs() -> bool:
+    """Whether FAISS is built with cuVS, which its options use by default then."""
+    faiss = import_faiss()
+    return hasattr(faiss, 'GpuClonerOptions') and bool(getattr(faiss.GpuClonerOptions(), 'use_cuvs', False))
+
+
 class GpuCopies:
     """Finds the copies of an index's parts on the GPUs; ``device`` as in :class:`retrieval.index.VectorIndex`."""
 

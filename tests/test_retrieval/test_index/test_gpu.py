@@ -306,6 +306,7 @@ def test_copies_are_those_of_the_parts_that_are_there(monkeypatch):
     assert copies.find(make_part(X[:50], np.arange(50), 'l2'), []) is None  # too few rows
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(count_gpus() == 0, reason='needs a GPU')
 @pytest.mark.parametrize('preset', ['flat', 'fp16', 'ivf-flat', 'ivf-pq', 'opq', 'hnsw'])
 def test_gpu_equals_cpu(preset):
