@@ -97,6 +97,8 @@ class ExportedModel:
         device: ``'cpu'`` or ``'cuda'``; OpenVINO also knows names of its own, such as ``'GPU'``. Defaults to
             CUDA where ONNX Runtime has it, else the CPU.
         threads: Threads on the CPU. Defaults to all cores.
+        shares_cores: Whether other threads want them too, as those of a server that decode photos. ONNX Runtime's own
+            then sleep while they wait for each other, which costs a single photo some time on a machine of its own.
 
     Attributes:
         info: What the file says of itself.
@@ -112,6 +114,7 @@ class ExportedModel:
         backend: str = 'onnxruntime',
         device: str | None = None,
         threads: int | None = None,
+        shares_cores: bool = False,
     ) -> None:
         self.path = str(path)
         if backend not in BACKENDS:
@@ -120,8 +123,10 @@ class ExportedModel:
             raise GLSimError(f'there is no file {path}: export a model with glsim export')
         if Path(path).suffix != '.onnx':
             raise GLSimError(f'{path} is no .onnx file: only these can be run without the model code')
-        open_file = _open_onnxruntime if backend == 'onnxruntime' else _open_openvino
-        self._run, self.info, on_gpu = open_file(self.path, device, threads)
+        if backend == 'onnxruntime':
+            self._run, self.info, on_gpu = _open_onnxruntime(self.path, device, threads, shares_cores)
+        else:
+            self._run, self.info, on_gpu = _open_openvino(self.path, device, threads)
         self.usual_batch = 64 if on_gpu else 16
 
     def __call__(self, pixels: np.ndarray, outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
@@ -147,7 +152,9 @@ class ExportedModel:
         return found if outputs is None else {name: found[name] for name in outputs}
 
 
-def _open_onnxruntime(path: str, device: str | None, threads: int | None) -> tuple[Runner, ExportedInfo, bool]:
+def _open_onnxruntime(
+    path: str, device: str | None, threads: int | None, shares_cores: bool
+) -> tuple[Runner, ExportedInfo, bool]:
     try:
         import onnxruntime
     except ModuleNotFoundError:
@@ -155,6 +162,8 @@ def _open_onnxruntime(path: str, device: str | None, threads: int | None) -> tup
     options = onnxruntime.SessionOptions()
     if threads is not None:
         options.intra_op_num_threads = threads
+    if shares_cores:
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     available = onnxruntime.get_available_providers()
     if device not in (None, 'cpu', 'cuda') or (device == 'cuda' and 'CUDAExecutionProvider' not in available):
         raise GLSimError(f'this ONNX Runtime cannot use {device!r}: leave it out, or pip install onnxruntime-gpu')

@@ -143,6 +143,7 @@ def encoder_for(
     *,
     encoder_url: str | None = None,
     encoder_token: str | None = None,
+    shares_cores: bool = False,
     **options: Any,
 ) -> BaseEncoder:
     """The encoder with which a gallery can be searched, and images be added to it.
@@ -155,6 +156,7 @@ def encoder_for(
         encoder_url: Where another server runs the model, see :class:`glsim_mm.exported.RemoteModel`. Then
             ``checkpoint`` is only needed where that server does not describe it: the ``.onnx`` file that it runs.
         encoder_token: What that server wants to see.
+        shares_cores: Of an exported model, see :class:`glsim_mm.exported.ExportedModel`.
         **options: ``device`` of the encoder; also ``amp`` and ``max_pixels`` of :class:`Encoder`.
 
     Returns:
@@ -181,7 +183,7 @@ def encoder_for(
             raise RetrievalError(
                 'an exported model computes in the precision that it was exported with: leave --amp out'
             )
-        encoder = ExportedEncoder(model[1], spaces, **options)
+        encoder = ExportedEncoder(model[1], spaces, shares_cores=shares_cores, **options)
     else:
         from .encoder import Encoder
 

@@ -34,7 +34,8 @@ class ExportedEncoder(BaseEncoder):
         keep_patches: Keep the tokens of the selected patches, for re-ranking by regions.
         classify: Give the probabilities of the model's own classes too.
         max_pixels: Photos with more are not decoded. Defaults to 268 million.
-        **options: ``backend``, ``device`` and ``threads`` of :class:`glsim_mm.exported.ExportedModel`.
+        **options: ``backend``, ``device``, ``threads`` and ``shares_cores`` of
+            :class:`glsim_mm.exported.ExportedModel`.
 
     Attributes:
         info: What the file says of itself.

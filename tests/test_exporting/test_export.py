@@ -60,7 +60,7 @@ def test_any_batch_size_and_both_backends(made, backend):
 @pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
 def test_threads_share_a_model(made, backend):
     pytest.importorskip(backend)
-    model = ExportedModel(made[3], backend, device='cpu', threads=1)
+    model = ExportedModel(made[3], backend, device='cpu', threads=1, shares_cores=True)
     rng = np.random.default_rng(0)
     batches = [rng.integers(0, 256, (1 + number % 3, 3, 32, 40), dtype=np.uint8) for number in range(12)]
     expected = [model(batch) for batch in batches]

@@ -207,7 +207,7 @@ def open_galleries(
                 gallery = open_gallery(location, device=index_device)
                 known = next((one.encoder for one in opened if _same_model(one.search.gallery, gallery)), None)
                 try:
-                    made = known or encoder_for(gallery, config, checkpoint, device=device, **server)
+                    made = known or encoder_for(gallery, config, checkpoint, device=device, shares_cores=True, **server)
                 except BaseException:
                     gallery.close()
                     raise
