@@ -6,16 +6,19 @@ its imports alone. Python's multiprocessing calls such a server a fork server. T
 prints while it does, start a process for real: ``tiny_run.run_command``.
 """
 
+import json
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import forkserver
+from contextlib import contextmanager
+from multiprocessing import forkserver, reduction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch.multiprocessing
@@ -53,7 +56,7 @@ def run_tool(
     path = ROOT / 'tools' / f'{script}.py' if isinstance(script, str) else script
     words = [str(path), *map(str, arguments)]
     variables = {name: str(value) for name, value in environment.items()}
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
         streams = (terminal, terminal) if terminal else (f'{folder}/out', f'{folder}/err')
         process = server().Process(target=_run_script, args=(words, str(cwd), variables, streams))
         process.start()
@@ -71,10 +74,59 @@ def run_tool_in_ranks(script: str, *arguments: object, cwd: Path, port: str) -> 
     return [run.result() for run in runs]
 
 
-def _run_script(words: list[str], cwd: str, environment: dict[str, str], streams: tuple[str, str]) -> None:
+# What stands for Python in scripts of the shell: tools are run in forks, all else by Python itself.
+FORKING_PYTHON = """#!/bin/sh
+case $1 in tools/*) exec {python} -S -c '
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect(sys.argv[1])
+    job = json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ)]).encode()
+    socket.send_fds(server, [job], [1, 2])
+    server.shutdown(socket.SHUT_WR)
+    sys.exit(int(server.recv(9)))
+' {address} "$@" ;; *) exec {python} "$@" ;; esac
+"""
+
+
+@contextmanager
+def forking_python(folder: Path) -> Iterator[None]:
+    """While it is open, ``folder`` has a command ``python`` that runs tools, named as tools/NAME.py, in such forks."""
+    with TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor(1) as pool:
+        listener.bind(f'{place}/s')  # the path of a socket must be short
+        listener.listen()
+        (folder / 'python').write_text(FORKING_PYTHON.format(python=sys.executable, address=f'{place}/s'))
+        (folder / 'python').chmod(0o755)
+        answering = pool.submit(_answer, listener)
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+    answering.result()
+
+
+def _answer(listener: socket.socket) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # the listener is shut down
+            return
+        with connection:
+            job, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, 2)
+            while part := connection.recv(1 << 16):
+                job += part
+            streams = [reduction.DupFd(one) for one in descriptors]
+            process = server().Process(target=_run_script, args=(*json.loads(job), streams))
+            process.start()
+            for one in descriptors:
+                os.close(one)
+            process.join()
+            connection.sendall(str(process.exitcode).encode())
+
+
+def _run_script(words: list[str], cwd: str, environment: dict[str, str], streams: Sequence) -> None:
     for number, path in enumerate((os.devnull, *streams)):
         flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT
-        opened = os.open(path, flags, 0o600)
+        opened = os.open(path, flags, 0o600) if isinstance(path, str) else path.detach()
         os.dup2(opened, number)
         os.close(opened)
     sys.stdin, sys.stdout, sys.stderr = (

