@@ -137,6 +137,7 @@ class _Planner:
         self._photos: Sequence[FoundPhoto] = []
         self._taken: set[int] = set()  # ids of rows whose fate is decided
         self._open: list[int] = []  # positions of photos that have no row yet
+        self._held: set[int] = set()  # and of those at whose path there is a row of unknown content
         self._labels: dict[str, set[str | None]] = defaultdict(set)  # labels of the rows that each content has
 
     def plan(self, rows: Iterable[GalleryRow], photos: Sequence[FoundPhoto]) -> SyncPlan:
@@ -151,8 +152,12 @@ class _Planner:
             there = by_path.get(photo.path, [])
             unknown = [row for row in there if photo.content_hash is None or row.content_hash is None]
             self._leave(unknown)
-            if photo.content_hash is not None and (not unknown or len(unknown) < len(there)):
+            if photo.content_hash is None:
+                continue
+            if not unknown or any(row.content_hash == photo.content_hash for row in there):
                 positions[photo.content_hash].append(position)
+            elif len(unknown) < len(there):
+                self._held.add(position)
         for content_hash in doubled:
             for row in by_hash.pop(str(content_hash), []):
                 if row.is_within and row.id not in self._taken:
@@ -255,11 +260,12 @@ class _Planner:
     def _match_paths(self, by_path: dict[str, list[GalleryRow]]) -> None:
         """Give rows whose content is gone to the photo that lies at their path now."""
         left = []
-        for position in self._open:
+        for position in [*self._open, *sorted(self._held)]:
             photo = self._photos[position]
             free = [row for row in by_path.get(photo.path, []) if row.id not in self._taken]
             if not free:
-                left.append(position)
+                if position not in self._held:
+                    left.append(position)
                 continue
             self._taken.add(free[0].id)
             self._labels[str(photo.content_hash)].add(photo.label)

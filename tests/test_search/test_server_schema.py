@@ -40,7 +40,7 @@ def operations(client):
 
 
 @pytest.mark.parametrize(
-    'mode, examples', [(GenerationMode.POSITIVE, 2), (GenerationMode.NEGATIVE, 2)], ids=['right', 'wrong']
+    'mode, examples', [(GenerationMode.POSITIVE, 3), (GenerationMode.NEGATIVE, 2)], ids=['right', 'wrong']
 )
 def test_answers_are_as_they_are_described(client, operations, mode, examples):
     seen: Counter[int] = Counter()

@@ -129,6 +129,7 @@ def test_a_second_sync_has_nothing_to_do(gallery, disk, gone, missing, contradic
 @settings(max_examples=200, deadline=None)
 @given(galleries, disks, gone_places, st.integers(0, 20))
 @example({n: Held('1.png', 'h0', None) for n in (0, 1)}, {'1.png': 'h1', '2.png': 'h0', '3.png': 'h0'}, set(), 1)
+@example({0: Held('c/3.png', 'h0', None), 1: Held('c/3.png', None, None)}, {'1.png': 'h0', 'c/3.png': 'h1'}, set(), 1)
 def test_an_interrupted_sync_is_finished_by_the_next(gallery, disk, gone, steps):
     """Each row is written at once; whichever of them are, planning again leads to the same contents and classes.
 
