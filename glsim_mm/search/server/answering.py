@@ -120,7 +120,10 @@ def _explain(served: ServedGallery, queries: Queries, asked: ExplainRequest) -> 
     result = SearchResult(queries.records[0], [SearchHit(1, 0.0, record)])
     is_row = queries.ids is not None
     if not is_row and queries.patches is None:
-        raise Problem(422, 'no-regions', 'texts and several photos have no patches to compare: ask with one photo')
+        reason = 'the model gives no patches to compare'
+        if served.encoder.has_regions:
+            reason = 'texts and several photos have no patches to compare: ask with one photo'
+        raise Problem(422, 'no-regions', reason)
     for one in (record, *queries.records) if is_row else (record,):
         if one.patch_boxes is None:  # its photo is read again, which must be one of the gallery's
             served.photo_file(one)

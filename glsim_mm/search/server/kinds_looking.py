@@ -62,7 +62,7 @@ def _find_duplicates(work: Work) -> Outcome:
     found = [_describe(state, one, space) for one in groups]
     _keep(work, sorted(found, key=lambda one: -one['similarity']))
     equal = sum(one.kind == 'equal' for one in groups)
-    said = f'{equal:,} groups of equal files, {len(groups) - equal:,} groups of similar photos.'
+    said = f'Groups of equal files: {equal:,}; of similar photos: {len(groups) - equal:,}.'
     return Outcome(said, dict(groups=len(groups), equal=equal, similar=len(groups) - equal))
 
 

@@ -161,7 +161,7 @@ async function showPhotos(tools, content, context) {
     const { state } = kept;
     const own = AbortSignal.any([signal, visit.signal]);
     grid = new Grid({
-      state, signal: own, label: t('photos'), least: innerWidth < 500 ? 105 : 165, caption: 26, chose, fill, failed: context.tell,
+      state, signal: own, label: t('photos'), least: innerWidth < 500 ? 150 : 165, caption: 26, chose, fill, failed: context.tell,
       load: (start, limit, before) => {
         const from = before ? { cursor: before } : { skip: start };
         return get('rows', { gallery: gallery.name, where, sort, limit, ...from }, own);
