@@ -68,7 +68,7 @@ def format_pareto(kinds: Sequence[Measured]) -> str:
 
 
 def plot_pareto(kinds: Sequence[Measured], path: Path, title: str) -> None:
-    """Draw recall over bytes a row and queries per second over recall; hollow marks are dominated kinds."""
+    """Draw recall and queries per second over bytes a row; hollow marks are dominated kinds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 5), layout='constrained')
@@ -76,10 +76,10 @@ def plot_pareto(kinds: Sequence[Measured], path: Path, title: str) -> None:
     left, right = figure.subplots(1, 2)
     for one in kinds:
         face = '#0072B2' if one.preset in best else 'none'
-        for axes, place in ((left, (one.row_bytes, one.recall)), (right, (one.recall, one.batch_qps))):
+        for axes, place in ((left, (one.row_bytes, one.recall)), (right, (one.row_bytes, one.batch_qps))):
             axes.plot(*place, 'o', color='#0072B2', markerfacecolor=face)
             axes.annotate(one.preset, place, textcoords='offset points', xytext=(4, 4), fontsize=8)
     left.set(xscale='log', xlabel='bytes a row in memory', ylabel='recall@10')
-    right.set(yscale='log', xlabel='recall@10', ylabel='queries per second in a batch')
+    right.set(xscale='log', yscale='log', xlabel='bytes a row in memory', ylabel='queries per second in a batch')
     figure.suptitle(f'{title} (hollow: another kind is better in all)')
     replace_with(path, lambda partial: figure.savefig(partial, dpi=130, format='png'))

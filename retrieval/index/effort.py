@@ -158,13 +158,14 @@ def most_compared(index: Any, depth: int, queries: int) -> int:
 
     A share s of the rows costs s n comparisons one by one. Inside inverted lists, n nprobe / (nlist s) rows are tested
     for it, and inside a graph about 16 queues of efSearch / s, so that both are as fast at a share that grows with the
-    square root of what calibration found necessary for the gallery. The factors were measured with 490,000 real rows:
-    see docs/reference/index_sizes.md. Few queries cannot share the copy of the rows, and a scan tests each row anyway.
+    square root of what calibration found necessary for the gallery. The factors were measured with 40,000 and 490,000
+    real rows: see docs/reference/index_sizes.md. Few queries cannot share a copy of the rows, and a scan tests each row
+    anyway.
     """
     faiss, inner, rows = import_faiss(), innermost(index), index.ntotal
     slower = 5 if queries <= FEW_QUERIES else 1
     if isinstance(inner, faiss.IndexIVF):
-        share = inner.nprobe / inner.nlist / (4 * slower)
+        share = inner.nprobe / inner.nlist / (3 * slower)
     elif isinstance(inner, faiss.IndexHNSW):
         share = STEPS_PER_CANDIDATE * max(inner.hnsw.efSearch, depth) / rows / slower
     else:

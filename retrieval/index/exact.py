@@ -91,10 +91,14 @@ def score_candidates(vectors: Any, queries: np.ndarray, rows: np.ndarray, metric
     queries, rows = np.ascontiguousarray(queries), np.ascontiguousarray(rows)
     scores = np.empty(rows.shape, np.float32)
     compare = faiss.fvec_L2sqr_by_idx if metric == 'l2' else faiss.fvec_inner_products_by_idx
-    pointers = (faiss.swig_ptr(scores), faiss.swig_ptr(queries), vectors.get_xb(), faiss.swig_ptr(rows))
-    compare(*pointers, vectors.d, *rows.shape)
+    step = max(1, _COPIED_ROWS // rows.shape[1]) if _is_large(vectors) else len(rows)
+    for start in range(0, len(rows), step):
+        parts = (array[start : start + step] for array in (scores, queries, rows))
+        few, asked, chosen = (faiss.swig_ptr(part) for part in parts)
+        count = min(step, len(rows) - start)
+        compare(few, asked, vectors.get_xb(), chosen, vectors.d, count, rows.shape[1])
+        touch(vectors, count * rows.shape[1])
     scores[rows < 0] = worst_score(metric)
-    touch(vectors, rows.size)
     return scores
 
 
@@ -103,7 +107,7 @@ def touch(vectors: Any, count: int) -> None:
 
     Its pages stay in the cache of the system, but count no longer as memory of this process.
     """
-    if not _is_mapped(vectors) or rows_of(vectors).nbytes <= MAPPED_SHARE * _memory():
+    if not _is_large(vectors):
         return
     address = rows_of(vectors).ctypes.data
     _touched[address] = _touched.get(address, 0) + count * _AROUND
@@ -148,6 +152,11 @@ def _advise(rows: np.ndarray, advice: str) -> None:
     if last > first:
         length, number = ctypes.c_size_t(last - first), ctypes.c_int(getattr(mmap, advice))
         ctypes.CDLL(None).madvise(ctypes.c_void_p(first), length, number)
+
+
+def _is_large(vectors: Any) -> bool:
+    """Whether vectors are a file that could fill the memory."""
+    return _is_mapped(vectors) and rows_of(vectors).nbytes > MAPPED_SHARE * _memory()
 
 
 @cache

@@ -196,11 +196,11 @@ PRESETS = {
         Preset('ivf-hnsw', _ivf('Flat', f'_HNSW{HNSW_LINKS}'), _graph_lists, 0, False, ''),
         Preset('rabitq', _rabitq(1), _rabitq_size(1), 256, False, ''),
         Preset('rabitq2', _rabitq(2), _rabitq_size(2), 128, False, ''),
-        Preset('ivf-rabitq', _rabitq(1, 'ivf'), _rabitq_size(1, 'ivf'), 64, False, 'IVF_RABITQ'),
-        Preset('ivf-rabitq-fs', _rabitq(1, 'ivf', 'fs'), _rabitq_size(1, 'ivf', 'fs'), 64, False, ''),
+        Preset('ivf-rabitq', _rabitq(1, 'ivf'), _rabitq_size(1, 'ivf'), 128, False, 'IVF_RABITQ'),
+        Preset('ivf-rabitq-fs', _rabitq(1, 'ivf', 'fs'), _rabitq_size(1, 'ivf', 'fs'), 128, False, ''),
         Preset('hnsw-rabitq2', _rabitq(2, 'hnsw'), _rabitq_size(2, 'hnsw'), 64, False, ''),
         Preset('hnsw-sq8', _plain(f'HNSW{HNSW_LINKS},SQ8'), lambda n, d: d * n + 8 * d + graph_bytes(n), 32, False, ''),
-        Preset('hnsw-pca', _hnsw_pca, _hnsw_pca_size, 32, False, ''),
+        Preset('hnsw-pca', _hnsw_pca, _hnsw_pca_size, 48, False, ''),
         Preset('opq', _opq, lambda n, d: _codes(n, d) + 4 * d * d, 256, True, ''),
     )
 }
