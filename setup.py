@@ -73,7 +73,7 @@ class BuildWithConfigs(build_py):
             shutil.copyfile(source, target)
 
 
-tested_extras = ('parquet', 'metric_learning', 'milvus', 'export', 'heif', 'watch', 'text', 'serve', 'places')
+tested_extras = ('parquet', 'metric_learning', 'milvus', 'export', 'heif', 'watch', 'text', 'serve', 'places', 'ray')
 test_requirements = read_requirements(*tested_extras, 'test')
 
 setup(
@@ -114,6 +114,7 @@ setup(
         'text': read_requirements('text'),
         'serve': read_requirements('serve'),
         'places': read_requirements('places'),
+        'ray': read_requirements('ray'),
         'downstream': read_requirements('downstream'),
         'test': test_requirements,
         'dev': test_requirements + read_requirements('dev'),

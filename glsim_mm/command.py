@@ -39,6 +39,7 @@ COMMANDS = {
     },
     'search': {
         'build': 'retrieval/build.py',
+        'ray-encode': 'ray_encode.py',
         'search': 'retrieval/search.py',
         'serve': 'serve.py',
         'classify': 'retrieval/classify.py',

@@ -89,7 +89,7 @@ def test_metadata_states_the_requirements(wheel):
     assert metadata['Requires-Python'] == '>=3.10'
     assert set(metadata.get_all('Provides-Extra')) == {
         'dev', 'downstream', 'export', 'heif', 'metric-learning', 'milvus', 'mmcv-lite', 'parquet', 'places',
-        'pretrained', 'serve', 'test', 'text', 'watch',
+        'pretrained', 'ray', 'serve', 'test', 'text', 'watch',
     }  # fmt: skip
     requirements = [Requirement(line) for line in metadata.get_all('Requires-Dist')]
     linux = dict(platform_system='Linux', platform_machine='x86_64', extra='')

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
-import gc
 import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-import torch.distributed as dist
 from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
 from torch.utils.data import DataLoader
 
 from retrieval.errors import RetrievalError
@@ -26,7 +23,6 @@ from retrieval.gallery.spaces import Spaces
 from retrieval.vectors import METRICS
 
 from ..apis.options import load_config
-from ..compat.distributed import set_rank_environment
 from ..errors import explain_missing
 from ..images.photo_folders import LeftOut
 from ..images.photos import ImageItem, hash_content, is_address
@@ -40,6 +36,8 @@ from .items import ItemList, check_items, common_folder, find_source, hash_items
 from .loader_images import LoaderImages
 from .pretrained_encoder import FrozenEncoder, frozen_settings
 from .pretrained_settings import FrozenSettings
+from .ranks import Ranks, join_ranks, own_device
+from .ray_workers import RayPool, RayWorkers
 from .shards import (
     SECONDS_BETWEEN_COMMITS,
     BuildFolder,
@@ -49,8 +47,6 @@ from .shards import (
     add_to_shard,
     open_shard,
 )
-
-_PATIENCE = datetime.timedelta(days=7)  # a rank that is done waits for the slowest one
 
 
 def build_gallery(
@@ -81,6 +77,7 @@ def build_gallery(
     progress: bool = True,
     seconds_between_commits: float = SECONDS_BETWEEN_COMMITS,
     launcher: str = 'none',
+    workers: RayWorkers | None = None,
 ) -> EncodingReport | None:
     """Encode images into a new gallery.
 
@@ -127,6 +124,7 @@ def build_gallery(
         seconds_between_commits: How much work a kill may cost.
         launcher: ``'pytorch'`` under torchrun, ``'slurm'`` or ``'mpi'``: the ranks share the images, and rank 0 merges.
             All see the same file system.
+        workers: In place of a launcher, workers of a Ray cluster that encode, for which this process writes.
 
     Returns:
         What was done by all ranks; None on others than 0.
@@ -141,7 +139,7 @@ def build_gallery(
     if own_root is not None and not Path(own_root).is_dir():
         raise RetrievalError(explain_missing('folder', own_root))
     folder = BuildFolder(location)
-    with _join_ranks(launcher) as ranks, folder.hold(overwrite) if ranks.is_first else nullcontext():
+    with join_ranks(launcher) as ranks, folder.hold(overwrite) if ranks.is_first else nullcontext():
         ranks.wait()
         rows = None
         if source is not None:
@@ -156,7 +154,7 @@ def build_gallery(
             raise RetrievalError(f'metric must be one of {", ".join(METRICS)}, got {metric!r}')
         if isinstance(images, DataLoader) and exif:
             raise RetrievalError('a data loader gives no EXIF data: give its data set instead')
-        if isinstance(images, DataLoader) and ranks.size > 1:
+        if isinstance(images, DataLoader) and (ranks.size > 1 or workers is not None):
             raise RetrievalError('a data loader cannot be shared among processes: give its data set instead')
         cfg = _read_config(config, checkpoint, encoder, dataset)
         frozen = frozen_settings(encoder) if isinstance(encoder, str) else encoder
@@ -168,10 +166,14 @@ def build_gallery(
             found = None if is_loader else find_source(images, dataset, cfg, own_root, exclude, left_out)
         if found is not None:
             check_items(found.items)
-        options: dict[str, Any] = dict(
-            device=_own_device(launcher, device), amp=amp, spaces=spaces, keep_patches=keep_patches
+        make: Any = (
+            partial(_load_encoder, cfg, _absolute(str(checkpoint)))
+            if frozen is None
+            else partial(FrozenEncoder, frozen)
         )
-        model = Encoder(cfg, str(checkpoint), **options) if frozen is None else FrozenEncoder(frozen, **options)
+        options: dict[str, Any] = dict(spaces=spaces, keep_patches=keep_patches)
+        computing: dict[str, Any] = dict(device=own_device(launcher, device), amp=amp)
+        model = make(**options, **(computing if workers is None else dict(device='cpu')))
         num_patches = model.num_patches if keep_patches else 0
         settings = ShardSettings(model.dimensions, metric, model.fingerprint, num_patches)
         narrowest = min(model.dimensions.values())
@@ -189,7 +191,12 @@ def build_gallery(
             exif_report = fill_exif(found.items, range(len(found.items)), num_workers, progress)
         build = _RankBuild(model, folder, settings, ranks, progress and ranks.is_first, seconds_between_commits)
         if found is not None:
-            share = build.encode_items(found.items, batch_size, num_workers)
+            with (
+                nullcontext(_OwnWork(model, batch_size, num_workers))
+                if workers is None
+                else workers.join(partial(make, **options, **computing), model.fingerprint, batch_size, num_workers)
+            ) as work:
+                share = build.encode_items(found.items, work)
             share.listing += rows.listing if rows is not None else ''
         else:
             loader = LoaderImages(images, model.pipeline)
@@ -220,54 +227,11 @@ def _read_config(config: Any, checkpoint: Any, encoder: Any, dataset: str | None
     return None
 
 
-class _Ranks(NamedTuple):
-    """This process, numbered from 0, among those that encode together."""
-
-    rank: int = 0
-    size: int = 1
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this is rank 0, which merges."""
-        return self.rank == 0
-
-    def wait(self) -> None:
-        """Wait until all ranks are here."""
-        if self.size > 1:
-            dist.barrier()
-
-    def gather(self, part: Any) -> list[Any]:
-        """Bring what each rank has, plain Python data, to rank 0: a list in their order, empty on other ranks."""
-        if self.size == 1:
-            return [part]
-        parts: list[Any] | None = [None] * self.size if self.is_first else None
-        dist.gather_object(part, parts)
-        return parts or []
-
-
-@contextmanager
-def _join_ranks(launcher: str) -> Iterator[_Ranks]:
-    """Take part in the process group that a launcher starts.
-
-    The group talks over gloo, on GPU machines too: only names of files are exchanged.
-    """
-    if launcher == 'none':
-        yield _Ranks()
-        return
-    set_rank_environment(launcher)
-    dist.init_process_group('gloo', timeout=_PATIENCE)
-    try:
-        yield _Ranks(dist.get_rank(), dist.get_world_size())
-    finally:
-        dist.destroy_process_group()
-        gc.collect()  # the group's threads end with the last reference to it
-
-
-def _own_device(launcher: str, device: str | None) -> str | None:
-    """Device of this process: what the user asks for, else with a launcher its own GPU; None leaves it to the model."""
-    if device is not None or launcher == 'none' or not torch.cuda.is_available():
-        return device
-    return f'cuda:{int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()}'
+def _load_encoder(config: Config, checkpoint: str, **options: Any) -> Encoder:
+    """The encoder of a config, also in a process that has not read the config itself, which imports what it names."""
+    if config.get('custom_imports'):
+        import_modules_from_strings(**config.custom_imports)
+    return Encoder(config, checkpoint, **options)
 
 
 @dataclass
@@ -290,24 +254,43 @@ class _Share:
 
 
 @dataclass
+class _OwnWork:
+    """Encoding in this process, as :class:`~glsim_mm.search.ray_workers.RayPool` does it in others."""
+
+    encoder: Encoder
+    batch_size: int
+    num_workers: int
+
+    def encode(self, items: Sequence[ImageItem], positions: Sequence[int]) -> Iterator[Encoded]:
+        """Encode the items at some positions."""
+        return self.encoder.stream(items, self.batch_size, self.num_workers, positions)
+
+    def hash_items(
+        self, items: Sequence[ImageItem], positions: Sequence[int], progress: ProgressBar
+    ) -> tuple[dict[int, str], list[EncodingError]]:
+        """Hash the content of the items at some positions."""
+        return hash_items(items, positions, self.num_workers, progress)
+
+
+@dataclass
 class _RankBuild:
     """One rank's part of a build."""
 
     encoder: Encoder
     folder: BuildFolder
     settings: ShardSettings
-    ranks: _Ranks
+    ranks: Ranks
     progress: bool
     seconds: float  # between two commits
 
-    def encode_items(self, items: Sequence[ImageItem], batch_size: int, num_workers: int) -> _Share:
+    def encode_items(self, items: Sequence[ImageItem], work: _OwnWork | RayPool) -> _Share:
         """Encode this rank's share of the items, except for what some rank has encoded before."""
         share = _Share(listing=hash_content('\n'.join(item.path for item in items).encode()))
         positions = range(self.ranks.rank, len(items), self.ranks.size)
         with Shards(self.folder.path, self.settings) as shards:
-            todo = self._leave_out_known(items, positions, shards, share, num_workers)
+            todo = self._leave_out_known(items, positions, shards, share, work)
         self.ranks.wait()  # until then, other ranks read the shards
-        self._encode(self.encoder.stream(items, batch_size, num_workers, todo), len(todo), share)
+        self._encode(work.encode(items, todo), len(todo), share)
         return share
 
     def encode_loader(self, images: LoaderImages) -> _Share:
@@ -319,13 +302,18 @@ class _RankBuild:
         return share
 
     def _leave_out_known(
-        self, items: Sequence[ImageItem], positions: Sequence[int], shards: Shards, share: _Share, num_workers: int
+        self,
+        items: Sequence[ImageItem],
+        positions: Sequence[int],
+        shards: Shards,
+        share: _Share,
+        work: _OwnWork | RayPool,
     ) -> list[int]:
         """Positions that have to be encoded; the hashes of the others go into the share."""
         if not len(shards):
             return list(positions)
         with ProgressBar(len(positions), 'looking for images encoded before', self.progress) as bar:
-            hashes, errors = hash_items(items, positions, num_workers, bar)
+            hashes, errors = work.hash_items(items, positions, bar)
         known = shards.find(hashes.values())
         share.hashes.update((position, value) for position, value in hashes.items() if value in known)
         share.errors += errors

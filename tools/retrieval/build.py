@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import command_line as cli
@@ -11,15 +13,19 @@ DESCRIPTION = """Encode images into a gallery that can be searched.
 
 If it is stopped, by Ctrl-C or a kill, the same command goes on from there:
 until the gallery is whole, what was encoded lies in GALLERY.parts. On several
-nodes, see bash tools/dist_encode.sh."""
+nodes, see bash tools/dist_encode.sh and glsim ray-encode."""
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Arguments of the command line."""
+def parse_args(
+    argv: list[str] | None = None,
+    description: str = DESCRIPTION,
+    add_processes: Callable[[Any], None] = cli.add_launcher,
+) -> argparse.Namespace:
+    """Arguments of the command line, whose last options say in which processes it runs."""
     first = cli.Parser(add_help=False)
     first.add_argument('--encoder')
     has_encoder = first.parse_known_args(argv)[0].encoder is not None
-    parser = cli.Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_new_images(
         parser,
         'folders (the sub-folder of an image is its label), image files, patterns such as "photos/**/*.jpg"; or '
@@ -93,7 +99,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cli.add_encoding_options(work)
     work.add_argument('--overwrite', action='store_true', help='replace a gallery that is there, once the new is whole')
     cli.add_overrides(work)
-    cli.add_launcher(work)
+    add_processes(work)
     args = parser.parse_intermixed_args(argv)
     if sum(map(bool, (args.images, args.dataset, args.source))) != 1:
         parser.error('give either images, --dataset or --from')
@@ -183,7 +189,7 @@ def main(args: argparse.Namespace) -> cli.End:
     from glsim_mm.search import build_gallery, format_report, frozen_settings
 
     options = vars(args)
-    del options['local_rank']
+    options.pop('local_rank', None)
     roots = cli.read_roots(options.pop('root'))
     options['root'] = roots if options['source'] else roots.get('')
     images, out = (options.pop(name) for name in ('images', 'out'))

@@ -1,5 +1,6 @@
 """Kinds of index: what they are made of, that they find and filter, and what choosing parameters refuses."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -266,6 +267,24 @@ def test_table_of_the_documentation_is_the_arithmetic(root):
         cells = [f'{readable(size.ram)} / {readable(size.disk)}' for size in sizes]
         gpu = readable(sizes[1].gpu) if sizes[1].gpu else 'CPU only'
         assert f'| `{preset}` | {" | ".join(cells)} | {gpu} |' in page
+
+
+def test_sizing_table_of_the_documentation_is_the_arithmetic(root):
+    page = (Path(root) / 'docs' / 'reference' / 'index_sizes.md').read_text()
+
+    def milliseconds(what):
+        return float(re.search(rf'\| {what}[^|]* \| ([\d.]+) ms', page)[1])
+
+    work = sum(map(milliseconds, ('ViT-S, two passes', 'reading and resizing a photo of 300 px', 'all else')))
+    record = 800  # bytes
+    for rows in ROWS[:4]:
+        name, _ = choose_preset(rows, 384, 16 << 30)
+        size = index_bytes(name, rows, 384)
+        disk = size.disk + record * rows
+        shards = index_bytes('flat', rows, 384).disk + record * rows
+        hours = f'{work * rows / 3.6e6:,.1f}' if rows < 10**6 else f'{work * rows / 3.6e6:,.0f}'
+        cells = [hours, f'`{name}`', *map(readable, (size.ram, disk, disk + shards))]
+        assert f' | {" | ".join(cells)} |\n' in page, cells
 
 
 @pytest.mark.parametrize(
