@@ -247,7 +247,7 @@ def test_a_disk_that_is_gone_empties_no_gallery(gallery, photos, tmp_path):
     (tmp_path / 'empty.csv').write_text('path\n')
     for wrong, words in [
         (tmp_path / 'empty.csv', 'nothing was changed'),
-        ('s3://bucket/photos', 'is not there'),
+        ('s3://bucket/photos', 's3://bucket/photos is an address, .*: glsim add takes what is new there'),
         (tmp_path / 'away' / '0.png', 'is no folder'),
     ]:
         with pytest.raises(UserError, match=words):
