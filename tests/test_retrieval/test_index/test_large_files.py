@@ -1,5 +1,7 @@
 """Inverted lists that are larger than memory."""
 
+import tracemalloc
+
 import faiss
 import numpy as np
 import pytest
@@ -167,6 +169,14 @@ def test_a_large_file_is_let_go_again(tmp_path, monkeypatch):
         np.testing.assert_allclose(rescored[:, :-1], scores, rtol=1e-4, atol=1e-4)
         assert (rescored[:, -1] == (np.inf if metric == 'l2' else -np.inf)).all()
     np.testing.assert_array_equal(rows_of(vectors), X)  # what was let go is read again
+
+
+def test_chosen_rows_are_copied_alone(tmp_path):
+    vectors, numbers = _vectors(tmp_path / 'a', X, 'l2'), np.array([3, 5, 2900])
+    tracemalloc.start()
+    np.testing.assert_array_equal(exact.copy_rows(vectors, numbers), X[numbers])
+    assert tracemalloc.get_traced_memory()[1] < X.nbytes / 2  # rows of a file begin at any byte: NumPy may align all
+    tracemalloc.stop()
 
 
 def test_a_gallery_under_a_memory_limit(tmp_path):
