@@ -92,7 +92,7 @@ def test_small_photos_are_not_scaled_up(tmp_path, side, expected):
 
 def test_the_command_writes_and_names_a_page(photos, weights, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    query = next((photos / 'a').iterdir())
+    query = photos / 'a' / '0.png'
     call_tool('retrieval/search', photos, query, '-k', 2, '--encoder', weights, '--device', 'cpu')
     printed = capsys.readouterr()
     assert printed.out.splitlines()[0].endswith('photos/a/0.png') and '1.0000' in printed.out
