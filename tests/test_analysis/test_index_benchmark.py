@@ -10,10 +10,11 @@ from tiny_run import call_tool
 
 from glsim_mm.analysis.index_benchmark import clustered_embeddings, prepare, recall, run_study
 from glsim_mm.analysis.index_pareto import dominates, format_pareto, pareto
+from glsim_mm.analysis.index_turns import format_turns, measure_in_turns
 from glsim_mm.analysis.real_vectors import make_vectors, read_vectors
 from glsim_mm.errors import GLSimError
 from retrieval.gallery import create_gallery
-from retrieval.index.part import read_part
+from retrieval.index.part import make_part, read_part
 
 
 def test_made_up_embeddings():
@@ -84,6 +85,19 @@ def test_too_few_photos_say_how_many_rows_they_give(tmp_path):
     with pytest.raises(GLSimError, match='1 photos give 256 vectors, 256 each: take more photos, or --rows 256'):
         make_vectors([str(tmp_path)], 257, tmp_path / 'out.npy')
     assert not (tmp_path / 'out.npy').exists()
+
+
+def test_kinds_take_turns_at_one_recall():
+    rows = np.concatenate(list(clustered_embeddings(900, 16)))
+    queries = next(clustered_embeddings(40, 16, stream=1))
+    truth = np.argsort(-(queries @ rows.T), axis=1)[:, :10]
+    parts = {name: make_part(rows, np.arange(900), 'cosine', name) for name in ('flat', 'ivf-flat')}
+    flat, lists = measure_in_turns(parts, 'cosine', queries, truth, 0.8, 1)
+    assert flat.effort == '' and flat.recall == 1 and flat.batch_ratio.median == 1
+    assert lists.effort.startswith('nprobe ') and 0.8 <= lists.recall < 1  # no more than it takes
+    assert lists.batch_qps.median > 0 and lists.single_ms.median > 0
+    lines = format_turns([flat, lists], {'flat': 64.0, 'ivf-flat': 80.0}).splitlines()
+    assert lines[0].count('times `flat`') == 2 and lines[3].startswith('| `ivf-flat` | 80 | nprobe ')
 
 
 @pytest.mark.slow
