@@ -1,6 +1,7 @@
 """Files of ``glsim export``: what they say about themselves, and how ONNX Runtime or OpenVINO run them."""
 
 import json
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -152,11 +153,23 @@ class ExportedModel:
         return found if outputs is None else {name: found[name] for name in outputs}
 
 
+def import_onnxruntime() -> Any:
+    """The module ``onnxruntime``, told before it is loaded to send no statistics of its use to its makers.
+
+    Version 1.32 does so on Linux too, and keeps a number of the machine in the user's cache. Who sets
+    ``ORT_DISABLE_TELEMETRY`` themselves decides; ModuleNotFoundError where it is not installed.
+    """
+    os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
+    import onnxruntime
+
+    return onnxruntime
+
+
 def _open_onnxruntime(
     path: str, device: str | None, threads: int | None, shares_cores: bool
 ) -> tuple[Runner, ExportedInfo, bool]:
     try:
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
     except ModuleNotFoundError:
         raise GLSimError('running .onnx files needs ONNX Runtime: pip install onnxruntime') from None
     options = onnxruntime.SessionOptions()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import GLSimError
-from ..exported.onnx_model import METADATA_KEY, ExportedInfo, ExportedModel
+from ..exported.onnx_model import METADATA_KEY, ExportedInfo, ExportedModel, import_onnxruntime
 from ..version import __version__
 from .export_graph import ExportGraph
 
@@ -138,8 +138,8 @@ def run_program(path: Path, outputs: Sequence[str]) -> Callable[[Tensor], dict[s
 def _import_onnx() -> Any:
     """The module ``onnx``; a :class:`GLSimError` unless everything that writing takes is installed."""
     try:
+        import_onnxruntime()
         import onnx
-        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ModuleNotFoundError:
         raise GLSimError(_HINT) from None
