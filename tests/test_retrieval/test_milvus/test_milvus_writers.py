@@ -64,7 +64,7 @@ def remove(name, ids):
 def remove_old(name):
     def model(rows, result):
         left = {one: row for one, row in rows.items() if row[0] != 'old'}
-        assert result is None or result == len(rows) - len(left)
+        assert result is None or result.rows == len(rows) - len(left)
         return left
 
     return Job('remove', name, list(IDS), lambda gallery: gallery.remove(where={'label': 'old'}), model, True)
