@@ -256,7 +256,7 @@ def test_remove_and_info(built, capsys, tmp_path):
     call_tool('retrieval/remove', gallery, '--where', 'label=none')
     assert capsys.readouterr().out == '0 of 8 rows have label=none\n0 removed, 8 left\n'
     call_tool('retrieval/remove', gallery, '--id', 4)
-    assert capsys.readouterr().out == '1 removed, 7 left\n'
+    assert capsys.readouterr().out == f'1 removed, 7 left\nglsim label {gallery} --undo 1 brings them back\n'
     call_tool('retrieval/info', gallery)
     out = capsys.readouterr().out
     assert 'rows:       7, 1 removed\n' in out and 'aggregated (32), global (32), crop (32)' in out
