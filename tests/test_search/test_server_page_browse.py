@@ -194,7 +194,8 @@ def test_a_photo_opens_and_leads_to_a_search(visit, address):
     page.keyboard.press('ArrowRight')
     assert page.inner_text('.look dl') != first
     page.keyboard.press('Escape')
-    assert page.locator('.card.active').get_attribute('id') == 'card-1' and not page.locator('dialog.look').count()
+    page.wait_for_selector('dialog.look', state='detached')  # which is told that it was closed a moment later
+    assert page.locator('.card.active').get_attribute('id') == 'card-1'
     page.locator('#card-4').dblclick()
     page.click('.look .main')
     page.wait_for_selector('#hits .hit')
