@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import pytest
 import torch
 import yapf.yapflib.yapf_api as yapf_api
 from mmengine.logging import MMLogger
+from mmengine.visualization import Visualizer
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # tests import their helpers by plain name
@@ -31,6 +33,10 @@ MEMORY = Path('/dev/shm')
 if 'TMPDIR' not in os.environ and MEMORY.is_dir() and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 8 << 30:
         tempfile.tempdir = os.environ['TMPDIR'] = str(MEMORY)
+
+# Jobs in the background of a shell ignore Ctrl-C, and hand that down to the commands that tests stop by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish():
@@ -70,6 +76,14 @@ def _loggers_write_to_an_open_stream():
         for handler in list(logger.handlers):
             if isinstance(handler, logging.FileHandler) and handler.stream is None:
                 logger.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def _runs_of_one_second_share_no_visualizer():
+    """mmengine names a run by the second of its start, and keeps what writes to its folder under that name."""
+    yield
+    for kind in (Visualizer, *Visualizer.__subclasses__()):
+        kind._instance_dict.clear()
 
 
 @pytest.fixture(autouse=True, scope='session')

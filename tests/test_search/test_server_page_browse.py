@@ -49,11 +49,11 @@ def names(page):
 def test_classes_lead_to_their_photos(visit, address, width, theme, language):
     page = visit(f'{address}#page=browse', language, width, color_scheme=theme)
     page.wait_for_selector('.classes li')
-    assert page.locator('.classes strong').all_inner_texts() == ['blue', 'green', 'red']
+    assert page.locator('.classes strong').all_text_contents() == ['blue', 'green', 'red']
     fits(page)
     is_accessible(page)
     page.fill('#find', 'RE')
-    assert page.locator('.classes strong').all_inner_texts() == ['red', 'green']  # where it begins comes first
+    assert page.locator('.classes strong').all_text_contents() == ['red', 'green']  # where it begins comes first
     page.click('.classes [data-label=red]')
     assert len(names(page)) == 4 and all('red' in one for one in names(page))
     page.wait_for_selector('.card img[src]')

@@ -17,12 +17,12 @@ from retrieval.gallery import Record, create_gallery, open_gallery
 from retrieval.gallery.folder_reader import FolderReader
 from retrieval.recognition import class_guide, left_out, prototypes
 
-ROWS, YEARS = 20_000, 37
+ROWS, YEARS = 100_000, 37
 
 
 @pytest.fixture(scope='module')
 def many(tmp_path_factory):
-    """A gallery of 20,000 rows, some of which have a year."""
+    """A gallery of 100,000 rows, some of which have a year."""
     location = tmp_path_factory.mktemp('many') / 'gallery'
     rng = np.random.default_rng(0)
     years = rng.integers(0, YEARS + 5, ROWS).tolist()
@@ -46,7 +46,7 @@ def client(birds):
         yield opened
 
 
-def test_pages_of_20_000_rows(many, monkeypatch):
+def test_pages_of_100_000_rows(many, monkeypatch):
     read = []
     column = FolderReader.column
     monkeypatch.setattr(FolderReader, 'column', lambda *args: read.append(args[1:]) or column(*args))
