@@ -397,6 +397,8 @@ class Jobs:
 
     def _end(self, job: Job, state: str, message: str) -> None:
         job.state, job.message, job.finished = state, message, time_now()
+        if state == DONE:  # the last steps of a kind may tell no progress
+            job.done = job.total = max(job.done, job.total)
         self._files[job.gallery].write(job)
         self._written.pop(job.id, None)
         self._wake()
