@@ -90,7 +90,7 @@ export function showAnswer(answer, votes) {
   });
   place.replaceChildren(
     make('div', {}, make('p', { class: 'word', text: t(`answer_${kind}`, values) }), sure && make('p', { text: sure }), make('p', { text: reason }), basis === 'recogniser' ? null : make('p', { class: 'muted small', text: t(`basis_${basis}`) })),
-    make('ul', { class: 'votes', 'aria-label': t('votes') }, ...bars),
+    make('div', {}, make('p', { class: 'muted small', text: t('votes') }), make('ul', { class: 'votes', 'aria-label': t('votes') }, ...bars)),
   );
   place.classList.toggle('sure', decision ? decision === 'accept' : kind === 'clear' || kind === 'likely');
 }
